@@ -1,0 +1,75 @@
+"""The driver's side of a run, the same on every backend: what a report or an ended trial means for the study."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from optlstm.backends.trial import Outcome, Verdict
+from optlstm.study.events import Assignment
+from optlstm.study.ledger import LeaseLost, Ledger
+
+
+@dataclass(frozen=True)
+class Job:
+    """What any worker needs to run trials; it is pickled from one of our processes to another.
+
+    Args:
+        make_objective: Called once per worker with `data`; gives the objective. Must pickle (no lambda, no closure).
+        data: Given to every worker without a copy of its arrays where the backend can.
+        threads: Threads of one worker.
+    """
+
+    make_objective: Callable[[Any], Callable[[Any], float]]
+    data: Any
+    threads: int = 1
+
+
+class Run:
+    """One `study` command: the ledger, how many trials in all, and when to stop.
+
+    Args:
+        total: The study's trials, those that exist included.
+        timeout: Seconds after which running trials stop after their epoch, to be continued another time.
+    """
+
+    def __init__(self, ledger: Ledger, total: int, timeout: float | None = None) -> None:
+        self.ledger = ledger
+        self.total = total
+        self.stop_reason: str | None = None
+        self._deadline = time.monotonic() + timeout if timeout is not None else None
+
+    def stop(self, reason: str) -> None:
+        """Start nothing new, and let running trials stop after their epoch. May be called from a signal handler."""
+        self.stop_reason = self.stop_reason or reason
+
+    @property
+    def stopping(self) -> bool:
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            self.stop("timeout")
+        return self.stop_reason is not None
+
+    def next(self) -> Assignment | None:
+        return None if self.stopping else self.ledger.assign(self.total)
+
+    def report(self, number: int, epoch: int, value: float) -> Verdict:
+        try:
+            over = self.ledger.report(number, epoch, value)
+        except LeaseLost:
+            return Verdict.OVER
+        if over:
+            return Verdict.OVER
+        return Verdict.STOP if self.stopping else Verdict.GO_ON
+
+    def settle(self, number: int, outcome: Outcome) -> None:
+        """Write down how a trial ended; a trial that was pruned is already written, an interrupted one is released."""
+        with contextlib.suppress(LeaseLost):
+            if outcome.value is not None:
+                self.ledger.complete(number, outcome.value, outcome.attrs)
+            elif outcome.failure is not None:
+                self.ledger.fail(number, outcome.failure, outcome.attrs)
+            else:
+                self.ledger.release(number)

@@ -1,0 +1,183 @@
+"""Trials on this machine: in this process when there is one worker, in worker processes when there are more."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from optlstm.backends.driver import Job, Run
+from optlstm.backends.sharing import SharedData
+from optlstm.backends.trial import Outcome, Verdict, run_trial
+from optlstm.errors import OptlstmError
+from optlstm.study.events import Assignment
+
+MOST_RESTARTS = 3  # of one trial whose worker died under it
+POLL_S = 0.5
+# What glibc's allocator would give back to the system and fault in again at every training step (see docs).
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_local(run: Run, job: Job, workers: int, *, inline: bool | None = None) -> None:
+    """Run trials until there are none, the study stops, or `run` is told to stop.
+
+    Args:
+        workers: Trials at a time. One trains in this process; more train in that many worker processes.
+        inline: Train in this process or not, whatever the number of workers.
+    """
+    with run.ledger.held():
+        if workers == 1 if inline is None else inline:
+            _run_inline(run, job)
+        else:
+            _Pool(run, job).work(workers)
+
+
+def _run_inline(run: Run, job: Job) -> None:
+    assignment = run.next()
+    if assignment is None:
+        return
+    objective = job.make_objective(job.data)
+    while assignment is not None:
+        number = assignment.number
+
+        def report(epoch: int, value: float, number: int = number) -> Verdict:
+            return run.report(number, epoch, value)
+
+        run.settle(number, run_trial(objective, assignment, report))
+        assignment = run.next()
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    ready: bool = False
+    assignment: Assignment | None = None
+
+
+class _Pool:
+    """Worker processes and the trials they are at."""
+
+    def __init__(self, run: Run, job: Job) -> None:
+        self.run = run
+        self.job = job
+        self.workers: list[_Worker] = []
+        self.restarts: Counter[int] = Counter()
+        self.drained = False  # the study has no further trial for us
+        self.backlog: list[Assignment] = []  # trials that have no worker yet, or whose worker died
+
+    def work(self, count: int) -> None:
+        first = self.run.next()
+        if first is None:
+            return
+        self.backlog.append(first)
+        self.shared = SharedData.write(self.job.data)
+        try:
+            self.workers = [self._start() for _ in range(count)]
+            while True:
+                self._feed()
+                idle = not any(w.assignment for w in self.workers)
+                if idle and (self.run.stopping or (self.drained and not self.backlog)):
+                    break
+                for connection in wait([w.connection for w in self.workers], timeout=POLL_S):
+                    self._hear(next(w for w in self.workers if w.connection is connection))
+        finally:
+            self._close()
+
+    def _feed(self) -> None:
+        for worker in self.workers:
+            if worker.ready and worker.assignment is None and not self.run.stopping:
+                assignment = self.backlog.pop(0) if self.backlog else self.run.next()
+                if assignment is None:
+                    self.drained = True
+                    return
+                worker.assignment = assignment
+                _send(worker, assignment)
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            message = worker.connection.recv()
+        except (EOFError, ConnectionError):
+            self._replace(worker)
+            return
+        match message:
+            case ("ready",):
+                worker.ready = True
+            case ("broken", reason):
+                raise OptlstmError(reason)
+            case ("report", epoch, value):
+                assert worker.assignment is not None
+                _send(worker, self.run.report(worker.assignment.number, epoch, value))
+            case ("outcome", outcome):
+                assert worker.assignment is not None
+                number, worker.assignment = worker.assignment.number, None
+                self.run.settle(number, outcome)
+
+    def _replace(self, worker: _Worker) -> None:
+        """A worker died: its trial goes on from its checkpoint in a new one, unless it kills every worker it gets."""
+        status = worker.process.wait()
+        worker.connection.close()
+        self.workers.remove(worker)
+        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        if worker.assignment is None:
+            if not worker.ready:
+                raise OptlstmError(f"a worker process could not start ({how}); what it said stands above")
+        else:
+            number = worker.assignment.number
+            self.restarts[number] += 1
+            if self.restarts[number] > MOST_RESTARTS:
+                self.run.settle(number, Outcome(failure=f"its worker died {self.restarts[number]} times, last {how}"))
+            else:
+                last_epoch = self.run.ledger.trials[number].last_step or 0
+                self.backlog.append(replace(worker.assignment, last_epoch=last_epoch))
+        if not self.run.stopping:
+            self.workers.append(self._start())
+
+    def _start(self) -> _Worker:
+        ours, theirs = socket.socketpair()
+        environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(self.job.threads)}
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "optlstm.backends.worker",
+            str(theirs.fileno()),
+            str(os.getpid()),
+        ]
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
+        theirs.close()
+        worker = _Worker(process, Connection(ours.detach()))
+        _send(worker, sys.path)
+        _send(worker, (self.job.make_objective, self.shared))
+        return worker
+
+    def _close(self) -> None:
+        for worker in self.workers:
+            worker.connection.close()  # an idle worker ends at that; a busy one at its next report
+            if worker.assignment is not None:
+                worker.process.terminate()
+        for worker in self.workers:
+            try:
+                worker.process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+        self.shared.remove()
+
+
+def _send(worker: _Worker, message: Any) -> None:
+    with contextlib.suppress(ConnectionError):  # it died: its end of the pipe will say so
+        worker.connection.send(message)

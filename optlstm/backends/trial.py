@@ -1,0 +1,106 @@
+"""The worker's side of a trial, the same on every backend: run the objective, say how it ended."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from optlstm.errors import OptlstmError
+from optlstm.study.events import Assignment
+
+TRACEBACK_LINES = 20
+
+
+class Verdict(Enum):
+    """The driver's answer to a report."""
+
+    GO_ON = "go on"
+    OVER = "over"  # pruned, failed or taken over: the study knows, the worker drops it
+    STOP = "stop"  # the run is being interrupted: the trial stays unfinished
+
+
+class Interrupted(BaseException):
+    """Leaves the objective when the run is interrupted; no `except Exception` may swallow it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial left its worker. Exactly one of: a value, a failure, or nothing (over or interrupted)."""
+
+    value: float | None = None
+    failure: str | None = None
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+class WorkerTrial:
+    """What the objective sees of a trial; `suggest_*` answer what the driver sampled."""
+
+    def __init__(self, assignment: Assignment, report: Callable[[int, float], Verdict]) -> None:
+        self._assignment = assignment
+        self._report = report
+        self._over = False
+        self.user_attrs: dict[str, Any] = {}
+
+    @property
+    def number(self) -> int:
+        return self._assignment.number
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        return self._assignment.params
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return int(self.params[name])
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return float(self.params[name])
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        return self.params[name]
+
+    def report(self, value: float, step: int) -> None:
+        if step <= self._assignment.last_epoch:
+            return  # the study has it; the pruner has let it pass
+        verdict = self._report(step, value)
+        if verdict is Verdict.STOP:
+            raise Interrupted
+        self._over = verdict is Verdict.OVER
+
+    def should_prune(self) -> bool:
+        return self._over
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        self.user_attrs[key] = value
+
+
+def run_trial(
+    objective: Callable[[Any], float], assignment: Assignment, report: Callable[[int, float], Verdict]
+) -> Outcome:
+    """Run the objective on one trial; nothing that goes wrong in it leaves this function."""
+    trial = WorkerTrial(assignment, report)
+    try:
+        return Outcome(value=float(objective(trial)), attrs=trial.user_attrs)
+    except Interrupted:
+        return Outcome()
+    except OptlstmError as error:
+        return Outcome(failure=str(error))
+    except (Exception, SystemExit) as error:
+        if _is_pruned(error):
+            return Outcome()
+        lines = traceback.format_exc().strip().splitlines()
+        return Outcome(
+            failure=f"{type(error).__name__}: {error}".strip(),
+            attrs={"traceback": "\n".join(lines[-TRACEBACK_LINES:])},
+        )
+
+
+def _is_pruned(error: BaseException) -> bool:
+    # Whoever raised it has imported optuna; a worker whose trials all complete never pays for that.
+    optuna = sys.modules.get("optuna")
+    return optuna is not None and isinstance(error, optuna.TrialPruned)

@@ -1,0 +1,61 @@
+"""A worker process: `python -m optlstm.backends.worker FD PARENT`. It trains; study and database are the driver's.
+
+Started as a command of its own rather than through `multiprocessing`, so that a script or notebook that calls optlstm
+is not imported again in every worker, and so that the allocator's environment is set before Python starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+
+from optlstm.backends.trial import Verdict, run_trial
+
+PR_SET_PDEATHSIG = 1  # prctl's, from Linux's sys/prctl.h
+
+
+def end_with(parent: int) -> None:
+    """End this process when its driver does: a trial that is continued elsewhere must not have two writers."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(fd: int, parent: int) -> None:
+    # Ctrl-C reaches the whole process group; the driver alone decides, and tells us with its next answer.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with(parent)
+    driver = Connection(fd)
+    sys.path[:] = driver.recv()  # what the driver can import, we can
+    try:
+        make_objective, shared = driver.recv()
+        objective = make_objective(shared.read())
+    except Exception as error:
+        driver.send(("broken", f"a worker could not set up its task: {type(error).__name__}: {error}"))
+        return
+    driver.send(("ready",))
+
+    def report(epoch: int, value: float) -> Verdict:
+        driver.send(("report", epoch, value))
+        verdict: Verdict = driver.recv()
+        return verdict
+
+    while (assignment := driver.recv()) is not None:
+        driver.send(("outcome", run_trial(objective, assignment, report)))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(EOFError, ConnectionError):  # the driver is gone: nobody to train for
+        main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,201 @@
+"""The config of a study: TOML file < command line, every default stated once, every problem reported at once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from optlstm.errors import InputError, did_you_mean
+from optlstm.study.pruners import PRUNERS, check_pruner
+from optlstm.study.registry import check
+from optlstm.study.samplers import SAMPLERS
+
+NAME_LENGTH = 128  # MySQL's limit on indexed text, so that a name means the same on every database
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    path: str | None = Field(None, description="CSV (.gz too) or Parquet file; none: the bundled CO2 series")
+    time: str | None = Field(None, description="time column (default: ds)")
+    target: tuple[str, ...] | None = Field(None, description="target columns (default: y)", min_length=1)
+    horizon: Annotated[int, Field(ge=1)] | None = Field(None, description="steps to forecast (default: one season)")
+    splits: tuple[float, float, float] | tuple[int, int, int] = Field(
+        (0.7, 0.1, 0.2), description="train, validation, test: fractions, or numbers of rows"
+    )
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_target_is_a_list(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("splits", mode="before")
+    @classmethod
+    def _row_counts_stay_whole(cls, value: Any) -> Any:
+        numbers = isinstance(value, list | tuple) and all(
+            isinstance(v, int | float) and not isinstance(v, bool) for v in value
+        )
+        if not numbers or len(value) != 3:
+            raise ValueError(f"must be three fractions or three numbers of rows, got {value!r}")
+        return tuple(value)
+
+
+class TrainingConfig(_Section):
+    epochs: int = Field(10, ge=1, description="most epochs of a trial")
+    patience: int = Field(4, ge=0, description="end a trial after so many epochs without a better value; 0: never")
+    threads: int = Field(1, ge=1, description="torch threads per trial; another number changes the last bits")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+
+
+class Choice(BaseModel):
+    """A name from a registry and its options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class StudyConfig(_Section):
+    name: str | None = Field(None, description="the study's name (default: the data file's)")
+    task: Literal["forecast"] = Field("forecast", description="what to learn")
+    seed: int = Field(0, ge=0, description="seed of the whole search")
+    trials: int = Field(20, ge=1, description="the study's trials in all")
+    timeout: float | None = Field(
+        None, gt=0, description="seconds after which to stop (continue with the same command)"
+    )
+    storage: str = Field("sqlite:///runs/optlstm.db", description="database URL")
+    folder: str = Field("runs", description="folder for checkpoints")
+    backend: Literal["local"] = Field("local", description="who runs the trials")
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="trials at a time; auto: one per core"
+    )
+    data: DataConfig = DataConfig()  # type: ignore[call-arg]
+    training: TrainingConfig = TrainingConfig()  # type: ignore[call-arg]
+    sampler: Choice = Choice(name="tpe")
+    pruner: Choice = Choice(name="median")
+    space: dict[str, Any] = Field(default_factory=dict, description="changes to the task's search space")
+
+    @field_validator("name")
+    @classmethod
+    def _name_fits_every_database(cls, value: str | None) -> str | None:
+        if value is not None and (not value.strip() or len(value) > NAME_LENGTH or not value.isprintable()):
+            raise ValueError(f"must be 1 to {NAME_LENGTH} printable characters")
+        return value
+
+    def stored(self) -> dict[str, Any]:
+        """What a study keeps to be continued by its name alone. Where it is kept, and by whom it is run, is no part."""
+        return self.model_dump(mode="json", exclude={"name", "storage", "timeout", "workers", "backend"})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Raises InputError when there is no such file or it is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = did_you_mean(path.name, (p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else ())
+        raise InputError(f"study file: {path} does not exist{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"study file: {path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"study file: {path} is not TOML: {error}") from None
+
+
+def read_override(text: str) -> dict[str, Any]:
+    """`space.dropout.high=0.3` as the nested table it stands for; the value is TOML, or else plain text.
+
+    Raises:
+        InputError: There is no `=`, or no key before it.
+    """
+    key, equals, value = text.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise InputError(f"--set {text}: use section.key=VALUE, for example --set training.epochs=20")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()  # `--set sampler.name=tpe`: a shell has eaten the quotes
+    for part in reversed(parts):
+        parsed = {part: parsed}
+    return dict(parsed)
+
+
+def layer(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with what `top` says; tables are merged, except that another sampler or pruner starts without options."""
+    merged = dict(base)
+    for key, value in top.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            renamed = key in ("sampler", "pruner") and value.get("name", old.get("name")) != old.get("name")
+            merged[key] = dict(value) if renamed else layer(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]:
+    """The config `raw` stands for, and one line per problem; no config where its shape is wrong."""
+    filled = dict(raw)
+    for section, field in (("sampler", "tpe"), ("pruner", "median")):
+        if isinstance(raw.get(section), Mapping):
+            filled[section] = {"name": field, **raw[section]}
+    config, problems = None, []
+    try:
+        config = StudyConfig.model_validate(filled)
+    except ValidationError as error:
+        problems = _problems(error)
+    for section, registry in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
+        choice = filled.get(section)
+        if isinstance(choice, Mapping) and isinstance(choice.get("name"), str):
+            options = {key: value for key, value in choice.items() if key != "name"}
+            problems += check(section, registry, choice["name"], options)
+    if config is not None and not problems:
+        problems = check_pruner(config.pruner.name, config.pruner.options, config.training.epochs)
+    return config, problems
+
+
+def check_data_config(raw: Mapping[str, Any]) -> DataConfig | None:
+    """The `data` section alone, so that its file is checked even where another section is wrong."""
+    try:
+        return DataConfig.model_validate(raw.get("data", {}))
+    except ValidationError:
+        return None
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """Pydantic's findings in our words, one line per key."""
+    lines: dict[str, str] = {}
+    for found in error.errors():
+        path = [part for part in found["loc"] if isinstance(part, str) and not _is_union_branch(part)]
+        key = ".".join(path)
+        if found["type"] == "extra_forbidden":
+            section = _section(path[:-1])
+            near = did_you_mean(path[-1], section.model_fields)
+            lines[key] = f"{key}: unknown key{near} (keys: {', '.join(section.model_fields)})"
+        else:
+            message = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            lines.setdefault(
+                key, f"{key}: {message}, got {found['input']!r}" if "got" not in message else f"{key}: {message}"
+            )
+    return list(lines.values())
+
+
+def _is_union_branch(part: str) -> bool:
+    return part.startswith(("tuple[", "constrained-", "literal[", "function-"))
+
+
+def _section(path: Sequence[str]) -> type[BaseModel]:
+    model: type[BaseModel] = StudyConfig
+    for part in path:
+        field = model.model_fields[part]
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return model

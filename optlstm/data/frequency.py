@@ -1,0 +1,219 @@
+"""Times: read from text, and how they follow one another: their frequency, season, and where rows are missing."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Ticks = npt.NDArray[np.int64]
+
+_ZONE = r"\d:\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*$"
+_DAY_US = 24 * 3600 * 10**6
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
+_MONTHS_OF = {"M": 1, "Q": 3, "Y": 12}  # by the first letter of the calendar aliases: MS, ME, QS-JAN, YE-DEC, ...
+_PER_CYCLE = {"h": 24, "D": 7, "B": 5, "W": 52, "WOM": 12}
+_SHORT_STEPS = 5  # from 5min on the season is a day, from 5s on an hour; below, the next larger unit
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The regularity of times in order: position i is the step from row i to row i + 1."""
+
+    freq: str | None  # pandas alias of the usual step; None for integers and single rows
+    gaps: dict[int, int]  # position: rows missing there
+    uneven: list[int]  # positions of steps that are no multiple of the usual one
+
+
+def parse_times(text: pd.Series[str]) -> pd.DatetimeIndex:
+    """The times of a text column in microseconds, in UTC where they carry offsets; NaT where one cannot be read.
+
+    ISO 8601 is tried first, then the formats that the first texts suggest.
+
+    Raises:
+        ValueError: only some texts carry an offset, or day and month cannot be told apart.
+    """
+    given = text.notna()
+    zoned = text.str.contains(_ZONE, na=False)
+    if zoned.any() and not zoned[given].all():
+        naive = text[given & ~zoned].iloc[0]
+        raise ValueError(f"some times have a time zone and some, like '{naive}', have none; write all of them in UTC")
+    best = _parsed(text, "ISO8601", utc=bool(zoned.any()))
+    readable, wanted = np.count_nonzero(best.notna()), np.count_nonzero(given)
+    if 2 * readable >= wanted:
+        return best
+    for form in _guessed_formats(text[given].iloc[:20]):
+        other = _parsed(text, form, utc=bool(zoned.any()))
+        fits = np.count_nonzero(other.notna())
+        if readable == fits == wanted and not best.equals(other):
+            first = text[given.to_numpy() & (best != other)].iloc[0]
+            raise ValueError(f"in '{first}' day and month cannot be told apart; write times as YYYY-MM-DD")
+        if fits > readable:
+            best, readable = other, fits
+    return best
+
+
+def integer_times(column: pd.Series[int]) -> pd.Index:
+    """Whole numbers as they are (int64), or as dates where all of them read YYYYMMDD."""
+    numbers = column.astype("int64")
+    if numbers.min() >= 18000101 and numbers.max() <= 22001231:
+        dates = _parsed(numbers.astype("str"), "%Y%m%d", utc=False)
+        if not dates.hasnans:
+            return dates
+    return pd.Index(numbers)
+
+
+def in_microseconds(time: pd.DatetimeIndex) -> tuple[pd.DatetimeIndex, npt.NDArray[np.bool_]]:
+    """The times in microseconds (in UTC, where they have a zone), and where that rounds one."""
+    finer = (time.asi8 % 1000 != 0) & time.notna() if time.unit == "ns" else np.zeros(len(time), dtype=bool)
+    return (time if time.tz is None else time.tz_convert("UTC")).as_unit("us"), finer
+
+
+def date_steps(time: pd.DatetimeIndex) -> Steps:
+    """The steps of increasing times, in calendar months or business days where those fit, else in a fixed duration."""
+    if len(time) < 2:
+        return Steps(None, {}, [])
+    inferred = _inferred(time)
+    if inferred is not None:
+        return Steps(inferred, {}, [])
+    months, days = _month_ticks(time), _business_ticks(time)
+    if months is not None:
+        step, gaps, uneven = _breaks(months)
+        return Steps(_month_alias(time, step), gaps, uneven)
+    if days is not None:
+        _, gaps, uneven = _breaks(days)
+        return Steps("B", gaps, uneven)
+    step, gaps, uneven = _breaks(ticks(time))
+    return Steps(_fixed_alias(time, step), gaps, uneven)
+
+
+def integer_steps(time: Ticks) -> Steps:
+    """The steps of increasing integers."""
+    if len(time) < 2:
+        return Steps(None, {}, [])
+    _, gaps, uneven = _breaks(time)
+    return Steps(None, gaps, uneven)
+
+
+def ticks(time: pd.DatetimeIndex) -> Ticks:
+    """The times as int64 microseconds since 1970, in UTC where they have a zone."""
+    return time.as_unit("us").asi8
+
+
+def season_of(freq: str | None) -> int:
+    """Steps in the natural season of a pandas alias: a day of hours, a week of days, a year of weeks or months.
+
+    Minutes count to the day from 5min on and to the hour below, seconds to the hour from 5s on and to the minute
+    below. 1 where there is no season, or the step does not divide it.
+    """
+    match = re.fullmatch(r"(\d*)([A-Za-z]+)(-[\w-]+)?", freq or "")
+    if match is None:
+        return 1
+    multiple, unit = int(match[1] or 1), match[2]
+    if unit in ("min", "s"):
+        short = multiple < _SHORT_STEPS
+        cycle = 60 if short else {"min": 24 * 60, "s": 3600}[unit]
+    elif unit in _PER_CYCLE:
+        cycle = _PER_CYCLE[unit]
+    else:
+        letter = unit.removeprefix("B")[:1]
+        cycle = 12 // _MONTHS_OF[letter] if letter in _MONTHS_OF and unit[-1:] in "SE" else 1
+    return cycle // multiple if cycle % multiple == 0 else 1
+
+
+def following(time: pd.Index, freq: str | None, steps: int) -> pd.Index:
+    """The `steps` times after the last of `time`: of the frequency, or of the integers' own step where it is None."""
+    if not isinstance(time, pd.DatetimeIndex):
+        step = int(time[1]) - int(time[0]) if len(time) > 1 else 1
+        return pd.Index(int(time[-1]) + step * np.arange(1, steps + 1), dtype="int64", name=time.name)
+    if freq is None:
+        raise ValueError("times without a frequency have no next one")
+    last = time[-1]
+    match = re.fullmatch(r"(\d*)([MQY])S(-\w+)?", freq)
+    if match is None or last.day == 1:
+        return pd.date_range(last, periods=steps + 1, freq=freq, unit="us", name=time.name)[1:]
+    # No alias says "the 15th of each month": such series carry the month's own alias, and their day is kept here.
+    day, months = int(time[-12:].day.max()), int(match[1] or 1) * _MONTHS_OF[match[2]]
+    firsts = [last.replace(day=1) + pd.DateOffset(months=months * i) for i in range(1, steps + 1)]
+    return pd.DatetimeIndex([t.replace(day=min(day, t.days_in_month)) for t in firsts], name=time.name).as_unit("us")
+
+
+def _parsed(text: pd.Series[str], form: str, utc: bool) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(pd.to_datetime(text, format=form, errors="coerce", utc=utc)).as_unit("us")
+
+
+def _guessed_formats(samples: Iterable[str]) -> list[str]:
+    """The formats, month first and day first, that fit a sample."""
+    from pandas.tseries.api import guess_datetime_format
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it warns where only one of the two orders fits
+        guesses = [guess_datetime_format(text, dayfirst=first) for text in samples for first in (False, True)]
+    return list(dict.fromkeys(form for form in guesses if form is not None and not re.match("%Y.%d", form)))
+
+
+def _inferred(time: pd.DatetimeIndex) -> str | None:
+    if len(time) < 3:
+        return None
+    # The option picks the return type of pandas 4; without it pandas 3 warns.
+    with pd.option_context("future.infer_freq_returns_offset", True):
+        offset = pd.infer_freq(time)
+    return None if offset is None else str(getattr(offset, "freqstr", offset))
+
+
+def _breaks(time: Ticks) -> tuple[int, dict[int, int], list[int]]:
+    """(usual step, {position: rows missing}, positions of uneven steps) of two or more increasing ticks."""
+    steps = np.diff(time)
+    sizes, counts = np.unique(steps, return_counts=True)
+    usual = int(sizes[np.argmax(counts)])
+    missing, rest = np.divmod(steps, usual)
+    gaps = np.flatnonzero((rest == 0) & (missing > 1))
+    return usual, {int(i): int(missing[i]) - 1 for i in gaps}, [int(i) for i in np.flatnonzero(rest)]
+
+
+def _same_hour(time: pd.DatetimeIndex) -> bool:
+    return len(np.unique(ticks(time) % _DAY_US)) == 1
+
+
+def _month_ticks(time: pd.DatetimeIndex) -> Ticks | None:
+    """Months since year 0, where every time is on the same day of its month (or the last, in shorter months)."""
+    day = time.day.to_numpy()
+    on_day = day == np.minimum(day.max(), time.days_in_month.to_numpy())
+    if not on_day.all() or not _same_hour(time) or np.diff(ticks(time)).min() < 28 * _DAY_US:
+        return None
+    return np.asarray(time.year, dtype=np.int64) * 12 + np.asarray(time.month, dtype=np.int64)
+
+
+def _business_ticks(time: pd.DatetimeIndex) -> Ticks | None:
+    """Business days since the first, for daily times over two weekends or more that never fall on one."""
+    dates = ticks(time) // _DAY_US
+    usual = _breaks(dates)[0] if len(np.unique(dates)) == len(dates) else 0
+    if usual != 1 or dates[-1] - dates[0] < 14 or (time.day_of_week.to_numpy() > 4).any() or not _same_hour(time):
+        return None
+    days = dates.astype("datetime64[D]")
+    return np.busday_count(days[0], days).astype(np.int64)
+
+
+def _month_alias(time: pd.DatetimeIndex, months: int) -> str:
+    side = "E" if time.is_month_end.all() else "S"
+    letter = next(letter for letter in "YQM" if months % _MONTHS_OF[letter] == 0)
+    multiple = months // _MONTHS_OF[letter]
+    month = time[0].month - 1
+    if letter == "Q":  # pandas' own names: by the first month that starts a quarter, the last that ends one
+        month = month % 3 + (9 if side == "E" else 0)
+    anchor = "" if letter == "M" else f"-{_MONTHS[month]}"
+    return f"{multiple if multiple > 1 else ''}{letter}{side}{anchor}"
+
+
+def _fixed_alias(time: pd.DatetimeIndex, microseconds: int) -> str:
+    days, rest = divmod(microseconds, _DAY_US)
+    if rest:
+        return str(pd.tseries.frequencies.to_offset(pd.Timedelta(microseconds=microseconds)).freqstr)
+    count, unit = (days // 7, f"W-{_WEEKDAYS[time[0].day_of_week]}") if days % 7 == 0 else (days, "D")
+    return f"{count if count > 1 else ''}{unit}"

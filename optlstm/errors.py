@@ -1,0 +1,48 @@
+"""One family of errors. Each message says what is wrong, where, and what to type instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class OptlstmError(Exception):
+    """Base of every error optlstm raises on purpose; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class InputError(OptlstmError):
+    """The user's input is wrong. Carries every problem found, one line each, not only the first."""
+
+    exit_code = 2
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        self.problems: list[str] = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[list[str]]]:
+        return (type(self), (self.problems,))
+
+
+class StudyConflict(InputError):
+    """A study of this name exists, and the new config would change what its trials mean."""
+
+
+class StorageError(OptlstmError):
+    """The study database cannot be opened, read or written."""
+
+
+class ArtifactError(OptlstmError):
+    """A file we wrote is missing, truncated or altered."""
+
+
+class TrialFailed(OptlstmError):
+    """This trial cannot go on (a non-finite loss, for example); the study can."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest of `known`, or an empty string where none is near."""
+    lowered = {str(k).lower(): str(k) for k in known}
+    near = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return f"; did you mean '{lowered[near[0]]}'?" if near else ""

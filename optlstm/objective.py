@@ -1,0 +1,115 @@
+"""The objective: the one function that every backend runs, and the door between the study and the training.
+
+    objective(trial): ask the trial for its params, train, report every epoch, stop when it is pruned, return the best
+    validation value.
+
+`trial` is an Optuna trial (`study.optimize(objective)` works) or, on a worker, an object with the same methods whose
+`suggest_*` answer what was sampled on the driver. Below this function nobody knows Optuna or Ray.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from optlstm.study.seeds import derive_seed
+from optlstm.study.space import Space, Suggester
+from optlstm.training.hparams import Hyperparameters
+from optlstm.training.loop import Problem, State, fit
+from optlstm.training.model import count_parameters
+
+
+class Trial(Suggester, Protocol):
+    """The part of `optuna.Trial` that the objective uses."""
+
+    @property
+    def number(self) -> int: ...
+
+    def report(self, value: float, step: int) -> None: ...
+
+    def should_prune(self) -> bool: ...
+
+    def set_user_attr(self, key: str, value: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One training per trial, a pure function of (study seed, trial number, params).
+
+    Args:
+        problem: The task with its data.
+        space: What the trial is asked.
+        seed: The study's seed.
+        epochs: Most epochs of a trial.
+        patience: Epochs without a better value after which a trial ends; 0: never.
+        checkpoints: Folder for the trials' checkpoints; None: none are written, and nothing is resumed.
+    """
+
+    problem: Problem
+    space: Space
+    seed: int
+    epochs: int
+    patience: int = 0
+    checkpoints: Path | None = None
+
+    def __call__(self, trial: Trial) -> float:
+        """Train one trial, from its newest checkpoint if there is one.
+
+        A checkpoint is written before its epoch is reported: whatever the study knows can be continued.
+
+        Returns:
+            The best validation value over the epochs.
+
+        Raises:
+            optuna.TrialPruned: The pruner decided so.
+            TrialFailed: The training diverged.
+        """
+        hp = Hyperparameters.from_params(self.space.suggest(trial))
+        state, seconds = self._resume(trial.number)
+        # Killed between a checkpoint and its report, the study lacks the last value; the trial skips those it has.
+        for known, value in enumerate(state.meta["values"] if state else [], start=1):
+            _report(trial, value, known)
+        best = state.meta["best_value"] if state else float("nan")
+        attrs: dict[str, Any] = dict(state.meta["attrs"]) if state else {}
+        seed = derive_seed("train", self.seed, trial.number)
+        for epoch in fit(self.problem, hp, epochs=self.epochs, patience=self.patience, seed=seed, state=state):
+            best, seconds = epoch.best_value, seconds + epoch.seconds
+            if epoch.best_epoch == epoch.epoch:
+                attrs = {**epoch.metrics, "best_epoch": epoch.best_epoch}
+            self._save(trial.number, epoch.state(), attrs, seconds)
+            _report(trial, epoch.value, epoch.epoch)
+        for key, value in {**attrs, "train_seconds": round(seconds, 3), "parameters": self._parameters(hp)}.items():
+            trial.set_user_attr(key, value)
+        return float(best)
+
+    def _parameters(self, hp: Hyperparameters) -> int:
+        return count_parameters(self.problem.network(hp))
+
+    def _resume(self, number: int) -> tuple[State | None, float]:
+        from optlstm.artifacts import newest_checkpoint
+
+        found = newest_checkpoint(trial_folder(self.checkpoints, number)) if self.checkpoints else None
+        if found is None:
+            return None, 0.0
+        _, tensors, meta = found
+        return State(tensors, meta), meta["seconds"]
+
+    def _save(self, number: int, state: State, attrs: dict[str, Any], seconds: float) -> None:
+        from optlstm.artifacts import write_checkpoint
+
+        if self.checkpoints:
+            meta = {**state.meta, "attrs": attrs, "seconds": seconds}
+            write_checkpoint(trial_folder(self.checkpoints, number), state.meta["epoch"], state.tensors, meta)
+
+
+def trial_folder(checkpoints: Path, number: int) -> Path:
+    return checkpoints / f"trial-{number:05d}"
+
+
+def _report(trial: Trial, value: float, epoch: int) -> None:
+    trial.report(value, epoch)
+    if trial.should_prune():
+        from optuna import TrialPruned
+
+        raise TrialPruned

@@ -1,0 +1,183 @@
+"""From a config to what a run needs: data read and split, the space, the study's record. All problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optlstm.backends.driver import Job
+from optlstm.config import DataConfig, StudyConfig, check_config, check_data_config
+from optlstm.errors import InputError
+from optlstm.study.declaration import merge, parse_space
+from optlstm.study.pruners import PRUNERS
+from optlstm.study.record import StudyRecord
+from optlstm.study.registry import resolved_options
+from optlstm.study.samplers import EXHAUSTIVE, SAMPLERS
+from optlstm.study.space import Space
+from optlstm.training.hparams import Hyperparameters, validate_value
+
+if TYPE_CHECKING:
+    from optlstm.data.series import Series
+    from optlstm.data.splits import Splits
+    from optlstm.objective import Objective
+
+UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season to forecast
+GENERIC = {"season": 24, "horizon": 24, "train_rows": 10_000}  # to check a space against while the data is unreadable
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A series to forecast, read, checked and split."""
+
+    series: Series
+    splits: Splits
+    horizon: int
+
+    def default_space(self) -> dict[str, object]:
+        from optlstm.tasks.space import default_space
+
+        return default_space(self.series.season, self.horizon, len(self.splits.train))
+
+    def record(self) -> dict[str, Any]:
+        """What of the data decides the trials: its numbers and how they are split, not where the file is."""
+        return {
+            "target": list(self.series.columns),
+            "rows": len(self.series.values),
+            "first": str(self.series.time[0]),
+            "last": str(self.series.time[-1]),
+            "fingerprint": self.series.fingerprint,
+            "horizon": self.horizon,
+            "splits": [len(self.splits.train), len(self.splits.validation), len(self.splits.test)],
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A config that was found sound, with what it stands for."""
+
+    config: StudyConfig
+    task: Forecast
+    space: Space
+    record: StudyRecord
+
+    def job(self, checkpoints: Path) -> Job:
+        """What workers need; the training wing is imported here, not before."""
+        from optlstm.tasks.forecast import prepare
+
+        config = self.config
+        factory = ForecastObjective(
+            self.space,
+            config.seed,
+            config.training.epochs,
+            config.training.patience,
+            config.training.threads,
+            config.training.device,
+            checkpoints,
+        )
+        return Job(factory, prepare(self.task.series, self.task.splits, self.task.horizon), config.training.threads)
+
+
+@dataclass(frozen=True)
+class ForecastObjective:
+    """Makes the objective in whatever process trains: sets the process up, and the problem on its device."""
+
+    space: Space
+    seed: int
+    epochs: int
+    patience: int
+    threads: int
+    device: str
+    checkpoints: Path
+
+    def __call__(self, data: Any) -> Objective:
+        from optlstm.objective import Objective
+        from optlstm.tasks.forecast import ForecastProblem
+        from optlstm.training.runtime import prepare, resolve_device
+
+        prepare(self.threads)
+        problem = ForecastProblem(data, resolve_device(self.device))
+        return Objective(problem, self.space, self.seed, self.epochs, self.patience, self.checkpoints)
+
+
+def make_plan(raw: Mapping[str, Any]) -> Plan:
+    """Check a config and its data, and read the data.
+
+    Args:
+        raw: The merged config as plain tables.
+
+    Raises:
+        InputError: With every problem of the config, the data and the space, one line each.
+    """
+    config, problems = check_config(raw)
+    data = config.data if config else check_data_config(raw)
+    task = _attempt(problems, lambda: _read(data)) if data else None
+    section = raw.get("space", {})
+    space = _attempt(problems, lambda: _space(task, section)) if isinstance(section, Mapping) else None
+    if config and space:
+        problems += _search_problems(config, space)
+    if task and space:
+        _attempt(problems, lambda: _check_windows(task, space))
+    if problems or config is None or task is None or space is None:
+        raise InputError(problems)
+    return Plan(config, task, space, _record(config, task, space))
+
+
+def _attempt(problems: list[str], action: Any) -> Any:
+    try:
+        return action()
+    except InputError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def _read(data: DataConfig) -> Forecast:
+    from optlstm.data.series import bundled, read_series
+    from optlstm.data.splits import split_rows
+
+    path = Path(data.path).expanduser() if data.path else bundled("co2")
+    series = read_series(path, time=data.time, target=data.target)
+    splits = split_rows(len(series.values), data.splits)
+    horizon = data.horizon or (series.season if series.season > 1 else UNSEASONAL_HORIZON)
+    return Forecast(series, splits, horizon)
+
+
+def _space(task: Forecast | None, changes: Mapping[str, Any]) -> Space:
+    from optlstm.tasks.space import default_space
+
+    base = task.default_space() if task else default_space(**GENERIC)
+    return parse_space(merge(base, changes), vars(Hyperparameters()), validate_value)
+
+
+def _search_problems(config: StudyConfig, space: Space) -> list[str]:
+    problems: list[str] = []
+    if config.sampler.name in EXHAUSTIVE:
+        _attempt(problems, space.grid if config.sampler.name == "grid" else space.check_finite)
+    return problems
+
+
+def _check_windows(task: Forecast, space: Space) -> None:
+    from optlstm.data.splits import check_windows
+
+    window = space.largest("window") or Hyperparameters().window
+    check_windows(task.splits, int(window), task.horizon)
+
+
+def _record(config: StudyConfig, task: Forecast, space: Space) -> StudyRecord:
+    training = config.training
+    return StudyRecord(
+        space=space,
+        seed=config.seed,
+        epochs=training.epochs,
+        sampler=config.sampler.name,
+        pruner=config.pruner.name,
+        sampler_options=resolved_options(SAMPLERS[config.sampler.name], config.sampler.options),
+        pruner_options=resolved_options(PRUNERS[config.pruner.name], config.pruner.options),
+        task={
+            "task": config.task,
+            "data": task.record(),
+            # The device is no part: a study begun on a laptop goes on where there is a GPU.
+            "training": {"epochs": training.epochs, "patience": training.patience, "threads": training.threads},
+        },
+    )

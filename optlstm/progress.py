@@ -1,0 +1,135 @@
+"""What a person sees while a study runs: a live display in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
+
+if TYPE_CHECKING:
+    from optlstm.study.ledger import Ledger
+
+REFRESH_PER_S = 4
+STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
+WORDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
+
+
+def duration(seconds: float) -> str:
+    """`48 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Display:
+    """Listens to a ledger; a context manager around the run.
+
+    Args:
+        epochs: Most epochs of a trial, to show how far each is.
+        metric: What a value is, for the heading.
+        stopping: Why the run is stopping, or None; asked at every refresh.
+    """
+
+    def __init__(
+        self, console: Console, ledger: Ledger, total: int, epochs: int, stopping: Callable[[], str | None], metric: str
+    ) -> None:
+        self.console, self.ledger, self.total, self.epochs = console, ledger, total, epochs
+        self.stopping, self.metric = stopping, metric
+        self.running: dict[int, tuple[int, float | None, float]] = {}  # number: epoch, value, when it started here
+        self.ended = 0
+        self.began = time.monotonic()
+        self.bar = Progress(
+            TextColumn("trials"),
+            BarColumn(bar_width=32),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+        )
+        self.task = self.bar.add_task("", total=total, completed=self._done())
+        self.live = Live(get_renderable=self._render, console=console, refresh_per_second=REFRESH_PER_S, transient=True)
+        ledger.listen(self.hear)
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def hear(self, event: Event) -> None:
+        match event:
+            case TrialStarted(number=number, last_epoch=last_epoch):
+                self.running[number] = (last_epoch, None, time.monotonic())
+                if last_epoch:
+                    self.say(f"trial {number} is continued after epoch {last_epoch}", "cyan")
+            case EpochReported(number=number, epoch=epoch, value=value):
+                started = self.running.get(number, (0, None, time.monotonic()))[2]
+                self.running[number] = (epoch, value, started)
+            case TrialFinished(number=number, state=state, value=value, reason=reason):
+                epoch, _, started = self.running.pop(number, (0, None, time.monotonic()))
+                self.ended += 1
+                self.bar.update(self.task, completed=self._done())
+                self._say_finished(number, state, value, reason, epoch, time.monotonic() - started)
+
+    def say(self, message: str, style: str = "") -> None:
+        self.console.print(Text(message, style=style), soft_wrap=True)
+
+    def _say_finished(
+        self, number: int, state: str, value: float | None, reason: str | None, epoch: int, seconds: float
+    ) -> None:
+        line = Text()
+        line.append(f"trial {number:>3}  ")
+        line.append(f"{WORDS[state]:<8}", style=STYLES[state])
+        if state == "FAIL":
+            line.append(f"  {reason}", style="red")
+        else:
+            line.append(f"  {self.metric} {value:.5f}  epoch {epoch:>2}  {duration(seconds):>6}")
+            best = self.ledger.best
+            if best is not None and best.number == number:
+                line.append("  best so far", style="bold green")
+        self.console.print(line, soft_wrap=True)
+
+    def _done(self) -> int:
+        counts = self.ledger.counts
+        return counts["COMPLETE"] + counts["PRUNED"] + counts["FAIL"]
+
+    def _render(self) -> RenderableType:
+        counts, best = self.ledger.counts, self.ledger.best
+        summary = Text("  ".join(f"{counts[s]} {WORDS[s]}" for s in ("COMPLETE", "PRUNED", "FAIL")))
+        if best is not None:
+            summary.append(f"   best {self.metric} {best.value:.5f} (trial {best.number})", style="bold")
+        if left := self._time_left():
+            summary.append(f"   about {left} left")
+        if reason := self.stopping():
+            summary.append(f"   stopping after this epoch ({reason}); again to stop at once", style="bold yellow")
+        table = Table.grid(padding=(0, 2))
+        for number, (epoch, value, _) in sorted(self.running.items()):
+            done = round(12 * epoch / self.epochs)
+            shown = "" if value is None else f"{self.metric} {value:.5f}"
+            table.add_row(
+                f"  trial {number}", f"epoch {epoch}/{self.epochs}", Text("█" * done + "░" * (12 - done), "cyan"), shown
+            )
+        return Group(self.bar, summary, table)
+
+    def _time_left(self) -> str | None:
+        left = self.total - self._done()
+        if self.ended == 0 or left <= 0:
+            return None
+        return duration((time.monotonic() - self.began) / self.ended * left)
+
+
+def make_console(quiet: bool = False) -> Console:
+    """Progress goes to standard error: standard output is for results."""
+    return Console(stderr=True, quiet=quiet, highlight=False, file=sys.stderr)

@@ -1,0 +1,138 @@
+"""An in-memory copy of one study whose every write also goes to the database.
+
+Samplers and pruners read the whole study at every step; from a database that is most of their cost. The ledger is the
+study's writer and knows it all already, so they read this copy. Trial ids are the database's own: what Optuna stores by
+trial id (the parents of a generation, for example) means the same in both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from optlstm.study.storage import Database
+
+
+class MirrorStorage(InMemoryStorage):
+    """Optuna storage of exactly one study.
+
+    Args:
+        database: The open database.
+        study_id: The study's id there.
+        alias: The name samplers and pruners see. Hyperband draws a trial's bracket from a hash of the study's name;
+            an alias made from the seed lets two studies of the same seed be the same search under any name.
+    """
+
+    def __init__(self, database: Database, study_id: int, alias: str) -> None:
+        super().__init__()
+        self._database = database
+        self._rdb = database.rdb
+        self._alias = alias
+        self._id = study_id
+        self.load()
+
+    def load(self) -> None:
+        """Read the whole study from the database anew."""
+        InMemoryStorage.__init__(self)
+        self._max_study_id = self._id - 1
+        super().create_new_study(self._rdb.get_study_directions(self._id), self._alias)
+        for key, value in self._rdb.get_study_user_attrs(self._id).items():
+            super().set_study_user_attr(self._id, key, value)
+        for key, value in self._rdb.get_study_system_attrs(self._id).items():
+            super().set_study_system_attr(self._id, key, value)
+        self._insert(self._rdb._get_trials(self._id, None, set(), -1))
+
+    def sync(self) -> None:
+        """Take over what other drivers of the same study have written: new trials and unfinished ones."""
+        for key, value in self._rdb.get_study_system_attrs(self._id).items():
+            super().set_study_system_attr(self._id, key, value)
+        unfinished = {t._trial_id for t in self._trials() if not t.state.is_finished()}
+        self._insert(self._rdb._get_trials(self._id, None, unfinished, self._max_trial_id))
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Writes inside are committed together; when they cannot be, memory is read anew from the database."""
+        try:
+            with self._database.transaction():
+                yield
+        except BaseException:
+            self._stale = True
+            raise
+
+    def refresh_if_stale(self) -> None:
+        """After a transaction that failed, memory holds what the database does not: read it anew."""
+        if self._stale:
+            self.load()
+            self._stale = False
+
+    _stale = False
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._studies[self._id].trials
+
+    def _insert(self, trials: list[FrozenTrial]) -> None:
+        for trial in trials:
+            known = self._trials()
+            if trial.number < len(known):
+                known[trial.number] = trial
+                self._prev_waiting_trial_number[self._id] = 0
+                self._update_cache(trial._trial_id, self._id)
+            else:
+                assert trial.number == len(known), "trial numbers in the database have a hole"
+                self._max_trial_id = trial._trial_id - 1
+                super().create_new_trial(self._id, trial)
+            for name, distribution in trial.distributions.items():
+                self._studies[self._id].param_distribution[name] = distribution
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        trial_id = self._rdb.create_new_trial(study_id, template_trial)
+        self.sync()
+        return trial_id
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+        self._rdb.set_trial_param(trial_id, param_name, param_value_internal, distribution)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        # The database decides: another driver may have taken this waiting trial.
+        if not self._rdb.set_trial_state_values(trial_id, state, values):
+            self.sync()
+            return False
+        return super().set_trial_state_values(trial_id, state, values)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+        self._rdb.set_trial_intermediate_value(trial_id, step, intermediate_value)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        value = _as_stored(value)
+        super().set_trial_user_attr(trial_id, key, value)
+        self._rdb.set_trial_user_attr(trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        value = _as_stored(value)
+        super().set_trial_system_attr(trial_id, key, value)
+        self._rdb.set_trial_system_attr(trial_id, key, value)
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        value = _as_stored(value)
+        super().set_study_user_attr(study_id, key, value)
+        self._rdb.set_study_user_attr(study_id, key, value)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        value = _as_stored(value)
+        super().set_study_system_attr(study_id, key, value)
+        self._rdb.set_study_system_attr(study_id, key, value)
+
+
+def _as_stored(value: Any) -> Any:
+    # A tuple comes back from the database as a list: memory must hold what a later reader will see.
+    return json.loads(json.dumps(value))

@@ -1,0 +1,61 @@
+"""What a study is, as it stands in the database: enough to continue it, and to refuse another search under its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from optlstm.study.space import Space
+
+# Attributes of a study: what it is, the config that continues it, an id of its own.
+RECORD_KEY, CONFIG_KEY, UID_KEY = "optlstm:study", "optlstm:config", "optlstm:id"
+_MISSING = "(not set)"
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """Everything that decides what the trials of a study are. Paths, workers, backends and totals are no part of it.
+
+    `task` holds what the training side needs to know (its config and the data's fingerprint) as plain data.
+    """
+
+    space: Space
+    seed: int
+    epochs: int
+    sampler: str
+    pruner: str
+    sampler_options: Mapping[str, Any] = field(default_factory=dict)
+    pruner_options: Mapping[str, Any] = field(default_factory=dict)
+    direction: Literal["minimize", "maximize"] = "minimize"
+    task: Mapping[str, Any] = field(default_factory=dict)
+
+    def stored(self) -> dict[str, Any]:
+        """Plain data for the study's attributes; sections and keys are those of the config."""
+        return {
+            **self.task,
+            "seed": self.seed,
+            "direction": self.direction,
+            "sampler": {"name": self.sampler, **self.sampler_options},
+            "pruner": {"name": self.pruner, **self.pruner_options},
+            "space": self.space.spec(),
+        }
+
+    def differences(self, stored: Mapping[str, Any]) -> list[str]:
+        """One line per key that differs from a stored record: `training.epochs: the study has 12, this asks for 20`."""
+        old, new = _flatten(stored), _flatten(self.stored())
+        return [
+            f"{key}: the study has {old.get(key, _MISSING)!r}, this asks for {new.get(key, _MISSING)!r}"
+            for key in sorted(old.keys() | new.keys())
+            if old.get(key, _MISSING) != new.get(key, _MISSING)
+        ]
+
+
+def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

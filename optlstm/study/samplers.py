@@ -1,0 +1,230 @@
+"""Samplers by name, each made anew for every trial from (study seed, trial number).
+
+A sampler that lives as long as the process carries its random state in memory: kill the process and the search goes on
+differently. Here trial n's sampler depends on the seed, n and the study alone. Optuna is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from optlstm.study.seeds import derive_seed
+from optlstm.study.space import Space
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, TrialState
+
+Count = Annotated[int, Ge(1)]
+Probability = Annotated[float, Ge(0), Le(1)]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a sampler is made from: the space, the study's seed, and the seed of this trial."""
+
+    space: Space
+    study_seed: int
+    trial_seed: int
+
+
+def tpe(
+    draw: Draw,
+    *,
+    n_startup_trials: Annotated[int, Ge(0)] = 10,
+    n_ei_candidates: Count = 24,
+    multivariate: bool = True,
+    group: bool = False,
+    constant_liar: bool = True,
+) -> BaseSampler:
+    from optuna.samplers import TPESampler
+
+    return TPESampler(
+        n_startup_trials=n_startup_trials,
+        n_ei_candidates=n_ei_candidates,
+        multivariate=multivariate,
+        group=group,
+        constant_liar=constant_liar,
+        seed=draw.trial_seed,
+    )
+
+
+def random(draw: Draw) -> BaseSampler:
+    from optuna.samplers import RandomSampler
+
+    return RandomSampler(seed=draw.trial_seed)
+
+
+def grid(draw: Draw) -> BaseSampler:
+    from optuna.samplers import GridSampler
+
+    # The grid is shuffled by its seed: it must be the study's, or every trial would walk another grid.
+    return GridSampler(draw.space.grid(), seed=draw.study_seed)
+
+
+def gp(
+    draw: Draw, *, n_startup_trials: Annotated[int, Ge(1)] = 10, deterministic_objective: bool = False
+) -> BaseSampler:
+    from optuna.samplers import GPSampler
+
+    return GPSampler(
+        seed=draw.trial_seed,
+        n_startup_trials=n_startup_trials,
+        deterministic_objective=deterministic_objective,
+        warn_independent_sampling=False,
+    )
+
+
+def cmaes(
+    draw: Draw,
+    *,
+    n_startup_trials: Count = 1,
+    sigma0: Annotated[float, Gt(0)] | None = None,
+    popsize: Annotated[int, Ge(2)] | None = None,
+    consider_pruned_trials: bool = False,
+    use_separable_cma: bool = False,
+    with_margin: bool = False,
+    lr_adapt: bool = False,
+) -> BaseSampler:
+    from optuna.samplers import CmaEsSampler
+
+    return CmaEsSampler(
+        n_startup_trials=n_startup_trials,
+        sigma0=sigma0,
+        popsize=popsize,
+        consider_pruned_trials=consider_pruned_trials,
+        use_separable_cma=use_separable_cma,
+        with_margin=with_margin,
+        lr_adapt=lr_adapt,
+        seed=draw.trial_seed,
+        warn_independent_sampling=False,
+    )
+
+
+def qmc(draw: Draw, *, qmc_type: Literal["sobol", "halton"] = "sobol", scramble: bool = True) -> BaseSampler:
+    from optuna.samplers import QMCSampler, RandomSampler
+
+    # One sequence for the whole study, scrambled by its seed; params outside the sequence are drawn per trial.
+    return QMCSampler(
+        qmc_type=qmc_type,
+        scramble=scramble,
+        seed=draw.study_seed,
+        independent_sampler=RandomSampler(seed=draw.trial_seed),
+        warn_independent_sampling=False,
+    )
+
+
+def nsga2(
+    draw: Draw,
+    *,
+    population_size: Annotated[int, Ge(2)] = 50,
+    mutation_prob: Probability | None = None,
+    crossover_prob: Probability = 0.9,
+    swapping_prob: Probability = 0.5,
+) -> BaseSampler:
+    from optuna.samplers import NSGAIISampler
+
+    return NSGAIISampler(
+        population_size=population_size,
+        mutation_prob=mutation_prob,
+        crossover_prob=crossover_prob,
+        swapping_prob=swapping_prob,
+        seed=draw.trial_seed,
+    )
+
+
+def nsga3(
+    draw: Draw,
+    *,
+    population_size: Annotated[int, Ge(2)] = 50,
+    mutation_prob: Probability | None = None,
+    crossover_prob: Probability = 0.9,
+    swapping_prob: Probability = 0.5,
+    dividing_parameter: Count = 3,
+) -> BaseSampler:
+    from optuna.samplers import NSGAIIISampler
+
+    return NSGAIIISampler(
+        population_size=population_size,
+        mutation_prob=mutation_prob,
+        crossover_prob=crossover_prob,
+        swapping_prob=swapping_prob,
+        dividing_parameter=dividing_parameter,
+        seed=draw.trial_seed,
+    )
+
+
+def brute_force(draw: Draw, *, avoid_premature_stop: bool = False) -> BaseSampler:
+    from optuna.samplers import BruteForceSampler
+
+    return BruteForceSampler(seed=draw.trial_seed, avoid_premature_stop=avoid_premature_stop)
+
+
+SAMPLERS: dict[str, Callable[..., Any]] = {
+    "tpe": tpe,
+    "random": random,
+    "grid": grid,
+    "gp": gp,
+    "cmaes": cmaes,
+    "qmc": qmc,
+    "nsga2": nsga2,
+    "nsga3": nsga3,
+    "brute-force": brute_force,
+}
+# These enumerate the space: every param needs finitely many values, and the study ends when all were tried.
+EXHAUSTIVE = frozenset({"grid", "brute-force"})
+
+
+def make_sampler(name: str, options: dict[str, Any], space: Space, study_seed: int) -> BaseSampler:
+    """The study's sampler: behaves as a fresh `name` sampler for every trial number."""
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.samplers import BaseSampler
+
+    def fresh(number: int) -> BaseSampler:
+        draw = Draw(space, study_seed, derive_seed("sampler", study_seed, number))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            sampler: BaseSampler = SAMPLERS[name](draw, **options)
+        return sampler
+
+    class SeededSampler(BaseSampler):
+        """Delegates each trial to a sampler of its own, seeded by the trial's number."""
+
+        _current: tuple[int, BaseSampler] | None = None
+
+        def _for(self, trial: FrozenTrial) -> BaseSampler:
+            if self._current is None or self._current[0] != trial.number:
+                self._current = (trial.number, fresh(trial.number))
+            return self._current[1]
+
+        def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+            self._current = None
+            self._for(trial).before_trial(study, trial)
+
+        def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+            return self._for(trial).infer_relative_search_space(study, trial)
+
+        def sample_relative(
+            self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+        ) -> dict[str, Any]:
+            return self._for(trial).sample_relative(study, trial, search_space)
+
+        def sample_independent(
+            self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+        ) -> Any:
+            return self._for(trial).sample_independent(study, trial, param_name, param_distribution)
+
+        def after_trial(
+            self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+        ) -> None:
+            # A fresh one again: what happened between this trial's start and its end must not matter.
+            fresh(trial.number).after_trial(study, trial, state, values)
+
+    return SeededSampler()

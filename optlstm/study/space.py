@@ -1,0 +1,148 @@
+"""The search space: declared once as plain data, checked, and drawn from by any object with Optuna's `suggest_*`.
+
+[space]
+hidden_size = {low = 16, high = 128, step = 16}           # int, because the bounds are
+learning_rate = {low = 1e-4, high = 1e-2, log = true}     # float
+optimizer = {choices = ["adam", "adamw"], default = "adamw"}
+momentum = {low = 0.0, high = 0.99, when = {optimizer = "sgd"}}
+num_layers = 1                                            # fixed
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from optlstm.errors import InputError
+
+Value = int | float | str | bool
+_CONTINUOUS = "is continuous; to enumerate it give it a step or choices"
+
+
+class Suggester(Protocol):
+    """The part of an Optuna trial that a space asks."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float: ...
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Param:
+    """One searched hyperparameter; `when` maps other params to the values that make this one active."""
+
+    name: str
+    kind: str  # "int", "float" or "categorical"
+    low: float = 0
+    high: float = 0
+    step: float | None = None
+    log: bool = False
+    choices: tuple[Value, ...] = ()
+    default: Value = 0
+    when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+
+    def suggest(self, trial: Suggester) -> Value:
+        if self.kind == "categorical":
+            value: Value = trial.suggest_categorical(self.name, self.choices)
+        elif self.kind == "int":
+            step = int(self.step or 1)
+            value = trial.suggest_int(self.name, int(self.low), int(self.high), step=step, log=self.log)
+        else:
+            value = trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
+        return value
+
+    def values(self) -> list[Value] | None:
+        """Every value it can take, or None where there are too many to count."""
+        if self.kind == "categorical":
+            return list(self.choices)
+        if self.log or (self.kind == "float" and self.step is None):
+            return None
+        step = self.step or 1
+        # As Optuna rounds its steps: counted from low, never accumulated.
+        raw = [self.low + k * step for k in range(round((self.high - self.low) / step) + 1)]
+        return [int(v) for v in raw] if self.kind == "int" else [float(round(v, 12)) for v in raw]
+
+    def spec(self) -> dict[str, Any]:
+        spec: dict[str, Any] = (
+            {"choices": list(self.choices)}
+            if self.kind == "categorical"
+            else {"type": self.kind, "low": self.low, "high": self.high}
+        )
+        if self.step is not None:
+            spec["step"] = self.step
+        if self.log:
+            spec["log"] = True
+        spec["default"] = self.default
+        if self.when:
+            spec["when"] = {name: list(values) for name, values in self.when.items()}
+        return spec
+
+
+@dataclass(frozen=True)
+class Space:
+    """Searched params, those a condition asks for before those it governs, and fixed values."""
+
+    params: tuple[Param, ...]
+    fixed: Mapping[str, Value]
+
+    def suggest(self, trial: Suggester) -> dict[str, Value]:
+        """One configuration: fixed values and every active param as `trial` answers. Inactive params are absent."""
+        chosen: dict[str, Value] = dict(self.fixed)
+        for param in self.params:
+            if all(chosen.get(name) in values for name, values in param.when.items()):
+                chosen[param.name] = param.suggest(trial)
+        return chosen
+
+    def defaults(self) -> dict[str, Value]:
+        """The searched params of trial 0."""
+        chosen: dict[str, Value] = dict(self.fixed)
+        for param in self.params:
+            if all(chosen.get(name) in values for name, values in param.when.items()):
+                chosen[param.name] = param.default
+        return {param.name: chosen[param.name] for param in self.params if param.name in chosen}
+
+    def grid(self) -> dict[str, list[Value]]:
+        """Every param's values, for samplers that enumerate.
+
+        Raises:
+            InputError: A param is continuous, or active only under a condition.
+        """
+        problems = [f"space.{p.name}: {reason}" for p in self.params if (reason := _not_on_a_grid(p))]
+        if problems:
+            raise InputError(problems)
+        return {p.name: p.values() or [] for p in self.params}
+
+    def check_finite(self) -> None:
+        """Raises InputError where a param is continuous, so that its values cannot be enumerated."""
+        problems = [f"space.{p.name}: {_CONTINUOUS}" for p in self.params if p.values() is None]
+        if problems:
+            raise InputError(problems)
+
+    def combinations(self) -> int:
+        """How many configurations a grid has."""
+        return math.prod(len(values) for values in self.grid().values())
+
+    def largest(self, name: str) -> Value | None:
+        """The largest value a numeric param can take, fixed or searched."""
+        for param in self.params:
+            if param.name == name:
+                return max(param.choices) if param.kind == "categorical" else param.high
+        return self.fixed.get(name)
+
+    def spec(self) -> dict[str, Any]:
+        """The space as plain data: `parse_space` of it gives it back."""
+        return {**self.fixed, **{p.name: p.spec() for p in self.params}}
+
+
+def _not_on_a_grid(param: Param) -> str | None:
+    if param.when:
+        return "depends on another param, which a grid cannot enumerate; use --sampler brute-force"
+    if param.values() is None:
+        return _CONTINUOUS
+    return None

@@ -1,0 +1,181 @@
+"""Opens the study database: SQLite tuned for several writers, PostgreSQL or MySQL by URL.
+
+Optuna opens SQLite without WAL, with a 5 s timeout and deferred transactions, so two processes can read the same
+waiting trial before either writes it. Here every SQLite transaction begins IMMEDIATE, waits up to 60 s for its turn,
+and the schema is made under a file lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from filelock import FileLock
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+from optlstm.errors import InputError, StorageError
+
+BUSY_TIMEOUT_S = 60.0
+CONNECT_TIMEOUT_S = 8
+# What a plain scheme means here, and the extra that installs its driver.
+DRIVERS = {
+    "postgresql": ("postgresql+psycopg", "psycopg", "postgres"),
+    "postgres": ("postgresql+psycopg", "psycopg", "postgres"),
+    "mysql": ("mysql+pymysql", "pymysql", "mysql"),
+    "mariadb": ("mysql+pymysql", "pymysql", "mysql"),
+}
+
+
+def parse_url(text: str) -> URL:
+    """Normalise a storage URL; a bare scheme such as `postgresql://` gets the driver we ship.
+
+    Raises:
+        InputError: the text is no database URL, or names a database we do not support.
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise InputError(
+            "storage: not a database URL; use sqlite:///FILE.db, postgresql://USER@HOST/DB or mysql://USER@HOST/DB"
+        ) from None
+    if url.drivername in DRIVERS:
+        url = url.set(drivername=DRIVERS[url.drivername][0])
+    backend = url.get_backend_name()
+    if backend not in {"sqlite", "postgresql", "mysql", "mariadb"}:
+        raise InputError(f"storage: '{backend}' databases are not supported; use sqlite, postgresql or mysql")
+    if backend == "sqlite" and url.database in (None, "", ":memory:"):
+        raise InputError("storage: an in-memory SQLite database would be lost at the end; use sqlite:///FILE.db")
+    for _, module, extra in DRIVERS.values():
+        if url.get_driver_name() == module and importlib.util.find_spec(module) is None:
+            raise InputError(
+                f"storage: the driver '{module}' for {backend} is not installed: pip install 'optlstm[{extra}]'"
+            )
+    return url
+
+
+class Database:
+    """An open study database: Optuna's RDB storage, transactions over several of its calls, the database's clock."""
+
+    def __init__(self, rdb: RDBStorage) -> None:
+        self.rdb = rdb
+        self.read_clock()
+
+    def now(self) -> float:
+        """Seconds since the epoch by the database's clock, so that leases mean the same on every machine."""
+        return time.monotonic() + self._clock_offset
+
+    def read_clock(self) -> None:
+        """Compare clocks anew (ours stands still while the machine sleeps). Not inside a transaction."""
+        query = {
+            "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
+            "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
+        }.get(self.rdb.engine.name, "SELECT UNIX_TIMESTAMP(NOW(6))")
+        with self.rdb.engine.connect() as connection:
+            seconds = float(connection.execute(sqlalchemy.text(query)).scalar_one())
+        self._clock_offset = seconds - time.monotonic()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything written through `rdb` inside is committed together, or not at all.
+
+        Optuna's methods commit one by one; bound to one outer connection, their commits become savepoints
+        (SQLAlchemy: "Joining a Session into an External Transaction"). Not for several threads at once.
+        """
+        with self.rdb.engine.begin() as connection:
+            outer = self.rdb.scoped_session
+            self.rdb.scoped_session = scoped_session(
+                sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
+            )
+            try:
+                yield
+            finally:
+                self.rdb.scoped_session.remove()
+                self.rdb.scoped_session = outer
+
+    def lock_study(self, study_id: int) -> None:
+        """Inside a transaction: let no other driver pass this line until it ends. SQLite's transactions do already."""
+        if self.rdb.engine.name != "sqlite":
+            statement = sqlalchemy.text("SELECT study_id FROM studies WHERE study_id = :id FOR UPDATE")
+            self.rdb.scoped_session().execute(statement, {"id": study_id})
+
+    def close(self) -> None:
+        self.rdb.remove_session()
+        self.rdb.engine.dispose()
+
+
+def open_database(text: str, *, create: bool = True) -> Database:
+    """Open the study database of a storage URL.
+
+    Args:
+        text: A database URL, such as `sqlite:///runs/optlstm.db`.
+        create: Make the SQLite file, its folder and the tables when missing.
+
+    Raises:
+        InputError: The URL is not one we can use, or `create` is false and there is no such SQLite file.
+        StorageError: The database cannot be reached, or its schema is of another Optuna.
+    """
+    url = parse_url(text)
+    path = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+    if path is not None and not create and not path.exists():
+        raise InputError(f"storage: no study database at {path}; run a study first, or give --storage URL")
+    try:
+        return Database(_open_sqlite(url, path) if path is not None else _open_server(url))
+    except OSError as error:
+        raise StorageError(f"storage: cannot write {path}: {error.strerror or error}") from error
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise StorageError(f"storage: cannot open {url.render_as_string()}: {first_line(error)}") from None
+    except RuntimeError as error:  # Optuna's word for a schema of another version
+        raise StorageError(f"storage: {url.render_as_string()}: {first_line(error)}") from None
+
+
+def _open_server(url: URL) -> RDBStorage:
+    options = {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}, "pool_pre_ping": True}
+    return RDBStorage(_template(url), options)
+
+
+def _open_sqlite(url: URL, path: Path) -> RDBStorage:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes that make the tables at once: one of them would die on `alembic_version`.
+    with FileLock(f"{path}.lock", timeout=BUSY_TIMEOUT_S):
+        rdb = RDBStorage(_template(url), {"connect_args": {"timeout": BUSY_TIMEOUT_S}})
+        with rdb.engine.connect() as connection:
+            # Where WAL cannot be had (some network mounts), SQLite keeps its rollback journal.
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    rdb.remove_session()
+    rdb.engine.dispose()  # connections made from here on begin as the listeners say
+    event.listen(rdb.engine, "connect", _prepare_connection)
+    event.listen(rdb.engine, "begin", _begin_immediate)
+    return rdb
+
+
+def _prepare_connection(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we send BEGIN ourselves
+    # With WAL, NORMAL survives a killed process; after a power cut the file is sound and the last epochs are retrained.
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _begin_immediate(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _template(url: URL) -> str:
+    # RDBStorage fills `{SCHEMA_VERSION}` with str.format: braces in a password must survive it.
+    return url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+
+
+def first_line(error: BaseException) -> str:
+    """The root cause of an error, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    original = getattr(error, "orig", None) or error
+    return str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__

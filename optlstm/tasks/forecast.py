@@ -1,0 +1,110 @@
+"""Forecasting: every column a sequence of its own, a direct multi-step forecast, MSE on the standardised scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from optlstm.data.scaling import Standardizer
+from optlstm.data.windows import windows
+from optlstm.errors import InputError, TrialFailed
+from optlstm.training.hparams import Hyperparameters
+from optlstm.training.model import ForecasterConfig, LSTMForecaster
+
+if TYPE_CHECKING:  # they bring pandas, which a worker has no use for
+    from optlstm.data.series import Series
+    from optlstm.data.splits import Splits
+
+_EVALUATION_BATCH = 1024  # sequences; the result does not hang on a trial's batch_size
+
+
+@dataclass(frozen=True, eq=False)
+class ForecastData:
+    """All that a worker needs of the data. values: float32 [rows, columns], standardised; it may be a memmap."""
+
+    values: NDArray[np.float32]
+    columns: tuple[str, ...]
+    scaler: Standardizer
+    splits: Splits
+    horizon: int
+
+
+def prepare(series: Series, splits: Splits, horizon: int) -> ForecastData:
+    """Standardise every column by the training rows alone."""
+    scaler = Standardizer.fit(series.values[splits.train.start : splits.train.stop])
+    values = scaler.transform(series.values).astype(np.float32)
+    return ForecastData(values, tuple(series.columns), scaler, splits, horizon)
+
+
+class ForecastProblem:
+    """The forecasting task as `optlstm.training.loop.fit` wants it."""
+
+    def __init__(self, data: ForecastData, device: torch.device) -> None:
+        """Copies the values to `device`."""
+        self.data = data
+        self._device = device
+        self._values = torch.tensor(np.asarray(data.values), device=device)  # [rows, columns]
+
+    @property
+    def device(self) -> torch.device:
+        """Where network and batches live."""
+        return self._device
+
+    def network(self, hp: Hyperparameters) -> nn.Module:
+        """A new forecaster [batch, window] -> [batch, horizon] on the CPU."""
+        return LSTMForecaster(ForecasterConfig.of(hp, horizon=self.data.horizon))
+
+    def steps_per_epoch(self, hp: Hyperparameters) -> int:
+        """Batches in an epoch; the last one may be smaller."""
+        return -(-len(self._train_windows(hp)) // hp.batch_size)
+
+    def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
+        """Every training window once, shuffled: inputs [batch, columns, window], targets [batch, columns, horizon]."""
+        view = self._train_windows(hp)  # [n, columns, window + horizon]
+        order = torch.randperm(len(view), generator=generator).to(self._device)
+        for index in torch.split(order, hp.batch_size):
+            rows = view.index_select(0, index)  # four times as fast as view[index]
+            yield rows[..., : hp.window], rows[..., hp.window :]
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        """Mean squared error on the standardised scale."""
+        inputs, targets = batch
+        return F.mse_loss(_forecast(network, inputs), targets)
+
+    def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
+        """`mse` and `mae` on the standardised scale over all validation windows, steps and columns."""
+        return self.score(network, hp, self.data.splits.validation)
+
+    def score(self, network: nn.Module, hp: Hyperparameters, rows: range) -> dict[str, float]:
+        """`mse` and `mae` on the standardised scale over all windows whose targets lie in `rows`; summed in float64."""
+        view = self._windows(hp, rows, reach_back=True)
+        squared, absolute, count = 0.0, 0.0, 0
+        for part in torch.split(view, max(1, _EVALUATION_BATCH // view.shape[1])):
+            error = (_forecast(network, part[..., : hp.window]) - part[..., hp.window :]).double()
+            squared += error.square().sum().item()
+            absolute += error.abs().sum().item()
+            count += error.numel()
+        return {"mse": squared / count, "mae": absolute / count}
+
+    def _train_windows(self, hp: Hyperparameters) -> Tensor:
+        return self._windows(hp, self.data.splits.train, reach_back=False)
+
+    def _windows(self, hp: Hyperparameters, rows: range, *, reach_back: bool) -> Tensor:
+        try:
+            return windows(self._values, rows, hp.window, self.data.horizon, reach_back=reach_back)
+        except InputError as error:
+            raise TrialFailed(str(error)) from error
+
+
+def _forecast(network: nn.Module, inputs: Tensor) -> Tensor:
+    """[batch, columns, window] -> [batch, columns, horizon]: each column is a sequence of its own."""
+    batch, columns, window = inputs.shape
+    out: Tensor = network(inputs.reshape(batch * columns, window))  # [batch * columns, horizon]
+    return out.reshape(batch, columns, -1)

@@ -1,0 +1,56 @@
+"""The search space a forecasting study starts from. Plain data: importing it loads neither torch nor optuna."""
+
+from __future__ import annotations
+
+
+def default_space(season: int, horizon: int, train_rows: int) -> dict[str, object]:
+    """The search space of a forecasting study that declares none, in the form of a study file's `[space]` section.
+
+    Args:
+        season: rows in the data's natural season (24 for hourly data), 1 where there is none.
+        horizon: rows to forecast.
+        train_rows: rows to train on; no window is longer than a quarter of them.
+    """
+    return {
+        "window": _window_choices(season, horizon, train_rows),
+        "patch": _patch_choices(season),
+        "hidden_size": {"low": 32, "high": 80, "step": 16, "default": 64},
+        "num_layers": {"low": 1, "high": 2, "default": 1},
+        "dropout": {"low": 0.0, "high": 0.5, "step": 0.1, "default": 0.3},
+        "recurrent_dropout": {"low": 0.0, "high": 0.3, "step": 0.1, "default": 0.0},
+        "pooling": {"choices": ["max", "mean", "last"], "default": "max"},
+        "linear_skip": {"choices": [True, False], "default": True},
+        "window_norm": {"choices": ["last", "mean_std"], "default": "last"},
+        "learning_rate": {"low": 3e-4, "high": 3e-3, "log": True, "default": 1e-3},
+        "batch_size": 64,
+        "optimizer": "adamw",
+        "weight_decay": 0.01,
+        "lr_schedule": "one_cycle",
+        "grad_clip": 1.0,
+    }
+
+
+def _window_choices(season: int, horizon: int, train_rows: int) -> dict[str, object]:
+    """Whole seasons: 4, 7 or 14 of a short one (hours: 96, 168, 336), 1 to 3 of a long one (weeks: 52, 104, 156).
+
+    Few and far apart, because the window matters most, and a search should meet each early.
+    """
+    longest = max(1, min(train_rows // 4, train_rows - horizon))
+    if 1 < season <= longest:
+        seasons = (4, 7, 14) if season <= 48 else (1, 2, 3)
+    else:
+        season, seasons = min(8, longest), (2, 6, 12)
+    fitting = [n * season for n in seasons if n * season <= longest] or [longest // season * season]
+    enough = [window for window in fitting if window >= horizon] or fitting[-1:]
+    return {"choices": enough, "default": enough[-1]}
+
+
+def _patch_choices(season: int) -> dict[str, object]:
+    """A half, one and two seasons of a short season; a twelfth, a quarter and a half of a long one."""
+    if season < 8:
+        patches = [4, 8, 16] if season == 1 else [season, 2 * season]
+    elif season <= 48:
+        patches = [season // 2, season, 2 * season]
+    else:
+        patches = [season // 12, season // 4, season // 2]
+    return {"choices": patches, "default": patches[1]}

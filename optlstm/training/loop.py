@@ -1,0 +1,232 @@
+"""The trainer: epochs as a generator, state in, state out. It knows nothing of the network's inside or of the task."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from optlstm.errors import TrialFailed
+from optlstm.training.hparams import Hyperparameters
+from optlstm.training.optimizers import build_optimizer, load_optimizer, optimizer_tensors
+from optlstm.training.schedule import lr_factor
+
+_CHECK_EVERY = 50  # steps between two looks at the loss on an accelerator, where each look waits for the device
+
+
+class Problem(Protocol):
+    """A task with its data: what `fit` needs to know of it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where network and batches live."""
+        ...
+
+    def network(self, hp: Hyperparameters) -> nn.Module:
+        """A new network, initialised from torch's global random state, on the CPU."""
+        ...
+
+    def steps_per_epoch(self, hp: Hyperparameters) -> int:
+        """How many batches `batches` yields."""
+        ...
+
+    def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
+        """One epoch of batches, shuffled by `generator` (a CPU generator); the first dimension counts the samples."""
+        ...
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        """The mean loss of a batch, a scalar with a gradient."""
+        ...
+
+    def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
+        """Validation metrics by name; the first is the value to minimise. Called in eval mode and without gradients."""
+        ...
+
+
+@dataclass(frozen=True)
+class State:
+    """All that is needed to go on after an epoch.
+
+    tensors: on the CPU, named `network.*`, `optimizer.*` and `best.*` (the best epoch's weights).
+    meta: JSON: epoch; step (of the optimizer, over all epochs); values (every epoch's validation value: the plateau
+    schedule and early stopping follow from them); best_value; best_epoch; optimizer (its name).
+    """
+
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any]
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one part (`network`, `optimizer` or `best`) under their own names."""
+        return {key.removeprefix(f"{name}."): t for key, t in self.tensors.items() if key.startswith(f"{name}.")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One finished epoch. `last`: none follows, by count or by early stopping. `seconds`: training and validation."""
+
+    epoch: int
+    value: float
+    metrics: dict[str, float]
+    train_loss: float
+    best_value: float
+    best_epoch: int
+    last: bool
+    seconds: float
+    snapshot: State
+
+    def state(self) -> State:
+        """A copy of the run as it was at the end of this epoch; later epochs do not change it."""
+        return self.snapshot
+
+
+def fit(
+    problem: Problem,
+    hp: Hyperparameters,
+    *,
+    epochs: int,
+    patience: int | None,
+    seed: int,
+    state: State | None = None,
+) -> Iterator[Epoch]:
+    """Train and yield after every epoch; with `state`, go on after its epoch, bit for bit as if never stopped.
+
+    Each epoch is a pure function of (state, hp, seed, epoch): it begins by seeding torch's global random state, so
+    nothing the caller does between two epochs changes it. Learning rate and weight decay are always those of `hp`,
+    whatever `state` was trained with.
+
+    Args:
+        epochs: how many in all, those behind `state` included; the learning-rate schedule stretches over them.
+        patience: stop after so many epochs without a new best value; 0 or None: never.
+
+    Raises:
+        TrialFailed: the training loss or the validation value is not finite.
+    """
+    torch.manual_seed(epoch_seed(seed, 0))
+    network = problem.network(hp).to(problem.device)
+    optimizer = build_optimizer(network, hp)
+    values, step, best = _load(state, network, optimizer, hp) if state else ([], 0, {})
+    while not _ended(values, epochs, patience):
+        began = time.perf_counter()
+        train_loss = _train(problem, hp, network, optimizer, values, epochs, seed)
+        metrics = _validate(problem, hp, network, epoch=len(values) + 1)
+        values = [*values, next(iter(metrics.values()))]
+        step += problem.steps_per_epoch(hp)
+        if _best_epoch(values) == len(values):
+            best = {f"best.{name}": tensor for name, tensor in _copy(network.state_dict()).items()}
+        yield Epoch(
+            epoch=len(values),
+            value=values[-1],
+            metrics=metrics,
+            train_loss=train_loss,
+            best_value=min(values),
+            best_epoch=_best_epoch(values),
+            last=_ended(values, epochs, patience),
+            seconds=time.perf_counter() - began,
+            snapshot=_snapshot(network, optimizer, best, hp, values, step),
+        )
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of an epoch (0: the network's initialisation), so that neighbouring seeds and epochs share nothing."""
+    digest = hashlib.sha256(f"optlstm {seed} {epoch}".encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1  # torch takes 63 bits without a sign
+
+
+def _train(
+    problem: Problem,
+    hp: Hyperparameters,
+    network: nn.Module,
+    optimizer: Optimizer,
+    values: Sequence[float],
+    epochs: int,
+    seed: int,
+) -> float:
+    """One epoch of steps; returns the mean training loss over its samples."""
+    epoch, steps = len(values) + 1, problem.steps_per_epoch(hp)
+    every = 1 if problem.device.type == "cpu" else _CHECK_EVERY
+    torch.manual_seed(epoch_seed(seed, epoch))
+    order = torch.Generator().manual_seed(epoch_seed(seed, epoch))
+    parameters = list(network.parameters())
+    network.train()
+    total, samples = torch.zeros((), dtype=torch.float64, device=problem.device), 0
+    for step, batch in enumerate(problem.batches(hp, order)):
+        whole = (epoch - 1) * steps + step
+        factor = lr_factor(hp.lr_schedule, whole, epochs * steps, warmup=hp.warmup, values=values)
+        for group in optimizer.param_groups:
+            group["lr"] = hp.learning_rate * factor
+        optimizer.zero_grad(set_to_none=True)
+        loss = problem.loss(network, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if hp.grad_clip > 0:
+            nn.utils.clip_grad_norm_(parameters, hp.grad_clip)
+        optimizer.step()
+        total += loss.detach().double() * len(batch[0])
+        samples += len(batch[0])
+        if (step + 1) % every == 0 or step + 1 == steps:
+            _check(total.item(), f"training loss is {{}} at epoch {epoch}, step {step + 1} of {steps}", hp)
+    return total.item() / samples
+
+
+def _validate(problem: Problem, hp: Hyperparameters, network: nn.Module, *, epoch: int) -> dict[str, float]:
+    network.eval()
+    with torch.no_grad():
+        metrics = problem.validate(network, hp)
+    name, value = next(iter(metrics.items()))
+    _check(value, f"validation {name} is {{}} at epoch {epoch}", hp)
+    return metrics
+
+
+def _check(value: float, message: str, hp: Hyperparameters) -> None:
+    if not math.isfinite(value):
+        raise TrialFailed(f"{message.format(value)} (learning_rate {hp.learning_rate:g})")
+
+
+def _best_epoch(values: Sequence[float]) -> int:
+    """The first epoch (from 1) with the smallest value; 0 before any."""
+    return values.index(min(values)) + 1 if values else 0
+
+
+def _ended(values: Sequence[float], epochs: int, patience: int | None) -> bool:
+    """Whether no epoch follows: all are done, or the last `patience` brought no new best value."""
+    return len(values) >= epochs or bool(patience and len(values) - _best_epoch(values) >= patience)
+
+
+def _load(
+    state: State, network: nn.Module, optimizer: Optimizer, hp: Hyperparameters
+) -> tuple[list[float], int, dict[str, Tensor]]:
+    network.load_state_dict(state.part("network"))
+    load_optimizer(network, optimizer, state.part("optimizer"), saved_by=state.meta["optimizer"], hp=hp)
+    best = {key: tensor for key, tensor in state.tensors.items() if key.startswith("best.")}
+    return list(state.meta["values"]), state.meta["step"], best
+
+
+def _snapshot(
+    network: nn.Module,
+    optimizer: Optimizer,
+    best: Mapping[str, Tensor],
+    hp: Hyperparameters,
+    values: list[float],
+    step: int,
+) -> State:
+    weights = {f"network.{name}": tensor for name, tensor in _copy(network.state_dict()).items()}
+    moments = {f"optimizer.{name}": t for name, t in _copy(optimizer_tensors(network, optimizer)).items()}
+    meta = {
+        "epoch": len(values),
+        "step": step,
+        "values": list(values),
+        "best_value": min(values),
+        "best_epoch": _best_epoch(values),
+        "optimizer": hp.optimizer,
+    }
+    return State(tensors={**weights, **moments, **best}, meta=meta)
+
+
+def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}

@@ -1,0 +1,193 @@
+"""The LSTM networks: a body that turns steps into features, and a forecaster that turns a window into a forecast."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from optlstm.training.hparams import Hyperparameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class BodyConfig:
+    """All that shapes an LSTMBody. `input_size`: numbers per step; the rest is named as in Hyperparameters."""
+
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    dropout: float
+    recurrent_dropout: float
+    pooling: str
+    layer_norm: bool
+    projection: int
+
+    @classmethod
+    def of(cls, hp: Hyperparameters, *, input_size: int) -> BodyConfig:
+        """The body that `hp` asks for."""
+        return cls(
+            input_size=input_size,
+            hidden_size=hp.hidden_size,
+            num_layers=hp.num_layers,
+            bidirectional=hp.bidirectional,
+            dropout=hp.dropout,
+            recurrent_dropout=hp.recurrent_dropout,
+            pooling=hp.pooling,
+            layer_norm=hp.layer_norm,
+            projection=hp.projection,
+        )
+
+    @property
+    def lstm_size(self) -> int:
+        """Numbers that the LSTM gives at each step."""
+        return self.hidden_size * (2 if self.bidirectional else 1)
+
+    @property
+    def output_size(self) -> int:
+        """Numbers that the body gives for a whole sequence."""
+        return self.projection or self.lstm_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecasterConfig:
+    """All that shapes an LSTMForecaster. `window` and `horizon` in rows; `body.input_size` is the patch, in rows."""
+
+    body: BodyConfig
+    window: int
+    horizon: int
+    window_norm: str
+    linear_skip: bool
+
+    @classmethod
+    def of(cls, hp: Hyperparameters, *, horizon: int) -> ForecasterConfig:
+        """The forecaster that `hp` asks for."""
+        return cls(
+            body=BodyConfig.of(hp, input_size=hp.patch),
+            window=hp.window,
+            horizon=horizon,
+            window_norm=hp.window_norm,
+            linear_skip=hp.linear_skip,
+        )
+
+
+class LSTMBody(nn.Module):
+    """Steps [batch, steps, input_size] -> features [batch, output_size].
+
+    The recurrent weights are dropped as in Merity et al. 2017 (AWD-LSTM): one mask per forward pass, on the weights and
+    not on the state, which leaves the fused LSTM kernel in use.
+    """
+
+    def __init__(self, config: BodyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.lstm = nn.LSTM(
+            config.input_size,
+            config.hidden_size,
+            config.num_layers,
+            batch_first=True,
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
+            bidirectional=config.bidirectional,
+        )
+        self.norm = nn.LayerNorm(config.lstm_size) if config.layer_norm else nn.Identity()
+        self.project = nn.Linear(config.lstm_size, config.projection) if config.projection else nn.Identity()
+        self.drop = nn.Dropout(config.dropout)
+        initialise_lstm(self.lstm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [batch, steps, input_size] -> [batch, output_size]."""
+        steps = self._steps(x)  # [batch, steps, lstm_size]
+        features = self._pool(steps)  # [batch, lstm_size]
+        out: Tensor = self.drop(self.project(self.norm(features)))  # [batch, output_size]
+        return out
+
+    def _steps(self, x: Tensor) -> Tensor:
+        share = self.config.recurrent_dropout
+        if not (self.training and share > 0):
+            steps: Tensor = self.lstm(x)[0]
+            return steps
+        recurrent = ((n, p) for n, p in self.lstm.named_parameters() if n.startswith("weight_hh"))
+        dropped = {name: F.dropout(weight, share) for name, weight in recurrent}
+        steps = functional_call(self.lstm, dropped, (x,))[0]
+        return steps
+
+    def _pool(self, steps: Tensor) -> Tensor:
+        if self.config.pooling == "mean":
+            return steps.mean(dim=1)
+        if self.config.pooling == "max":
+            return steps.amax(dim=1)
+        if not self.config.bidirectional:
+            return steps[:, -1]
+        hidden = self.config.hidden_size
+        # Each direction has read the whole sequence at its own end: the last step forward, the first backward.
+        return torch.cat([steps[:, -1, :hidden], steps[:, 0, hidden:]], dim=1)
+
+
+class LSTMForecaster(nn.Module):
+    """A window of one sequence [batch, window] -> its next rows [batch, horizon], all at once ("direct" forecasting).
+
+    The window is normalised by itself and cut into patches (Nie et al. 2023): an LSTM step reads `patch` rows.
+    The linear skip is NLinear (Zeng et al. 2022).
+    """
+
+    def __init__(self, config: ForecasterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.body = LSTMBody(config.body)
+        self.head = nn.Linear(config.body.output_size, config.horizon)
+        self.skip = nn.Linear(config.window, config.horizon, bias=False) if config.linear_skip else None
+        if self.skip is not None:
+            nn.init.zeros_(self.skip.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [batch, window] -> [batch, horizon], both on the same scale."""
+        level, spread = self._level_and_spread(x)  # [batch, 1] each
+        window = (x - level) / spread  # [batch, window]
+        forecast: Tensor = self.head(self.body(self._patches(window)))  # [batch, horizon]
+        if self.skip is not None:
+            forecast = forecast + self.skip(window)
+        return forecast * spread + level
+
+    def _level_and_spread(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        if self.config.window_norm == "last":
+            return x[:, -1:], 1.0
+        if self.config.window_norm == "mean_std":
+            variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
+            return mean, torch.sqrt(variance + 1e-5)  # a flat window has no spread to divide by
+        return 0.0, 1.0
+
+    def _patches(self, window: Tensor) -> Tensor:
+        """[batch, window] -> [batch, steps, patch]; the newest row always ends the last patch."""
+        patch = self.config.body.input_size
+        missing = -window.shape[1] % patch
+        if missing:
+            window = torch.cat([window[:, :1].expand(-1, missing), window], dim=1)  # [batch, steps * patch]
+        return window.reshape(window.shape[0], -1, patch)
+
+
+def initialise_lstm(lstm: nn.LSTM) -> None:
+    """Set the weights of `lstm` as is good practice, gate by gate.
+
+    Input weights: Xavier (Glorot and Bengio 2010). Recurrent weights: orthogonal (Saxe et al. 2013). Biases: 0, but the
+    forget gate's 1 (Jozefowicz et al. 2015), in one of torch's two bias vectors only, because they are added.
+    """
+    hidden = lstm.hidden_size
+    with torch.no_grad():
+        for name, parameter in lstm.named_parameters():
+            if name.startswith("bias"):
+                parameter.zero_()
+                if name.startswith("bias_ih"):
+                    parameter[hidden : 2 * hidden] = 1.0  # torch's gate order: input, forget, cell, output
+                continue
+            start = nn.init.orthogonal_ if name.startswith("weight_hh") else nn.init.xavier_uniform_
+            for gate in torch.split(parameter, hidden):
+                start(gate)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """How many numbers the network learns."""
+    return sum(math.prod(p.shape) for p in network.parameters())

@@ -1,0 +1,233 @@
+"""The contract of a backend. Every test runs against every one of them."""
+
+from __future__ import annotations
+
+import math
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from optlstm.backends.driver import Job, Run
+from optlstm.errors import OptlstmError
+from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
+from tests.backends.contract import BACKENDS, Backend, Studies, job, table
+from tests.backends.objectives import EPOCHS, FINITE, broken
+
+TROUBLE = {2: (3, "raise"), 4: (1, "nan"), 5: (2, "inf"), 6: (4, "-inf"), 7: (2, "memory"), 9: (1, "exit")}
+
+
+def reference(studies: Studies, total: int, **options: object) -> list[tuple[object, ...]]:
+    """The table of an undisturbed run in this process."""
+    curve = options.pop("curve", {})
+    ledger = studies.ledger("reference", **options)  # type: ignore[arg-type]
+    BACKENDS[0].work(Run(ledger, total), job(**curve), 1)  # type: ignore[arg-type]
+    return table(ledger)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "cmaes", "qmc", "nsga2"])
+def test_one_at_a_time_the_table_is_the_same_everywhere(backend: Backend, studies: Studies, sampler: str) -> None:
+    ledger = studies.ledger(sampler=sampler)
+    backend.work(Run(ledger, 16), job(trouble=TROUBLE), 1)
+    assert table(ledger) == reference(studies, 16, sampler=sampler, curve={"trouble": TROUBLE})
+    assert {"COMPLETE", "PRUNED", "FAIL"} <= set(ledger.counts)
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median", "percentile", "patient", "wilcoxon", "none"])
+def test_every_pruner_decides_the_same_everywhere(backend: Backend, studies: Studies, pruner: str) -> None:
+    ledger = studies.ledger(sampler="random", pruner=pruner)
+    backend.work(Run(ledger, 14), job(), 1)
+    assert table(ledger) == reference(studies, 14, sampler="random", pruner=pruner)
+    assert (ledger.counts["PRUNED"] > 0) == (pruner not in ("none", "patient"))
+
+
+def test_what_the_database_holds_is_what_the_ledger_says(backend: Backend, studies: Studies) -> None:
+    ledger = studies.ledger()
+    backend.work(Run(ledger, 10), job(), 1)
+    assert table(studies.ledger()) == table(ledger)
+
+
+def test_trial_0_is_the_defaults(backend: Backend, studies: Studies) -> None:
+    ledger = studies.ledger()
+    backend.work(Run(ledger, 1), job(), 1)
+    assert ledger.trials[0].params == {"x": 0.0, "n": 2, "kind": "a"}
+
+
+def test_a_complete_trial_has_its_best_value_every_epoch_and_its_attributes(backend: Backend, studies: Studies) -> None:
+    ledger = studies.ledger(pruner="none")
+    backend.work(Run(ledger, 3), job(), 1)
+    for trial in ledger.trials:
+        assert list(trial.intermediate_values) == list(range(1, EPOCHS + 1))
+        assert trial.value == min(trial.intermediate_values.values())
+        assert trial.user_attrs["note"] == f"ran {EPOCHS} epochs"
+
+
+def test_a_pruned_trial_keeps_its_last_report_and_says_why(backend: Backend, studies: Studies) -> None:
+    ledger = studies.ledger(pruner="asha")
+    backend.work(Run(ledger, 12), job(), 1)
+    pruned = [t for t in ledger.trials if t.state.name == "PRUNED"]
+    assert pruned
+    for trial in pruned:
+        assert trial.user_attrs["reason"] == f"asha at epoch {trial.last_step}"
+        assert trial.value == trial.intermediate_values[trial.last_step or 0]
+
+
+def test_a_trial_that_misbehaves_fails_alone_and_says_why(backend: Backend, studies: Studies) -> None:
+    ledger = studies.ledger(pruner="none")
+    backend.work(Run(ledger, 12), job(trouble=TROUBLE), 2)
+    reasons = {t.number: t.user_attrs["reason"] for t in ledger.trials if t.state.name == "FAIL"}
+    assert reasons == {
+        2: "ValueError: a bad configuration",
+        4: "the validation value is nan at epoch 1",
+        5: "the validation value is inf at epoch 2",
+        6: "the validation value is -inf at epoch 4",
+        7: "MemoryError: no memory left",
+        9: "SystemExit: 3",
+    }
+    assert "a bad configuration" in ledger.trials[2].user_attrs["traceback"]
+    assert ledger.counts == {"COMPLETE": 6, "FAIL": 6}
+    assert ledger.best is not None
+    assert math.isfinite(ledger.best.value or math.nan)
+
+
+def test_the_total_counts_what_there_is(backend: Backend, studies: Studies) -> None:
+    backend.work(Run(studies.ledger(), 5), job(), 2)
+    first = table(studies.ledger())
+    backend.work(Run(studies.ledger(), 5), job(), 2)
+    assert table(studies.ledger()) == first
+    backend.work(Run(studies.ledger(), 8), job(), 2)
+    assert [row[0] for row in table(studies.ledger())] == list(range(8))
+
+
+@pytest.mark.parametrize("sampler", ["grid", "brute-force"])
+def test_an_exhausted_space_ends_the_study(backend: Backend, studies: Studies, sampler: str) -> None:
+    for _ in range(2):
+        ledger = studies.ledger(sampler=sampler, space=FINITE, pruner="none")
+        backend.work(Run(ledger, 100), job(), 1)
+    found = [(t.params["n"], t.params["kind"]) for t in ledger.trials]
+    assert sorted(found) == [(n, kind) for n in range(1, 5) for kind in "abc"]
+    assert ledger.counts == {"COMPLETE": 12}
+
+
+def test_without_a_sampler_that_learns_the_order_of_the_ends_does_not_matter(
+    backend: Backend, studies: Studies
+) -> None:
+    ledger = studies.ledger(sampler="random", pruner="none")
+    backend.work(Run(ledger, 12), job(seconds=0.003), 2)
+    assert table(ledger) == reference(studies, 12, sampler="random", pruner="none")
+
+
+def test_stopped_after_an_epoch_it_goes_on_as_if_nothing_had_been(backend: Backend, studies: Studies) -> None:
+    expected = reference(studies, 8)
+    for _ in range(30):
+        ledger = studies.ledger()
+        run = Run(ledger, 8)
+        reports: list[Event] = []
+
+        def stop(event: Event, run: Run = run, reports: list[Event] = reports) -> None:
+            reports.append(event) if isinstance(event, EpochReported) else None
+            if len(reports) >= 7:
+                run.stop("test")
+
+        ledger.listen(stop)
+        backend.work(run, job(), 1)
+        if run.stop_reason is None:
+            break
+    assert table(studies.ledger()) == expected
+
+
+def test_the_timeout_leaves_running_trials_to_be_continued(backend: Backend, studies: Studies) -> None:
+    ledger = studies.ledger(pruner="none")
+    run = Run(ledger, 50, timeout=0.6)
+    backend.work(run, job(seconds=0.1), 1)
+    assert run.stop_reason == "timeout"
+    assert ledger.counts["RUNNING"] == 1
+    backend.work(Run(studies.ledger(pruner="none"), 3), job(), 1)
+    assert table(studies.ledger(pruner="none"))[:3] == reference(studies, 3, pruner="none")
+
+
+def test_events_tell_the_life_of_each_trial(backend: Backend, studies: Studies) -> None:
+    ledger = studies.ledger(pruner="asha")
+    events: list[Event] = []
+    ledger.listen(events.append)
+    backend.work(Run(ledger, 6), job(trouble={1: (2, "raise")}), 1)
+    for trial in ledger.trials:
+        mine = [event for event in events if event.number == trial.number]
+        assert isinstance(mine[0], TrialStarted)
+        assert [e.value for e in mine if isinstance(e, EpochReported)] == list(trial.intermediate_values.values())
+        assert isinstance(mine[-1], TrialFinished)
+        assert mine[-1].state == trial.state.name
+
+
+def test_a_task_that_cannot_be_set_up_ends_the_run_and_not_a_trial(backend: Backend, studies: Studies) -> None:
+    ledger = studies.ledger()
+    with pytest.raises((OptlstmError, RuntimeError), match="this task cannot be set up"):
+        backend.work(Run(ledger, 4), Job(broken, {}), 2)
+    assert ledger.counts["FAIL"] == 0
+    assert ledger.counts["RUNNING"] <= 1
+
+
+def test_a_killed_worker_costs_at_most_its_epoch(backend: Backend, studies: Studies, tmp_path: Path) -> None:
+    if not backend.isolated:
+        return  # it would kill the tests themselves
+    trouble = {1: (3, "kill"), 3: (1, "kill"), 5: (EPOCHS, "kill")}
+    ledger = studies.ledger()
+    backend.work(Run(ledger, 8), job(trouble=trouble, first_time=str(tmp_path)), 1)
+    assert table(ledger) == reference(studies, 8)
+
+
+def test_a_trial_that_kills_every_worker_fails(backend: Backend, studies: Studies) -> None:
+    if not backend.isolated:
+        return
+    ledger = studies.ledger()
+    backend.work(Run(ledger, 3), job(trouble={1: (2, "kill")}), 1)
+    assert ledger.trials[1].state.name == "FAIL"
+    assert "killed by SIGKILL" in ledger.trials[1].user_attrs["reason"]
+    assert ledger.counts == {"COMPLETE": 2, "FAIL": 1}
+
+
+DRIVER = """
+import sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from tests.backends.contract import BACKENDS, Studies, job
+from optlstm.backends.driver import Run
+backend = next(b for b in BACKENDS if b.name == {name!r})
+backend.work(Run(Studies(Path({folder!r})).ledger(), 10), job(seconds=0.004), {at_once})
+"""
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_killed_driver_loses_nothing(backend: Backend, studies: Studies, tmp_path: Path, at_once: int) -> None:
+    expected = reference(studies, 10)
+    script = DRIVER.format(path=sys.path, name=backend.name, folder=str(tmp_path), at_once=at_once)
+    for delay in (0.9, 1.2, 1.6):
+        driver = subprocess.Popen([sys.executable, "-c", script])
+        time.sleep(delay)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    ledger = studies.ledger()
+    backend.work(Run(ledger, 10), job(), at_once)
+    found = table(ledger)
+    assert [row[0] for row in found] == list(range(10))
+    assert ledger.counts["RUNNING"] == 0
+    if at_once == 1 or backend.name == "inline":
+        assert found == expected
+
+
+def test_two_drivers_share_a_study(backend: Backend, studies: Studies) -> None:
+    runs = [Run(studies.ledger(), 16) for _ in range(2)]
+    threads = [threading.Thread(target=backend.work, args=(run, job(seconds=0.002), 1)) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ledger = studies.ledger()
+    assert [t.number for t in ledger.trials] == list(range(16))
+    assert ledger.counts["RUNNING"] == 0
+    for trial in ledger.trials:
+        assert list(trial.intermediate_values) == list(range(1, (trial.last_step or 0) + 1))

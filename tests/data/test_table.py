@@ -1,0 +1,139 @@
+"""Tables: what a good file holds, and what is said of every bad one."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from optlstm.data.table import column_names, file_rows, read_table
+from optlstm.errors import InputError
+
+LONG_GZIP = gzip.compress(b"ds,y\n" + b"".join(b"%d,%d\n" % (i, i * 7919 % 1013) for i in range(20_000)))
+
+
+def write(folder: Path, content: bytes | str, name: str = "x.csv") -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def problems_of(path: Path, columns: list[str] | None = None) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        read_table(path, columns)
+    for problem in caught.value.problems:
+        assert problem.startswith("data: ")
+        assert "\n" not in problem
+        assert str(path.parent) not in problem
+    return caught.value.problems
+
+
+BAD: dict[str, tuple[str, bytes | str, list[str]]] = {
+    "empty": ("x.csv", "", ["x.csv is empty"]),
+    "blank lines": ("x.csv", "\n \n", ["x.csv is empty"]),
+    "empty gzip": ("x.csv.gz", gzip.compress(b""), ["x.csv.gz is empty"]),
+    "header only": ("x.csv", "ds,y\n", ["has a header and no rows"]),
+    "no header": ("x.csv", "1,2.5\n3,-4e1\n", ["has no header", "row 1 holds only numbers (1, 2.5)"]),
+    "duplicate columns": ("x.csv", "ds,y,y\n1,2,3\n", ["row 1", "more than one column is named 'y'"]),
+    "semicolons": ("x.csv", "ds;y\n1;2,5\n", ["separated by semicolons", "save it again with commas"]),
+    "tabs": ("x.csv", "ds\ty\n1\t2\n", ["separated by tabs"]),
+    "extra field": ("x.csv", "ds,y\n1,2\n1,2,3\n", ["the 2 fields of the header", "row 3 has 3"]),
+    "missing field": ("x.csv", "ds,y\n1,2\n\n1\n", ["1 row(s)", "row 4 has 1"]),
+    "all rows too long": ("x.csv", "ds,y\n1,2,3\n4,5,6\n", ["2 row(s)", "row 2 has 3, row 3 has 3"]),
+    "truncated gzip": ("x.csv.gz", LONG_GZIP[: len(LONG_GZIP) // 2], ["truncated or damaged"]),
+    "cut gzip trailer": ("x.csv.gz", LONG_GZIP[:-3], ["truncated or damaged"]),
+    "not gzip": ("x.csv.gz", "ds,y\n1,2\n", ["truncated or damaged"]),
+    "gzip named csv": ("x.csv", LONG_GZIP, ["gzip: name it .csv.gz"]),
+    "utf-16": ("x.csv", "ds,y\n1,2\n".encode("utf-16"), ["UTF-16", "UTF-8"]),
+    "utf-16 without mark": ("x.csv", "ds,y\n1,2\n".encode("utf-16-le"), ["UTF-16"]),
+    "latin-1": ("x.csv", "ds,y\n1,a\n2,Zürich\n".encode("latin-1"), ["row 3, column 'y'", "Latin-1 ('Zürich')"]),
+    "latin-1 header": ("x.csv", "ds,größe\n1,2\n".encode("latin-1"), ["row 1, column 'größe'", "Latin-1"]),
+    "nul byte": ("x.csv", b"ds,y,z\n1,2,aaaaa\n2,3\x00,b\n", ["row 3, column 'y'", "NUL byte"]),
+    "open quote": ("x.csv", 'ds,y\n1,2\n2,"3\n3,4\n', ["row 3", "quote that is not closed"]),
+    "another format": ("x.xlsx", "PK", [".csv, .csv.gz, .parquet"]),
+    "no parquet": ("x.parquet", "PAR1, or so", ["damaged or no Parquet"]),
+    "empty parquet": ("x.parquet", "", ["damaged or no Parquet"]),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_files(kind: str, tmp_path: Path) -> None:
+    name, content, words = BAD[kind]
+    (problem,) = problems_of(write(tmp_path, content, name))
+    assert name in problem
+    for word in words:
+        assert word in problem
+
+
+def test_several_kinds_of_bad_rows_are_several_problems(tmp_path: Path) -> None:
+    path = write(tmp_path, "ds,y\n1,ü\n1,2,3\n".encode("latin-1"))
+    assert len(problems_of(path)) == 2
+
+
+def test_missing_files_name_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path, "ds,y\n1,2\n", "ETTh1.csv")
+    assert problems_of(tmp_path / "ETTh1.cvs") == ["data: file 'ETTh1.cvs' not found; did you mean 'ETTh1.csv'?"]
+    assert problems_of(tmp_path / "sales.csv") == ["data: file 'sales.csv' not found"]
+    assert "folder" in problems_of(tmp_path)[0]
+
+
+def test_missing_columns_are_all_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "date,HUFL,OT\n1,2,3\n", "ETTh1.csv")
+    assert problems_of(path, ["OTT", "OT", "when"]) == [
+        "data: column 'OTT' not found in ETTh1.csv; did you mean 'OT'? (columns: date, HUFL, OT)",
+        "data: column 'when' not found in ETTh1.csv (columns: date, HUFL, OT)",
+    ]
+
+
+def test_truncated_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pd.DataFrame({"y": np.arange(1000.0)}).to_parquet(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "damaged" in problems_of(path)[0]
+
+
+def test_columns_come_in_the_order_asked_for_from_every_format(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": [0.1, 5.827000141143799], "c": ["x", "y, z"]})
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    frame.to_csv(tmp_path / "x.csv.gz", index=False)
+    frame.to_parquet(tmp_path / "x.parquet")
+    for name in ("x.csv", "x.csv.gz", "x.parquet"):
+        assert column_names(tmp_path / name) == ["a", "b", "c"]
+        pd.testing.assert_frame_equal(read_table(tmp_path / name, ["c", "b"]), frame[["c", "b"]])
+        pd.testing.assert_frame_equal(read_table(tmp_path / name), frame)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\ufeffds, y\n1,2\n3,4\n", "ds,y\r\n1,2\r\n\r\n3,4", "\n\nds,y\n1,2\n3,4\n", 'ds,"y"\n1,"2"\n3,+4\n'],
+    ids=["byte order mark", "carriage returns", "blank lines", "quotes"],
+)
+def test_harmless_variants(text: str, tmp_path: Path) -> None:
+    frame = read_table(write(tmp_path, text))
+    assert frame.astype("float64").to_dict("list") == {"ds": [1.0, 3.0], "y": [2.0, 4.0]}
+
+
+def test_text_keeps_what_only_numbers_call_missing(tmp_path: Path) -> None:
+    frame = read_table(write(tmp_path, 'text,y\nNA,1\n"a ""q"", b\nc",NA\n,\n'))
+    assert frame["text"].iloc[:2].tolist() == ["NA", 'a "q", b\nc']
+    assert frame["text"].isna().tolist() == [False, False, True]
+    assert frame["y"].isna().tolist() == [False, True, True]
+
+
+def test_a_type_that_shows_itself_late(tmp_path: Path) -> None:
+    rows = 300_000  # more than one block of text
+    path = write(tmp_path, "i,y\n" + "".join(f"{i},\n" for i in range(rows)) + f"{rows},0.5\n")
+    frame = read_table(path)
+    assert frame["y"].iloc[-1] == 0.5
+    assert frame["y"].isna().sum() == rows
+    assert frame["i"].dtype == np.int64
+
+
+def test_rows_are_file_lines(tmp_path: Path) -> None:
+    path = write(tmp_path, 'ds,t\n\n1,"a\nb"\n2,c\n')
+    assert file_rows(path, [0, 1]) == {0: 3, 1: 5}
+    pd.DataFrame({"y": [1, 2]}).to_parquet(tmp_path / "x.parquet")
+    assert file_rows(tmp_path / "x.parquet", [1]) == {1: 2}

@@ -1,0 +1,96 @@
+"""A small search that costs nothing: its space, the curve a trial's params stand for, and the drive to its end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from optlstm.study.declaration import parse_space
+from optlstm.study.ledger import Assignment, Ledger
+from optlstm.study.record import StudyRecord
+from optlstm.study.space import Space
+from optlstm.study.storage import open_database
+
+EPOCHS = 4
+KNOWN: dict[str, Any] = {
+    "hidden_size": 64,
+    "num_layers": 1,
+    "learning_rate": 1e-3,
+    "dropout": 0.0,
+    "momentum": 0.9,
+    "optimizer": "adamw",
+    "bidirectional": False,
+}
+CONDITIONAL: dict[str, Any] = {
+    "momentum": {"low": 0.0, "high": 0.95, "when": {"optimizer": "sgd"}},
+    "hidden_size": {"low": 16, "high": 128, "step": 16},
+    "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+    "optimizer": {"choices": ["adam", "adamw", "sgd"]},
+    "num_layers": 2,
+}
+FINITE: dict[str, Any] = {
+    "hidden_size": {"low": 32, "high": 96, "step": 32},
+    "dropout": {"low": 0.0, "high": 0.4, "step": 0.2},
+    "bidirectional": {"choices": [False, True]},
+    "num_layers": 2,
+}
+
+
+def space(section: Mapping[str, Any] = CONDITIONAL) -> Space:
+    return parse_space(section, KNOWN)
+
+
+def record(sampler: str = "random", pruner: str = "none", **changes: Any) -> StudyRecord:
+    fields: dict[str, Any] = {"space": space(), "seed": 7, "epochs": EPOCHS, **changes}
+    return StudyRecord(sampler=sampler, pruner=pruner, **fields)
+
+
+def validation_loss(params: Mapping[str, Any], epoch: int) -> float:
+    """Smooth in the params, falling over the epochs but for a bump, so that every pruner finds something to do."""
+    rate = math.log10(params.get("learning_rate", 1e-3)) + 2.6
+    size = params.get("hidden_size", 64) / 128 - 0.6
+    penalty = 0.3 * params.get("momentum", 0.0) + {"adam": 0.1, "sgd": 0.2}.get(params.get("optimizer", ""), 0.0)
+    floor = rate**2 + size**2 + penalty + params.get("dropout", 0.0)
+    return floor + (1 + abs(size)) / epoch + 0.8 * (epoch == 3) * (rate > 0)
+
+
+def best_of(params: Mapping[str, Any], epochs: int = EPOCHS) -> float:
+    return min(validation_loss(params, epoch) for epoch in range(1, epochs + 1))
+
+
+def train(ledger: Ledger, assignment: Assignment, epochs: int = EPOCHS) -> None:
+    """Run a trial from its last epoch to its end."""
+    for epoch in range(assignment.last_epoch + 1, epochs + 1):
+        if ledger.report(assignment.number, epoch, validation_loss(assignment.params, epoch)):
+            return
+    ledger.complete(assignment.number, best_of(assignment.params, epochs), {"epochs": epochs})
+
+
+def drive(ledger: Ledger, total: int) -> Ledger:
+    while (assignment := ledger.assign(total)) is not None:
+        train(ledger, assignment)
+    return ledger
+
+
+def table(trials: Iterable[FrozenTrial]) -> list[tuple[Any, ...]]:
+    """All of a study that must be the same however it was run; clock times and leases are not."""
+    return [
+        (t.number, t.state.name, t.values, [*t.params.items()], t.distributions, t.intermediate_values, t.user_attrs)
+        for t in trials
+    ]
+
+
+def stored_trials(url: str, name: str) -> list[FrozenTrial]:
+    """The study as any Optuna program reads it."""
+    return optuna.load_study(study_name=name, storage=url).trials
+
+
+def work(url: str, name: str, study: StudyRecord, total: int) -> None:
+    """A driver of its own, in its own process: continues the study to its end."""
+    database = open_database(url)
+    drive(Ledger(database, name, study), total)
+    database.close()

@@ -1,0 +1,152 @@
+"""Checkpoints come back whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from optlstm.artifacts import newest_checkpoint, read_checkpoint, remove_checkpoints, write_checkpoint
+from optlstm.errors import ArtifactError
+
+
+def tensors(epoch: int) -> dict[str, Tensor]:
+    return {"network.w": torch.full((3, 4), float(epoch)), "optimizer.step": torch.tensor(7.0), "none": torch.zeros(0)}
+
+
+def write(folder: Path, *epochs: int, keep: int = 2) -> None:
+    for epoch in epochs:
+        write_checkpoint(folder, epoch, tensors(epoch), {"epoch": epoch, "values": [0.1, 1e-300]}, keep=keep)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "b", 3)
+
+    found, meta = read_checkpoint(tmp_path / "a" / "b", 3)
+
+    assert meta == {"epoch": 3, "values": [0.1, 1e-300]}
+    assert found.keys() == tensors(3).keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors(3).items())
+    assert found["network.w"].add_(1).sum() == 48  # its memory is its own
+
+
+def test_the_newest_two_are_kept(tmp_path: Path) -> None:
+    write(tmp_path, 1, 2, 3, 10)
+
+    assert names(tmp_path) == [
+        "epoch-00003.json",
+        "epoch-00003.safetensors",
+        "epoch-00010.json",
+        "epoch-00010.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+@pytest.mark.parametrize("damage", [truncate, flip, empty, Path.unlink], ids=lambda d: d.__name__)
+def test_damage_is_seen_and_the_one_before_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str, damage: Callable[[Path], None]
+) -> None:
+    write(tmp_path, 4, 5)
+    damage(tmp_path / f"epoch-00005.{suffix}")
+
+    with pytest.raises(ArtifactError, match=r"epoch-00005"):
+        read_checkpoint(tmp_path, 5)
+    with caplog.at_level(logging.WARNING):
+        newest = newest_checkpoint(tmp_path)
+
+    assert newest is not None
+    assert newest[0] == 4
+    # Without its JSON it never was a checkpoint: that is what a killed writer leaves, and no damage.
+    assert bool(caplog.records) is not (suffix == "json" and damage is Path.unlink)
+
+
+def test_every_flipped_bit_of_the_json_is_seen(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    path = tmp_path / "epoch-00001.json"
+    whole = path.read_bytes()
+
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(ArtifactError):
+            read_checkpoint(tmp_path, 1)
+
+
+def test_another_epochs_files_under_this_name_are_seen(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    for suffix in ("json", "safetensors"):
+        (tmp_path / f"epoch-00001.{suffix}").rename(tmp_path / f"epoch-00002.{suffix}")
+
+    with pytest.raises(ArtifactError, match="holds epoch 1, not 2"):
+        read_checkpoint(tmp_path, 2)
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    path = tmp_path / "epoch-00001.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+
+    with pytest.raises(ArtifactError, match="format 99; this optlstm reads format 1"):
+        read_checkpoint(tmp_path, 1)
+
+
+def test_where_all_are_damaged_or_none_is_there_is_none(tmp_path: Path) -> None:
+    write(tmp_path, 1, 2)
+    for path in tmp_path.glob("*.safetensors"):
+        truncate(path)
+
+    assert newest_checkpoint(tmp_path) is None
+    assert newest_checkpoint(tmp_path / "missing") is None
+
+
+def test_what_killed_writers_left_is_cleaned_up(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    (tmp_path / "epoch-00002.safetensors.partial").write_bytes(b"half")
+    (tmp_path / "epoch-00002.safetensors").write_bytes(b"tensors without their JSON")
+
+    assert [epoch for epoch, *_ in [newest_checkpoint(tmp_path) or (0,)]] == [1]
+    write(tmp_path, 3)
+
+    assert {name.split(".")[0] for name in names(tmp_path)} == {"epoch-00001", "epoch-00003"}
+
+
+def test_nan_in_meta_is_refused_before_anything_is_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_checkpoint(tmp_path, 1, tensors(1), {"value": float("nan")})
+
+    assert newest_checkpoint(tmp_path) is None
+
+
+def test_removing_takes_checkpoints_and_nothing_else(tmp_path: Path) -> None:
+    ours, shared = tmp_path / "ours", tmp_path / "shared"
+    write(ours, 1)
+    write(shared, 1)
+    (shared / "notes.txt").write_text("mine")
+
+    for folder in (ours, shared, tmp_path / "missing"):
+        remove_checkpoints(folder)
+
+    assert not ours.exists()
+    assert names(shared) == ["notes.txt"]
