@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from optlstm import __version__
-from optlstm.config import DataConfig, StudyConfig, TrainingConfig, layer, read_override, read_toml
+from optlstm.config import DataConfig, StudyConfig, TrainingConfig, attempt, read_layers
 from optlstm.errors import InputError, OptlstmError
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.samplers import SAMPLERS
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from optlstm.running import Session
     from optlstm.study.storage import Database
 
+PROGRAM = "python -m optlstm"
 STORAGE_VARIABLE = "OPTLSTM_STORAGE"
 DEFAULT_STORAGE: str = StudyConfig.model_fields["storage"].default
 
 app = typer.Typer(
     name="optlstm",
     help="Tune PyTorch LSTMs: bring sequences in a file, get the best LSTM for them.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -41,30 +41,37 @@ app = typer.Typer(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, 1 (failed), 2 (bad input), 130 or 143 (interrupted)."""
     command = typer.main.get_command(app)
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        result = command.main(list(argv) if argv is not None else None, prog_name="optlstm", standalone_mode=False)
+        result = command.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except OptlstmError as error:
-        for line in str(error).splitlines():
-            print(line, file=sys.stderr)
-        return error.exit_code
+        return _complain(error.problems if isinstance(error, InputError) else [str(error)], error.exit_code)
     except typer.Exit as exit_:
         return int(exit_.exit_code)
-    except typer.Abort:
-        return 130
+    except (typer.Abort, KeyboardInterrupt):
+        return _complain(["interrupted"], 130)
     except Exception as error:
-        if not hasattr(error, "show"):  # click's own usage errors know how to show themselves
+        if not hasattr(error, "format_message"):  # not one of click's own, which say what is wrong with the arguments
             raise
-        error.show()
-        return 2
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else PROGRAM
+        return _complain([f"{error.format_message().rstrip('.')}; see {path} --help"], 2)
     return int(result or 0)
 
 
-def _flag(section: type[BaseModel], key: str, *names: str, extra: str = "", metavar: str | None = None) -> Any:
-    """An option that sets a config key: its help and its default are the config's."""
+def _complain(problems: Sequence[str], code: int) -> int:
+    """One line per problem; what would move the cursor or start a line of its own is written out."""
+    for problem in problems:
+        print("".join(c if c.isprintable() else repr(c)[1:-1] for c in problem), file=sys.stderr)
+    return code
+
+
+def _flag(section: type[BaseModel], key: str, flag: str, metavar: str, panel: str, extra: str = "") -> Any:
+    """An option that sets a config key: its help and its default are the config's. The config checks its text."""
     field = section.model_fields[key]
-    default = field.default.name if hasattr(field.default, "name") else field.default
+    default = getattr(field.default, "name", field.default)
     shown = "" if default is None else f" [dim]\\[default: {default}][/dim]"
-    return typer.Option(*(names or (f"--{key}",)), help=f"{field.description or ''}{extra}{shown}", metavar=metavar)
+    return typer.Option(flag, help=f"{field.description}{extra}{shown}", metavar=metavar, rich_help_panel=panel)
 
 
 @app.callback()
@@ -78,43 +85,60 @@ def _root(
 
 @app.command()
 def study(
-    study_file: Annotated[Path | None, typer.Argument(metavar="[STUDY.toml]", help="a study file")] = None,
-    data: Annotated[str | None, _flag(DataConfig, "path", "--data", metavar="FILE")] = None,
-    task: Annotated[str | None, _flag(StudyConfig, "task", metavar="forecast")] = None,
-    time: Annotated[str | None, _flag(DataConfig, "time", metavar="COL")] = None,
-    target: Annotated[str | None, _flag(DataConfig, "target", metavar="COL[,COL]")] = None,
-    horizon: Annotated[int | None, _flag(DataConfig, "horizon")] = None,
-    trials: Annotated[int | None, _flag(StudyConfig, "trials")] = None,
-    timeout: Annotated[float | None, _flag(StudyConfig, "timeout", metavar="SECONDS")] = None,
-    epochs: Annotated[int | None, _flag(TrainingConfig, "epochs")] = None,
-    seed: Annotated[int | None, _flag(StudyConfig, "seed")] = None,
-    workers: Annotated[str | None, _flag(StudyConfig, "workers", metavar="N|auto")] = None,
-    sampler: Annotated[str | None, typer.Option(metavar="NAME", help=f"one of {', '.join(SAMPLERS)}")] = None,
-    pruner: Annotated[str | None, typer.Option(metavar="NAME", help=f"one of {', '.join(PRUNERS)}")] = None,
-    name: Annotated[str | None, _flag(StudyConfig, "name")] = None,
-    storage: Annotated[
-        str | None, _flag(StudyConfig, "storage", extra=f"; or ${STORAGE_VARIABLE}", metavar="URL")
+    study_file: Annotated[Path | None, typer.Argument(metavar="STUDY.toml", help="a study file")] = None,
+    data: Annotated[str | None, _flag(DataConfig, "path", "--data", "FILE", "Data")] = None,
+    task: Annotated[str | None, _flag(StudyConfig, "task", "--task", "forecast", "Data")] = None,
+    time: Annotated[str | None, _flag(DataConfig, "time", "--time", "COL", "Data")] = None,
+    target: Annotated[str | None, _flag(DataConfig, "target", "--target", "COL[,COL]", "Data")] = None,
+    horizon: Annotated[str | None, _flag(DataConfig, "horizon", "--horizon", "N", "Data")] = None,
+    trials: Annotated[str | None, _flag(StudyConfig, "trials", "--trials", "N", "Search")] = None,
+    epochs: Annotated[str | None, _flag(TrainingConfig, "epochs", "--epochs", "N", "Search")] = None,
+    timeout: Annotated[str | None, _flag(StudyConfig, "timeout", "--timeout", "SECONDS", "Search")] = None,
+    sampler: Annotated[
+        str | None, _flag(StudyConfig, "sampler", "--sampler", "NAME", "Search", ": " + ", ".join(SAMPLERS))
     ] = None,
-    backend: Annotated[str | None, _flag(StudyConfig, "backend", metavar="local")] = None,
+    pruner: Annotated[
+        str | None, _flag(StudyConfig, "pruner", "--pruner", "NAME", "Search", ": " + ", ".join(PRUNERS))
+    ] = None,
+    seed: Annotated[str | None, _flag(StudyConfig, "seed", "--seed", "N", "Search")] = None,
+    name: Annotated[str | None, _flag(StudyConfig, "name", "--name", "NAME", "Running")] = None,
+    storage: Annotated[
+        str | None,
+        _flag(StudyConfig, "storage", "--storage", "URL", "Running", f"; or ${STORAGE_VARIABLE}"),
+    ] = None,
+    backend: Annotated[str | None, _flag(StudyConfig, "backend", "--backend", "local", "Running")] = None,
+    workers: Annotated[str | None, _flag(StudyConfig, "workers", "--workers", "N|auto", "Running")] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="override any config key, e.g. training.patience=3"),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="override any config key: training.patience=3", rich_help_panel="Search"
+        ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print the result only")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="print the result only", rich_help_panel="Output")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON", rich_help_panel="Output")] = False,
 ) -> int:
-    """Run a study, or continue it: same command, same trials. Without arguments: a bundled series, about two minutes."""
+    """Run a study, or continue it: same command, same trials. Without arguments: a bundled series, under a minute."""
     flags: dict[str, Any] = {
-        "name": name, "task": task, "trials": trials, "timeout": timeout, "seed": seed, "backend": backend,
-        "workers": int(workers) if workers and workers.isdigit() else workers,
-        "storage": storage or os.environ.get(STORAGE_VARIABLE),
-        "data": {"path": data and str(Path(data).expanduser().absolute()), "time": time, "target": target, "horizon": horizon},
-        "training": {"epochs": epochs}, "sampler": {"name": sampler}, "pruner": {"name": pruner},
+        "name": name, "task": task, "trials": _number(trials), "timeout": _number(timeout), "seed": _number(seed),
+        "backend": backend, "workers": _number(workers), "storage": storage,
+        "data": {"path": data, "time": time, "target": target, "horizon": _number(horizon)},
+        "training": {"epochs": _number(epochs)}, "sampler": {"name": sampler}, "pruner": {"name": pruner},
     }  # fmt: skip
-    raw = read_toml(study_file) if study_file else {}
-    for override in overrides or ():
-        raw = layer(raw, read_override(override))
-    return _run_study(layer(raw, _given(flags)), study_file, quiet, as_json)
+    kept_at = {"storage": os.environ.get(STORAGE_VARIABLE)}
+    raw, problems = read_layers(study_file, _given(kept_at), overrides or (), _given(flags))
+    return _run_study(raw, problems, study_file, quiet, as_json)
+
+
+def _number(text: str | None) -> int | float | str | None:
+    """A flag's number; other text as it is, for the config to refuse together with everything else."""
+    for kind in (int, float):
+        try:
+            return kind(text or "")
+        except ValueError:
+            continue
+    return text
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:
@@ -123,22 +147,25 @@ def _given(flags: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in kept.items() if value not in (None, {})}
 
 
-def _run_study(raw: dict[str, Any], study_file: Path | None, quiet: bool, as_json: bool) -> int:
+def _run_study(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool, as_json: bool) -> int:
     from optlstm.progress import Display, make_console
     from optlstm.running import open_session, study_name, with_stored_config
-    from optlstm.summary import announce, conclude, result
+    from optlstm.summary import announce, conclude, notices, result, storage_flag
 
     _quieten_optuna()
     name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
-    raw = with_stored_config(_existing(url), name, {"storage": url, **raw})
-    session = open_session(raw, name, lambda: _open(url, create=True))
+    database = attempt(problems, lambda: _existing(url))
+    raw = with_stored_config(database, name, {"storage": url, **raw})
+    session = open_session(raw, name, lambda: database or _open(url, create=True), problems)
     console = make_console(quiet)
     announce(console, session)
-    run, metric = session.run, "mse"
-    with _stop_on_signals(session) as received:
-        with Display(console, session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, metric):
-            session.work()
-    conclude(console, session, storage_given=url != DEFAULT_STORAGE)
+    run = session.run
+    display = Display(console, session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, "mse")
+    with _stop_on_signals(session) as received, display:
+        session.work()
+    shown = "" if url in (DEFAULT_STORAGE, os.environ.get(STORAGE_VARIABLE)) else storage_flag(url)
+    notices(make_console(), session, shown)
+    conclude(console if as_json else make_console(results=True), session, shown)
     if as_json:
         print(json.dumps(result(session)))
     if received:
@@ -148,11 +175,13 @@ def _run_study(raw: dict[str, Any], study_file: Path | None, quiet: bool, as_jso
 
 @contextmanager
 def _stop_on_signals(session: Session) -> Iterator[list[int]]:
-    """First SIGINT or SIGTERM: stop after the epoch. Second: at once; leases of a dead process are void, nothing is lost."""
+    """First SIGINT or SIGTERM: stop after the epoch. Second: at once; a dead process's leases are void."""
     received: list[int] = []
 
     def handle(number: int, _frame: object) -> None:
         if received:
+            if sys.stderr.isatty():
+                os.write(2, b"\x1b[?25h\n")  # the live display has hidden the cursor
             os._exit(128 + number)  # worker processes end with us
         received.append(number)
         session.run.stop("interrupted" if number == signal.SIGINT else "terminated")
@@ -188,14 +217,6 @@ def _existing(url: str) -> Database | None:
         return None
 
 
-def _print(*renderables: Any) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    for renderable in renderables:
-        console.print(renderable)
-
-
 StorageOption = Annotated[
     str | None,
     typer.Option("--storage", metavar="URL", help=f"database URL; or ${STORAGE_VARIABLE} (default: {DEFAULT_STORAGE})"),
@@ -214,6 +235,7 @@ def show(
     storage: StorageOption = None,
 ) -> int:
     """Show a study: its best trial, counts by state, every trial, why the pruned ones were pruned."""
+    from optlstm.progress import make_console
     from optlstm.results import load_study, study_record, summarise_study
     from optlstm.summary import study_csv, study_table
 
@@ -226,7 +248,9 @@ def show(
     elif form == "csv":
         print(study_csv(summary), end="")
     else:
-        _print(*study_table(summary, study_record(study)))
+        console = make_console(results=True)
+        for part in study_table(summary, study_record(study), console.width):
+            console.print(part)
     return 0
 
 
@@ -235,13 +259,14 @@ def studies(
     as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False, storage: StorageOption = None
 ) -> int:
     """List the studies of a database."""
+    from optlstm.progress import make_console
     from optlstm.summary import list_studies, studies_table
 
     rows = list_studies(_given_database(storage))
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        _print(studies_table(rows))
+        make_console(results=True).print(studies_table(rows))
     return 0
 
 
@@ -254,11 +279,8 @@ def dashboard(
     """Watch the studies in a browser: optuna-dashboard on the same database, on this machine only."""
     from optlstm.dashboard import serve
 
-    database = _given_database(storage)
-    serve(
-        database,
-        name,
-        port,
-        announce=lambda address: print(f"optuna-dashboard on {address}  (Ctrl-C ends it)", flush=True),
-    )
+    def announce(address: str) -> None:
+        print(f"optuna-dashboard on {address}  (Ctrl-C ends it)", flush=True)
+
+    serve(_given_database(storage), name, port, announce)
     return 0

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from optlstm.errors import InputError, did_you_mean
 from optlstm.study.pruners import PRUNERS, check_pruner
-from optlstm.study.registry import check
+from optlstm.study.registry import check, in_words
 from optlstm.study.samplers import SAMPLERS
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+T = TypeVar("T")
+MOST_SEED = 2**32 - 1  # NumPy's, which some samplers draw from
 NAME_LENGTH = 128  # MySQL's limit on indexed text, so that a name means the same on every database
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Strict: `trials = true` is no 1, and `trials = "20"` no 20.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class DataConfig(_Section):
@@ -33,7 +40,9 @@ class DataConfig(_Section):
     @field_validator("target", mode="before")
     @classmethod
     def _one_target_is_a_list(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(","))
+        return tuple(value) if isinstance(value, list) else value
 
     @field_validator("splits", mode="before")
     @classmethod
@@ -56,7 +65,7 @@ class TrainingConfig(_Section):
 class Choice(BaseModel):
     """A name from a registry and its options."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     name: str
 
     @property
@@ -67,7 +76,7 @@ class Choice(BaseModel):
 class StudyConfig(_Section):
     name: str | None = Field(None, description="the study's name (default: the data file's)")
     task: Literal["forecast"] = Field("forecast", description="what to learn")
-    seed: int = Field(0, ge=0, description="seed of the whole search")
+    seed: int = Field(0, ge=0, le=MOST_SEED, description="seed of the whole search")
     trials: int = Field(20, ge=1, description="the study's trials in all")
     timeout: float | None = Field(
         None, gt=0, description="seconds after which to stop (continue with the same command)"
@@ -80,8 +89,8 @@ class StudyConfig(_Section):
     )
     data: DataConfig = DataConfig()  # type: ignore[call-arg]
     training: TrainingConfig = TrainingConfig()  # type: ignore[call-arg]
-    sampler: Choice = Choice(name="tpe")
-    pruner: Choice = Choice(name="median")
+    sampler: Choice = Field(Choice(name="tpe"), description="what proposes the trials")
+    pruner: Choice = Field(Choice(name="median"), description="what ends poor trials early")
     space: dict[str, Any] = Field(default_factory=dict, description="changes to the task's search space")
 
     @field_validator("name")
@@ -103,9 +112,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         near = did_you_mean(path.name, (p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else ())
         raise InputError(f"study file: {path} does not exist{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"study file: {path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise InputError(f"study file: {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        if path.name.endswith((".csv", ".csv.gz", ".parquet")):
+            raise InputError(f"study file: {path} looks like a data file; give it with --data {path}") from None
         raise InputError(f"study file: {path} is not TOML: {error}") from None
 
 
@@ -128,6 +139,27 @@ def read_override(text: str) -> dict[str, Any]:
     return dict(parsed)
 
 
+def read_layers(
+    study_file: Path | None, environment: Mapping[str, Any], overrides: Sequence[str], flags: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Flags over `--set` over the environment over the study file, and the problems of overrides that cannot be read.
+
+    Raises:
+        InputError: The study file cannot be read; without it, checking the rest would only mislead.
+    """
+    problems: list[str] = []
+    tables = [attempt(problems, partial(read_override, text)) or {} for text in overrides]
+    raw = attempt(problems, partial(read_toml, study_file)) if study_file else {}
+    if raw is None:
+        raise InputError(problems)
+    for table in (environment, *tables, flags):
+        raw = layer(raw, table)
+    data = raw.get("data")
+    if isinstance(data, Mapping) and isinstance(data.get("path"), str):  # to be continued from any folder
+        raw["data"] = {**data, "path": str(Path(data["path"]).expanduser().absolute())}
+    return raw, problems
+
+
 def layer(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with what `top` says; tables are merged, except that another sampler or pruner starts without options."""
     merged = dict(base)
@@ -147,7 +179,7 @@ def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]
     for section, field in (("sampler", "tpe"), ("pruner", "median")):
         if isinstance(raw.get(section), Mapping):
             filled[section] = {"name": field, **raw[section]}
-    config, problems = None, []
+    config, problems, choices = None, [], []
     try:
         config = StudyConfig.model_validate(filled)
     except ValidationError as error:
@@ -156,36 +188,51 @@ def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]
         choice = filled.get(section)
         if isinstance(choice, Mapping) and isinstance(choice.get("name"), str):
             options = {key: value for key, value in choice.items() if key != "name"}
-            problems += check(section, registry, choice["name"], options)
-    if config is not None and not problems:
-        problems = check_pruner(config.pruner.name, config.pruner.options, config.training.epochs)
-    return config, problems
+            choices += check(section, registry, choice["name"], options)
+    if config is not None and not choices:
+        problems += check_pruner(config.pruner.name, config.pruner.options, config.training.epochs)
+    return config, problems + choices
 
 
 def check_data_config(raw: Mapping[str, Any]) -> DataConfig | None:
-    """The `data` section alone, so that its file is checked even where another section is wrong."""
+    """The `data` section alone, so that its file is checked even where something else is wrong."""
+    section = raw.get("data", {})
+    if isinstance(section, Mapping):  # neither of these says which file and columns to read
+        section = {key: value for key, value in section.items() if key not in ("horizon", "splits")}
     try:
-        return DataConfig.model_validate(raw.get("data", {}))
+        return DataConfig.model_validate(section)
     except ValidationError:
+        return None
+
+
+def attempt(problems: list[str], action: Callable[[], T]) -> T | None:
+    """What `action` returns; None where it raises an InputError, whose problems go into the list."""
+    try:
+        return action()
+    except InputError as error:
+        problems.extend(error.problems)
         return None
 
 
 def _problems(error: ValidationError) -> list[str]:
     """Pydantic's findings in our words, one line per key."""
-    lines: dict[str, str] = {}
-    for found in error.errors():
-        path = [part for part in found["loc"] if isinstance(part, str) and not _is_union_branch(part)]
-        key = ".".join(path)
-        if found["type"] == "extra_forbidden":
-            section = _section(path[:-1])
-            near = did_you_mean(path[-1], section.model_fields)
-            lines[key] = f"{key}: unknown key{near} (keys: {', '.join(section.model_fields)})"
-        else:
-            message = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            lines.setdefault(
-                key, f"{key}: {message}, got {found['input']!r}" if "got" not in message else f"{key}: {message}"
-            )
-    return list(lines.values())
+    found: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    for detail in error.errors():
+        path = tuple(part for part in detail["loc"] if isinstance(part, str) and not _is_union_branch(part))
+        found.setdefault(path, []).append(detail)
+    return [f"{'.'.join(path)}: {_problem(path, details)}" for path, details in found.items()]
+
+
+def _problem(path: tuple[str, ...], details: list[ErrorDetails]) -> str:
+    value = details[0]["input"]
+    if details[0]["type"] == "extra_forbidden":
+        keys = _section(path[:-1]).model_fields
+        return f"unknown key{did_you_mean(path[-1], keys)} (keys: {', '.join(keys)})"
+    if path[0] in ("sampler", "pruner") and isinstance(value, str):
+        return f"write {path[0]}.name = {value!r}, so that its options can stand beside it"
+    words = in_words(details)
+    secret = path[0] == "storage"  # it may hold a password
+    return words if secret or "got" in words else f"{words}, got {value!r}"
 
 
 def _is_union_branch(part: str) -> bool:

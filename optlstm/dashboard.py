@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Callable
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from optlstm.errors import OptlstmError
+from optlstm.errors import InputError, OptlstmError
 from optlstm.results import load_study
 from optlstm.study.storage import Database
 
 HOST = "127.0.0.1"
 PORTS_TRIED = 50
+MOST_PORT = 65535
 
 
 class _Quiet(WSGIRequestHandler):
@@ -28,24 +29,23 @@ def serve(database: Database, name: str | None, port: int, announce: Callable[[s
         announce: Called once with the address, when it can be opened.
 
     Raises:
-        InputError: There is no such study.
+        InputError: There is no such study, or no such port.
         OptlstmError: No port can be had.
     """
     import optuna_dashboard
 
+    if not 1 <= port <= MOST_PORT:
+        raise InputError(f"--port: must be 1 to {MOST_PORT}, got {port}")
     path = f"/dashboard/studies/{load_study(database, name)._study_id}" if name else "/dashboard/"
-    free = _free_port(port)
-    server = make_server(HOST, free, optuna_dashboard.wsgi(database.rdb), handler_class=_Quiet)
-    announce(f"http://{HOST}:{free}{path}")
+    server = _bind(port, optuna_dashboard.wsgi(database.rdb))
+    announce(f"http://{HOST}:{server.server_port}{path}")
     with contextlib.suppress(KeyboardInterrupt), server:
         server.serve_forever()
 
 
-def _free_port(first: int) -> int:
-    for port in range(first, min(first + PORTS_TRIED, 65536)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind((HOST, port))
-                return port
-    raise OptlstmError(f"--port: {first} to {first + PORTS_TRIED - 1} are all taken; give another")
+def _bind(first: int, app: Any) -> WSGIServer:
+    last = min(first + PORTS_TRIED - 1, MOST_PORT)
+    for port in range(first, last + 1):
+        with contextlib.suppress(OSError):
+            return make_server(HOST, port, app, handler_class=_Quiet)
+    raise OptlstmError(f"--port: {first} to {last} cannot be had; give another")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optlstm.backends.driver import Job
-from optlstm.config import DataConfig, StudyConfig, check_config, check_data_config
+from optlstm.config import DataConfig, StudyConfig, attempt, check_config, check_data_config
 from optlstm.errors import InputError
 from optlstm.study.declaration import merge, parse_space
 from optlstm.study.pruners import PRUNERS
@@ -101,35 +101,31 @@ class ForecastObjective:
         return Objective(problem, self.space, self.seed, self.epochs, self.patience, self.checkpoints)
 
 
-def make_plan(raw: Mapping[str, Any]) -> Plan:
+def make_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> Plan:
     """Check a config and its data, and read the data.
 
     Args:
         raw: The merged config as plain tables.
+        found: Problems met while it was merged, to be reported with the others.
 
     Raises:
         InputError: With every problem of the config, the data and the space, one line each.
     """
-    config, problems = check_config(raw)
+    config, more = check_config(raw)
+    problems = [*found, *more]
     data = config.data if config else check_data_config(raw)
-    task = _attempt(problems, lambda: _read(data)) if data else None
+    task = attempt(problems, lambda: _read(data)) if data else None
     section = raw.get("space", {})
-    space = _attempt(problems, lambda: _space(task, section)) if isinstance(section, Mapping) else None
+    space = attempt(problems, lambda: _space(task, section)) if isinstance(section, Mapping) else None
     if config and space:
         problems += _search_problems(config, space)
-    if task and space:
-        _attempt(problems, lambda: _check_windows(task, space))
+    if config and task and space:
+        attempt(problems, lambda: _check_windows(task, space))
+    if config and config.training.device not in ("auto", "cpu"):
+        attempt(problems, lambda: _check_device(config.training.device))
     if problems or config is None or task is None or space is None:
         raise InputError(problems)
     return Plan(config, task, space, _record(config, task, space))
-
-
-def _attempt(problems: list[str], action: Any) -> Any:
-    try:
-        return action()
-    except InputError as error:
-        problems.extend(error.problems)
-        return None
 
 
 def _read(data: DataConfig) -> Forecast:
@@ -153,8 +149,15 @@ def _space(task: Forecast | None, changes: Mapping[str, Any]) -> Space:
 def _search_problems(config: StudyConfig, space: Space) -> list[str]:
     problems: list[str] = []
     if config.sampler.name in EXHAUSTIVE:
-        _attempt(problems, space.grid if config.sampler.name == "grid" else space.check_finite)
+        check = space.grid if config.sampler.name == "grid" else space.check_finite
+        attempt(problems, check)
     return problems
+
+
+def _check_device(name: str) -> None:
+    from optlstm.training.runtime import resolve_device
+
+    resolve_device(name)
 
 
 def _check_windows(task: Forecast, space: Space) -> None:

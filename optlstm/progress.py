@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from optlstm.study.ledger import Ledger
 
 REFRESH_PER_S = 4
+UNCUT = 10_000  # columns
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 WORDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
 
 
 def duration(seconds: float) -> str:
-    """`48 s`, `3 min 20 s`, `2 h 5 min`."""
+    """`0.4 s`, `48 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
@@ -113,7 +116,7 @@ class Display:
         if left := self._time_left():
             summary.append(f"   about {left} left")
         if reason := self.stopping():
-            summary.append(f"   stopping after this epoch ({reason}); again to stop at once", style="bold yellow")
+            summary.append(f"   stopping after this epoch ({reason}); Ctrl-C again: at once", style="bold yellow")
         table = Table.grid(padding=(0, 2))
         for number, (epoch, value, _) in sorted(self.running.items()):
             done = round(12 * epoch / self.epochs)
@@ -130,6 +133,7 @@ class Display:
         return duration((time.monotonic() - self.began) / self.ended * left)
 
 
-def make_console(quiet: bool = False) -> Console:
-    """Progress goes to standard error: standard output is for results."""
-    return Console(stderr=True, quiet=quiet, highlight=False, file=sys.stderr)
+def make_console(quiet: bool = False, *, results: bool = False) -> Console:
+    """Progress and notices go to standard error; standard output is for results, uncut where it is no terminal."""
+    stream = sys.stdout if results else sys.stderr
+    return Console(file=stream, quiet=quiet, highlight=False, width=None if stream.isatty() else UNCUT)

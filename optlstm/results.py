@@ -22,7 +22,7 @@ def load_study(database: Database, name: str) -> optuna.Study:
     except KeyError:
         names = optuna.get_all_study_names(database.rdb)
         known = f" (studies: {', '.join(sorted(names)[:20])})" if names else " (it holds no study yet)"
-        raise InputError(f"study '{name}' is not in this database{did_you_mean(name, names)}{known}") from None
+        raise InputError(f"study {name!r} is not in this database{did_you_mean(name, names)}{known}") from None
 
 
 def study_record(study: optuna.Study) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": trial.state.name,
-        "value": trial.values[0] if trial.values else None,
+        "value": _value(trial),
         "epochs": trial.last_step or 0,
         "seconds": seconds,
         "reason": trial.user_attrs.get(REASON_KEY),
@@ -46,6 +46,12 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
         "attrs": {k: v for k, v in trial.user_attrs.items() if k not in (REASON_KEY, "traceback")},
         "intermediate": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
     }
+
+
+def _value(trial: FrozenTrial) -> float | list[float] | None:
+    """One number, or a list where the study has several objectives (ours have one; others' are shown too)."""
+    values: list[float] | None = trial.values
+    return values[0] if values and len(values) == 1 else values
 
 
 def summarise(name: str, direction: str, trials: Sequence[FrozenTrial], best: FrozenTrial | None) -> dict[str, Any]:
@@ -61,6 +67,6 @@ def summarise(name: str, direction: str, trials: Sequence[FrozenTrial], best: Fr
 
 def summarise_study(study: optuna.Study) -> dict[str, Any]:
     trials = study.get_trials(deepcopy=False)
-    complete = any(trial.state == TrialState.COMPLETE for trial in trials)
-    direction = study.direction.name.lower()
-    return summarise(study.study_name, direction, trials, study.best_trial if complete else None)
+    directions = [direction.name.lower() for direction in study.directions]
+    has_best = len(directions) == 1 and any(trial.state == TrialState.COMPLETE for trial in trials)
+    return summarise(study.study_name, ", ".join(directions), trials, study.best_trial if has_best else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ class Session:
     run: Run
     checkpoints: Path
     workers: int
+    finished: int  # trials that had ended before this command
 
     def work(self) -> None:
         """Run trials until there are none left or the run is told to stop."""
@@ -68,8 +69,13 @@ def with_stored_config(database: Database | None, name: str, raw: Mapping[str, A
     return layer({key: value for key, value in stored.items() if value is not None}, raw)
 
 
-def open_session(raw: Mapping[str, Any], name: str, open_database: Callable[[], Database]) -> Session:
+def open_session(
+    raw: Mapping[str, Any], name: str, open_database: Callable[[], Database], found: Sequence[str] = ()
+) -> Session:
     """Check everything, then open or create the study.
+
+    Args:
+        found: Problems met before, to be reported with the others.
 
     Raises:
         InputError: With every problem; nothing was created.
@@ -80,11 +86,11 @@ def open_session(raw: Mapping[str, Any], name: str, open_database: Callable[[], 
     from optlstm.retention import study_folder
     from optlstm.study.ledger import Ledger
 
-    plan = make_plan({**raw, "name": name})
+    plan = make_plan({**raw, "name": name}, found)
     config = plan.config
     ledger = Ledger(open_database(), name, plan.record, config.stored())
     checkpoints = study_folder(Path(config.folder), name, ledger.uid)
     workers = cores() if config.workers == "auto" else config.workers
-    remaining = config.trials - sum(ledger.counts[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
+    finished = sum(ledger.counts[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
     run = Run(ledger, config.trials, config.timeout)
-    return Session(plan, ledger, run, checkpoints, max(1, min(workers, remaining)))
+    return Session(plan, ledger, run, checkpoints, max(1, min(workers, config.trials - finished)), finished)

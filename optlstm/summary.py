@@ -13,13 +13,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from optlstm.progress import STYLES, WORDS
+from optlstm.progress import STYLES, UNCUT, WORDS
 
 if TYPE_CHECKING:
     from optlstm.running import Session
     from optlstm.study.storage import Database
 
 Row = dict[str, Any]
+REASONS_SHOWN = 3
 
 
 def shown(value: Any) -> str:
@@ -27,31 +28,34 @@ def shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def counts_in_words(counts: Mapping[str, int]) -> str:
-    """`20 trials: 9 complete, 11 pruned`."""
-    total = sum(counts.values())
-    parts = ", ".join(f"{counts[s]} {WORDS.get(s, s.lower())}" for s in (*WORDS, "WAITING") if counts.get(s))
+def counts_in_words(counts: Mapping[str, int], running: str = WORDS["RUNNING"]) -> str:
+    """`20 trials: 9 complete, 11 pruned`; `running`: what to call those that have not ended."""
+    total, words = sum(counts.values()), {**WORDS, "RUNNING": running}
+    parts = ", ".join(f"{counts[s]} {words.get(s, s.lower())}" for s in (*WORDS, "WAITING") if counts.get(s))
     return f"{total} trial{'s' if total != 1 else ''}" + (f": {parts}" if parts else "")
 
 
 def announce(console: Console, session: Session) -> None:
-    """What is about to run: data, search, where it is kept."""
-    plan, config = session.plan, session.plan.config
-    task = plan.task
-    sizes = "/".join(str(len(part)) for part in (task.splits.train, task.splits.validation, task.splits.test))
-    console.print(
-        f"[bold]{escape(session.ledger.name)}[/bold]: {task.series.name}, {len(task.series.values)} rows"
-        f" ({sizes} train/validation/test), target {', '.join(task.series.columns)}, horizon {task.horizon}",
-        soft_wrap=True,
+    """What is about to run: data, search, what there is of it already."""
+    config, task, name = session.plan.config, session.plan.task, session.ledger.name
+    splits, target = task.splits, ", ".join(task.series.columns)
+    data = (
+        f": {task.series.name}, {len(task.series.values)} rows ({len(splits.train)} train,"
+        f" {len(splits.validation)} validation, {len(splits.test)} test), target {target}, horizon {task.horizon}"
     )
-    workers = "1 worker" if session.workers == 1 else f"{session.workers} workers"
-    console.print(
+    search = (
         f"{config.trials} trials of up to {config.training.epochs} epochs, sampler {config.sampler.name},"
-        f" pruner {config.pruner.name}, seed {config.seed}, {workers}",
-        soft_wrap=True,
+        f" pruner {config.pruner.name}, seed {config.seed}, workers {session.workers}"
     )
-    for warning in task.series.warnings:
-        console.print(f"[yellow]{escape(warning)}[/yellow]", soft_wrap=True)
+    lines = [Text.assemble((f"study {name}", "bold"), data), Text(search)]
+    lines += [Text(warning, "yellow") for warning in task.series.warnings]
+    if session.finished >= config.trials:
+        so_far = counts_in_words(session.ledger.counts)
+        lines.append(Text(f"nothing to do: the study has {so_far}; to search on, give a higher --trials"))
+    elif session.ledger.trials[1:] or session.finished:
+        lines.append(Text(f"continuing: {session.finished} of {config.trials} trials have ended"))
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def result(session: Session) -> Row:
@@ -68,7 +72,8 @@ def best_table(session: Session) -> Table | None:
     best = session.ledger.best
     if best is None:
         return None
-    table = Table(title=f"best trial: {best.number}", title_justify="left", show_header=False, box=None, padding=(0, 2))
+    title = f"best trial: {best.number}"
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 0, 0, 2))
     table.add_row("validation mse", f"[bold]{best.value:.6f}[/bold] (standardised scale)")
     attrs = best.user_attrs
     if "mae" in attrs:
@@ -80,10 +85,17 @@ def best_table(session: Session) -> Table | None:
     return table
 
 
-def next_commands(session: Session, storage_given: bool) -> list[tuple[str, str]]:
-    """The three commands one would type now, and what each is for."""
+def storage_flag(url: str) -> str:
+    """` --storage URL` as it may be shown: a URL that can hold a password is named, not shown."""
+    from sqlalchemy.engine import make_url
+
+    parsed = make_url(url)
+    return f" --storage {'URL' if parsed.password or parsed.query else shlex.quote(url)}"
+
+
+def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
+    """The three commands one would type now, and what each is for; `storage` ends each of them."""
     name = shlex.quote(session.ledger.name)
-    storage = " --storage URL" if storage_given else ""
     more = 2 * session.plan.config.trials
     return [
         (f"python -m optlstm show {name}{storage}", "every trial"),
@@ -92,72 +104,90 @@ def next_commands(session: Session, storage_given: bool) -> list[tuple[str, str]
     ]
 
 
-def resume_command(session: Session, storage_given: bool) -> str:
-    storage = " --storage URL" if storage_given else ""
-    return f"python -m optlstm study --name {shlex.quote(session.ledger.name)}{storage}"
+def notices(console: Console, session: Session, storage: str) -> None:
+    """What must be said even to those who want the result only: why it ended early, why there is no result."""
+    from optlstm.study.ledger import REASON_KEY
 
-
-def conclude(console: Console, session: Session, storage_given: bool) -> None:
-    """What came out, and what to do next."""
     ledger, run = session.ledger, session.run
     if reason := run.stop_reason:
-        console.print(
-            f"\n[bold]stopped ({reason})[/bold], everything is saved. To go on:\n"
-            f"  {escape(resume_command(session, storage_given))}",
-            soft_wrap=True,
-        )
+        command = f"study --name {shlex.quote(ledger.name)} --trials {session.plan.config.trials}{storage}"
+        console.print(Text(f"stopped ({reason}); everything is saved. To go on:", "bold"))
+        console.print(Text(f"  python -m optlstm {command}"), soft_wrap=True)
     if ledger.stopped:
-        console.print(f"\n{ledger.stopped}")
+        console.print(Text(ledger.stopped), soft_wrap=True)
+    if ledger.best is None:
+        console.print(Text(f"no trial is complete ({counts_in_words(ledger.counts, running='unfinished')})", "red"))
+        for trial in [t for t in ledger.trials if REASON_KEY in t.user_attrs][:REASONS_SHOWN]:
+            console.print(Text(f"  trial {trial.number}: {trial.user_attrs[REASON_KEY]}"), soft_wrap=True)
+
+
+def conclude(console: Console, session: Session, storage: str) -> None:
+    """What came out, and what to do next."""
     table = best_table(session)
     if table is None:
-        console.print(f"\n[red]no trial is complete[/red] ({counts_in_words(ledger.counts)})")
-        for trial in [t for t in ledger.trials if t.state.name == "FAIL"][:3]:
-            console.print(f"  trial {trial.number}: {escape(str(trial.user_attrs.get('reason')))}", soft_wrap=True)
         return
-    console.print()
-    console.print(counts_in_words(ledger.counts))
+    console.print(f"\n{counts_in_words(session.ledger.counts, running='unfinished')}")
     console.print(table)
-    if run.stop_reason is None:
+    if session.run.stop_reason is None:
         console.print("\n[bold]next[/bold]")
-        commands = next_commands(session, storage_given)
+        commands = next_commands(session, storage)
         width = max(len(command) for command, _ in commands)
         for command, purpose in commands:
             console.print(f"  {escape(command):<{width}}   [dim]{purpose}[/dim]", soft_wrap=True)
 
 
-def study_table(summary: Row, record: Mapping[str, Any]) -> list[Any]:
-    """`show` in a terminal: a heading, one row per trial, the params that vary as columns."""
-    lines: list[Any] = [f"[bold]{escape(summary['name'])}[/bold]: {counts_in_words(summary['counts'])}"]
+def study_table(summary: Row, record: Mapping[str, Any], width: int) -> list[Any]:
+    """`show` in `width` columns: a heading and a row per trial, its params in columns of their own where they fit."""
+    best = summary["best"]
+    lines: list[Any] = [Text.assemble((f"study {summary['name']}", "bold"), f": {counts_in_words(summary['counts'])}")]
     if record:
         lines.append(f"sampler {record['sampler']['name']}, pruner {record['pruner']['name']}, seed {record['seed']}")
-    if summary["best"]:
-        lines.append(
-            f"best: trial {summary['best']['number']}, {summary['best']['value']:.6f} ({summary['direction']})"
-        )
-    best = summary["best"]["number"] if summary["best"] else None
-    table = Table(box=None, header_style="bold", padding=(0, 1))
+    if best:
+        lines.append(f"best: trial {best['number']}, value {best['value']:.6f} ({summary['direction']})")
+    if not summary["trials"]:
+        return lines
+    wide = _trials_table(summary, param_names(summary))
+    fits = Console(width=UNCUT).measure(wide).maximum <= width
+    return [*lines, "", wide if fits else _trials_table(summary, None)]
+
+
+def param_names(summary: Row) -> list[str]:
+    """Every param that some trial has, in the order of their first use."""
+    return list(dict.fromkeys(name for trial in summary["trials"] for name in trial["params"]))
+
+
+def _trials_table(summary: Row, params: Sequence[str] | None) -> Table:
+    """A row per trial with a column for each of `params`; without them the last column says all, wrapped at words."""
+    best = summary["best"] and summary["best"]["number"]
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("trial", "value", "epochs", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    table.add_column("params", overflow="fold")
+    for name in params or ():
+        table.add_column(escape(name.replace("_", "\n_")), justify="right", vertical="bottom")
+    table.add_column("params" if params is None else "why")
     for trial in summary["trials"]:
-        style = STYLES.get(trial["state"], "")
-        state = WORDS.get(trial["state"], trial["state"].lower()) + (f": {trial['reason']}" if trial["reason"] else "")
+        values, last = trial["params"], trial["reason"] or ""
+        if params is None:
+            last = "  ".join([*([last] if last else []), *(f"{k}={shown(v)}" for k, v in values.items())])
         table.add_row(
-            str(trial["number"]),
-            "" if trial["value"] is None else f"{trial['value']:.5f}",
-            str(trial["epochs"]),
-            "" if trial["seconds"] is None else f"{trial['seconds']:.1f}",
-            Text(state, style=style),
-            escape(" ".join(f"{name}={shown(value)}" for name, value in trial["params"].items())),
+            *(str(trial["number"]), _number(trial["value"], 5), str(trial["epochs"]), _number(trial["seconds"], 1)),
+            Text(WORDS.get(trial["state"], trial["state"].lower()), STYLES.get(trial["state"], "")),
+            *(Text(shown(values.get(name, ""))) for name in params or ()),
+            Text(last),
             style="bold" if trial["number"] == best else "",
         )
-    return [*lines, table]
+    return table
+
+
+def _number(value: float | Sequence[float] | None, digits: int) -> str:
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    return " ".join(f"{v:.{digits}f}" for v in values)
 
 
 def study_csv(summary: Row) -> str:
     """One line per trial: number, state, value, epochs, seconds, reason, params."""
-    params = list(dict.fromkeys(name for trial in summary["trials"] for name in trial["params"]))
+    params = param_names(summary)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     fixed = ("number", "state", "value", "epochs", "seconds", "reason")
@@ -182,7 +212,7 @@ def list_studies(database: Database) -> list[Row]:
 
 
 def studies_table(rows: Sequence[Row]) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 2))
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("study", "trials", "best", "trial"):
         table.add_column(heading, overflow="fold")
     for row in rows:

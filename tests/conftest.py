@@ -2,10 +2,78 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
 
 # Set before torch or Ray is imported. A second thread collapses beside a busy neighbour, and changes the last bits.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # A developer's own database is no place for the tests' studies.
 os.environ.pop("OPTLSTM_STORAGE", None)
+
+from optlstm.cli import main  # noqa: E402 - after the environment it runs under
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one command left: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What was said on standard error."""
+        return self.err.splitlines()
+
+
+Cli = Callable[..., Outcome]
+
+TINY = """\
+trials = 3
+workers = 1
+[data]
+path = "tiny.csv"
+horizon = 4
+[training]
+epochs = 2
+[space]
+window = 8
+patch = 4
+hidden_size = 4
+num_layers = 1
+"""
+
+
+def series(rows: int = 120, header: str = "ds,y") -> str:
+    """A CSV with whole-numbered times and a sine of 12 rows a period."""
+    lines = [f"{i},{math.sin(i * math.pi / 6) + 0.01 * i:.6f}" for i in range(rows)]
+    return "\n".join([header, *lines]) + "\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory: a new one, with `tiny.csv` and `tiny.toml`, a study of a second."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.csv").write_text(series())
+    (tmp_path / "tiny.toml").write_text(TINY)
+    return tmp_path
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], folder: Path) -> Cli:
+    """Runs a command in this process, in `folder`."""
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return Outcome(code, said.out, said.err)
+
+    return run

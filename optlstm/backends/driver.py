@@ -12,6 +12,8 @@ from optlstm.backends.trial import Outcome, Verdict
 from optlstm.study.events import Assignment
 from optlstm.study.ledger import LeaseLost, Ledger
 
+MOST_RESTARTS = 3  # of one trial whose worker died under it
+
 
 @dataclass(frozen=True)
 class Job:
@@ -40,11 +42,17 @@ class Run:
         self.ledger = ledger
         self.total = total
         self.stop_reason: str | None = None
+        self.broken: str | None = None
         self._deadline = time.monotonic() + timeout if timeout is not None else None
 
     def stop(self, reason: str) -> None:
         """Start nothing new, and let running trials stop after their epoch. May be called from a signal handler."""
         self.stop_reason = self.stop_reason or reason
+
+    def give_up(self, reason: str) -> None:
+        """The task cannot be set up anywhere: no trial is to blame, and none can run."""
+        self.broken = self.broken or reason
+        self.stop("broken")
 
     @property
     def stopping(self) -> bool:
@@ -55,9 +63,10 @@ class Run:
     def next(self) -> Assignment | None:
         return None if self.stopping else self.ledger.assign(self.total)
 
-    def report(self, number: int, epoch: int, value: float) -> Verdict:
+    def report(self, number: int, epoch: int, value: float, decide: Callable[[], bool] | None = None) -> Verdict:
+        """Write down an epoch. `decide` replaces the study's pruner where a scheduler of Ray's does its work."""
         try:
-            over = self.ledger.report(number, epoch, value)
+            over = self.ledger.report(number, epoch, value, decide)
         except LeaseLost:
             return Verdict.OVER
         if over:

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from optlstm.backends.driver import Job, Run
+from optlstm.backends.driver import MOST_RESTARTS, Job, Run
 from optlstm.backends.sharing import SharedData
 from optlstm.backends.trial import Outcome, Verdict, run_trial
 from optlstm.errors import OptlstmError
 from optlstm.study.events import Assignment
 
-MOST_RESTARTS = 3  # of one trial whose worker died under it
 POLL_S = 0.5
 # What glibc's allocator would give back to the system and fault in again at every training step (see docs).
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}

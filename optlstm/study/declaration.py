@@ -57,7 +57,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         if partial and isinstance(old, Mapping):
             merged[name] = {**old, **change}
             default = old.get("default")
-            if "default" not in change and _is_number(default) and not _holds(merged[name], default):
+            if "default" not in change and not _holds(merged[name], default):
                 del merged[name]["default"]  # the amended range no longer holds it
         else:
             merged[name] = change
@@ -206,10 +206,10 @@ def _on_steps(distance: float, step: float) -> bool:
     return abs(distance / step - round(distance / step)) <= 1e-9
 
 
-def _holds(spec: Mapping[str, Any], value: float) -> bool:
-    """Whether a range holds a value; bounds that are no numbers are left to the parser to report."""
+def _holds(spec: Mapping[str, Any], value: Any) -> bool:
+    """Whether a range holds a value; what is no number is left to the parser to report."""
     low, high, step = spec.get("low", value), spec.get("high", value), spec.get("step") or 0
-    if not all(_is_number(bound) and math.isfinite(bound) for bound in (low, high, step)):
+    if not all(_is_number(number) and math.isfinite(number) for number in (value, low, high, step)):
         return True
     return low <= value <= high and (step == 0 or _on_steps(value - low, step))
 
@@ -235,9 +235,11 @@ def _condition_problems(
                 continue
             if not values:
                 problems.append(f"space.{param.name}: when {other} = [] names no value")
-            for value in values:
-                if reason := _impossible(value, params.get(other), fixed.get(other)):
-                    problems.append(f"space.{param.name}: when {other} = {value!r}, but {other} is {reason}")
+            problems += [
+                f"space.{param.name}: when {other} = {value!r}, but {other} is {reason}"
+                for value in values
+                if (reason := _impossible(value, params.get(other), fixed.get(other)))
+            ]
         if _depends_on(param.name, param.name, params, set()):
             problems.append(f"space.{param.name}: its condition depends on itself")
     return problems

@@ -35,6 +35,7 @@ from optlstm.study.storage import Database, first_line
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+Decision = Callable[[], bool]
 
 REASON_KEY = "reason"
 STOPPED_KEY = "optlstm:stopped"
@@ -135,8 +136,11 @@ class Ledger:
             self._emit(TrialStarted(assignment.number, assignment.params, assignment.last_epoch))
         return assignment
 
-    def report(self, number: int, epoch: int, value: float) -> bool:
+    def report(self, number: int, epoch: int, value: float, decide: Decision | None = None) -> bool:
         """Store an epoch's value and let the pruner decide; both are one transaction.
+
+        Args:
+            decide: Asked instead of the study's pruner, where a scheduler of Ray's does its work.
 
         Returns:
             Whether the trial is over: pruned, or failed because the value is not finite.
@@ -149,7 +153,7 @@ class Ledger:
             return True
         with self._lock:
             known = epoch in self.trials[number].intermediate_values
-            reason = self._event(lambda: self._report(number, epoch, value))
+            reason = self._event(lambda: self._report(number, epoch, value, decide))
         if not known:
             self._emit(EpochReported(number, epoch, value))
         if reason is not None:
@@ -256,7 +260,7 @@ class Ledger:
             last_epoch=trial.last_step or 0,
         )
 
-    def _report(self, number: int, epoch: int, value: float) -> str | None:
+    def _report(self, number: int, epoch: int, value: float, decide: Decision | None) -> str | None:
         trial = self._running(number)
         if trial is None:  # a commit whose answer was lost: the pruning it held has happened
             reason: str | None = self.trials[number].user_attrs.get(REASON_KEY)
@@ -265,7 +269,7 @@ class Ledger:
             return None
         self._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
         trial = self._storage.get_trial(trial._trial_id)
-        if not self._study.pruner.prune(self._study, trial):
+        if not (decide() if decide else self._study.pruner.prune(self._study, trial)):
             return None
         reason = f"{self.record.pruner} at epoch {epoch}"
         self._storage.set_trial_user_attr(trial._trial_id, REASON_KEY, reason)

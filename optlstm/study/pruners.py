@@ -16,9 +16,17 @@ Whole = Annotated[int, Ge(0)]
 
 
 def asha(
-    epochs: int, *, grace_period: Count = 1, reduction_factor: Annotated[int, Ge(2)] = 3, bootstrap_count: Whole = 0
+    epochs: int,
+    *,
+    grace_period: Count = 1,
+    reduction_factor: Annotated[int, Ge(2)] = 3,
+    bootstrap_count: Whole = 0,
+    brackets: Count = 1,
 ) -> BasePruner:
-    """Asynchronous successive halving (Li et al. 2018), rungs at grace_period * reduction_factor ** k epochs."""
+    """Asynchronous successive halving (Li et al. 2018), rungs at grace_period * reduction_factor ** k epochs.
+
+    `brackets` is for Ray's scheduler of this name; Optuna's several brackets are `hyperband`.
+    """
     from optuna.pruners import SuccessiveHalvingPruner
 
     return SuccessiveHalvingPruner(

@@ -8,12 +8,39 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from optlstm.errors import did_you_mean
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 Factory = Callable[..., Any]
+# Pydantic's kinds of errors, after "must be".
+_EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "literal_error": "{expected}",
+    "too_short": "a list of at least {min_length}",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "above {gt:g}",
+    "less_than_equal": "at most {le}",
+    "less_than": "below {lt:g}",
+}
+
+
+def in_words(errors: Sequence[ErrorDetails]) -> str:
+    """What one value must be, from all that pydantic says of it: one error per alternative of its type."""
+    if errors[0]["type"] not in _EXPECTED:
+        return errors[0]["msg"].removeprefix("Value error, ")
+    known = [_EXPECTED[e["type"]].format(**e.get("ctx", {})) for e in errors if e["type"] in _EXPECTED]
+    return "must be " + " or ".join(dict.fromkeys(known))
 
 
 def options_of(factory: Factory) -> dict[str, inspect.Parameter]:
@@ -38,7 +65,7 @@ def check(section: str, registry: Mapping[str, Factory], name: str, options: Map
             # Strict still takes a whole number for a float, but no truth value for a number.
             TypeAdapter(hints[key]).validate_python(value, strict=True)
         except ValidationError as error:
-            problems.append(f"{section}.{key}: {error.errors()[0]['msg']}, got {value!r}")
+            problems.append(f"{section}.{key}: {in_words(error.errors())}, got {value!r}")
     return problems
 
 

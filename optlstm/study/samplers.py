@@ -87,7 +87,7 @@ def cmaes(
     *,
     n_startup_trials: Count = 1,
     sigma0: Annotated[float, Gt(0)] | None = None,
-    popsize: Annotated[int, Ge(2)] | None = None,
+    popsize: Annotated[int, Ge(4)] | None = None,  # of fewer, CMA-ES divides by zero: it learns from half of them
     consider_pruned_trials: bool = False,
     use_separable_cma: bool = False,
     with_margin: bool = False,

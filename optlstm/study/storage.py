@@ -55,12 +55,21 @@ def parse_url(text: str) -> URL:
         raise InputError(f"storage: '{backend}' databases are not supported; use sqlite, postgresql or mysql")
     if backend == "sqlite" and url.database in (None, "", ":memory:"):
         raise InputError("storage: an in-memory SQLite database would be lost at the end; use sqlite:///FILE.db")
+    if backend == "sqlite" and (url.database or "").startswith("file:"):
+        raise InputError("storage: SQLite's 'file:' names are not supported; use sqlite:///FILE.db")
+    if "@" in (url.host or ""):  # the end of a password, which later messages would show as the host
+        raise InputError("storage: more than one '@'; write an '@' in the user name or password as %40")
     for _, module, extra in DRIVERS.values():
         if url.get_driver_name() == module and importlib.util.find_spec(module) is None:
             raise InputError(
                 f"storage: the driver '{module}' for {backend} is not installed: pip install 'optlstm[{extra}]'"
             )
     return url
+
+
+def shown(url: URL) -> str:
+    """A database URL for people to read: no password, and no options, which may hold one too."""
+    return url.set(query={}).render_as_string()
 
 
 class Database:
@@ -130,12 +139,14 @@ def open_database(text: str, *, create: bool = True) -> Database:
         raise InputError(f"storage: no study database at {path}; run a study first, or give --storage URL")
     try:
         return Database(_open_sqlite(url, path) if path is not None else _open_server(url))
+    except ImportError:
+        raise InputError(f"storage: the driver of {url.drivername}:// is not installed") from None
     except OSError as error:
         raise StorageError(f"storage: cannot write {path}: {error.strerror or error}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise StorageError(f"storage: cannot open {url.render_as_string()}: {first_line(error)}") from None
+        raise StorageError(f"storage: cannot open {shown(url)}: {first_line(error)}") from None
     except RuntimeError as error:  # Optuna's word for a schema of another version
-        raise StorageError(f"storage: {url.render_as_string()}: {first_line(error)}") from None
+        raise StorageError(f"storage: {shown(url)}: {first_line(error)}") from None
 
 
 def _open_server(url: URL) -> RDBStorage:

@@ -38,8 +38,18 @@ def _processes(run: Run, job: Job, at_once: int) -> None:
     run_local(run, job, at_once, inline=False)
 
 
+def _ray(run: Run, job: Job, at_once: int) -> None:
+    from optlstm.backends.ray import RayOptions, run_ray
+
+    run_ray(run, job, RayOptions(workers=at_once))
+
+
 # Every backend stands here once; the whole contract runs against each.
-BACKENDS = [Backend("inline", _inline, isolated=False), Backend("processes", _processes, isolated=True)]
+BACKENDS = [
+    Backend("inline", _inline, isolated=False),
+    Backend("processes", _processes, isolated=True),
+    Backend("ray", _ray, isolated=True),
+]
 
 
 class Studies:

@@ -10,10 +10,11 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from optlstm.study.declaration import parse_space
-from optlstm.study.ledger import Assignment, Ledger
+from optlstm.study.events import Assignment
+from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
 from optlstm.study.space import Space
-from optlstm.study.storage import open_database
+from optlstm.study.storage import Database
 
 EPOCHS = 4
 KNOWN: dict[str, Any] = {
@@ -59,7 +60,7 @@ def validation_loss(params: Mapping[str, Any], epoch: int) -> float:
 
 
 def best_of(params: Mapping[str, Any], epochs: int = EPOCHS) -> float:
-    return min(validation_loss(params, epoch) for epoch in range(1, epochs + 1))
+    return min(validation_loss(params, epoch) for epoch in range(1, max(epochs, 1) + 1))
 
 
 def train(ledger: Ledger, assignment: Assignment, epochs: int = EPOCHS) -> None:
@@ -70,9 +71,9 @@ def train(ledger: Ledger, assignment: Assignment, epochs: int = EPOCHS) -> None:
     ledger.complete(assignment.number, best_of(assignment.params, epochs), {"epochs": epochs})
 
 
-def drive(ledger: Ledger, total: int) -> Ledger:
+def drive(ledger: Ledger, total: int, epochs: int = EPOCHS) -> Ledger:
     while (assignment := ledger.assign(total)) is not None:
-        train(ledger, assignment)
+        train(ledger, assignment, epochs)
     return ledger
 
 
@@ -84,13 +85,7 @@ def table(trials: Iterable[FrozenTrial]) -> list[tuple[Any, ...]]:
     ]
 
 
-def stored_trials(url: str, name: str) -> list[FrozenTrial]:
-    """The study as any Optuna program reads it."""
-    return optuna.load_study(study_name=name, storage=url).trials
-
-
-def work(url: str, name: str, study: StudyRecord, total: int) -> None:
-    """A driver of its own, in its own process: continues the study to its end."""
-    database = open_database(url)
-    drive(Ledger(database, name, study), total)
-    database.close()
+def stored_table(database: Database, name: str) -> list[tuple[Any, ...]]:
+    """The study as any Optuna program reads it from the database."""
+    url = database.rdb.engine.url.render_as_string(hide_password=False)
+    return table(optuna.load_study(study_name=name, storage=url).trials)

@@ -1,0 +1,7 @@
+"""Trials on Ray Tune: many workers, GPUs and nodes, the same ledger, the same objective, the same search."""
+
+from __future__ import annotations
+
+from optlstm.backends.ray.runner import RayOptions, run_ray
+
+__all__ = ["RayOptions", "run_ray"]

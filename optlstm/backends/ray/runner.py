@@ -1,0 +1,119 @@
+"""Runs a study's trials as Ray Tune trials."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
+
+from optlstm.backends.driver import MOST_RESTARTS, Job, Run
+from optlstm.backends.ray.cluster import check_shared_folder, connected, trials_at_once
+from optlstm.backends.ray.search import LedgerSearch, StudyASHA, StudyScheduler, registered
+from optlstm.backends.ray.worker import run_assignment
+from optlstm.errors import OptlstmError
+
+# Ray Tune reads these when it runs. Results go to the study, not to CSV, JSON and TensorBoard files of each trial; the
+# state of its own experiment is of no use to us; Ctrl-C is ours; asked trials start at once.
+SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """How to use Ray.
+
+    Args:
+        workers: Trials at a time; None: as many as the cluster's resources allow.
+        address: `auto` or host:port of a running cluster; None: a Ray of our own on this machine, on loopback.
+        cpus_per_trial, gpus_per_trial: What one trial reserves; fractions too.
+        scheduler: `study` (the study's own pruner decides) or `asha` (Ray's ASHAScheduler).
+    """
+
+    workers: int | None = None
+    address: str | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    scheduler: str = "study"
+
+    @property
+    def resources(self) -> dict[str, float]:
+        return {"cpu": self.cpus_per_trial, **({"gpu": self.gpus_per_trial} if self.gpus_per_trial else {})}
+
+
+def run_ray(run: Run, job: Job, options: RayOptions, checkpoints: Path | None = None) -> None:
+    """Run trials until there are none, the study stops, or `run` is told to stop.
+
+    Args:
+        checkpoints: Where trials write their checkpoints; every node must see it.
+
+    Raises:
+        InputError: The cluster cannot be reached, has too little for one trial, or does not share the folder.
+        OptlstmError: The task could not be set up on a worker.
+    """
+    with connected(options.address, options.workers, options.cpus_per_trial), run.ledger.held():
+        at_once = trials_at_once(options.resources, options.workers)
+        if checkpoints is not None:
+            check_shared_folder(checkpoints)
+        with registered(run) as key, _ray_folder() as folder:
+            _tuner(run, job, options, key, at_once, folder).fit()
+    if run.broken:
+        raise OptlstmError(run.broken)
+
+
+def _tuner(run: Run, job: Job, options: RayOptions, key: str, at_once: int, folder: str) -> Tuner:
+    # The job goes into Ray's object store once; workers map its arrays from there.
+    trainable: Any = tune.with_parameters(run_assignment, job=job, key=key)
+    return Tuner(
+        tune.with_resources(trainable, options.resources),
+        tune_config=TuneConfig(
+            search_alg=LedgerSearch(key, at_once),
+            scheduler=_scheduler(run, key, options.scheduler),
+            num_samples=-1,  # the searcher says when it is over
+            reuse_actors=True,
+            trial_name_creator=lambda trial: f"trial-{trial.trial_id}",
+            trial_dirname_creator=lambda trial: f"trial-{trial.trial_id}",
+        ),
+        run_config=RunConfig(
+            name=f"optlstm-{uuid.uuid4().hex[:8]}",
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=MOST_RESTARTS),
+            verbose=0,
+        ),
+    )
+
+
+def _scheduler(run: Run, key: str, name: str) -> Any:
+    record = run.ledger.record
+    if name == "asha":
+        return StudyASHA(key, record.epochs, record.direction, record.pruner_options)
+    return StudyScheduler(key)
+
+
+@contextlib.contextmanager
+def _ray_folder() -> Any:
+    """Ray Tune's own folder: of no use after the run, so it is a temporary one."""
+    before = {name: os.environ.get(name) for name in SETTINGS}
+    os.environ.update(SETTINGS)
+    folder = tempfile.mkdtemp(prefix="optlstm-ray-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})

@@ -1,0 +1,181 @@
+"""Ray Tune's OptunaSearch and schedulers, asking and telling through the ledger.
+
+As they come, OptunaSearch tells a stopped trial COMPLETE, loses its last report and leaves a NaN trial RUNNING for
+ever, and Ray's schedulers remember nothing after a restart. Here the searcher hands out the ledger's assignments, and
+the scheduler, which Ray shows every result first, reports it to the ledger and stops the trials that the ledger ends.
+
+Ray pickles searcher and scheduler into its experiment folder. They hold a key, not the run: the study, its storage and
+its password never leave the driver's memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from optlstm.backends.driver import MOST_RESTARTS, Run
+from optlstm.backends.ray.worker import ASSIGNMENT, BROKEN, EPOCH, OUTCOME, VALUE, assignment_of
+from optlstm.backends.trial import Outcome, Verdict
+from optlstm.study.seeds import derive_seed
+
+_RUNS: dict[str, Run] = {}
+
+
+@contextlib.contextmanager
+def registered(run: Run) -> Iterator[str]:
+    """A key under which searcher and scheduler find the run, in this process only."""
+    key = uuid.uuid4().hex
+    _RUNS[key] = run
+    try:
+        yield key
+    finally:
+        del _RUNS[key]
+
+
+class LedgerSearch(OptunaSearch):
+    """OptunaSearch whose study is the ledger's: it asks and tells nobody else.
+
+    Args:
+        key: From `registered`.
+        at_once: Trials at a time. A trial is asked for when it can start, never earlier: the sampler then knows all
+            that ended before.
+    """
+
+    def __init__(self, key: str, at_once: int) -> None:
+        super().__init__(metric=VALUE, mode="min")
+        self._key = key
+        self._at_once = at_once
+        self._live: dict[str, int] = {}  # Ray's trial id: our number
+
+    def set_search_properties(self, metric: Any, mode: Any, config: dict[str, Any], **spec: Any) -> bool:
+        return True  # nothing to set: the space is the ledger's
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        if len(self._live) >= self._at_once:
+            return None
+        assignment = _RUNS[self._key].next()
+        if assignment is None:
+            # With trials alive the study may still free one (a lost lease); with none there is nothing to wait for.
+            return None if self._live else Searcher.FINISHED
+        self._live[trial_id] = assignment.number
+        # As text: Ray flattens, copies and prints configs, and reads a "/" in a name as nesting.
+        return {ASSIGNMENT: json.dumps({**asdict(assignment), "params": dict(assignment.params)})}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        pass  # the scheduler has reported it already
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        number = self._live.pop(trial_id, None)
+        if number is None:
+            return
+        outcome = Outcome()
+        if error:
+            outcome = Outcome(failure=f"its worker died {MOST_RESTARTS + 1} times; see Ray's logs")
+        elif result and BROKEN in result:
+            _RUNS[self._key].give_up(result[BROKEN])
+        elif result and OUTCOME in result:
+            outcome = Outcome(**json.loads(result[OUTCOME]))
+        _RUNS[self._key].settle(number, outcome)
+
+    def save(self, checkpoint_path: str) -> None:
+        with open(checkpoint_path, "wb"):
+            pass  # the study database holds everything; Ray only wants a file
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a study is continued by its name, not from Ray's experiment folder")
+
+
+class StudyScheduler(FIFOScheduler):
+    """Lets the study's own pruner decide: the same decisions as on any backend."""
+
+    _supports_buffered_results = False
+
+    def __init__(self, key: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._key = key
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if EPOCH not in result or OUTCOME in result:
+            return str(TrialScheduler.CONTINUE)
+        number = assignment_of(trial.config).number
+        return _decision(_RUNS[self._key].report(number, result[EPOCH], result[VALUE]))
+
+
+class StudyASHA(ASHAScheduler):
+    """Ray's ASHA, its stops recorded as PRUNED and its rungs rebuilt from the study's intermediate values.
+
+    Args:
+        options: `grace_period`, `reduction_factor` and `brackets` of the config's pruner.
+    """
+
+    _supports_buffered_results = False
+
+    def __init__(self, key: str, epochs: int, direction: str, options: Mapping[str, Any]) -> None:
+        super().__init__(
+            time_attr=EPOCH,
+            metric=VALUE,
+            mode=direction[:3],
+            max_t=epochs,
+            grace_period=options["grace_period"],
+            reduction_factor=options["reduction_factor"],
+            brackets=options["brackets"],
+            stop_last_trials=False,  # the last epoch is the objective's end, not a stop
+        )
+        self._key = key
+        for trial in _RUNS[key].ledger.trials:
+            if trial.state.is_finished():
+                self._remember(f"trial-{trial.number}", trial.number, trial.intermediate_values)
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        assignment = assignment_of(trial.config)
+        # Ray draws the bracket from numpy's global state; ours hangs on the trial's number alone.
+        self._trial_info[trial.trial_id] = self._bracket(assignment.number)
+        known = _RUNS[self._key].ledger.trials[assignment.number].intermediate_values
+        self._remember(trial.trial_id, assignment.number, known)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if EPOCH not in result or OUTCOME in result:
+            return str(TrialScheduler.CONTINUE)
+        # A value that is not finite fails its trial: it must not stand in a rung.
+        finite = math.isfinite(result[VALUE])
+        stops = finite and super().on_trial_result(tune_controller, trial, result) == TrialScheduler.STOP
+        number = assignment_of(trial.config).number
+        run = _RUNS[self._key]
+        return _decision(run.report(number, result[EPOCH], result[VALUE], decide=lambda: stops))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        self._trial_info.pop(trial.trial_id, None)  # its last epoch was seen in on_trial_result
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        self._trial_info.pop(trial.trial_id, None)
+
+    def _bracket(self, number: int) -> Any:
+        sizes = np.array([len(bracket._rungs) for bracket in self._brackets])
+        weights = np.exp(sizes - sizes.max())  # as Ray weighs them
+        seed = derive_seed("bracket", _RUNS[self._key].ledger.record.seed, number)
+        return self._brackets[np.random.default_rng(seed).choice(len(sizes), p=weights / weights.sum())]
+
+    def _remember(self, trial_id: str, number: int, values: Mapping[int, float]) -> None:
+        """Put a trial into the rungs it has passed, as the value it had when it first reached each."""
+        for milestone, recorded in self._bracket(number)._rungs:
+            reached = [epoch for epoch in sorted(values) if epoch >= milestone]
+            if reached:
+                recorded[trial_id] = (self._metric_op or -1.0) * values[reached[0]]
+
+
+def _decision(verdict: Verdict) -> str:
+    return str(TrialScheduler.CONTINUE if verdict is Verdict.GO_ON else TrialScheduler.STOP)

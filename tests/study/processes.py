@@ -1,0 +1,76 @@
+"""What other processes of the tests run. They start from a server that has imported Optuna: in milliseconds."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.synchronize import Barrier
+from typing import Any
+
+from sqlalchemy import event
+
+from optlstm.study.ledger import Ledger
+from optlstm.study.record import StudyRecord
+from optlstm.study.storage import open_database
+from tests.study.helpers import drive, validation_loss
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["optuna", "optlstm.study.ledger"])
+JOIN_S = 60.0
+
+
+def start(target: Any, *args: Any) -> ForkServerProcess:
+    process = CONTEXT.Process(target=target, args=args, daemon=True)
+    process.start()
+    return process
+
+
+def exit_code(process: ForkServerProcess) -> int | None:
+    process.join(JOIN_S)
+    return process.exitcode
+
+
+def open_files(urls: list[str], together: Barrier) -> None:
+    """Open each database at the same instant as the others do."""
+    for url in urls:
+        together.wait(JOIN_S)
+        open_database(url).close()
+
+
+def work(url: str, name: str, study: StudyRecord, total: int, epochs: int, together: Barrier) -> None:
+    """A driver of its own: continues the study to its end."""
+    database = open_database(url)
+    ledger = Ledger(database, name, study)
+    together.wait(JOIN_S)
+    drive(ledger, total, epochs)
+    database.close()
+
+
+def train_and_hang(url: str, name: str, study: StudyRecord, epochs: int, told: Connection) -> None:
+    """Report some epochs of one trial, tell which, and wait to be killed."""
+    ledger = Ledger(open_database(url), name, study)
+    assignment = ledger.assign(10)
+    assert assignment is not None
+    for epoch in range(1, epochs + 1):
+        assert not ledger.report(assignment.number, epoch, validation_loss(assignment.params, epoch))
+    told.send((assignment.number, dict(assignment.params)))
+    signal.pause()
+
+
+def work_until_statement(url: str, name: str, study: StudyRecord, total: int, last: int) -> None:
+    """Drive the study, and die without a word before the `last`-th statement (commits count)."""
+    database = open_database(url)
+    counter = itertools.count(1)
+
+    def die(*_: Any) -> None:
+        if next(counter) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(database.rdb.engine, "before_cursor_execute", die)
+    event.listen(database.rdb.engine, "commit", die)
+    drive(Ledger(database, name, study), total)
+    database.close()

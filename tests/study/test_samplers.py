@@ -1,0 +1,99 @@
+"""A search that is interrupted after every trial is the search that nobody interrupted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from optlstm.study.ledger import Ledger
+from optlstm.study.record import StudyRecord
+from optlstm.study.samplers import SAMPLERS, make_sampler
+from optlstm.study.storage import Database
+from tests.study.helpers import FINITE, drive, record, space, stored_table, train, validation_loss
+
+TOTAL = 18
+OPTIONS: dict[str, dict[str, Any]] = {
+    "tpe": {"n_startup_trials": 4},
+    "gp": {"n_startup_trials": 4},
+    "cmaes": {"popsize": 4},
+    "nsga2": {"population_size": 3},
+    "nsga3": {"population_size": 3},
+}
+CASES = [(sampler, "plain") for sampler in SAMPLERS] + [
+    ("cmaes", "with_margin"),
+    ("cmaes", "use_separable_cma"),
+    ("cmaes", "consider_pruned_trials"),
+    ("tpe", "group"),
+]
+EXPECTED = {
+    "cmaes": "CmaEsSampler",
+}
+
+
+def study_of(sampler: str, variant: str) -> StudyRecord:
+    options = {**OPTIONS.get(sampler, {}), **({} if variant == "plain" else {variant: True})}
+    finite = sampler in ("grid", "brute-force")
+    return record(
+        sampler,
+        "asha",
+        sampler_options=options,
+        pruner_options={"reduction_factor": 2},
+        **({"space": space(FINITE)} if finite else {}),
+    )
+
+
+@pytest.mark.parametrize(("sampler", "variant"), CASES, ids=["-".join(case) for case in CASES])
+def test_a_search_interrupted_after_every_trial_is_the_same(sqlite: Database, sampler: str, variant: str) -> None:
+    study = study_of(sampler, variant)
+    drive(Ledger(sqlite, "unbroken", study), TOTAL)
+
+    for _ in range(TOTAL):
+        ledger = Ledger(sqlite, "broken", study)
+        assignment = ledger.assign(TOTAL)
+        assert assignment is not None
+        train(ledger, assignment)
+
+    unbroken = stored_table(sqlite, "unbroken")
+    assert len(unbroken) == TOTAL
+    assert stored_table(sqlite, "broken") == unbroken
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "nsga2", "qmc"])
+def test_a_search_interrupted_after_every_epoch_is_the_same(sqlite: Database, sampler: str) -> None:
+    study = study_of(sampler, "plain")
+    drive(Ledger(sqlite, "unbroken", study), TOTAL)
+
+    while (assignment := (ledger := Ledger(sqlite, "broken", study)).assign(TOTAL)) is not None:
+        epoch = assignment.last_epoch + 1
+        if epoch > study.epochs:
+            train(ledger, assignment)
+        elif not ledger.report(assignment.number, epoch, validation_loss(assignment.params, epoch)):
+            ledger.release(assignment.number)
+
+    assert stored_table(sqlite, "broken") == stored_table(sqlite, "unbroken")
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "nsga2", "nsga3"])
+def test_the_search_learns_from_what_it_has_seen(sqlite: Database, sampler: str) -> None:
+    """Or else the samplers here have not left their start-up phase, and this file proves little."""
+    study = study_of(sampler, "plain")
+    random = drive(Ledger(sqlite, "as seen", study), TOTAL).trials
+    other = Ledger(sqlite, "turned around", study)
+
+    while (assignment := other.assign(TOTAL)) is not None:
+        for epoch in range(1, study.epochs + 1):
+            if other.report(assignment.number, epoch, -validation_loss(assignment.params, epoch)):
+                break
+        else:
+            other.complete(assignment.number, -validation_loss(assignment.params, study.epochs), {})
+
+    assert [t.params for t in other.trials] != [t.params for t in random]
+
+
+def test_a_sampler_depends_on_the_studys_seed_and_the_trials_number(sqlite: Database) -> None:
+    ledger = drive(Ledger(sqlite, "study", record("random")), 6)
+
+    rates = [trial.params["learning_rate"] for trial in ledger.trials]
+    assert len(set(rates)) == 6
+    assert make_sampler("random", {}, space(), 1) is not make_sampler("random", {}, space(), 1)

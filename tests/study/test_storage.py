@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import importlib.util
+import sqlite3
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.study import StudyDirection
+from sqlalchemy.exc import OperationalError
+
+from optlstm.errors import InputError, StorageError
+from optlstm.study.storage import Database, open_database, parse_url
+from tests.study.processes import CONTEXT, exit_code, open_files, start
+
+SECRET = "p@ss{0}{x}/w:rd%"
+QUOTED = "p%40ss{0}{x}%2Fw%3Ard%25"
+
+
+def test_sqlite_writes_ahead_and_waits_for_its_turn(sqlite: Database) -> None:
+    with sqlite.rdb.engine.connect() as connection:
+        pragmas = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "busy_timeout")
+        ]
+
+    assert pragmas == ["wal", 1, 60_000]
+
+
+def test_a_sqlite_transaction_holds_the_write_lock_from_its_beginning(sqlite: Database) -> None:
+    other = sqlite3.connect(str(sqlite.rdb.engine.url.database), timeout=0, isolation_level=None)
+
+    with sqlite.transaction(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+
+    other.execute("BEGIN IMMEDIATE")  # free again
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a database URL"),
+        ("runs/optlstm.db", "not a database URL"),
+        ("postgresql://u:p@host:port/db", "not a database URL"),
+        ("mssql://u:p@host/db", "'mssql' databases are not supported"),
+        ("redis://host", "'redis' databases are not supported"),
+        ("sqlite://", "in-memory"),
+        ("sqlite:///:memory:", "in-memory"),
+        ("sqlite:///file::memory:?uri=true", "'file:' names are not supported"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_with_what_to_type(text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_url(text)
+
+    (problem,) = caught.value.problems
+    assert problem.startswith("storage: ")
+    assert message in problem
+    assert "use sqlite" in problem
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "pg8000", "asyncpg"])
+def test_a_driver_that_is_not_installed_is_named(driver: str) -> None:
+    if importlib.util.find_spec(driver) is not None:
+        pytest.skip(f"{driver} is installed here")
+
+    with pytest.raises(InputError, match=driver) as caught:
+        open_database(f"postgresql+{driver}://user:{QUOTED}@localhost/db")
+
+    assert "ss{" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "driver"),
+    [
+        ("postgres://u@h/d", "postgresql+psycopg"),
+        ("postgresql://u@h/d", "postgresql+psycopg"),
+        ("mysql://u@h/d", "mysql+pymysql"),
+        ("mariadb://u@h/d", "mysql+pymysql"),
+        ("postgresql+psycopg://u@h/d", "postgresql+psycopg"),
+        ("sqlite:///x.db", "sqlite"),
+    ],
+)
+def test_a_plain_scheme_gets_the_driver_we_ship(text: str, driver: str) -> None:
+    assert parse_url(text).drivername == driver
+
+
+def test_a_password_with_special_characters_reaches_the_server(postgresql_url: str) -> None:
+    admin = sqlalchemy.create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE guest LOGIN SUPERUSER PASSWORD '{SECRET.replace('%', '%%')}'")
+    admin.dispose()
+    url = sqlalchemy.make_url(postgresql_url).set(username="guest", password=SECRET)
+
+    database = open_database(url.render_as_string(hide_password=False))
+
+    assert database.rdb.engine.url.password == SECRET
+    assert database.rdb.get_all_studies() is not None
+    database.close()
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+@pytest.mark.parametrize("password", [QUOTED, "p@ss{0}{x}"], ids=["quoted", "not quoted"])
+def test_no_error_shows_a_password(scheme: str, password: str) -> None:
+    with pytest.raises((InputError, StorageError)) as caught:
+        open_database(f"{scheme}://user:{password}@localhost:1/db")
+
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "ss{" not in str(error)
+        error = None if error.__suppress_context__ else error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("option", ["password", "passwd", "sslpassword"])
+def test_no_error_shows_a_password_among_the_options(option: str) -> None:
+    with pytest.raises((InputError, StorageError)) as caught:
+        open_database(f"postgresql://user@localhost:1/db?{option}=hunter2")
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(StorageError, match=r"cannot write .*file/study\.db: ") as caught:
+        open_database(f"sqlite:///{tmp_path}/file/study.db")
+
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_folder_in_place_of_the_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="unable to open database file"):
+        open_database(f"sqlite:///{tmp_path}")
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.db"
+    path.write_text("these are my notes, and no database at all\n" * 50)
+    before = path.read_bytes()
+
+    with pytest.raises(StorageError, match="file is not a database"):
+        open_database(f"sqlite:///{path}")
+
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_another_optuna_is_refused(sqlite_url: str) -> None:
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE version_info SET schema_version = 11")
+        connection.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    connection.close()
+
+    with pytest.raises(StorageError, match="storage: sqlite:///"):
+        open_database(sqlite_url)
+
+
+def test_reading_makes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no study database at"):
+        open_database(f"sqlite:///{tmp_path}/none/study.db", create=False)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_that_open_a_new_file_at_the_same_instant_all_succeed(tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path}/round-{number}.db" for number in range(3)]
+    together = CONTEXT.Barrier(4)
+
+    processes = [start(open_files, urls, together) for _ in range(4)]
+
+    assert [exit_code(process) for process in processes] == [0] * 4
+    for url in urls:
+        optuna.create_study(storage=url)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_a_transaction_commits_all_or_nothing(database: Database, name: str) -> None:
+    study_id = database.rdb.create_new_study([StudyDirection.MINIMIZE], name)
+
+    with pytest.raises(Interrupted), database.transaction():
+        trial_id = database.rdb.create_new_trial(study_id)
+        database.rdb.set_trial_user_attr(trial_id, "a", 1)
+        database.rdb.set_study_user_attr(study_id, "b", 2)
+        raise Interrupted
+    nothing = (database.rdb.get_all_trials(study_id), database.rdb.get_study_user_attrs(study_id))
+
+    with database.transaction():
+        trial_id = database.rdb.create_new_trial(study_id)
+        database.rdb.set_trial_user_attr(trial_id, "a", 1)
+        database.rdb.set_study_user_attr(study_id, "b", 2)
+    (trial,) = database.rdb.get_all_trials(study_id)
+
+    assert nothing == ([], {})
+    assert (trial.number, trial.user_attrs) == (0, {"a": 1})
+    assert database.rdb.get_study_user_attrs(study_id) == {"b": 2}
+
+
+def test_nothing_of_a_transaction_is_seen_before_it_ends(database: Database, url: str, name: str) -> None:
+    study_id = database.rdb.create_new_study([StudyDirection.MINIMIZE], name)
+    engine = sqlalchemy.create_engine(url)
+    query = sqlalchemy.text("SELECT count(*) FROM trials WHERE study_id = :id")
+
+    with database.transaction():
+        database.rdb.create_new_trial(study_id)
+        with engine.connect() as other:
+            during = other.execute(query, {"id": study_id}).scalar_one()
+    with engine.connect() as other:
+        after = other.execute(query, {"id": study_id}).scalar_one()
+    engine.dispose()
+
+    assert (during, after) == (0, 1)
+
+
+def test_a_transaction_after_a_failed_one_works(database: Database, name: str) -> None:
+    study_id = database.rdb.create_new_study([StudyDirection.MINIMIZE], name)
+    with pytest.raises(OperationalError), database.transaction():
+        raise OperationalError("SELECT 1", {}, Exception("the connection is gone"))
+
+    with database.transaction():
+        database.rdb.create_new_trial(study_id)
+
+    assert database.rdb.get_n_trials(study_id) == 1
+
+
+def test_the_databases_clock_is_near_ours(database: Database) -> None:
+    first = database.now()
+    database.read_clock()
+
+    assert abs(first - time.time()) < 2.0
+    assert 0.0 <= database.now() - first < 2.0
