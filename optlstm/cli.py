@@ -74,7 +74,7 @@ def _flag(section: type[BaseModel], key: str, flag: str, metavar: str, panel: st
     return typer.Option(flag, help=f"{field.description}{extra}{shown}", metavar=metavar, rich_help_panel=panel)
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)  # --version needs no command
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:

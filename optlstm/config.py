@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
+CHOICES = {"sampler": "tpe", "pruner": "median"}  # sections with a name and its options, and the default name
 MOST_SEED = 2**32 - 1  # NumPy's, which some samplers draw from
 NAME_LENGTH = 128  # MySQL's limit on indexed text, so that a name means the same on every database
 
@@ -62,6 +63,12 @@ class TrainingConfig(_Section):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
 
+class RayConfig(_Section):
+    address: str | None = Field(None, description="cluster: auto or host:port (default: a Ray of its own, on loopback)")
+    cpus_per_trial: float = Field(1.0, gt=0, description="CPUs a trial reserves on Ray")
+    gpus_per_trial: float = Field(0.0, ge=0, description="GPUs a trial reserves on Ray; fractions too")
+
+
 class Choice(BaseModel):
     """A name from a registry and its options."""
 
@@ -82,15 +89,19 @@ class StudyConfig(_Section):
         None, gt=0, description="seconds after which to stop (continue with the same command)"
     )
     storage: str = Field("sqlite:///runs/optlstm.db", description="database URL")
-    folder: str = Field("runs", description="folder for checkpoints")
-    backend: Literal["local"] = Field("local", description="who runs the trials")
-    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        "auto", description="trials at a time; auto: one per core"
+    storage_path: str = Field("runs", description="folder (or URL) for checkpoints; with several nodes, one they share")
+    backend: Literal["local", "ray"] = Field("local", description="who runs the trials: this machine, or Ray")
+    scheduler: Literal["study", "asha"] = Field(
+        "study", description="who ends poor trials: study (its pruner), asha (Ray's ASHAScheduler)"
     )
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="trials at a time; auto: one per core, on Ray what the cluster holds"
+    )
+    ray: RayConfig = RayConfig()  # type: ignore[call-arg]
     data: DataConfig = DataConfig()  # type: ignore[call-arg]
     training: TrainingConfig = TrainingConfig()  # type: ignore[call-arg]
-    sampler: Choice = Field(Choice(name="tpe"), description="what proposes the trials")
-    pruner: Choice = Field(Choice(name="median"), description="what ends poor trials early")
+    sampler: Choice = Field(Choice(name=CHOICES["sampler"]), description="what proposes the trials")
+    pruner: Choice = Field(Choice(name=CHOICES["pruner"]), description="what ends poor trials early")
     space: dict[str, Any] = Field(default_factory=dict, description="changes to the task's search space")
 
     @field_validator("name")
@@ -102,7 +113,7 @@ class StudyConfig(_Section):
 
     def stored(self) -> dict[str, Any]:
         """What a study keeps to be continued by its name alone. Where it is kept, and by whom it is run, is no part."""
-        return self.model_dump(mode="json", exclude={"name", "storage", "timeout", "workers", "backend"})
+        return self.model_dump(mode="json", exclude={"name", "storage", "storage_path", "timeout", "workers", "backend", "ray"})
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -152,8 +163,9 @@ def read_layers(
     raw = attempt(problems, partial(read_toml, study_file)) if study_file else {}
     if raw is None:
         raise InputError(problems)
-    for table in (environment, *tables, flags):
-        raw = layer(raw, table)
+    # What was typed belongs together: `--pruner asha --set pruner.grace_period=2` is one choice with its option.
+    typed = reduce(_merged, [*tables, flags])
+    raw = layer(layer(raw, environment), typed)
     data = raw.get("data")
     if isinstance(data, Mapping) and isinstance(data.get("path"), str):  # to be continued from any folder
         raw["data"] = {**data, "path": str(Path(data["path"]).expanduser().absolute())}
@@ -162,23 +174,30 @@ def read_layers(
 
 def layer(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with what `top` says; tables are merged, except that another sampler or pruner starts without options."""
+    return _merged({key: value for key, value in base.items() if not _is_renamed(key, value, top.get(key))}, top)
+
+
+def _is_renamed(key: str, old: Any, new: Any) -> bool:
+    if key not in CHOICES or not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return False
+    before = old.get("name", CHOICES[key])
+    return bool(new.get("name", before) != before)
+
+
+def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in top.items():
         old = merged.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            renamed = key in ("sampler", "pruner") and value.get("name", old.get("name")) != old.get("name")
-            merged[key] = dict(value) if renamed else layer(old, value)
-        else:
-            merged[key] = value
+        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
 def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]:
     """The config `raw` stands for, and one line per problem; no config where its shape is wrong."""
     filled = dict(raw)
-    for section, field in (("sampler", "tpe"), ("pruner", "median")):
+    for section, name in CHOICES.items():
         if isinstance(raw.get(section), Mapping):
-            filled[section] = {"name": field, **raw[section]}
+            filled[section] = {"name": name, **raw[section]}
     config, problems, choices = None, [], []
     try:
         config = StudyConfig.model_validate(filled)
@@ -228,7 +247,7 @@ def _problem(path: tuple[str, ...], details: list[ErrorDetails]) -> str:
     if details[0]["type"] == "extra_forbidden":
         keys = _section(path[:-1]).model_fields
         return f"unknown key{did_you_mean(path[-1], keys)} (keys: {', '.join(keys)})"
-    if path[0] in ("sampler", "pruner") and isinstance(value, str):
+    if path[0] in CHOICES and isinstance(value, str):
         return f"write {path[0]}.name = {value!r}, so that its options can stand beside it"
     words = in_words(details)
     secret = path[0] == "storage"  # it may hold a password

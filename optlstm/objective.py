@@ -10,9 +10,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
+from optlstm.files import Location, join
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
 from optlstm.training.hparams import Hyperparameters
@@ -43,7 +43,8 @@ class Objective:
         seed: The study's seed.
         epochs: Most epochs of a trial.
         patience: Epochs without a better value after which a trial ends; 0: never.
-        checkpoints: Folder for the trials' checkpoints; None: none are written, and nothing is resumed.
+        checkpoints: Folder (a path, or a URL pyarrow opens) for the trials' checkpoints; None: none are written, and
+            nothing is resumed.
     """
 
     problem: Problem
@@ -51,7 +52,7 @@ class Objective:
     seed: int
     epochs: int
     patience: int = 0
-    checkpoints: Path | None = None
+    checkpoints: Location | None = None
 
     def __call__(self, trial: Trial) -> float:
         """Train one trial, from its newest checkpoint if there is one.
@@ -103,8 +104,13 @@ class Objective:
             write_checkpoint(trial_folder(self.checkpoints, number), state.meta["epoch"], state.tensors, meta)
 
 
-def trial_folder(checkpoints: Path, number: int) -> Path:
-    return checkpoints / f"trial-{number:05d}"
+def trial_name(number: int) -> str:
+    """The folder of a trial's checkpoints, below those of its study."""
+    return f"trial-{number:05d}"
+
+
+def trial_folder(checkpoints: Location, number: int) -> Location:
+    return join(checkpoints, trial_name(number))
 
 
 def _report(trial: Trial, value: float, epoch: int) -> None:

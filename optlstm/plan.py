@@ -177,6 +177,7 @@ def _record(config: StudyConfig, task: Forecast, space: Space) -> StudyRecord:
         pruner=config.pruner.name,
         sampler_options=resolved_options(SAMPLERS[config.sampler.name], config.sampler.options),
         pruner_options=resolved_options(PRUNERS[config.pruner.name], config.pruner.options),
+        scheduler=config.scheduler,
         task={
             "task": config.task,
             "data": task.record(),

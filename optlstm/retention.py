@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import re
-import shutil
-from pathlib import Path
 
-from optlstm.objective import trial_folder
+from optlstm.files import Location, join, open_folder
+from optlstm.objective import trial_name
 from optlstm.study.ledger import Ledger
 
 KEEP_BEST = 3
 
 
-def study_folder(root: Path, name: str, study_uid: str) -> Path:
+def study_folder(root: Location, name: str, study_uid: str) -> Location:
     """A folder of the study's own: two databases may each have a study of this name."""
-    return root / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('.-') or 'study'}-{study_uid[:8]}"
+    return join(root, f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('.-') or 'study'}-{study_uid[:8]}")
 
 
-def sweep(checkpoints: Path, ledger: Ledger) -> None:
+def sweep(checkpoints: Location, ledger: Ledger) -> None:
     """Remove the checkpoints of ended trials that are not among the best. Safe to repeat, also after a kill."""
-    trials = ledger.trials
-    kept = {trial_folder(checkpoints, t.number).name for t in ledger.ranking[:KEEP_BEST]}
-    kept |= {trial_folder(checkpoints, t.number).name for t in trials if not t.state.is_finished()}
-    for folder in checkpoints.glob("trial-*"):
-        if folder.name not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
+    kept = {trial_name(t.number) for t in ledger.ranking[:KEEP_BEST]}
+    kept |= {trial_name(t.number) for t in ledger.trials if not t.state.is_finished()}
+    folder = open_folder(checkpoints)
+    for name in folder.names():
+        if name.startswith("trial-") and name not in kept:
+            folder.remove(name)

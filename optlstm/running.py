@@ -12,7 +12,10 @@ from optlstm.errors import InputError
 from optlstm.study.events import Event, TrialFinished
 
 if TYPE_CHECKING:
-    from optlstm.backends.driver import Run
+    from optlstm.backends.driver import Job, Run
+    from optlstm.backends.ray import RayOptions
+    from optlstm.config import StudyConfig
+    from optlstm.files import Location
     from optlstm.plan import Plan
     from optlstm.study.ledger import Ledger
     from optlstm.study.storage import Database
@@ -25,23 +28,39 @@ class Session:
     plan: Plan
     ledger: Ledger
     run: Run
-    checkpoints: Path
-    workers: int
+    checkpoints: Location
+    workers: int | None  # trials at a time; None: what Ray's cluster holds
     finished: int  # trials that had ended before this command
 
     def work(self) -> None:
         """Run trials until there are none left or the run is told to stop."""
-        from optlstm.backends.local import run_local
         from optlstm.retention import sweep
 
         def keep_the_best(event: Event) -> None:
             if isinstance(event, TrialFinished):
                 sweep(self.checkpoints, self.ledger)
 
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
         sweep(self.checkpoints, self.ledger)
         self.ledger.listen(keep_the_best)
-        run_local(self.run, self.plan.job(self.checkpoints), self.workers)
+        self._start(self.plan.job(self.checkpoints))
+
+    def _start(self, job: Job) -> None:
+        config = self.plan.config
+        if config.backend == "ray":
+            from optlstm.backends.ray import run_ray
+
+            run_ray(self.run, job, ray_options(config, self.workers), self.checkpoints)
+        else:
+            from optlstm.backends.local import run_local
+
+            run_local(self.run, job, self.workers or 1)
+
+
+def ray_options(config: StudyConfig, workers: int | None) -> RayOptions:
+    from optlstm.backends.ray import RayOptions
+
+    ray = config.ray
+    return RayOptions(workers, ray.address, ray.cpus_per_trial, ray.gpus_per_trial, config.scheduler)
 
 
 def study_name(raw: Mapping[str, Any], study_file: Path | None) -> str:
@@ -81,16 +100,23 @@ def open_session(
         InputError: With every problem; nothing was created.
     """
     from optlstm.backends.driver import Run
-    from optlstm.backends.local import cores
     from optlstm.plan import make_plan
     from optlstm.retention import study_folder
     from optlstm.study.ledger import Ledger
 
-    plan = make_plan({**raw, "name": name}, found)
+    plan = make_plan({**raw, "name": raw.get("name") or name}, found)
     config = plan.config
     ledger = Ledger(open_database(), name, plan.record, config.stored())
-    checkpoints = study_folder(Path(config.folder), name, ledger.uid)
-    workers = cores() if config.workers == "auto" else config.workers
+    checkpoints = study_folder(config.storage_path, name, ledger.uid)
     finished = sum(ledger.counts[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
     run = Run(ledger, config.trials, config.timeout)
-    return Session(plan, ledger, run, checkpoints, max(1, min(workers, config.trials - finished)), finished)
+    return Session(plan, ledger, run, checkpoints, _workers(config, config.trials - finished), finished)
+
+
+def _workers(config: StudyConfig, left: int) -> int | None:
+    """Trials at a time: never more than there are left."""
+    from optlstm.backends.local import cores
+
+    if config.workers == "auto":
+        return None if config.backend == "ray" else max(1, min(cores(), left))
+    return max(1, min(config.workers, left))

@@ -45,7 +45,7 @@ def announce(console: Console, session: Session) -> None:
     )
     search = (
         f"{config.trials} trials of up to {config.training.epochs} epochs, sampler {config.sampler.name},"
-        f" pruner {config.pruner.name}, seed {config.seed}, workers {session.workers}"
+        f" pruner {config.pruner.name}, seed {config.seed}, workers {session.workers or 'auto'}"
     )
     lines = [Text.assemble((f"study {name}", "bold"), data), Text(search)]
     lines += [Text(warning, "yellow") for warning in task.series.warnings]

@@ -7,7 +7,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 
 # Set before torch or Ray is imported. A second thread collapses beside a busy neighbour, and changes the last bits.
@@ -16,7 +18,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # A developer's own database is no place for the tests' studies.
 os.environ.pop("OPTLSTM_STORAGE", None)
 
-from optlstm.cli import main  # noqa: E402 - after the environment it runs under
+from optlstm.cli import main
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Outcome:
 
 Cli = Callable[..., Outcome]
 
+URL = "sqlite:///runs/optlstm.db"
+Row = tuple[Any, ...]
 TINY = """\
 trials = 3
 workers = 1
@@ -57,12 +61,23 @@ def series(rows: int = 120, header: str = "ds,y") -> str:
     return "\n".join([header, *lines]) + "\n"
 
 
+def write_tiny(folder: Path) -> None:
+    """`tiny.csv` and `tiny.toml`, a study of a second."""
+    (folder / "tiny.csv").write_text(series())
+    (folder / "tiny.toml").write_text(TINY)
+
+
+def rows(name: str = "tiny") -> list[Row]:
+    """The study as any Optuna program reads it, without clock times."""
+    trials = optuna.load_study(study_name=name, storage=URL).trials
+    return [(t.number, t.state.name, t.values, tuple(t.params.items()), t.intermediate_values) for t in trials]
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory: a new one, with `tiny.csv` and `tiny.toml`, a study of a second."""
+    """The current directory: a new one, with the tiny study's files."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.csv").write_text(series())
-    (tmp_path / "tiny.toml").write_text(TINY)
+    write_tiny(tmp_path)
     return tmp_path
 
 

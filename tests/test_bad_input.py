@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
@@ -58,7 +57,7 @@ def test_an_unknown_key_names_the_nearest(cli: Cli, by: str, section: str, key: 
         ("timeout=soon", "timeout: must be a number, got 'soon'"),
         ("timeout=nan", "timeout: must be above 0, got nan"),
         ("name=[1]", "name: must be text, got [1]"),
-        ("folder=3", "folder: must be text, got 3"),
+        ("storage_path=3", "storage_path: must be text, got 3"),
         ("training=4", "training: must be a table, got 4"),
         ("data=4", "data: must be a table, got 4"),
         ("space=4", "space: must be a table, got 4"),
@@ -126,7 +125,7 @@ def test_a_wrong_flag_says_what_it_must_be(cli: Cli, flag: str, value: str, expe
         ("dropout={low=0.1, hgh=0.5}", "space.dropout: unknown key 'hgh'; did you mean 'high'?"),
         ("hidden_size=many", "space.hidden_size: must be a whole number, got 'many'"),
         ("optimizer=adamm", "did you mean 'adam'?"),
-        ("learning_rate=nan", "space.learning_rate: must be a number above 0, not nan"),
+        ("learning_rate=nan", "space.learning_rate: must be finite, got nan"),
         ("window=0", "space.window: must be an integer of at least 1, not 0"),
     ],
 )
@@ -171,7 +170,7 @@ ROWS = series().splitlines()
         ("", ["is empty"]),
         ("ds,y\n", ["has a header and no rows"]),
         ("\n".join(["ds,value", *ROWS[1:]]), ["no target column 'y'", "choose from value with --target"]),
-        (series().replace("5,0.050000", "5,oops").replace("\n5,", "\n5,x"), ["row 7"]),
+        (series().replace("\n5,", "\n5,1,"), ["1 row(s) without the 2 fields of the header (row 7 has 3)"]),
         ("\n".join([*ROWS[:9], "8,oops", *ROWS[10:]]), ["column 'y'", "1 cell(s) are not numbers", "row 10: 'oops'"]),
         ("\n".join([*ROWS[:9], "8,nan", *ROWS[10:]]), ["column 'y'", "1 empty or NaN value(s)", "row 10"]),
         ("\n".join([*ROWS[:9], "8,inf", *ROWS[10:]]), ["column 'y'", "1 infinite value(s)", "row 10"]),
@@ -180,7 +179,7 @@ ROWS = series().splitlines()
         ("\n".join([*ROWS[:8], *ROWS[9:]]), ["1 missing row(s) in 1 gap(s)", "row 9: 8 after 6"]),
         (series().replace(",", ";"), ["is separated by semicolons"]),
     ],
-    ids="empty header-only no-target ragged text nan inf repeated unordered gap semicolons".split(),
+    ids=["empty", "header-only", "no-target", "ragged", "text", "nan", "inf", "repeated", "unordered", "gap", "semi"],
 )
 def test_a_data_file_with_a_flaw_is_refused_where_it_is_flawed(cli: Cli, text: str, expected: list[str]) -> None:
     Path("tiny.csv").write_text(text)
@@ -251,7 +250,11 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(cli: Cli) -> Non
 
 def test_a_password_appears_in_no_output(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "hunter2sentinel"
-    urls = [f"postgresql://u:{secret}@127.0.0.1:1/db", f"postgresql://u:{secret}@host:port/db", f"oracle://u:{secret}@h/d"]
+    urls = [
+        f"postgresql://u:{secret}@127.0.0.1:1/db",
+        f"postgresql://u:{secret}@host:port/db",
+        f"oracle://u:{secret}@h/d",
+    ]
     for url in urls:
         monkeypatch.setenv("OPTLSTM_STORAGE", url)
         for arguments in (STUDY, (*STUDY, "--trials", "0"), ("show", "x"), ("studies",)):
@@ -260,4 +263,4 @@ def test_a_password_appears_in_no_output(cli: Cli, monkeypatch: pytest.MonkeyPat
             assert outcome.code in (1, 2)
             assert outcome.lines
             assert secret not in outcome.out + outcome.err
-    assert not math.isnan(len(list(Path.cwd().glob("runs*"))))
+    assert not Path("runs").exists()

@@ -166,7 +166,7 @@ class _Parser:
             self.error("step and log cannot be combined; drop one")
         if step is not None and step <= 0:
             self.error(f"step must be above 0, got {step}")
-        elif step is not None and low <= high and not _on_steps(high - low, step):
+        elif step is not None and not log and low <= high and not _on_steps(high - low, step):
             nearest = low + math.floor((high - low) / step) * step
             self.error(f"high = {high} is not low plus a multiple of step = {step}; use high = {nearest:g}")
         return len(self.problems) == before

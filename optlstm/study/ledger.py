@@ -82,7 +82,7 @@ class Ledger:
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
         study_id = _retrying(self._open_or_create)
-        self._storage = MirrorStorage(database, study_id, alias=f"seed-{record.seed}")
+        self._storage = _retrying(lambda: MirrorStorage(database, study_id, alias=f"seed-{record.seed}"))
         self._study = _Study(
             self._storage.get_study_name_from_id(study_id),
             self._storage,
@@ -132,6 +132,8 @@ class Ledger:
         """The next trial to run: first those whose owner died, by number, then a new one while there are < `total`."""
         with self._lock:
             assignment = self._event(lambda: self._next(total))
+            if assignment is not None:
+                self._mine.add(assignment.number)
         if assignment is not None:
             self._emit(TrialStarted(assignment.number, assignment.params, assignment.last_epoch))
         return assignment
@@ -152,6 +154,7 @@ class Ledger:
             self.fail(number, f"the validation value is {value} at epoch {epoch}")
             return True
         with self._lock:
+            _retrying(self._storage.refresh_if_stale)  # what an event that failed has left in memory did not happen
             known = epoch in self.trials[number].intermediate_values
             reason = self._event(lambda: self._report(number, epoch, value, decide))
         if not known:
@@ -176,7 +179,8 @@ class Ledger:
         """Give a trial back unfinished: it stays RUNNING, and the next `study` command continues it at once."""
         with self._lock:
             if number in self._mine:
-                self._event(lambda: self._write_lease(number, expires=0.0))
+                with contextlib.suppress(LeaseLost):
+                    self._event(lambda: self._renew_one(number, expires=0.0))
                 self._mine.discard(number)
 
     @contextlib.contextmanager
@@ -237,7 +241,8 @@ class Ledger:
             if trial.state != TrialState.RUNNING or trial.number in self._mine:
                 continue
             lease = Lease.of(self._storage.get_trial_system_attrs(trial._trial_id))
-            if lease is not None and lease.is_void(now):
+            # Ours, and yet not known to be: the answer to the commit that gave it to us was lost.
+            if lease is not None and (lease.is_void(now) or lease.owner.token == self._owner.token):
                 return self._take(trial)
         return None
 
@@ -252,7 +257,6 @@ class Ledger:
         return min(total, self.record.space.combinations()) if self.record.sampler == "grid" else total
 
     def _take(self, trial: FrozenTrial) -> Assignment:
-        self._mine.add(trial.number)
         self._write_lease(trial.number, self._database.now() + LEASE_S)
         return Assignment(
             number=trial.number,
@@ -271,7 +275,8 @@ class Ledger:
         trial = self._storage.get_trial(trial._trial_id)
         if not (decide() if decide else self._study.pruner.prune(self._study, trial)):
             return None
-        reason = f"{self.record.pruner} at epoch {epoch}"
+        who = self.record.pruner if self.record.scheduler == "study" else f"ray's {self.record.scheduler}"
+        reason = f"{who} at epoch {epoch}"
         self._storage.set_trial_user_attr(trial._trial_id, REASON_KEY, reason)
         self._tell(number, TrialState.PRUNED, None)
         return reason
@@ -317,11 +322,11 @@ class Ledger:
             _retrying(self._database.read_clock)
             for number in sorted(self._mine):
                 with contextlib.suppress(LeaseLost):
-                    self._event(functools.partial(self._renew_one, number))
+                    self._event(functools.partial(self._renew_one, number, self._database.now() + LEASE_S))
 
-    def _renew_one(self, number: int) -> None:
+    def _renew_one(self, number: int, expires: float) -> None:
         if self._running(number) is not None:
-            self._write_lease(number, self._database.now() + LEASE_S)
+            self._write_lease(number, expires)
 
     def _event(self, action: Callable[[], T]) -> T:
         """Run an action as one transaction; when the database fails, read it anew and try again for a minute."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -39,19 +39,19 @@ class MirrorStorage(InMemoryStorage):
 
     def load(self) -> None:
         """Read the whole study from the database anew."""
+        # All of it before memory is touched: when the database fails, memory stays a study that can be read.
+        directions = self._rdb.get_study_directions(self._id)
+        attrs = self._rdb.get_study_user_attrs(self._id), self._rdb.get_study_system_attrs(self._id)
+        trials = self._rdb._get_trials(self._id, None, set(), -1)
         InMemoryStorage.__init__(self)
         self._max_study_id = self._id - 1
-        super().create_new_study(self._rdb.get_study_directions(self._id), self._alias)
-        for key, value in self._rdb.get_study_user_attrs(self._id).items():
-            super().set_study_user_attr(self._id, key, value)
-        for key, value in self._rdb.get_study_system_attrs(self._id).items():
-            super().set_study_system_attr(self._id, key, value)
-        self._insert(self._rdb._get_trials(self._id, None, set(), -1))
+        super().create_new_study(directions, self._alias)
+        self._set_study_attrs(*attrs)
+        self._insert(trials)
 
     def sync(self) -> None:
         """Take over what other drivers of the same study have written: new trials and unfinished ones."""
-        for key, value in self._rdb.get_study_system_attrs(self._id).items():
-            super().set_study_system_attr(self._id, key, value)
+        self._set_study_attrs(self._rdb.get_study_user_attrs(self._id), self._rdb.get_study_system_attrs(self._id))
         unfinished = {t._trial_id for t in self._trials() if not t.state.is_finished()}
         self._insert(self._rdb._get_trials(self._id, None, unfinished, self._max_trial_id))
 
@@ -75,6 +75,12 @@ class MirrorStorage(InMemoryStorage):
 
     def _trials(self) -> list[FrozenTrial]:
         return self._studies[self._id].trials
+
+    def _set_study_attrs(self, user: Mapping[str, Any], system: Mapping[str, Any]) -> None:
+        for key, value in user.items():
+            super().set_study_user_attr(self._id, key, value)
+        for key, value in system.items():
+            super().set_study_system_attr(self._id, key, value)
 
     def _insert(self, trials: list[FrozenTrial]) -> None:
         for trial in trials:

@@ -29,6 +29,7 @@ class StudyRecord:
     pruner_options: Mapping[str, Any] = field(default_factory=dict)
     direction: Literal["minimize", "maximize"] = "minimize"
     task: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: str = "study"  # who ends poor trials: the study's pruner, or one of Ray's schedulers
 
     def stored(self) -> dict[str, Any]:
         """Plain data for the study's attributes; sections and keys are those of the config."""
@@ -36,6 +37,7 @@ class StudyRecord:
             **self.task,
             "seed": self.seed,
             "direction": self.direction,
+            "scheduler": self.scheduler,
             "sampler": {"name": self.sampler, **self.sampler_options},
             "pruner": {"name": self.pruner, **self.pruner_options},
             "space": self.space.spec(),
@@ -44,11 +46,20 @@ class StudyRecord:
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """One line per key that differs from a stored record: `training.epochs: the study has 12, this asks for 20`."""
         old, new = _flatten(stored), _flatten(self.stored())
-        return [
+        lines = [
             f"{key}: the study has {old.get(key, _MISSING)!r}, this asks for {new.get(key, _MISSING)!r}"
             for key in sorted(old.keys() | new.keys())
             if old.get(key, _MISSING) != new.get(key, _MISSING)
         ]
+        # Samplers draw one param after the other: in another order, other values.
+        before, now = _searched(stored.get("space", {})), _searched(self.space.spec())
+        if not lines and before != now:
+            lines.append(f"space: the study has its params in the order {before}, this asks for {now}")
+        return lines
+
+
+def _searched(spec: Mapping[str, Any]) -> list[str]:
+    return [name for name, entry in spec.items() if isinstance(entry, Mapping)]
 
 
 def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,8 +19,8 @@ from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from optlstm.errors import InputError, StorageError
@@ -77,6 +77,8 @@ class Database:
 
     def __init__(self, rdb: RDBStorage) -> None:
         self.rdb = rdb
+        self._failure: SQLAlchemyError | None = None
+        event.listen(rdb.engine, "handle_error", self._note_failure)
         self.read_clock()
 
     def now(self) -> float:
@@ -101,6 +103,7 @@ class Database:
         (SQLAlchemy: "Joining a Session into an External Transaction"). Not for several threads at once.
         """
         with self.rdb.engine.begin() as connection:
+            self._failure = None
             outer = self.rdb.scoped_session
             self.rdb.scoped_session = scoped_session(
                 sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
@@ -110,6 +113,15 @@ class Database:
             finally:
                 self.rdb.scoped_session.remove()
                 self.rdb.scoped_session = outer
+            if self._failure is not None:  # Optuna tried again by itself: what its first try has left is in doubt
+                raise self._failure
+
+    def _note_failure(self, context: ExceptionContext) -> None:
+        # A row that is there already is Optuna's to handle, and its savepoint was rolled back.
+        if isinstance(context.sqlalchemy_exception, SQLAlchemyError) and not isinstance(
+            context.sqlalchemy_exception, IntegrityError
+        ):
+            self._failure = context.sqlalchemy_exception
 
     def lock_study(self, study_id: int) -> None:
         """Inside a transaction: let no other driver pass this line until it ends. SQLite's transactions do already."""

@@ -66,7 +66,7 @@ class Studies:
         pruner: str = "median",
         space: dict[str, Any] | None = None,
         seed: int = 7,
-        **options: dict[str, Any],
+        **options: Any,
     ) -> Ledger:
         parsed = parse_space(space or objectives.CONDITIONAL, objectives.KNOWN)
         record = StudyRecord(parsed, seed, objectives.EPOCHS, sampler, pruner, **options)

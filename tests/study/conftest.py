@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import tenacity
+from optuna.storages._rdb import storage as rdb_storage
 
 from optlstm.study.storage import Database, open_database
 
@@ -66,3 +67,11 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         sleep = staticmethod(lambda seconds: None)
 
     monkeypatch.setattr(tenacity.nap, "time", Clock)
+    monkeypatch.setattr(rdb_storage, "time", Clock)  # Optuna pauses for seconds where a trial could not be created
+
+
+@pytest.fixture
+def postgresql_database(postgresql_url: str) -> Iterator[Database]:
+    opened = open_database(postgresql_url)
+    yield opened
+    opened.close()

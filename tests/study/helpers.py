@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from optlstm.study.declaration import parse_space
@@ -71,6 +73,13 @@ def train(ledger: Ledger, assignment: Assignment, epochs: int = EPOCHS) -> None:
     ledger.complete(assignment.number, best_of(assignment.params, epochs), {"epochs": epochs})
 
 
+def assigned(ledger: Ledger, total: int = 10) -> Assignment:
+    """The next trial, where there must be one."""
+    assignment = ledger.assign(total)
+    assert assignment is not None
+    return assignment
+
+
 def drive(ledger: Ledger, total: int, epochs: int = EPOCHS) -> Ledger:
     while (assignment := ledger.assign(total)) is not None:
         train(ledger, assignment, epochs)
@@ -85,7 +94,16 @@ def table(trials: Iterable[FrozenTrial]) -> list[tuple[Any, ...]]:
     ]
 
 
+@contextlib.contextmanager
+def plain_storage(database: Database) -> Iterator[RDBStorage]:
+    """The same database as any Optuna program opens it."""
+    storage = RDBStorage(database.rdb.engine.url.render_as_string(hide_password=False))
+    yield storage
+    storage.remove_session()
+    storage.engine.dispose()
+
+
 def stored_table(database: Database, name: str) -> list[tuple[Any, ...]]:
-    """The study as any Optuna program reads it from the database."""
-    url = database.rdb.engine.url.render_as_string(hide_password=False)
-    return table(optuna.load_study(study_name=name, storage=url).trials)
+    """The study as any Optuna program reads it."""
+    with plain_storage(database) as storage:
+        return table(optuna.load_study(study_name=name, storage=storage).trials)

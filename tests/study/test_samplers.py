@@ -10,7 +10,7 @@ from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
 from optlstm.study.samplers import SAMPLERS, make_sampler
 from optlstm.study.storage import Database
-from tests.study.helpers import FINITE, drive, record, space, stored_table, train, validation_loss
+from tests.study.helpers import FINITE, assigned, drive, record, space, stored_table, train, validation_loss
 
 TOTAL = 18
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -26,9 +26,6 @@ CASES = [(sampler, "plain") for sampler in SAMPLERS] + [
     ("cmaes", "consider_pruned_trials"),
     ("tpe", "group"),
 ]
-EXPECTED = {
-    "cmaes": "CmaEsSampler",
-}
 
 
 def study_of(sampler: str, variant: str) -> StudyRecord:
@@ -50,9 +47,7 @@ def test_a_search_interrupted_after_every_trial_is_the_same(sqlite: Database, sa
 
     for _ in range(TOTAL):
         ledger = Ledger(sqlite, "broken", study)
-        assignment = ledger.assign(TOTAL)
-        assert assignment is not None
-        train(ledger, assignment)
+        train(ledger, assigned(ledger, TOTAL))
 
     unbroken = stored_table(sqlite, "unbroken")
     assert len(unbroken) == TOTAL

@@ -5,7 +5,6 @@ import sqlite3
 import time
 from pathlib import Path
 
-import optuna
 import pytest
 import sqlalchemy
 from optuna.study import StudyDirection
@@ -172,7 +171,9 @@ def test_processes_that_open_a_new_file_at_the_same_instant_all_succeed(tmp_path
 
     assert [exit_code(process) for process in processes] == [0] * 4
     for url in urls:
-        optuna.create_study(storage=url)
+        database = open_database(url)
+        assert database.rdb.get_all_studies() == []
+        database.close()
 
 
 class Interrupted(Exception):
@@ -182,7 +183,7 @@ class Interrupted(Exception):
 def test_a_transaction_commits_all_or_nothing(database: Database, name: str) -> None:
     study_id = database.rdb.create_new_study([StudyDirection.MINIMIZE], name)
 
-    with pytest.raises(Interrupted), database.transaction():
+    with pytest.raises(Interrupted), database.transaction():  # noqa: PT012
         trial_id = database.rdb.create_new_trial(study_id)
         database.rdb.set_trial_user_attr(trial_id, "a", 1)
         database.rdb.set_study_user_attr(study_id, "b", 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -32,6 +33,9 @@ SETTINGS = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+
+# Set to keep Ray Tune's own folder after a run, to look into a trial that Ray could not run.
+KEEP_VARIABLE = "OPTLSTM_KEEP_RAY_FOLDER"
 
 
 @dataclass(frozen=True)
@@ -107,13 +111,21 @@ def _scheduler(run: Run, key: str, name: str) -> Any:
 
 @contextlib.contextmanager
 def _ray_folder() -> Any:
-    """Ray Tune's own folder: of no use after the run, so it is a temporary one."""
+    """Ray Tune's own folder: the study does not need it, so it is a temporary one."""
     before = {name: os.environ.get(name) for name in SETTINGS}
     os.environ.update(SETTINGS)
     folder = tempfile.mkdtemp(prefix="optlstm-ray-")
+    # It would say that it finds no result files, which we told it not to write.
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray.air")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if KEEP_VARIABLE not in os.environ:
+            shutil.rmtree(folder, ignore_errors=True)
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})

@@ -1,0 +1,140 @@
+"""A folder on this machine, or anywhere pyarrow opens by URL (s3://, gs://, hdfs://): the little we ask of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+_PARTIAL = ".partial"
+_ABANDONED_S = 600.0  # nobody writes at one file for longer
+
+Location = Path | str
+
+
+class Folder(Protocol):
+    """Files by name. A write is whole or has not happened; removing what is not there is no error."""
+
+    def names(self) -> set[str]:
+        """Files and folders in it; none where it does not exist."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Raises OSError."""
+        ...
+
+    def write(self, name: str, content: bytes) -> None:
+        """Raises OSError, after which what was there before is there still."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """A file, or a folder with all that is in it."""
+        ...
+
+    def tidy(self) -> None:
+        """Remove what killed writers left half-written, and the folder itself where it is empty."""
+        ...
+
+
+def is_url(location: Location) -> bool:
+    return isinstance(location, str) and "://" in location
+
+
+def join(location: Location, name: str) -> Location:
+    return f"{str(location).rstrip('/')}/{name}" if is_url(location) else Path(location) / name
+
+
+def open_folder(location: Location) -> Folder:
+    """Raises OSError or ValueError where pyarrow does not know the URL."""
+    return RemoteFolder(str(location)) if is_url(location) else LocalFolder(Path(location))
+
+
+class LocalFolder:
+    """A folder of a file system this machine mounts, shared or not."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def names(self) -> set[str]:
+        try:
+            return {entry for entry in os.listdir(self.path) if not entry.endswith(_PARTIAL)}
+        except FileNotFoundError:
+            return set()
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    def write(self, name: str, content: bytes) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        # Named after its writer: a worker that was given up for dead may still be at the same file.
+        partial = self.path / f".{name}.{socket.gethostname()}-{os.getpid()}{_PARTIAL}"
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # else a power failure can leave the new name on an empty file
+            os.replace(partial, self.path / name)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+    def remove(self, name: str) -> None:
+        path = self.path / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        for partial in self.path.glob(f".*{_PARTIAL}"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - partial.stat().st_mtime > _ABANDONED_S:
+                    partial.unlink()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+
+class RemoteFolder:
+    """A folder by URL. Object stores put a file in one piece; on others a rename makes the write whole."""
+
+    def __init__(self, url: str) -> None:
+        from pyarrow import fs
+
+        self._fs: Any
+        self._fs, self._path = fs.FileSystem.from_uri(url)
+        self._selector = fs.FileSelector
+        self._missing = fs.FileType.NotFound
+
+    def names(self) -> set[str]:
+        found = self._fs.get_file_info(self._selector(self._path, allow_not_found=True))
+        return {info.base_name for info in found if not info.base_name.endswith(_PARTIAL)}
+
+    def read(self, name: str) -> bytes:
+        with self._fs.open_input_file(f"{self._path}/{name}") as file:
+            return bytes(file.read())
+
+    def write(self, name: str, content: bytes) -> None:
+        self._fs.create_dir(self._path, recursive=True)
+        partial = f"{self._path}/.{name}.{socket.gethostname()}-{os.getpid()}{_PARTIAL}"
+        with self._fs.open_output_stream(partial) as file:
+            file.write(content)
+        self._fs.move(partial, f"{self._path}/{name}")
+
+    def remove(self, name: str) -> None:
+        path = f"{self._path}/{name}"
+        info = self._fs.get_file_info(path)
+        if info.type == self._missing:
+            return
+        if info.is_file:
+            self._fs.delete_file(path)
+        else:
+            self._fs.delete_dir(path)
+
+    def tidy(self) -> None:
+        if not self.names():
+            with contextlib.suppress(OSError):
+                self._fs.delete_dir(self._path)

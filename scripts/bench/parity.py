@@ -1,0 +1,190 @@
+"""Parity: the same studies, one trial at a time, on `local` and on `ray`; every column and every weight must be equal.
+
+Real training of a small forecast over a conditional space in which some learning rates diverge (those trials fail with
+a non-finite loss), some trials raise, and some report NaN. Prints one row per pairing and a total; exits 1 on any
+difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+
+from optlstm.backends.driver import Job, Run
+from optlstm.backends.local import run_local
+from optlstm.backends.ray import RayOptions, run_ray
+from optlstm.backends.ray.cluster import connected
+from optlstm.plan import Plan, make_plan
+from optlstm.study.ledger import Ledger
+from optlstm.study.storage import open_database
+
+TRIALS = 24
+RAISES, NAN = (5, 17), (8, 20)  # trial numbers
+CONDITIONAL = {
+    "window": {"choices": [16, 32]},
+    "patch": {"choices": [4, 8]},
+    "hidden_size": {"low": 4, "high": 16, "step": 4},
+    "num_layers": {"low": 1, "high": 2},
+    "recurrent_dropout": {"low": 0.0, "high": 0.4, "when": {"num_layers": 2}},
+    "dropout": {"low": 0.0, "high": 0.4, "step": 0.1},
+    "optimizer": {"choices": ["adamw", "sgd"], "default": "adamw"},
+    # Beyond 1 many of these diverge, and must FAIL alike.
+    "learning_rate": {"low": 1e-3, "high": 1e6, "log": True, "default": 1e-2},
+    "lr_schedule": "cosine",
+    "pooling": "last",
+    "linear_skip": True,
+    "window_norm": "last",
+}
+FINITE = {
+    **CONDITIONAL,
+    "num_layers": 1,
+    "recurrent_dropout": 0.1,
+    "dropout": 0.1,
+    "hidden_size": {"choices": [4, 8]},
+    "learning_rate": {"choices": [1e-3, 1e-2, 1e6]},
+}
+PAIRINGS = [
+    ("tpe", "asha"),
+    ("tpe", "median"),
+    ("tpe", "none"),
+    ("random", "hyperband"),
+    ("random", "median"),
+    ("grid", "median"),
+    ("grid", "none"),
+    ("gp", "asha"),
+    ("gp", "patient"),
+    ("cmaes", "asha"),
+    ("cmaes", "median"),
+    ("qmc", "hyperband"),
+    ("qmc", "none"),
+]
+
+
+@dataclass(frozen=True)
+class Troubled:
+    """The real objective, but some trials raise and some report NaN."""
+
+    make: Any
+
+    def __call__(self, data: Any) -> Any:
+        objective = self.make(data)
+
+        def troubled(trial: Any) -> float:
+            if trial.number in RAISES:
+                raise ValueError("a trial that raises")
+            if trial.number in NAN:
+                trial.report(float("nan"), 1)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+            return float(objective(trial))
+
+        return troubled
+
+
+def plan_of(folder: Path, sampler: str, pruner: str) -> Plan:
+    data = folder / "series.csv"
+    if not data.exists():
+        steps = np.arange(400)
+        noise = np.random.default_rng(0).normal(0, 0.2, len(steps))
+        times = pd.date_range("2024-01-01", periods=len(steps), freq="h")
+        pd.DataFrame({"ds": times, "y": np.sin(steps * 2 * np.pi / 24) + noise}).to_csv(data, index=False)
+    space = FINITE if sampler == "grid" else CONDITIONAL
+    options = {"n_startup_trials": 5} if sampler in ("tpe", "gp") else {}
+    return make_plan(
+        {
+            "name": "parity",
+            "trials": TRIALS,
+            "seed": 3,
+            "data": {"path": str(data), "horizon": 6},
+            "training": {"epochs": 6, "patience": 4},
+            "sampler": {"name": sampler, **options},
+            "pruner": {"name": pruner},
+            "space": space,
+        }
+    )
+
+
+def run(plan: Plan, folder: Path, engine: str, trials: int) -> tuple[Ledger, float]:
+    """Take the study in `folder` up to `trials` trials on one engine."""
+    ledger = Ledger(open_database(f"sqlite:///{folder}/study.db"), "parity", plan.record)
+    real = plan.job(folder)
+    job = Job(Troubled(real.make_objective), real.data)
+    began = time.perf_counter()
+    if engine == "local":
+        run_local(Run(ledger, trials), job, 1)
+    else:
+        run_ray(Run(ledger, trials), job, RayOptions(workers=1))
+    return ledger, time.perf_counter() - began
+
+
+def rows(ledger: Ledger, folder: Path) -> list[tuple[Any, ...]]:
+    """Every trial's number, state, values, params, intermediate values, reason, and the digest of its weights."""
+    digests = {}
+    for trial in ledger.trials:
+        headers = sorted((folder / f"trial-{trial.number:05d}").glob("epoch-*.json"))
+        digests[trial.number] = json.loads(headers[-1].read_text())["tensors"] if headers else None
+    return [
+        (
+            t.number,
+            t.state.name,
+            t.values,
+            t.params,
+            t.intermediate_values,
+            t.user_attrs.get("reason"),
+            digests[t.number],
+        )
+        for t in ledger.trials
+    ]
+
+
+def compare(sampler: str, pruner: str, legs: list[tuple[str, int]]) -> tuple[int, Ledger, float, float]:
+    """How many trials equal those of an unbroken local run; `legs` are (engine, trials in all) one after the other."""
+    with tempfile.TemporaryDirectory() as local_folder, tempfile.TemporaryDirectory() as other_folder:
+        plan = plan_of(Path(local_folder), sampler, pruner)
+        reference, local_s = run(plan, Path(local_folder), "local", TRIALS)
+        other_plan, other_s = plan_of(Path(other_folder), sampler, pruner), 0.0
+        for engine, trials in legs:
+            other, seconds = run(other_plan, Path(other_folder), engine, trials)
+            other_s += seconds
+        expected, found = rows(reference, Path(local_folder)), rows(other, Path(other_folder))
+    same = sum(a == b for a, b in zip(expected, found, strict=False)) if len(expected) == len(found) else 0
+    return same, reference, local_s, other_s
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the first two pairings only")
+    quick = parser.parse_args().quick
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    print("| sampler | pruner | engines | complete | pruned | failed | identical | local s | other s |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    wrong = 0
+    with connected(None, 2, 1.0):
+        cases = [(s, p, [("ray", TRIALS)]) for s, p in (PAIRINGS[:2] if quick else PAIRINGS)]
+        cases.append(("tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
+        for sampler, pruner, legs in cases:
+            same, ledger, local_s, other_s = compare(sampler, pruner, legs)
+            counts, total = ledger.counts, len(ledger.trials)
+            engines = ", ".join(f"{engine} to {trials}" for engine, trials in legs)
+            states = " | ".join(str(counts[state]) for state in ("COMPLETE", "PRUNED", "FAIL"))
+            print(
+                f"| {sampler} | {pruner} | {engines} | {states} | {same} of {total} | {local_s:.1f} | {other_s:.1f} |",
+                flush=True,
+            )
+            wrong += same != total
+    print(f"\n{'all identical' if not wrong else f'{wrong} pairings differ'}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

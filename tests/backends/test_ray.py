@@ -1,0 +1,246 @@
+"""What only Ray has: its ASHA, its nodes, its pickles."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from optlstm.backends.driver import Run
+from optlstm.backends.ray import RayOptions, run_ray
+from optlstm.errors import InputError
+from optlstm.study.events import EpochReported, Event
+from optlstm.study.ledger import Ledger
+from tests.backends.contract import Studies, job, table
+from tests.backends.test_contract import reference
+
+pytestmark = pytest.mark.ray
+
+ASHA: dict[str, Any] = {
+    "pruner": "asha",
+    "pruner_options": {"grace_period": 1, "reduction_factor": 2, "brackets": 1},
+    "scheduler": "asha",
+}
+SENTINEL = "sentinel-pa55word"
+
+
+def run_asha(ledger: Ledger, total: int, at_once: int = 1, stop_after: int | None = None, **curve: Any) -> None:
+    run = Run(ledger, total)
+    seen: list[Event] = []
+
+    def stop(event: Event) -> None:
+        if isinstance(event, EpochReported):
+            seen.append(event)
+            if len(seen) == stop_after:
+                run.stop("test")
+
+    ledger.listen(stop)
+    run_ray(run, job(**curve), RayOptions(workers=at_once, scheduler="asha"))
+
+
+def asha_rule(trials: list[dict[int, float]], factor: int) -> list[int]:
+    """Where ASHA stops each trial, run one after the other; 0: nowhere. Written from the paper, not from Ray."""
+    rungs: dict[int, list[float]] = {1: [], 2: [], 4: []}
+    stopped = []
+    for values in trials:
+        at = 0
+        for epoch in sorted(rungs):
+            others, rungs[epoch] = rungs[epoch], [*rungs[epoch], values[epoch]]
+            if others and _below_cutoff(others, values[epoch], factor):
+                at = epoch
+                break
+        stopped.append(at)
+    return stopped
+
+
+def _below_cutoff(others: list[float], value: float, factor: int) -> bool:
+    import numpy as np
+
+    return -value < float(np.percentile([-other for other in others], (1 - 1 / factor) * 100))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_asha_stops_where_the_rule_says_and_every_report_is_kept(studies: Studies) -> None:
+    ledger = studies.ledger(sampler="random", **ASHA)
+    run_asha(ledger, 16)
+    full = studies.ledger("full", sampler="random", pruner="none")
+    run_ray(Run(full, 16), job(), RayOptions(workers=1))
+    expected = asha_rule([t.intermediate_values for t in full.trials], 2)
+    assert [t.last_step if t.state.name == "PRUNED" else 0 for t in ledger.trials] == expected
+    assert len({at for at in expected if at}) >= 2
+    for mine, whole in zip(ledger.trials, full.trials, strict=True):
+        last = mine.last_step or 0
+        assert mine.intermediate_values == {e: v for e, v in whole.intermediate_values.items() if e <= last}
+        if mine.state.name == "PRUNED":
+            assert mine.user_attrs["reason"] == f"ray's asha at epoch {last}"
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("brackets", [1, 2])
+def test_asha_continued_decides_as_if_it_had_never_stopped(studies: Studies, brackets: int) -> None:
+    options = {**ASHA, "pruner_options": {**ASHA["pruner_options"], "brackets": brackets}}
+    trouble = {3: (2, "nan"), 6: (2, "raise")}
+    unbroken = studies.ledger("unbroken", **options)
+    run_asha(unbroken, 14, trouble=trouble)
+    for stop_after in (3, 8, 9, None):
+        run_asha(studies.ledger("broken", **options), 14, stop_after=stop_after, trouble=trouble)
+    assert table(studies.ledger("broken", **options)) == table(unbroken)
+    assert unbroken.counts["PRUNED"] > 2
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_trial_that_fits_nowhere_is_refused(studies: Studies) -> None:
+    with pytest.raises(InputError, match="a trial asks for 64 CPU, and the largest node has 2 CPU"):
+        run_ray(Run(studies.ledger(), 2), job(), RayOptions(cpus_per_trial=64))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_nothing_ray_writes_holds_the_password(
+    postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+    from sqlalchemy.engine import make_url
+
+    monkeypatch.setenv("OPTLSTM_KEEP_RAY_FOLDER", "1")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    studies = Studies(tmp_path)
+    studies.url = make_url(postgresql_url).set(password=SENTINEL).render_as_string(hide_password=False)
+    run_ray(Run(studies.ledger(), 4), job(), RayOptions(workers=2))
+    studies.close()
+    session = Path(ray._private.worker._global_node.get_session_dir_path())  # type: ignore[union-attr]
+    files = [p for folder in (tmp_path, session) for p in folder.rglob("*") if p.is_file() and not p.is_socket()]
+    assert any(p.name == "tuner.pkl" for p in files)
+    assert any(p.name.startswith("searcher-state") for p in files)
+    assert [p for p in files if SENTINEL.encode() in p.read_bytes()] == []
+    ours = [p for p in psutil.process_iter(["cmdline"]) if SENTINEL in " ".join(p.info["cmdline"] or [])]
+    assert ours == []
+
+
+CLUSTER_DRIVER = """
+import sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from tests.backends.contract import Studies, job
+from optlstm.backends.driver import Run
+from optlstm.backends.ray import RayOptions, run_ray
+ledger = Studies(Path({folder!r})).ledger(sampler="random", pruner="none")
+run_ray(Run(ledger, {total}), job(seconds=0.02), RayOptions(address={address!r}), Path({storage!r}))
+"""
+
+
+class Nodes:
+    """A real cluster made with `ray start`, each node in a working directory of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ray = str(Path(sys.executable).parent / "ray")
+        self.environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}
+        port = _free_port()
+        self.address = f"127.0.0.1:{port}"
+        self.started = [self._start("head", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")]
+
+    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        where = self.folder / name
+        where.mkdir()
+        log = self.folder / f"{name}.log"
+        command = [self.ray, "start", *arguments, "--node-ip-address=127.0.0.1", "--block", "--disable-usage-stats"]
+        with log.open("wb") as out:
+            node = subprocess.Popen(command, cwd=where, stdout=out, stderr=out, env=self.environment)
+        wait_for(lambda: "Ray runtime started" in log.read_text() or node.poll() is not None)
+        assert node.poll() is None, log.read_text()
+        return node
+
+    def add(self, name: str) -> subprocess.Popen[bytes]:
+        # Several nodes on one machine: their workers must not ask for the same ports.
+        ports = ("--min-worker-port=0", "--max-worker-port=0")
+        node = self._start(name, f"--address={self.address}", "--num-cpus=1", *ports)
+        self.started.append(node)
+        return node
+
+    def driver(self, studies_folder: Path, total: int, storage: Path) -> subprocess.Popen[bytes]:
+        script = CLUSTER_DRIVER.format(
+            path=sys.path, folder=str(studies_folder), total=total, address=self.address, storage=str(storage)
+        )
+        return subprocess.Popen([sys.executable, "-c", script], env=self.environment, stderr=subprocess.PIPE)
+
+    def stop(self) -> None:
+        for node in self.started:
+            kill_node(node)
+
+
+def kill_node(node: subprocess.Popen[bytes]) -> None:
+    """A machine that is switched off: every process of the node, at once."""
+    try:
+        children = psutil.Process(node.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        children = []
+    for process in [*children, psutil.Process(node.pid)] if node.poll() is None else children:
+        try:
+            process.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
+    node.wait()
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    cluster = Nodes(tmp_path)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.mark.slow
+def test_a_two_node_cluster_runs_the_same_study_though_a_node_dies(
+    nodes: Nodes, studies: Studies, tmp_path: Path
+) -> None:
+    first, _ = nodes.add("first"), nodes.add("second")
+    driver = nodes.driver(tmp_path, 16, tmp_path / "checkpoints")
+    enough = random.Random(1).randint(8, 30)
+    wait_for(lambda: reports_of(studies) >= enough or driver.poll() is not None)
+    kill_node(first)
+    _, errors = driver.communicate(timeout=100)
+    assert driver.returncode == 0, errors.decode()[-2000:]
+    assert table(studies.ledger(sampler="random", pruner="none")) == reference(
+        studies, 16, sampler="random", pruner="none"
+    )
+
+
+def reports_of(studies: Studies) -> int:
+    ledger = studies.ledger(sampler="random", pruner="none")
+    return sum(len(trial.intermediate_values) for trial in ledger.trials)
+
+
+@pytest.mark.slow
+def test_a_folder_that_the_nodes_do_not_share_is_refused(nodes: Nodes, studies: Studies, tmp_path: Path) -> None:
+    nodes.add("first")
+    # Every process finds its own working directory there: the same path, another folder on each node.
+    driver = nodes.driver(tmp_path, 4, Path("/proc/self/cwd/checkpoints"))
+    _, errors = driver.communicate(timeout=100)
+    assert driver.returncode != 0
+    assert "is not shared" in errors.decode()
+    assert "--storage-path" in errors.decode()
+    assert reports_of(studies) == 0

@@ -1,0 +1,248 @@
+"""Whose a running trial is: what a driver leaves behind, and who may continue it."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import time
+
+import optuna
+import pytest
+
+from optlstm.study import ledger as ledger_module
+from optlstm.study.events import Event, TrialStarted
+from optlstm.study.lease import LEASE_KEY, LEASE_S, Lease, Owner
+from optlstm.study.ledger import LeaseLost, Ledger
+from optlstm.study.storage import Database
+from tests.study.helpers import EPOCHS, assigned, drive, record, stored_table, table, train, validation_loss
+from tests.study.processes import CONTEXT, exit_code, start, train_and_hang, work
+
+STRANGER = Owner("another-host", 1, 0.0, "another token")
+
+
+def lease_of(database: Database, name: str, number: int) -> Lease | None:
+    study_id = database.rdb.get_study_id_from_name(name)
+    return Lease.of(database.rdb.get_all_trials(study_id)[number].system_attrs)
+
+
+def forge(database: Database, name: str, number: int, lease: Lease) -> None:
+    study_id = database.rdb.get_study_id_from_name(name)
+    trial_id = database.rdb.get_trial_id_from_study_id_trial_number(study_id, number)
+    database.rdb.set_trial_system_attr(trial_id, LEASE_KEY, lease.stored())
+
+
+def test_an_assigned_trial_carries_a_lease_by_the_databases_clock(database: Database, name: str) -> None:
+    assigned(Ledger(database, name, record()))
+
+    lease = lease_of(database, name, 0)
+
+    assert lease is not None
+    assert dataclasses.replace(lease.owner, token="") == dataclasses.replace(Owner.current(), token="")
+    assert abs(lease.expires - database.now() - LEASE_S) < 5
+
+
+def test_a_released_trial_is_continued_by_another_driver(database: Database, name: str) -> None:
+    first, second = (Ledger(database, name, record()) for _ in range(2))
+    events: list[Event] = []
+    second.listen(events.append)
+    assignment = assigned(first)
+    first.report(0, 1, 1.5)
+    first.report(0, 2, 1.25)
+    meanwhile = second.assign(1)
+
+    first.release(0)
+    adopted = assigned(second)
+
+    assert meanwhile is None
+    assert (adopted.number, adopted.params, adopted.last_epoch) == (0, assignment.params, 2)
+    assert events == [TrialStarted(0, adopted.params, 2)]
+    train(second, adopted)
+    assert [*stored_table(database, name)[0][5]] == [1, 2, 3, 4]
+
+
+def test_who_released_a_trial_may_take_it_again(sqlite: Database, name: str) -> None:
+    ledger = Ledger(sqlite, name, record())
+    assigned(ledger)
+    ledger.report(0, 1, 1.5)
+    ledger.release(0)
+
+    adopted = assigned(ledger)
+
+    assert (adopted.number, adopted.last_epoch) == (0, 1)
+    assert not ledger.report(0, 2, 1.25)
+
+
+def test_abandoned_trials_are_continued_in_their_order_and_before_new_ones(sqlite: Database, name: str) -> None:
+    first = Ledger(sqlite, name, record())
+    for _ in range(3):
+        assigned(first)
+    for number in (2, 0):
+        first.release(number)
+
+    second = Ledger(sqlite, name, record())
+
+    assert [assigned(second).number for _ in range(3)] == [0, 2, 3]
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_a_killed_process_loses_its_trial_at_once_and_nothing_of_it(
+    database: Database, url: str, name: str, epochs: int
+) -> None:
+    ours, theirs = CONTEXT.Pipe()
+    process = start(train_and_hang, url, name, record(), epochs, theirs)
+    number, params = ours.recv()
+    ledger = Ledger(database, name, record())
+    while_it_lives = ledger.assign(1)
+
+    process.kill()
+    exit_code(process)
+    adopted = assigned(ledger)
+
+    assert while_it_lives is None
+    assert (adopted.number, adopted.params, adopted.last_epoch) == (number, params, epochs) == (0, params, epochs)
+    assert [*adopted.params] == [*params]
+    drive(ledger, 4)
+    train(ledger, adopted)
+    undisturbed = drive(Ledger(database, f"{name} undisturbed", record()), 4)
+    assert stored_table(database, name) == table(undisturbed.trials)
+
+
+@pytest.mark.parametrize(("owner", "adopted"), [(STRANGER, False), (None, False)], ids=["another host", "alive"])
+def test_a_lease_that_holds_keeps_others_away(sqlite: Database, name: str, owner: Owner | None, adopted: bool) -> None:
+    assigned(Ledger(sqlite, name, record()))
+    if owner:
+        forge(sqlite, name, 0, Lease(owner, sqlite.now() + 30))
+    second = Ledger(sqlite, name, record())
+
+    assert second.assign(1) is None
+    assert assigned(second).number == 1
+
+
+def test_an_expired_lease_of_another_host_is_void(database: Database, name: str) -> None:
+    assigned(Ledger(database, name, record()))
+    forge(database, name, 0, Lease(STRANGER, database.now() - 1))
+
+    assert assigned(Ledger(database, name, record())).number == 0
+
+
+def test_whoever_was_taken_over_is_told_and_changes_nothing(database: Database, name: str) -> None:
+    ledger = Ledger(database, name, record())
+    assigned(ledger)
+    ledger.report(0, 1, 1.5)
+    taken = Lease(STRANGER, database.now() + 30)
+    forge(database, name, 0, taken)
+    before = stored_table(database, name)
+
+    with pytest.raises(LeaseLost, match="trial 0 was taken over by process 1 on another-host"):
+        ledger.report(0, 2, 1.0)
+    with pytest.raises(LeaseLost):
+        ledger.complete(0, 1.0, {"a": 1})
+    with pytest.raises(LeaseLost):
+        ledger.fail(0, "no")
+
+    assert stored_table(database, name) == before
+    assert lease_of(database, name, 0) == taken
+
+
+def test_releasing_a_trial_that_was_taken_over_leaves_it_to_its_new_owner(database: Database, name: str) -> None:
+    ledger = Ledger(database, name, record())
+    assigned(ledger)
+    taken = Lease(STRANGER, database.now() + 30)
+    forge(database, name, 0, taken)
+
+    ledger.release(0)
+
+    assert lease_of(database, name, 0) == taken
+    assert Ledger(database, name, record()).assign(1) is None
+
+
+def test_a_trial_another_driver_has_ended_is_lost_too(database: Database, name: str) -> None:
+    first = Ledger(database, name, record())
+    assigned(first)
+    forge(database, name, 0, Lease(STRANGER, 0.0))
+    drive(Ledger(database, name, record()), 1)
+    before = stored_table(database, name)
+
+    with pytest.raises(LeaseLost):
+        first.report(0, 1, 9.9)
+    first.release(0)
+
+    assert stored_table(database, name) == before
+    assert first.assign(1) is None
+
+
+def test_leases_are_renewed_while_held_and_released_at_the_end(
+    sqlite: Database, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "LEASE_S", 0.4)
+    ledger = Ledger(sqlite, name, record())
+    with ledger.held():
+        assigned(ledger)
+        first = lease_of(sqlite, name, 0)
+        deadline = time.monotonic() + 10
+        while lease_of(sqlite, name, 0) == first and time.monotonic() < deadline:
+            time.sleep(0.02)
+        renewed = lease_of(sqlite, name, 0)
+    after = lease_of(sqlite, name, 0)
+
+    assert first
+    assert renewed
+    assert after
+    assert renewed.expires > first.expires
+    assert after.expires == 0.0
+    assert assigned(Ledger(sqlite, name, record())).number == 0
+
+
+def test_a_trial_that_was_taken_over_is_not_renewed(
+    sqlite: Database, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "LEASE_S", 0.2)
+    ledger = Ledger(sqlite, name, record())
+    taken = Lease(STRANGER, sqlite.now() + 30)
+    with ledger.held():
+        assigned(ledger)
+        with ledger._lock:
+            forge(sqlite, name, 0, taken)
+        time.sleep(0.2)
+
+    assert lease_of(sqlite, name, 0) == taken
+
+
+def test_a_running_trial_of_another_program_is_let_be(sqlite: Database, name: str) -> None:
+    Ledger(sqlite, name, record())
+    study = optuna.load_study(study_name=name, storage=sqlite.rdb)
+    study.ask()
+    ledger = Ledger(sqlite, name, record())
+
+    assert ledger.assign(1) is None
+    assert assigned(ledger).number == 1
+    with pytest.raises(LeaseLost, match="another program"):
+        ledger.report(0, 1, 0.5)
+
+
+def test_two_processes_share_a_study_without_a_trial_done_twice(sqlite: Database, sqlite_url: str, name: str) -> None:
+    together = CONTEXT.Barrier(2)
+
+    processes = [start(work, sqlite_url, name, record(), 30, 0, together) for _ in range(2)]
+
+    assert [exit_code(process) for process in processes] == [0, 0]
+    rows = stored_table(sqlite, name)
+    owners = {lease.owner.token for n in range(30) if (lease := lease_of(sqlite, name, n))}
+    assert [row[0] for row in rows] == [*range(30)]
+    assert {row[1] for row in rows} == {"COMPLETE"}
+    assert len(owners) == 2, "one of them did everything, and this test proved nothing"
+    assert socket.gethostname() in str(lease_of(sqlite, name, 0))
+
+
+def test_one_ledger_serves_several_workers(sqlite: Database, name: str) -> None:
+    ledger = Ledger(sqlite, name, record())
+    running = [assigned(ledger) for _ in range(3)]
+
+    for epoch in range(1, EPOCHS + 1):
+        for assignment in running:
+            ledger.report(assignment.number, epoch, validation_loss(assignment.params, epoch))
+    for assignment in reversed(running):
+        ledger.complete(assignment.number, 1.0, {})
+
+    assert [row[1] for row in stored_table(sqlite, name)] == ["COMPLETE"] * 3
+    assert ledger.assign(3) is None

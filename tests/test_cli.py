@@ -1,0 +1,206 @@
+"""The command line as a person or a program uses it: runs, continues, shows, and refuses another search."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+
+from optlstm.config import StudyConfig
+from tests.conftest import URL, Cli, rows, series
+
+STUDY = ("study", "tiny.toml")
+
+
+def test_a_study_runs_says_what_it_does_and_what_to_type_next(cli: Cli) -> None:
+    outcome = cli(*STUDY)
+
+    assert outcome.code == 0
+    assert outcome.lines[0] == ("study tiny: tiny, 120 rows (84 train, 12 validation, 24 test), target y, horizon 4")
+    assert outcome.lines[1] == "3 trials of up to 2 epochs, sampler tpe, pruner median, seed 0, workers 1"
+    assert [re.sub(r" {2,}", " ", line)[:16] for line in outcome.lines[2:]] == [f"trial {n} complete" for n in range(3)]
+    assert "3 trials: 3 complete" in outcome.out
+    for command in ("show tiny", "dashboard tiny", "study --name tiny --trials 6"):
+        assert f"python -m optlstm {command}" in outcome.out
+    assert "\x1b" not in outcome.out + outcome.err
+
+
+def test_the_same_command_again_has_nothing_to_do_and_says_so(cli: Cli) -> None:
+    cli(*STUDY)
+    before = rows()
+
+    outcome = cli(*STUDY)
+
+    assert outcome.code == 0
+    assert outcome.lines[2] == (
+        "nothing to do: the study has 3 trials: 3 complete; to search on, give a higher --trials"
+    )
+    assert rows() == before
+
+
+def test_the_name_alone_continues_with_the_stored_config(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli(*STUDY, "--trials", 2, "--sampler", "random", "--seed", 5)
+    Path("tiny.toml").unlink()
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+
+    outcome = cli(
+        "study", "--name", "tiny", "--trials", "3", "--storage", f"sqlite:///{Path('../runs').resolve()}/optlstm.db"
+    )
+
+    assert outcome.code == 0
+    assert "sampler random, pruner median, seed 5" in outcome.lines[1]
+    assert outcome.lines[2] == "continuing: 2 of 3 trials have ended"
+    assert "3 trials: 3 complete" in outcome.out
+    assert "study --name tiny --trials 6 --storage sqlite:///" in outcome.out
+
+
+def test_two_commands_find_what_one_finds(cli: Cli) -> None:
+    cli(*STUDY, "--trials", 2)
+    cli(*STUDY, "--trials", 4)
+    in_two = rows()
+
+    cli(*STUDY, "--trials", 4, "--name", "whole")
+
+    assert rows("whole") == in_two
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--seed", "1"], "seed: the study has 0, this asks for 1"),
+        (["--horizon", "3"], "data.horizon: the study has 4, this asks for 3"),
+        (["--epochs", "3"], "training.epochs: the study has 2, this asks for 3"),
+        (["--sampler", "random"], "sampler.name: the study has 'tpe', this asks for 'random'"),
+        (["--set", "pruner.n_warmup_steps=1"], "pruner.n_warmup_steps: the study has 0, this asks for 1"),
+        (["--set", "space.hidden_size=5"], "space.hidden_size: the study has 4, this asks for 5"),
+        (["--set", "data.splits=[80,20,20]"], "data.splits: the study has [84, 12, 24], this asks for [80, 20, 20]"),
+        (["--data", "other.csv", "--name", "tiny"], "data.rows: the study has 120, this asks for 130"),
+    ],
+)
+def test_another_search_under_the_name_is_refused_with_both_values(
+    cli: Cli, arguments: list[str], expected: str
+) -> None:
+    Path("other.csv").write_text(series(130))
+    cli(*STUDY)
+    before, files = rows(), sorted(Path.cwd().rglob("*"))
+
+    outcome = cli(*STUDY, *arguments, "--trials", "5")
+
+    assert outcome.code == 2
+    assert outcome.lines[0].startswith("study 'tiny' exists and is another search")
+    assert f"  {expected}" in outcome.lines
+    assert outcome.out == ""
+    assert (rows(), sorted(Path.cwd().rglob("*"))) == (before, files)
+
+
+def test_a_study_of_plain_optuna_is_refused_and_shown(cli: Cli) -> None:
+    Path("runs").mkdir()
+    study = optuna.create_study(study_name="plain", storage=URL, directions=["minimize", "maximize"])
+    study.enqueue_trial({"x": 1.0})
+    study.optimize(lambda trial: (trial.suggest_float("x", 0, 2), 1.0), n_trials=1)
+
+    refused = cli(*STUDY, "--name", "plain")
+
+    assert refused.code == 2
+    assert refused.lines == ["study: 'plain' in this database was not made by optlstm; choose another --name"]
+    assert json.loads(cli("show", "plain", "--format", "json").out)["trials"][0]["value"] == [1.0, 1.0]
+    assert "plain" in cli("studies").out
+    assert "1 complete" in cli("show", "plain").out
+
+
+def test_flags_beat_the_file_and_flags_left_out_do_not(cli: Cli) -> None:
+    def counts(*arguments: object) -> tuple[int, int]:
+        outcome = cli(*STUDY, *arguments, "--json", "--quiet")
+        table = json.loads(cli("show", arguments[1], "--format", "json").out)["trials"]
+        return sum(json.loads(outcome.out)["counts"].values()), max(trial["epochs"] for trial in table)
+
+    assert counts("--name", "file") == (3, 2)
+    assert counts("--name", "set", "--set", "trials=2", "--set", "training.epochs=1") == (2, 1)
+    assert counts("--name", "flag", "--set", "trials=2", "--trials", 1, "--epochs", 3) == (1, 3)
+    assert StudyConfig().trials not in (1, 2, 3)
+
+
+def test_json_is_one_object_on_standard_output_and_quiet_says_nothing_else(cli: Cli) -> None:
+    loud, quiet = cli(*STUDY, "--json"), cli(*STUDY, "--json", "--quiet")
+    result = json.loads(loud.out)
+
+    assert loud.out.count("\n") == 1
+    assert "best trial" in loud.err
+    assert (quiet.out, quiet.err) == (loud.out, "")
+    assert result.keys() == {"name", "direction", "best", "counts"}
+    assert result["counts"] == {"COMPLETE": 3}
+    assert result["best"].keys() == {"number", "value", "params"}
+    assert "best trial" in cli(*STUDY, "--quiet").out
+
+
+def test_show_in_every_form_tells_the_same(cli: Cli) -> None:
+    cli(*STUDY, "--set", "space.dropout={low=0.0,high=0.4}", "--set", "pruner.n_startup_trials=1", "--trials", 6)
+    shown = json.loads(cli("show", "tiny", "--format", "json").out)
+    table = pd.read_csv(io.StringIO(cli("show", "tiny", "--format", "csv").out))
+    text = cli("show", "tiny").out
+
+    assert shown.keys() == {"name", "direction", "best", "counts", "trials"}
+    assert (shown["name"], shown["direction"]) == ("tiny", "minimize")
+    best = min((t for t in shown["trials"] if t["state"] == "COMPLETE"), key=lambda t: t["value"])
+    assert shown["best"] == {key: best[key] for key in ("number", "value", "params")}
+    assert list(table["number"]) == [trial["number"] for trial in shown["trials"]]
+    assert list(table["state"]) == [trial["state"] for trial in shown["trials"]]
+    assert list(table["dropout"]) == [trial["params"]["dropout"] for trial in shown["trials"]]
+    assert all(f"{trial['value']:.5f}" in text for trial in shown["trials"])
+    assert "median at epoch" in text
+
+
+def test_studies_are_listed_and_a_near_name_is_suggested(cli: Cli) -> None:
+    cli(*STUDY, "--trials", 1)
+    cli(*STUDY, "--trials", 1, "--name", "[b] 'two'")
+
+    listed = json.loads(cli("studies", "--json").out)
+    unknown = cli("show", "tinny")
+
+    assert [row["name"] for row in listed] == ["[b] 'two'", "tiny"]
+    assert all(row["optlstm"] and row["counts"] == {"COMPLETE": 1} for row in listed)
+    assert "[b] 'two'" in cli("studies").out
+    assert unknown.code == 2
+    assert unknown.lines[0].startswith("study 'tinny' is not in this database; did you mean 'tiny'?")
+
+
+def test_the_storage_variable_is_used_and_never_repeated(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTLSTM_STORAGE", "sqlite:///mine.db")
+
+    outcome = cli(*STUDY)
+
+    assert Path("mine.db").exists()
+    assert not Path("runs/optlstm.db").exists()
+    assert "mine.db" not in outcome.out + outcome.err
+    assert cli("show", "tiny").code == 0
+    assert cli(*STUDY, "--storage", "sqlite:///other.db").code == 0
+    assert Path("other.db").exists()
+
+
+def test_without_a_complete_trial_the_reasons_are_shown(cli: Cli) -> None:
+    diverging = ("--set", "space.learning_rate=1e30", "--set", "space.optimizer=sgd", "--set", "space.grad_clip=0.0")
+
+    outcome = cli(*STUDY, *diverging, "--quiet")
+
+    assert outcome.code == 1
+    assert outcome.lines[0] == "no trial is complete (3 trials: 3 failed)"
+    assert [line.split(":")[0] for line in outcome.lines[1:]] == [f"  trial {n}" for n in range(3)]
+    assert outcome.out == ""
+    assert "failed" in cli("show", "tiny").out
+
+
+def test_help_names_every_command_and_no_arguments_is_help(cli: Cli) -> None:
+    overview = cli("--help")
+
+    assert overview.code == 0
+    assert cli().out == overview.out
+    for command in ("study", "show", "studies", "dashboard"):
+        assert command in overview.out
+        assert cli(command, "--help").code == 0
+    assert re.fullmatch(r"\d+\.\d+.*\n", cli("--version").out)

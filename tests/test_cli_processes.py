@@ -1,0 +1,164 @@
+"""The command line as a process of its own: signals, a terminal, the dashboard."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from optlstm.cli import main
+from tests.conftest import Cli, Row, rows, series, write_tiny
+
+# The same trials in whatever order they are run, and long enough to be met half-way.
+STUDY = ("study", "tiny.toml", "--epochs", "40", "--set", "training.patience=0", "--sampler=random", "--pruner=none")
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`python -m optlstm ...` in the current directory; killed at the end if it is still there."""
+    command = [sys.executable, "-u", "-m", "optlstm", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def is_under_way() -> bool:
+    """Whether a trial has some epochs behind it: by its checkpoints, not to meddle with a database in the making."""
+    return any(int(path.stem.removeprefix("epoch-")) > 2 for path in Path("runs").rglob("epoch-*.json"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    """What the study ends with where nobody disturbs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder := tmp_path_factory.mktemp("undisturbed"))
+        write_tiny(folder)
+        assert main(list(STUDY)) == 0
+        return rows()
+
+
+@pytest.mark.parametrize(
+    ("workers", "number", "code"), [("1", signal.SIGINT, 130), ("2", signal.SIGINT, 130), ("1", signal.SIGTERM, 143)]
+)
+def test_a_signal_stops_after_the_epoch_and_nothing_is_lost(
+    cli: Cli, undisturbed: list[Row], workers: str, number: signal.Signals, code: int
+) -> None:
+    with running(*STUDY, "--workers", workers) as process:
+        wait_for(is_under_way, 30)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+
+    assert process.returncode == code, err
+    assert "everything is saved. To go on:\n  python -m optlstm study --name tiny --trials 3\n" in err
+    assert "unfinished)" in out + err
+    assert "RUNNING" in {state for _, state, *_ in rows()}
+    again = cli("study", "--name", "tiny", "--trials", 3)
+    assert again.code == 0
+    assert any(re.fullmatch(r"trial \d is continued after epoch \d+", line) for line in again.lines)
+    assert rows() == undisturbed
+
+
+def test_a_second_signal_ends_it_at_once_with_its_workers(folder: Path) -> None:
+    (folder / "tiny.csv").write_text(series(30_000))
+    slow = ("--set", "space.hidden_size=64", "--set", "space.window=64", "--set", "space.patch=1")
+
+    with running("study", "tiny.toml", "--workers", "2", *slow) as process:
+        driver = psutil.Process(process.pid)
+        wait_for(lambda: len(driver.children()) == 2, 30)
+        workers = driver.children()
+        wait_for(lambda: [state for _, state, *_ in rows()] == ["RUNNING"] * 2, 30)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        process.wait(timeout=5)
+        gone, alive = psutil.wait_procs(workers, timeout=2)
+
+    assert time.monotonic() - began < 2
+    assert process.returncode == 130
+    assert (len(gone), alive) == (2, [])
+
+
+def terminal_output(*arguments: str) -> tuple[int, str]:
+    """Run a command under a pseudo-terminal of 100 columns: its exit code and all it drew."""
+    terminal, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "100", "LINES": "40", "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "optlstm", *arguments]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        drawn = b""
+        while select.select([terminal], [], [], 60)[0]:
+            try:
+                drawn += os.read(terminal, 65536)
+            except OSError:  # Linux's way to say that the other end is closed
+                break
+    os.close(terminal)
+    return process.returncode, drawn.decode()
+
+
+def test_a_terminal_gets_a_live_display_that_leaves_no_trace(folder: Path) -> None:
+    code, drawn = terminal_output(*STUDY)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
+
+    assert code == 0
+    assert "\x1b[?25l" in drawn
+    assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")  # the cursor is back
+    assert re.search(r"trials \S+ \d/3 ", text)
+    assert re.search(r"trial 0  epoch +\d+/40  [█░]{12}  mse \d\.\d{5}", text)
+    assert re.search(r"\d complete  0 pruned  0 failed   best mse \d\.\d{5} \(trial \d\)", text)
+    assert text.rstrip().endswith("search on")
+
+
+def test_the_dashboard_serves_the_study_on_loopback_at_the_next_free_port(cli: Cli) -> None:
+    cli("study", "tiny.toml", "--trials", 1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with running("dashboard", "tiny", "--port", str(port)) as process:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            address = re.search(r"http://127\.0\.0\.1:(\d+)/dashboard/studies/(\d+) ", said)
+            assert address is not None, said
+            with urllib.request.urlopen(f"http://127.0.0.1:{address[1]}/api/studies", timeout=10) as answer:
+                studies = json.load(answer)["study_summaries"]
+            listening = [c.laddr.ip for c in psutil.Process(process.pid).net_connections() if c.status == "LISTEN"]
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=5)
+
+    assert int(address[1]) > port
+    assert [(study["study_id"], study["study_name"]) for study in studies] == [(int(address[2]), "tiny")]
+    assert listening == ["127.0.0.1"]
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "70000"])
+def test_a_port_that_is_none_is_refused(cli: Cli, port: str) -> None:
+    cli("study", "tiny.toml", "--trials", 1)
+
+    outcome = cli("dashboard", "--port", port)
+
+    assert outcome.code == 2
+    assert outcome.lines == [f"--port: must be 1 to 65535, got {port}"]
