@@ -113,7 +113,9 @@ class StudyConfig(_Section):
 
     def stored(self) -> dict[str, Any]:
         """What a study keeps to be continued by its name alone. Where it is kept, and by whom it is run, is no part."""
-        return self.model_dump(mode="json", exclude={"name", "storage", "storage_path", "timeout", "workers", "backend", "ray"})
+        return self.model_dump(
+            mode="json", exclude={"name", "storage", "storage_path", "timeout", "workers", "backend", "ray"}
+        )
 
 
 def read_toml(path: Path) -> dict[str, Any]:

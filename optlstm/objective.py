@@ -9,14 +9,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from optlstm.errors import TrialFailed
 from optlstm.files import Location, join
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.loop import Problem, State, fit
+from optlstm.training.loop import Epoch, Problem, State, fit
 from optlstm.training.model import count_parameters
 
 
@@ -66,42 +69,63 @@ class Objective:
             optuna.TrialPruned: The pruner decided so.
             TrialFailed: The training diverged.
         """
-        hp = Hyperparameters.from_params(self.space.suggest(trial))
-        state, seconds = self._resume(trial.number)
+        params = self.space.suggest(trial)
+        hp = Hyperparameters.from_params(params)
+        since = getattr(trial, "from_epoch", 0)  # only the trials of a population have it
+        state = self._resume(trial.number)
+        if state is None and since:
+            raise TrialFailed(f"the weights it was to start from, of epoch {since}, are gone")
+        own = Progress.of(state, since)
         # Killed between a checkpoint and its report, the study lacks the last value; the trial skips those it has.
         for known, value in enumerate(state.meta["values"] if state else [], start=1):
             _report(trial, value, known)
-        best = state.meta["best_value"] if state else float("nan")
-        attrs: dict[str, Any] = dict(state.meta["attrs"]) if state else {}
         seed = derive_seed("train", self.seed, trial.number)
-        for epoch in fit(self.problem, hp, epochs=self.epochs, patience=self.patience, seed=seed, state=state):
-            best, seconds = epoch.best_value, seconds + epoch.seconds
-            if epoch.best_epoch == epoch.epoch:
-                attrs = {**epoch.metrics, "best_epoch": epoch.best_epoch}
-            self._save(trial.number, epoch.state(), attrs, seconds)
+        run = fit(self.problem, hp, epochs=self.epochs, patience=self.patience, seed=seed, state=state, since=since)
+        for epoch in run:
+            own = own.after(epoch)
+            self._save(trial.number, epoch.state(), params, own)
             _report(trial, epoch.value, epoch.epoch)
-        for key, value in {**attrs, "train_seconds": round(seconds, 3), "parameters": self._parameters(hp)}.items():
+        attrs = {**own.attrs, "train_seconds": round(own.seconds, 3), "parameters": self._parameters(hp)}
+        for key, value in attrs.items():
             trial.set_user_attr(key, value)
-        return float(best)
+        return own.best
 
     def _parameters(self, hp: Hyperparameters) -> int:
         return count_parameters(self.problem.network(hp))
 
-    def _resume(self, number: int) -> tuple[State | None, float]:
+    def _resume(self, number: int) -> State | None:
         from optlstm.artifacts import newest_checkpoint
 
         found = newest_checkpoint(trial_folder(self.checkpoints, number)) if self.checkpoints else None
-        if found is None:
-            return None, 0.0
-        _, tensors, meta = found
-        return State(tensors, meta), meta["seconds"]
+        return State(*found[1:]) if found else None
 
-    def _save(self, number: int, state: State, attrs: dict[str, Any], seconds: float) -> None:
+    def _save(self, number: int, state: State, params: Mapping[str, Any], own: Progress) -> None:
         from optlstm.artifacts import write_checkpoint
 
         if self.checkpoints:
-            meta = {**state.meta, "attrs": attrs, "seconds": seconds}
+            meta = {**state.meta, "params": dict(params), "attrs": own.attrs, "seconds": own.seconds}
             write_checkpoint(trial_folder(self.checkpoints, number), state.meta["epoch"], state.tensors, meta)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a trial has to show so far: its best value, what else is known of that epoch, and the seconds it trained."""
+
+    best: float = math.nan
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, state: State | None, since: int) -> Progress:
+        """Of a checkpoint's; nothing where the checkpoint is what another trial left at epoch `since`."""
+        if state is None or state.meta["epoch"] == since:
+            return cls()
+        return cls(state.meta["best_value"], state.meta["attrs"], state.meta["seconds"])
+
+    def after(self, epoch: Epoch) -> Progress:
+        newest = {**epoch.metrics, "best_epoch": epoch.best_epoch}
+        attrs = newest if epoch.best_epoch == epoch.epoch else self.attrs
+        return Progress(epoch.best_value, attrs, self.seconds + epoch.seconds)
 
 
 def trial_name(number: int) -> str:

@@ -71,7 +71,7 @@ class Run:
             return Verdict.OVER
         if over:
             return Verdict.OVER
-        return Verdict.STOP if self.stopping else Verdict.GO_ON
+        return Verdict.STOP if self.stopping or self.ledger.pauses(number, epoch) else Verdict.GO_ON
 
     def settle(self, number: int, outcome: Outcome) -> None:
         """Write down how a trial ended; a trial that was pruned is already written, an interrupted one is released."""

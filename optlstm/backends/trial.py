@@ -20,7 +20,7 @@ class Verdict(Enum):
 
     GO_ON = "go on"
     OVER = "over"  # pruned, failed or taken over: the study knows, the worker drops it
-    STOP = "stop"  # the run is being interrupted: the trial stays unfinished
+    STOP = "stop"  # the run is interrupted, or the trial must wait for others: it stays unfinished
 
 
 class Interrupted(BaseException):
@@ -48,6 +48,10 @@ class WorkerTrial:
     @property
     def number(self) -> int:
         return self._assignment.number
+
+    @property
+    def from_epoch(self) -> int:
+        return self._assignment.from_epoch
 
     @property
     def params(self) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ class Assignment:
     number: int
     params: Mapping[str, Any]
     last_epoch: int  # the last epoch the study already has; 0 for a new trial
+    from_epoch: int = 0  # a copy of another trial's weights (PBT) begins after this epoch of its
 
 
 @dataclass(frozen=True)

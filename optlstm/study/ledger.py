@@ -18,11 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import optuna
-import tenacity
-from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from optlstm.errors import StorageError, StudyConflict
 from optlstm.study.events import Assignment, EpochReported, Event, Listener, TrialFinished, TrialStarted
@@ -30,8 +28,9 @@ from optlstm.study.lease import LEASE_KEY, LEASE_S, Lease, Owner
 from optlstm.study.mirror import MirrorStorage
 from optlstm.study.pruners import make_pruner
 from optlstm.study.record import CONFIG_KEY, RECORD_KEY, UID_KEY, StudyRecord
+from optlstm.study.retry import retrying
 from optlstm.study.samplers import EXHAUSTIVE, make_sampler
-from optlstm.study.storage import Database, first_line
+from optlstm.study.storage import Database
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -39,7 +38,6 @@ Decision = Callable[[], bool]
 
 REASON_KEY = "reason"
 STOPPED_KEY = "optlstm:stopped"
-RETRY_DEADLINE_S = 60.0
 
 
 class LeaseLost(Exception):
@@ -81,8 +79,8 @@ class Ledger:
         self._mine: set[int] = set()
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
-        study_id = _retrying(self._open_or_create)
-        self._storage = _retrying(lambda: MirrorStorage(database, study_id, alias=f"seed-{record.seed}"))
+        study_id = retrying(self._open_or_create)
+        self._storage = retrying(lambda: MirrorStorage(database, study_id, alias=f"seed-{record.seed}"))
         self._study = _Study(
             self._storage.get_study_name_from_id(study_id),
             self._storage,
@@ -154,7 +152,7 @@ class Ledger:
             self.fail(number, f"the validation value is {value} at epoch {epoch}")
             return True
         with self._lock:
-            _retrying(self._storage.refresh_if_stale)  # what an event that failed has left in memory did not happen
+            retrying(self._storage.refresh_if_stale)  # what an event that failed has left in memory did not happen
             known = epoch in self.trials[number].intermediate_values
             reason = self._event(lambda: self._report(number, epoch, value, decide))
         if not known:
@@ -163,6 +161,10 @@ class Ledger:
             self._mine.discard(number)
             self._emit(TrialFinished(number, "PRUNED", value, reason))
         return reason is not None
+
+    def pauses(self, number: int, epoch: int) -> bool:
+        """Whether a trial leaves its worker after this epoch, unfinished, to go on when the study says so."""
+        return False
 
     def complete(self, number: int, value: float, attrs: Mapping[str, Any]) -> None:
         """End a trial with its best value, and what else is known of it as user attributes."""
@@ -231,9 +233,12 @@ class Ledger:
         return study_id
 
     def _next(self, total: int) -> Assignment | None:
+        self._lock_and_sync()
+        return self._adopt() or self._ask(total)
+
+    def _lock_and_sync(self) -> None:
         self._database.lock_study(self._study._study_id)  # one driver at a time decides who runs what
         self._storage.sync()
-        return self._adopt() or self._ask(total)
 
     def _adopt(self) -> Assignment | None:
         now = self._database.now()
@@ -261,7 +266,8 @@ class Ledger:
         return Assignment(
             number=trial.number,
             params={**self.record.space.fixed, **trial.params},
-            last_epoch=trial.last_step or 0,
+            last_epoch=trial.last_step or trial.user_attrs.get("from_epoch", 0),
+            from_epoch=trial.user_attrs.get("from_epoch", 0),
         )
 
     def _report(self, number: int, epoch: int, value: float, decide: Decision | None) -> str | None:
@@ -319,7 +325,7 @@ class Ledger:
 
     def _renew(self) -> None:
         with self._lock:
-            _retrying(self._database.read_clock)
+            retrying(self._database.read_clock)
             for number in sorted(self._mine):
                 with contextlib.suppress(LeaseLost):
                     self._event(functools.partial(self._renew_one, number, self._database.now() + LEASE_S))
@@ -336,29 +342,8 @@ class Ledger:
             with self._storage.transaction():
                 return action()
 
-        return _retrying(attempt)
+        return retrying(attempt)
 
     def _emit(self, event: Event) -> None:
         for listener in self._listeners:
             listener(event)
-
-
-def _is_passing(error: BaseException) -> bool:
-    """Whether trying again may help: a lock, a dropped connection; not a statement the database rejects."""
-    if isinstance(error, StorageInternalError):
-        error = error.__cause__ or error
-    return isinstance(error, SQLAlchemyError) and not isinstance(error, ProgrammingError | DataError | IntegrityError)
-
-
-def _retrying(action: Callable[[], T]) -> T:
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_is_passing),
-        stop=tenacity.stop_after_delay(RETRY_DEADLINE_S),
-        wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=5.0),
-        before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
-        reraise=True,
-    )
-    try:
-        return retrying(action)
-    except (StorageInternalError, SQLAlchemyError) as error:
-        raise StorageError(f"storage: the study database failed: {first_line(error)}") from error

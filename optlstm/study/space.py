@@ -13,9 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from optlstm.errors import InputError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 Value = int | float | str | bool
 _CONTINUOUS = "is continuous; to enumerate it give it a step or choices"
@@ -67,6 +70,25 @@ class Param:
         # As Optuna rounds its steps: counted from low, never accumulated.
         raw = [self.low + k * step for k in range(round((self.high - self.low) / step) + 1)]
         return [int(v) for v in raw] if self.kind == "int" else [float(round(v, 12)) for v in raw]
+
+    def clip(self, value: Value) -> Value:
+        """The nearest value it can take; a categorical that does not know the value takes its default."""
+        if self.kind == "categorical":
+            return value if value in self.choices else self.default
+        inside = min(max(float(value), self.low), self.high)
+        if self.step is not None:
+            inside = round(self.low + round((inside - self.low) / self.step) * self.step, 12)
+        return round(inside) if self.kind == "int" else inside
+
+    def distribution(self) -> BaseDistribution:
+        """What Optuna records beside a value of this param: as `suggest` on one of its trials would."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.kind == "categorical":
+            return CategoricalDistribution(self.choices)
+        if self.kind == "int":
+            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def spec(self) -> dict[str, Any]:
         spec: dict[str, Any] = (

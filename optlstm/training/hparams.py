@@ -88,6 +88,8 @@ class Hyperparameters:
     Optimisation
         optimizer, learning_rate, weight_decay, lr_schedule; warmup: share of all steps, linear (one_cycle has its own);
         grad_clip: greatest global norm (0: no clipping).
+    Lineage
+        grown_layers: how many of num_layers were added to a trained network (`morph`); no param, see `with_growth`.
     """
 
     window: int = _integer(96, least=1)
@@ -109,6 +111,7 @@ class Hyperparameters:
     lr_schedule: str = _choice("one_cycle", "constant", "cosine", "one_cycle", "plateau")
     warmup: float = _number(0.0, least=0.0, most=1.0)
     grad_clip: float = _number(1.0, least=0.0)
+    grown_layers: int = 0  # no choice, hence no rule: it follows from the trial's ancestors
 
     @classmethod
     def from_params(cls, params: Mapping[str, object]) -> Hyperparameters:
@@ -128,7 +131,7 @@ class Hyperparameters:
         return cls(**values)
 
 
-_RULES: dict[str, _Rule] = {f.name: f.metadata["rule"] for f in fields(Hyperparameters)}
+_RULES: dict[str, _Rule] = {f.name: f.metadata["rule"] for f in fields(Hyperparameters) if "rule" in f.metadata}
 
 
 def validate_value(name: str, value: object) -> str | None:

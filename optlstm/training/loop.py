@@ -94,6 +94,7 @@ def fit(
     patience: int | None,
     seed: int,
     state: State | None = None,
+    since: int = 0,
 ) -> Iterator[Epoch]:
     """Train and yield after every epoch; with `state`, go on after its epoch, bit for bit as if never stopped.
 
@@ -104,6 +105,8 @@ def fit(
     Args:
         epochs: how many in all, those behind `state` included; the learning-rate schedule stretches over them.
         patience: stop after so many epochs without a new best value; 0 or None: never.
+        since: the epoch after which this run's own values begin: up to it `state` is another run's, whose values are
+            never the best of this one.
 
     Raises:
         TrialFailed: the training loss or the validation value is not finite.
@@ -112,24 +115,26 @@ def fit(
     network = problem.network(hp).to(problem.device)
     optimizer = build_optimizer(network, hp)
     values, step, best = _load(state, network, optimizer, hp) if state else ([], 0, {})
-    while not _ended(values, epochs, patience):
+    if len(values) == since:
+        best = {}
+    while not _ended(values, epochs, patience, since):
         began = time.perf_counter()
         train_loss = _train(problem, hp, network, optimizer, values, epochs, seed)
         metrics = _validate(problem, hp, network, epoch=len(values) + 1)
         values = [*values, next(iter(metrics.values()))]
         step += problem.steps_per_epoch(hp)
-        if _best_epoch(values) == len(values):
+        if _best_epoch(values, since) == len(values):
             best = {f"best.{name}": tensor for name, tensor in _copy(network.state_dict()).items()}
         yield Epoch(
             epoch=len(values),
             value=values[-1],
             metrics=metrics,
             train_loss=train_loss,
-            best_value=min(values),
-            best_epoch=_best_epoch(values),
-            last=_ended(values, epochs, patience),
+            best_value=min(values[since:]),
+            best_epoch=_best_epoch(values, since),
+            last=_ended(values, epochs, patience, since),
             seconds=time.perf_counter() - began,
-            snapshot=_snapshot(network, optimizer, best, hp, values, step),
+            snapshot=_snapshot(network, optimizer, best, hp, values, step, since),
         )
 
 
@@ -188,14 +193,15 @@ def _check(value: float, message: str, hp: Hyperparameters) -> None:
         raise TrialFailed(f"{message.format(value)} (learning_rate {hp.learning_rate:g})")
 
 
-def _best_epoch(values: Sequence[float]) -> int:
+def _best_epoch(values: Sequence[float], since: int) -> int:
     """The first epoch (from 1) with the smallest value; 0 before any."""
-    return values.index(min(values)) + 1 if values else 0
+    own = values[since:]
+    return since + own.index(min(own)) + 1 if own else since
 
 
-def _ended(values: Sequence[float], epochs: int, patience: int | None) -> bool:
+def _ended(values: Sequence[float], epochs: int, patience: int | None, since: int) -> bool:
     """Whether no epoch follows: all are done, or the last `patience` brought no new best value."""
-    return len(values) >= epochs or bool(patience and len(values) - _best_epoch(values) >= patience)
+    return len(values) >= epochs or bool(patience and len(values) - _best_epoch(values, since) >= patience)
 
 
 def _load(
@@ -214,6 +220,7 @@ def _snapshot(
     hp: Hyperparameters,
     values: list[float],
     step: int,
+    since: int,
 ) -> State:
     weights = {f"network.{name}": tensor for name, tensor in _copy(network.state_dict()).items()}
     moments = {f"optimizer.{name}": t for name, t in _copy(optimizer_tensors(network, optimizer)).items()}
@@ -221,8 +228,8 @@ def _snapshot(
         "epoch": len(values),
         "step": step,
         "values": list(values),
-        "best_value": min(values),
-        "best_epoch": _best_epoch(values),
+        "best_value": min(values[since:]),
+        "best_epoch": _best_epoch(values, since),
         "optimizer": hp.optimizer,
     }
     return State(tensors={**weights, **moments, **best}, meta=meta)

@@ -15,7 +15,10 @@ from optlstm.training.hparams import Hyperparameters
 
 @dataclass(frozen=True, kw_only=True)
 class BodyConfig:
-    """All that shapes an LSTMBody. `input_size`: numbers per step; the rest is named as in Hyperparameters."""
+    """All that shapes an LSTMBody. `input_size`: numbers per step; the rest is named as in Hyperparameters.
+
+    `num_layers` counts all layers, the `grown_layers` on top included.
+    """
 
     input_size: int
     hidden_size: int
@@ -26,6 +29,7 @@ class BodyConfig:
     pooling: str
     layer_norm: bool
     projection: int
+    grown_layers: int = 0
 
     @classmethod
     def of(cls, hp: Hyperparameters, *, input_size: int) -> BodyConfig:
@@ -40,6 +44,7 @@ class BodyConfig:
             pooling=hp.pooling,
             layer_norm=hp.layer_norm,
             projection=hp.projection,
+            grown_layers=hp.grown_layers,
         )
 
     @property
@@ -79,24 +84,26 @@ class LSTMBody(nn.Module):
     """Steps [batch, steps, input_size] -> features [batch, output_size].
 
     The recurrent weights are dropped as in Merity et al. 2017 (AWD-LSTM): one mask per forward pass, on the weights and
-    not on the state, which leaves the fused LSTM kernel in use.
+    not on the state, which leaves the fused LSTM kernel in use. Grown layers are residual: steps + lstm(steps).
     """
 
     def __init__(self, config: BodyConfig) -> None:
         super().__init__()
         self.config = config
+        fused_layers = config.num_layers - config.grown_layers
         self.lstm = nn.LSTM(
             config.input_size,
             config.hidden_size,
-            config.num_layers,
+            fused_layers,
             batch_first=True,
-            dropout=config.dropout if config.num_layers > 1 else 0.0,
+            dropout=config.dropout if fused_layers > 1 else 0.0,
             bidirectional=config.bidirectional,
         )
         self.norm = nn.LayerNorm(config.lstm_size) if config.layer_norm else nn.Identity()
         self.project = nn.Linear(config.lstm_size, config.projection) if config.projection else nn.Identity()
         self.drop = nn.Dropout(config.dropout)
         initialise_lstm(self.lstm)
+        self.grown = nn.ModuleList(grown_layer(config) for _ in range(config.grown_layers))
 
     def forward(self, x: Tensor) -> Tensor:
         """x [batch, steps, input_size] -> [batch, output_size]."""
@@ -106,13 +113,19 @@ class LSTMBody(nn.Module):
         return out
 
     def _steps(self, x: Tensor) -> Tensor:
+        steps = self._run(self.lstm, x)  # [batch, steps, lstm_size]
+        for layer in self.grown:
+            steps = steps + self._run(layer, self.drop(steps))
+        return steps
+
+    def _run(self, lstm: nn.Module, x: Tensor) -> Tensor:
         share = self.config.recurrent_dropout
         if not (self.training and share > 0):
-            steps: Tensor = self.lstm(x)[0]
+            steps: Tensor = lstm(x)[0]
             return steps
-        recurrent = ((n, p) for n, p in self.lstm.named_parameters() if n.startswith("weight_hh"))
+        recurrent = ((n, p) for n, p in lstm.named_parameters() if n.startswith("weight_hh"))
         dropped = {name: F.dropout(weight, share) for name, weight in recurrent}
-        steps = functional_call(self.lstm, dropped, (x,))[0]
+        steps = functional_call(lstm, dropped, (x,))[0]
         return steps
 
     def _pool(self, steps: Tensor) -> Tensor:
@@ -186,6 +199,22 @@ def initialise_lstm(lstm: nn.LSTM) -> None:
             start = nn.init.orthogonal_ if name.startswith("weight_hh") else nn.init.xavier_uniform_
             for gate in torch.split(parameter, hidden):
                 start(gate)
+
+
+def grown_layer(config: BodyConfig) -> nn.LSTM:
+    """A layer to go on top of a trained LSTM: its output [batch, steps, lstm_size] is exactly 0 until it is trained.
+
+    Its cell candidates do not see the input yet, so cell and output stay at the 0 they start from. The gates are as in
+    any new layer, and the candidates' input weights get a gradient from the first step on.
+    """
+    hidden = config.hidden_size
+    layer = nn.LSTM(config.lstm_size, hidden, batch_first=True, bidirectional=config.bidirectional)
+    initialise_lstm(layer)
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            if name.startswith("weight_ih"):
+                parameter[2 * hidden : 3 * hidden] = 0.0
+    return layer
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -9,12 +9,14 @@ from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.study.declaration import parse_space
 from optlstm.study.events import Assignment
 from optlstm.study.ledger import Ledger
+from optlstm.study.pruners import make_pruner
 from optlstm.study.record import StudyRecord
+from optlstm.study.samplers import make_sampler
 from optlstm.study.space import Space
 from optlstm.study.storage import Database
 
@@ -107,3 +109,27 @@ def stored_table(database: Database, name: str) -> list[tuple[Any, ...]]:
     """The study as any Optuna program reads it."""
     with plain_storage(database) as storage:
         return table(optuna.load_study(study_name=name, storage=storage).trials)
+
+
+def plain_optuna(study_record: StudyRecord, total: int, sign: int = 1) -> list[tuple[Any, ...]]:
+    """The same search by plain Optuna in memory; `sign` -1 turns its losses around."""
+    study = optuna.create_study(
+        study_name=f"seed-{study_record.seed}",  # Hyperband's brackets follow from the name
+        sampler=make_sampler(
+            study_record.sampler, dict(study_record.sampler_options), study_record.space, study_record.seed
+        ),
+        pruner=make_pruner(study_record.pruner, dict(study_record.pruner_options), study_record.epochs),
+    )
+    if study_record.sampler != "grid":
+        study.enqueue_trial(study_record.space.defaults())
+    for _ in range(total):
+        trial = study.ask()
+        params = study_record.space.suggest(trial)
+        for epoch in range(1, EPOCHS + 1):
+            trial.report(sign * validation_loss(params, epoch), epoch)
+            if trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, sign * best_of(params))
+    return [row[:6] for row in table(study.trials)]

@@ -16,7 +16,7 @@ from sqlalchemy import event
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
 from optlstm.study.storage import open_database
-from tests.study.helpers import drive, validation_loss
+from tests.study.helpers import assigned, drive, train, validation_loss
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["optuna", "optlstm.study.ledger"])
@@ -41,12 +41,13 @@ def open_files(urls: list[str], together: Barrier) -> None:
         open_database(url).close()
 
 
-def work(url: str, name: str, study: StudyRecord, total: int, epochs: int, together: Barrier) -> None:
-    """A driver of its own: continues the study to its end."""
+def work(url: str, name: str, study: StudyRecord, share: int, total: int, together: Barrier) -> None:
+    """A driver of its own: runs its share of the study's trials, which end at once."""
+    together.wait(JOIN_S)
     database = open_database(url)
     ledger = Ledger(database, name, study)
-    together.wait(JOIN_S)
-    drive(ledger, total, epochs)
+    for _ in range(share):
+        train(ledger, assigned(ledger, total), epochs=0)
     database.close()
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from optlstm.errors import StorageError
-from optlstm.study import ledger as ledger_module
+from optlstm.study import retry
 from optlstm.study.events import Event
 from optlstm.study.ledger import Ledger
 from optlstm.study.storage import Database
@@ -71,24 +71,18 @@ def every_kind_of_event(database: Database, name: str, before_each: Callable[[],
         return action(*args)
 
     first = open_ledger()
-    for number, end in enumerate(("complete", "prune", "fail", "release")):
-        assignment = step(first.assign, 9)
-        assert assignment.number == number
-        over = step(first.report, number, 1, validation_loss(assignment.params, 1))
-        assert not over
-        if end == "complete":
-            step(first.complete, number, 1.0 + number, {"epochs": 1, "note": "done"})
-        elif end == "prune":
-            assert step(first.report, number, 2, 9.0)
-        elif end == "fail":
-            step(first.fail, number, "out of memory")
-        else:
-            step(first.release, number)
+    assert step(first.assign, 9).number == 0
+    assert step(first.report, 0, 1, 9.0)  # pruned
+    assert step(first.assign, 9).number == 1
+    step(first.fail, 1, "out of memory")
+    assignment = step(first.assign, 9)
+    assert assignment.number == 2
+    assert not step(first.report, 2, 1, validation_loss(assignment.params, 1))
+    step(first.release, 2)
     second = open_ledger()
     adopted = step(second.assign, 9)
-    assert (adopted.number, adopted.last_epoch) == (3, 1)
-    step(second.report, 3, 2, 0.5)
-    step(second.complete, 3, 0.5, {"epochs": 2})
+    assert (adopted.number, adopted.params, adopted.last_epoch) == (2, assignment.params, 1)
+    step(second.complete, 2, 0.5, {"epochs": 2, "note": "done"})
     return second
 
 
@@ -111,7 +105,7 @@ def test_a_database_that_fails_at_any_statement_of_every_event_changes_nothing(
         ledger = every_kind_of_event(sqlite, name, lambda at=statement: trouble.arm(at))  # type: ignore[misc]
         trouble.arm(0)
         assert table(ledger.trials) == undisturbed, name
-        assert stored_table(sqlite, name) == undisturbed, name
+        assert table(sqlite.rdb.get_all_trials(sqlite.rdb.get_study_id_from_name(name))) == undisturbed, name
         statement += 1
 
     assert statement > 20
@@ -137,7 +131,7 @@ def test_a_commit_whose_answer_was_lost_is_not_repeated(sqlite: Database, undist
 
 
 @pytest.mark.usefixtures("no_waiting")
-@pytest.mark.parametrize("statement", [2, 5, 9, 14])
+@pytest.mark.parametrize("statement", [5, 9])
 def test_a_server_that_ends_the_connection_changes_nothing(
     postgresql_database: Database, undisturbed: Table, name: str, statement: int
 ) -> None:
@@ -167,7 +161,7 @@ def four_trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
     database.close()
 
 
-@pytest.mark.parametrize("statement", [1, 12, 25, 40, 80, 121, 163, 200])
+@pytest.mark.parametrize("statement", [12, 40, 80, 121, 163, 200])
 def test_a_process_killed_at_any_statement_leaves_a_study_that_is_finished_the_same(
     sqlite: Database, sqlite_url: str, four_trials: Table, statement: int
 ) -> None:
@@ -204,7 +198,7 @@ def test_a_study_killed_again_and_again_comes_to_its_end(sqlite: Database, sqlit
 def test_a_database_that_stays_away_is_an_error_and_the_ledger_works_again_later(
     sqlite: Database, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "RETRY_DEADLINE_S", 0.05)
+    monkeypatch.setattr(retry, "DEADLINE_S", 0.05)
     ledger = Ledger(sqlite, name, record())
     heard: list[Event] = []
     assigned(ledger)

@@ -1,4 +1,4 @@
-"""A search that is interrupted after every trial is the search that nobody interrupted."""
+"""A search that is interrupted after every trial is the search that nobody interrupted: plain Optuna's, in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
 from optlstm.study.samplers import SAMPLERS, make_sampler
 from optlstm.study.storage import Database
-from tests.study.helpers import FINITE, assigned, drive, record, space, stored_table, train, validation_loss
+from tests.study.helpers import (
+    FINITE,
+    assigned,
+    drive,
+    plain_optuna,
+    record,
+    space,
+    stored_table,
+    train,
+    validation_loss,
+)
 
 TOTAL = 18
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -43,21 +53,19 @@ def study_of(sampler: str, variant: str) -> StudyRecord:
 @pytest.mark.parametrize(("sampler", "variant"), CASES, ids=["-".join(case) for case in CASES])
 def test_a_search_interrupted_after_every_trial_is_the_same(sqlite: Database, sampler: str, variant: str) -> None:
     study = study_of(sampler, variant)
-    drive(Ledger(sqlite, "unbroken", study), TOTAL)
 
     for _ in range(TOTAL):
         ledger = Ledger(sqlite, "broken", study)
         train(ledger, assigned(ledger, TOTAL))
 
-    unbroken = stored_table(sqlite, "unbroken")
-    assert len(unbroken) == TOTAL
-    assert stored_table(sqlite, "broken") == unbroken
+    rows = [row[:6] for row in stored_table(sqlite, "broken")]
+    assert len(rows) == TOTAL
+    assert rows == plain_optuna(study, TOTAL)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "nsga2", "qmc"])
+@pytest.mark.parametrize("sampler", ["cmaes", "nsga2"])
 def test_a_search_interrupted_after_every_epoch_is_the_same(sqlite: Database, sampler: str) -> None:
     study = study_of(sampler, "plain")
-    drive(Ledger(sqlite, "unbroken", study), TOTAL)
 
     while (assignment := (ledger := Ledger(sqlite, "broken", study)).assign(TOTAL)) is not None:
         epoch = assignment.last_epoch + 1
@@ -66,24 +74,17 @@ def test_a_search_interrupted_after_every_epoch_is_the_same(sqlite: Database, sa
         elif not ledger.report(assignment.number, epoch, validation_loss(assignment.params, epoch)):
             ledger.release(assignment.number)
 
-    assert stored_table(sqlite, "broken") == stored_table(sqlite, "unbroken")
+    assert [row[:6] for row in stored_table(sqlite, "broken")] == plain_optuna(study, TOTAL)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "nsga2", "nsga3"])
-def test_the_search_learns_from_what_it_has_seen(sqlite: Database, sampler: str) -> None:
+def test_the_search_learns_from_what_it_has_seen(sampler: str) -> None:
     """Or else the samplers here have not left their start-up phase, and this file proves little."""
     study = study_of(sampler, "plain")
-    random = drive(Ledger(sqlite, "as seen", study), TOTAL).trials
-    other = Ledger(sqlite, "turned around", study)
 
-    while (assignment := other.assign(TOTAL)) is not None:
-        for epoch in range(1, study.epochs + 1):
-            if other.report(assignment.number, epoch, -validation_loss(assignment.params, epoch)):
-                break
-        else:
-            other.complete(assignment.number, -validation_loss(assignment.params, study.epochs), {})
+    seen, turned_around = (plain_optuna(study, TOTAL, sign) for sign in (1, -1))
 
-    assert [t.params for t in other.trials] != [t.params for t in random]
+    assert [row[3] for row in seen] != [row[3] for row in turned_around]
 
 
 def test_a_sampler_depends_on_the_studys_seed_and_the_trials_number(sqlite: Database) -> None:

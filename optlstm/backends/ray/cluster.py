@@ -48,7 +48,8 @@ def _connect(address: str | None, workers: int | None, cpus_per_trial: float) ->
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is None:
         cpus = max(cores(), math.ceil((workers or 1) * cpus_per_trial))
-        ray.init(num_cpus=cpus, include_dashboard=False, _node_ip_address=LOOPBACK, log_to_driver=False)
+        # "local": a Ray of our own even where another runs on this machine.
+        ray.init("local", num_cpus=cpus, include_dashboard=False, _node_ip_address=LOOPBACK, log_to_driver=False)
         return
     try:
         ray.init(address=address, log_to_driver=False)

@@ -1,0 +1,136 @@
+"""Population based training (Jaderberg et al. 2017): who copies whom, and how a copy's hyperparameters change.
+
+Pure functions of scores, params, the declared space and a seed made of (study seed, generation, member). Every backend
+uses them, and none has rules of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from optlstm.errors import InputError
+from optlstm.study.seeds import derive_seed
+from optlstm.study.space import Param, Space, Value
+
+# What PBT changes on the way unless told otherwise: params of the training, which fit any weights.
+TRAINING_PARAMS = ("learning_rate", "weight_decay", "dropout", "recurrent_dropout", "grad_clip")
+SHAPE_PARAMS = ("hidden_size", "num_layers")  # with morphing: the weights are widened or deepened
+Params = Mapping[str, Value]
+Explore = Callable[[Params, Space, random.Random], Params]
+
+
+@dataclass(frozen=True)
+class Population:
+    """The options of `[pbt]`, resolved.
+
+    Args:
+        population: Members trained at the same time.
+        epochs: Of each member's life.
+        interval: Epochs between two exploits.
+        quantile: Share of the population that is replaced, and share that it is replaced from.
+        factors: A number is multiplied by one of these.
+        resample_probability: Chance that a param is drawn anew from its range instead.
+        params: Which params change.
+        burn_in: No exploit before this epoch.
+        explore: `module:function` in place of the rule here; called with (params, space, random generator).
+        synchronous: Members wait for each other at every interval.
+    """
+
+    population: int
+    epochs: int
+    interval: int
+    quantile: float
+    factors: tuple[float, ...]
+    resample_probability: float
+    params: tuple[str, ...]
+    burn_in: int = 0
+    explore: str | None = None
+    synchronous: bool = True
+
+    @property
+    def boundaries(self) -> list[int]:
+        """Epochs after which members are compared. Never the last one: a copy made there would not train."""
+        return [e for e in range(self.interval, self.epochs, self.interval) if e >= self.burn_in]
+
+
+def exploits(
+    scores: Mapping[int, float], direction: str, quantile: float, seed: int, generation: int
+) -> dict[int, int]:
+    """Who is replaced by a copy of whom: member of the worst quantile to member of the best.
+
+    Args:
+        scores: Member to its validation value; not finite (a member that failed) is worst of all. Ties go by member.
+    """
+    sign = 1.0 if direction == "minimize" else -1.0
+    order = sorted(scores, key=lambda m: (sign * scores[m] if math.isfinite(scores[m]) else math.inf, m))
+    count = min(math.ceil(len(order) * quantile), len(order) // 2)
+    alive = [m for m in order if math.isfinite(scores[m])]
+    best, failed = alive[:count], [m for m in order if m not in alive]
+    if not best:
+        return {}
+    worst = set(order[len(order) - count :]) | set(failed)  # one that failed has no other way to go on
+    return {
+        member: random.Random(derive_seed("exploit", seed, generation, member)).choice(best)
+        for member in sorted(worst - set(best))
+    }
+
+
+def explored(params: Params, space: Space, options: Population, seed: int, generation: int, member: int) -> Params:
+    """A copy's params: the donor's, changed; each inside its declared range, and active as its conditions say."""
+    draw = random.Random(derive_seed("explore", seed, generation, member))
+    if options.explore is not None:
+        changed = dict(load_explore(options.explore)(dict(params), space, draw))
+    else:
+        changed = dict(params)
+        for param in space.params:
+            if param.name in options.params and param.name in params:
+                changed[param.name] = _perturbed(param, params[param.name], options, draw)
+    return _settled(space, changed)
+
+
+def load_explore(path: str) -> Explore:
+    """Raises InputError where there is no such function."""
+    module, _, name = path.partition(":")
+    try:
+        function: Explore = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"pbt.explore: cannot load '{path}' ({error}); use module:function") from None
+    return function
+
+
+def _perturbed(param: Param, value: Value, options: Population, draw: random.Random) -> Value:
+    resample, factor = draw.random() < options.resample_probability, draw.choice(options.factors)
+    values = param.values()
+    if values is not None:  # finitely many: a new one, or the neighbour
+        if resample:
+            return draw.choice(values)
+        if isinstance(value, bool | str):
+            return value  # such choices have no order, so no neighbour
+        ordered = sorted(values, key=float)
+        at = min(range(len(ordered)), key=lambda i: abs(float(ordered[i]) - float(value)))
+        target = float(value) * factor
+        nearest = min(range(len(ordered)), key=lambda i: abs(float(ordered[i]) - target))
+        step = 1 if factor > 1 else -1
+        return ordered[max(0, min(len(ordered) - 1, nearest if nearest != at else at + step))]
+    if resample or value == 0:  # nothing times a factor stays nothing
+        return param.clip(_drawn(param, draw))
+    return param.clip(float(value) * factor)
+
+
+def _drawn(param: Param, draw: random.Random) -> float:
+    if param.log:
+        return math.exp(draw.uniform(math.log(param.low), math.log(param.high)))
+    return draw.uniform(param.low, param.high)
+
+
+def _settled(space: Space, changed: Params) -> dict[str, Value]:
+    """Values inside their ranges; a param that became active takes its default, one that ceased to be is dropped."""
+    chosen: dict[str, Value] = dict(space.fixed)
+    for param in space.params:
+        if all(chosen.get(name) in values for name, values in param.when.items()):
+            chosen[param.name] = param.clip(changed[param.name]) if param.name in changed else param.default
+    return {p.name: chosen[p.name] for p in space.params if p.name in chosen}

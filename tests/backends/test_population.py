@@ -1,0 +1,133 @@
+"""PBT on every backend: the same generations, the same lineage, whoever trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from optlstm.backends.driver import Run
+from optlstm.study.declaration import parse_space
+from optlstm.study.events import EpochReported, Event
+from optlstm.study.lineage import PopulationLedger
+from optlstm.study.population import Population
+from optlstm.study.record import StudyRecord
+from optlstm.study.storage import open_database
+from tests.backends import objectives
+from tests.backends.contract import BACKENDS, Backend, Studies, job
+
+EPOCHS = 12
+OPTIONS = Population(
+    population=6,
+    epochs=EPOCHS,
+    interval=3,
+    quantile=0.25,
+    factors=(0.8, 1.25),
+    resample_probability=0.25,
+    params=("x", "n", "y"),
+)
+Row = tuple[Any, ...]
+Open = Callable[..., PopulationLedger]
+
+
+@pytest.fixture
+def population(studies: Studies) -> Open:
+    def opened(name: str = "population", options: Population = OPTIONS) -> PopulationLedger:
+        space = parse_space(objectives.CONDITIONAL, objectives.KNOWN)
+        record = StudyRecord(space, 7, EPOCHS, "tpe", "none", scheduler="pbt")
+        return PopulationLedger(open_database(studies.url), name, record, options=options)
+
+    return opened
+
+
+def lineage(ledger: PopulationLedger) -> list[Row]:
+    return [
+        (t.number, t.state.name, t.values, t.params, t.intermediate_values, tuple(sorted(t.user_attrs.items())))
+        for t in ledger.trials
+    ]
+
+
+def reference(population: Open, **curve: Any) -> list[Row]:
+    ledger = population("reference")
+    BACKENDS[0].work(Run(ledger, 0), job(epochs=EPOCHS, **curve), 1)
+    return lineage(ledger)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_the_table_and_the_lineage_are_the_same_everywhere(backend: Backend, population: Open, at_once: int) -> None:
+    ledger = population()
+    backend.work(Run(ledger, 0), job(epochs=EPOCHS), at_once)
+    assert lineage(ledger) == reference(population)
+
+
+def test_the_lineage_is_a_tree_of_stretches(backend: Backend, population: Open) -> None:
+    ledger = population()
+    backend.work(Run(ledger, 0), job(epochs=EPOCHS), 2)
+    trials = ledger.trials
+    roots = [t for t in trials if "parent" not in t.user_attrs]
+    children = [t for t in trials if "parent" in t.user_attrs]
+    assert len(roots) == 6
+    assert len(children) == 3 * 2  # three boundaries, a quarter of six rounded up
+    assert ledger.counts == {"COMPLETE": 6, "PRUNED": 6}
+    for child in children:
+        attrs = child.user_attrs
+        replaced, parent = trials[attrs["replaces"]], trials[attrs["parent"]]
+        assert replaced.state.name == "PRUNED"
+        assert replaced.user_attrs["member"] == attrs["member"]
+        assert replaced.last_step == attrs["from_epoch"] == 3 * attrs["generation"]
+        assert parent.intermediate_values[attrs["from_epoch"]] <= replaced.intermediate_values[attrs["from_epoch"]]
+        assert min(child.intermediate_values) == attrs["from_epoch"] + 1
+    for trial in trials:
+        first = trial.user_attrs.get("from_epoch", 0) + 1
+        assert list(trial.intermediate_values) == list(range(first, (trial.last_step or 0) + 1))
+        assert trial.intermediate_values, "a trial that never trained"
+        if trial.state.name == "COMPLETE":
+            assert trial.last_step == EPOCHS
+
+
+def test_a_member_that_fails_is_replaced(backend: Backend, population: Open) -> None:
+    trouble = {1: (2, "nan"), 4: (5, "raise")}
+    ledger = population()
+    backend.work(Run(ledger, 0), job(epochs=EPOCHS, trouble=trouble), 1)
+    assert lineage(ledger) == reference(population, trouble=trouble)
+    assert [t.number for t in ledger.trials if t.state.name == "FAIL"] == [1, 4]
+    assert {1, 4} <= {t.user_attrs.get("replaces") for t in ledger.trials}
+    assert ledger.counts["COMPLETE"] == 6
+
+
+def test_interrupted_anywhere_it_goes_on_as_if_nothing_had_been(backend: Backend, population: Open) -> None:
+    for stop_after in (1, 7, 17, 18, 19, 25, None):
+        ledger = population()
+        run, seen = Run(ledger, 0), list[Event]()
+
+        def stop(event: Event, run: Run = run, seen: list[Event] = seen, limit: int | None = stop_after) -> None:
+            if isinstance(event, EpochReported):
+                seen.append(event)
+                if len(seen) == limit:
+                    run.stop("test")
+
+        ledger.listen(stop)
+        backend.work(run, job(epochs=EPOCHS), 1)
+    assert lineage(population()) == reference(population)
+
+
+def test_asynchronous_members_do_not_wait(backend: Backend, population: Open) -> None:
+    from dataclasses import replace
+
+    ledger = population(options=replace(OPTIONS, synchronous=False))
+    backend.work(Run(ledger, 0), job(epochs=EPOCHS), 2)
+    assert ledger.counts["COMPLETE"] == 6
+    assert ledger.counts["RUNNING"] == 0
+    assert ledger.counts["PRUNED"] == sum("parent" in t.user_attrs for t in ledger.trials) > 0
+    for trial in ledger.trials:
+        first = trial.user_attrs.get("from_epoch", 0) + 1
+        assert list(trial.intermediate_values) == list(range(first, (trial.last_step or 0) + 1))
+
+
+def test_a_burnt_in_population_waits(backend: Backend, population: Open) -> None:
+    from dataclasses import replace
+
+    ledger = population(options=replace(OPTIONS, burn_in=7))
+    backend.work(Run(ledger, 0), job(epochs=EPOCHS), 2)
+    assert {t.user_attrs["from_epoch"] for t in ledger.trials if "parent" in t.user_attrs} == {9}
