@@ -71,6 +71,21 @@ def newest_checkpoint(folder: Location) -> tuple[int, dict[str, Tensor], dict[st
     return None
 
 
+def copy_checkpoint(source: Location, epoch: int, target: Location) -> None:
+    """Give `target` the checkpoint of an epoch, byte by byte, where it has none of its own yet.
+
+    Raises:
+        ArtifactError: `source` has no whole checkpoint of that epoch.
+    """
+    there = open_folder(target)
+    if _epochs(there):
+        return
+    read_checkpoint(source, epoch)
+    files = open_folder(source)
+    for name in (_tensor_file(epoch), _json_file(epoch)):
+        there.write(name, _read(files, name))
+
+
 def remove_checkpoints(folder: Location) -> None:
     """Remove every checkpoint in `folder`, and the folder where nothing else is in it. A missing folder is no error."""
     files = open_folder(folder)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from optlstm import __version__
-from optlstm.config import DataConfig, StudyConfig, TrainingConfig, attempt, read_layers
+from optlstm.config import DataConfig, RayConfig, StudyConfig, TrainingConfig, attempt, read_layers
 from optlstm.errors import InputError, OptlstmError
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.samplers import SAMPLERS
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from optlstm.study.storage import Database
 
 PROGRAM = "python -m optlstm"
+INTERRUPTED = 128 + signal.SIGINT
 STORAGE_VARIABLE = "OPTLSTM_STORAGE"
 DEFAULT_STORAGE: str = StudyConfig.model_fields["storage"].default
 
@@ -47,9 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OptlstmError as error:
         return _complain(error.problems if isinstance(error, InputError) else [str(error)], error.exit_code)
     except typer.Exit as exit_:
-        return int(exit_.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        return _complain(["interrupted"], 130)
+        code = int(exit_.exit_code)
+        return _complain(["interrupted"] if code == INTERRUPTED else [], code)
+    except (typer.Abort, KeyboardInterrupt):  # typer makes most of them an Exit
+        return _complain(["interrupted"], INTERRUPTED)
     except Exception as error:
         if not hasattr(error, "format_message"):  # not one of click's own, which say what is wrong with the arguments
             raise
@@ -100,14 +102,25 @@ def study(
     pruner: Annotated[
         str | None, _flag(StudyConfig, "pruner", "--pruner", "NAME", "Search", ": " + ", ".join(PRUNERS))
     ] = None,
+    scheduler: Annotated[str | None, _flag(StudyConfig, "scheduler", "--scheduler", "study|asha|pbt", "Search")] = None,
     seed: Annotated[str | None, _flag(StudyConfig, "seed", "--seed", "N", "Search")] = None,
     name: Annotated[str | None, _flag(StudyConfig, "name", "--name", "NAME", "Running")] = None,
     storage: Annotated[
         str | None,
         _flag(StudyConfig, "storage", "--storage", "URL", "Running", f"; or ${STORAGE_VARIABLE}"),
     ] = None,
-    backend: Annotated[str | None, _flag(StudyConfig, "backend", "--backend", "local", "Running")] = None,
+    storage_path: Annotated[
+        str | None, _flag(StudyConfig, "storage_path", "--storage-path", "DIR|URL", "Running")
+    ] = None,
     workers: Annotated[str | None, _flag(StudyConfig, "workers", "--workers", "N|auto", "Running")] = None,
+    backend: Annotated[str | None, _flag(StudyConfig, "backend", "--backend", "local|ray", "Running")] = None,
+    address: Annotated[str | None, _flag(RayConfig, "address", "--address", "ADDR", "Ray")] = None,
+    cpus: Annotated[str | None, _flag(RayConfig, "cpus_per_trial", "--cpus-per-trial", "X", "Ray")] = None,
+    gpus: Annotated[str | None, _flag(RayConfig, "gpus_per_trial", "--gpus-per-trial", "X", "Ray")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="check all, say what would run, run nothing", rich_help_panel="Output"),
+    ] = False,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -122,13 +135,30 @@ def study(
     """Run a study, or continue it: same command, same trials. Without arguments: a bundled series, under a minute."""
     flags: dict[str, Any] = {
         "name": name, "task": task, "trials": _number(trials), "timeout": _number(timeout), "seed": _number(seed),
-        "backend": backend, "workers": _number(workers), "storage": storage,
+        "backend": backend, "workers": _number(workers), "storage": storage, "storage_path": storage_path,
+        "scheduler": scheduler,
+        "ray": {"address": address, "cpus_per_trial": _number(cpus), "gpus_per_trial": _number(gpus)},
         "data": {"path": data, "time": time, "target": target, "horizon": _number(horizon)},
         "training": {"epochs": _number(epochs)}, "sampler": {"name": sampler}, "pruner": {"name": pruner},
     }  # fmt: skip
     kept_at = {"storage": os.environ.get(STORAGE_VARIABLE)}
     raw, problems = read_layers(study_file, _given(kept_at), overrides or (), _given(flags))
+    if dry_run:
+        return _dry_run(raw, problems, study_file)
     return _run_study(raw, problems, study_file, quiet, as_json)
+
+
+def _dry_run(raw: dict[str, Any], problems: list[str], study_file: Path | None) -> int:
+    from optlstm.progress import make_console
+    from optlstm.running import dry_run, study_name, with_stored_config
+
+    _quieten_optuna()
+    name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
+    raw = with_stored_config(attempt(problems, lambda: _existing(url)), name, {"storage": url, **raw})
+    console = make_console(results=True)
+    for what, value in dry_run(raw, name, problems):
+        console.print(f"{what:<16}{value}", markup=False, soft_wrap=True)
+    return 0
 
 
 def _number(text: str | None) -> int | float | str | None:

@@ -69,6 +69,21 @@ class RayConfig(_Section):
     gpus_per_trial: float = Field(0.0, ge=0, description="GPUs a trial reserves on Ray; fractions too")
 
 
+class PbtConfig(_Section):
+    population: int = Field(8, ge=2, description="members trained side by side")
+    interval: int = Field(2, ge=1, description="epochs between two exploits")
+    quantile: float = Field(0.25, gt=0, le=0.5, description="share that is replaced, and that it is copied from")
+    factors: tuple[float, ...] = Field((0.8, 1.25), min_length=1, description="a number is multiplied by one of these")
+    resample_probability: float = Field(0.25, ge=0, le=1, description="chance that a param is drawn anew instead")
+    params: tuple[str, ...] | None = Field(
+        None, min_length=1, description="params that change (default: the training's)"
+    )
+    morph: bool = Field(False, description="hidden_size and num_layers change too, and the weights grow with them")
+    burn_in: int = Field(0, ge=0, description="no exploit before this epoch")
+    explore: str | None = Field(None, description="module:function in place of the built-in explore")
+    synchronous: bool = Field(True, description="members wait for each other; false: faster, and not reproducible")
+
+
 class Choice(BaseModel):
     """A name from a registry and its options."""
 
@@ -91,13 +106,14 @@ class StudyConfig(_Section):
     storage: str = Field("sqlite:///runs/optlstm.db", description="database URL")
     storage_path: str = Field("runs", description="folder (or URL) for checkpoints; with several nodes, one they share")
     backend: Literal["local", "ray"] = Field("local", description="who runs the trials: this machine, or Ray")
-    scheduler: Literal["study", "asha"] = Field(
-        "study", description="who ends poor trials: study (its pruner), asha (Ray's ASHAScheduler)"
+    scheduler: Literal["study", "asha", "pbt"] = Field(
+        "study", description="who ends poor trials: study (its pruner), asha (Ray's ASHAScheduler), pbt (a population)"
     )
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="trials at a time; auto: one per core, on Ray what the cluster holds"
     )
     ray: RayConfig = RayConfig()  # type: ignore[call-arg]
+    pbt: PbtConfig = PbtConfig()  # type: ignore[call-arg]
     data: DataConfig = DataConfig()  # type: ignore[call-arg]
     training: TrainingConfig = TrainingConfig()  # type: ignore[call-arg]
     sampler: Choice = Field(Choice(name=CHOICES["sampler"]), description="what proposes the trials")
@@ -113,9 +129,8 @@ class StudyConfig(_Section):
 
     def stored(self) -> dict[str, Any]:
         """What a study keeps to be continued by its name alone. Where it is kept, and by whom it is run, is no part."""
-        return self.model_dump(
-            mode="json", exclude={"name", "storage", "storage_path", "timeout", "workers", "backend", "ray"}
-        )
+        where = {"name", "storage", "storage_path", "timeout", "workers", "backend", "ray"}
+        return self.model_dump(mode="json", exclude=where | ({"trials"} if self.scheduler == "pbt" else set()))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -194,12 +209,18 @@ def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def default_choices(raw: Mapping[str, Any]) -> dict[str, str]:
+    """The sampler and pruner of a config that names none; the schedulers that decide themselves bring their own."""
+    pruner = {"asha": "asha", "pbt": "none"}.get(str(raw.get("scheduler")), CHOICES["pruner"])
+    return {**CHOICES, "pruner": pruner}
+
+
 def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]:
     """The config `raw` stands for, and one line per problem; no config where its shape is wrong."""
     filled = dict(raw)
-    for section, name in CHOICES.items():
-        if isinstance(raw.get(section), Mapping):
-            filled[section] = {"name": name, **raw[section]}
+    for section, name in default_choices(raw).items():
+        if isinstance(raw.get(section, {}), Mapping):
+            filled[section] = {"name": name, **raw.get(section, {})}
     config, problems, choices = None, [], []
     try:
         config = StudyConfig.model_validate(filled)
@@ -212,7 +233,32 @@ def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]
             choices += check(section, registry, choice["name"], options)
     if config is not None and not choices:
         problems += check_pruner(config.pruner.name, config.pruner.options, config.training.epochs)
+        problems += _scheduler_problems(config)
     return config, problems + choices
+
+
+def _scheduler_problems(config: StudyConfig) -> list[str]:
+    """What does not go together with the scheduler."""
+    problems, pruner = [], config.pruner.name
+    if config.scheduler == "asha":
+        if config.backend != "ray":
+            problems.append("scheduler: asha is Ray's own and needs --backend ray; on local use --pruner asha")
+        if pruner != "asha":
+            problems.append(f"pruner.name: with --scheduler asha Ray decides, and {pruner} would not; drop it")
+    elif config.pruner.options.get("brackets", 1) != 1:
+        problems.append("pruner.brackets: several brackets are for --scheduler asha; here use --pruner hyperband")
+    if config.scheduler == "pbt":
+        if pruner != "none":
+            problems.append(f"pruner.name: a population replaces its poor members itself; drop the pruner {pruner}")
+        if "trials" in config.model_fields_set:
+            problems.append("trials: with --scheduler pbt they follow from pbt.population; drop trials")
+        if config.pbt.interval >= config.training.epochs:
+            epochs = config.training.epochs
+            problems.append(
+                f"pbt.interval: {config.pbt.interval} epochs leave no exploit in training.epochs = {epochs}"
+            )
+        problems += [f"pbt.factors: must be above 0, got {f}" for f in config.pbt.factors if f <= 0]
+    return problems
 
 
 def check_data_config(raw: Mapping[str, Any]) -> DataConfig | None:

@@ -76,10 +76,12 @@ class Objective:
         if state is None and since:
             raise TrialFailed(f"the weights it was to start from, of epoch {since}, are gone")
         own = Progress.of(state, since)
+        seed = derive_seed("train", self.seed, trial.number)
+        if state is not None:
+            state, hp = _fitting(state, hp, since, seed)
         # Killed between a checkpoint and its report, the study lacks the last value; the trial skips those it has.
         for known, value in enumerate(state.meta["values"] if state else [], start=1):
             _report(trial, value, known)
-        seed = derive_seed("train", self.seed, trial.number)
         run = fit(self.problem, hp, epochs=self.epochs, patience=self.patience, seed=seed, state=state, since=since)
         for epoch in run:
             own = own.after(epoch)
@@ -126,6 +128,15 @@ class Progress:
         newest = {**epoch.metrics, "best_epoch": epoch.best_epoch}
         attrs = newest if epoch.best_epoch == epoch.epoch else self.attrs
         return Progress(epoch.best_value, attrs, self.seconds + epoch.seconds)
+
+
+def _fitting(state: State, hp: Hyperparameters, since: int, seed: int) -> tuple[State, Hyperparameters]:
+    """A state that fits `hp`, and `hp` as the state's network is built: a copy's weights may have to grow first."""
+    from optlstm.training.morph import morph, with_growth
+
+    if since and state.meta["epoch"] == since:
+        state = morph(state, Hyperparameters.from_params(state.meta["params"]), hp, seed=seed)
+    return state, with_growth(hp, state.tensors)
 
 
 def trial_name(number: int) -> str:

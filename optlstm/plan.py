@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optlstm.backends.driver import Job
-from optlstm.config import DataConfig, StudyConfig, attempt, check_config, check_data_config
-from optlstm.errors import InputError
+from optlstm.config import DataConfig, PbtConfig, StudyConfig, attempt, check_config, check_data_config
+from optlstm.errors import InputError, did_you_mean
+from optlstm.files import Location
 from optlstm.study.declaration import merge, parse_space
+from optlstm.study.population import SHAPE_PARAMS, TRAINING_PARAMS, Population, load_explore
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.record import StudyRecord
 from optlstm.study.registry import resolved_options
@@ -62,7 +64,26 @@ class Plan:
     space: Space
     record: StudyRecord
 
-    def job(self, checkpoints: Path) -> Job:
+    @property
+    def population(self) -> Population | None:
+        """The rules of `--scheduler pbt`, or None."""
+        config, pbt = self.config, self.config.pbt
+        if config.scheduler != "pbt":
+            return None
+        return Population(
+            population=pbt.population,
+            epochs=config.training.epochs,
+            interval=pbt.interval,
+            quantile=pbt.quantile,
+            factors=pbt.factors,
+            resample_probability=pbt.resample_probability,
+            params=_mutable(pbt, self.space),
+            burn_in=pbt.burn_in,
+            explore=pbt.explore,
+            synchronous=pbt.synchronous,
+        )
+
+    def job(self, checkpoints: Location) -> Job:
         """What workers need; the training wing is imported here, not before."""
         from optlstm.tasks.forecast import prepare
 
@@ -71,7 +92,7 @@ class Plan:
             self.space,
             config.seed,
             config.training.epochs,
-            config.training.patience,
+            0 if config.scheduler == "pbt" else config.training.patience,  # members live as long as each other
             config.training.threads,
             config.training.device,
             checkpoints,
@@ -89,7 +110,7 @@ class ForecastObjective:
     patience: int
     threads: int
     device: str
-    checkpoints: Path
+    checkpoints: Location
 
     def __call__(self, data: Any) -> Objective:
         from optlstm.objective import Objective
@@ -148,6 +169,8 @@ def _space(task: Forecast | None, changes: Mapping[str, Any]) -> Space:
 
 def _search_problems(config: StudyConfig, space: Space) -> list[str]:
     problems: list[str] = []
+    if config.scheduler == "pbt":
+        problems += _population_problems(config, space)
     if config.sampler.name in EXHAUSTIVE:
         check = space.grid if config.sampler.name == "grid" else space.check_finite
         attempt(problems, check)
@@ -158,6 +181,33 @@ def _check_device(name: str) -> None:
     from optlstm.training.runtime import resolve_device
 
     resolve_device(name)
+
+
+def _mutable(pbt: PbtConfig, space: Space) -> tuple[str, ...]:
+    wanted = pbt.params or tuple(p.name for p in space.params if p.name in TRAINING_PARAMS)
+    grown = tuple(p.name for p in space.params if p.name in SHAPE_PARAMS and p.name not in wanted)
+    return wanted + (grown if pbt.morph else ())
+
+
+def _population_problems(config: StudyConfig, space: Space) -> list[str]:
+    """What `[pbt]` asks that this space cannot give."""
+    pbt, searched = config.pbt, {p.name for p in space.params}
+    problems = []
+    for name in pbt.params or ():
+        if name not in searched:
+            near = did_you_mean(name, searched)
+            why = "is fixed in this space" if name in space.fixed else f"is not in the space{near}"
+            problems.append(f"pbt.params: '{name}' {why} (searched: {', '.join(searched)})")
+        elif name in SHAPE_PARAMS and not pbt.morph:
+            problems.append(f"pbt.params: '{name}' changes the network's shape; add pbt.morph = true")
+        elif name not in TRAINING_PARAMS + SHAPE_PARAMS:
+            allowed = ", ".join(TRAINING_PARAMS + SHAPE_PARAMS)
+            problems.append(f"pbt.params: '{name}' cannot change while weights are kept (those that can: {allowed})")
+    if not problems and not _mutable(pbt, space) and pbt.explore is None:
+        problems.append(f"pbt.params: none of {', '.join(TRAINING_PARAMS)} is searched, so a copy could not differ")
+    if pbt.explore is not None:
+        attempt(problems, lambda: load_explore(str(pbt.explore)))
+    return problems
 
 
 def _check_windows(task: Forecast, space: Space) -> None:
@@ -178,6 +228,7 @@ def _record(config: StudyConfig, task: Forecast, space: Space) -> StudyRecord:
         sampler_options=resolved_options(SAMPLERS[config.sampler.name], config.sampler.options),
         pruner_options=resolved_options(PRUNERS[config.pruner.name], config.pruner.options),
         scheduler=config.scheduler,
+        scheduler_options=config.pbt.model_dump(mode="json") if config.scheduler == "pbt" else {},
         task={
             "task": config.task,
             "data": task.record(),

@@ -50,6 +50,7 @@ class Display:
     ) -> None:
         self.console, self.ledger, self.total, self.epochs = console, ledger, total, epochs
         self.stopping, self.metric = stopping, metric
+        self.seen: set[int] = set()
         self.running: dict[int, tuple[int, float | None, float]] = {}  # number: epoch, value, when it started here
         self.ended = 0
         self.began = time.monotonic()
@@ -59,7 +60,7 @@ class Display:
             TextColumn("{task.completed}/{task.total}"),
             TimeElapsedColumn(),
         )
-        self.task = self.bar.add_task("", total=total, completed=self._done())
+        self.task = self.bar.add_task("", total=total, completed=self.ledger.ended)
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=REFRESH_PER_S, transient=True)
         ledger.listen(self.hear)
 
@@ -75,15 +76,18 @@ class Display:
         match event:
             case TrialStarted(number=number, last_epoch=last_epoch):
                 self.running[number] = (last_epoch, None, time.monotonic())
-                if last_epoch:
-                    self.say(f"trial {number} is continued after epoch {last_epoch}", "cyan")
+                if last_epoch and number not in self.seen:
+                    parent = self.ledger.trials[number].user_attrs.get("parent")
+                    how = "is continued" if parent is None else f"goes on as a copy of trial {parent}"
+                    self.say(f"trial {number} {how} after epoch {last_epoch}", "cyan")
+                self.seen.add(number)
             case EpochReported(number=number, epoch=epoch, value=value):
                 started = self.running.get(number, (0, None, time.monotonic()))[2]
                 self.running[number] = (epoch, value, started)
             case TrialFinished(number=number, state=state, value=value, reason=reason):
                 epoch, _, started = self.running.pop(number, (0, None, time.monotonic()))
                 self.ended += 1
-                self.bar.update(self.task, completed=self._done())
+                self.bar.update(self.task, completed=self.ledger.ended)
                 self._say_finished(number, state, value, reason, epoch, time.monotonic() - started)
 
     def say(self, message: str, style: str = "") -> None:
@@ -104,10 +108,6 @@ class Display:
                 line.append("  best so far", style="bold green")
         self.console.print(line, soft_wrap=True)
 
-    def _done(self) -> int:
-        counts = self.ledger.counts
-        return counts["COMPLETE"] + counts["PRUNED"] + counts["FAIL"]
-
     def _render(self) -> RenderableType:
         counts, best = self.ledger.counts, self.ledger.best
         summary = Text("  ".join(f"{counts[s]} {WORDS[s]}" for s in ("COMPLETE", "PRUNED", "FAIL")))
@@ -127,7 +127,7 @@ class Display:
         return Group(self.bar, summary, table)
 
     def _time_left(self) -> str | None:
-        left = self.total - self._done()
+        left = self.total - self.ledger.ended
         if self.ended == 0 or left <= 0:
             return None
         return duration((time.monotonic() - self.began) / self.ended * left)

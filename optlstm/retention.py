@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from optlstm.files import Location, join, open_folder
-from optlstm.objective import trial_name
+from optlstm.objective import trial_folder, trial_name
 from optlstm.study.ledger import Ledger
 
 KEEP_BEST = 3
@@ -14,6 +14,13 @@ KEEP_BEST = 3
 def study_folder(root: Location, name: str, study_uid: str) -> Location:
     """A folder of the study's own: two databases may each have a study of this name."""
     return join(root, f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('.-') or 'study'}-{study_uid[:8]}")
+
+
+def copy_weights(checkpoints: Location, child: int, parent: int, epoch: int) -> None:
+    """Give a trial the checkpoint that another has of an epoch. Raises ArtifactError where it is gone or damaged."""
+    from optlstm.artifacts import copy_checkpoint
+
+    copy_checkpoint(trial_folder(checkpoints, parent), epoch, trial_folder(checkpoints, child))
 
 
 def sweep(checkpoints: Location, ledger: Ledger) -> None:

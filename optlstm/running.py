@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,16 +102,58 @@ def open_session(
     """
     from optlstm.backends.driver import Run
     from optlstm.plan import make_plan
-    from optlstm.retention import study_folder
-    from optlstm.study.ledger import Ledger
+    from optlstm.retention import copy_weights, study_folder
+    from optlstm.study.lineage import PopulationLedger
 
     plan = make_plan({**raw, "name": raw.get("name") or name}, found)
     config = plan.config
-    ledger = Ledger(open_database(), name, plan.record, config.stored())
+    ledger = _open_ledger(plan, name, open_database())
     checkpoints = study_folder(config.storage_path, name, ledger.uid)
-    finished = sum(ledger.counts[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
-    run = Run(ledger, config.trials, config.timeout)
-    return Session(plan, ledger, run, checkpoints, _workers(config, config.trials - finished), finished)
+    if isinstance(ledger, PopulationLedger):
+        ledger.copy = partial(copy_weights, checkpoints)
+    total = config.pbt.population if config.scheduler == "pbt" else config.trials
+    run = Run(ledger, total, config.timeout)
+    return Session(plan, ledger, run, checkpoints, _workers(config, total - ledger.ended), ledger.ended)
+
+
+def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """What would run, as (what, value) rows; connects to the cluster, and creates nothing.
+
+    Raises:
+        InputError: As the run itself would.
+    """
+    from optlstm.plan import make_plan
+
+    plan = make_plan({**raw, "name": raw.get("name") or name}, found)
+    config = plan.config
+    rule = f"pruner {config.pruner.name}" if config.scheduler == "study" else config.scheduler
+    pbt = plan.population
+    what = f"a population of {pbt.population}" if pbt else f"{config.trials} in all"
+    rows = [
+        ("study", name),
+        ("data", f"{plan.task.series.name}, {len(plan.task.series.values)} rows, horizon {plan.task.horizon}"),
+        ("trials", f"{what}, up to {config.training.epochs} epochs each"),
+        ("sampler", config.sampler.name),
+        ("scheduler", rule),
+        ("storage path", str(config.storage_path)),
+        ("backend", config.backend),
+    ]
+    if config.backend == "ray":
+        from optlstm.backends.ray import describe
+
+        workers = _workers(config, config.trials)
+        return [*rows, *describe(ray_options(config, workers), config.storage_path)]
+    return [*rows, ("at once", str(_workers(config, config.trials)))]
+
+
+def _open_ledger(plan: Plan, name: str, database: Database) -> Ledger:
+    from optlstm.study.ledger import Ledger
+    from optlstm.study.lineage import PopulationLedger
+
+    stored = plan.config.stored()
+    if plan.population is not None:
+        return PopulationLedger(database, name, plan.record, stored, options=plan.population)
+    return Ledger(database, name, plan.record, stored)
 
 
 def _workers(config: StudyConfig, left: int) -> int | None:

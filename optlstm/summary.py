@@ -43,17 +43,21 @@ def announce(console: Console, session: Session) -> None:
         f": {task.series.name}, {len(task.series.values)} rows ({len(splits.train)} train,"
         f" {len(splits.validation)} validation, {len(splits.test)} test), target {target}, horizon {task.horizon}"
     )
-    search = (
-        f"{config.trials} trials of up to {config.training.epochs} epochs, sampler {config.sampler.name},"
-        f" pruner {config.pruner.name}, seed {config.seed}, workers {session.workers or 'auto'}"
-    )
+    what, rule = f"{session.run.total} trials of up to {config.training.epochs} epochs", f"pruner {config.pruner.name}"
+    if config.scheduler != "study":
+        rule = f"scheduler {config.scheduler}"
+    if config.scheduler == "pbt":
+        what = f"a population of {session.run.total}, {config.training.epochs} epochs, interval {config.pbt.interval}"
+    search = f"{what}, sampler {config.sampler.name}, {rule}, seed {config.seed}, workers {session.workers or 'auto'}"
+    if config.backend != "local":
+        search += f", backend {config.backend}"
     lines = [Text.assemble((f"study {name}", "bold"), data), Text(search)]
     lines += [Text(warning, "yellow") for warning in task.series.warnings]
-    if session.finished >= config.trials:
+    if session.finished >= session.run.total:
         so_far = counts_in_words(session.ledger.counts)
         lines.append(Text(f"nothing to do: the study has {so_far}; to search on, give a higher --trials"))
     elif session.ledger.trials[1:] or session.finished:
-        lines.append(Text(f"continuing: {session.finished} of {config.trials} trials have ended"))
+        lines.append(Text(f"continuing: {session.finished} of {session.run.total} trials have ended"))
     for line in lines:
         console.print(line, soft_wrap=True)
 
@@ -96,12 +100,19 @@ def storage_flag(url: str) -> str:
 def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
     """The three commands one would type now, and what each is for; `storage` ends each of them."""
     name = shlex.quote(session.ledger.name)
-    more = 2 * session.plan.config.trials
+    more = 2 * session.run.total
     return [
         (f"python -m optlstm show {name}{storage}", "every trial"),
         (f"python -m optlstm dashboard {name}{storage}", "watch it in a browser"),
-        (f"python -m optlstm study --name {name} --trials {more}{storage}", "search on"),
+        (f"python -m optlstm study --name {name} --trials {more}{storage}", "search on")
+        if session.plan.population is None
+        else (f"python -m optlstm show {name} --lineage{storage}", "who was copied from whom"),
     ]
+
+
+def _how_many(session: Session) -> str:
+    """The flag that says when the study is done; a population says so itself."""
+    return "" if session.plan.population else f" --trials {session.run.total}"
 
 
 def notices(console: Console, session: Session, storage: str) -> None:
@@ -110,7 +121,7 @@ def notices(console: Console, session: Session, storage: str) -> None:
 
     ledger, run = session.ledger, session.run
     if reason := run.stop_reason:
-        command = f"study --name {shlex.quote(ledger.name)} --trials {session.plan.config.trials}{storage}"
+        command = f"study --name {shlex.quote(ledger.name)}{_how_many(session)}{storage}"
         console.print(Text(f"stopped ({reason}); everything is saved. To go on:", "bold"))
         console.print(Text(f"  python -m optlstm {command}"), soft_wrap=True)
     if ledger.stopped:

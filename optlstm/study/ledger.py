@@ -100,6 +100,11 @@ class Ledger:
         return Counter(trial.state.name for trial in self.trials)
 
     @property
+    def ended(self) -> int:
+        """How many of the study's total are done."""
+        return sum(trial.state.is_finished() for trial in self.trials)
+
+    @property
     def ranking(self) -> list[FrozenTrial]:
         """Complete trials, the best first; of equal ones the earlier."""
         complete = [t for t in self.trials if t.state == TrialState.COMPLETE and t.value is not None]

@@ -34,7 +34,9 @@ class PopulationLedger(Ledger):
 
     Args:
         options: The population's rules.
-        copy: Copies checkpoints; safe to repeat.
+
+    Attributes:
+        copy: Copies checkpoints from trial to trial, and is safe to repeat; None: there are none to copy.
     """
 
     def __init__(
@@ -45,11 +47,10 @@ class PopulationLedger(Ledger):
         config: Mapping[str, Any] | None = None,
         *,
         options: Population,
-        copy: Copy = lambda child, parent, epoch: None,
     ) -> None:
         super().__init__(database, name, record, config)
         self.options = options
-        self._copy = copy
+        self.copy: Copy | None = None
         self._copied: set[int] = set()
         self._replaced: list[TrialFinished] = []
 
@@ -60,6 +61,11 @@ class PopulationLedger(Ledger):
             self._emit(event)
         self._replaced = []
         return assignment
+
+    @property
+    def ended(self) -> int:
+        """Members at the end of their life; a trial that was replaced has ended, its member has not."""
+        return sum(t.state == TrialState.COMPLETE for t in self._members().values())
 
     def pauses(self, number: int, epoch: int) -> bool:
         """At a boundary all wait for all; asynchronous, one makes way where another is behind and has no worker."""
@@ -189,13 +195,15 @@ class PopulationLedger(Ledger):
         return reason
 
     def _copy_weights(self) -> None:
+        if self.copy is None:
+            return
         for trial in self.trials:
             origin = trial.user_attrs.get("parent")
             started = trial.number in self._copied or trial.last_step is not None
             if origin is None or started or trial.state.is_finished():
                 continue
             try:
-                self._copy(trial.number, origin, trial.user_attrs["from_epoch"])
+                self.copy(trial.number, origin, trial.user_attrs["from_epoch"])
             except ArtifactError as error:  # the trial will find no weights, and fail with that reason
                 logger.warning("the weights of trial %d cannot be copied: %s", origin, error)
             self._copied.add(trial.number)

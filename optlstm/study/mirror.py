@@ -84,6 +84,8 @@ class MirrorStorage(InMemoryStorage):
 
     def _insert(self, trials: list[FrozenTrial]) -> None:
         for trial in trials:
+            # Optuna reads them in the order of the database's pages; the patient pruner takes the last for the latest.
+            trial.intermediate_values = dict(sorted(trial.intermediate_values.items()))
             known = self._trials()
             if trial.number < len(known):
                 known[trial.number] = trial

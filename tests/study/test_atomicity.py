@@ -60,52 +60,45 @@ def statement_fails(_: Any) -> None:
 
 
 def every_kind_of_event(database: Database, name: str, before_each: Callable[[], None]) -> Ledger:
-    """A study made, asked, reported, pruned, completed, failed, released and continued."""
-
-    def open_ledger() -> Ledger:
-        before_each()
-        return Ledger(database, name, STUDY)
+    """A study made, asked, reported, pruned, released, continued and completed."""
 
     def step(action: Callable[..., Any], *args: Any) -> Any:
         before_each()
         return action(*args)
 
-    first = open_ledger()
-    assert step(first.assign, 9).number == 0
-    assert step(first.report, 0, 1, 9.0)  # pruned
-    assert step(first.assign, 9).number == 1
-    step(first.fail, 1, "out of memory")
-    assignment = step(first.assign, 9)
-    assert assignment.number == 2
-    assert not step(first.report, 2, 1, validation_loss(assignment.params, 1))
-    step(first.release, 2)
-    second = open_ledger()
-    adopted = step(second.assign, 9)
-    assert (adopted.number, adopted.params, adopted.last_epoch) == (2, assignment.params, 1)
-    step(second.complete, 2, 0.5, {"epochs": 2, "note": "done"})
-    return second
+    ledger: Ledger = step(Ledger, database, name, STUDY)
+    assert step(ledger.assign, 9).number == 0
+    assert step(ledger.report, 0, 1, 9.0)  # pruned
+    assignment = step(ledger.assign, 9)
+    assert assignment.number == 1
+    assert not step(ledger.report, 1, 1, validation_loss(assignment.params, 1))
+    step(ledger.release, 1)
+    adopted = step(ledger.assign, 9)
+    assert (adopted.number, adopted.params, adopted.last_epoch) == (1, assignment.params, 1)
+    step(ledger.complete, 1, 0.5, {"epochs": 2, "note": "done"})
+    return ledger
 
 
 @pytest.fixture
-def undisturbed(sqlite: Database) -> Table:
-    return table(every_kind_of_event(sqlite, "undisturbed", lambda: None).trials)
+def undisturbed(own_sqlite: Database) -> Table:
+    return table(every_kind_of_event(own_sqlite, "undisturbed", lambda: None).trials)
 
 
 @pytest.mark.usefixtures("no_waiting")
 def test_a_database_that_fails_at_any_statement_of_every_event_changes_nothing(
-    sqlite: Database, undisturbed: Table, caplog: pytest.LogCaptureFixture
+    own_sqlite: Database, undisturbed: Table, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    trouble = Trouble(sqlite.rdb.engine, statement_fails)
+    trouble = Trouble(own_sqlite.rdb.engine, statement_fails)
     statement, met = 1, -1
 
     while met != trouble.met:  # until no event has so many statements
         met = trouble.met
         name = f"failing at {statement}"
-        ledger = every_kind_of_event(sqlite, name, lambda at=statement: trouble.arm(at))  # type: ignore[misc]
+        ledger = every_kind_of_event(own_sqlite, name, lambda at=statement: trouble.arm(at))  # type: ignore[misc]
         trouble.arm(0)
         assert table(ledger.trials) == undisturbed, name
-        assert table(sqlite.rdb.get_all_trials(sqlite.rdb.get_study_id_from_name(name))) == undisturbed, name
+        assert table(own_sqlite.rdb.get_all_trials(own_sqlite.rdb.get_study_id_from_name(name))) == undisturbed, name
         statement += 1
 
     assert statement > 20
@@ -113,8 +106,8 @@ def test_a_database_that_fails_at_any_statement_of_every_event_changes_nothing(
 
 
 @pytest.mark.usefixtures("no_waiting")
-def test_a_commit_whose_answer_was_lost_is_not_repeated(sqlite: Database, undisturbed: Table) -> None:
-    armed = []
+def test_a_commit_whose_answer_was_lost_is_not_repeated(own_sqlite: Database, undisturbed: Table) -> None:
+    armed: list[bool] = []
 
     def commit_without_an_answer(connection: Connection) -> None:
         if armed:
@@ -122,34 +115,34 @@ def test_a_commit_whose_answer_was_lost_is_not_repeated(sqlite: Database, undist
             connection.connection.commit()
             connection_lost()
 
-    event.listen(sqlite.rdb.engine, "commit", commit_without_an_answer)
+    event.listen(own_sqlite.rdb.engine, "commit", commit_without_an_answer)
 
-    ledger = every_kind_of_event(sqlite, "unanswered", lambda: armed.append(True))
+    ledger = every_kind_of_event(own_sqlite, "unanswered", lambda: armed.append(True))
 
     assert table(ledger.trials) == undisturbed
-    assert stored_table(sqlite, "unanswered") == undisturbed
+    assert stored_table(own_sqlite, "unanswered") == undisturbed
 
 
 @pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("statement", [5, 9])
 def test_a_server_that_ends_the_connection_changes_nothing(
-    postgresql_database: Database, undisturbed: Table, name: str, statement: int
+    own_postgresql: Database, undisturbed: Table, name: str, statement: int
 ) -> None:
-    admin = sqlalchemy.create_engine(postgresql_database.rdb.engine.url, isolation_level="AUTOCOMMIT")
+    admin = sqlalchemy.create_engine(own_postgresql.rdb.engine.url, isolation_level="AUTOCOMMIT")
 
     def terminate(connection: Any) -> None:
         with admin.connect() as other:
             query = sqlalchemy.text("SELECT pg_terminate_backend(:pid, 5000)")
             other.execute(query, {"pid": connection.info.backend_pid})
 
-    trouble = Trouble(postgresql_database.rdb.engine, terminate)
+    trouble = Trouble(own_postgresql.rdb.engine, terminate)
 
-    ledger = every_kind_of_event(postgresql_database, name, lambda: trouble.arm(statement))
+    ledger = every_kind_of_event(own_postgresql, name, lambda: trouble.arm(statement))
     admin.dispose()
 
     assert trouble.met > 5
     assert table(ledger.trials) == undisturbed
-    assert stored_table(postgresql_database, name) == undisturbed
+    assert stored_table(own_postgresql, name) == undisturbed
 
 
 @pytest.fixture(scope="module")
@@ -161,70 +154,72 @@ def four_trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
     database.close()
 
 
-@pytest.mark.parametrize("statement", [12, 40, 80, 121, 163, 200])
+@pytest.mark.parametrize("statement", [12, 80, 121, 163])
 def test_a_process_killed_at_any_statement_leaves_a_study_that_is_finished_the_same(
-    sqlite: Database, sqlite_url: str, four_trials: Table, statement: int
+    own_sqlite: Database, own_url: str, four_trials: Table, statement: int
 ) -> None:
-    killed = start(work_until_statement, sqlite_url, "study", STUDY, 4, statement)
+    killed = start(work_until_statement, own_url, "study", STUDY, 4, statement)
     assert exit_code(killed) == -9
 
-    ledger = drive(Ledger(sqlite, "study", STUDY), 4)
+    ledger = drive(Ledger(own_sqlite, "study", STUDY), 4)
 
     assert table(ledger.trials) == four_trials
-    assert stored_table(sqlite, "study") == four_trials
+    assert stored_table(own_sqlite, "study") == four_trials
 
 
 @pytest.mark.parametrize("statement", [45, 110])
 def test_a_process_killed_in_front_of_postgresql_too(
-    postgresql_url: str, postgresql_database: Database, name: str, four_trials: Table, statement: int
+    postgresql_url: str, own_postgresql: Database, name: str, four_trials: Table, statement: int
 ) -> None:
     killed = start(work_until_statement, postgresql_url, name, STUDY, 4, statement)
     assert exit_code(killed) == -9
 
-    drive(Ledger(postgresql_database, name, STUDY), 4)
+    drive(Ledger(own_postgresql, name, STUDY), 4)
 
-    assert stored_table(postgresql_database, name) == four_trials
+    assert stored_table(own_postgresql, name) == four_trials
 
 
-def test_a_study_killed_again_and_again_comes_to_its_end(sqlite: Database, sqlite_url: str, four_trials: Table) -> None:
-    codes = [exit_code(start(work_until_statement, sqlite_url, "study", STUDY, 4, 140)) for _ in range(9)]
+def test_a_study_killed_again_and_again_comes_to_its_end(
+    own_sqlite: Database, own_url: str, four_trials: Table
+) -> None:
+    codes = [exit_code(start(work_until_statement, own_url, "study", STUDY, 4, 140)) for _ in range(7)]
 
     assert codes[0] == -9
     assert codes[-1] == 0
-    assert stored_table(sqlite, "study") == four_trials
+    assert stored_table(own_sqlite, "study") == four_trials
 
 
 @pytest.mark.usefixtures("no_waiting")
 def test_a_database_that_stays_away_is_an_error_and_the_ledger_works_again_later(
-    sqlite: Database, name: str, monkeypatch: pytest.MonkeyPatch
+    own_sqlite: Database, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "DEADLINE_S", 0.05)
-    ledger = Ledger(sqlite, name, record())
+    ledger = Ledger(own_sqlite, name, record())
     heard: list[Event] = []
     assigned(ledger)
     ledger.listen(heard.append)
-    event.listen(sqlite.rdb.engine, "before_cursor_execute", connection_lost)
+    event.listen(own_sqlite.rdb.engine, "before_cursor_execute", connection_lost)
 
     for _ in range(2):
         with pytest.raises(StorageError, match="storage: the study database failed: the connection was lost"):
             ledger.report(0, 1, 0.5)
         assert [trial.number for trial in ledger.trials] == [0]
-    event.remove(sqlite.rdb.engine, "before_cursor_execute", connection_lost)
+    event.remove(own_sqlite.rdb.engine, "before_cursor_execute", connection_lost)
 
     assert not ledger.report(0, 1, 0.5)
     assert len(heard) == 1
-    assert stored_table(sqlite, name) == table(ledger.trials)
-    assert stored_table(sqlite, name)[0][5] == {1: 0.5}
+    assert stored_table(own_sqlite, name) == table(ledger.trials)
+    assert stored_table(own_sqlite, name)[0][5] == {1: 0.5}
 
 
-def test_an_error_of_ours_is_not_retried(sqlite: Database, name: str) -> None:
-    ledger = Ledger(sqlite, name, record())
+def test_an_error_of_ours_is_not_retried(own_sqlite: Database, name: str) -> None:
+    ledger = Ledger(own_sqlite, name, record())
     assigned(ledger)
 
     with pytest.raises(TypeError, match="not JSON serializable"):
         ledger.complete(0, 1.0, {"note": "kept?", "object": object()})
 
-    assert stored_table(sqlite, name)[0][1] == "RUNNING"
-    assert stored_table(sqlite, name)[0][6] == {}
+    assert stored_table(own_sqlite, name)[0][1] == "RUNNING"
+    assert stored_table(own_sqlite, name)[0][6] == {}
     ledger.complete(0, 1.0, {"note": "kept"})
-    assert table(ledger.trials) == stored_table(sqlite, name)
+    assert table(ledger.trials) == stored_table(own_sqlite, name)

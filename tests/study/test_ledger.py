@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import optuna
 import pytest
 
 from optlstm.errors import StudyConflict
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
+from optlstm.study.lease import LEASE_KEY, Lease
 from optlstm.study.ledger import Ledger
 from optlstm.study.storage import Database
 from tests.study.helpers import (
-    EPOCHS,
     FINITE,
     assigned,
     best_of,
@@ -115,6 +114,24 @@ def test_a_report_of_a_known_epoch_changes_nothing(database: Database, name: str
     assert stored_table(database, name)[0][5] == {1: 1.0}
 
 
+def test_epochs_are_in_their_order_however_the_database_returns_them(postgresql: Database, name: str) -> None:
+    study = record(pruner="patient", pruner_options={"patience": 1})
+    assigned(Ledger(postgresql, name, study))
+    (trial,) = postgresql.rdb.get_all_trials(postgresql.rdb.get_study_id_from_name(name))
+    for epoch, value in ((3, 0.7), (1, 0.9), (2, 0.8)):
+        postgresql.rdb.set_trial_intermediate_value(trial._trial_id, epoch, value)
+    owner = Lease.of(trial.system_attrs)
+    assert owner is not None
+    postgresql.rdb.set_trial_system_attr(trial._trial_id, LEASE_KEY, Lease(owner.owner, 0.0).stored())
+
+    ledger = Ledger(postgresql, name, study)
+    adopted = assigned(ledger)
+
+    assert adopted.last_epoch == 3
+    assert [*ledger.trials[0].intermediate_values] == [1, 2, 3]
+    assert not ledger.report(0, 4, 0.6)  # it improves with every epoch
+
+
 def test_a_trial_that_ended_cannot_be_changed(sqlite: Database, name: str) -> None:
     ledger = drive(Ledger(sqlite, name, record()), 1)
     before = stored_table(sqlite, name)
@@ -176,54 +193,6 @@ def test_the_ranking_follows_the_direction_and_the_earlier_wins(
     assert ledger.best.value == (2.0 if direction == "maximize" else 1.0)
 
 
-CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "seed": ({"seed": 8}, ["seed: the study has 7, this asks for 8"]),
-    "sampler": ({"sampler": "tpe"}, ["sampler.name: the study has 'random', this asks for 'tpe'"]),
-    "pruner option": ({"pruner_options": {"upper": 3.0}}, ["pruner.upper: the study has 2.0, this asks for 3.0"]),
-    "direction": ({"direction": "maximize"}, ["direction: the study has 'minimize', this asks for 'maximize'"]),
-    "task": ({"task": {"training": {"epochs": 5}}}, ["training.epochs: the study has 4, this asks for 5"]),
-    "space": (
-        {"space": space({**FINITE, "num_layers": 3, "dropout": 0.1})},
-        [
-            "space.dropout: the study has '(not set)', this asks for 0.1",
-            "space.dropout.default: the study has 0.0, this asks for '(not set)'",
-            "space.dropout.high: the study has 0.4, this asks for '(not set)'",
-            "space.dropout.low: the study has 0.0, this asks for '(not set)'",
-            "space.dropout.step: the study has 0.2, this asks for '(not set)'",
-            "space.dropout.type: the study has 'float', this asks for '(not set)'",
-            "space.num_layers: the study has 2, this asks for 3",
-        ],
-    ),
-}
-
-
-@pytest.mark.parametrize(("changes", "lines"), CHANGES.values(), ids=CHANGES.keys())
-def test_another_search_under_the_same_name_is_refused(
-    sqlite: Database, name: str, changes: dict[str, Any], lines: list[str]
-) -> None:
-    asked: dict[str, Any] = {
-        "sampler": "random",
-        "pruner": "threshold",
-        "pruner_options": {"upper": 2.0},
-        "space": space(FINITE),
-        "task": {"training": {"epochs": EPOCHS}},
-    }
-    Ledger(sqlite, name, record(**asked))
-    Ledger(sqlite, name, record(**asked))
-
-    with pytest.raises(StudyConflict) as caught:
-        Ledger(sqlite, name, record(**{**asked, **changes}))
-
-    assert [line.strip() for line in caught.value.problems[1:]] == lines
-
-
-def test_params_declared_in_another_order_are_another_search(sqlite: Database, name: str) -> None:
-    Ledger(sqlite, name, record(space=space(FINITE)))
-
-    with pytest.raises(StudyConflict):
-        Ledger(sqlite, name, record(space=space(dict(reversed(FINITE.items())))))
-
-
 def test_a_study_made_by_plain_optuna_is_refused_and_left_alone(database: Database, name: str) -> None:
     with plain_storage(database) as storage:
         study = optuna.create_study(study_name=name, storage=storage)
@@ -249,18 +218,18 @@ def test_a_study_keeps_its_config_and_an_id_of_its_own(database: Database, name:
 
 @pytest.mark.parametrize("sampler", ["grid", "brute-force"])
 def test_an_exhaustive_search_ends_by_itself_with_every_configuration_once(
-    database: Database, name: str, sampler: str
+    sqlite: Database, name: str, sampler: str
 ) -> None:
     study = record(sampler, space=space(FINITE))
 
-    ledger = drive(Ledger(database, name, study), 1000)
+    ledger = drive(Ledger(sqlite, name, study), 1000, epochs=1)
 
     tried = [tuple(trial.params.items()) for trial in ledger.trials]
     assert len(tried) == len(set(tried)) == study.space.combinations() == 18
     assert ledger.counts == {"COMPLETE": 18}
-    assert Ledger(database, name, study).assign(1000) is None
+    assert Ledger(sqlite, name, study).assign(1000) is None
     assert ledger.best is not None
-    assert ledger.best.value == min(best_of(trial.params) for trial in ledger.trials)
+    assert ledger.best.value == min(best_of(trial.params, epochs=1) for trial in ledger.trials)
 
 
 @pytest.mark.parametrize("sampler", ["grid", "brute-force"])
@@ -274,7 +243,7 @@ def test_drivers_that_take_turns_try_every_configuration_once(sqlite: Database, 
         running = any(assignment for _, assignment in assignments)
         for ledger, assignment in assignments:
             if assignment is not None:
-                train(ledger, assignment)
+                train(ledger, assignment, epochs=1)
 
     tried = [tuple(row[3]) for row in stored_table(sqlite, name)]
     assert len(tried) == len(set(tried)) == 18
@@ -287,7 +256,7 @@ def test_brute_force_follows_conditions(sqlite: Database, name: str) -> None:
         "dropout": {"choices": [0.0, 0.5]},
     }
 
-    ledger = drive(Ledger(sqlite, name, record("brute-force", space=space(section))), 1000)
+    ledger = drive(Ledger(sqlite, name, record("brute-force", space=space(section))), 1000, epochs=1)
 
     assert len({tuple(sorted(trial.params.items())) for trial in ledger.trials}) == len(ledger.trials) == 6
     assert ledger.stopped == "every configuration of the space was tried"

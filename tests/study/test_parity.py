@@ -10,15 +10,13 @@ from optlstm.study.ledger import Ledger
 from optlstm.study.storage import Database
 from tests.study.helpers import drive, plain_optuna, record, stored_table
 
-TOTAL = 16
+TOTAL = 13
 SAMPLERS: dict[str, dict[str, Any]] = {
     "random": {},
     "tpe": {"n_startup_trials": 5},
     "cmaes": {"popsize": 4},
     "nsga2": {"population_size": 4},
-    "nsga3": {"population_size": 4},
     "qmc": {},
-    "gp": {"n_startup_trials": 8},
 }
 PRUNERS: dict[str, dict[str, Any]] = {
     "asha": {"reduction_factor": 2},
@@ -33,12 +31,9 @@ PRUNERS: dict[str, dict[str, Any]] = {
 PAIRS = [
     *[("tpe", pruner) for pruner in PRUNERS],
     ("random", "asha"),
-    ("cmaes", "asha"),
-    ("cmaes", "hyperband"),
-    ("nsga2", "median"),
-    ("nsga3", "asha"),
-    ("qmc", "hyperband"),
-    ("gp", "asha"),
+    ("cmaes", "median"),
+    ("nsga2", "hyperband"),
+    ("qmc", "wilcoxon"),
 ]
 
 
@@ -57,20 +52,17 @@ def test_the_search_is_optunas_own(sqlite: Database, name: str, sampler: str, pr
         assert row[6] == {"reason": f"{pruner} at epoch {max(row[5])}"}
 
 
-@pytest.mark.parametrize(("sampler", "pruner"), [("tpe", "asha"), ("random", "hyperband")])
-def test_the_search_is_the_same_on_every_database_and_under_every_name(
-    database: Database, name: str, sampler: str, pruner: str
-) -> None:
-    study = record(sampler, pruner, pruner_options=PRUNERS[pruner])
+def test_the_search_is_the_same_on_another_database_and_under_another_name(postgresql: Database, name: str) -> None:
+    study = record("tpe", "hyperband", pruner_options=PRUNERS["hyperband"])
 
-    drive(Ledger(database, f"{name} once more", study), TOTAL)
+    drive(Ledger(postgresql, f"{name} once more", study), TOTAL)
 
-    assert [row[:6] for row in stored_table(database, f"{name} once more")] == plain_optuna(study, TOTAL)
+    assert [row[:6] for row in stored_table(postgresql, f"{name} once more")] == plain_optuna(study, TOTAL)
 
 
-def test_another_seed_is_another_search(sqlite: Database) -> None:
-    one = drive(Ledger(sqlite, "one", record(seed=1)), 3)
-    two = drive(Ledger(sqlite, "two", record(seed=2)), 3)
+def test_another_seed_is_another_search(sqlite: Database, name: str) -> None:
+    one = drive(Ledger(sqlite, f"{name} 1", record(seed=1)), 3)
+    two = drive(Ledger(sqlite, f"{name} 2", record(seed=2)), 3)
 
     assert one.trials[0].params == two.trials[0].params  # the defaults
     assert one.trials[1].params != two.trials[1].params

@@ -32,9 +32,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 CASES = [(sampler, "plain") for sampler in SAMPLERS] + [
     ("cmaes", "with_margin"),
-    ("cmaes", "use_separable_cma"),
-    ("cmaes", "consider_pruned_trials"),
-    ("tpe", "group"),
 ]
 
 
@@ -51,33 +48,35 @@ def study_of(sampler: str, variant: str) -> StudyRecord:
 
 
 @pytest.mark.parametrize(("sampler", "variant"), CASES, ids=["-".join(case) for case in CASES])
-def test_a_search_interrupted_after_every_trial_is_the_same(sqlite: Database, sampler: str, variant: str) -> None:
+def test_a_search_interrupted_after_every_trial_is_the_same(
+    sqlite: Database, name: str, sampler: str, variant: str
+) -> None:
     study = study_of(sampler, variant)
 
     for _ in range(TOTAL):
-        ledger = Ledger(sqlite, "broken", study)
+        ledger = Ledger(sqlite, name, study)
         train(ledger, assigned(ledger, TOTAL))
 
-    rows = [row[:6] for row in stored_table(sqlite, "broken")]
+    rows = [row[:6] for row in stored_table(sqlite, name)]
     assert len(rows) == TOTAL
     assert rows == plain_optuna(study, TOTAL)
 
 
-@pytest.mark.parametrize("sampler", ["cmaes", "nsga2"])
-def test_a_search_interrupted_after_every_epoch_is_the_same(sqlite: Database, sampler: str) -> None:
+@pytest.mark.parametrize("sampler", ["cmaes"])
+def test_a_search_interrupted_after_every_epoch_is_the_same(sqlite: Database, name: str, sampler: str) -> None:
     study = study_of(sampler, "plain")
 
-    while (assignment := (ledger := Ledger(sqlite, "broken", study)).assign(TOTAL)) is not None:
+    while (assignment := (ledger := Ledger(sqlite, name, study)).assign(TOTAL)) is not None:
         epoch = assignment.last_epoch + 1
         if epoch > study.epochs:
             train(ledger, assignment)
         elif not ledger.report(assignment.number, epoch, validation_loss(assignment.params, epoch)):
             ledger.release(assignment.number)
 
-    assert [row[:6] for row in stored_table(sqlite, "broken")] == plain_optuna(study, TOTAL)
+    assert [row[:6] for row in stored_table(sqlite, name)] == plain_optuna(study, TOTAL)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "nsga2", "nsga3"])
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "nsga2", "nsga3"])
 def test_the_search_learns_from_what_it_has_seen(sampler: str) -> None:
     """Or else the samplers here have not left their start-up phase, and this file proves little."""
     study = study_of(sampler, "plain")
@@ -87,8 +86,8 @@ def test_the_search_learns_from_what_it_has_seen(sampler: str) -> None:
     assert [row[3] for row in seen] != [row[3] for row in turned_around]
 
 
-def test_a_sampler_depends_on_the_studys_seed_and_the_trials_number(sqlite: Database) -> None:
-    ledger = drive(Ledger(sqlite, "study", record("random")), 6)
+def test_a_sampler_depends_on_the_studys_seed_and_the_trials_number(sqlite: Database, name: str) -> None:
+    ledger = drive(Ledger(sqlite, name, record("random")), 6)
 
     rates = [trial.params["learning_rate"] for trial in ledger.trials]
     assert len(set(rates)) == 6

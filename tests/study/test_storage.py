@@ -18,8 +18,8 @@ SECRET = "p@ss{0}{x}/w:rd%"
 QUOTED = "p%40ss{0}{x}%2Fw%3Ard%25"
 
 
-def test_sqlite_writes_ahead_and_waits_for_its_turn(sqlite: Database) -> None:
-    with sqlite.rdb.engine.connect() as connection:
+def test_sqlite_writes_ahead_and_waits_for_its_turn(own_sqlite: Database) -> None:
+    with own_sqlite.rdb.engine.connect() as connection:
         pragmas = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
             for name in ("journal_mode", "synchronous", "busy_timeout")
@@ -28,10 +28,10 @@ def test_sqlite_writes_ahead_and_waits_for_its_turn(sqlite: Database) -> None:
     assert pragmas == ["wal", 1, 60_000]
 
 
-def test_a_sqlite_transaction_holds_the_write_lock_from_its_beginning(sqlite: Database) -> None:
-    other = sqlite3.connect(str(sqlite.rdb.engine.url.database), timeout=0, isolation_level=None)
+def test_a_sqlite_transaction_holds_the_write_lock_from_its_beginning(own_sqlite: Database) -> None:
+    other = sqlite3.connect(str(own_sqlite.rdb.engine.url.database), timeout=0, isolation_level=None)
 
-    with sqlite.transaction(), pytest.raises(sqlite3.OperationalError, match="locked"):
+    with own_sqlite.transaction(), pytest.raises(sqlite3.OperationalError, match="locked"):
         other.execute("BEGIN IMMEDIATE")
 
     other.execute("BEGIN IMMEDIATE")  # free again
@@ -146,14 +146,14 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_database_of_another_optuna_is_refused(sqlite_url: str) -> None:
-    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+def test_a_database_of_another_optuna_is_refused(own_url: str) -> None:
+    with sqlite3.connect(own_url.removeprefix("sqlite:///")) as connection:
         connection.execute("UPDATE version_info SET schema_version = 11")
         connection.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
     connection.close()
 
     with pytest.raises(StorageError, match="storage: sqlite:///"):
-        open_database(sqlite_url)
+        open_database(own_url)
 
 
 def test_reading_makes_no_file(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_reading_makes_no_file(tmp_path: Path) -> None:
 
 
 def test_processes_that_open_a_new_file_at_the_same_instant_all_succeed(tmp_path: Path) -> None:
-    urls = [f"sqlite:///{tmp_path}/round-{number}.db" for number in range(3)]
+    urls = [f"sqlite:///{tmp_path}/round-{number}.db" for number in range(2)]
     together = CONTEXT.Barrier(4)
 
     processes = [start(open_files, urls, together) for _ in range(4)]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from optlstm.backends.ray.runner import RayOptions, run_ray
+from optlstm.backends.ray.runner import RayOptions, describe, run_ray
 
-__all__ = ["RayOptions", "run_ray"]
+__all__ = ["RayOptions", "describe", "run_ray"]

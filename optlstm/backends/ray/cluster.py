@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from optlstm.backends.local import cores
 from optlstm.errors import InputError
+from optlstm.files import Location, is_url, open_folder
 
 LOOPBACK = "127.0.0.1"
 CHECK_TIMEOUT_S = 60.0
@@ -62,6 +63,17 @@ def _nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
+def nodes_in_words() -> list[str]:
+    """`192.0.2.7: 8 CPU, 2 GPU, 31 GB` for each node that is alive."""
+    lines = []
+    for node in _nodes():
+        has = node["Resources"]
+        parts = [f"{has[name]:g} {name}" for name in ("CPU", "GPU") if has.get(name)]
+        memory = f"{has.get('memory', 0) / 1e9:.0f} GB"
+        lines.append(f"{node['NodeManagerAddress']}: {', '.join([*(parts or ['no CPU']), memory])}")
+    return lines
+
+
 def trials_at_once(resources: Mapping[str, float], wanted: int | None) -> int:
     """How many trials the cluster can hold, or `wanted` if that is fewer.
 
@@ -84,22 +96,22 @@ def _fitting(resources: Mapping[str, float], node: Mapping[str, float]) -> int:
 
 
 @ray.remote(num_cpus=0)
-def _write(folder: str, name: str) -> None:
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    (Path(folder) / name).write_text(name)
+def _write(folder: Location, name: str) -> None:
+    open_folder(folder).write(name, name.encode())
 
 
 @ray.remote(num_cpus=0)
-def _remove(folder: str, name: str) -> None:
-    (Path(folder) / name).unlink(missing_ok=True)
+def _remove(folder: Location, name: str) -> None:
+    open_folder(folder).remove(name)
 
 
 @ray.remote(num_cpus=0)
-def _missing(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if not (Path(folder) / name).exists()]
+def _missing(folder: Location, names: list[str]) -> list[str]:
+    there = open_folder(folder).names()
+    return [name for name in names if name not in there]
 
 
-def check_shared_folder(folder: Path) -> None:
+def check_shared_folder(folder: Location) -> None:
     """Have every node write a file into the folder and read the others'.
 
     Raises:
@@ -111,11 +123,12 @@ def check_shared_folder(folder: Path) -> None:
         return
     token = uuid.uuid4().hex[:8]
     names = {node: f".optlstm-shared-{token}-{node[:8]}" for node in nodes}
-    path = str(folder.absolute())
+    path = folder if is_url(folder) else Path(folder).absolute()
     try:
         ray.get([_on(node, _write).remote(path, name) for node, name in names.items()], timeout=CHECK_TIMEOUT_S)
         missing = ray.get([_on(node, _missing).remote(path, list(names.values())) for node in nodes])
-        missing.append([name for name in names.values() if not (folder / name).exists()])  # the driver looks too
+        there = open_folder(path).names()  # the driver looks too
+        missing.append([name for name in names.values() if name not in there])
         blind = [where for where, lost in zip([*nodes.values(), "this machine"], missing, strict=True) if lost]
     except (OSError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[-1]

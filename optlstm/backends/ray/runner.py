@@ -9,17 +9,17 @@ import shutil
 import tempfile
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
 from optlstm.backends.driver import MOST_RESTARTS, Job, Run
-from optlstm.backends.ray.cluster import check_shared_folder, connected, trials_at_once
+from optlstm.backends.ray.cluster import check_shared_folder, connected, nodes_in_words, trials_at_once
 from optlstm.backends.ray.search import LedgerSearch, StudyASHA, StudyScheduler, registered
 from optlstm.backends.ray.worker import run_assignment
 from optlstm.errors import OptlstmError
+from optlstm.files import Location
 
 # Ray Tune reads these when it runs. Results go to the study, not to CSV, JSON and TensorBoard files of each trial; the
 # state of its own experiment is of no use to us; Ctrl-C is ours; asked trials start at once.
@@ -60,7 +60,7 @@ class RayOptions:
         return {"cpu": self.cpus_per_trial, **({"gpu": self.gpus_per_trial} if self.gpus_per_trial else {})}
 
 
-def run_ray(run: Run, job: Job, options: RayOptions, checkpoints: Path | None = None) -> None:
+def run_ray(run: Run, job: Job, options: RayOptions, checkpoints: Location | None = None) -> None:
     """Run trials until there are none, the study stops, or `run` is told to stop.
 
     Args:
@@ -78,6 +78,24 @@ def run_ray(run: Run, job: Job, options: RayOptions, checkpoints: Path | None = 
             _tuner(run, job, options, key, at_once, folder).fit()
     if run.broken:
         raise OptlstmError(run.broken)
+
+
+def describe(options: RayOptions, checkpoints: Location) -> list[tuple[str, str]]:
+    """What a run would find: the cluster's resources, trials at once; as (what, value) rows.
+
+    Raises:
+        InputError: As `run_ray`.
+    """
+    with connected(options.address, options.workers, options.cpus_per_trial):
+        at_once = trials_at_once(options.resources, options.workers)
+        check_shared_folder(checkpoints)
+        asked = ", ".join(f"{amount:g} {name.upper()}" for name, amount in options.resources.items())
+        return [
+            ("address", options.address or "a Ray of its own, on loopback"),
+            *(("node", line) for line in nodes_in_words()),
+            ("per trial", asked),
+            ("at once", str(at_once)),
+        ]
 
 
 def _tuner(run: Run, job: Job, options: RayOptions, key: str, at_once: int, folder: str) -> Tuner:

@@ -36,18 +36,18 @@ def run_assignment(config: dict[str, Any], job: Job, key: str) -> None:
             reason = f"a worker could not set up its task: {type(error).__name__}: {error}"
             tune.report({BROKEN: reason, "done": True})
             return
-    stopped = False
+    stopped: SystemExit | None = None
 
     def report(epoch: int, value: float) -> Verdict:
         nonlocal stopped
         try:
             tune.report({EPOCH: epoch, VALUE: value})
-        except SystemExit:  # Ray's way of ending a trial that its scheduler stopped
-            stopped = True
+        except SystemExit as end:  # Ray's way of ending a trial that its scheduler stopped
+            stopped = end
             raise Interrupted from None
         return Verdict.GO_ON
 
     outcome = run_trial(_OBJECTIVES[key], assignment_of(config), report)
-    if stopped:
-        raise SystemExit(0)  # end this thread without another report, so that the worker can be reused
+    if stopped is not None:
+        raise stopped  # end this thread without another report, so that the worker can be reused
     tune.report({OUTCOME: json.dumps(asdict(outcome)), "done": True})

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from optlstm.errors import StudyConflict
+from optlstm.study.ledger import Ledger
+from optlstm.study.storage import Database
+from tests.study.helpers import EPOCHS, FINITE, record, space
+
+CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "seed": ({"seed": 8}, ["seed: the study has 7, this asks for 8"]),
+    "sampler": ({"sampler": "tpe"}, ["sampler.name: the study has 'random', this asks for 'tpe'"]),
+    "pruner option": ({"pruner_options": {"upper": 3.0}}, ["pruner.upper: the study has 2.0, this asks for 3.0"]),
+    "direction": ({"direction": "maximize"}, ["direction: the study has 'minimize', this asks for 'maximize'"]),
+    "task": ({"task": {"training": {"epochs": 5}}}, ["training.epochs: the study has 4, this asks for 5"]),
+    "space": (
+        {"space": space({**FINITE, "num_layers": 3, "dropout": 0.1})},
+        [
+            "space.dropout: the study has '(not set)', this asks for 0.1",
+            "space.dropout.default: the study has 0.0, this asks for '(not set)'",
+            "space.dropout.high: the study has 0.4, this asks for '(not set)'",
+            "space.dropout.low: the study has 0.0, this asks for '(not set)'",
+            "space.dropout.step: the study has 0.2, this asks for '(not set)'",
+            "space.dropout.type: the study has 'float', this asks for '(not set)'",
+            "space.num_layers: the study has 2, this asks for 3",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "lines"), CHANGES.values(), ids=CHANGES.keys())
+def test_another_search_under_the_same_name_is_refused(
+    sqlite: Database, name: str, changes: dict[str, Any], lines: list[str]
+) -> None:
+    asked: dict[str, Any] = {
+        "sampler": "random",
+        "pruner": "threshold",
+        "pruner_options": {"upper": 2.0},
+        "space": space(FINITE),
+        "task": {"training": {"epochs": EPOCHS}},
+    }
+    Ledger(sqlite, name, record(**asked))
+    Ledger(sqlite, name, record(**asked))
+
+    with pytest.raises(StudyConflict) as caught:
+        Ledger(sqlite, name, record(**{**asked, **changes}))
+
+    assert [line.strip() for line in caught.value.problems[1:]] == lines
+
+
+def test_params_declared_in_another_order_are_another_search(sqlite: Database, name: str) -> None:
+    Ledger(sqlite, name, record(space=space(FINITE)))
+
+    with pytest.raises(StudyConflict):
+        Ledger(sqlite, name, record(space=space(dict(reversed(FINITE.items())))))
