@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from optlstm import __version__
 from optlstm.config import DataConfig, RayConfig, StudyConfig, TrainingConfig, attempt, read_layers
@@ -20,17 +21,32 @@ from optlstm.study.pruners import PRUNERS
 from optlstm.study.samplers import SAMPLERS
 
 if TYPE_CHECKING:
+    import optuna
     from pydantic import BaseModel
 
     from optlstm.running import Session
     from optlstm.study.storage import Database
 
 PROGRAM = "python -m optlstm"
-INTERRUPTED = 128 + signal.SIGINT
 STORAGE_VARIABLE = "OPTLSTM_STORAGE"
 DEFAULT_STORAGE: str = StudyConfig.model_fields["storage"].default
 
+
+class _Interrupted(OptlstmError):
+    exit_code = 128 + signal.SIGINT
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Ctrl-C while nothing runs yet says so; typer alone would end without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Interrupted("interrupted") from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="optlstm",
     help="Tune PyTorch LSTMs: bring sequences in a file, get the best LSTM for them.",
     add_completion=False,
@@ -48,10 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OptlstmError as error:
         return _complain(error.problems if isinstance(error, InputError) else [str(error)], error.exit_code)
     except typer.Exit as exit_:
-        code = int(exit_.exit_code)
-        return _complain(["interrupted"] if code == INTERRUPTED else [], code)
-    except (typer.Abort, KeyboardInterrupt):  # typer makes most of them an Exit
-        return _complain(["interrupted"], INTERRUPTED)
+        return int(exit_.exit_code)
     except Exception as error:
         if not hasattr(error, "format_message"):  # not one of click's own, which say what is wrong with the arguments
             raise
@@ -262,6 +275,7 @@ def _given_database(storage: str | None) -> Database:
 def show(
     name: Annotated[str, typer.Argument(help="the study's name")],
     form: Annotated[str, typer.Option("--format", metavar="table|json|csv", help="how to print it")] = "table",
+    lineage: Annotated[bool, typer.Option("--lineage", help="draw a population's family tree")] = False,
     storage: StorageOption = None,
 ) -> int:
     """Show a study: its best trial, counts by state, every trial, why the pruned ones were pruned."""
@@ -272,6 +286,12 @@ def show(
     if form not in ("table", "json", "csv"):
         raise InputError(f"--format: must be table, json or csv, got '{form}'")
     study = load_study(_given_database(storage), name)
+    if lineage:
+        _population_only(study)
+        from optlstm.pedigree import lineage_tree
+
+        make_console(results=True).print(lineage_tree(name, study.get_trials(deepcopy=False)))
+        return 0
     summary = summarise_study(study)
     if form == "json":
         print(json.dumps(summary, indent=2))
@@ -281,6 +301,41 @@ def show(
         console = make_console(results=True)
         for part in study_table(summary, study_record(study), console.width):
             console.print(part)
+    return 0
+
+
+def _population_only(study: optuna.Study) -> None:
+    if not any("member" in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
+        raise InputError(f"study '{study.study_name}' is not a population (--scheduler pbt): it has no lineage")
+
+
+@app.command()
+def schedule(
+    name: Annotated[str, typer.Argument(help="the study's name")],
+    trial: Annotated[int, typer.Argument(help="the trial's number")],
+    replay: Annotated[bool, typer.Option("--replay", help="train exactly this schedule from scratch")] = False,
+    storage: StorageOption = None,
+) -> int:
+    """Print the schedule of hyperparameters that led to a trial of a population; train it again."""
+    from optlstm.pedigree import schedule_table
+    from optlstm.progress import make_console
+    from optlstm.results import load_study
+    from optlstm.running import replayed
+    from optlstm.study.family import schedule as schedule_of
+
+    study = load_study(_given_database(storage), name)
+    _population_only(study)
+    trials = study.get_trials(deepcopy=False)
+    stretches = schedule_of(trials, trial)
+    console = make_console(results=True)
+    console.print(schedule_table(stretches))
+    if replay:
+        value, known = replayed(study, stretches), trials[trial].values
+        console.print(f"replayed: {value!r}")
+        # A pruned trial's own value is that of its last epoch; its best is what a schedule is trained for.
+        own = [v for epoch, v in trials[trial].intermediate_values.items() if epoch >= stretches[-1].first]
+        console.print(f"the study: {min(own)!r}" if known or own else "the study has no value for it")
+        return 0 if value == min(own) else 1
     return 0
 
 

@@ -8,7 +8,7 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from optlstm.errors import InputError, did_you_mean
 from optlstm.study.pruners import PRUNERS, check_pruner
@@ -28,6 +28,17 @@ class _Section(BaseModel):
     # Strict: `trials = true` is no 1, and `trials = "20"` no 20.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            return raw
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+
+
+def _as_toml(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
 
 class DataConfig(_Section):
     path: str | None = Field(None, description="CSV (.gz too) or Parquet file; none: the bundled CO2 series")
@@ -41,9 +52,7 @@ class DataConfig(_Section):
     @field_validator("target", mode="before")
     @classmethod
     def _one_target_is_a_list(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(","))
-        return tuple(value) if isinstance(value, list) else value
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
     @field_validator("splits", mode="before")
     @classmethod
@@ -52,8 +61,8 @@ class DataConfig(_Section):
             isinstance(v, int | float) and not isinstance(v, bool) for v in value
         )
         if not numbers or len(value) != 3:
-            raise ValueError(f"must be three fractions or three numbers of rows, got {value!r}")
-        return tuple(value)
+            raise ValueError(f"must be three fractions or three numbers of rows, got {_as_toml(value)!r}")
+        return value
 
 
 class TrainingConfig(_Section):
@@ -82,6 +91,11 @@ class PbtConfig(_Section):
     burn_in: int = Field(0, ge=0, description="no exploit before this epoch")
     explore: str | None = Field(None, description="module:function in place of the built-in explore")
     synchronous: bool = Field(True, description="members wait for each other; false: faster, and not reproducible")
+
+    @field_validator("factors", "params", mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
 
 
 class Choice(BaseModel):
@@ -299,7 +313,7 @@ def _problem(path: tuple[str, ...], details: list[ErrorDetails]) -> str:
         return f"write {path[0]}.name = {value!r}, so that its options can stand beside it"
     words = in_words(details)
     secret = path[0] == "storage"  # it may hold a password
-    return words if secret or "got" in words else f"{words}, got {value!r}"
+    return words if secret or "got" in words else f"{words}, got {_as_toml(value)!r}"
 
 
 def _is_union_branch(part: str) -> bool:

@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from optlstm.errors import TrialFailed
 from optlstm.files import Location, join
+from optlstm.study.family import Stretch
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
 from optlstm.training.hparams import Hyperparameters
@@ -91,6 +92,27 @@ class Objective:
         for key, value in attrs.items():
             trial.set_user_attr(key, value)
         return own.best
+
+    def replay(self, stretches: Sequence[Stretch]) -> float:
+        """Train a schedule of hyperparameters from scratch, as the population did.
+
+        Returns:
+            The best validation value over the last stretch: bit for bit what the study has for its trial.
+        """
+        state, best = None, math.nan
+        for stretch in stretches:
+            params = {**self.space.fixed, **stretch.params}
+            hp, since = Hyperparameters.from_params(params), stretch.first - 1
+            seed = derive_seed("train", self.seed, stretch.trial)
+            if state is not None:
+                state, hp = _fitting(state, hp, since, seed)
+            for epoch in fit(self.problem, hp, epochs=self.epochs, patience=0, seed=seed, state=state, since=since):
+                best = epoch.best_value
+                if epoch.epoch == stretch.last:
+                    left = epoch.state()
+                    break
+            state = State(left.tensors, {**left.meta, "params": params})
+        return best
 
     def _parameters(self, hp: Hyperparameters) -> int:
         return count_parameters(self.problem.network(hp))

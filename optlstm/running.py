@@ -13,11 +13,14 @@ from optlstm.errors import InputError
 from optlstm.study.events import Event, TrialFinished
 
 if TYPE_CHECKING:
+    import optuna
+
     from optlstm.backends.driver import Job, Run
     from optlstm.backends.ray import RayOptions
     from optlstm.config import StudyConfig
     from optlstm.files import Location
     from optlstm.plan import Plan
+    from optlstm.study.family import Stretch
     from optlstm.study.ledger import Ledger
     from optlstm.study.storage import Database
 
@@ -144,6 +147,19 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
         workers = _workers(config, config.trials)
         return [*rows, *describe(ray_options(config, workers), config.storage_path)]
     return [*rows, ("at once", str(_workers(config, config.trials)))]
+
+
+def replayed(study: optuna.Study, stretches: Sequence[Stretch]) -> float:
+    """Train a schedule of a study from scratch, with the config the study was made with; the best value of its end."""
+    from optlstm.objective import Objective
+    from optlstm.plan import make_plan
+    from optlstm.study.record import CONFIG_KEY
+
+    stored = {key: value for key, value in study.user_attrs[CONFIG_KEY].items() if value is not None}
+    job = make_plan({**stored, "name": study.study_name}).job("")
+    objective = job.make_objective(job.data)
+    assert isinstance(objective, Objective)
+    return objective.replay(stretches)
 
 
 def _open_ledger(plan: Plan, name: str, database: Database) -> Ledger:

@@ -1,0 +1,58 @@
+"""How a population's family tree and schedules are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from optlstm.progress import STYLES, WORDS
+from optlstm.study.family import Stretch, changes, children
+from optlstm.summary import shown
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+def lineage_tree(name: str, trials: Sequence[FrozenTrial]) -> Tree:
+    """Every trial under the one it was copied from, with what its params have that its parent's have not."""
+    below = children(trials)
+    tree = Tree(Text(f"study {name}: each trial under the one whose weights it began with", "bold"))
+
+    def grow(branch: Tree, trial: FrozenTrial) -> None:
+        node = branch.add(_line(trial, trials))
+        for child in below.get(trial.number, []):
+            grow(node, child)
+
+    for root in below.get(None, []):
+        grow(tree, root)
+    return tree
+
+
+def _line(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Text:
+    first, state = trial.user_attrs.get("from_epoch", 0) + 1, trial.state.name
+    line = Text(f"trial {trial.number}", "bold" if state == "COMPLETE" else "")
+    line.append(f"  member {trial.user_attrs['member']}  epochs {first}-{trial.last_step or first - 1}  ", "dim")
+    line.append(WORDS.get(state, state.lower()), STYLES.get(state, ""))
+    if trial.values:
+        line.append(f"  {trial.values[0]:.5f}")
+    if "parent" in trial.user_attrs:
+        differs = changes(trial, trials[trial.user_attrs["parent"]])
+        line.append("  " + (" ".join(f"{k}={shown(v)}" for k, v in differs.items()) or "same params"), "cyan")
+    return line
+
+
+def schedule_table(stretches: Sequence[Stretch]) -> Table:
+    """One row per stretch: epochs, the trial they were trained as, the params that ever change."""
+    names = list(dict.fromkeys(name for stretch in stretches for name in stretch.params))
+    varying = [name for name in names if len({shown(s.params.get(name, "")) for s in stretches}) > 1]
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("epochs", "trial", *(varying or names)):
+        table.add_column(heading, justify="right")
+    for stretch in stretches:
+        values = (shown(stretch.params.get(name, "")) for name in varying or names)
+        table.add_row(f"{stretch.first}-{stretch.last}", str(stretch.trial), *values)
+    return table
