@@ -37,7 +37,7 @@ class _Interrupted(OptlstmError):
 
 
 class _Commands(TyperGroup):
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Ctrl-C while nothing runs yet says so; typer alone would end without a word."""
         try:
             return super().invoke(ctx)

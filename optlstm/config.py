@@ -92,11 +92,6 @@ class PbtConfig(_Section):
     explore: str | None = Field(None, description="module:function in place of the built-in explore")
     synchronous: bool = Field(True, description="members wait for each other; false: faster, and not reproducible")
 
-    @field_validator("factors", "params", mode="before")
-    @classmethod
-    def _lists_are_tuples(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
 
 class Choice(BaseModel):
     """A name from a registry and its options."""

@@ -110,6 +110,10 @@ def open_session(
 
     plan = make_plan({**raw, "name": raw.get("name") or name}, found)
     config = plan.config
+    if config.backend == "ray" and config.ray.address is not None:
+        from optlstm.backends.ray.cluster import check_address
+
+        check_address(config.ray.address)
     ledger = _open_ledger(plan, name, open_database())
     checkpoints = study_folder(config.storage_path, name, ledger.uid)
     if isinstance(ledger, PopulationLedger):

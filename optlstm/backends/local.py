@@ -74,6 +74,7 @@ class _Pool:
         self.job = job
         self.workers: list[_Worker] = []
         self.restarts: Counter[int] = Counter()
+        self.shared: SharedData | None = None  # until every worker has it
         self.drained = False  # the study has no further trial for us
         self.backlog: list[Assignment] = []  # trials that have no worker yet, or whose worker died
 
@@ -82,7 +83,6 @@ class _Pool:
         if first is None:
             return
         self.backlog.append(first)
-        self.shared = SharedData.write(self.job.data)
         try:
             self.workers = [self._start() for _ in range(count)]
             while True:
@@ -114,6 +114,9 @@ class _Pool:
         match message:
             case ("ready",):
                 worker.ready = True
+                if self.shared and all(w.ready for w in self.workers):
+                    self.shared.remove()
+                    self.shared = None
             case ("broken", reason):
                 raise OptlstmError(reason)
             case ("report", epoch, value):
@@ -145,6 +148,7 @@ class _Pool:
             self.workers.append(self._start())
 
     def _start(self) -> _Worker:
+        self.shared = self.shared or SharedData.write(self.job.data)
         ours, theirs = socket.socketpair()
         environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(self.job.threads)}
         command = [
@@ -174,7 +178,8 @@ class _Pool:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
-        self.shared.remove()
+        if self.shared:
+            self.shared.remove()
 
 
 def _send(worker: _Worker, message: Any) -> None:

@@ -49,4 +49,5 @@ class SharedData:
         return pickle.loads(self.head, buffers=[view[at : at + length] for at, length in self.spans])
 
     def remove(self) -> None:
+        """Take the file out of the folder; who has it mapped keeps it, and a killed driver leaves nothing behind."""
         self.path.unlink(missing_ok=True)

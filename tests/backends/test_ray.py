@@ -17,6 +17,7 @@ import pytest
 
 from optlstm.backends.driver import Run
 from optlstm.backends.ray import RayOptions, run_ray
+from optlstm.backends.ray.cluster import check_address
 from optlstm.errors import InputError
 from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger
@@ -132,6 +133,7 @@ from pathlib import Path
 from tests.backends.contract import Studies, job
 from optlstm.backends.driver import Run
 from optlstm.backends.ray import RayOptions, run_ray
+from optlstm.backends.ray.cluster import check_address
 ledger = Studies(Path({folder!r})).ledger(sampler="random", pruner="none")
 run_ray(Run(ledger, {total}), job(seconds=0.02), RayOptions(address={address!r}), Path({storage!r}))
 """
@@ -244,3 +246,28 @@ def test_a_folder_that_the_nodes_do_not_share_is_refused(nodes: Nodes, studies: 
     assert "is not shared" in errors.decode()
     assert "--storage-path" in errors.decode()
     assert reports_of(studies) == 0
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_ray_of_our_own_listens_on_loopback_alone_and_keeps_its_token_to_itself() -> None:
+    import ray
+
+    @ray.remote
+    def nothing() -> None:
+        pass
+
+    ray.get(nothing.remote())  # a worker, which listens too
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = [c.laddr for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert len(listening) >= 4
+    assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+    token = Path("~/.ray/auth_token").expanduser()
+    assert token.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:99999"])
+def test_no_cluster_there_is_said_at_once(address: str, studies: Studies) -> None:
+    began = time.monotonic()
+    with pytest.raises(InputError, match=f"--address {address}: "):
+        check_address(address)
+    assert time.monotonic() - began < 6

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import signal
+import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,8 +20,9 @@ from optlstm.backends.local import cores
 from optlstm.errors import InputError
 from optlstm.files import Location, is_url, open_folder
 
-LOOPBACK = "127.0.0.1"
+CLUSTER_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 CHECK_TIMEOUT_S = 60.0
+PROBE_TIMEOUT_S = 5.0
 
 
 @contextlib.contextmanager
@@ -34,8 +37,13 @@ def connected(address: str | None, workers: int | None, cpus_per_trial: float) -
     if ray.is_initialized():
         yield
         return
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    _connect(address, workers, cpus_per_trial)
+    if address is None:
+        _start(max(cores(), math.ceil((workers or 1) * cpus_per_trial)))
+    else:
+        _join(address)
     try:
         for number, handler in handlers.items():
             with contextlib.suppress(ValueError):  # not the main thread: no handlers to keep
@@ -45,18 +53,57 @@ def connected(address: str | None, workers: int | None, cpus_per_trial: float) -
         ray.shutdown()
 
 
-def _connect(address: str | None, workers: int | None, cpus_per_trial: float) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address is None:
-        cpus = max(cores(), math.ceil((workers or 1) * cpus_per_trial))
+def _start(cpus: int) -> None:
+    with _on_loopback():
         # "local": a Ray of our own even where another runs on this machine.
-        ray.init("local", num_cpus=cpus, include_dashboard=False, _node_ip_address=LOOPBACK, log_to_driver=False)
-        return
+        ray.init("local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A Ray started inside listens on 127.0.0.1 alone, and its token is readable by its owner alone.
+
+    Ray binds to the machine's outer address on Linux, and replaces a loopback address it is given; the switch by which
+    it stays on loopback on other systems is read from the environment by every process of it.
+    """
+    before = os.environ.get(CLUSTER_SWITCH)
+    os.environ[CLUSTER_SWITCH] = "0"
+    constants: Any = ray._private.ray_constants
+    constants.ENABLE_RAY_CLUSTER = False
+    mask = os.umask(0o077)
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+    with contextlib.suppress(OSError):
+        token.chmod(0o600)  # one that Ray made before, by the mask it found
     try:
-        ray.init(address=address, log_to_driver=False)
+        yield
+    finally:
+        os.umask(mask)
+        constants.ENABLE_RAY_CLUSTER = True
+        os.environ.pop(CLUSTER_SWITCH) if before is None else os.environ.update({CLUSTER_SWITCH: before})
+
+
+def check_address(address: str) -> None:
+    """Raises InputError where nothing listens at host:port; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdigit():
+        raise InputError(f"--address {address}: must be auto or host:port, such as 10.0.0.5:6379")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--address {address}: no Ray cluster answers there ({error}); start one: ray start --head"
+        ) from None
+
+
+def _join(address: str) -> None:
+    check_address(address)
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"--address {address}: no Ray cluster there ({reason}); start one: ray start --head") from None
+        raise InputError(f"--address {address}: cannot join that cluster ({reason})") from None
 
 
 def _nodes() -> list[dict[str, Any]]:
