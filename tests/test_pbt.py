@@ -1,0 +1,98 @@
+"""Populations from the command line, with real training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tests.conftest import URL, Cli
+
+PBT = """\
+scheduler = "pbt"
+workers = 1
+[data]
+path = "tiny.csv"
+horizon = 4
+[training]
+epochs = 6
+[pbt]
+population = 4
+interval = 2
+morph = true
+factors = [1.25]
+[space]
+window = 8
+patch = 4
+hidden_size = {low = 4, high = 64, step = 4, default = 4}
+num_layers = {low = 1, high = 2}
+dropout = {low = 0.0, high = 0.5, step = 0.1}
+pooling = "last"
+linear_skip = true
+window_norm = "last"
+learning_rate = {low = 1e-3, high = 1e-1, log = true}
+"""
+
+
+@pytest.fixture
+def population(folder: Path) -> str:
+    (folder / "pbt.toml").write_text(PBT)
+    return "pbt.toml"
+
+
+def test_a_population_with_growing_networks_and_the_replay_of_every_trial(cli: Cli, population: str) -> None:
+    assert cli("study", population).code == 0
+    trials = optuna.load_study(study_name="pbt", storage=URL).trials
+    copies = [t for t in trials if "parent" in t.user_attrs]
+    assert len(copies) == 2
+    grown = [t for t in copies if t.params["hidden_size"] > trials[t.user_attrs["parent"]].params["hidden_size"]]
+    deeper = [t for t in copies if t.params["num_layers"] > trials[t.user_attrs["parent"]].params["num_layers"]]
+    assert grown or deeper, "choose another seed: nothing grew"
+    for trial in trials:
+        replayed = cli("schedule", "pbt", trial.number, "--replay")
+        assert replayed.code == 0, replayed.out
+    tree = cli("show", "pbt", "--lineage").out
+    assert all(f"trial {trial.number} " in tree for trial in trials)
+
+
+def test_run_twice_the_second_has_nothing_to_do(cli: Cli, population: str) -> None:
+    assert cli("study", population).code == 0
+    before = optuna.load_study(study_name="pbt", storage=URL).trials
+    again = cli("study", "--name", "pbt")
+    assert again.code == 0
+    assert "nothing to do" in again.err
+    assert optuna.load_study(study_name="pbt", storage=URL).trials == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--set", "pbt.population=1"], "pbt.population: must be at least 2, got 1"),
+        (["--set", "pbt.interval=6"], "pbt.interval: 6 epochs leave no exploit in training.epochs = 6"),
+        (["--set", "pbt.interval=0"], "pbt.interval: must be at least 1, got 0"),
+        (["--set", 'pbt.params=["dropuot"]'], "did you mean 'dropout'?"),
+        (["--set", 'pbt.params=["window"]'], "pbt.params: 'window' is fixed in this space"),
+        (["--set", "pbt.factors=[0.0]"], "pbt.factors: must be above 0, got 0.0"),
+        (["--set", 'pbt.explore="nowhere:f"'], "pbt.explore: cannot load 'nowhere:f'"),
+        (["--set", "pbt.morph=false", "--set", 'pbt.params=["hidden_size"]'], "add pbt.morph = true"),
+        (["--set", "space.layer_norm=true"], "pbt.morph: hidden_size cannot grow under layer_norm"),
+        (["--set", "pbt.populaton=4"], "did you mean 'population'?"),
+        (["--pruner", "median"], "pruner.name: a population replaces its poor members itself"),
+        (["--trials", "9"], "trials: with --scheduler pbt they follow from pbt.population"),
+        (["--scheduler", "asha"], "scheduler: asha is Ray's own and needs --backend ray"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(cli: Cli, population: str, flags: list[str], said: str) -> None:
+    refused = cli("study", population, *flags)
+    assert refused.code == 2
+    assert [line for line in refused.lines if said in line], refused.err
+    assert not Path("runs").exists()
+
+
+def test_a_study_that_is_no_population_has_no_lineage(cli: Cli) -> None:
+    assert cli("study", "tiny.toml").code == 0
+    for command in (["show", "tiny", "--lineage"], ["schedule", "tiny", "0"]):
+        refused = cli(*command)
+        assert refused.code == 2
+        assert "is not a population" in refused.err
