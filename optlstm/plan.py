@@ -206,9 +206,8 @@ def _population_problems(config: StudyConfig, space: Space) -> list[str]:
     may_normalise = space.fixed.get("layer_norm") is True or "layer_norm" in searched
     if pbt.morph and may_normalise and "hidden_size" in searched:
         problems.append("pbt.morph: hidden_size cannot grow under layer_norm; fix space.layer_norm = false")
-    for name in SHAPE_PARAMS if pbt.morph else ():
-        if any(p.name == name and p.values() is None for p in space.params):
-            problems.append(f"pbt.morph: space.{name} must have a step or choices to grow along")
+    endless = [p.name for p in space.params if p.name in SHAPE_PARAMS and p.values() is None]
+    problems += [f"pbt.morph: space.{name} must have a step or choices to grow along" for name in endless if pbt.morph]
     if not problems and not _mutable(pbt, space) and pbt.explore is None:
         problems.append(f"pbt.params: none of {', '.join(TRAINING_PARAMS)} is searched, so a copy could not differ")
     if pbt.explore is not None:
