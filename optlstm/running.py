@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optlstm.config import layer
 from optlstm.errors import InputError
+from optlstm.layers import layer
 from optlstm.study.events import Event, TrialFinished
 
 if TYPE_CHECKING:

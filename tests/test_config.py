@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from optlstm.config import StudyConfig, check_config, layer, read_layers, read_override, read_toml
+from optlstm.config import StudyConfig, check_config
 from optlstm.errors import InputError
+from optlstm.layers import layer, read_layers, read_override, read_toml
 
 
 def config(raw: dict[str, Any]) -> StudyConfig:

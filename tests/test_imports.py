@@ -24,12 +24,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("training",),
     ("tasks", "study"),
     ("config",),
+    ("layers",),
     ("objective",),
     ("backends",),
     ("plan", "results", "retention"),
     ("running", "dashboard"),
     ("api", "progress"),
     ("summary",),
+    ("pedigree",),
     ("cli", "__main__"),
 )
 

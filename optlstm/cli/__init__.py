@@ -1,0 +1,51 @@
+"""The command line: one function per command. Parse, call, print; nothing else in optlstm prints or exits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from optlstm import __version__
+from optlstm.cli import show, study  # noqa: F401  (importing them registers their commands)
+from optlstm.cli.common import app
+from optlstm.errors import InputError, OptlstmError
+
+PROGRAM = "python -m optlstm"
+
+
+@app.callback(invoke_without_command=True)  # --version needs no command
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0, 1 (failed), 2 (bad input), 130 or 143 (interrupted)."""
+    command = typer.main.get_command(app)
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        result = command.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+    except OptlstmError as error:
+        return _complain(error.problems if isinstance(error, InputError) else [str(error)], error.exit_code)
+    except typer.Exit as exit_:
+        return int(exit_.exit_code)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not one of click's own, which say what is wrong with the arguments
+            raise
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else PROGRAM
+        return _complain([f"{error.format_message().rstrip('.')}; see {path} --help"], 2)
+    return int(result or 0)
+
+
+def _complain(problems: Sequence[str], code: int) -> int:
+    """One line per problem; what would move the cursor or start a line of its own is written out."""
+    for problem in problems:
+        print("".join(c if c.isprintable() else repr(c)[1:-1] for c in problem), file=sys.stderr)
+    return code

@@ -1,0 +1,86 @@
+"""What the commands share: the app, options that come from the config, the study database."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from optlstm.config import StudyConfig
+from optlstm.errors import InputError, OptlstmError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from optlstm.study.storage import Database
+
+STORAGE_VARIABLE = "OPTLSTM_STORAGE"
+DEFAULT_STORAGE: str = StudyConfig.model_fields["storage"].default
+
+
+class _Interrupted(OptlstmError):
+    exit_code = 128 + signal.SIGINT
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Ctrl-C while nothing runs yet says so; typer alone would end without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Interrupted("interrupted") from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="optlstm",
+    help="Tune PyTorch LSTMs: bring sequences in a file, get the best LSTM for them.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def flag(section: type[BaseModel], key: str, flag: str, metavar: str, panel: str, extra: str = "") -> Any:
+    """An option that sets a config key: its help and its default are the config's. The config checks its text."""
+    field = section.model_fields[key]
+    default = getattr(field.default, "name", field.default)
+    shown = "" if default is None else f" [dim]\\[default: {default}][/dim]"
+    return typer.Option(flag, help=f"{field.description}{extra}{shown}", metavar=metavar, rich_help_panel=panel)
+
+
+def quieten_optuna() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def open_study_database(url: str, *, create: bool) -> Database:
+    from optlstm.study.storage import open_database
+
+    return open_database(url, create=create)
+
+
+def existing(url: str) -> Database | None:
+    """The database if there is one already; looking must not create a file."""
+    try:
+        return open_study_database(url, create=False)
+    except InputError:
+        from optlstm.study.storage import parse_url
+
+        parse_url(url)  # a bad URL is an error, a missing file is not
+        return None
+
+
+StorageOption = Annotated[
+    str | None,
+    typer.Option("--storage", metavar="URL", help=f"database URL; or ${STORAGE_VARIABLE} (default: {DEFAULT_STORAGE})"),
+]
+
+
+def given_database(storage: str | None) -> Database:
+    quieten_optuna()
+    return open_study_database(storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE, create=False)

@@ -1,0 +1,114 @@
+"""Commands that look at studies: `show`, `schedule`, `studies`, `dashboard`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from optlstm.cli.common import StorageOption, app, given_database
+from optlstm.errors import InputError
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="the study's name")],
+    form: Annotated[str, typer.Option("--format", metavar="table|json|csv", help="how to print it")] = "table",
+    lineage: Annotated[bool, typer.Option("--lineage", help="draw a population's family tree")] = False,
+    storage: StorageOption = None,
+) -> int:
+    """Show a study: its best trial, counts by state, every trial, why the pruned ones were pruned."""
+    from optlstm.progress import make_console
+    from optlstm.results import load_study, study_record, summarise_study
+    from optlstm.summary import study_csv, study_table
+
+    if form not in ("table", "json", "csv"):
+        raise InputError(f"--format: must be table, json or csv, got '{form}'")
+    study = load_study(given_database(storage), name)
+    if lineage:
+        _population_only(study)
+        from optlstm.pedigree import lineage_tree
+
+        make_console(results=True).print(lineage_tree(name, study.get_trials(deepcopy=False)))
+        return 0
+    summary = summarise_study(study)
+    if form == "json":
+        print(json.dumps(summary, indent=2))
+    elif form == "csv":
+        print(study_csv(summary), end="")
+    else:
+        console = make_console(results=True)
+        for part in study_table(summary, study_record(study), console.width):
+            console.print(part)
+    return 0
+
+
+def _population_only(study: optuna.Study) -> None:
+    if not any("member" in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
+        raise InputError(f"study '{study.study_name}' is not a population (--scheduler pbt): it has no lineage")
+
+
+@app.command()
+def schedule(
+    name: Annotated[str, typer.Argument(help="the study's name")],
+    trial: Annotated[int, typer.Argument(help="the trial's number")],
+    replay: Annotated[bool, typer.Option("--replay", help="train exactly this schedule from scratch")] = False,
+    storage: StorageOption = None,
+) -> int:
+    """Print the schedule of hyperparameters that led to a trial of a population; train it again."""
+    from optlstm.pedigree import schedule_table
+    from optlstm.progress import make_console
+    from optlstm.results import load_study
+    from optlstm.running import replayed
+    from optlstm.study.family import schedule as schedule_of
+
+    study = load_study(given_database(storage), name)
+    _population_only(study)
+    trials = study.get_trials(deepcopy=False)
+    stretches = schedule_of(trials, trial)
+    console = make_console(results=True)
+    console.print(schedule_table(stretches))
+    if replay:
+        value, known = replayed(study, stretches), trials[trial].values
+        console.print(f"replayed: {value!r}")
+        # A pruned trial's own value is that of its last epoch; its best is what a schedule is trained for.
+        own = [v for epoch, v in trials[trial].intermediate_values.items() if epoch >= stretches[-1].first]
+        console.print(f"the study: {min(own)!r}" if known or own else "the study has no value for it")
+        return 0 if value == min(own) else 1
+    return 0
+
+
+@app.command()
+def studies(
+    as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False, storage: StorageOption = None
+) -> int:
+    """List the studies of a database."""
+    from optlstm.progress import make_console
+    from optlstm.summary import list_studies, studies_table
+
+    rows = list_studies(given_database(storage))
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        make_console(results=True).print(studies_table(rows))
+    return 0
+
+
+@app.command()
+def dashboard(
+    name: Annotated[str | None, typer.Argument(help="open at this study")] = None,
+    port: Annotated[int, typer.Option(help="port on 127.0.0.1; the next free one if it is taken")] = 8080,
+    storage: StorageOption = None,
+) -> int:
+    """Watch the studies in a browser: optuna-dashboard on the same database, on this machine only."""
+    from optlstm.dashboard import serve
+
+    def announce(address: str) -> None:
+        print(f"optuna-dashboard on {address}  (Ctrl-C ends it)", flush=True)
+
+    serve(given_database(storage), name, port, announce)
+    return 0

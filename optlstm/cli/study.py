@@ -1,0 +1,170 @@
+"""`study`: run a study, or continue it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from optlstm.cli.common import (
+    DEFAULT_STORAGE,
+    STORAGE_VARIABLE,
+    app,
+    existing,
+    flag,
+    open_study_database,
+    quieten_optuna,
+)
+from optlstm.config import DataConfig, RayConfig, StudyConfig, TrainingConfig, attempt
+from optlstm.layers import read_layers
+from optlstm.study.pruners import PRUNERS
+from optlstm.study.samplers import SAMPLERS
+
+if TYPE_CHECKING:
+    from optlstm.running import Session
+
+
+@app.command()
+def study(
+    study_file: Annotated[Path | None, typer.Argument(metavar="STUDY.toml", help="a study file")] = None,
+    data: Annotated[str | None, flag(DataConfig, "path", "--data", "FILE", "Data")] = None,
+    task: Annotated[str | None, flag(StudyConfig, "task", "--task", "forecast", "Data")] = None,
+    time: Annotated[str | None, flag(DataConfig, "time", "--time", "COL", "Data")] = None,
+    target: Annotated[str | None, flag(DataConfig, "target", "--target", "COL[,COL]", "Data")] = None,
+    horizon: Annotated[str | None, flag(DataConfig, "horizon", "--horizon", "N", "Data")] = None,
+    trials: Annotated[str | None, flag(StudyConfig, "trials", "--trials", "N", "Search")] = None,
+    epochs: Annotated[str | None, flag(TrainingConfig, "epochs", "--epochs", "N", "Search")] = None,
+    timeout: Annotated[str | None, flag(StudyConfig, "timeout", "--timeout", "SECONDS", "Search")] = None,
+    sampler: Annotated[
+        str | None, flag(StudyConfig, "sampler", "--sampler", "NAME", "Search", ": " + ", ".join(SAMPLERS))
+    ] = None,
+    pruner: Annotated[
+        str | None, flag(StudyConfig, "pruner", "--pruner", "NAME", "Search", ": " + ", ".join(PRUNERS))
+    ] = None,
+    scheduler: Annotated[str | None, flag(StudyConfig, "scheduler", "--scheduler", "study|asha|pbt", "Search")] = None,
+    seed: Annotated[str | None, flag(StudyConfig, "seed", "--seed", "N", "Search")] = None,
+    name: Annotated[str | None, flag(StudyConfig, "name", "--name", "NAME", "Running")] = None,
+    storage: Annotated[
+        str | None,
+        flag(StudyConfig, "storage", "--storage", "URL", "Running", f"; or ${STORAGE_VARIABLE}"),
+    ] = None,
+    storage_path: Annotated[
+        str | None, flag(StudyConfig, "storage_path", "--storage-path", "DIR|URL", "Running")
+    ] = None,
+    workers: Annotated[str | None, flag(StudyConfig, "workers", "--workers", "N|auto", "Running")] = None,
+    backend: Annotated[str | None, flag(StudyConfig, "backend", "--backend", "local|ray", "Running")] = None,
+    address: Annotated[str | None, flag(RayConfig, "address", "--address", "ADDR", "Ray")] = None,
+    cpus: Annotated[str | None, flag(RayConfig, "cpus_per_trial", "--cpus-per-trial", "X", "Ray")] = None,
+    gpus: Annotated[str | None, flag(RayConfig, "gpus_per_trial", "--gpus-per-trial", "X", "Ray")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="check all, say what would run, run nothing", rich_help_panel="Output"),
+    ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="override any config key: training.patience=3", rich_help_panel="Search"
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="print the result only", rich_help_panel="Output")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON", rich_help_panel="Output")] = False,
+) -> int:
+    """Run a study, or continue it: same command, same trials. Without arguments: a bundled series, under a minute."""
+    flags: dict[str, Any] = {
+        "name": name, "task": task, "trials": _number(trials), "timeout": _number(timeout), "seed": _number(seed),
+        "backend": backend, "workers": _number(workers), "storage": storage, "storage_path": storage_path,
+        "scheduler": scheduler,
+        "ray": {"address": address, "cpus_per_trial": _number(cpus), "gpus_per_trial": _number(gpus)},
+        "data": {"path": data, "time": time, "target": target, "horizon": _number(horizon)},
+        "training": {"epochs": _number(epochs)}, "sampler": {"name": sampler}, "pruner": {"name": pruner},
+    }  # fmt: skip
+    kept_at = {"storage": os.environ.get(STORAGE_VARIABLE)}
+    raw, problems = read_layers(study_file, _given(kept_at), overrides or (), _given(flags))
+    if dry_run:
+        return _dry_run(raw, problems, study_file)
+    return _run_study(raw, problems, study_file, quiet, as_json)
+
+
+def _dry_run(raw: dict[str, Any], problems: list[str], study_file: Path | None) -> int:
+    from optlstm.progress import make_console
+    from optlstm.running import dry_run, study_name, with_stored_config
+
+    quieten_optuna()
+    name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
+    raw = with_stored_config(attempt(problems, lambda: existing(url)), name, {"storage": url, **raw})
+    console = make_console(results=True)
+    for what, value in dry_run(raw, name, problems):
+        console.print(f"{what:<16}{value}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _number(text: str | None) -> int | float | str | None:
+    """A flag's number; other text as it is, for the config to refuse together with everything else."""
+    for kind in (int, float):
+        try:
+            return kind(text or "")
+        except ValueError:
+            continue
+    return text
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given; a flag left out must not beat the study file."""
+    kept = {key: _given(value) if isinstance(value, dict) else value for key, value in flags.items()}
+    return {key: value for key, value in kept.items() if value not in (None, {})}
+
+
+def _run_study(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool, as_json: bool) -> int:
+    from optlstm.progress import Display, make_console
+    from optlstm.running import open_session, study_name, with_stored_config
+    from optlstm.summary import announce, conclude, notices, result, storage_flag
+
+    quieten_optuna()
+    name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
+    database = attempt(problems, lambda: existing(url))
+    raw = with_stored_config(database, name, {"storage": url, **raw})
+    session = open_session(raw, name, lambda: database or open_study_database(url, create=True), problems)
+    console = make_console(quiet)
+    announce(console, session)
+    run = session.run
+    display = Display(console, session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, "mse")
+    with stop_on_signals(session) as received, display:
+        session.work()
+    shown = "" if url in (DEFAULT_STORAGE, os.environ.get(STORAGE_VARIABLE)) else storage_flag(url)
+    notices(make_console(), session, shown)
+    conclude(console if as_json else make_console(results=True), session, shown)
+    if as_json:
+        print(json.dumps(result(session)))
+    if received:
+        return 128 + received[0]
+    return 0 if session.ledger.best is not None else 1
+
+
+@contextmanager
+def stop_on_signals(session: Session) -> Iterator[list[int]]:
+    """First SIGINT or SIGTERM: stop after the epoch. Second: at once; a dead process's leases are void."""
+    received: list[int] = []
+
+    def handle(number: int, _frame: object) -> None:
+        if received:
+            if sys.stderr.isatty():
+                os.write(2, b"\x1b[?25h\n")  # the live display has hidden the cursor
+            os._exit(128 + number)  # worker processes end with us
+        received.append(number)
+        session.run.stop("interrupted" if number == signal.SIGINT else "terminated")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
