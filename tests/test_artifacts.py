@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,13 +124,18 @@ def test_where_all_are_damaged_or_none_is_there_is_none(tmp_path: Path) -> None:
 
 def test_what_killed_writers_left_is_cleaned_up(tmp_path: Path) -> None:
     write(tmp_path, 1)
-    (tmp_path / "epoch-00002.safetensors.partial").write_bytes(b"half")
+    half, fresh = tmp_path / ".epoch-00002.safetensors.host-1.partial", tmp_path / ".epoch-00004.json.host-2.partial"
+    half.write_bytes(b"half")
+    os.utime(half, (0, 0))
+    fresh.write_bytes(b"somebody is at it")
     (tmp_path / "epoch-00002.safetensors").write_bytes(b"tensors without their JSON")
 
     assert [epoch for epoch, *_ in [newest_checkpoint(tmp_path) or (0,)]] == [1]
     write(tmp_path, 3)
 
-    assert {name.split(".")[0] for name in names(tmp_path)} == {"epoch-00001", "epoch-00003"}
+    assert {name.split(".")[0] for name in names(tmp_path)} == {"epoch-00001", "epoch-00003", ""}
+    assert not half.exists()
+    assert fresh.exists()
 
 
 def test_nan_in_meta_is_refused_before_anything_is_a_checkpoint(tmp_path: Path) -> None:

@@ -171,20 +171,16 @@ def test_a_task_that_cannot_be_set_up_ends_the_run_and_not_a_trial(backend: Back
     assert ledger.counts["RUNNING"] <= 2
 
 
-def test_a_killed_worker_costs_at_most_its_epoch(backend: Backend, studies: Studies, tmp_path: Path) -> None:
-    if not backend.isolated:
-        pytest.skip("the trial would kill the tests themselves")
+def test_a_killed_worker_costs_at_most_its_epoch(isolated: Backend, studies: Studies, tmp_path: Path) -> None:
     trouble = {1: (3, "kill"), 3: (1, "kill"), 5: (EPOCHS, "kill")}
     ledger = studies.ledger()
-    backend.work(Run(ledger, 8), job(trouble=trouble, first_time=str(tmp_path)), 1)
+    isolated.work(Run(ledger, 8), job(trouble=trouble, first_time=str(tmp_path)), 1)
     assert table(ledger) == reference(studies, 8)
 
 
-def test_a_trial_that_kills_every_worker_fails(backend: Backend, studies: Studies) -> None:
-    if not backend.isolated:
-        pytest.skip("the trial would kill the tests themselves")
+def test_a_trial_that_kills_every_worker_fails(isolated: Backend, studies: Studies) -> None:
     ledger = studies.ledger()
-    backend.work(Run(ledger, 3), job(trouble={1: (2, "kill")}), 1)
+    isolated.work(Run(ledger, 3), job(trouble={1: (2, "kill")}), 1)
     assert ledger.trials[1].state.name == "FAIL"
     assert "its worker died 4 times" in ledger.trials[1].user_attrs["reason"]
     assert ledger.counts == {"COMPLETE": 2, "FAIL": 1}
