@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from optlstm.backends.local import run_local
 from optlstm.backends.ray import RayOptions, run_ray
 from optlstm.backends.ray.cluster import connected
 from optlstm.plan import Plan, make_plan
+from optlstm.retention import copy_weights
 from optlstm.study.ledger import Ledger
+from optlstm.study.lineage import PopulationLedger
 from optlstm.study.storage import open_database
 
 TRIALS = 24
@@ -100,23 +103,31 @@ def plan_of(folder: Path, sampler: str, pruner: str) -> Plan:
         pd.DataFrame({"ds": times, "y": np.sin(steps * 2 * np.pi / 24) + noise}).to_csv(data, index=False)
     space = FINITE if sampler == "grid" else CONDITIONAL
     options = {"n_startup_trials": 5} if sampler in ("tpe", "gp") else {}
-    return make_plan(
-        {
-            "name": "parity",
-            "trials": TRIALS,
-            "seed": 3,
-            "data": {"path": str(data), "horizon": 6},
-            "training": {"epochs": 6, "patience": 4},
-            "sampler": {"name": sampler, **options},
-            "pruner": {"name": pruner},
-            "space": space,
-        }
-    )
+    raw = {
+        "name": "parity",
+        "seed": 3,
+        "data": {"path": str(data), "horizon": 6},
+        "training": {"epochs": 6, "patience": 4},
+        "sampler": {"name": sampler, **options},
+        "space": space,
+    }
+    if pruner != "pbt":
+        return make_plan({**raw, "trials": TRIALS, "pruner": {"name": pruner}})
+    # A population whose networks grow; learning rates that do not diverge, or no member would be left.
+    learning_rate = {"low": 1e-3, "high": 1e-1, "log": True, "default": 1e-2}
+    population = {"population": 6, "interval": 3, "morph": True}
+    tame = {**space, "learning_rate": learning_rate, "recurrent_dropout": {"low": 0.0, "high": 0.4}}
+    return make_plan({**raw, "training": {"epochs": 12}, "scheduler": "pbt", "pbt": population, "space": tame})
 
 
 def run(plan: Plan, folder: Path, engine: str, trials: int) -> tuple[Ledger, float]:
     """Take the study in `folder` up to `trials` trials on one engine."""
-    ledger = Ledger(open_database(f"sqlite:///{folder}/study.db"), "parity", plan.record)
+    database = open_database(f"sqlite:///{folder}/study.db")
+    if plan.population is None:
+        ledger = Ledger(database, "parity", plan.record)
+    else:
+        ledger = PopulationLedger(database, "parity", plan.record, options=plan.population)
+        ledger.copy = partial(copy_weights, folder)
     real = plan.job(folder)
     job = Job(Troubled(real.make_objective), real.data)
     began = time.perf_counter()
@@ -141,6 +152,7 @@ def rows(ledger: Ledger, folder: Path) -> list[tuple[Any, ...]]:
             t.params,
             t.intermediate_values,
             t.user_attrs.get("reason"),
+            [t.user_attrs.get(key) for key in ("member", "generation", "parent", "replaces", "from_epoch")],
             digests[t.number],
         )
         for t in ledger.trials
@@ -172,6 +184,7 @@ def main() -> int:
     with connected(None, 2, 1.0):
         cases = [(s, p, [("ray", TRIALS)]) for s, p in (PAIRINGS[:2] if quick else PAIRINGS)]
         cases.append(("tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
+        cases.append(("tpe", "pbt", [("ray", TRIALS)]))
         for sampler, pruner, legs in cases:
             same, ledger, local_s, other_s = compare(sampler, pruner, legs)
             counts, total = ledger.counts, len(ledger.trials)
