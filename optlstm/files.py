@@ -48,6 +48,15 @@ def join(location: Location, name: str) -> Location:
     return f"{str(location).rstrip('/')}/{name}" if is_url(location) else Path(location) / name
 
 
+def trial_name(number: int) -> str:
+    """The folder of a trial's checkpoints, below those of its study."""
+    return f"trial-{number:05d}"
+
+
+def trial_folder(checkpoints: Location, number: int) -> Location:
+    return join(checkpoints, trial_name(number))
+
+
 def open_folder(location: Location) -> Folder:
     """Raises OSError or ValueError where pyarrow does not know the URL."""
     return RemoteFolder(str(location)) if is_url(location) else LocalFolder(Path(location))

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from optlstm.errors import TrialFailed
-from optlstm.files import Location, join
+from optlstm.files import Location, trial_folder
 from optlstm.study.family import Stretch
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Epoch, Problem, State, fit
 from optlstm.training.model import count_parameters
+from optlstm.training.runtime import use_threads
 
 
 class Trial(Suggester, Protocol):
@@ -49,6 +50,7 @@ class Objective:
         patience: Epochs without a better value after which a trial ends; 0: never.
         checkpoints: Folder (a path, or a URL pyarrow opens) for the trials' checkpoints; None: none are written, and
             nothing is resumed.
+        threads: Torch's threads; another number changes the last bits.
     """
 
     problem: Problem
@@ -57,6 +59,7 @@ class Objective:
     epochs: int
     patience: int = 0
     checkpoints: Location | None = None
+    threads: int = 1
 
     def __call__(self, trial: Trial) -> float:
         """Train one trial, from its newest checkpoint if there is one.
@@ -70,6 +73,7 @@ class Objective:
             optuna.TrialPruned: The pruner decided so.
             TrialFailed: The training diverged.
         """
+        use_threads(self.threads)
         params = self.space.suggest(trial)
         hp = Hyperparameters.from_params(params)
         since = getattr(trial, "from_epoch", 0)  # only the trials of a population have it
@@ -99,6 +103,7 @@ class Objective:
         Returns:
             The best validation value over the last stretch: bit for bit what the study has for its trial.
         """
+        use_threads(self.threads)
         state, best = None, math.nan
         for stretch in stretches:
             params = {**self.space.fixed, **stretch.params}
@@ -159,15 +164,6 @@ def _fitting(state: State, hp: Hyperparameters, since: int, seed: int) -> tuple[
     if since and state.meta["epoch"] == since:
         state = morph(state, Hyperparameters.from_params(state.meta["params"]), hp, seed=seed)
     return state, with_growth(hp, state.tensors)
-
-
-def trial_name(number: int) -> str:
-    """The folder of a trial's checkpoints, below those of its study."""
-    return f"trial-{number:05d}"
-
-
-def trial_folder(checkpoints: Location, number: int) -> Location:
-    return join(checkpoints, trial_name(number))
 
 
 def _report(trial: Trial, value: float, epoch: int) -> None:

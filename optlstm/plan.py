@@ -84,8 +84,8 @@ class Plan:
         )
 
     def job(self, checkpoints: Location) -> Job:
-        """What workers need; the training wing is imported here, not before."""
-        from optlstm.tasks.forecast import prepare
+        """What workers need."""
+        from optlstm.tasks.forecast_data import prepare
 
         config = self.config
         factory = ForecastObjective(
@@ -115,11 +115,15 @@ class ForecastObjective:
     def __call__(self, data: Any) -> Objective:
         from optlstm.objective import Objective
         from optlstm.tasks.forecast import ForecastProblem
-        from optlstm.training.runtime import prepare, resolve_device
+        from optlstm.training.runtime import choose_deterministic_kernels, prepare, resolve_device
 
         prepare(self.threads)
-        problem = ForecastProblem(data, resolve_device(self.device))
-        return Objective(problem, self.space, self.seed, self.epochs, self.patience, self.checkpoints)
+        device = resolve_device(self.device)
+        choose_deterministic_kernels(device)
+        problem = ForecastProblem(data, device)
+        return Objective(
+            problem, self.space, self.seed, self.epochs, self.patience, self.checkpoints, threads=self.threads
+        )
 
 
 def make_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> Plan:

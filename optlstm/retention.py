@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from optlstm.files import Location, join, open_folder
-from optlstm.objective import trial_folder, trial_name
+from optlstm.files import Location, join, open_folder, trial_folder, trial_name
 from optlstm.study.ledger import Ledger
 
 KEEP_BEST = 3

@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from optlstm.data.scaling import Standardizer
 from optlstm.data.windows import windows
 from optlstm.errors import InputError, TrialFailed
+from optlstm.tasks.forecast_data import ForecastData
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.model import ForecasterConfig, LSTMForecaster
 
-if TYPE_CHECKING:  # they bring pandas, which a worker has no use for
-    from optlstm.data.series import Series
-    from optlstm.data.splits import Splits
-
 _EVALUATION_BATCH = 1024  # sequences; the result does not hang on a trial's batch_size
-
-
-@dataclass(frozen=True, eq=False)
-class ForecastData:
-    """All that a worker needs of the data. values: float32 [rows, columns], standardised; it may be a memmap."""
-
-    values: NDArray[np.float32]
-    columns: tuple[str, ...]
-    scaler: Standardizer
-    splits: Splits
-    horizon: int
-
-
-def prepare(series: Series, splits: Splits, horizon: int) -> ForecastData:
-    """Standardise every column by the training rows alone."""
-    scaler = Standardizer.fit(series.values[splits.train.start : splits.train.stop])
-    values = scaler.transform(series.values).astype(np.float32)
-    return ForecastData(values, tuple(series.columns), scaler, splits, horizon)
 
 
 class ForecastProblem:

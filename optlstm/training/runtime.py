@@ -16,7 +16,7 @@ _KEEP = 1 << 30  # bytes
 
 
 def prepare(threads: int) -> None:
-    """Set this process up for training: threads, determinism, allocator. May be called again.
+    """Set this process up for training: threads, allocator. May be called again.
 
     Args:
         threads: torch's threads inside one operation. One per process is fastest on a CPU, and the number changes the
@@ -27,14 +27,25 @@ def prepare(threads: int) -> None:
         torch.set_num_interop_threads(1)
     except RuntimeError:
         pass  # torch allows it once per process, and only before its first use of them; results do not hang on it
+    # Dropped recurrent weights are new tensors, not slices of cuDNN's one buffer; they are copied, as the warning says.
+    warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+    keep_freed_memory()
+
+
+def use_threads(threads: int) -> None:
+    """Torch's threads for what the calling thread does: OpenMP keeps the number per thread, not per process."""
+    torch.set_num_threads(threads)
+
+
+def choose_deterministic_kernels(device: torch.device) -> None:
+    """On an accelerator the fastest kernels vary from run to run; on a CPU ours do not, and asking takes seconds."""
+    if device.type == "cpu":
+        return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS and cuDNN's LSTM vary
     torch.use_deterministic_algorithms(True)
     # Filling memory that nobody reads costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    # Dropped recurrent weights are new tensors, not slices of cuDNN's one buffer; they are copied, as the warning says.
-    warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
-    keep_freed_memory()
 
 
 def keep_freed_memory() -> bool:

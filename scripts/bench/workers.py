@@ -16,6 +16,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+# Trials of one shape, so that each costs the same and the order they come in does not matter.
+SHAPE = {
+    "window": 168,
+    "patch": 12,
+    "hidden_size": 64,
+    "num_layers": 1,
+    "recurrent_dropout": 0.1,
+    "linear_skip": "true",
+}
 VARIANTS = {
     "2 workers, 1 thread each": ["--workers", "2"],
     "1 worker, 1 thread": ["--workers", "1"],
@@ -35,6 +44,8 @@ def seconds(folder: Path, name: str, trials: int, backend: str, flags: list[str]
     command = [sys.executable, "-m", "optlstm", "study", "--data", "series.csv", "--horizon", "24", "--name", name]
     command += ["--pruner", "none", "--sampler", "random", "--epochs", "6", "--set", "training.patience=0"]
     command += ["--backend", backend, "--trials", str(trials), "--quiet", *flags]
+    for key, value in SHAPE.items():
+        command += ["--set", f"space.{key}={value}"]
     began = time.perf_counter()
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
@@ -42,8 +53,8 @@ def seconds(folder: Path, name: str, trials: int, backend: str, flags: list[str]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--rows", type=int, default=12_000)
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--rows", type=int, default=8_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--backend", default="local")
     args = parser.parse_args()

@@ -15,7 +15,8 @@ from optlstm.data.scaling import Standardizer
 from optlstm.data.series import read_series
 from optlstm.data.splits import Splits
 from optlstm.errors import TrialFailed
-from optlstm.tasks.forecast import ForecastData, ForecastProblem, prepare
+from optlstm.tasks.forecast import ForecastProblem
+from optlstm.tasks.forecast_data import ForecastData, prepare
 from optlstm.tasks.space import default_space
 from optlstm.training.hparams import Hyperparameters, validate_value
 from optlstm.training.loop import fit

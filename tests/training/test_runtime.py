@@ -12,15 +12,27 @@ from optlstm.errors import InputError
 from optlstm.training.runtime import resolve_device
 
 
-def test_prepare_sets_threads_and_determinism_and_may_be_called_twice() -> None:
+def test_prepare_sets_threads_and_may_be_called_twice() -> None:
     code = (
         "import torch; from optlstm.training.runtime import prepare; prepare(2); prepare(1); "
-        "print(torch.get_num_threads(), torch.get_num_interop_threads(), torch.are_deterministic_algorithms_enabled())"
+        "print(torch.get_num_threads(), torch.get_num_interop_threads())"
     )
 
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
 
-    assert done.stdout.split() == ["1", "1", "True"]
+    assert done.stdout.split() == ["1", "1"]
+
+
+def test_deterministic_kernels_are_asked_for_on_an_accelerator_alone() -> None:
+    code = (
+        "import sys, torch; from optlstm.training.runtime import choose_deterministic_kernels as choose; "
+        "choose(torch.device('cpu')); print(torch.are_deterministic_algorithms_enabled(), 'torch._dynamo' in sys.modules); "
+        "choose(torch.device('cuda')); print(torch.are_deterministic_algorithms_enabled())"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["False", "False", "True"]
 
 
 def test_devices_by_name() -> None:

@@ -84,9 +84,14 @@ def _on_loopback() -> Iterator[None]:
 
 def check_address(address: str) -> None:
     """Raises InputError where nothing listens at host:port; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
-        return
+        # A Ray that is gone leaves its address behind, at which "auto" would wait: look for the processes instead.
+        services: Any = ray._private.services
+        found = os.environ.get("RAY_ADDRESS") or next(iter(services.find_gcs_addresses()), "")
+        if not found:
+            raise InputError("--address auto: no Ray cluster runs on this machine; start one: ray start --head")
+        address = found
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         raise InputError(f"--address {address}: must be auto or host:port, such as 10.0.0.5:6379")
     try:
