@@ -16,15 +16,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-# Trials of one shape, so that each costs the same and the order they come in does not matter.
-SHAPE = {
-    "window": 168,
-    "patch": 12,
-    "hidden_size": 64,
-    "num_layers": 1,
-    "recurrent_dropout": 0.1,
-    "linear_skip": "true",
-}
 VARIANTS = {
     "2 workers, 1 thread each": ["--workers", "2"],
     "1 worker, 1 thread": ["--workers", "1"],
@@ -42,10 +33,8 @@ def write_series(path: Path, rows: int) -> None:
 
 def seconds(folder: Path, name: str, trials: int, backend: str, flags: list[str]) -> float:
     command = [sys.executable, "-m", "optlstm", "study", "--data", "series.csv", "--horizon", "24", "--name", name]
-    command += ["--pruner", "none", "--sampler", "random", "--epochs", "6", "--set", "training.patience=0"]
+    command += ["--pruner", "none", "--sampler", "random", "--set", "training.patience=0"]
     command += ["--backend", backend, "--trials", str(trials), "--quiet", *flags]
-    for key, value in SHAPE.items():
-        command += ["--set", f"space.{key}={value}"]
     began = time.perf_counter()
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began

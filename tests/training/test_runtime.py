@@ -26,7 +26,8 @@ def test_prepare_sets_threads_and_may_be_called_twice() -> None:
 def test_deterministic_kernels_are_asked_for_on_an_accelerator_alone() -> None:
     code = (
         "import sys, torch; from optlstm.training.runtime import choose_deterministic_kernels as choose; "
-        "choose(torch.device('cpu')); print(torch.are_deterministic_algorithms_enabled(), 'torch._dynamo' in sys.modules); "
+        "choose(torch.device('cpu')); "
+        "print(torch.are_deterministic_algorithms_enabled(), 'torch._dynamo' in sys.modules); "
         "choose(torch.device('cuda')); print(torch.are_deterministic_algorithms_enabled())"
     )
 
