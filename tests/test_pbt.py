@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -96,3 +103,44 @@ def test_a_study_that_is_no_population_has_no_lineage(cli: Cli) -> None:
         refused = cli(*command)
         assert refused.code == 2
         assert "is not a population" in refused.err
+
+
+LINEAGE = ("member", "generation", "parent", "replaces", "from_epoch", "reason")
+
+
+def family(name: str) -> list[tuple[Any, ...]]:
+    """Every trial with its lineage, and the digest of the weights that survivors were left with."""
+    found = []
+    for t in optuna.load_study(study_name=name, storage=URL).trials:
+        headers = sorted(Path("runs").glob(f"{name}-*/trial-{t.number:05d}/epoch-*.json"))
+        digest = json.loads(headers[-1].read_text())["tensors"] if headers and t.state.name == "COMPLETE" else None
+        attrs = [t.user_attrs.get(key) for key in LINEAGE]
+        found.append((t.number, t.state.name, t.values, t.params, t.intermediate_values, attrs, digest))
+    return found
+
+
+def reports(name: str) -> int:
+    if name not in optuna.get_all_study_names(URL):
+        return 0
+    return sum(len(t.intermediate_values) for t in optuna.load_study(study_name=name, storage=URL).trials)
+
+
+@pytest.mark.slow
+def test_killed_five_times_it_is_the_same_family(cli: Cli, folder: Path) -> None:
+    text = PBT.replace("epochs = 6", "epochs = 12").replace("population = 4", "population = 6")
+    (folder / "pbt.toml").write_text(text.replace("interval = 2", "interval = 3"))
+    assert cli("study", "pbt.toml", "--name", "undisturbed").code == 0
+    command = [sys.executable, "-m", "optlstm", "study", "pbt.toml", "--name", "killed", "--quiet"]
+    draw = random.Random(5)
+    for _ in range(5):
+        driver = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+        enough = reports("killed") + draw.randint(1, 12)
+        while reports("killed") < enough and driver.poll() is None:
+            time.sleep(0.002)
+        assert driver.poll() is None, "it was over before it could be killed"
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    assert subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL).returncode == 0
+    expected = family("undisturbed")
+    assert family("killed") == expected
+    assert sum(row[6] is not None for row in expected) == 3  # the weights of the best three stay on disk
