@@ -44,6 +44,11 @@ def is_url(location: Location) -> bool:
     return isinstance(location, str) and "://" in location
 
 
+def absolute(location: Location) -> Location:
+    """The same place for processes that work in other folders, as Ray's workers do."""
+    return location if is_url(location) else Path(location).expanduser().absolute()
+
+
 def join(location: Location, name: str) -> Location:
     return f"{str(location).rstrip('/')}/{name}" if is_url(location) else Path(location) / name
 

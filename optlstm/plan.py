@@ -168,7 +168,8 @@ def _space(task: Forecast | None, changes: Mapping[str, Any]) -> Space:
     from optlstm.tasks.space import default_space
 
     base = task.default_space() if task else default_space(**GENERIC)
-    return parse_space(merge(base, changes), vars(Hyperparameters()), validate_value)
+    known = {name: value for name, value in vars(Hyperparameters()).items() if name != "grown_layers"}
+    return parse_space(merge(base, changes), known, validate_value)
 
 
 def _search_problems(config: StudyConfig, space: Space) -> list[str]:

@@ -104,6 +104,7 @@ def open_session(
         InputError: With every problem; nothing was created.
     """
     from optlstm.backends.driver import Run
+    from optlstm.files import absolute
     from optlstm.plan import make_plan
     from optlstm.retention import copy_weights, study_folder
     from optlstm.study.lineage import PopulationLedger
@@ -115,7 +116,7 @@ def open_session(
 
         check_address(config.ray.address)
     ledger = _open_ledger(plan, name, open_database())
-    checkpoints = study_folder(config.storage_path, name, ledger.uid)
+    checkpoints = study_folder(absolute(config.storage_path), name, ledger.uid)
     if isinstance(ledger, PopulationLedger):
         ledger.copy = partial(copy_weights, checkpoints)
     total = config.pbt.population if config.scheduler == "pbt" else config.trials
@@ -147,9 +148,10 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
     ]
     if config.backend == "ray":
         from optlstm.backends.ray import describe
+        from optlstm.files import absolute
 
         workers = _workers(config, config.trials)
-        return [*rows, *describe(ray_options(config, workers), config.storage_path)]
+        return [*rows, *describe(ray_options(config, workers), absolute(config.storage_path))]
     return [*rows, ("at once", str(_workers(config, config.trials)))]
 
 

@@ -144,3 +144,12 @@ def test_killed_five_times_it_is_the_same_family(cli: Cli, folder: Path) -> None
     expected = family("undisturbed")
     assert family("killed") == expected
     assert sum(row[6] is not None for row in expected) == 3  # the weights of the best three stay on disk
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_same_family_on_ray_with_the_default_folder(cli: Cli, population: str) -> None:
+    assert cli("study", population, "--name", "local").code == 0
+    assert cli("study", population, "--name", "ray", "--backend", "ray").code == 0
+    assert family("ray") == family("local")
+    assert list(Path("runs").glob("ray-*/trial-*/epoch-*.json")), "the checkpoints are not where they belong"

@@ -75,6 +75,7 @@ class _Pool:
         self.workers: list[_Worker] = []
         self.restarts: Counter[int] = Counter()
         self.shared: SharedData | None = None  # until every worker has it
+        self.lost = 0  # workers that died without a trial
         self.drained = False  # the study has no further trial for us
         self.backlog: list[Assignment] = []  # trials that have no worker yet, or whose worker died
 
@@ -134,7 +135,8 @@ class _Pool:
         self.workers.remove(worker)
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         if worker.assignment is None:
-            if not worker.ready:
+            self.lost += 1
+            if not worker.ready and (status >= 0 or self.lost > MOST_RESTARTS):
                 raise OptlstmError(f"a worker process could not start ({how}); what it said stands above")
         else:
             number = worker.assignment.number

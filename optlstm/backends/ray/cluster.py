@@ -115,6 +115,11 @@ def _nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
+def dead_nodes() -> int:
+    """How many nodes the cluster has lost so far."""
+    return sum(not node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
+
+
 def nodes_in_words() -> list[str]:
     """`192.0.2.7: 8 CPU, 2 GPU, 31 GB` for each node that is alive."""
     lines = []

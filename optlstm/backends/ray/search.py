@@ -25,6 +25,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from optlstm.backends.driver import MOST_RESTARTS, Run
+from optlstm.backends.ray.cluster import dead_nodes
 from optlstm.backends.ray.worker import ASSIGNMENT, BROKEN, EPOCH, OUTCOME, VALUE, assignment_of
 from optlstm.backends.trial import Outcome, Verdict
 from optlstm.study.seeds import derive_seed
@@ -57,6 +58,7 @@ class LedgerSearch(OptunaSearch):
         self._key = key
         self._at_once = at_once
         self._live: dict[str, int] = {}  # Ray's trial id: our number
+        self._dead_before: dict[str, int] = {}  # nodes that had died when the trial began
 
     def set_search_properties(self, metric: Any, mode: Any, config: dict[str, Any], **spec: Any) -> bool:
         return True  # nothing to set: the space is the ledger's
@@ -72,6 +74,7 @@ class LedgerSearch(OptunaSearch):
             # With trials alive the study may still free one (a lost lease); with none there is nothing to wait for.
             return None if self._live else Searcher.FINISHED
         self._live[trial_id] = assignment.number
+        self._dead_before[trial_id] = dead_nodes()
         # As text: Ray flattens, copies and prints configs, and reads a "/" in a name as nesting.
         return {ASSIGNMENT: json.dumps({**asdict(assignment), "params": dict(assignment.params)})}
 
@@ -82,8 +85,10 @@ class LedgerSearch(OptunaSearch):
         number = self._live.pop(trial_id, None)
         if number is None:
             return
-        outcome = Outcome()
-        if error:
+        outcome, dead_before = Outcome(), self._dead_before.pop(trial_id)
+        if error and dead_nodes() > dead_before:
+            pass  # machines died, and the trial is not to blame: released, it is asked for again
+        elif error:
             outcome = Outcome(failure=f"its worker died {MOST_RESTARTS + 1} times; see Ray's logs")
         elif result and BROKEN in result:
             _RUNS[self._key].give_up(result[BROKEN])
