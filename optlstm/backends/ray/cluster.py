@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from optlstm.backends.local import cores
 from optlstm.errors import InputError
-from optlstm.files import Location, is_url, open_folder
+from optlstm.files import Location, absolute, open_folder
 
 CLUSTER_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 CHECK_TIMEOUT_S = 60.0
@@ -180,7 +180,7 @@ def check_shared_folder(folder: Location) -> None:
         return
     token = uuid.uuid4().hex[:8]
     names = {node: f".optlstm-shared-{token}-{node[:8]}" for node in nodes}
-    path = folder if is_url(folder) else Path(folder).absolute()
+    path = absolute(folder)
     try:
         ray.get([_on(node, _write).remote(path, name) for node, name in names.items()], timeout=CHECK_TIMEOUT_S)
         missing = ray.get([_on(node, _missing).remote(path, list(names.values())) for node in nodes])
