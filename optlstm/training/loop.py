@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from optlstm.errors import TrialFailed
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.optimizers import build_optimizer, load_optimizer, optimizer_tensors
+from optlstm.training.optimizers import build_optimizer, eager_step, load_optimizer, optimizer_tensors
 from optlstm.training.schedule import lr_factor
 
 _CHECK_EVERY = 50  # steps between two looks at the loss on an accelerator, where each look waits for the device
@@ -159,6 +159,7 @@ def _train(
     torch.manual_seed(epoch_seed(seed, epoch))
     order = torch.Generator().manual_seed(epoch_seed(seed, epoch))
     parameters = list(network.parameters())
+    advance = eager_step(optimizer)
     network.train()
     total, samples = torch.zeros((), dtype=torch.float64, device=problem.device), 0
     for step, batch in enumerate(problem.batches(hp, order)):
@@ -171,7 +172,8 @@ def _train(
         loss.backward()  # type: ignore[no-untyped-call]
         if hp.grad_clip > 0:
             nn.utils.clip_grad_norm_(parameters, hp.grad_clip)
-        optimizer.step()
+        with torch.no_grad():
+            advance()
         total += loss.detach().double() * len(batch[0])
         samples += len(batch[0])
         if (step + 1) % every == 0 or step + 1 == steps:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,12 +25,30 @@ def build_optimizer(network: nn.Module, hp: Hyperparameters) -> Optimizer:
         {"params": vectors, "weight_decay": 0.0},
     ]
     lr = hp.learning_rate
+    _hide_from_compiler()
     if hp.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
     if hp.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, lr=lr)
     kind = torch.optim.Adam if hp.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=lr, fused=True)
+
+
+def eager_step(optimizer: Optimizer) -> Callable[[], object]:
+    """`optimizer.step` for processes that compile nothing. Call it without gradients.
+
+    Torch wraps an optimizer's methods so that its compiler sees them rightly, and the wrappers import the compiler: 2 s
+    in every worker. The functions inside are what eager mode runs.
+    """
+    return partial(inspect.unwrap(type(optimizer).step), optimizer)
+
+
+def _hide_from_compiler() -> None:
+    """Where the wrapper of these methods finds this attribute, it calls that and leaves the compiler alone."""
+    for method in (Optimizer.add_param_group, Optimizer.state_dict, Optimizer.load_state_dict, Optimizer.zero_grad):
+        inner = inspect.unwrap(method)
+        if not hasattr(inner, "__dynamo_disable"):
+            inner.__dynamo_disable = inner  # type: ignore[attr-defined]
 
 
 def optimizer_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
