@@ -70,12 +70,9 @@ def ray_options(config: StudyConfig, workers: int | None) -> RayOptions:
 def study_name(raw: Mapping[str, Any], study_file: Path | None) -> str:
     """The name given, or else that of the study file, of the data file, of the bundled series."""
     path = raw.get("data", {}).get("path") if isinstance(raw.get("data"), Mapping) else None
-    name = (
-        raw.get("name")
-        or (study_file.stem if study_file else None)
-        or (Path(str(path)).name.split(".")[0] if path else "co2")
-    )
-    return str(name)
+    if raw.get("name") is not None:
+        return str(raw["name"])
+    return study_file.stem if study_file else Path(str(path)).name.split(".")[0] if path else "co2"
 
 
 def with_stored_config(database: Database | None, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +106,7 @@ def open_session(
     from optlstm.retention import copy_weights, study_folder
     from optlstm.study.lineage import PopulationLedger
 
-    plan = make_plan({**raw, "name": raw.get("name") or name}, found)
+    plan = make_plan({**raw, "name": name}, found)
     config = plan.config
     if config.backend == "ray" and config.ray.address is not None:
         from optlstm.backends.ray.cluster import check_address
@@ -132,7 +129,7 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
     """
     from optlstm.plan import make_plan
 
-    plan = make_plan({**raw, "name": raw.get("name") or name}, found)
+    plan = make_plan({**raw, "name": name}, found)
     config = plan.config
     rule = f"pruner {config.pruner.name}" if config.scheduler == "study" else config.scheduler
     pbt = plan.population

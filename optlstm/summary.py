@@ -110,6 +110,11 @@ def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
     ]
 
 
+def how_to_go_on(session: Session, storage: str) -> str:
+    """The command that continues the study."""
+    return f"python -m optlstm study --name {shlex.quote(session.ledger.name)}{_how_many(session)}{storage}"
+
+
 def _how_many(session: Session) -> str:
     """The flag that says when the study is done; a population says so itself."""
     return "" if session.plan.population else f" --trials {session.run.total}"
@@ -121,9 +126,15 @@ def notices(console: Console, session: Session, storage: str) -> None:
 
     ledger, run = session.ledger, session.run
     if reason := run.stop_reason:
-        command = f"study --name {shlex.quote(ledger.name)}{_how_many(session)}{storage}"
         console.print(Text(f"stopped ({reason}); everything is saved. To go on:", "bold"))
-        console.print(Text(f"  python -m optlstm {command}"), soft_wrap=True)
+        console.print(Text(f"  {how_to_go_on(session, storage)}"), soft_wrap=True)
+    elif unfinished := ledger.counts["RUNNING"]:
+        trials = "1 trial is" if unfinished == 1 else f"{unfinished} trials are"
+        console.print(
+            Text(
+                f"{trials} unfinished: another process is at work on this study, or died less than a minute ago", "bold"
+            )
+        )
     if ledger.stopped:
         console.print(Text(ledger.stopped), soft_wrap=True)
     if ledger.best is None:

@@ -76,6 +76,7 @@ def test_a_signal_stops_after_the_epoch_and_nothing_is_lost(
         out, err = process.communicate(timeout=10)
 
     assert process.returncode == code, err
+    assert "stopping after this epoch; again: at once\n" in err
     assert "everything is saved. To go on:\n  python -m optlstm study --name tiny --trials 2\n" in err
     assert "unfinished)" in out + err
     assert "RUNNING" in {state for _, state, *_ in rows()}
@@ -115,6 +116,8 @@ def test_a_second_signal_ends_it_at_once_with_its_workers(folder: Path) -> None:
         process.wait(timeout=5)
         assert time.monotonic() - began < 2
         wait_for(lambda: all(has_ended(worker) for worker in workers), 2)
+        assert process.stderr is not None
+        assert "To go on:\n  python -m optlstm study --name tiny --trials 3\n" in process.stderr.read()
 
     assert process.returncode == 130
 

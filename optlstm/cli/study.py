@@ -126,7 +126,7 @@ def _given(flags: dict[str, Any]) -> dict[str, Any]:
 def _run_study(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool, as_json: bool) -> int:
     from optlstm.progress import Display, make_console
     from optlstm.running import open_session, study_name, with_stored_config
-    from optlstm.summary import announce, conclude, notices, result, storage_flag
+    from optlstm.summary import announce, conclude, how_to_go_on, notices, result, storage_flag
 
     quieten_optuna()
     name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
@@ -136,10 +136,10 @@ def _run_study(raw: dict[str, Any], problems: list[str], study_file: Path | None
     console = make_console(quiet)
     announce(console, session)
     run = session.run
-    display = Display(console, session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, "mse")
-    with stop_on_signals(session) as received, display:
-        session.work()
     shown = "" if url in (DEFAULT_STORAGE, os.environ.get(STORAGE_VARIABLE)) else storage_flag(url)
+    display = Display(console, session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, "mse")
+    with stop_on_signals(session, how_to_go_on(session, shown)) as received, display:
+        session.work()
     notices(make_console(), session, shown)
     conclude(console if as_json else make_console(results=True), session, shown)
     if as_json:
@@ -150,15 +150,22 @@ def _run_study(raw: dict[str, Any], problems: list[str], study_file: Path | None
 
 
 @contextmanager
-def stop_on_signals(session: Session) -> Iterator[list[int]]:
-    """First SIGINT or SIGTERM: stop after the epoch. Second: at once; a dead process's leases are void."""
+def stop_on_signals(session: Session, to_go_on: str) -> Iterator[list[int]]:
+    """First SIGINT or SIGTERM: stop after the epoch. Second: at once; a dead process's leases are void.
+
+    Args:
+        to_go_on: The command to print when there is no time for anything else.
+    """
     received: list[int] = []
 
     def handle(number: int, _frame: object) -> None:
+        # os.write: whoever was interrupted may be in the middle of a print.
         if received:
-            if sys.stderr.isatty():
-                os.write(2, b"\x1b[?25h\n")  # the live display has hidden the cursor
+            shown_again = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the live display has hidden the cursor
+            os.write(2, f"{shown_again}stopped; what was reported is saved. To go on:\n  {to_go_on}\n".encode())
             os._exit(128 + number)  # worker processes end with us
+        if not sys.stderr.isatty():
+            os.write(2, b"stopping after this epoch; again: at once\n")
         received.append(number)
         session.run.stop("interrupted" if number == signal.SIGINT else "terminated")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,7 +11,6 @@ from optlstm.study.space import Space
 
 # Attributes of a study: what it is, the config that continues it, an id of its own.
 RECORD_KEY, CONFIG_KEY, UID_KEY = "optlstm:study", "optlstm:config", "optlstm:id"
-_MISSING = "(not set)"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class StudyRecord:
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """One line per key that differs from a stored record: `training.epochs: the study has 12, this asks for 20`."""
-        old, new = _flatten(stored), _flatten(self.stored())
+        old, new = _comparable(stored, self.stored())
         lines = [
             f"{key}: the study has {old.get(key, _MISSING)!r}, this asks for {new.get(key, _MISSING)!r}"
             for key in sorted(old.keys() | new.keys())
@@ -59,8 +59,44 @@ class StudyRecord:
         return lines
 
 
+def _comparable(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both records flat. What differs as a whole (another sampler, a param fixed here, searched there) is one entry."""
+    flat = []
+    for mine, other in ((stored, asked), (asked, stored)):
+        sections = dict(mine)
+        for section in ("scheduler", "sampler", "pruner"):
+            name, others = (record.get(section, {}).get("name") for record in (mine, other))
+            if name != others:
+                sections[section] = {"name": name}
+        space, against = mine.get("space", {}), other.get("space", {})
+        sections["space"] = {name: _entry(entry, against.get(name)) for name, entry in space.items()}
+        flat.append(_flatten(sections))
+    return flat[0], flat[1]
+
+
+def _entry(entry: Any, other: Any) -> Any:
+    """A param's declaration: its keys where both studies declare it by the same keys, else one text."""
+    if not isinstance(entry, Mapping) or (isinstance(other, Mapping) and entry.keys() == other.keys()):
+        return entry
+    return _Text("{" + ", ".join(f"{key} = {_toml(value)}" for key, value in entry.items()) + "}")
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value, default=str)
+
+
+class _Text(str):
+    """Shown without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def _searched(spec: Mapping[str, Any]) -> list[str]:
     return [name for name, entry in spec.items() if isinstance(entry, Mapping)]
+
+
+_MISSING = _Text("(not set)")
 
 
 def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

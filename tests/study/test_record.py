@@ -18,12 +18,8 @@ CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "space": (
         {"space": space({**FINITE, "num_layers": 3, "dropout": 0.1})},
         [
-            "space.dropout: the study has '(not set)', this asks for 0.1",
-            "space.dropout.default: the study has 0.0, this asks for '(not set)'",
-            "space.dropout.high: the study has 0.4, this asks for '(not set)'",
-            "space.dropout.low: the study has 0.0, this asks for '(not set)'",
-            "space.dropout.step: the study has 0.2, this asks for '(not set)'",
-            "space.dropout.type: the study has 'float', this asks for '(not set)'",
+            'space.dropout: the study has {type = "float", low = 0.0, high = 0.4, step = 0.2, default = 0.0}, '
+            "this asks for 0.1",
             "space.num_layers: the study has 2, this asks for 3",
         ],
     ),

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import shutil
 import signal
 import socket
 import uuid
@@ -22,6 +23,8 @@ from optlstm.files import Location, absolute, open_folder
 
 CLUSTER_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 CHECK_TIMEOUT_S = 60.0
+# Set to keep Ray's own folders after a run, to look into a trial that Ray could not run.
+KEEP_VARIABLE = "OPTLSTM_KEEP_RAY_FOLDER"
 PROBE_TIMEOUT_S = 5.0
 
 
@@ -50,7 +53,15 @@ def connected(address: str | None, workers: int | None, cpus_per_trial: float) -
                 signal.signal(number, handler)  # Ray put its own over ours
         yield
     finally:
+        session = _session_folder() if address is None else None
         ray.shutdown()
+        if session and KEEP_VARIABLE not in os.environ:
+            shutil.rmtree(session, ignore_errors=True)  # logs and sockets of a Ray that is gone
+
+
+def _session_folder() -> str | None:
+    node: Any = ray._private.worker._global_node
+    return node.get_session_dir_path() if node is not None else None
 
 
 def _start(cpus: int) -> None:

@@ -15,7 +15,7 @@ from ray import tune
 from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
 from optlstm.backends.driver import MOST_RESTARTS, Job, Run
-from optlstm.backends.ray.cluster import check_shared_folder, connected, nodes_in_words, trials_at_once
+from optlstm.backends.ray.cluster import KEEP_VARIABLE, check_shared_folder, connected, nodes_in_words, trials_at_once
 from optlstm.backends.ray.search import LedgerSearch, StudyASHA, StudyScheduler, registered
 from optlstm.backends.ray.worker import run_assignment
 from optlstm.errors import OptlstmError
@@ -33,9 +33,6 @@ SETTINGS = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
-
-# Set to keep Ray Tune's own folder after a run, to look into a trial that Ray could not run.
-KEEP_VARIABLE = "OPTLSTM_KEEP_RAY_FOLDER"
 
 
 @dataclass(frozen=True)
