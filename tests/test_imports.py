@@ -28,10 +28,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("objective",),
     ("backends",),
     ("plan", "results", "retention"),
-    ("running", "dashboard"),
+    ("running", "dashboard", "moving"),
     ("api", "progress"),
     ("summary",),
-    ("pedigree",),
+    ("pedigree", "doctor"),
     ("cli", "__main__"),
 )
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from optlstm import __version__
-from optlstm.cli import show, study  # noqa: F401  (importing them registers their commands)
-from optlstm.cli.common import app
+from optlstm.cli import care, show, study  # noqa: F401  (importing them registers their commands)
+from optlstm.cli.common import app, close_databases
 from optlstm.errors import InputError, OptlstmError
 
 PROGRAM = "python -m optlstm"
@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else PROGRAM
         return _complain([f"{error.format_message().rstrip('.')}; see {path} --help"], 2)
+    finally:
+        close_databases()
     return int(result or 0)
 
 

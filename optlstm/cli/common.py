@@ -21,6 +21,9 @@ STORAGE_VARIABLE = "OPTLSTM_STORAGE"
 DEFAULT_STORAGE: str = StudyConfig.model_fields["storage"].default
 
 
+_opened: list[Database] = []
+
+
 class _Interrupted(OptlstmError):
     exit_code = 128 + signal.SIGINT
 
@@ -61,7 +64,15 @@ def quieten_optuna() -> None:
 def open_study_database(url: str, *, create: bool) -> Database:
     from optlstm.study.storage import open_database
 
-    return open_database(url, create=create)
+    database = open_database(url, create=create)
+    _opened.append(database)
+    return database
+
+
+def close_databases() -> None:
+    """Close what the command has opened."""
+    while _opened:
+        _opened.pop().close()
 
 
 def existing(url: str) -> Database | None:

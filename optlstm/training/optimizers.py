@@ -48,7 +48,7 @@ def _hide_from_compiler() -> None:
     for method in (Optimizer.add_param_group, Optimizer.state_dict, Optimizer.load_state_dict, Optimizer.zero_grad):
         inner = inspect.unwrap(method)
         if not hasattr(inner, "__dynamo_disable"):
-            inner.__dynamo_disable = inner  # type: ignore[attr-defined]
+            inner.__dynamo_disable = inner
 
 
 def optimizer_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:

@@ -1,0 +1,79 @@
+"""Commands that look after studies: `doctor`, `copy`."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated
+
+import typer
+
+from optlstm.cli.common import DEFAULT_STORAGE, STORAGE_VARIABLE, StorageOption, app, given_database, quieten_optuna
+from optlstm.config import StudyConfig
+
+_PATH_HELP = StudyConfig.model_fields["storage_path"].description
+_DEFAULT_PATH: str = StudyConfig.model_fields["storage_path"].default
+PathOption = Annotated[str, typer.Option("--storage-path", metavar="DIR|URL", help=str(_PATH_HELP))]
+STYLES = {"ok": "green", "note": "yellow", "fault": "bold red"}
+
+
+@app.command()
+def doctor(
+    name: Annotated[str | None, typer.Argument(help="look at this study alone")] = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="end abandoned trials, remove checkpoints without a trial")
+    ] = False,
+    address: Annotated[str | None, typer.Option(metavar="ADDR", help="look at this Ray cluster too")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False,
+    storage_path: PathOption = _DEFAULT_PATH,
+    storage: StorageOption = None,
+) -> int:
+    """Check storage, leases, checkpoints, disk, GPU, Ray; name a remedy for each fault. Exit 1 while one is left."""
+    from optlstm.doctor import examine
+    from optlstm.progress import make_console
+
+    quieten_optuna()
+    url = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    console, rows, faults = make_console(results=True), [], 0
+    for finding in examine(url, name, storage_path, address):
+        state, remedy = finding.state, finding.remedy
+        if fix and finding.fix is not None:
+            finding.fix()
+            state, remedy = "note", "done"
+        faults += state == "fault"
+        rows.append({"what": finding.what, "state": state, "found": finding.found, "remedy": remedy})
+        if not as_json:
+            console.print(f"{state:<6}", style=STYLES[state], end="")
+            console.print(f" {finding.what}: {finding.found}", markup=False, soft_wrap=True)
+            if remedy:
+                console.print(f"       -> {remedy}", markup=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    return 1 if faults else 0
+
+
+@app.command()
+def copy(
+    name: Annotated[str, typer.Argument(help="the study's name")],
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="database to copy it into")],
+    new_name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="the copy's name")] = None,
+    to_path: Annotated[
+        str | None, typer.Option("--to-path", metavar="DIR|URL", help="folder for its checkpoints (default: the same)")
+    ] = None,
+    storage_path: PathOption = _DEFAULT_PATH,
+    storage: StorageOption = None,
+) -> int:
+    """Copy a study with its checkpoints into another database, to be continued there."""
+    from optlstm.cli.common import open_study_database
+    from optlstm.moving import copy_study
+    from optlstm.progress import make_console
+    from optlstm.results import load_study
+
+    console = make_console()
+    source = given_database(storage)
+    load_study(source, name)  # a name that is not there must not create the other database
+    target = open_study_database(to, create=True)
+    folders = (storage_path, to_path or storage_path)
+    count = copy_study(source, name, target, new_name or name, folders, lambda line: console.print(line, markup=False))
+    make_console(results=True).print(f"copied: {count} trials", markup=False)
+    return 0

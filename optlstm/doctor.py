@@ -1,0 +1,210 @@
+"""What may be wrong with a study, its database and this machine, each fault with its remedy."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from optlstm.errors import InputError, OptlstmError
+from optlstm.files import Location, absolute, is_url, join, open_folder, trial_name
+from optlstm.results import load_study, study_record
+from optlstm.retention import KEEP_BEST, study_folder
+from optlstm.study.lease import Lease
+from optlstm.study.record import UID_KEY
+from optlstm.study.storage import Database, open_database, parse_url, shown
+from optlstm.summary import counts_in_words
+
+LEAST_FREE_BYTES = 1 << 30
+REAPED = "given up by doctor --fix: its process was gone"
+_TRIAL = re.compile(r"trial-(\d{5,})")
+_STUDY = re.compile(r".+-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `fix`: what `--fix` would do about it; called at most once."""
+
+    what: str
+    state: Literal["ok", "note", "fault"]
+    found: str
+    remedy: str = ""
+    fix: Callable[[], None] | None = None
+
+
+def examine(url: str, name: str | None, storage_path: Location, address: str | None) -> Iterator[Finding]:
+    """Look at everything; with `name`, at that study alone.
+
+    Raises:
+        InputError: There is no such study.
+    """
+    yield from versions()
+    try:
+        database = open_database(url, create=False)
+    except InputError as error:
+        yield Finding("storage", "note", str(error).removeprefix("storage: "))
+    except OptlstmError as error:
+        remedy = (
+            "optuna storage upgrade --storage URL" if "upgrade" in str(error) else "is it running, and the URL right?"
+        )
+        yield Finding("storage", "fault", str(error).removeprefix("storage: "), remedy)
+    else:
+        yield Finding("storage", "ok", f"{shown(parse_url(url))}, schema {database.rdb.get_current_version()}")
+        yield from _studies(database, name, storage_path)
+        database.close()
+    yield from _disk(url, storage_path)
+    yield _gpu()
+    yield from _ray(address, storage_path)
+
+
+def versions() -> list[Finding]:
+    names = ("optlstm", "optuna", "torch", "ray", "sqlalchemy")
+    found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    return [Finding("versions", "ok", f"Python {platform.python_version()}, {found}")]
+
+
+def _studies(database: Database, name: str | None, storage_path: Location) -> Iterator[Finding]:
+    names = [name] if name else sorted(optuna.get_all_study_names(database.rdb))
+    ours = set()
+    for one in names:
+        study = load_study(database, one)
+        trials = study.get_trials(deepcopy=False)
+        if not study_record(study):
+            yield Finding(f"study {one}", "note", f"{len(trials)} trials, not made by optlstm; left alone")
+            continue
+        folder = study_folder(absolute(storage_path), one, study.user_attrs[UID_KEY])
+        ours.add(str(folder))
+        found = [*_running(database, one, trials), *_checkpoints(one, folder, trials)]
+        if all(finding.state == "ok" for finding in found):
+            found = [Finding(f"study {one}", "ok", "; ".join(finding.found for finding in found))]
+        yield from found
+    if name is None:
+        yield from _strangers(storage_path, ours)
+
+
+def _running(database: Database, name: str, trials: list[FrozenTrial]) -> Iterator[Finding]:
+    """Every RUNNING trial: by whom, or that nobody is at it."""
+    running = [t for t in trials if t.state == TrialState.RUNNING]
+    if not running:
+        yield Finding(f"study {name}", "ok", f"{counts_in_words(Counter(t.state.name for t in trials))}")
+    for trial in running:
+        what, lease = f"study {name}", Lease.of(trial.system_attrs)
+        if lease is not None and not lease.is_void(database.now()):
+            yield Finding(what, "ok", f"trial {trial.number} is being trained by {lease.owner}")
+            continue
+        if lease is None:
+            found = f"trial {trial.number} is RUNNING and was started by another program; its state says nothing"
+        else:
+            found = f"trial {trial.number} is RUNNING, and {lease.owner} is gone (epoch {trial.last_step or 0})"
+        remedy = "continue the study, or end the trial as failed: doctor --fix"
+        yield Finding(what, "fault", found, remedy, _reaper(database, trial))
+
+
+def _reaper(database: Database, trial: FrozenTrial) -> Callable[[], None]:
+    def reap() -> None:
+        from optlstm.study.ledger import REASON_KEY
+
+        rdb = database.rdb
+        with database.transaction():
+            now = rdb.get_trial(trial._trial_id)
+            lease = Lease.of(now.system_attrs)
+            taken = lease is not None and not lease.is_void(database.now())
+            if now.state == TrialState.RUNNING and not taken:  # else somebody continued it since we looked
+                rdb.set_trial_user_attr(trial._trial_id, REASON_KEY, REAPED)
+                rdb.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+    return reap
+
+
+def _checkpoints(name: str, folder: Location, trials: list[FrozenTrial]) -> Iterator[Finding]:
+    """Weights of trials that the study does not have, and unfinished or best trials whose weights are damaged."""
+    what = f"checkpoints of {name}"
+    files = open_folder(folder)
+    there = {int(match[1]): n for n in files.names() if (match := _TRIAL.fullmatch(n))}
+    for number, entry in sorted(there.items()):
+        if number >= len(trials):
+            path = join(folder, entry)
+            yield Finding(
+                what, "fault", f"{path}: the study has no such trial", "doctor --fix", _remover(folder, entry)
+            )
+    wanted = [t.number for t in trials if t.state == TrialState.RUNNING and t.last_step]
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values and len(t.values) == 1]
+    wanted += [t.number for t in sorted(complete, key=lambda t: t.values[0])[:KEEP_BEST]]
+    damaged = [number for number in wanted if not _readable(folder, number)]
+    for number in damaged:
+        remedy = (
+            "train it again: schedule --replay, or search on"
+            if trials[number].state.is_finished()
+            else ("continue the study: the trial starts again from its newest whole checkpoint")
+        )
+        found = f"{join(folder, trial_name(number))}: missing or damaged"
+        yield Finding(what, "fault", found, remedy)
+    if not damaged:
+        yield Finding(what, "ok", f"weights of {len(wanted)} kept, all whole")
+
+
+def _readable(folder: Location, number: int) -> bool:
+    from optlstm.artifacts import newest_checkpoint
+
+    return newest_checkpoint(join(folder, trial_name(number))) is not None
+
+
+def _remover(folder: Location, name: str) -> Callable[[], None]:
+    return lambda: open_folder(folder).remove(name)
+
+
+def _strangers(storage_path: Location, ours: set[str]) -> Iterator[Finding]:
+    root = absolute(storage_path)
+    for name in sorted(open_folder(root).names()):
+        path = join(root, name)
+        if _STUDY.fullmatch(name) and str(path) not in ours and any(map(_TRIAL.fullmatch, open_folder(path).names())):
+            remedy = "remove it, unless a study of another database is using it"
+            yield Finding("checkpoints", "note", f"{path}: no study of this database", remedy)
+
+
+def _disk(url: str, storage_path: Location) -> Iterator[Finding]:
+    places: dict[str, Path] = {}
+    if not is_url(storage_path):
+        places["checkpoints"] = Path(absolute(storage_path))
+    with_file = parse_url(url)
+    if with_file.get_backend_name() == "sqlite":
+        places["database"] = Path(with_file.database or "").absolute().parent
+    for what, place in places.items():
+        existing = next((p for p in (place, *place.parents) if p.exists()), Path("/"))
+        free = shutil.disk_usage(existing).free
+        state: Literal["ok", "fault"] = "ok" if free >= LEAST_FREE_BYTES else "fault"
+        remedy = "" if state == "ok" else "make room, or give another --storage-path"
+        yield Finding(f"disk for {what}", state, f"{free / 1e9:.1f} GB free at {existing}", remedy)
+
+
+def _gpu() -> Finding:
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = ", ".join(torch.cuda.get_device_name(i) for i in range(count))
+    return Finding("gpu", "ok", names or "none; trials train on the CPU")
+
+
+def _ray(address: str | None, storage_path: Location) -> Iterator[Finding]:
+    if address is None:
+        yield Finding("ray", "ok", "not looked at; give --address to check a cluster")
+        return
+    from optlstm.backends.ray import RayOptions, describe
+
+    try:
+        rows: list[tuple[str, Any]] = describe(RayOptions(address=address), absolute(storage_path))
+    except InputError as error:
+        for problem in error.problems:
+            yield Finding("ray", "fault", problem, "docs/ray.md")
+        return
+    yield from (Finding("ray", "ok", f"{what}: {value}") for what, value in rows if what != "per trial")
+    yield Finding("ray", "ok", f"every node sees {storage_path}")

@@ -1,0 +1,162 @@
+"""`doctor` and `copy`: what is wrong is named, what is moved is the same study."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from optlstm.study.ledger import Ledger
+from optlstm.study.storage import open_database
+from tests.conftest import URL, Cli, rows
+from tests.study.helpers import record
+
+OTHER = "sqlite:///other.db"
+
+
+def rows_at(url: str, name: str = "tiny") -> list[tuple[Any, ...]]:
+    database = open_database(url)
+    trials = optuna.load_study(study_name=name, storage=database.rdb).trials
+    database.close()
+    return [(t.number, t.state.name, t.values, tuple(t.params.items()), t.intermediate_values) for t in trials]
+
+
+def found(cli: Cli, *arguments: object) -> tuple[int, dict[str, list[str]]]:
+    """`doctor`'s exit code, and what it found, by state."""
+    outcome = cli("doctor", "--json", *arguments)
+    by_state: dict[str, list[str]] = {"ok": [], "note": [], "fault": []}
+    for row in json.loads(outcome.out):
+        by_state[row["state"]].append(f"{row['what']}: {row['found']}")
+    return outcome.code, by_state
+
+
+def folder_of(name: str) -> Path:
+    (path,) = Path("runs").glob(f"{name}-????????")
+    return path
+
+
+def test_a_healthy_study_has_no_fault(cli: Cli) -> None:
+    cli("study", "tiny.toml")
+
+    code, states = found(cli)
+
+    assert (code, states["fault"], states["note"]) == (0, [], [])
+    assert "study tiny: 3 trials: 3 complete; weights of 3 kept, all whole" in states["ok"]
+
+
+def test_an_abandoned_trial_is_named_and_ended(cli: Cli) -> None:
+    cli("study", "tiny.toml", "--trials", 2)
+    cli("study", "tiny.toml", "--trials", 1, "--name", "other")
+    database = open_database(URL)
+    ledger = Ledger(database, "abandoned", record())
+    held = ledger.assign(2)
+    assert held is not None
+    assert found(cli, "abandoned")[0] == 0  # its owner, this process, is alive
+    ledger.release(held.number)
+
+    code, states = found(cli)
+    ended = cli("doctor", "--fix")
+
+    assert code == 1
+    assert any("abandoned: trial 0 is RUNNING, and process" in line for line in states["fault"])
+    assert ended.code == 0
+    (trial,) = optuna.load_study(study_name="abandoned", storage=URL).trials
+    assert (trial.state, trial.user_attrs["reason"]) == (
+        TrialState.FAIL,
+        "given up by doctor --fix: its process was gone",
+    )
+    assert found(cli)[0] == 0
+    database.close()
+
+
+def test_damaged_weights_and_weights_of_no_trial_are_named(cli: Cli) -> None:
+    cli("study", "tiny.toml")
+    folder = folder_of("tiny")
+    shutil.copytree(folder / "trial-00000", folder / "trial-00007")
+    shutil.copytree(folder, folder.parent / "gone-0123abcd")
+    for file in (folder / "trial-00001").glob("*.safetensors"):
+        file.write_bytes(b"")
+
+    code, states = found(cli)
+    fixed = cli("doctor", "--fix")
+
+    assert code == 1
+    assert len(states["fault"]) == 2
+    assert any("trial-00007: the study has no such trial" in line for line in states["fault"])
+    assert any("trial-00001: missing or damaged" in line for line in states["fault"])
+    assert [line for line in states["note"] if "gone-0123abcd: no study of this database" in line]
+    assert fixed.code == 1  # what was trained is not to be had back
+    assert not (folder / "trial-00007").exists()
+    assert (folder.parent / "gone-0123abcd").exists()
+
+
+def test_a_database_that_is_not_there_is_said(cli: Cli) -> None:
+    code, states = found(cli, "--storage", "postgresql://nobody@127.0.0.1:1/none")
+
+    assert code == 1
+    assert any(
+        line.startswith("storage: cannot open postgresql+psycopg://nobody@127.0.0.1:1/none") for line in states["fault"]
+    )
+
+
+@pytest.mark.parametrize("server", [False, True], ids=["sqlite", "postgresql"])
+def test_a_copy_is_continued_like_the_original(cli: Cli, request: pytest.FixtureRequest, server: bool) -> None:
+    to = request.getfixturevalue("postgresql_url") if server else OTHER
+    nsga = ("--sampler", "nsga2", "--set", "sampler.population_size=2", "--workers", 1)
+    cli(
+        "study", "tiny.toml", "--name", "filler", "--trials", 2, "--storage", to
+    )  # so that the copy's trial ids are others
+    cli("study", "tiny.toml", *nsga, "--trials", 5)
+
+    copied = cli("copy", "tiny", "--to", to, "--to-path", "elsewhere", "--as", "moved")
+    original = cli("study", "tiny.toml", *nsga, "--trials", 8)
+    go_on = cli(
+        "study", "tiny.toml", *nsga, "--name", "moved", "--storage", to, "--storage-path", "elsewhere", "--trials", 8
+    )
+
+    assert (copied.code, copied.out) == (0, "copied: 5 trials\n"), copied.err
+    assert (original.code, go_on.code) == (0, 0)
+    assert len(rows()) == 8
+    assert rows_at(to, "moved") == rows()
+    weights = [
+        sorted(p.name for p in folder.rglob("*.safetensors")) for folder in (folder_of("tiny"), Path("elsewhere"))
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_an_unfinished_trial_goes_on_in_the_copy(cli: Cli) -> None:
+    database, other = open_database(URL), open_database(OTHER)
+    ledger = Ledger(database, "half", record())
+    half = ledger.assign(3)
+    assert half is not None
+    ledger.report(half.number, 1, 0.5)
+    busy = cli("copy", "half", "--to", OTHER)
+    ledger.release(half.number)
+
+    assert cli("copy", "half", "--to", OTHER).code == 0
+
+    assert (busy.code, busy.lines[-1].split(" is being trained by ")[0]) == (2, "trial 0")
+    again = Ledger(other, "half", record()).assign(3)
+    assert again is not None
+    assert (again.number, again.last_epoch, again.params) == (half.number, 1, half.params)
+    database.close()
+    other.close()
+
+
+def test_a_copy_that_cannot_be_made_leaves_nothing(cli: Cli) -> None:
+    cli("study", "tiny.toml")
+    before = sorted(Path.cwd().rglob("trial-*"))
+
+    twice = cli("copy", "tiny", "--to", URL)
+    unknown = cli("copy", "tinny", "--to", OTHER)
+
+    assert (twice.code, twice.lines) == (2, ["study 'tiny' is in that database already; name the copy: --as NAME"])
+    assert unknown.code == 2
+    assert "did you mean 'tiny'?" in unknown.err
+    assert not Path("other.db").exists()
+    assert sorted(Path.cwd().rglob("trial-*")) == before
