@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from optlstm.errors import InputError, did_you_mean
 from optlstm.study.pruners import PRUNERS, check_pruner
 from optlstm.study.registry import check, in_words
 from optlstm.study.samplers import SAMPLERS
+from optlstm.tasks.options import DataConfig, Section, as_toml
+from optlstm.tasks.task import DEFAULT_TASK, check_keys, check_task, task_class
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -21,61 +23,21 @@ MOST_SEED = 2**32 - 1  # NumPy's, which some samplers draw from
 NAME_LENGTH = 128  # MySQL's limit on indexed text, so that a name means the same on every database
 
 
-class _Section(BaseModel):
-    # Strict: `trials = true` is no 1, and `trials = "20"` no 20.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_are_tuples(cls, raw: Any) -> Any:
-        if not isinstance(raw, Mapping):
-            return raw
-        return {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-
-
-def _as_toml(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-class DataConfig(_Section):
-    path: str | None = Field(None, description="CSV (.gz too) or Parquet file; none: the bundled CO2 series")
-    time: str | None = Field(None, description="time column (default: ds)")
-    target: tuple[str, ...] | None = Field(None, description="target columns (default: y)", min_length=1)
-    horizon: Annotated[int, Field(ge=1)] | None = Field(None, description="steps to forecast (default: one season)")
-    splits: tuple[float, float, float] | tuple[int, int, int] = Field(
-        (0.7, 0.1, 0.2), description="train, validation, test: fractions, or numbers of rows"
-    )
-
-    @field_validator("target", mode="before")
-    @classmethod
-    def _one_target_is_a_list(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-    @field_validator("splits", mode="before")
-    @classmethod
-    def _row_counts_stay_whole(cls, value: Any) -> Any:
-        numbers = isinstance(value, list | tuple) and all(
-            isinstance(v, int | float) and not isinstance(v, bool) for v in value
-        )
-        if not numbers or len(value) != 3:
-            raise ValueError(f"must be three fractions or three numbers of rows, got {_as_toml(value)!r}")
-        return value
-
-
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     epochs: int = Field(10, ge=1, description="most epochs of a trial")
     patience: int = Field(4, ge=0, description="end a trial after so many epochs without a better value; 0: never")
     threads: int = Field(1, ge=1, description="torch threads per trial; another number changes the last bits")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    metric: str | None = Field(None, description="validation metric that decides (default: the task's first)")
 
 
-class RayConfig(_Section):
+class RayConfig(Section):
     address: str | None = Field(None, description="cluster: auto or host:port (default: a Ray of its own, on loopback)")
     cpus_per_trial: float = Field(1.0, gt=0, description="CPUs a trial reserves on Ray")
     gpus_per_trial: float = Field(0.0, ge=0, description="GPUs a trial reserves on Ray; fractions too")
 
 
-class PbtConfig(_Section):
+class PbtConfig(Section):
     population: int = Field(8, ge=2, description="members trained side by side")
     interval: int = Field(2, ge=1, description="epochs between two exploits")
     quantile: float = Field(0.25, gt=0, le=0.5, description="share that is replaced, and that it is copied from")
@@ -101,9 +63,9 @@ class Choice(BaseModel):
         return dict(self.model_extra or {})
 
 
-class StudyConfig(_Section):
+class StudyConfig(Section):
     name: str | None = Field(None, description="the study's name (default: the data file's)")
-    task: Literal["forecast"] = Field("forecast", description="what to learn")
+    task: str = Field(DEFAULT_TASK, description="what to learn")
     seed: int = Field(0, ge=0, le=MOST_SEED, description="seed of the whole search")
     trials: int = Field(20, ge=1, description="the study's trials in all")
     timeout: float | None = Field(
@@ -125,6 +87,11 @@ class StudyConfig(_Section):
     sampler: Choice = Field(Choice(name=CHOICES["sampler"]), description="what proposes the trials")
     pruner: Choice = Field(Choice(name=CHOICES["pruner"]), description="what ends poor trials early")
     space: dict[str, Any] = Field(default_factory=dict, description="changes to the task's search space")
+
+    @field_validator("task")
+    @classmethod
+    def _task_is_known(cls, value: str) -> str:
+        return check_task(value)
 
     @field_validator("name")
     @classmethod
@@ -164,7 +131,17 @@ def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]
     if config is not None and not choices:
         problems += check_pruner(config.pruner.name, config.pruner.options, config.training.epochs)
         problems += _scheduler_problems(config)
+    if config is not None:
+        attempt(problems, lambda: check_keys(config.task, config.data))
+        problems += _metric_problems(config)
     return config, problems + choices
+
+
+def _metric_problems(config: StudyConfig) -> list[str]:
+    names, metric = [m.name for m in task_class(config.task).metrics], config.training.metric
+    if metric is None or metric in names:
+        return []
+    return [f"training.metric: must be one of {', '.join(names)}, got {metric!r}{did_you_mean(metric, names)}"]
 
 
 def _scheduler_problems(config: StudyConfig) -> list[str]:
@@ -229,7 +206,7 @@ def _problem(path: tuple[str, ...], details: list[ErrorDetails]) -> str:
         return f"write {path[0]}.name = {value!r}, so that its options can stand beside it"
     words = in_words(details)
     secret = path[0] == "storage"  # it may hold a password
-    return words if secret or "got" in words else f"{words}, got {_as_toml(value)!r}"
+    return words if secret or "got" in words else f"{words}, got {as_toml(value)!r}"
 
 
 def _is_union_branch(part: str) -> bool:

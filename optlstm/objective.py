@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Epoch, Problem, State, fit
+from optlstm.training.metric import Metric
 from optlstm.training.model import count_parameters
 from optlstm.training.runtime import use_threads
 
@@ -51,6 +52,7 @@ class Objective:
         checkpoints: Folder (a path, or a URL pyarrow opens) for the trials' checkpoints; None: none are written, and
             nothing is resumed.
         threads: Torch's threads; another number changes the last bits.
+        metric: The validation metric that decides; None: the problem's first.
     """
 
     problem: Problem
@@ -60,6 +62,7 @@ class Objective:
     patience: int = 0
     checkpoints: Location | None = None
     threads: int = 1
+    metric: Metric | None = None
 
     def __call__(self, trial: Trial) -> float:
         """Train one trial, from its newest checkpoint if there is one.
@@ -87,7 +90,7 @@ class Objective:
         # Killed between a checkpoint and its report, the study lacks the last value; the trial skips those it has.
         for known, value in enumerate(state.meta["values"] if state else [], start=1):
             _report(trial, value, known)
-        run = fit(self.problem, hp, epochs=self.epochs, patience=self.patience, seed=seed, state=state, since=since)
+        run = self._fit(hp, seed, state, since, self.patience)
         for epoch in run:
             own = own.after(epoch)
             self._save(trial.number, epoch.state(), params, own)
@@ -111,13 +114,25 @@ class Objective:
             seed = derive_seed("train", self.seed, stretch.trial)
             if state is not None:
                 state, hp = _fitting(state, hp, since, seed)
-            for epoch in fit(self.problem, hp, epochs=self.epochs, patience=0, seed=seed, state=state, since=since):
+            for epoch in self._fit(hp, seed, state, since, patience=0):
                 best = epoch.best_value
                 if epoch.epoch == stretch.last:
                     left = epoch.state()
                     break
             state = State(left.tensors, {**left.meta, "params": params})
         return best
+
+    def _fit(self, hp: Hyperparameters, seed: int, state: State | None, since: int, patience: int) -> Iterator[Epoch]:
+        return fit(
+            self.problem,
+            hp,
+            epochs=self.epochs,
+            patience=patience,
+            seed=seed,
+            state=state,
+            since=since,
+            metric=self.metric,
+        )
 
     def _parameters(self, hp: Hyperparameters) -> int:
         return count_parameters(self.problem.network(hp))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optlstm.backends.driver import Job
-from optlstm.config import DataConfig, PbtConfig, StudyConfig, attempt, check_config, check_data_config
+from optlstm.config import PbtConfig, StudyConfig, attempt, check_config, check_data_config
 from optlstm.errors import InputError, did_you_mean
 from optlstm.files import Location
 from optlstm.study.declaration import merge, parse_space
@@ -18,41 +17,12 @@ from optlstm.study.record import StudyRecord
 from optlstm.study.registry import resolved_options
 from optlstm.study.samplers import EXHAUSTIVE, SAMPLERS
 from optlstm.study.space import Space
+from optlstm.tasks.task import DEFAULT_TASK, TASKS, Task, load, task_class
 from optlstm.training.hparams import Hyperparameters, validate_value
+from optlstm.training.metric import Metric
 
 if TYPE_CHECKING:
-    from optlstm.data.series import Series
-    from optlstm.data.splits import Splits
     from optlstm.objective import Objective
-
-UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season to forecast
-GENERIC = {"season": 24, "horizon": 24, "train_rows": 10_000}  # to check a space against while the data is unreadable
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """A series to forecast, read, checked and split."""
-
-    series: Series
-    splits: Splits
-    horizon: int
-
-    def default_space(self) -> dict[str, object]:
-        from optlstm.tasks.space import default_space
-
-        return default_space(self.series.season, self.horizon, len(self.splits.train))
-
-    def record(self) -> dict[str, Any]:
-        """What of the data decides the trials: its numbers and how they are split, not where the file is."""
-        return {
-            "target": list(self.series.columns),
-            "rows": len(self.series.values),
-            "first": str(self.series.time[0]),
-            "last": str(self.series.time[-1]),
-            "fingerprint": self.series.fingerprint,
-            "horizon": self.horizon,
-            "splits": [len(self.splits.train), len(self.splits.validation), len(self.splits.test)],
-        }
 
 
 @dataclass(frozen=True)
@@ -60,7 +30,7 @@ class Plan:
     """A config that was found sound, with what it stands for."""
 
     config: StudyConfig
-    task: Forecast
+    task: Task
     space: Space
     record: StudyRecord
 
@@ -83,12 +53,18 @@ class Plan:
             synchronous=pbt.synchronous,
         )
 
+    @property
+    def metric(self) -> Metric:
+        """The validation metric that decides."""
+        metrics, wanted = self.task.metrics, self.config.training.metric
+        return next((metric for metric in metrics if metric.name == wanted), metrics[0])
+
     def job(self, checkpoints: Location) -> Job:
         """What workers need."""
-        from optlstm.tasks.forecast_data import prepare
-
         config = self.config
-        factory = ForecastObjective(
+        factory = MakeObjective(
+            self.task.problem,
+            self.metric,
             self.space,
             config.seed,
             config.training.epochs,
@@ -97,13 +73,15 @@ class Plan:
             config.training.device,
             checkpoints,
         )
-        return Job(factory, prepare(self.task.series, self.task.splits, self.task.horizon), config.training.threads)
+        return Job(factory, self.task.data(), config.training.threads)
 
 
 @dataclass(frozen=True)
-class ForecastObjective:
+class MakeObjective:
     """Makes the objective in whatever process trains: sets the process up, and the problem on its device."""
 
+    problem: str  # `module:Class`: the driver that pickles it loads no torch
+    metric: Metric  # that decides
     space: Space
     seed: int
     epochs: int
@@ -114,15 +92,21 @@ class ForecastObjective:
 
     def __call__(self, data: Any) -> Objective:
         from optlstm.objective import Objective
-        from optlstm.tasks.forecast import ForecastProblem
         from optlstm.training.runtime import choose_deterministic_kernels, prepare, resolve_device
 
         prepare(self.threads)
         device = resolve_device(self.device)
         choose_deterministic_kernels(device)
-        problem = ForecastProblem(data, device)
+        problem = load(self.problem)(data, device)
         return Objective(
-            problem, self.space, self.seed, self.epochs, self.patience, self.checkpoints, threads=self.threads
+            problem,
+            self.space,
+            self.seed,
+            self.epochs,
+            self.patience,
+            self.checkpoints,
+            threads=self.threads,
+            metric=self.metric,
         )
 
 
@@ -139,13 +123,14 @@ def make_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> Plan:
     config, more = check_config(raw)
     problems = [*found, *more]
     data = config.data if config else check_data_config(raw)
-    task = attempt(problems, lambda: _read(data)) if data else None
+    kind = task_class(raw["task"] if raw.get("task") in TASKS else DEFAULT_TASK)
+    task = attempt(problems, lambda: kind.read(data)) if data else None
     section = raw.get("space", {})
-    space = attempt(problems, lambda: _space(task, section)) if isinstance(section, Mapping) else None
+    space = attempt(problems, lambda: _space(kind, task, section)) if isinstance(section, Mapping) else None
     if config and space:
         problems += _search_problems(config, space)
     if config and task and space:
-        attempt(problems, lambda: _check_windows(task, space))
+        attempt(problems, lambda: task.check_space(space))
     if config and config.training.device not in ("auto", "cpu"):
         attempt(problems, lambda: _check_device(config.training.device))
     if problems or config is None or task is None or space is None:
@@ -153,22 +138,10 @@ def make_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> Plan:
     return Plan(config, task, space, _record(config, task, space))
 
 
-def _read(data: DataConfig) -> Forecast:
-    from optlstm.data.series import bundled, read_series
-    from optlstm.data.splits import split_rows
-
-    path = Path(data.path).expanduser() if data.path else bundled("co2")
-    series = read_series(path, time=data.time, target=data.target)
-    splits = split_rows(len(series.values), data.splits)
-    horizon = data.horizon or (series.season if series.season > 1 else UNSEASONAL_HORIZON)
-    return Forecast(series, splits, horizon)
-
-
-def _space(task: Forecast | None, changes: Mapping[str, Any]) -> Space:
-    from optlstm.tasks.space import default_space
-
-    base = task.default_space() if task else default_space(**GENERIC)
-    known = {name: value for name, value in vars(Hyperparameters()).items() if name != "grown_layers"}
+def _space(kind: type[Task], task: Task | None, changes: Mapping[str, Any]) -> Space:
+    base = task.default_space() if task else kind.generic_space()
+    meaningless = ("grown_layers", *kind.unused)
+    known = {name: value for name, value in vars(Hyperparameters()).items() if name not in meaningless}
     return parse_space(merge(base, changes), known, validate_value)
 
 
@@ -220,14 +193,7 @@ def _population_problems(config: StudyConfig, space: Space) -> list[str]:
     return problems
 
 
-def _check_windows(task: Forecast, space: Space) -> None:
-    from optlstm.data.splits import check_windows
-
-    window = space.largest("window") or Hyperparameters().window
-    check_windows(task.splits, int(window), task.horizon)
-
-
-def _record(config: StudyConfig, task: Forecast, space: Space) -> StudyRecord:
+def _record(config: StudyConfig, task: Task, space: Space) -> StudyRecord:
     training = config.training
     return StudyRecord(
         space=space,
@@ -243,6 +209,7 @@ def _record(config: StudyConfig, task: Forecast, space: Space) -> StudyRecord:
             "task": config.task,
             "data": task.record(),
             # The device is no part: a study begun on a laptop goes on where there is a GPU.
-            "training": {"epochs": training.epochs, "patience": training.patience, "threads": training.threads},
+            "training": {"epochs": training.epochs, "patience": training.patience, "threads": training.threads}
+            | ({} if training.metric is None else {"metric": training.metric}),
         },
     )

@@ -75,6 +75,11 @@ def study_name(raw: Mapping[str, Any], study_file: Path | None) -> str:
     return study_file.stem if study_file else Path(str(path)).name.split(".")[0] if path else "co2"
 
 
+def _named(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """With a name, whatever was given as one: the config says what is wrong with it."""
+    return {**raw, "name": name if raw.get("name") is None else raw["name"]}
+
+
 def with_stored_config(database: Database | None, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     """`raw` on top of what the study of this name was made with, if there is one: its name is enough to continue it."""
     from optlstm.results import load_study
@@ -106,7 +111,7 @@ def open_session(
     from optlstm.retention import copy_weights, study_folder
     from optlstm.study.lineage import PopulationLedger
 
-    plan = make_plan({**raw, "name": name}, found)
+    plan = make_plan(_named(raw, name), found)
     config = plan.config
     if config.backend == "ray" and config.ray.address is not None:
         from optlstm.backends.ray.cluster import check_address
@@ -129,14 +134,14 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
     """
     from optlstm.plan import make_plan
 
-    plan = make_plan({**raw, "name": name}, found)
+    plan = make_plan(_named(raw, name), found)
     config = plan.config
     rule = f"pruner {config.pruner.name}" if config.scheduler == "study" else config.scheduler
     pbt = plan.population
     what = f"a population of {pbt.population}" if pbt else f"{config.trials} in all"
     rows = [
         ("study", name),
-        ("data", f"{plan.task.series.name}, {len(plan.task.series.values)} rows, horizon {plan.task.horizon}"),
+        ("data", plan.task.describe()),
         ("trials", f"{what}, up to {config.training.epochs} epochs each"),
         ("sampler", config.sampler.name),
         ("scheduler", rule),

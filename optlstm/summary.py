@@ -38,11 +38,6 @@ def counts_in_words(counts: Mapping[str, int], running: str = WORDS["RUNNING"]) 
 def announce(console: Console, session: Session) -> None:
     """What is about to run: data, search, what there is of it already."""
     config, task, name = session.plan.config, session.plan.task, session.ledger.name
-    splits, target = task.splits, ", ".join(task.series.columns)
-    data = (
-        f": {task.series.name}, {len(task.series.values)} rows ({len(splits.train)} train,"
-        f" {len(splits.validation)} validation, {len(splits.test)} test), target {target}, horizon {task.horizon}"
-    )
     what, rule = f"{session.run.total} trials of up to {config.training.epochs} epochs", f"pruner {config.pruner.name}"
     if config.scheduler != "study":
         rule = f"scheduler {config.scheduler}"
@@ -51,8 +46,8 @@ def announce(console: Console, session: Session) -> None:
     search = f"{what}, sampler {config.sampler.name}, {rule}, seed {config.seed}, workers {session.workers or 'auto'}"
     if config.backend != "local":
         search += f", backend {config.backend}"
-    lines = [Text.assemble((f"study {name}", "bold"), data), Text(search)]
-    lines += [Text(warning, "yellow") for warning in task.series.warnings]
+    lines = [Text.assemble((f"study {name}", "bold"), f": {task.describe()}"), Text(search)]
+    lines += [Text(warning, "yellow") for warning in task.warnings]
     if session.finished >= session.run.total:
         so_far = counts_in_words(session.ledger.counts)
         lines.append(Text(f"nothing to do: the study has {so_far}; to search on, give a higher --trials"))
@@ -78,10 +73,12 @@ def best_table(session: Session) -> Table | None:
         return None
     title = f"best trial: {best.number}"
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 0, 0, 2))
-    table.add_row("validation mse", f"[bold]{best.value:.6f}[/bold] (standardised scale)")
-    attrs = best.user_attrs
-    if "mae" in attrs:
-        table.add_row("validation mae", f"{attrs['mae']:.6f}")
+    deciding, attrs = session.plan.metric, best.user_attrs
+    note = f" ({deciding.note})" if deciding.note else ""
+    table.add_row(f"validation {deciding.label}", f"[bold]{best.value:.6f}[/bold]{note}")
+    for metric in session.plan.task.metrics:
+        if metric.name in attrs and metric.name != deciding.label:
+            table.add_row(f"validation {metric.name}", f"{attrs[metric.name]:.6f}")
     table.add_row("epoch", f"{attrs.get('best_epoch', best.last_step)} of {best.last_step}")
     table.add_row("parameters", f"{attrs['parameters']:,}" if "parameters" in attrs else "")
     for key, value in best.params.items():

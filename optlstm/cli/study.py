@@ -22,10 +22,12 @@ from optlstm.cli.common import (
     open_study_database,
     quieten_optuna,
 )
-from optlstm.config import DataConfig, RayConfig, StudyConfig, TrainingConfig, attempt
+from optlstm.config import RayConfig, StudyConfig, TrainingConfig, attempt
 from optlstm.layers import read_layers
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.samplers import SAMPLERS
+from optlstm.tasks.options import DataConfig
+from optlstm.tasks.task import TASKS
 
 if TYPE_CHECKING:
     from optlstm.running import Session
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 def study(
     study_file: Annotated[Path | None, typer.Argument(metavar="STUDY.toml", help="a study file")] = None,
     data: Annotated[str | None, flag(DataConfig, "path", "--data", "FILE", "Data")] = None,
-    task: Annotated[str | None, flag(StudyConfig, "task", "--task", "forecast", "Data")] = None,
+    task: Annotated[str | None, flag(StudyConfig, "task", "--task", "|".join(TASKS), "Data")] = None,
     time: Annotated[str | None, flag(DataConfig, "time", "--time", "COL", "Data")] = None,
     target: Annotated[str | None, flag(DataConfig, "target", "--target", "COL[,COL]", "Data")] = None,
     horizon: Annotated[str | None, flag(DataConfig, "horizon", "--horizon", "N", "Data")] = None,
@@ -135,9 +137,9 @@ def _run_study(raw: dict[str, Any], problems: list[str], study_file: Path | None
     session = open_session(raw, name, lambda: database or open_study_database(url, create=True), problems)
     console = make_console(quiet)
     announce(console, session)
-    run = session.run
+    run, label = session.run, session.plan.metric.label
     shown = "" if url in (DEFAULT_STORAGE, os.environ.get(STORAGE_VARIABLE)) else storage_flag(url)
-    display = Display(console, session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, "mse")
+    display = Display(console, session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, label)
     with stop_on_signals(session, how_to_go_on(session, shown)) as received, display:
         session.work()
     notices(make_console(), session, shown)

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from optlstm.errors import TrialFailed
 from optlstm.training.hparams import Hyperparameters
+from optlstm.training.metric import Metric
 from optlstm.training.optimizers import build_optimizer, eager_step, load_optimizer, optimizer_tensors
 from optlstm.training.schedule import lr_factor
 
@@ -46,7 +47,7 @@ class Problem(Protocol):
         ...
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
-        """Validation metrics by name; the first is the value to minimise. Called in eval mode and without gradients."""
+        """Validation metrics by name, the first to decide by default. Called in eval mode and without gradients."""
         ...
 
 
@@ -95,6 +96,7 @@ def fit(
     seed: int,
     state: State | None = None,
     since: int = 0,
+    metric: Metric | None = None,
 ) -> Iterator[Epoch]:
     """Train and yield after every epoch; with `state`, go on after its epoch, bit for bit as if never stopped.
 
@@ -105,6 +107,7 @@ def fit(
     Args:
         epochs: how many in all, those behind `state` included; the learning-rate schedule stretches over them.
         patience: stop after so many epochs without a new best value; 0 or None: never.
+        metric: the validation metric that decides; None: the problem's first.
         since: the epoch after which this run's own values begin: up to it `state` is another run's, whose values are
             never the best of this one.
 
@@ -120,8 +123,8 @@ def fit(
     while not _ended(values, epochs, patience, since):
         began = time.perf_counter()
         train_loss = _train(problem, hp, network, optimizer, values, epochs, seed)
-        metrics = _validate(problem, hp, network, epoch=len(values) + 1)
-        values = [*values, next(iter(metrics.values()))]
+        metrics, value = _validate(problem, hp, network, metric, epoch=len(values) + 1)
+        values = [*values, value]
         step += problem.steps_per_epoch(hp)
         if _best_epoch(values, since) == len(values):
             best = {f"best.{name}": tensor for name, tensor in _copy(network.state_dict()).items()}
@@ -181,13 +184,17 @@ def _train(
     return total.item() / samples
 
 
-def _validate(problem: Problem, hp: Hyperparameters, network: nn.Module, *, epoch: int) -> dict[str, float]:
+def _validate(
+    problem: Problem, hp: Hyperparameters, network: nn.Module, metric: Metric | None, *, epoch: int
+) -> tuple[dict[str, float], float]:
+    """The metrics, and the value that decides."""
     network.eval()
     with torch.no_grad():
         metrics = problem.validate(network, hp)
-    name, value = next(iter(metrics.items()))
-    _check(value, f"validation {name} is {{}} at epoch {epoch}", hp)
-    return metrics
+    metric = metric or Metric(next(iter(metrics)))
+    value = metric.value(metrics)
+    _check(value, f"validation {metric.label} is {{}} at epoch {epoch}", hp)
+    return metrics, value
 
 
 def _check(value: float, message: str, hp: Hyperparameters) -> None:

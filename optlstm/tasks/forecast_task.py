@@ -1,0 +1,93 @@
+"""Forecasting, as the rest of the program sees it: a series that was read, checked and split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from optlstm.tasks.options import DataConfig
+from optlstm.tasks.space import default_space
+from optlstm.tasks.task import Bounds
+from optlstm.training.hparams import Hyperparameters
+from optlstm.training.metric import Metric
+
+if TYPE_CHECKING:
+    from optlstm.data.series import Series
+    from optlstm.data.splits import Splits
+    from optlstm.tasks.forecast_data import ForecastData
+
+UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season to forecast
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A series to forecast, read, checked and split."""
+
+    name: ClassVar[str] = "forecast"
+    keys: ClassVar[tuple[str, ...]] = ("path", "time", "target", "horizon", "splits")
+    unused: ClassVar[tuple[str, ...]] = ()
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("mse", "standardised scale"), Metric("mae"))
+    problem: ClassVar[str] = "optlstm.tasks.forecast:ForecastProblem"
+
+    series: Series
+    splits: Splits
+    horizon: int
+
+    @classmethod
+    def read(cls, data: DataConfig) -> Forecast:
+        """Raises InputError with every problem of the file and its split."""
+        from optlstm.data.series import bundled, read_series
+        from optlstm.data.splits import split_rows
+
+        path = Path(data.path).expanduser() if data.path else bundled("co2")
+        series = read_series(path, time=data.time, target=data.target)
+        splits = split_rows(len(series.values), data.splits)
+        horizon = data.horizon or (series.season if series.season > 1 else UNSEASONAL_HORIZON)
+        return cls(series, splits, horizon)
+
+    @classmethod
+    def generic_space(cls) -> dict[str, object]:
+        """That of hourly data."""
+        return default_space(season=24, horizon=24, train_rows=10_000)
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """The series' own."""
+        return self.series.warnings
+
+    def default_space(self) -> dict[str, object]:
+        """See `tasks.space`."""
+        return default_space(self.series.season, self.horizon, len(self.splits.train))
+
+    def check_space(self, space: Bounds) -> None:
+        """Raises InputError where the longest window does not fit."""
+        from optlstm.data.splits import check_windows
+
+        window = space.largest("window") or Hyperparameters().window
+        check_windows(self.splits, int(window), self.horizon)
+
+    def describe(self) -> str:
+        """`co2, 2284 rows (1599 train, 228 validation, 457 test), target y, horizon 52`."""
+        splits, target = self.splits, ", ".join(self.series.columns)
+        parts = f"{len(splits.train)} train, {len(splits.validation)} validation, {len(splits.test)} test"
+        return f"{self.series.name}, {len(self.series.values)} rows ({parts}), target {target}, horizon {self.horizon}"
+
+    def record(self) -> dict[str, Any]:
+        """The series' fingerprint, the horizon and the split."""
+        return {
+            "target": list(self.series.columns),
+            "rows": len(self.series.values),
+            "first": str(self.series.time[0]),
+            "last": str(self.series.time[-1]),
+            "fingerprint": self.series.fingerprint,
+            "horizon": self.horizon,
+            "splits": [len(self.splits.train), len(self.splits.validation), len(self.splits.test)],
+        }
+
+    def data(self) -> ForecastData:
+        """Standardised values and the split."""
+        from optlstm.tasks.forecast_data import prepare
+
+        return prepare(self.series, self.splits, self.horizon)
