@@ -2,4 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+# Read when first asked for: `import optlstm` loads no torch. Their types stand in __init__.pyi.
+_HOME = {"Model": "optlstm.models", "Result": "optlstm.api", "load": "optlstm.api", "tune": "optlstm.api"}
+__all__ = ["Model", "Result", "load", "tune"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'optlstm' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -86,13 +86,6 @@ def copy_checkpoint(source: Location, epoch: int, target: Location) -> None:
         there.write(name, _read(files, name))
 
 
-def remove_checkpoints(folder: Location) -> None:
-    """Remove every checkpoint in `folder`, and the folder where nothing else is in it. A missing folder is no error."""
-    files = open_folder(folder)
-    _remove(files, _stored(files))
-    files.tidy()
-
-
 def _read_header(files: Folder, path: str) -> dict[str, Any]:
     """The JSON file's content once it is known to be what was written."""
     try:

@@ -80,6 +80,7 @@ class StudyConfig(Section):
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="trials at a time; auto: one per core, on Ray what the cluster holds"
     )
+    keep: int = Field(3, ge=0, description="best trials whose weights stay on disk; unfinished trials keep theirs")
     ray: RayConfig = RayConfig()  # type: ignore[call-arg]
     pbt: PbtConfig = PbtConfig()  # type: ignore[call-arg]
     data: DataConfig = DataConfig()  # type: ignore[call-arg]

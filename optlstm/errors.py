@@ -37,6 +37,12 @@ class ArtifactError(OptlstmError):
     """A file we wrote is missing, truncated or altered."""
 
 
+class ModelFileError(OptlstmError):
+    """A model folder that cannot be used: a file is missing, altered, of another format, or says what cannot be."""
+
+    exit_code = 2
+
+
 class TrialFailed(OptlstmError):
     """This trial cannot go on (a non-finite loss, for example); the study can."""
 

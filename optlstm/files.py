@@ -7,8 +7,11 @@ import os
 import shutil
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
+
+from optlstm.errors import OptlstmError
 
 _PARTIAL = ".partial"
 _ABANDONED_S = 600.0  # nobody writes at one file for longer
@@ -35,9 +38,36 @@ class Folder(Protocol):
         """A file, or a folder with all that is in it."""
         ...
 
+    def size(self) -> int:
+        """Bytes of all files in it, and in the folders in it."""
+        ...
+
     def tidy(self) -> None:
         """Remove what killed writers left half-written, and the folder itself where it is empty."""
         ...
+
+
+def write_stream(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """A file of any length, whole or not there: what `write` writes takes its name once it is on the disk.
+
+    Raises:
+        OptlstmError: it cannot be written; what stood there before stands there still.
+    """
+    partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}{_PARTIAL}")
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OptlstmError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def is_url(location: Location) -> bool:
@@ -103,6 +133,14 @@ class LocalFolder:
         else:
             path.unlink(missing_ok=True)
 
+    def size(self) -> int:
+        total = 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with contextlib.suppress(OSError):  # removed while we look
+                    total += os.lstat(os.path.join(folder, name)).st_size
+        return total
+
     def tidy(self) -> None:
         for partial in self.path.glob(f".*{_PARTIAL}"):
             with contextlib.suppress(FileNotFoundError):
@@ -147,6 +185,10 @@ class RemoteFolder:
             self._fs.delete_file(path)
         else:
             self._fs.delete_dir(path)
+
+    def size(self) -> int:
+        below = self._selector(self._path, recursive=True, allow_not_found=True)
+        return sum(info.size or 0 for info in self._fs.get_file_info(below))
 
     def tidy(self) -> None:
         if not self.names():

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -107,20 +107,38 @@ class Objective:
             The best validation value over the last stretch: bit for bit what the study has for its trial.
         """
         use_threads(self.threads)
-        state, best = None, math.nan
+
+        def seed_of(trial: int) -> int:
+            return derive_seed("train", self.seed, trial)
+
+        best = math.nan
+        for _, epoch in self.train_schedule(stretches, seed_of):
+            best = epoch.best_value
+        return best
+
+    def train_schedule(
+        self, stretches: Sequence[Stretch], seed_of: Callable[[int], int]
+    ) -> Iterator[tuple[Hyperparameters, Epoch]]:
+        """Train a schedule of hyperparameters from scratch; yields after every epoch, with what it was trained with.
+
+        Args:
+            seed_of: a trial's number -> the seed of its stretch.
+
+        Raises:
+            TrialFailed: the training diverged.
+        """
+        state = None
         for stretch in stretches:
             params = {**self.space.fixed, **stretch.params}
-            hp, since = Hyperparameters.from_params(params), stretch.first - 1
-            seed = derive_seed("train", self.seed, stretch.trial)
+            hp, since, seed = Hyperparameters.from_params(params), stretch.first - 1, seed_of(stretch.trial)
             if state is not None:
                 state, hp = _fitting(state, hp, since, seed)
             for epoch in self._fit(hp, seed, state, since, patience=0):
-                best = epoch.best_value
+                yield hp, epoch
                 if epoch.epoch == stretch.last:
                     left = epoch.state()
                     break
             state = State(left.tensors, {**left.meta, "params": params})
-        return best
 
     def _fit(self, hp: Hyperparameters, seed: int, state: State | None, since: int, patience: int) -> Iterator[Epoch]:
         return fit(

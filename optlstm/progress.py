@@ -133,6 +133,38 @@ class Display:
         return duration((time.monotonic() - self.began) / self.ended * left)
 
 
+class Epochs:
+    """The epochs of a refit as a bar in a terminal; elsewhere a line for each network. A context manager."""
+
+    def __init__(self, console: Console, members: int) -> None:
+        self.console, self.members = console, members
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=32),
+            TextColumn("epoch {task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+
+    def __enter__(self) -> Epochs:
+        if self.console.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def hear(self, member: int, epoch: int, epochs: int) -> None:
+        """Of network `member` (from 1) so many epochs are done."""
+        what = "training" if self.members == 1 else f"training {member}/{self.members}"
+        if member > len(self.bar.tasks):
+            self.bar.add_task(what, total=epochs)
+        self.bar.update(self.bar.task_ids[-1], completed=epoch)
+        if epoch == epochs:
+            self.console.print(Text(f"{what.replace('training', 'trained')}: {epochs} epochs"), soft_wrap=True)
+
+
 def make_console(quiet: bool = False, *, results: bool = False) -> Console:
     """Progress and notices go to standard error; standard output is for results, uncut where it is no terminal."""
     stream = sys.stdout if results else sys.stderr

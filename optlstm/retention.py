@@ -7,8 +7,6 @@ import re
 from optlstm.files import Location, join, open_folder, trial_folder, trial_name
 from optlstm.study.ledger import Ledger
 
-KEEP_BEST = 3
-
 
 def study_folder(root: Location, name: str, study_uid: str) -> Location:
     """A folder of the study's own: two databases may each have a study of this name."""
@@ -22,9 +20,9 @@ def copy_weights(checkpoints: Location, child: int, parent: int, epoch: int) -> 
     copy_checkpoint(trial_folder(checkpoints, parent), epoch, trial_folder(checkpoints, child))
 
 
-def sweep(checkpoints: Location, ledger: Ledger) -> None:
-    """Remove the checkpoints of ended trials that are not among the best. Safe to repeat, also after a kill."""
-    kept = {trial_name(t.number) for t in ledger.ranking[:KEEP_BEST]}
+def sweep(checkpoints: Location, ledger: Ledger, keep: int) -> None:
+    """Remove the checkpoints of ended trials that are not among the best `keep`. Safe to repeat, also after a kill."""
+    kept = {trial_name(t.number) for t in ledger.ranking[:keep]}
     kept |= {trial_name(t.number) for t in ledger.trials if not t.state.is_finished()}
     folder = open_folder(checkpoints)
     for name in folder.names():

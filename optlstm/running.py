@@ -42,9 +42,9 @@ class Session:
 
         def keep_the_best(event: Event) -> None:
             if isinstance(event, TrialFinished):
-                sweep(self.checkpoints, self.ledger)
+                sweep(self.checkpoints, self.ledger, self.plan.config.keep)
 
-        sweep(self.checkpoints, self.ledger)
+        sweep(self.checkpoints, self.ledger, self.plan.config.keep)
         self.ledger.listen(keep_the_best)
         self._start(self.plan.job(self.checkpoints))
 

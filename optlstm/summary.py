@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from rich.text import Text
 from optlstm.progress import STYLES, UNCUT, WORDS
 
 if TYPE_CHECKING:
+    from optlstm.files import Location
     from optlstm.running import Session
     from optlstm.study.storage import Database
 
@@ -95,10 +97,11 @@ def storage_flag(url: str) -> str:
 
 
 def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
-    """The three commands one would type now, and what each is for; `storage` ends each of them."""
+    """The commands one would type now, and what each is for; `storage` ends each of them."""
     name = shlex.quote(session.ledger.name)
-    more = 2 * session.run.total
+    more, folder = 2 * session.run.total, shlex.quote(f"{re.sub(r'[^A-Za-z0-9._-]+', '-', session.ledger.name)}-model")
     return [
+        (f"python -m optlstm refit {name} -o {folder}{storage}", "train the best on all but the test rows, test it"),
         (f"python -m optlstm show {name}{storage}", "every trial"),
         (f"python -m optlstm dashboard {name}{storage}", "watch it in a browser"),
         (f"python -m optlstm study --name {name} --trials {more}{storage}", "search on")
@@ -216,23 +219,32 @@ def study_csv(summary: Row) -> str:
     return out.getvalue()
 
 
-def list_studies(database: Database) -> list[Row]:
-    """Every study of a database: {name, direction, best, counts, optlstm}."""
+def list_studies(database: Database, storage_path: Location) -> list[Row]:
+    """Every study of a database: {name, direction, best, counts, optlstm, disk_bytes}.
+
+    disk_bytes: what its checkpoints take below `storage_path`; None for a study that is not ours.
+    """
     import optuna
 
+    from optlstm.files import absolute, open_folder
     from optlstm.results import load_study, study_record, summarise_study
+    from optlstm.retention import study_folder
+    from optlstm.study.record import UID_KEY
 
     rows = []
     for name in sorted(optuna.get_all_study_names(database.rdb)):
         study = load_study(database, name)
         summary = summarise_study(study)
-        rows.append({**{k: v for k, v in summary.items() if k != "trials"}, "optlstm": bool(study_record(study))})
+        uid = study.user_attrs.get(UID_KEY)
+        size = open_folder(study_folder(absolute(storage_path), name, str(uid))).size() if uid else None
+        kept = {k: v for k, v in summary.items() if k != "trials"}
+        rows.append({**kept, "optlstm": bool(study_record(study)), "disk_bytes": size})
     return rows
 
 
 def studies_table(rows: Sequence[Row]) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("study", "trials", "best", "trial"):
+    for heading in ("study", "trials", "best", "trial", "on disk"):
         table.add_column(heading, overflow="fold")
     for row in rows:
         best = row["best"]
@@ -241,5 +253,16 @@ def studies_table(rows: Sequence[Row]) -> Table:
             counts_in_words(row["counts"]),
             f"{best['value']:.6f}" if best else "",
             str(best["number"]) if best else "",
+            disk_space(row["disk_bytes"]),
         )
     return table
+
+
+def disk_space(size: int | None) -> str:
+    """`12.3 MB`, in powers of 1000."""
+    if size is None:
+        return ""
+    amount, units = float(size), ["B", "kB", "MB", "GB", "TB"]
+    while amount >= 999.5 and len(units) > 1:
+        amount, units = amount / 1000, units[1:]
+    return f"{amount:.3g} {units[0]}"

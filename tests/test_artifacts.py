@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from optlstm.artifacts import newest_checkpoint, read_checkpoint, remove_checkpoints, write_checkpoint
+from optlstm.artifacts import newest_checkpoint, read_checkpoint, write_checkpoint
 from optlstm.errors import ArtifactError
 
 
@@ -143,16 +143,3 @@ def test_nan_in_meta_is_refused_before_anything_is_a_checkpoint(tmp_path: Path) 
         write_checkpoint(tmp_path, 1, tensors(1), {"value": float("nan")})
 
     assert newest_checkpoint(tmp_path) is None
-
-
-def test_removing_takes_checkpoints_and_nothing_else(tmp_path: Path) -> None:
-    ours, shared = tmp_path / "ours", tmp_path / "shared"
-    write(ours, 1)
-    write(shared, 1)
-    (shared / "notes.txt").write_text("mine")
-
-    for folder in (ours, shared, tmp_path / "missing"):
-        remove_checkpoints(folder)
-
-    assert not ours.exists()
-    assert names(shared) == ["notes.txt"]

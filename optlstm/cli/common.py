@@ -92,6 +92,13 @@ StorageOption = Annotated[
 ]
 
 
+StoragePathOption = Annotated[
+    str,
+    typer.Option("--storage-path", metavar="DIR|URL", help="where the studies' checkpoints are, as `study` had it"),
+]
+DEFAULT_STORAGE_PATH: str = StudyConfig.model_fields["storage_path"].default
+
+
 def given_database(storage: str | None) -> Database:
     quieten_optuna()
     return open_study_database(storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE, create=False)

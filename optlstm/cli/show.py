@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optlstm.cli.common import StorageOption, app, given_database
+from optlstm.cli.common import DEFAULT_STORAGE_PATH, StorageOption, StoragePathOption, app, given_database
 from optlstm.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,13 +84,15 @@ def schedule(
 
 @app.command()
 def studies(
-    as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False, storage: StorageOption = None
+    as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False,
+    storage: StorageOption = None,
+    storage_path: StoragePathOption = DEFAULT_STORAGE_PATH,
 ) -> int:
-    """List the studies of a database."""
+    """List the studies of a database: trials, best value, space on disk."""
     from optlstm.progress import make_console
     from optlstm.summary import list_studies, studies_table
 
-    rows = list_studies(given_database(storage))
+    rows = list_studies(given_database(storage), storage_path)
     if as_json:
         print(json.dumps(rows, indent=2))
     else:

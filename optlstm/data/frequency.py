@@ -127,6 +127,18 @@ def season_of(freq: str | None) -> int:
     return cycle // multiple if cycle % multiple == 0 else 1
 
 
+def same_step(one: str | None, other: str | None) -> bool:
+    """Whether two aliases step alike: weeks from any weekday, months from either end, in any multiple that is equal."""
+    return _step_of(one) == _step_of(other)
+
+
+def _step_of(freq: str | None) -> str | None:
+    match = re.fullmatch(r"(\d*)(B?[MQY])[SE](-\w+)?|(\d*W)(-\w+)?", freq or "")
+    if match is None:
+        return freq
+    return match[4] if match[4] else f"{match[1]}{match[2]}"
+
+
 def following(time: pd.Index, freq: str | None, steps: int) -> pd.Index:
     """The `steps` times after the last of `time`: of the frequency, or of the integers' own step where it is None."""
     if not isinstance(time, pd.DatetimeIndex):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from optlstm.data.series import Series
     from optlstm.data.splits import Splits
     from optlstm.tasks.forecast_data import ForecastData
+    from optlstm.tasks.kind import Finish
 
 UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season to forecast
 
@@ -91,3 +92,9 @@ class Forecast:
         from optlstm.tasks.forecast_data import prepare
 
         return prepare(self.series, self.splits, self.horizon)
+
+    def finish(self) -> Finish:
+        """The test rows, and what a refit trains on."""
+        from optlstm.tasks.forecast_refit import ForecastFinish
+
+        return ForecastFinish(self.series, self.splits, self.horizon)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from optlstm.errors import InputError, did_you_mean
 from optlstm.tasks.options import DataConfig
 from optlstm.training.metric import Metric
+
+if TYPE_CHECKING:
+    from optlstm.tasks.kind import Finish
 
 # Task: where its class is. Importing one loads neither torch nor pandas.
 DEFAULT_TASK = "forecast"
@@ -72,6 +75,10 @@ class Task(Protocol):
 
     def data(self) -> Any:
         """What workers need: pickles, its arrays NumPy's, nothing of it a tensor."""
+        ...
+
+    def finish(self) -> Finish:
+        """What a refit asks once the search is over."""
         ...
 
 

@@ -1,0 +1,186 @@
+"""optlstm from Python: `tune(...)`, `load(...)`. The same studies, in the same database, as on the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optlstm.config import StudyConfig
+from optlstm.errors import InputError
+from optlstm.files import absolute
+from optlstm.layers import layer
+from optlstm.models import Model
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+    from optlstm.running import Session
+    from optlstm.study.storage import Database
+
+_IN_DATA = ("time", "target", "horizon", "splits")
+_IN_TRAINING = ("epochs", "patience", "threads", "device")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A study that has run.
+
+    Attributes:
+        study: the Optuna study, with all its trials.
+        config: what it was run with.
+    """
+
+    study: optuna.Study
+    config: StudyConfig
+    database: Database
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """What was searched, at its best value. Raises ValueError before any trial is complete, as `best_value`."""
+        return dict(self.study.best_params)
+
+    @property
+    def best_value(self) -> float:
+        """The lowest validation value."""
+        return float(self.study.best_value)
+
+    def refit(self, **options: Any) -> Model:
+        """Train the best params on training and validation rows, score the test rows once; not saved yet.
+
+        Args:
+            options: `trial`, `seeds`, `retrain`, `data`: see `optlstm.refit.refit`.
+        """
+        from optlstm.refit import refit
+
+        return refit(self.database, self.study.study_name, storage_path=self.config.storage_path, **options)
+
+    def __repr__(self) -> str:
+        return f"<optlstm Result of study {self.study.study_name!r}: {len(self.study.trials)} trials>"
+
+
+def tune(
+    data: pd.DataFrame | str | Path | None = None, *, n_trials: int | None = None, progress: bool = True, **config: Any
+) -> Result:
+    """Run a study, or continue the one of this name.
+
+    Ctrl-C, or the notebook's stop button, ends running trials after their epoch; the same call goes on later.
+
+    Args:
+        data: a DataFrame (kept as a file below `storage_path`, so that the study can go on without it), or the path
+            of a CSV or Parquet file; None: the bundled series.
+        n_trials: the study's trials in all, those it has included.
+        progress: show what runs, as the command line does.
+        config: any key of a study file. `target`, `time`, `horizon`, `splits`, `epochs`, `patience` may stand without
+            their section; `sampler` and `pruner` may be a name: tune(df, target="OT", horizon=24, sampler="random",
+            backend="ray", space={"num_layers": 1}).
+
+    Raises:
+        InputError: with every problem; nothing was created.
+        KeyboardInterrupt: it was stopped; everything is saved.
+    """
+    from optlstm.progress import Display, make_console
+    from optlstm.results import load_study
+    from optlstm.running import open_session, study_name, with_stored_config
+    from optlstm.study.storage import open_database
+
+    _quieten_optuna()
+    raw = _raw(config, n_trials)
+    raw = layer(raw, {"data": {"path": _path(data, raw)}} if data is not None else {})
+    name, url = study_name(raw, None), str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
+    database = _existing(url)
+    raw = with_stored_config(database, name, {"storage": url, **raw})
+    session = open_session(raw, name, lambda: database or open_database(url))
+    run = session.run
+    display = Display(
+        make_console(), session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, "mse"
+    )
+    with _stopping_gently(session) as stopped, display if progress else nullcontext():
+        session.work()
+    if stopped:
+        raise KeyboardInterrupt
+    opened = database or open_database(url)
+    return Result(load_study(opened, name), session.plan.config, opened)
+
+
+def load(folder: str | Path) -> Model:
+    """The model in a folder. Raises ModelFileError where a file is missing, altered, or says what cannot be."""
+    return Model.load(folder)
+
+
+def _raw(config: Mapping[str, Any], n_trials: int | None) -> dict[str, Any]:
+    """Keyword arguments as the tables of a study file."""
+    raw: dict[str, Any] = {"trials": n_trials} if n_trials is not None else {}
+    for key, given in config.items():
+        value = str(given) if isinstance(given, Path) else given
+        if key in _IN_DATA:
+            raw = layer(raw, {"data": {key: value}})
+        elif key in _IN_TRAINING:
+            raw = layer(raw, {"training": {key: value}})
+        elif key in ("sampler", "pruner") and isinstance(value, str):
+            raw = layer(raw, {key: {"name": value}})
+        else:
+            raw = layer(raw, {key: value})
+    return raw
+
+
+def _path(data: pd.DataFrame | str | Path, raw: Mapping[str, Any]) -> str:
+    """Where the data is to be read, now and when the study goes on; a DataFrame is written there."""
+    if isinstance(data, str | Path):
+        return str(Path(data).expanduser().absolute())
+    from optlstm.data.frames import frame_bytes
+    from optlstm.files import LocalFolder, is_url
+
+    root = raw.get("storage_path") or StudyConfig.model_fields["storage_path"].default
+    if is_url(str(root)):
+        raise InputError("data: a DataFrame is kept below storage_path, which is a URL here; give a file's path")
+    content = frame_bytes(data)
+    name = f"data-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
+    folder = Path(absolute(str(root)))
+    if not (folder / name).exists():
+        LocalFolder(folder).write(name, content)
+    return str(folder / name)
+
+
+def _existing(url: str) -> Database | None:
+    """The database if it is there already: what is refused must not have made one."""
+    from optlstm.study.storage import open_database, parse_url
+
+    try:
+        return open_database(url, create=False)
+    except InputError:
+        parse_url(url)  # a bad URL is an error, a missing file is not
+        return None
+
+
+def _quieten_optuna() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@contextmanager
+def _stopping_gently(session: Session) -> Iterator[list[int]]:
+    """The first SIGINT stops after the epoch, the second at once, as Python does. Only the main thread gets signals."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def handle(number: int, _frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        session.run.stop("interrupted")
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,34 @@
+"""`export`: a model for programs without optlstm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optlstm.cli.common import app
+from optlstm.errors import InputError
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="a model's folder")],
+    form: Annotated[str, typer.Option("--format", metavar="onnx|torchscript|pt2", help="what to write")] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="default: in the model's folder")
+    ] = None,
+) -> int:
+    """Write the model as one file: raw input to raw output, any number of samples at a time."""
+    from optlstm.export import FORMATS, export_model
+    from optlstm.models import Model
+    from optlstm.progress import make_console
+
+    if form not in FORMATS:
+        raise InputError(f"--format: must be {' or '.join(FORMATS)}, got {form!r}")
+    file = out or model / f"model{FORMATS[form]}"
+    if file.is_dir():
+        raise InputError(f"-o: {file} is a folder; name a file in it")
+    made = export_model(Model.load(model), form, file)
+    make_console().print(f"{file}: {made}", soft_wrap=True, markup=False)
+    return 0

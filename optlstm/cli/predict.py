@@ -1,0 +1,62 @@
+"""`predict`: a model's forecasts for a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from optlstm.cli.common import app
+from optlstm.errors import InputError
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="a model's folder")],
+    data: Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV (.gz too) or Parquet file")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.csv", help="file for the predictions")],
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="DATE", help="first time to forecast (default: after the data)")
+    ] = None,
+    backtest: Annotated[
+        int | None, typer.Option("--backtest", metavar="N", help="forecast from each of N rows, beside what came")
+    ] = None,
+    level: Annotated[
+        list[str] | None, typer.Option("--level", metavar="PERCENT", help="prediction intervals; --level 80 90")
+    ] = None,
+    more_levels: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+) -> int:
+    """Forecast: a CSV file in the data's units, from the end of the data on, or from anywhere in it."""
+    from optlstm.models import Model
+    from optlstm.progress import make_console
+
+    _check_out(out, data)
+    options: dict[str, Any] = {"start": start, "levels": _levels(level or [], more_levels or [])}
+    if backtest is not None:
+        if backtest < 1:
+            raise InputError(f"--backtest: must be at least 1, got {backtest}")
+        options["backtest"] = backtest
+    rows = Model.load(model).runner.write(data.expanduser(), out, **options)
+    make_console().print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)
+    return 0
+
+
+def _levels(first: list[str], more: list[str]) -> list[int]:
+    """`--level 80 90`: typer gives the option one value, and takes the others for arguments."""
+    if more and not first:
+        raise InputError(f"unexpected argument {more[0]!r}; see python -m optlstm predict --help")
+    texts = [part.strip() for text in (*first, *more) for part in text.split(",")]
+    wrong = [text for text in texts if not text.isdecimal()]
+    if wrong:
+        raise InputError([f"--level: must be whole percent, got {text!r}" for text in wrong])
+    return sorted({int(text) for text in texts})
+
+
+def _check_out(out: Path, data: Path) -> None:
+    if out.is_dir():
+        raise InputError(f"-o: {out} is a folder; name a file in it")
+    if out.suffix.lower() != ".csv":
+        raise InputError(f"-o: {out.name} does not end in .csv, and CSV is what is written")
+    if out.exists() and data.exists() and out.samefile(data):
+        raise InputError(f"-o: {out} is the data itself; name another file")

@@ -1,0 +1,80 @@
+"""`refit`: from a study to a tested model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from optlstm.cli.common import (
+    DEFAULT_STORAGE_PATH,
+    StorageOption,
+    StoragePathOption,
+    app,
+    given_database,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from optlstm.models import Model
+
+
+@app.command()
+def refit(
+    name: Annotated[str, typer.Argument(help="the study's name")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL_DIR", help="folder for the model")],
+    trial: Annotated[int | None, typer.Option("--trial", metavar="N", help="a trial's number (default: best)")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="K", help="train K networks; their mean is the model")] = 1,
+    no_refit: Annotated[bool, typer.Option("--no-refit", help="keep the weights of tuning, train nothing")] = False,
+    data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="where the study's data is now")] = None,
+    steps: Annotated[bool, typer.Option("--steps", help="print every metric by horizon step too")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print the result only")] = False,
+    storage: StorageOption = None,
+    storage_path: StoragePathOption = DEFAULT_STORAGE_PATH,
+) -> int:
+    """Train a study's best params on training and validation rows, score the test rows once, save the model."""
+    from optlstm.models.folder import check_target
+    from optlstm.progress import Epochs, make_console
+    from optlstm.refit import refit as make_model
+    from optlstm.scores import outcome
+
+    check_target(out)
+    database = given_database(storage)
+    with Epochs(make_console(quiet), seeds) as display:
+        model = make_model(
+            database, name, trial=trial, seeds=seeds, retrain=not no_refit, data=data, storage_path=storage_path,
+            hear=display.hear,
+        )  # fmt: skip
+    model.save(out)
+    if as_json:
+        print(json.dumps(outcome(model.card, str(out))))
+    else:
+        _tell(make_console(results=True), model, out, steps)
+    return 0
+
+
+def _tell(console: Console, model: Model, out: Path, steps: bool) -> None:
+    import shlex
+
+    from optlstm.scores import heading, in_words, interval_lines, score_table, step_table
+
+    test = model.card.test
+    console.print(heading(model.card), soft_wrap=True)
+    console.print()
+    console.print(score_table(test))
+    if steps:
+        for metric in test.steps:
+            console.print()
+            console.print(step_table(test, metric))
+    console.print()
+    for line in in_words(test):
+        console.print(line, style="yellow", soft_wrap=True, markup=False)
+    for line in interval_lines(model.card.intervals):
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(f"saved: {out}", soft_wrap=True, markup=False)
+    command = f"python -m optlstm predict {shlex.quote(str(out))} --data FILE -o OUT.csv"
+    console.print(f"\n[bold]next[/bold]\n  {command}", soft_wrap=True)

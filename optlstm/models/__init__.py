@@ -1,0 +1,75 @@
+"""The model one takes home: networks, and a card that says all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optlstm.models import folder as folders
+from optlstm.models.card import Card
+from optlstm.tasks.kind import Metrics, Runner
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor, nn
+
+    Data = pd.DataFrame | str | Path
+
+
+class Model:
+    """A tuned, tested model. `load` it, or get it from a refit.
+
+    Attributes:
+        card: what `model.json` says: params, study, data, test metrics beside the baselines', intervals.
+        runner: the task's own methods.
+    """
+
+    def __init__(self, card: Card, weights: bytes, networks: Sequence[nn.Module], extras: dict[str, Tensor]) -> None:
+        self.card, self._weights = card, weights
+        self.runner: Runner = card.task.runner(networks, card.hyperparameters(), extras)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Model:
+        """Raises ModelFileError where a file is missing, altered, or says what cannot be."""
+        return cls(*folders.read(Path(folder)))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `model.json` and `model.safetensors`; the folder is new, empty, or another model's.
+
+        Raises:
+            InputError: something else stands there.
+            OptlstmError: it cannot be written.
+        """
+        folders.write(Path(folder), self.card, self._weights)
+        return Path(folder)
+
+    @property
+    def test(self) -> Metrics:
+        """The metrics of the untouched test rows."""
+        return dict(self.card.test.metrics)
+
+    def predict(self, data: Data, **options: Any) -> pd.DataFrame:
+        """Forecasts for a DataFrame or a file, as a DataFrame.
+
+        Args:
+            options: of the task; for forecasting `start`, `backtest` and `levels` (see ForecastRunner).
+
+        Raises:
+            InputError: the data does not fit, with how.
+        """
+        from optlstm.data.frames import as_file
+
+        with as_file(data) as path:
+            return self.runner.predict(path, **options)
+
+    def score(self, data: Data) -> Metrics:
+        """The task's metrics on data that holds the truth. Raises as `predict`."""
+        from optlstm.data.frames import as_file
+
+        with as_file(data) as path:
+            return self.runner.score(path)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in list(self.test.items())[:2] if value is not None)
+        return f"<optlstm Model of study {self.card.study.name!r}, trial {self.card.study.trial}; test {shown}>"

@@ -1,0 +1,181 @@
+"""A model's folder: two files, written whole, and read only as what they were written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from optlstm.errors import InputError, ModelFileError, OptlstmError
+from optlstm.files import LocalFolder
+from optlstm.models.card import CARD_FILE, WEIGHT_FILE, Card, Weights, read_card
+from optlstm.tasks.kind import bounded
+from optlstm.training.hparams import Hyperparameters
+
+_MOST_JSON = 64 << 20  # bytes
+_MOST_HEADER = 64 << 20
+_AGAIN = "make the folder anew (python -m optlstm refit), or copy it again"
+Shapes = dict[str, tuple[int, ...]]
+
+
+def check_target(folder: Path) -> None:
+    """See that a model may be written to `folder`: new, empty, or a model's already.
+
+    Raises:
+        InputError: something else stands there, or nothing may be made there.
+    """
+    if folder.is_dir():
+        if any(folder.iterdir()) and not (folder / CARD_FILE).is_file():
+            raise InputError(f"-o: {folder} is not empty and holds no model; name a new folder")
+    elif folder.exists() or folder.is_symlink():
+        raise InputError(f"-o: {folder} is a file; name a folder")
+    parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"-o: nothing can be written in {parent}")
+
+
+def pack(networks: list[Mapping[str, Tensor]], extras: Mapping[str, Tensor]) -> tuple[bytes, Weights]:
+    """The weight file of a model and what its card says of it."""
+    tensors = {f"{i}.{name}": t.contiguous() for i, weights in enumerate(networks) for name, t in weights.items()}
+    blob = safetensors.torch.save({**tensors, **{f"extra.{name}": t.contiguous() for name, t in extras.items()}})
+    return blob, Weights(size=len(blob), sha256=hashlib.sha256(blob).hexdigest())
+
+
+def write(folder: Path, card: Card, blob: bytes) -> None:
+    """A model exists once its card does: whoever is killed leaves the model, or a folder that is refused.
+
+    Raises:
+        InputError: as `check_target`.
+        OptlstmError: the folder cannot be written.
+    """
+    check_target(folder)
+    files = LocalFolder(folder)
+    try:
+        files.remove(CARD_FILE)
+        files.write(WEIGHT_FILE, blob)
+        files.write(CARD_FILE, card.to_bytes())
+    except OSError as error:
+        raise OptlstmError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
+def read(folder: Path) -> tuple[Card, bytes, list[nn.Module], dict[str, Tensor]]:
+    """The card, the weight file, the networks (in eval mode, on the CPU) and the other tensors of a model.
+
+    Sizes are checked against each other before anything of that size is made; nothing is unpickled.
+
+    Raises:
+        ModelFileError: for whatever is wrong, with the file and what to do.
+    """
+    try:
+        return _read(folder)
+    except (ModelFileError, InputError, OSError, SafetensorError) as error:
+        what = f"{error.strerror or error}" if isinstance(error, OSError) else str(error).replace("\n", "; ")
+        raise ModelFileError(f"model {folder}: {what}; {_AGAIN}") from error
+
+
+def _read(folder: Path) -> tuple[Card, bytes, list[nn.Module], dict[str, Tensor]]:
+    if not folder.is_dir():
+        raise ModelFileError("there is no such folder")
+    if not any((folder / name).exists() for name in (CARD_FILE, WEIGHT_FILE)):
+        raise ModelFileError(f"it holds no {CARD_FILE}, so it is no model's folder")
+    with _open(folder / CARD_FILE) as file:
+        raw = file.read(_MOST_JSON + 1)
+    if len(raw) > _MOST_JSON:
+        raise ModelFileError(f"{CARD_FILE} is larger than any card")
+    card = read_card(raw)
+    hp = card.hyperparameters()
+    with _open(folder / WEIGHT_FILE) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != card.weights.size:
+            raise ModelFileError(f"{WEIGHT_FILE} has {size} bytes, and {CARD_FILE} says {card.weights.size}")
+        start = _header(file, size)
+        network = _check_shapes(card, hp, start, size)
+        blob = start + file.read()
+    if hashlib.sha256(blob).hexdigest() != card.weights.sha256:
+        raise ModelFileError(f"{WEIGHT_FILE} is not what was written (altered)")
+    return (card, blob, *_unpack(card, hp, network, blob))
+
+
+def _open(path: Path) -> IO[bytes]:
+    if not path.is_file():  # a pipe would never end
+        raise ModelFileError(f"{path.name} is missing")
+    return path.open("rb")
+
+
+def _header(file: IO[bytes], size: int) -> bytes:
+    """A safetensors file's length prefix and header."""
+    prefix = file.read(8)
+    length = int.from_bytes(prefix, "little")
+    if len(prefix) < 8 or length > min(size - 8, _MOST_HEADER):
+        raise ModelFileError(f"{WEIGHT_FILE} has a header that cannot be (altered)")
+    return prefix + file.read(length)
+
+
+def _check_shapes(card: Card, hp: Hyperparameters, start: bytes, size: int) -> nn.Module:
+    """The card's network without weights, once the header has just its tensors."""
+    too_large = card.task.problem(hp) or bounded(hp, [card.members, *card.task.sizes()], size)
+    found = _shapes(start[8:])
+    layers = 4 * (hp.num_layers + hp.grown_layers) * card.members
+    if too_large or layers > len(found):
+        what = too_large or f"{hp.num_layers} layers of {card.members} network(s)"
+        raise ModelFileError(f"{CARD_FILE} says {what}, and {WEIGHT_FILE} has {size} bytes")
+    with torch.device("meta"):
+        network = card.task.network(hp)
+    one = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    expected = {f"{i}.{name}": shape for i in range(card.members) for name, shape in one.items()}
+    expected |= {f"extra.{name}": shape for name, shape in card.task.extras().items()}
+    if expected != found:
+        name = min(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+        words = " and ".join(
+            f"{file} {'has no ' + name if shape is None else f'{list(shape)}'}"
+            for file, shape in ((WEIGHT_FILE, found.get(name)), (CARD_FILE, expected.get(name)))
+        )
+        raise ModelFileError(f"tensor {name!r}: {words}")
+    return network
+
+
+def _shapes(header: bytes) -> Shapes:
+    try:
+        entries: dict[str, Any] = json.loads(header)
+        entries.pop("__metadata__", None)
+        found = {name: tuple(int(n) for n in entry["shape"]) for name, entry in entries.items()}
+        kinds = {entry["dtype"] for entry in entries.values()}
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFileError(f"{WEIGHT_FILE} has a header that cannot be (altered)") from error
+    if kinds - {"F32"}:
+        raise ModelFileError(f"{WEIGHT_FILE} holds {', '.join(sorted(map(str, kinds)))[:80]} numbers, not F32 ones")
+    return found
+
+
+def _unpack(
+    card: Card, hp: Hyperparameters, network: nn.Module, blob: bytes
+) -> tuple[list[nn.Module], dict[str, Tensor]]:
+    tensors = safetensors.torch.load(blob)
+    extras = {name.removeprefix("extra."): t for name, t in tensors.items() if name.startswith("extra.")}
+    networks = []
+    for i in range(card.members):
+        own = {name.removeprefix(f"{i}."): t for name, t in tensors.items() if name.startswith(f"{i}.")}
+        if not all(bool(t.isfinite().all()) for t in own.values()):
+            raise ModelFileError(f"{WEIGHT_FILE} holds weights that are no numbers")
+        networks.append(network_with(card.task.network, hp, own) if i else _assigned(network, own))
+    return networks, extras
+
+
+def network_with(make: Any, hp: Hyperparameters, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The network that `make` makes of `hp`, with these weights; nothing is drawn at random."""
+    with torch.device("meta"):
+        network: nn.Module = make(hp)
+    return _assigned(network, weights)
+
+
+def _assigned(network: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    network.load_state_dict(weights, assign=True)
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,295 @@
+"""From a study to a model: a trial's params trained again on all that tuning saw, scored once on what it did not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from optlstm import __version__
+from optlstm.errors import InputError
+from optlstm.files import Location, absolute, trial_folder
+from optlstm.models import Model
+from optlstm.models.card import Card, Origin, Test, Training
+from optlstm.models.card import Stretch as CardStretch
+from optlstm.models.folder import network_with, pack
+from optlstm.objective import Objective, train_schedule
+from optlstm.plan import Plan, make_plan
+from optlstm.results import load_study, study_record
+from optlstm.retention import study_folder
+from optlstm.study.family import Stretch, schedule
+from optlstm.study.record import CONFIG_KEY, UID_KEY
+from optlstm.study.seeds import derive_seed
+from optlstm.tasks.kind import Verdict
+from optlstm.tasks.metrics import mean_and_spread
+from optlstm.training.hparams import Hyperparameters
+from optlstm.training.loop import Problem
+from optlstm.training.runtime import use_threads
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+    from optlstm.study.storage import Database
+
+Listener = Callable[[int, int, int], None]  # member (from 1), epoch, epochs
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A trial of a study, and the schedule of hyperparameters that led to its best epoch."""
+
+    study: optuna.Study
+    trial: FrozenTrial
+    stretches: list[Stretch]
+    best_epoch: int
+
+    def until(self, epoch: int) -> list[Stretch]:
+        """The schedule up to an epoch of the trial's own."""
+        return [*self.stretches[:-1], replace(self.stretches[-1], last=epoch)]
+
+    def values(self, stretches: Sequence[Stretch]) -> list[float]:
+        """The validation value of every epoch of a schedule, as the study has them."""
+        trials = self.study.get_trials(deepcopy=False)
+        return [trials[s.trial].intermediate_values[e] for s in stretches for e in range(s.first, s.last + 1)]
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Networks of one shape."""
+
+    hp: Hyperparameters
+    members: list[dict[str, Tensor]]
+    seeds: list[int]
+    stretches: list[Stretch]  # what they were trained by
+
+
+class _Unvalidated:
+    """A problem that has no validation rows: its values are those of the study, which `plateau` follows."""
+
+    def __init__(self, problem: Problem, values: Sequence[float]) -> None:
+        self._problem, self._values = problem, iter(values)
+        self.device = problem.device
+
+    def network(self, hp: Hyperparameters) -> nn.Module:
+        return self._problem.network(hp)
+
+    def steps_per_epoch(self, hp: Hyperparameters) -> int:
+        return self._problem.steps_per_epoch(hp)
+
+    def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
+        return self._problem.batches(hp, generator)
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        return self._problem.loss(network, batch)
+
+    def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
+        return {"tuned": next(self._values)}
+
+
+def refit(
+    database: Database,
+    name: str,
+    *,
+    trial: int | None = None,
+    seeds: int = 1,
+    retrain: bool = True,
+    data: str | None = None,
+    storage_path: Location = "runs",
+    hear: Listener = lambda member, epoch, epochs: None,
+) -> Model:
+    """A study's model, tested on the rows that tuning never saw. It is not saved yet.
+
+    The same study, data and arguments give the same model, bit for bit (on the same kind of processor).
+
+    Args:
+        trial: its number; None: the best one.
+        seeds: how many networks to train, each from a seed of its own; the model is their mean forecast.
+        retrain: train anew on training and validation rows; else the weights that tuning kept are the model.
+        data: where the data file is now; None: where the study read it.
+        storage_path: where the study's checkpoints are; read only without `retrain`.
+        hear: called after every epoch.
+
+    Raises:
+        InputError: there is no such study or trial, the data is not the study's, or the weights were not kept.
+        TrialFailed: the training diverged.
+    """
+    if seeds < 1:
+        raise InputError(f"--seeds: must be at least 1, got {seeds}")
+    if seeds > 1 and not retrain:
+        raise InputError("--seeds: the weights that tuning kept are of one seed; leave out --no-refit")
+    study = load_study(database, name)
+    chosen = choose(study, trial)
+    plan = study_plan(study, data)
+    finish = plan.task.finish()
+    if retrain:
+        job = plan.job("")
+        objective = job.make_objective(finish.data(joined=True))
+        assert isinstance(objective, Objective)
+        weights = _trained(objective, chosen, refit_schedule(chosen, plan), seeds, hear)
+    else:
+        folder = study_folder(absolute(storage_path), name, str(study.user_attrs[UID_KEY]))
+        weights = _kept(plan, chosen, folder)
+    use_threads(plan.config.training.threads)  # the number changes the last bits of the scores
+    section = finish.section()
+    networks = [network_with(section.network, weights.hp, member) for member in weights.members]
+    verdict = finish.judge(section.runner(networks, weights.hp, {}), joined=retrain)
+    blob, sums = pack(weights.members, verdict.extras)
+    card = Card(
+        params={k: v for k, v in asdict(weights.hp).items() if k != "grown_layers"},
+        grown_layers=weights.hp.grown_layers,
+        members=len(weights.members),
+        task=section.model_copy(update=verdict.facts),
+        training=_training(plan, weights, retrain),
+        study=_origin(plan, chosen),
+        data=dict(plan.record.task["data"]),
+        test=_test(verdict),
+        intervals=verdict.intervals,
+        versions={"optlstm": __version__, "torch": torch.__version__},
+        weights=sums,
+    )
+    return Model(card, blob, networks, verdict.extras)
+
+
+def choose(study: optuna.Study, number: int | None) -> Choice:
+    """The trial of this number, or the best, with its schedule up to its best epoch.
+
+    Raises:
+        InputError: optlstm did not make the study, or the trial has nothing to be trained by.
+    """
+    from optuna.trial import TrialState
+
+    if not study_record(study):
+        raise InputError(f"study {study.study_name!r} was not made by optlstm; there is nothing to refit it by")
+    trials = study.get_trials(deepcopy=False)
+    if number is None:
+        if not any(t.state == TrialState.COMPLETE for t in trials):
+            name = study.study_name
+            raise InputError(f"study {name!r} has no complete trial yet; run more, or name another with --trial")
+        number = study.best_trial.number
+    stretches = schedule(trials, number)
+    trial, last = trials[number], stretches[-1]
+    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or last.trial != number:
+        state = {"RUNNING": "has not ended", "FAIL": "failed"}.get(trial.state.name, "has trained no epoch of its own")
+        raise InputError(f"--trial: trial {number} {state}; choose a complete or pruned one")
+    own = {epoch: trial.intermediate_values[epoch] for epoch in range(last.first, last.last + 1)}
+    best = min(own, key=lambda epoch: (own[epoch], epoch))
+    return Choice(study, trial, stretches, best)
+
+
+def refit_schedule(chosen: Choice, plan: Plan) -> list[Stretch]:
+    """The schedule to train again: to the best epoch, or to the end where the learning rate falls to 0 there.
+
+    A trial that early stopping let live to the end of an annealed schedule had its best epoch among the last ones, and
+    which of them is mostly chance; a schedule that is finished is a little better (docs/accuracy.md has the figures).
+    """
+    training, last = plan.config.training, chosen.stretches[-1]
+    hp = Hyperparameters.from_params({**plan.space.fixed, **last.params})
+    annealed = hp.lr_schedule in ("one_cycle", "cosine")
+    patient = plan.config.scheduler != "pbt" and training.epochs - chosen.best_epoch < training.patience
+    finished = last.last == training.epochs
+    return chosen.until(training.epochs if annealed and patient and finished else chosen.best_epoch)
+
+
+def study_plan(study: optuna.Study, data: str | None) -> Plan:
+    """The plan of a study, its data read again and seen to be the same.
+
+    Raises:
+        InputError: the file is gone, or it is another one.
+    """
+    stored = {key: value for key, value in study.user_attrs[CONFIG_KEY].items() if value is not None}
+    source = dict(stored.get("data", {}))
+    if data is not None:
+        source["path"] = str(Path(data).expanduser().absolute())
+    elif source.get("path") and not Path(source["path"]).is_file():
+        raise InputError(
+            f"data: {source['path']}, which the study read, is not there; say where it is now with --data FILE"
+        )
+    plan = make_plan({**stored, "data": source, "name": study.study_name})
+    known, now = study_record(study)["data"], plan.record.stored()["data"]
+    if known["fingerprint"] != now["fingerprint"]:
+        file = Path(source.get("path") or "the bundled series").name
+        told = [
+            f"{key}: the study has {known[key]!r}, it has {now.get(key)!r}"
+            for key in known
+            if known[key] != now.get(key)
+        ]
+        raise InputError([f"data: {file} is not what the study was made with:", *(f"  {line}" for line in told)])
+    return plan
+
+
+def _trained(objective: Objective, chosen: Choice, stretches: list[Stretch], seeds: int, hear: Listener) -> _Weights:
+    use_threads(objective.threads)
+    weights = _Weights(Hyperparameters(), [], [], stretches)
+    for member in range(seeds):
+        problem = _Unvalidated(objective.problem, chosen.values(stretches))
+
+        def seed_of(trial: int, member: int = member) -> int:
+            return derive_seed("refit", objective.seed, trial, member)
+
+        run = train_schedule(problem, objective.space.fixed, stretches, objective.epochs, seed_of)
+        for used, epoch in run:
+            hp, state = used, epoch.state()
+            hear(member + 1, epoch.epoch, stretches[-1].last)
+        members = [*weights.members, state.part("network")]
+        weights = _Weights(hp, members, [*weights.seeds, seed_of(chosen.trial.number)], stretches)
+    return weights
+
+
+def _kept(plan: Plan, chosen: Choice, folder: Location) -> _Weights:
+    """The best epoch's weights from the trial's checkpoint."""
+    from optlstm.artifacts import newest_checkpoint
+    from optlstm.training.loop import State
+    from optlstm.training.morph import with_growth
+
+    number = chosen.trial.number
+    found = newest_checkpoint(trial_folder(folder, number))
+    state = State(*found[1:]) if found else None
+    if state is None or state.meta["best_epoch"] != chosen.best_epoch or not state.part("best"):
+        raise InputError(
+            f"--no-refit: the weights of trial {number} are not in {folder} (the best {plan.config.keep} trials keep "
+            "theirs); give the study's --storage-path, another --trial, or leave out --no-refit to train it again"
+        )
+    best = state.part("best")
+    hp = with_growth(Hyperparameters.from_params({**plan.space.fixed, **chosen.trial.params}), best)
+    seeds = [derive_seed("train", plan.config.seed, number)]
+    return _Weights(hp, [best], seeds, chosen.until(chosen.best_epoch))
+
+
+def _training(plan: Plan, weights: _Weights, retrain: bool) -> Training:
+    return Training(
+        refit=retrain,
+        trained_on=["train", "validation"] if retrain else ["train"],
+        schedule=[CardStretch(**vars(stretch)) for stretch in weights.stretches],
+        epochs=plan.config.training.epochs,
+        seeds=weights.seeds,
+    )
+
+
+def _origin(plan: Plan, chosen: Choice) -> Origin:
+    record: Mapping[str, Any] = plan.record.stored()
+    return Origin(
+        name=chosen.study.study_name,
+        seed=plan.config.seed,
+        trial=chosen.trial.number,
+        value=chosen.trial.intermediate_values[chosen.best_epoch],
+        sampler=record["sampler"],
+        pruner=record["pruner"],
+        scheduler=record["scheduler"],
+    )
+
+
+def _test(verdict: Verdict) -> Test:
+    return Test(
+        metrics=verdict.test,
+        members=verdict.members,
+        spread=mean_and_spread(verdict.members) if len(verdict.members) > 1 else {},
+        steps=verdict.steps,
+        baselines=verdict.baselines,
+        baseline_steps=verdict.baseline_steps,
+        beaten_by=verdict.beaten_by(),
+    )

@@ -1,0 +1,113 @@
+"""How a model's test is printed: the table beside the baselines, by horizon step, and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from optlstm.models.card import Card, Test
+    from optlstm.tasks.kind import Metrics
+
+OWN = "this model"
+
+
+def outcome(card: Card, folder: str) -> dict[str, Any]:
+    """A refit for programs: {test: {metric: value}, baselines: {name: {metric: value}}, model: folder, ...}."""
+    test = card.test
+    return {
+        "test": test.metrics,
+        "baselines": test.baselines,
+        "beaten_by": test.beaten_by,
+        "model": folder,
+        "study": card.study.name,
+        "trial": card.study.trial,
+        "epochs": card.training.schedule[-1].last,
+        "members": test.members,
+        "spread": test.spread,
+        "steps": test.steps,
+        "baseline_steps": test.baseline_steps,
+        "intervals": card.intervals,
+    }
+
+
+def heading(card: Card) -> Text:
+    """What was trained, on what."""
+    training, study = card.training, card.study
+    how = f"{training.schedule[-1].last} epochs on {' + '.join(training.trained_on)}"
+    if not training.refit:
+        how = f"as tuning left it after {how}"
+    several = f", mean of {card.members} networks" if card.members > 1 else ""
+    return Text.assemble((f"trial {study.trial} of study {study.name}", "bold"), f": {how}{several}")
+
+
+def score_table(test: Test) -> Table:
+    """A row for the model, for each baseline, and for the members' mean and spread; the best of a metric is bold."""
+    table = _table(["test rows", *test.metrics])
+    rows = {OWN: test.metrics, **test.baselines}
+    for name, metrics in rows.items():
+        cells = [_cell(metrics.get(metric), _best(metric, rows)) for metric in test.metrics]
+        table.add_row(name.replace("_", " "), *cells)
+    if test.spread:
+        table.add_section()
+        table.add_row("one network", *(_spread(test.spread, metric) for metric in test.metrics))
+    return table
+
+
+def step_table(test: Test, metric: str) -> Table:
+    """One metric by horizon step: the model beside the baselines."""
+    rows = {OWN: test.steps, **test.baseline_steps}
+    table = _table([f"{metric} at step", *(name.replace("_", " ") for name in rows)])
+    for step in range(len(test.steps[metric])):
+        table.add_row(str(step + 1), *(_cell(steps[metric][step], None) for steps in rows.values()))
+    return table
+
+
+def in_words(test: Test) -> list[str]:
+    """A sentence for each metric in which a baseline wins."""
+    lines = []
+    for metric, names in test.beaten_by.items():
+        best = names[0]
+        lines.append(
+            f"{' and '.join(n.replace('_', ' ') for n in names)} "
+            f"{'is' if len(names) == 1 else 'are'} better than this model in {metric}: "
+            f"{_number(test.baselines[best][metric])} against {_number(test.metrics[metric])}"
+        )
+    return lines
+
+
+def interval_lines(intervals: Mapping[str, Any]) -> list[str]:
+    """The measured coverage of the intervals, one line."""
+    measured = {level: m["coverage"] for level, m in intervals.get("measured", {}).items() if m["coverage"] is not None}
+    if not measured:
+        return []
+    parts = ", ".join(f"{level} %: {100 * share:.1f} %" for level, share in measured.items())
+    return [f"coverage of the prediction intervals on test rows they were not made from: {parts}"]
+
+
+def _table(headings: list[str]) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(headings[0])
+    for name in headings[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _best(metric: str, rows: Mapping[str, Metrics]) -> float | None:
+    return min((m[metric] for m in rows.values() if m.get(metric) is not None), default=None)  # type: ignore[type-var]
+
+
+def _cell(value: float | None, best: float | None) -> Text:
+    return Text(_number(value), "bold" if value is not None and value == best else "")
+
+
+def _spread(spread: Mapping[str, Metrics], metric: str) -> str:
+    mean, std = spread["mean"][metric], spread["std"][metric]
+    return "" if mean is None or std is None else f"{_number(mean)} ± {std:.1g}"
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "" if value is None else f"{value:#.{digits}g}".rstrip(".")

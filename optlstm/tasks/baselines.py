@@ -1,0 +1,90 @@
+"""Forecasts that need no tuning. A model that does not beat them is not worth its trouble."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Baseline = Callable[[range], Floats]  # rows that are the first to forecast -> [windows, columns, horizon]
+
+_CHUNK_BYTES = 64 << 20  # of windows at a time in the normal equations
+
+
+def baselines(values: Floats, train: range, horizon: int, season: int, window: int) -> dict[str, Baseline]:
+    """The baselines by name; each sees only rows before the ones it forecasts, or (NLinear's weights) those of `train`.
+
+    Args:
+        values: [rows, columns], on any one scale per column.
+        season: rows; without one (1), or with too few rows, there is no seasonal naive forecast.
+        window: rows that NLinear reads, as the model does.
+    """
+    found: dict[str, Baseline] = {"naive": lambda first: _naive(values, first, horizon)}
+    if 1 < season <= train.stop:
+        found["seasonal_naive"] = lambda first: _seasonal_naive(values, first, horizon, season)
+    found["drift"] = lambda first: _drift(values, first, horizon)
+    weights = nlinear_weights(values, train, window, horizon)
+    found["nlinear"] = lambda first: _nlinear(values, first, weights)
+    return found
+
+
+def nlinear_weights(values: Floats, train: range, window: int, horizon: int) -> Floats:
+    """NLinear (Zeng et al. 2022) solved exactly: the weights [window, horizon] of least squared error over all windows.
+
+    The window's last value is taken away from inputs and targets, so its own column would be all 0; a constant stands
+    in its place. All columns of `values` share the weights. The normal equations are summed up in float64, window by
+    window of memory.
+    """
+    inner = np.zeros((window, window))
+    outer = np.zeros((window, horizon))
+    count = len(train) - window - horizon + 1
+    chunk = max(1, _CHUNK_BYTES // (8 * (window + horizon) * values.shape[1]))
+    for start in range(train.start, train.start + count, chunk):
+        stop = min(start + chunk, train.start + count)
+        inputs, targets = _inputs(values, range(start + window, stop + window), window), None
+        targets = _rows(values, range(start + window, stop + window), 0, horizon)  # [n, columns, horizon]
+        targets = targets - values[start + window - 1 : stop + window - 1, :, None]
+        flat = inputs.reshape(-1, window)
+        inner += flat.T @ flat
+        outer += flat.T @ targets.reshape(-1, horizon)
+    return np.linalg.lstsq(inner, outer, rcond=1e-12)[0]
+
+
+def _nlinear(values: Floats, first: range, weights: Floats) -> Floats:
+    last = _rows(values, first, -1, 1)  # [n, columns, 1]
+    return np.asarray(_inputs(values, first, len(weights)) @ weights + last)
+
+
+def _inputs(values: Floats, first: range, window: int) -> Floats:
+    """[n, columns, window]: the window without its last value, and 1 in that one's place."""
+    rows = _rows(values, first, -window, window)
+    inputs = rows - rows[..., -1:]
+    inputs[..., -1] = 1.0
+    return inputs
+
+
+def _naive(values: Floats, first: range, horizon: int) -> Floats:
+    """The last value, again and again."""
+    return np.repeat(_rows(values, first, -1, 1), horizon, axis=2)
+
+
+def _seasonal_naive(values: Floats, first: range, horizon: int, season: int) -> Floats:
+    """The last season, again and again."""
+    last = _rows(values, first, -season, season)  # [n, columns, season]
+    return last[..., np.arange(horizon) % season]
+
+
+def _drift(values: Floats, first: range, horizon: int) -> Floats:
+    """The straight line through the first and the last value there is (Hyndman and Athanasopoulos, section 5.2)."""
+    last = _rows(values, first, -1, 1)  # [n, columns, 1]
+    before = np.arange(first.start, first.stop)[:, None, None] - 1  # steps from the first row to the last
+    slope = (last - values[0][None, :, None]) / np.maximum(before, 1)
+    return np.asarray(last + slope * np.arange(1, horizon + 1))
+
+
+def _rows(values: Floats, first: range, offset: int, length: int) -> Floats:
+    """[n, columns, length]: for each row of `first`, `length` rows from `offset` rows after it on. A view."""
+    part = values[first.start + offset : first.stop - 1 + offset + length]
+    return np.lib.stride_tricks.sliding_window_view(part, length, axis=0)

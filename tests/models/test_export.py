@@ -1,0 +1,59 @@
+"""Exported files give the numbers that `predict` gives, for any number of samples, without optlstm."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import optlstm
+from tests.conftest import Cli
+
+
+def windows_and_forecasts() -> tuple[np.ndarray, np.ndarray]:
+    """float64 [30, 8, 1] and what the model says after each, [30, 4, 1]."""
+    values = pd.read_csv("tiny.csv")["y"].to_numpy()
+    table = optlstm.load("model").predict("tiny.csv", backtest=30)
+    firsts = table["cutoff"].to_numpy()[::4] + 1
+    inputs = np.stack([values[first - 8 : first] for first in firsts])[..., None]
+    return inputs, table["y"].to_numpy().reshape(30, 4, 1)
+
+
+def test_onnx_in_onnxruntime_gives_the_same_numbers(cli: Cli, made: Path) -> None:
+    import onnxruntime
+
+    outcome = cli("export", "model", "--format", "onnx", "-o", "out/model.onnx")
+
+    assert outcome.code == 0
+    assert outcome.lines[-1] == "out/model.onnx: window [batch, 8, 1] -> forecast [batch, 4, 1], float64"
+    session = onnxruntime.InferenceSession("out/model.onnx")
+    inputs, expected = windows_and_forecasts()
+    for count in (1, 7, 30):
+        (found,) = session.run(None, {"window": inputs[:count]})
+        np.testing.assert_allclose(found, expected[:count], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_torchscript_and_pt2_give_the_same_numbers(cli: Cli, made: Path) -> None:
+    inputs, expected = windows_and_forecasts()
+    for form, name in (("torchscript", "model.torchscript.pt"), ("pt2", "model.pt2")):
+        assert cli("export", "model", "--format", form).code == 0
+        content = io.BytesIO(Path("model", name).read_bytes())
+        loaded = torch.jit.load(content) if form == "torchscript" else torch.export.load(content).module()
+        with torch.no_grad():
+            for count in (1, 30):
+                found = loaded(torch.from_numpy(inputs[:count]))
+                np.testing.assert_allclose(found.numpy(), expected[:count], rtol=1e-5, atol=1e-6)
+    assert optlstm.load("model").card.members == 2  # what lies beside the model does no harm
+
+
+def test_what_cannot_be_exported_is_refused(cli: Cli, made: Path) -> None:
+    assert cli("export", "model", "--format", "onx").lines == [
+        "--format: must be onnx or torchscript or pt2, got 'onx'"
+    ]
+    assert cli("export", "model", "-o", "runs").lines == ["-o: runs is a folder; name a file in it"]
+    assert cli("export", "nowhere").lines[0].startswith("model nowhere: there is no such folder")

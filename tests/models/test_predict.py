@@ -1,0 +1,151 @@
+"""`predict`: which rows, which times, which numbers; and that a file that does not fit is refused with how."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import optlstm
+from optlstm.errors import InputError
+from tests.conftest import Cli, series
+
+WINDOW, HORIZON = 8, 4
+
+
+def by_hand(model: optlstm.Model, values: np.ndarray) -> np.ndarray:
+    """The mean of the networks' forecasts after `values`, in the data's units."""
+    mean, std = model.card.task.mean[0], model.card.task.std[0]
+    window = torch.tensor((values[-WINDOW:] - mean) / std, dtype=torch.float32)[None]
+    with torch.no_grad():
+        each = [network(window)[0].double().numpy() for network in model.runner.forecaster.networks]
+    return np.mean(each, axis=0) * std + mean
+
+
+def test_it_forecasts_from_the_end_of_the_file_on(cli: Cli, made: Path) -> None:
+    outcome = cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv")
+
+    assert (outcome.code, outcome.lines) == (0, ["4 rows in out.csv"])
+    found, data = pd.read_csv("out.csv"), pd.read_csv("tiny.csv")
+    assert list(found.columns) == ["ds", "y"]
+    assert found["ds"].tolist() == [120, 121, 122, 123]
+    np.testing.assert_allclose(found["y"], by_hand(optlstm.load("model"), data["y"].to_numpy()))
+
+
+def test_from_a_time_on_it_knows_only_what_was_before(cli: Cli, made: Path) -> None:
+    data = pd.read_csv("tiny.csv")
+    data.loc[data["ds"] >= 100, "y"] = 1000.0
+    data.to_csv("changed.csv", index=False)
+
+    cli("predict", "model", "--data", "changed.csv", "-o", "out.csv", "--from", "100")
+
+    found = pd.read_csv("out.csv")
+    assert found["ds"].tolist() == [100, 101, 102, 103]
+    np.testing.assert_allclose(found["y"], by_hand(optlstm.load("model"), data["y"].to_numpy()[:100]))
+
+
+def test_a_backtest_has_every_forecast_beside_what_came(cli: Cli, made: Path) -> None:
+    cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv", "--backtest", "50", "--level", "50", "80")
+
+    found, data = pd.read_csv("out.csv"), pd.read_csv("tiny.csv")["y"].to_numpy()
+    assert list(found.columns) == [
+        "ds",
+        "cutoff",
+        "step",
+        "y-actual",
+        "y",
+        *(f"y-{e}-{n}" for n in (50, 80) for e in ("lo", "hi")),
+    ]
+    assert len(found) == 50 * HORIZON
+    np.testing.assert_allclose(found["y-actual"], data[found["ds"]])
+    assert (found["ds"] == found["cutoff"] + found["step"]).all()
+    assert found["ds"].max() == 119
+    model = optlstm.load("model")
+    for cutoff, part in found.groupby("cutoff"):
+        np.testing.assert_allclose(part["y"], by_hand(model, data[: int(cutoff) + 1]), rtol=1e-6)
+    assert (found["y-lo-80"] < found["y-lo-50"]).all()
+    assert (found["y-hi-50"] < found["y-hi-80"]).all()
+    np.testing.assert_allclose(found["y-hi-80"] - found["y"], found["y"] - found["y-lo-80"])
+
+
+def test_intervals_hold_as_often_as_the_card_was_calibrated_to(made: Path) -> None:
+    table = optlstm.load("model").predict("tiny.csv", backtest=21, levels=[80])  # the very windows they come from
+
+    inside = (table["y-lo-80"] <= table["y-actual"]) & (table["y-actual"] <= table["y-hi-80"])
+    assert table.groupby("step")["y"].count().tolist() == [21] * 4
+    assert inside.groupby(table["step"]).sum().tolist() == [18] * 4  # rank ceil(22 x 0.8) of 21
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--data", "short.csv"], "data: short.csv has 7 rows, and the model reads 8; give it a longer file"),
+        (["--data", "other.csv"], "data: column 'y' not found in other.csv (columns: ds, z)"),
+        (["--data", "dates.csv"], "data: dates.csv has dates, and the model was trained on whole-numbered times"),
+        (["--data", "second.csv"], "data: second.csv has a step of 2, and the model was trained on a step of 1"),
+        (["--data", "nowhere.csv"], "data: file 'nowhere.csv' not found"),
+        (["--data", "tiny.csv", "--from", "7"], "data: tiny.csv has only 7 rows before the first forecast"),
+        (["--data", "tiny.csv", "--from", "121"], "--from: 121 is none of the data's times, nor the next one"),
+        (["--data", "tiny.csv", "--from", "noon"], "--from: 'noon' is no time; write it as in the data"),
+        (["--data", "tiny.csv", "--backtest", "0"], "--backtest: must be at least 1, got 0"),
+        (["--data", "tiny.csv", "--backtest", "110"], "--backtest: tiny.csv has 120 rows, enough for 109 forecasts"),
+        (["--data", "tiny.csv", "--from", "115", "--backtest", "3"], "--backtest: 3 forecasts of 4 steps from row 116"),
+        (["--data", "tiny.csv", "--level", "100"], "--level: must be 1 to 99 percent, got 100"),
+        (["--data", "tiny.csv", "--level", "99"], "--level: this model has no 99 % interval; the highest is 95"),
+        (["--data", "tiny.csv", "--level", "high"], "--level: must be whole percent, got 'high'"),
+        (["--data", "tiny.csv", "-o", "runs"], "-o: runs is a folder; name a file in it"),
+        (["--data", "tiny.csv", "-o", "out.txt"], "-o: out.txt does not end in .csv"),
+        (["--data", "tiny.csv", "-o", "tiny.csv"], "-o: tiny.csv is the data itself"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_how(cli: Cli, made: Path, arguments: list[str], expected: str) -> None:
+    rows = series().splitlines()
+    Path("short.csv").write_text("\n".join(rows[:8]) + "\n")
+    Path("other.csv").write_text(series(header="ds,z"))
+    Path("second.csv").write_text("\n".join([rows[0], *rows[1::2]]) + "\n")
+    Path("dates.csv").write_text("ds,y\n" + "".join(f"2024-01-{day:02d},{day}.0\n" for day in range(1, 21)))
+    before = sorted(os.listdir())
+
+    outcome = cli("predict", "model", "-o", "out.csv", *arguments)
+
+    assert outcome.code == 2
+    assert outcome.lines[0].startswith(expected)
+    assert sorted(os.listdir()) == before
+
+
+def test_a_disk_that_is_full_leaves_the_old_file(cli: Cli, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("out.csv").write_text("old")
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    outcome = cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv")
+
+    assert (outcome.code, outcome.lines) == (1, ["cannot write out.csv: No space left on device"])
+    assert Path("out.csv").read_text() == "old"
+    assert not list(Path().glob(".*partial"))
+
+
+def test_scores_of_another_file_are_those_of_its_windows(made: Path) -> None:
+    model = optlstm.load("model")
+
+    found, table = model.score("tiny.csv"), model.predict("tiny.csv", backtest=120 - WINDOW - HORIZON + 1)
+
+    assert found["mae_raw"] == pytest.approx(np.abs(table["y"] - table["y-actual"]).mean())
+    with pytest.raises(InputError, match=r"it needs 12 \(window 8 \+ horizon 4\)"):
+        model.score(pd.read_csv("tiny.csv").head(11))
+
+
+def test_batches_do_not_change_a_forecast(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from optlstm.tasks import forecaster
+
+    model = optlstm.load("model")
+    whole = model.predict("tiny.csv", backtest=60)
+    monkeypatch.setattr(forecaster, "_BATCH", 7)
+
+    pd.testing.assert_frame_equal(model.predict("tiny.csv", backtest=60), whole, rtol=1e-6)

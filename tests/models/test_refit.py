@@ -1,0 +1,227 @@
+"""`refit`: what it trains on, what it scores, that it does so the same way twice, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import safetensors.torch
+import torch
+
+import optlstm
+from optlstm.artifacts import newest_checkpoint
+from tests.conftest import URL, Cli, series
+
+METRICS = ["mse", "mae", "mse_raw", "mae_raw", "mase", "smape"]
+
+
+def test_it_prints_the_model_beside_the_baselines_and_says_who_wins(cli: Cli, made: Path) -> None:
+    outcome = cli("refit", "tiny", "-o", "new", "--steps")
+
+    assert outcome.code == 0
+    lines = [line.split() for line in outcome.out.splitlines()]
+    table = next(line for line in lines if line[:2] == ["test", "rows"])
+    assert table[2:] == METRICS
+    for name in ("this model", "naive", "drift", "nlinear"):
+        assert any(" ".join(line).startswith(name) for line in lines)
+    # A sine of 12 rows a period: any linear model is exact, and two epochs of an LSTM of 4 units are not.
+    assert "nlinear is better than this model in mse" in outcome.out
+    assert "mase at step" in outcome.out
+    assert "predict new --data FILE" in outcome.out
+
+
+def test_json_for_programs(cli: Cli, made: Path) -> None:
+    outcome = cli("refit", "tiny", "-o", "new", "--json", "--quiet", "--seeds", 3)
+
+    found = json.loads(outcome.out)
+    assert outcome.err == ""
+    assert list(found["test"]) == METRICS
+    assert found["model"] == "new"
+    assert [list(metrics) for metrics in found["baselines"].values()] == [METRICS] * 3
+    assert set(found["baselines"]) == {"naive", "drift", "nlinear"}
+    assert found["beaten_by"]["mse"][0] == "nlinear"
+    assert [len(steps) for steps in found["steps"].values()] == [4] * len(METRICS)
+    each = [member["mse"] for member in found["members"]]
+    assert len(set(each)) == 3
+    assert found["spread"]["mean"]["mse"] == pytest.approx(np.mean(each))
+    assert found["spread"]["std"]["mse"] == pytest.approx(np.std(each, ddof=1))
+    assert found["test"]["mse"] <= np.mean(each)  # a mean forecast's squared error is at most the mean of theirs
+
+
+def test_the_scores_are_those_of_the_saved_model_on_the_test_rows(made: Path) -> None:
+    model = optlstm.load("model")
+    splits = model.card.data["splits"]
+    assert splits == [84, 12, 24]
+
+    table = model.predict("tiny.csv", backtest=24 - 4 + 1)
+
+    error = np.abs(table["y-actual"] - table["y"])
+    std = model.card.task.std[0]
+    assert model.test["mae_raw"] == pytest.approx(error.mean())
+    assert model.test["mse"] == pytest.approx(((error / std) ** 2).mean())
+    assert table["ds"].iloc[0] == 96  # the first test row
+
+
+def test_refitted_twice_it_is_the_same_file(cli: Cli, made: Path) -> None:
+    cli("refit", "tiny", "-o", "again", "--seeds", "2")
+
+    for name in ("model.json", "model.safetensors"):
+        assert Path("again", name).read_bytes() == Path("model", name).read_bytes()
+
+
+def test_nothing_of_the_machine_or_the_clock_is_in_the_card(cli: Cli, made: Path) -> None:
+    cli("study", "tiny.toml", "--storage", "sqlite:///elsewhere/x.db", "--storage-path", "elsewhere/ck", "--quiet")
+    shutil.move("tiny.csv", "moved.csv")
+
+    outcome = cli(
+        "refit", "tiny", "--storage", "sqlite:///elsewhere/x.db", "-o", "b", "--data", "moved.csv", "--seeds=2"
+    )
+
+    assert outcome.code == 0
+    assert Path("b/model.json").read_bytes() == Path("model/model.json").read_bytes()
+    assert str(made) not in Path("b/model.json").read_text()
+
+
+def test_another_seed_or_trial_is_another_model(cli: Cli, made: Path) -> None:
+    study = optuna.load_study(study_name="tiny", storage=URL)
+    other = next(t.number for t in study.trials if t.number != study.best_trial.number)
+
+    cli("refit", "tiny", "-o", "other", "--trial", other)
+
+    card = optlstm.load("other").card
+    assert card.study.trial == other
+    assert card.params["learning_rate"] == study.trials[other].params["learning_rate"]
+    assert card.training.trained_on == ["train", "validation"]
+    assert len(set(optlstm.load("model").card.training.seeds) | set(card.training.seeds)) == 3
+
+
+def test_it_trains_on_validation_rows_and_never_on_test_rows(cli: Cli, made: Path) -> None:
+    """Other test rows change the scores and no weight; other validation rows change the weights."""
+    lines = series().splitlines()
+    for name, row in (("test", 110), ("validation", 90)):
+        changed = [*lines[: row + 1], f"{row},7.5", *lines[row + 2 :]]
+        Path("tiny.csv").write_text("\n".join(changed) + "\n")
+        # Trial 0 is drawn before any value is known: the same params, whatever the rows.
+        cli("study", "tiny.toml", "--name", name, "--trials", 1)
+        cli("refit", name, "-o", name)
+    Path("tiny.csv").write_text(series())
+    cli("refit", "tiny", "--trial", 0, "-o", "zero")
+
+    def weights(name: str) -> dict[str, torch.Tensor]:
+        tensors = safetensors.torch.load(Path(name, "model.safetensors").read_bytes())
+        return {name: tensor for name, tensor in tensors.items() if name.startswith("0.")}
+
+    base, test, validation = weights("zero"), weights("test"), weights("validation")
+    assert all(torch.equal(base[name], test[name]) for name in base)
+    assert not any(torch.equal(base[name], validation[name]) for name in base)
+
+
+def test_no_refit_keeps_the_weights_of_tuning(cli: Cli, made: Path) -> None:
+    outcome = cli("refit", "tiny", "-o", "kept", "--no-refit")
+
+    assert outcome.code == 0
+    card = optlstm.load("kept").card
+    (study_folder,) = [path for path in Path("runs").iterdir() if path.is_dir()]
+    found = newest_checkpoint(study_folder / f"trial-{card.study.trial:05d}")
+    assert found is not None
+    tensors = safetensors.torch.load(Path("kept/model.safetensors").read_bytes())
+    best = {name.removeprefix("best."): t for name, t in found[1].items() if name.startswith("best.")}
+    assert best
+    assert all(torch.equal(tensor, tensors[f"0.{name}"]) for name, tensor in best.items())
+    assert card.training.trained_on == ["train"]
+
+
+def test_weights_that_were_not_kept_are_not_made_up(cli: Cli, made: Path) -> None:
+    assert cli("study", "tiny.toml", "--name", "few", "--set", "keep=1", "--quiet").code == 0
+    (folder,) = Path("runs").glob("few-*")
+    best = optuna.load_study(study_name="few", storage=URL).best_trial.number
+    assert [path.name for path in folder.iterdir()] == [f"trial-{best:05d}"]
+
+    refused = cli("refit", "few", "-o", "new", "--no-refit", "--trial", (best + 1) % 3)
+
+    assert refused.code == 2
+    assert "--no-refit: the weights of trial" in refused.lines[0]
+    assert not Path("new").exists()
+    assert cli("refit", "few", "-o", "new", "--no-refit").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["tinny", "-o", "new"], "study 'tinny' is not in this database; did you mean 'tiny'?"),
+        (["tiny", "-o", "new", "--trial", "3"], "trial 3 is not in this study (trials: 0 to 2)"),
+        (["tiny", "-o", "new", "--seeds", "0"], "--seeds: must be at least 1, got 0"),
+        (["tiny", "-o", "new", "--seeds", "2", "--no-refit"], "--seeds: the weights that tuning kept are of one seed"),
+        (["tiny", "-o", "runs"], "-o: runs is not empty and holds no model; name a new folder"),
+        (["tiny", "-o", "tiny.csv"], "-o: tiny.csv is a file; name a folder"),
+        (["tiny", "-o", "new", "--data", "other.csv"], "data: other.csv is not what the study was made with:"),
+        (["tiny", "-o", "new", "--data", "nowhere.csv"], "data: file 'nowhere.csv' not found"),
+        (["tiny"], "Missing option"),
+    ],
+)
+def test_what_cannot_be_refitted_is_refused(cli: Cli, made: Path, arguments: list[str], expected: str) -> None:
+    Path("other.csv").write_text(series().replace("\n5,", "\n5,1"))
+
+    outcome = cli("refit", *arguments)
+
+    assert outcome.code == 2
+    assert outcome.lines[0].startswith(expected)
+    assert not Path("new").exists()
+
+
+def test_a_moved_file_is_asked_for(cli: Cli, made: Path) -> None:
+    cli("study", "tiny.toml", "--name", "moved", "--trials", 1)
+    Path("tiny.csv").unlink()
+
+    outcome = cli("refit", "moved", "-o", "new")
+
+    assert outcome.code == 2
+    assert "which the study read, is not there; give its place with --data FILE" in outcome.lines[0]
+
+
+def test_a_study_without_a_result_is_refused(cli: Cli, made: Path) -> None:
+    optuna.create_study(study_name="plain", storage=URL)
+    cli("study", "tiny.toml", "--name", "failed", "--trials", 1, "--set", "space.learning_rate=1e30")
+
+    assert "was not made by optlstm" in cli("refit", "plain", "-o", "new").lines[0]
+    assert "has no complete trial yet" in cli("refit", "failed", "-o", "new").lines[0]
+
+
+def test_a_member_of_a_population_is_refitted_by_its_whole_schedule(cli: Cli, made: Path) -> None:
+    population = ["--scheduler", "pbt", "--epochs", 4, "--set", "pbt.population=4", "--set", "pbt.interval=1"]
+    grow = ["--set", "pbt.morph=true", "--set", "space.hidden_size={choices=[4, 6, 8]}", "--set", "pbt.quantile=0.5"]
+    assert cli("study", "tiny.toml", *population, *grow, "--name", "family", "--trials", 4).code == 0
+    trials = optuna.load_study(study_name="family", storage=URL).trials
+    child = max((t for t in trials if "parent" in t.user_attrs and t.intermediate_values), key=lambda t: t.number)
+
+    for folder in ("one", "two"):
+        assert cli("refit", "family", "--trial", child.number, "-o", folder).code == 0
+
+    schedule = optlstm.load("one").card.training.schedule
+    assert len(schedule) > 1
+    assert [s.first for s in schedule[1:]] == [s.last + 1 for s in schedule[:-1]]
+    assert schedule[-1].trial == child.number
+    assert Path("one/model.safetensors").read_bytes() == Path("two/model.safetensors").read_bytes()
+
+
+def test_studies_shows_what_they_take_on_disk(cli: Cli, made: Path) -> None:
+    (row,) = json.loads(cli("studies", "--json").out)
+    files = [path for path in Path("runs").rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors")]
+
+    assert row["disk_bytes"] == sum(path.stat().st_size for path in files) > 0
+    assert " kB" in cli("studies").out
+
+
+@pytest.mark.ray
+def test_a_study_of_ray_gives_the_same_file(cli: Cli, made: Path) -> None:
+    ray = ["--backend", "ray", "--storage", "sqlite:///ray/x.db", "--storage-path", "ray"]
+    assert cli("study", "tiny.toml", *ray, "--quiet").code == 0
+
+    assert cli("refit", "tiny", "--storage", "sqlite:///ray/x.db", "-o", "of-ray", "--seeds", 2).code == 0
+
+    for name in ("model.json", "model.safetensors"):
+        assert Path("of-ray", name).read_bytes() == Path("model", name).read_bytes()

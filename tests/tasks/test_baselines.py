@@ -1,0 +1,72 @@
+"""Baselines against forecasts written out row by row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from optlstm.tasks import baselines as module
+from optlstm.tasks.baselines import baselines, nlinear_weights
+
+RNG = np.random.default_rng(1)
+VALUES = RNG.normal(size=(80, 2)).cumsum(axis=0)
+FIRST = range(60, 77)  # rows that are the first to forecast
+HORIZON, SEASON, WINDOW = 4, 3, 6
+
+
+def test_each_baseline_forecasts_what_its_name_says() -> None:
+    found = baselines(VALUES, range(50), HORIZON, SEASON, WINDOW)
+
+    assert list(found) == ["naive", "seasonal_naive", "drift", "nlinear"]
+    forecasts = {name: forecast(FIRST) for name, forecast in found.items()}
+    assert {forecast.shape for forecast in forecasts.values()} == {(len(FIRST), 2, HORIZON)}
+    for n, row in enumerate(FIRST):
+        for h in range(HORIZON):
+            slope = (VALUES[row - 1] - VALUES[0]) / (row - 1)
+            np.testing.assert_allclose(forecasts["naive"][n, :, h], VALUES[row - 1])
+            np.testing.assert_allclose(forecasts["seasonal_naive"][n, :, h], VALUES[row - SEASON + h % SEASON])
+            np.testing.assert_allclose(forecasts["drift"][n, :, h], VALUES[row - 1] + (h + 1) * slope)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 1 << 30])
+def test_nlinear_is_the_least_squares_solution(monkeypatch: pytest.MonkeyPatch, chunk_bytes: int) -> None:
+    monkeypatch.setattr(module, "_CHUNK_BYTES", chunk_bytes)
+    train = range(10, 50)
+
+    forecast = baselines(VALUES, train, HORIZON, 1, WINDOW)["nlinear"](FIRST)
+
+    inputs, targets = [], []
+    for start in range(train.start, train.stop - WINDOW - HORIZON + 1):
+        for column in VALUES.T:
+            window, coming = column[start : start + WINDOW], column[start + WINDOW : start + WINDOW + HORIZON]
+            inputs.append([*(window[:-1] - window[-1]), 1.0])
+            targets.append(coming - window[-1])
+    weights = np.linalg.lstsq(np.array(inputs), np.array(targets), rcond=None)[0]
+    for n, row in enumerate(FIRST):
+        for c, column in enumerate(VALUES.T):
+            window = column[row - WINDOW : row]
+            expected = np.array([*(window[:-1] - window[-1]), 1.0]) @ weights + window[-1]
+            np.testing.assert_allclose(forecast[n, c], expected, atol=1e-8)
+
+
+def test_nlinear_learns_from_its_rows_alone() -> None:
+    changed = VALUES.copy()
+    changed[50:] += 100
+
+    np.testing.assert_array_equal(
+        nlinear_weights(VALUES, range(50), WINDOW, HORIZON), nlinear_weights(changed, range(50), WINDOW, HORIZON)
+    )
+
+
+def test_no_forecast_sees_what_it_forecasts() -> None:
+    changed = VALUES.copy()
+    changed[60:] += 100
+
+    for name, forecast in baselines(changed, range(50), HORIZON, SEASON, WINDOW).items():
+        known = baselines(VALUES, range(50), HORIZON, SEASON, WINDOW)[name]
+        np.testing.assert_array_equal(forecast(range(60, 61)), known(range(60, 61)))
+
+
+def test_without_a_season_there_is_no_seasonal_naive() -> None:
+    assert "seasonal_naive" not in baselines(VALUES, range(50), HORIZON, 1, WINDOW)
+    assert "seasonal_naive" not in baselines(VALUES, range(50), HORIZON, 51, WINDOW)

@@ -1,0 +1,105 @@
+"""optlstm from Python: DataFrames in, DataFrames out, the same study as on the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+
+import optlstm
+from optlstm.errors import InputError
+from tests.conftest import URL, Cli, rows
+
+SMALL = {"window": 8, "patch": 4, "hidden_size": 4, "num_layers": 1}
+
+
+def daily(days: int = 120) -> pd.DataFrame:
+    time = pd.date_range("2024-01-01", periods=days, freq="D")
+    wave = np.sin(np.arange(days) * 2 * np.pi / 7)
+    return pd.DataFrame({"day": time, "a": 5 + wave, "b": 100 + 10 * wave})
+
+
+def test_from_a_frame_to_a_model_and_back(folder: Path) -> None:
+    result = optlstm.tune(
+        daily(), time="day", target=["a", "b"], horizon=5, n_trials=2, epochs=2, workers=1, sampler="random",
+        space=SMALL, name="waves", progress=False,
+    )  # fmt: skip
+
+    assert isinstance(result.study, optuna.Study)
+    assert len(result.study.trials) == 2
+    assert result.best_value == min(t.value for t in result.study.trials)
+    assert result.best_params == result.study.best_params
+    model = result.refit(seeds=2)
+    assert sorted(path.name for path in Path().iterdir()) == ["runs", "tiny.csv", "tiny.toml"]  # nothing saved unasked
+    forecast = model.predict(daily(), levels=[50])
+    assert forecast["day"].tolist() == pd.date_range("2024-04-30", periods=5, freq="D").tolist()
+    assert list(forecast.columns) == ["day", "a", "a-lo-50", "a-hi-50", "b", "b-lo-50", "b-hi-50"]
+    assert (forecast["b"] > 50).all()
+    model.save("m")
+    loaded = optlstm.load("m")
+    pd.testing.assert_frame_equal(loaded.predict(daily().set_index("day"), levels=[50]), forecast)
+    assert loaded.score(daily()) == model.score(daily())
+
+
+def test_the_study_is_the_command_lines(cli: Cli) -> None:
+    cli("study", "tiny.toml")
+
+    result = optlstm.tune(
+        "tiny.csv", horizon=4, epochs=2, n_trials=3, workers=1, space=SMALL, name="same", progress=False
+    )
+
+    assert rows("same") == rows("tiny")
+    again = optlstm.tune(name="same", n_trials=4, workers=1, progress=False)
+    assert len(again.study.trials) == 4
+    assert rows("same")[:3] == rows("tiny")
+    assert result.best_value >= again.best_value
+    assert "4 complete" in cli("show", "same").out
+
+
+def test_progress_is_shown_as_plain_lines_where_there_is_no_terminal(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    optlstm.tune("tiny.csv", horizon=4, epochs=2, n_trials=1, workers=1, space=SMALL, name="shown")
+
+    assert capsys.readouterr().err.startswith("trial   0  complete  mse ")
+
+
+def test_all_problems_come_at_once_and_nothing_is_made(folder: Path) -> None:
+    before = sorted(Path().rglob("*"))
+
+    with pytest.raises(InputError) as refused:
+        optlstm.tune("tiny.csv", horizon=0, n_trials=-1, sampler="best", spce={}, backend="cloud")
+
+    assert len(refused.value.problems) == 5
+    assert sorted(Path().rglob("*")) == before
+    with pytest.raises(InputError, match="must be a DataFrame or the path of a file, got list"):
+        optlstm.tune([1, 2, 3])  # type: ignore[arg-type]
+
+
+def test_ctrl_c_stops_after_the_epoch_and_the_same_call_goes_on(folder: Path) -> None:
+    call = (
+        "import optlstm; optlstm.tune('tiny.csv', horizon=4, epochs=2, n_trials=3, workers=1, name='stopped', "
+        f"space={SMALL!r}, progress=False)"
+    )
+    stop = (
+        "import os, signal\nfrom optlstm.objective import Objective\nsave = Objective._save\n"
+        "def saved(self, *a):\n    save(self, *a); os.kill(os.getpid(), signal.SIGINT)\nObjective._save = saved\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", stop + call], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stderr.strip().endswith("KeyboardInterrupt")
+    assert [t.state.name for t in optuna.load_study(study_name="stopped", storage=URL).trials] == ["RUNNING"]
+    optlstm.tune(name="stopped", workers=1, progress=False)
+    optlstm.tune("tiny.csv", horizon=4, epochs=2, n_trials=3, workers=1, name="whole", space=SMALL, progress=False)
+    assert rows("stopped") == rows("whole")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'tuna'"):
+        _ = optlstm.tuna  # type: ignore[attr-defined]
