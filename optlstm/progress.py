@@ -153,7 +153,8 @@ class Epochs:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        if self.console.is_terminal:
+            self.bar.stop()
 
     def hear(self, member: int, epoch: int, epochs: int) -> None:
         """Of network `member` (from 1) so many epochs are done."""

@@ -71,8 +71,9 @@ def in_words(test: Test) -> list[str]:
     lines = []
     for metric, names in test.beaten_by.items():
         best = names[0]
+        shown = [name.replace("_", " ") for name in names]
         lines.append(
-            f"{' and '.join(n.replace('_', ' ') for n in names)} "
+            f"{' and '.join(part for part in (', '.join(shown[:-1]), shown[-1]) if part)} "
             f"{'is' if len(names) == 1 else 'are'} better than this model in {metric}: "
             f"{_number(test.baselines[best][metric])} against {_number(test.metrics[metric])}"
         )

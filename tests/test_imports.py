@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plan", "results", "retention"),
     ("running", "dashboard", "moving", "refit", "export"),
     ("api", "progress"),
-    ("summary",),
+    ("summary", "scores"),
     ("pedigree", "doctor"),
     ("cli", "__main__"),
 )

@@ -84,7 +84,7 @@ class ForecastFinish:
                 "highest_level": highest_level(len(residuals)),
                 "measured": cross_coverage(residuals, -(-self.horizon // every)),
             },
-            extras={"radii": torch.from_numpy(radii(residuals)).float()} if calibrated else {},
+            extras={"radii": torch.from_numpy(radii(residuals).astype(np.float32))} if calibrated else {},
             facts={"calibrated": calibrated},
         )
 
@@ -98,7 +98,10 @@ class ForecastFinish:
             for total, forecast in zip(sums, [each.mean(axis=0), *each], strict=True):
                 total.add(actual, forecast)
             kept = np.arange(-(part.start - first.start) % every, len(part), every)
-            residuals.append((np.abs(actual - each.mean(axis=0))[kept] / std).astype(np.float32))
+            residual = (np.abs(actual - each.mean(axis=0))[kept] / std).astype(np.float32)
+            residuals.append(
+                np.nextafter(residual, np.float32(np.inf))
+            )  # never rounded down: the bound itself is inside
         scores = [total.scores() for total in sums]
         return scores[0], scores[1:], np.concatenate(residuals), every
 

@@ -27,7 +27,7 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def made(_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory, a new one: `tiny.csv`, the study `tiny` under runs/, its model of two networks in model/."""
+    """The current directory, a new one: `tiny.csv`, the study `tiny` in runs/, its model of two networks in model/."""
     shutil.copytree(_made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -66,7 +66,7 @@ def test_a_backtest_has_every_forecast_beside_what_came(cli: Cli, made: Path) ->
     assert found["ds"].max() == 119
     model = optlstm.load("model")
     for cutoff, part in found.groupby("cutoff"):
-        np.testing.assert_allclose(part["y"], by_hand(model, data[: int(cutoff) + 1]), rtol=1e-6)
+        np.testing.assert_allclose(part["y"], by_hand(model, data[: int(cutoff) + 1]), atol=1e-6)
     assert (found["y-lo-80"] < found["y-lo-50"]).all()
     assert (found["y-hi-50"] < found["y-hi-80"]).all()
     np.testing.assert_allclose(found["y-hi-80"] - found["y"], found["y"] - found["y-lo-80"])
@@ -148,4 +148,4 @@ def test_batches_do_not_change_a_forecast(made: Path, monkeypatch: pytest.Monkey
     whole = model.predict("tiny.csv", backtest=60)
     monkeypatch.setattr(forecaster, "_BATCH", 7)
 
-    pd.testing.assert_frame_equal(model.predict("tiny.csv", backtest=60), whole, rtol=1e-6)
+    pd.testing.assert_frame_equal(model.predict("tiny.csv", backtest=60), whole, atol=1e-6)
