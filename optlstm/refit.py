@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,44 +17,23 @@ from optlstm.models.card import Card, Origin, Test, Training
 from optlstm.models.card import Stretch as CardStretch
 from optlstm.models.folder import network_with, pack
 from optlstm.objective import Objective, train_schedule
-from optlstm.plan import Plan, make_plan
-from optlstm.results import load_study, study_record
+from optlstm.plan import Plan
+from optlstm.results import load_study
 from optlstm.retention import study_folder
-from optlstm.study.family import Stretch, schedule
-from optlstm.study.record import CONFIG_KEY, UID_KEY
+from optlstm.selection import Choice, choose, refit_schedule, study_plan
+from optlstm.study.family import Stretch
+from optlstm.study.record import UID_KEY
 from optlstm.study.seeds import derive_seed
-from optlstm.tasks.kind import Verdict
+from optlstm.tasks.kind import Finish, Verdict
 from optlstm.tasks.metrics import mean_and_spread
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Problem
 from optlstm.training.runtime import use_threads
 
 if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-
     from optlstm.study.storage import Database
 
 Listener = Callable[[int, int, int], None]  # member (from 1), epoch, epochs
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A trial of a study, and the schedule of hyperparameters that led to its best epoch."""
-
-    study: optuna.Study
-    trial: FrozenTrial
-    stretches: list[Stretch]
-    best_epoch: int
-
-    def until(self, epoch: int) -> list[Stretch]:
-        """The schedule up to an epoch of the trial's own."""
-        return [*self.stretches[:-1], replace(self.stretches[-1], last=epoch)]
-
-    def values(self, stretches: Sequence[Stretch]) -> list[float]:
-        """The validation value of every epoch of a schedule, as the study has them."""
-        trials = self.study.get_trials(deepcopy=False)
-        return [trials[s.trial].intermediate_values[e] for s in stretches for e in range(s.first, s.last + 1)]
 
 
 @dataclass(frozen=True)
@@ -99,7 +77,7 @@ def refit(
     seeds: int = 1,
     retrain: bool = True,
     data: str | None = None,
-    storage_path: Location = "runs",
+    storage_path: Location,
     hear: Listener = lambda member, epoch, epochs: None,
 ) -> Model:
     """A study's model, tested on the rows that tuning never saw. It is not saved yet.
@@ -134,6 +112,11 @@ def refit(
     else:
         folder = study_folder(absolute(storage_path), name, str(study.user_attrs[UID_KEY]))
         weights = _kept(plan, chosen, folder)
+    return _judged(finish, plan, chosen, weights, retrain)
+
+
+def _judged(finish: Finish, plan: Plan, chosen: Choice, weights: _Weights, retrain: bool) -> Model:
+    """Score the test rows with the networks as they will be saved, and write the card."""
     use_threads(plan.config.training.threads)  # the number changes the last bits of the scores
     section = finish.section()
     networks = [network_with(section.network, weights.hp, member) for member in weights.members]
@@ -153,73 +136,6 @@ def refit(
         weights=sums,
     )
     return Model(card, blob, networks, verdict.extras)
-
-
-def choose(study: optuna.Study, number: int | None) -> Choice:
-    """The trial of this number, or the best, with its schedule up to its best epoch.
-
-    Raises:
-        InputError: optlstm did not make the study, or the trial has nothing to be trained by.
-    """
-    from optuna.trial import TrialState
-
-    if not study_record(study):
-        raise InputError(f"study {study.study_name!r} was not made by optlstm; there is nothing to refit it by")
-    trials = study.get_trials(deepcopy=False)
-    if number is None:
-        if not any(t.state == TrialState.COMPLETE for t in trials):
-            name = study.study_name
-            raise InputError(f"study {name!r} has no complete trial yet; run more, or name another with --trial")
-        number = study.best_trial.number
-    stretches = schedule(trials, number)
-    trial, last = trials[number], stretches[-1]
-    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or last.trial != number:
-        state = {"RUNNING": "has not ended", "FAIL": "failed"}.get(trial.state.name, "has trained no epoch of its own")
-        raise InputError(f"--trial: trial {number} {state}; choose a complete or pruned one")
-    own = {epoch: trial.intermediate_values[epoch] for epoch in range(last.first, last.last + 1)}
-    best = min(own, key=lambda epoch: (own[epoch], epoch))
-    return Choice(study, trial, stretches, best)
-
-
-def refit_schedule(chosen: Choice, plan: Plan) -> list[Stretch]:
-    """The schedule to train again: to the best epoch, or to the end where the learning rate falls to 0 there.
-
-    A trial that early stopping let live to the end of an annealed schedule had its best epoch among the last ones, and
-    which of them is mostly chance; a schedule that is finished is a little better (docs/accuracy.md has the figures).
-    """
-    training, last = plan.config.training, chosen.stretches[-1]
-    hp = Hyperparameters.from_params({**plan.space.fixed, **last.params})
-    annealed = hp.lr_schedule in ("one_cycle", "cosine")
-    patient = plan.config.scheduler != "pbt" and training.epochs - chosen.best_epoch < training.patience
-    finished = last.last == training.epochs
-    return chosen.until(training.epochs if annealed and patient and finished else chosen.best_epoch)
-
-
-def study_plan(study: optuna.Study, data: str | None) -> Plan:
-    """The plan of a study, its data read again and seen to be the same.
-
-    Raises:
-        InputError: the file is gone, or it is another one.
-    """
-    stored = {key: value for key, value in study.user_attrs[CONFIG_KEY].items() if value is not None}
-    source = dict(stored.get("data", {}))
-    if data is not None:
-        source["path"] = str(Path(data).expanduser().absolute())
-    elif source.get("path") and not Path(source["path"]).is_file():
-        raise InputError(
-            f"data: {source['path']}, which the study read, is not there; say where it is now with --data FILE"
-        )
-    plan = make_plan({**stored, "data": source, "name": study.study_name})
-    known, now = study_record(study)["data"], plan.record.stored()["data"]
-    if known["fingerprint"] != now["fingerprint"]:
-        file = Path(source.get("path") or "the bundled series").name
-        told = [
-            f"{key}: the study has {known[key]!r}, it has {now.get(key)!r}"
-            for key in known
-            if known[key] != now.get(key)
-        ]
-        raise InputError([f"data: {file} is not what the study was made with:", *(f"  {line}" for line in told)])
-    return plan
 
 
 def _trained(objective: Objective, chosen: Choice, stretches: list[Stretch], seeds: int, hear: Listener) -> _Weights:

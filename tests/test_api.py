@@ -46,6 +46,20 @@ def test_from_a_frame_to_a_model_and_back(folder: Path) -> None:
     assert loaded.score(daily()) == model.score(daily())
 
 
+def test_a_week_of_business_days_goes_on_with_business_days(folder: Path) -> None:
+    """Five days from Monday to Friday look like any days; what they are the model knows."""
+    frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=80, freq="B"), "y": np.arange(80.0) % 5})
+    small = {**SMALL, "window": 4, "patch": 2}
+    model = optlstm.tune(frame, horizon=3, n_trials=1, epochs=1, workers=1, space=small, progress=False).refit()
+
+    assert model.card.task.freq == "B"
+    forecast = model.predict(frame.head(5))
+    assert [str(day.date()) for day in forecast["ds"]] == ["2024-01-08", "2024-01-09", "2024-01-10"]
+    weekly = frame.assign(ds=pd.date_range("2024-01-01", periods=80, freq="W-MON"))
+    with pytest.raises(InputError, match="has a step of W-MON, and the model was trained on a step of B; resample it"):
+        model.predict(weekly)
+
+
 def test_the_study_is_the_command_lines(cli: Cli) -> None:
     cli("study", "tiny.toml")
 

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("objective",),
     ("backends",),
     ("plan", "results", "retention"),
-    ("running", "dashboard", "moving", "refit", "export"),
+    ("running", "dashboard", "moving", "selection", "refit", "export"),
     ("api", "progress"),
     ("summary", "scores"),
     ("pedigree", "doctor"),
