@@ -41,7 +41,7 @@ def frame_bytes(frame: pd.DataFrame) -> bytes:
     if not isinstance(frame, pd.DataFrame):
         raise InputError(f"data: must be a DataFrame or the path of a file, got {type(frame).__name__}")
     if frame.index.name is not None or isinstance(frame.index, pd.DatetimeIndex):
-        frame = frame.rename_axis(index=frame.index.name or "ds").reset_index()
+        frame = frame.rename_axis(index=str(frame.index.name or "ds")).reset_index()
     frame = frame.rename(columns=str)
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)

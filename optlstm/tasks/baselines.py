@@ -43,13 +43,13 @@ def nlinear_weights(values: Floats, train: range, window: int, horizon: int) -> 
     chunk = max(1, _CHUNK_BYTES // (8 * (window + horizon) * values.shape[1]))
     for start in range(train.start, train.start + count, chunk):
         stop = min(start + chunk, train.start + count)
-        inputs, targets = _inputs(values, range(start + window, stop + window), window), None
+        inputs = _inputs(values, range(start + window, stop + window), window)
         targets = _rows(values, range(start + window, stop + window), 0, horizon)  # [n, columns, horizon]
         targets = targets - values[start + window - 1 : stop + window - 1, :, None]
         flat = inputs.reshape(-1, window)
         inner += flat.T @ flat
         outer += flat.T @ targets.reshape(-1, horizon)
-    return np.linalg.lstsq(inner, outer, rcond=1e-12)[0]
+    return np.asarray(np.linalg.lstsq(inner, outer, rcond=1e-12)[0], dtype=np.float64)
 
 
 def _nlinear(values: Floats, first: range, weights: Floats) -> Floats:

@@ -77,7 +77,7 @@ def test_intervals_hold_as_often_as_the_card_was_calibrated_to(made: Path) -> No
 
     inside = (table["y-lo-80"] <= table["y-actual"]) & (table["y-actual"] <= table["y-hi-80"])
     assert table.groupby("step")["y"].count().tolist() == [21] * 4
-    assert inside.groupby(table["step"]).sum().tolist() == [18] * 4  # rank ceil(22 x 0.8) of 21
+    assert inside.groupby(table["step"]).sum().between(18, 20).all()  # rank ceil(22 x 0.8) of 21, and ties
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_a_moved_file_is_asked_for(cli: Cli, made: Path) -> None:
     outcome = cli("refit", "moved", "-o", "new")
 
     assert outcome.code == 2
-    assert "which the study read, is not there; give its place with --data FILE" in outcome.lines[0]
+    assert "which the study read, is not there; say where it is now with --data FILE" in outcome.lines[0]
 
 
 def test_a_study_without_a_result_is_refused(cli: Cli, made: Path) -> None:
