@@ -88,13 +88,13 @@ def tune(
     from optlstm.progress import Display, make_console
     from optlstm.results import load_study
     from optlstm.running import open_session, study_name, with_stored_config
-    from optlstm.study.storage import open_database
+    from optlstm.study.storage import open_database, open_existing
 
     _quieten_optuna()
     raw = _raw(config, n_trials)
     raw = layer(raw, {"data": {"path": _path(data, raw)}} if data is not None else {})
     name, url = study_name(raw, None), str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
-    database = _existing(url)
+    database = open_existing(url)
     raw = with_stored_config(database, name, {"storage": url, **raw})
     session = open_session(raw, name, lambda: database or open_database(url))
     run = session.run
@@ -146,17 +146,6 @@ def _path(data: pd.DataFrame | str | Path, raw: Mapping[str, Any]) -> str:
     if not (folder / name).exists():
         LocalFolder(folder).write(name, content)
     return str(folder / name)
-
-
-def _existing(url: str) -> Database | None:
-    """The database if it is there already: what is refused must not have made one."""
-    from optlstm.study.storage import open_database, parse_url
-
-    try:
-        return open_database(url, create=False)
-    except InputError:
-        parse_url(url)  # a bad URL is an error, a missing file is not
-        return None
 
 
 def _quieten_optuna() -> None:

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from optlstm.config import StudyConfig
-from optlstm.errors import InputError, OptlstmError
+from optlstm.errors import OptlstmError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -77,13 +77,9 @@ def close_databases() -> None:
 
 def existing(url: str) -> Database | None:
     """The database if there is one already; looking must not create a file."""
-    try:
-        return open_study_database(url, create=False)
-    except InputError:
-        from optlstm.study.storage import parse_url
+    from optlstm.study.storage import open_existing
 
-        parse_url(url)  # a bad URL is an error, a missing file is not
-        return None
+    return open_existing(url)
 
 
 StorageOption = Annotated[

@@ -161,6 +161,15 @@ def open_database(text: str, *, create: bool = True) -> Database:
         raise StorageError(f"storage: {shown(url)}: {first_line(error)}") from None
 
 
+def open_existing(text: str) -> Database | None:
+    """The study database if there is one already; looking must not create a file. Raises as `open_database`."""
+    try:
+        return open_database(text, create=False)
+    except InputError:
+        parse_url(text)  # a bad URL is an error, a missing file is not
+        return None
+
+
 def _open_server(url: URL) -> RDBStorage:
     options = {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}, "pool_pre_ping": True}
     return RDBStorage(_template(url), options)
