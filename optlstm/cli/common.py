@@ -79,7 +79,10 @@ def existing(url: str) -> Database | None:
     """The database if there is one already; looking must not create a file."""
     from optlstm.study.storage import open_existing
 
-    return open_existing(url)
+    database = open_existing(url)
+    if database is not None:
+        _opened.append(database)
+    return database
 
 
 StorageOption = Annotated[
