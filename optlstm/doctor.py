@@ -18,9 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 from optlstm.errors import InputError, OptlstmError
 from optlstm.files import Location, absolute, is_url, join, open_folder, trial_name
 from optlstm.results import load_study, study_record
-from optlstm.retention import KEEP_BEST, study_folder
+from optlstm.retention import kept_best, study_folder
 from optlstm.study.lease import Lease
-from optlstm.study.record import UID_KEY
+from optlstm.study.record import CONFIG_KEY, UID_KEY
 from optlstm.study.storage import Database, open_database, parse_url, shown
 from optlstm.summary import counts_in_words
 
@@ -83,7 +83,8 @@ def _studies(database: Database, name: str | None, storage_path: Location) -> It
             continue
         folder = study_folder(absolute(storage_path), one, study.user_attrs[UID_KEY])
         ours.add(str(folder))
-        found = [*_running(database, one, trials), *_checkpoints(one, folder, trials)]
+        keep = kept_best(study.user_attrs.get(CONFIG_KEY, {}))
+        found = [*_running(database, one, trials), *_checkpoints(one, folder, trials, keep)]
         if all(finding.state == "ok" for finding in found):
             found = [Finding(f"study {one}", "ok", "; ".join(finding.found for finding in found))]
         yield from found
@@ -125,7 +126,7 @@ def _reaper(database: Database, trial: FrozenTrial) -> Callable[[], None]:
     return reap
 
 
-def _checkpoints(name: str, folder: Location, trials: list[FrozenTrial]) -> Iterator[Finding]:
+def _checkpoints(name: str, folder: Location, trials: list[FrozenTrial], keep: int) -> Iterator[Finding]:
     """Weights of trials that the study does not have, and unfinished or best trials whose weights are damaged."""
     what = f"checkpoints of {name}"
     files = open_folder(folder)
@@ -138,7 +139,7 @@ def _checkpoints(name: str, folder: Location, trials: list[FrozenTrial]) -> Iter
             )
     wanted = [t.number for t in trials if t.state == TrialState.RUNNING and t.last_step]
     complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values and len(t.values) == 1]
-    wanted += [t.number for t in sorted(complete, key=lambda t: t.values[0])[:KEEP_BEST]]
+    wanted += [t.number for t in sorted(complete, key=lambda t: t.values[0])[:keep]]
     damaged = [number for number in wanted if not _readable(folder, number)]
     for number in damaged:
         remedy = (

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
+from optlstm.config import StudyConfig
 from optlstm.files import Location, join, open_folder, trial_folder, trial_name
 from optlstm.study.ledger import Ledger
 
@@ -18,6 +21,11 @@ def copy_weights(checkpoints: Location, child: int, parent: int, epoch: int) -> 
     from optlstm.artifacts import copy_checkpoint
 
     copy_checkpoint(trial_folder(checkpoints, parent), epoch, trial_folder(checkpoints, child))
+
+
+def kept_best(config: Mapping[str, Any]) -> int:
+    """How many of the best trials keep their weights, by the config a study was stored with."""
+    return int(config.get("keep", StudyConfig.model_fields["keep"].default))
 
 
 def sweep(checkpoints: Location, ledger: Ledger, keep: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,7 +42,7 @@ def check_target(folder: Path) -> None:
         raise InputError(f"-o: nothing can be written in {parent}")
 
 
-def pack(networks: list[Mapping[str, Tensor]], extras: Mapping[str, Tensor]) -> tuple[bytes, Weights]:
+def pack(networks: Sequence[Mapping[str, Tensor]], extras: Mapping[str, Tensor]) -> tuple[bytes, Weights]:
     """The weight file of a model and what its card says of it."""
     tensors = {f"{i}.{name}": t.contiguous() for i, weights in enumerate(networks) for name, t in weights.items()}
     blob = safetensors.torch.save({**tensors, **{f"extra.{name}": t.contiguous() for name, t in extras.items()}})

@@ -50,7 +50,8 @@ class ForecastRunner:
     def predict(self, data: Path, **options: Any) -> pd.DataFrame:
         """Raises InputError with everything in which the file or the options do not fit the model."""
         job = self._job(data, dates=False, **options)
-        return pa.Table.from_batches(list(job.tables()), job.schema).to_pandas()
+        frame: pd.DataFrame = pa.Table.from_batches(list(job.tables()), job.schema).to_pandas()
+        return frame
 
     def write(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there; a batch of windows in memory at a time."""
