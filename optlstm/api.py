@@ -99,7 +99,12 @@ def tune(
     session = open_session(raw, name, lambda: database or open_database(url))
     run = session.run
     display = Display(
-        make_console(), session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, "mse"
+        make_console(),
+        session.ledger,
+        run.total,
+        session.plan.record.epochs,
+        lambda: run.stop_reason,
+        session.plan.metric.name,
     )
     with _stopping_gently(session) as stopped, display if progress else nullcontext():
         session.work()

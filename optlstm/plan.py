@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from optlstm.objective import Objective
 
 
-
 @dataclass(frozen=True)
 class Plan:
     """A config that was found sound, with what it stands for."""

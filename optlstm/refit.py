@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +16,7 @@ from optlstm.models import Model
 from optlstm.models.card import Card, Origin, Test, Training
 from optlstm.models.card import Stretch as CardStretch
 from optlstm.models.folder import network_with, pack
-from optlstm.objective import Objective, train_schedule
+from optlstm.objective import Objective
 from optlstm.plan import Plan
 from optlstm.results import load_study
 from optlstm.retention import study_folder
@@ -49,8 +49,8 @@ class _Weights:
 class _Unvalidated:
     """A problem that has no validation rows: its values are those of the study, which `plateau` follows."""
 
-    def __init__(self, problem: Problem, values: Sequence[float]) -> None:
-        self._problem, self._values = problem, iter(values)
+    def __init__(self, problem: Problem, values: Sequence[float], metric: str) -> None:
+        self._problem, self._values, self._metric = problem, iter(values), metric
         self.device = problem.device
 
     def network(self, hp: Hyperparameters) -> nn.Module:
@@ -66,7 +66,7 @@ class _Unvalidated:
         return self._problem.loss(network, batch)
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
-        return {"tuned": next(self._values)}
+        return {self._metric: next(self._values)}
 
 
 def refit(
@@ -142,12 +142,12 @@ def _trained(objective: Objective, chosen: Choice, stretches: list[Stretch], see
     use_threads(objective.threads)
     weights = _Weights(Hyperparameters(), [], [], stretches)
     for member in range(seeds):
-        problem = _Unvalidated(objective.problem, chosen.values(stretches))
+        problem = _Unvalidated(objective.problem, chosen.values(stretches), objective.metric.name)
 
         def seed_of(trial: int, member: int = member) -> int:
             return derive_seed("refit", objective.seed, trial, member)
 
-        run = train_schedule(problem, objective.space.fixed, stretches, objective.epochs, seed_of)
+        run = replace(objective, problem=problem).train_schedule(stretches, seed_of)
         for used, epoch in run:
             hp, state = used, epoch.state()
             hear(member + 1, epoch.epoch, stretches[-1].last)

@@ -44,6 +44,7 @@ def choose(study: optuna.Study, number: int | None) -> Choice:
     Raises:
         InputError: optlstm did not make the study, or the trial has nothing to be trained by.
     """
+    from optuna.study import StudyDirection
     from optuna.trial import TrialState
 
     if not study_record(study):
@@ -60,7 +61,8 @@ def choose(study: optuna.Study, number: int | None) -> Choice:
         state = {"RUNNING": "has not ended", "FAIL": "failed"}.get(trial.state.name, "has trained no epoch of its own")
         raise InputError(f"--trial: trial {number} {state}; choose a complete or pruned one")
     own = {epoch: trial.intermediate_values[epoch] for epoch in range(last.first, last.last + 1)}
-    best = min(own, key=lambda epoch: (own[epoch], epoch))
+    sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
+    best = min(own, key=lambda epoch: (sign * own[epoch], epoch))
     return Choice(study, trial, stretches, best)
 
 
