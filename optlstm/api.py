@@ -104,7 +104,7 @@ def tune(
         run.total,
         session.plan.record.epochs,
         lambda: run.stop_reason,
-        session.plan.metric.name,
+        session.plan.metric.label,
     )
     with _stopping_gently(session) as stopped, display if progress else nullcontext():
         session.work()
