@@ -142,7 +142,8 @@ def _trained(objective: Objective, chosen: Choice, stretches: list[Stretch], see
     use_threads(objective.threads)
     weights = _Weights(Hyperparameters(), [], [], stretches)
     for member in range(seeds):
-        problem = _Unvalidated(objective.problem, chosen.values(stretches), objective.metric.name)
+        metric = objective.metric.name if objective.metric else "tuned"
+        problem = _Unvalidated(objective.problem, chosen.values(stretches), metric)
 
         def seed_of(trial: int, member: int = member) -> int:
             return derive_seed("refit", objective.seed, trial, member)
