@@ -52,6 +52,12 @@ class PbtConfig(Section):
     synchronous: bool = Field(True, description="members wait for each other; false: faster, and not reproducible")
 
 
+class TrackingConfig(Section):
+    trackers: tuple[str, ...] = Field((), description="who follows the study: tensorboard, mlflow, wandb")
+    project: str = Field("optlstm", min_length=1, description="MLflow's experiment, W&B's project")
+    wandb_mode: Literal["offline", "online"] = Field("offline", description="W&B: files to sync later, or at once")
+
+
 class Choice(BaseModel):
     """A name from a registry and its options."""
 
@@ -85,6 +91,10 @@ class StudyConfig(Section):
     pbt: PbtConfig = PbtConfig()  # type: ignore[call-arg]
     data: DataConfig = DataConfig()  # type: ignore[call-arg]
     training: TrainingConfig = TrainingConfig()  # type: ignore[call-arg]
+    artifacts: int = Field(
+        3, ge=0, description="best trials whose forecasts are drawn for the dashboard at the end; 0: none"
+    )
+    tracking: TrackingConfig = TrackingConfig()  # type: ignore[call-arg]
     sampler: Choice = Field(Choice(name=CHOICES["sampler"]), description="what proposes the trials")
     pruner: Choice = Field(Choice(name=CHOICES["pruner"]), description="what ends poor trials early")
     space: dict[str, Any] = Field(default_factory=dict, description="changes to the task's search space")
@@ -135,6 +145,9 @@ def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]
     if config is not None:
         attempt(problems, lambda: check_keys(config.task, config.data))
         problems += _metric_problems(config)
+        from optlstm.study.tracking import check_trackers  # it brings optuna, which `--help` does not need
+
+        problems += check_trackers(config.tracking.trackers)
     return config, problems + choices
 
 

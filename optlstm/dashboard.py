@@ -37,10 +37,18 @@ def serve(database: Database, name: str | None, port: int, announce: Callable[[s
     if not 1 <= port <= MOST_PORT:
         raise InputError(f"--port: must be 1 to {MOST_PORT}, got {port}")
     path = f"/dashboard/studies/{load_study(database, name)._study_id}" if name else "/dashboard/"
-    server = _bind(port, optuna_dashboard.wsgi(database.rdb))
+    server = _bind(port, optuna_dashboard.wsgi(database.rdb, artifact_store=_artifacts(database)))
     announce(f"http://{HOST}:{server.server_port}{path}")
     with contextlib.suppress(KeyboardInterrupt), server:
         server.serve_forever()
+
+
+def _artifacts(database: Database) -> Any:
+    import optuna
+
+    from optlstm.report.publish import StudyArtifacts, folders
+
+    return StudyArtifacts(folders([study.user_attrs for study in optuna.get_all_study_summaries(database.rdb)]))
 
 
 def _bind(first: int, app: Any) -> WSGIServer:

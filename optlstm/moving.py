@@ -15,9 +15,10 @@ from optlstm.files import Location, absolute, join, open_folder
 from optlstm.results import load_study
 from optlstm.retention import study_folder
 from optlstm.study.lease import LEASE_KEY, Lease
-from optlstm.study.record import UID_KEY
+from optlstm.study.record import FOLDER_KEY, UID_KEY
 from optlstm.study.storage import Database
 
+_ARTIFACTS = "dashboard:artifacts:"
 _PARENTS = ":parent:"  # in the study's system attributes, from optuna.samplers._ga._base
 
 
@@ -57,7 +58,7 @@ def copy_study(
                 progress(f"checkpoints: {done}")
         progress(f"study: {len(trials)} trials")
         with target.transaction():
-            _write(study, source, target, new_name, {UID_KEY: new_uid} if uid else {})
+            _write(study, source, target, new_name, {UID_KEY: new_uid, FOLDER_KEY: str(copied)} if uid else {})
     except BaseException:
         for entry in open_folder(copied).names():
             open_folder(copied).remove(entry)
@@ -73,7 +74,8 @@ def _write(study: optuna.Study, source: Database, target: Database, name: str, c
         rdb.set_study_user_attr(study_id, key, value)
     ids = {t._trial_id: rdb.create_new_trial(study_id, template_trial=_without_lease(t)) for t in trials}
     for key, value in source.rdb.get_study_system_attrs(study._study_id).items():
-        rdb.set_study_system_attr(study_id, key, _with_ids(key, value, ids))
+        if not key.startswith(_ARTIFACTS):  # they stay with the original; the copy's next run makes its own
+            rdb.set_study_system_attr(study_id, key, _with_ids(key, value, ids))
     _compare(trials, rdb.get_all_trials(study_id, deepcopy=False))
 
 
@@ -111,7 +113,8 @@ def _compare(read: list[FrozenTrial], written: list[FrozenTrial]) -> None:
 
 def _copy_files(source: Location, target: Location) -> Iterator[str]:
     """Copy a study's folder, which holds a folder for each trial; yields each one's name when it is done."""
-    for name in sorted(open_folder(source).names()):
+    # Beside them stand what trackers and the dashboard were given, under the original's id.
+    for name in sorted(n for n in open_folder(source).names() if n.startswith("trial-")):
         here, there = open_folder(join(source, name)), open_folder(join(target, name))
         for file in sorted(here.names()):
             there.write(file, here.read(file))

@@ -19,6 +19,7 @@ from optlstm.files import Location, trial_folder
 from optlstm.study.family import Stretch
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
+from optlstm.tasks.pictures import Pictures
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Epoch, Problem, State, fit
 from optlstm.training.metric import Metric
@@ -151,6 +152,26 @@ class Objective:
             since=since,
             metric=self.metric,
         )
+
+    def pictures(self, number: int) -> Pictures | None:
+        """What the task shows of a trial's best weights on its validation data; None where they are gone.
+
+        A task has pictures where its problem has `pictures(network, hp)`, called in eval mode and without gradients.
+        """
+        import torch
+
+        from optlstm.training.morph import with_growth
+
+        show: Callable[[Any, Hyperparameters], Pictures] | None = getattr(self.problem, "pictures", None)
+        state = self._resume(number)
+        if show is None or state is None or not state.part("best"):
+            return None
+        use_threads(self.threads)
+        hp = with_growth(Hyperparameters.from_params(state.meta["params"]), state.tensors)
+        network = self.problem.network(hp)
+        network.load_state_dict(state.part("best"))
+        with torch.no_grad():
+            return show(network.to(self.problem.device).eval(), hp)
 
     def _parameters(self, hp: Hyperparameters) -> int:
         return count_parameters(self.problem.network(hp))

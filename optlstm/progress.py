@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
+from optlstm.text import duration
 
 if TYPE_CHECKING:
     from optlstm.study.ledger import Ledger
@@ -22,18 +23,6 @@ REFRESH_PER_S = 4
 UNCUT = 10_000  # columns
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 WORDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `48 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 class Display:

@@ -11,9 +11,14 @@ from optlstm.files import Location, join, open_folder, trial_folder, trial_name
 from optlstm.study.ledger import Ledger
 
 
+def file_name(name: str) -> str:
+    """A study's name as that of a file."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "study"
+
+
 def study_folder(root: Location, name: str, study_uid: str) -> Location:
     """A folder of the study's own: two databases may each have a study of this name."""
-    return join(root, f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('.-') or 'study'}-{study_uid[:8]}")
+    return join(root, f"{file_name(name)}-{study_uid[:8]}")
 
 
 def copy_weights(checkpoints: Location, child: int, parent: int, epoch: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from optlstm.errors import InputError
 from optlstm.layers import layer
 from optlstm.study.events import Event, TrialFinished
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import optuna
@@ -39,14 +43,59 @@ class Session:
     def work(self) -> None:
         """Run trials until there are none left or the run is told to stop."""
         from optlstm.retention import sweep
+        from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY
+
+        self.ledger.annotate(
+            {FOLDER_KEY: str(self.checkpoints), ENVIRONMENT_KEY: environment(self.plan.config.backend)}
+        )
+
+        ended = []
 
         def keep_the_best(event: Event) -> None:
             if isinstance(event, TrialFinished):
+                ended.append(event.number)
                 sweep(self.checkpoints, self.ledger, self.plan.config.keep)
 
         sweep(self.checkpoints, self.ledger, self.plan.config.keep)
         self.ledger.listen(keep_the_best)
-        self._start(self.plan.job(self.checkpoints))
+        job = self.plan.job(self.checkpoints)
+        with self._followed():
+            self._start(job)
+        if ended and self.run.stop_reason is None:
+            self._publish(job)
+
+    def _publish(self, job: Job) -> None:
+        """Pictures and a note for the dashboard. The study is whole without them."""
+        from optlstm.report.outcome import Trained
+        from optlstm.report.publish import publish
+
+        most = self.plan.config.artifacts
+        if most == 0 or self.ledger.best is None:
+            return
+        try:
+            objective: Any = job.make_objective(job.data)
+            publish(self.ledger, self.checkpoints, most, Trained(self.plan, objective))
+        except Exception as error:
+            logger.warning("no pictures for the dashboard: %s: %s", type(error).__name__, error)
+
+    def _followed(self) -> AbstractContextManager[None]:
+        """Trackers at work, where there are any."""
+        tracking = self.plan.config.tracking
+        if not tracking.trackers:
+            return nullcontext()
+        from optlstm.files import is_url
+        from optlstm.study.tracking import TrackedStudy, following
+
+        folder = Path(str(self.checkpoints).rsplit("/", 1)[1] if is_url(self.checkpoints) else self.checkpoints)
+        study = TrackedStudy(
+            self.ledger.name,
+            self.ledger.uid,
+            self.plan.metric.label,
+            folder,
+            tracking.project,
+            tracking.model_dump(mode="json"),
+        )
+        return following(self.ledger, tracking.trackers, study)
 
     def _start(self, job: Job) -> None:
         config = self.plan.config
@@ -58,6 +107,23 @@ class Session:
             from optlstm.backends.local import run_local
 
             run_local(self.run, job, self.workers or 1)
+
+
+def environment(backend: str) -> dict[str, str | int]:
+    """What a run runs in, for whoever wants to repeat it."""
+    import platform
+    from importlib.metadata import version
+
+    from optlstm.backends.local import cores
+
+    packages = ("optlstm", "optuna", "torch", "numpy", *(("ray",) if backend == "ray" else ()))
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": cores(),
+        "backend": backend,
+    }
 
 
 def ray_options(config: StudyConfig, workers: int | None) -> RayOptions:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
@@ -19,6 +19,9 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("OPTLSTM_STORAGE", None)
 
 from optlstm.cli import main
+
+if TYPE_CHECKING:
+    from tests.browser import Browser
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ Row = tuple[Any, ...]
 TINY = """\
 trials = 3
 workers = 1
+artifacts = 0
 [data]
 path = "tiny.csv"
 horizon = 4
@@ -92,6 +96,16 @@ def cli(capsys: pytest.CaptureFixture[str], folder: Path) -> Cli:
         return Outcome(code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One for all tests; every `open` is a page of its own."""
+    from tests.browser import Browser
+
+    browser = Browser()
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")

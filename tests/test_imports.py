@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "optlstm"
 # From the bottom up; "" is optlstm/__init__.py. A module imports from its own row and from the rows written before it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "errors"),
-    ("files",),
+    ("files", "text"),
     ("data", "artifacts"),
     ("training",),
     ("tasks", "study"),
@@ -28,7 +28,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("objective",),
     ("backends",),
     ("plan", "results", "retention"),
-    ("running", "dashboard", "moving", "selection", "refit", "export"),
+    ("selection",),
+    ("report",),
+    ("running", "dashboard", "moving", "refit", "export"),
     ("api", "progress"),
     ("summary", "scores"),
     ("pedigree", "doctor"),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from optlstm import __version__
-from optlstm.cli import care, export, predict, refit, show, study  # noqa: F401  (importing them registers their commands)
+from optlstm.cli import care, export, predict, refit, report, show, study  # noqa: F401  (their commands register)
 from optlstm.cli.common import app, close_databases
 from optlstm.errors import InputError, OptlstmError
 

@@ -65,6 +65,15 @@ def study(
     address: Annotated[str | None, flag(RayConfig, "address", "--address", "ADDR", "Ray")] = None,
     cpus: Annotated[str | None, flag(RayConfig, "cpus_per_trial", "--cpus-per-trial", "X", "Ray")] = None,
     gpus: Annotated[str | None, flag(RayConfig, "gpus_per_trial", "--gpus-per-trial", "X", "Ray")] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--track",
+            metavar="NAME",
+            help="follow it in tensorboard, mlflow or wandb; repeatable",
+            rich_help_panel="Running",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="check all, say what would run, run nothing", rich_help_panel="Output"),
@@ -88,6 +97,7 @@ def study(
         "ray": {"address": address, "cpus_per_trial": _number(cpus), "gpus_per_trial": _number(gpus)},
         "data": {"path": data, "time": time, "target": target, "horizon": _number(horizon)},
         "training": {"epochs": _number(epochs)}, "sampler": {"name": sampler}, "pruner": {"name": pruner},
+        "tracking": {"trackers": track or None},
     }  # fmt: skip
     kept_at = {"storage": os.environ.get(STORAGE_VARIABLE)}
     raw, problems = read_layers(study_file, _given(kept_at), overrides or (), _given(flags))

@@ -15,6 +15,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import optuna
@@ -126,8 +127,36 @@ class Ledger:
         reason: str | None = self._study.user_attrs.get(STOPPED_KEY)
         return reason
 
+    @property
+    def study(self) -> optuna.Study:
+        """For reading, as this process knows it; its name is not ours."""
+        return self._study
+
+    @property
+    def system_attrs(self) -> dict[str, Any]:
+        """The study's system attributes, as this process knows them."""
+        return self._storage.get_study_system_attrs(self._study._study_id)
+
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
+
+    def annotate(
+        self, user: Mapping[str, Any] = MappingProxyType({}), system: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        """Write attributes of the study that decide nothing, in one transaction, where they are not there already."""
+        study_id = self._study._study_id
+        with self._lock:
+            writes = [
+                (write, key, value)
+                for write, known, given in (
+                    (self._storage.set_study_user_attr, self._storage.get_study_user_attrs(study_id), user),
+                    (self._storage.set_study_system_attr, self._storage.get_study_system_attrs(study_id), system),
+                )
+                for key, value in given.items()
+                if known.get(key) != value
+            ]
+            if writes:
+                self._event(lambda: [write(study_id, key, value) for write, key, value in writes])
 
     # -- the life of a trial ------------------------------------------------------------------------------------------
 

@@ -12,10 +12,12 @@ from torch.nn import functional as F
 from optlstm.data.windows import windows
 from optlstm.errors import InputError, TrialFailed
 from optlstm.tasks.forecast_data import ForecastData
+from optlstm.tasks.pictures import Example, Forecasts
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.model import ForecasterConfig, LSTMForecaster
 
 _EVALUATION_BATCH = 1024  # sequences; the result does not hang on a trial's batch_size
+LEAST_BEFORE = 16  # input steps shown before a forecast, where the window has them
 
 
 class ForecastProblem:
@@ -61,12 +63,55 @@ class ForecastProblem:
         """`mse` and `mae` on the standardised scale over all windows whose targets lie in `rows`; summed in float64."""
         view = self._windows(hp, rows, reach_back=True)
         squared, absolute, count = 0.0, 0.0, 0
-        for part in torch.split(view, max(1, _EVALUATION_BATCH // view.shape[1])):
+        for part in self._parts(view):
             error = (_forecast(network, part[..., : hp.window]) - part[..., hp.window :]).double()
             squared += error.square().sum().item()
             absolute += error.abs().sum().item()
             count += error.numel()
         return {"mse": squared / count, "mae": absolute / count}
+
+    def pictures(self, network: nn.Module, hp: Hyperparameters) -> Forecasts:
+        """Its best, median and worst forecast on the validation windows, and the error by step ahead."""
+        view = self._windows(hp, self.data.splits.validation, reach_back=True)
+        squared, absolute = torch.zeros(2, self.data.horizon, dtype=torch.float64)
+        errors = []
+        for part in self._parts(view):
+            error = (_forecast(network, part[..., : hp.window]) - part[..., hp.window :]).double()
+            errors.append(error.square().mean(-1).cpu())  # [part, columns]
+            squared, absolute = squared + error.square().sum((0, 1)).cpu(), absolute + error.abs().sum((0, 1)).cpu()
+        mse = torch.cat(errors)  # [windows, columns]
+        order = torch.argsort(mse.flatten(), stable=True).tolist()
+        chosen = {"best": order[0], "median": order[(len(order) - 1) // 2], "worst": order[-1]}
+        return Forecasts(
+            examples=tuple(self._example(which, view, mse, at, network, hp) for which, at in chosen.items()),
+            by_step={
+                "mse": np.asarray(squared, dtype=np.float64) / len(order),
+                "mae": np.asarray(absolute, dtype=np.float64) / len(order),
+            },
+            windows=len(order),
+        )
+
+    def _example(
+        self, which: str, view: Tensor, mse: Tensor, at: int, network: nn.Module, hp: Hyperparameters
+    ) -> Example:
+        window, column = divmod(at, mse.shape[1])
+        rows = view[window : window + 1]  # [1, columns, window + horizon]
+        shown = min(hp.window, max(2 * self.data.horizon, LEAST_BEFORE))
+        mean, std = self.data.scaler.mean[column], self.data.scaler.std[column]
+        known = rows[0, column].cpu().double().numpy() * std + mean
+        forecast = _forecast(network, rows[..., : hp.window])[0, column].cpu().double().numpy() * std + mean
+        return Example(
+            which=which,
+            column=self.data.columns[column],
+            first=self.data.splits.validation.start + window,
+            before=known[hp.window - shown : hp.window],
+            truth=known[hp.window :],
+            forecast=forecast,
+            mse=float(mse[window, column]),
+        )
+
+    def _parts(self, view: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(view, max(1, _EVALUATION_BATCH // view.shape[1]))
 
     def _train_windows(self, hp: Hyperparameters) -> Tensor:
         return self._windows(hp, self.data.splits.train, reach_back=False)

@@ -1,0 +1,73 @@
+"""The command that runs a study again, from the config it was made with."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from optlstm.config import CHOICES, StudyConfig
+
+# Config keys with a flag of their own.
+FLAGS = {
+    "task": "--task",
+    "data.path": "--data",
+    "data.time": "--time",
+    "data.target": "--target",
+    "data.horizon": "--horizon",
+    "trials": "--trials",
+    "training.epochs": "--epochs",
+    "sampler.name": "--sampler",
+    "pruner.name": "--pruner",
+    "scheduler": "--scheduler",
+    "seed": "--seed",
+}
+# What does not change the trials.
+LEFT_OUT = ("artifacts", "tracking")
+
+
+def command_of(config: Mapping[str, Any], name: str) -> str:
+    """What differs from the defaults, as flags and `--set`; the order is that of the config."""
+    defaults = StudyConfig.model_validate({}).model_dump(mode="json")
+    parts = ["python", "-m", "optlstm", "study"]
+    for key, value in _differing(config, defaults):
+        if key.split(".")[0] in LEFT_OUT:
+            continue
+        if key == "data.target" and not any("," in column for column in value):
+            parts += [f"--target={','.join(value)}"]
+        elif key in FLAGS and key != "data.target":
+            parts += [f"{FLAGS[key]}={value}"]
+        else:
+            parts += ["--set", f"{key}={toml(value)}"]
+    return shlex.join([*parts, f"--name={name}"])
+
+
+def _differing(config: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    # Of a scheduler that decides itself, the pruner follows from it.
+    own = {"asha": "asha", "pbt": "none"}.get(str(config.get("scheduler"))) if not prefix else None
+    for key, value in config.items():
+        default = defaults.get(key)
+        if key in CHOICES and not prefix and isinstance(value, Mapping):
+            default = {"name": own if own and key == "pruner" else CHOICES[key]}
+        if isinstance(value, Mapping):
+            if key == "space" and not prefix:
+                yield from ((f"space.{toml_key(name)}", entry) for name, entry in value.items())
+            else:
+                yield from _differing(value, default if isinstance(default, Mapping) else {}, f"{prefix}{key}.")
+        elif value is not None and value != default:
+            yield f"{prefix}{key}", value
+
+
+def toml(value: Any) -> str:
+    """A value in one line of TOML; JSON's strings and numbers are TOML's too."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{toml_key(k)} = {toml(v)}" for k, v in value.items() if v is not None) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def toml_key(key: str) -> str:
+    plain = all(c.isascii() and (c.isalnum() or c in "_-") for c in key) and key
+    return key if plain else json.dumps(key, ensure_ascii=False)

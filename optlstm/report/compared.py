@@ -1,0 +1,118 @@
+"""Several studies side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optlstm.report.curves import best_so_far, caption, outside_in_words, shares_below, value_axis
+from optlstm.report.marks import Axis, Figure, Marks, Panel
+from optlstm.report.view import StudyView, last_value, trained
+from optlstm.text import listed, number, short
+
+SERIES = 8  # colours that can be told apart
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """heading and rows of a table, what to know of it, figures."""
+
+    heading: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+    figures: Sequence[Figure]
+
+
+def compare(views: Sequence[StudyView]) -> Comparison:
+    names = [view.objective for view in views]
+    values = [v for view in views for t in view.trials if (v := last_value(t)) is not None]
+    axis, outside = value_axis(values, names[0] if len(set(names)) == 1 else "value")
+    bests = [
+        Marks("step", *best_so_far(view), f"c{k % SERIES}", short(view.name), size=7)
+        for k, view in enumerate(views)
+        if view.ranking
+    ]
+    epochs = [
+        Marks("step", *_by_epochs(view), f"c{k % SERIES}", short(view.name), size=7)
+        for k, view in enumerate(views)
+        if view.ranking
+    ]
+    shares = [
+        Marks("step", *shares_below(view), f"c{k % SERIES}", short(view.name), size=7)
+        for k, view in enumerate(views)
+        if view.ranking
+    ]
+    figure = Figure(
+        "compared",
+        "Side by side",
+        caption(
+            "Best value so far by trial and by epochs trained (what a search costs whatever it prunes),"
+            " and the share of complete trials at least as good as a value.",
+            outside_in_words(outside, "value"),
+        ),
+        [
+            Panel(Axis("trial", whole=True), axis, bests, "Best by trial", height=300),
+            Panel(Axis("epochs trained", whole=True), axis, epochs, "Best by epochs trained", height=300),
+            Panel(axis, Axis("share of complete trials", low=0, high=1.02), shares, "How good they are", height=300),
+        ],
+        wide=False,
+    )
+    return Comparison(HEADING, [_row(view) for view in views], _notes(views), [figure] if bests else [])
+
+
+HEADING = (
+    "study",
+    "sampler",
+    "rule",
+    "seed",
+    "trials",
+    "complete",
+    "pruned",
+    "failed",
+    "epochs trained",
+    "best",
+    "trial",
+)
+
+
+def _row(view: StudyView) -> list[str]:
+    record, best = view.record, view.best
+    scheduler = record.get("scheduler", {}).get("name", "study")
+    rule = record.get("pruner", {}).get("name", "") if scheduler == "study" else scheduler
+    counts = (view.counts.get(state, 0) for state in ("COMPLETE", "PRUNED", "FAIL"))
+    return [
+        view.name,
+        str(record.get("sampler", {}).get("name", "")),
+        str(rule),
+        str(record.get("seed", "")),
+        f"{len(view.trials):,}",
+        *(f"{n:,}" for n in counts),
+        f"{sum(map(trained, view.trials)):,}",
+        number(float(best.values[0]), 5) if best else "",
+        str(best.number) if best else "",
+    ]
+
+
+def _by_epochs(view: StudyView) -> tuple[list[int], list[float]]:
+    """Epochs trained by all trials up to one, in order of their number, and the best value by then."""
+    numbers, values = best_so_far(view)
+    totals, spent = [], 0
+    for trial in view.trials:
+        spent += trained(trial)
+        totals.append(spent)
+    return [totals[n] for n in numbers], values
+
+
+def _notes(views: Sequence[StudyView]) -> list[str]:
+    """What must be known before values are held against each other."""
+    found = []
+    differing = [
+        what
+        for what, key in (("data", "data"), ("task", "task"), ("direction", "direction"))
+        if len({str(view.record.get(key)) for view in views}) > 1
+    ]
+    if differing:
+        found.append(f"These studies differ in {listed(differing)}: their values do not mean the same.")
+    if any(view.several for view in views):
+        found.append("Of a study with several objectives the first is compared.")
+    return found

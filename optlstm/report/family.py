@@ -1,0 +1,155 @@
+"""Figures of a population, and of a study with several objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from optlstm.errors import InputError
+from optlstm.report.curves import MOST_POINTS, OTHERS, STATES, caption, tip
+from optlstm.report.marks import Axis, Figure, Marks, Panel, Position
+from optlstm.report.searched import scale_of
+from optlstm.report.view import StudyView, choose, chosen_in_words, first_epoch
+from optlstm.study.family import members, schedule
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+SHOWN_MEMBERS = 40
+
+
+def lineage(view: StudyView) -> Figure | None:
+    """Each member's life along the epochs, and who was copied from whom."""
+    if not view.is_population:
+        return None
+    family = members(view.trials)
+    shown = dict(list(family.items())[:SHOWN_MEMBERS])
+    marks = []
+    for state, (word, colour) in {**STATES, "RUNNING": OTHERS}.items():
+        mine = [t for trials in shown.values() for t in trials if t.state.name == state]
+        marks += _stretches(mine, colour, word, 12)
+    marks += _copies(shown, view) + _stretches(_ancestry(view), "good", "led to the best", 20)
+    ends = [t for trials in shown.values() for t in trials]
+    marks.append(
+        Marks(
+            "points", [t.last_step or first_epoch(t) for t in ends], [t.user_attrs["member"] for t in ends], "text",
+            tips=[tip(t, view) for t in ends], size=6,
+        )
+    )  # fmt: skip
+    ticks = [(float(m), str(m)) for m in shown]
+    return Figure(
+        "lineage",
+        "Who was copied from whom",
+        caption(
+            "Each row is a member of the population, each stretch of it a trial with constant hyperparameters."
+            " A dashed line leads from the trial whose weights were copied to the copy.",
+            f"{len(shown)} of {len(family)} members are drawn." if len(shown) < len(family) else "",
+        ),
+        [Panel(Axis("epoch", whole=True), Axis("member", ticks=ticks), marks, height=120 + 30 * len(shown), down=True)],
+    )
+
+
+def _stretches(trials: Sequence[FrozenTrial], colour: str, name: str, size: float) -> list[Marks]:
+    x: list[Position] = []
+    y: list[Position] = []
+    for trial in trials:
+        member = trial.user_attrs["member"]
+        x += [first_epoch(trial), trial.last_step or first_epoch(trial), None]
+        y += [member, member, None]
+    return [Marks("line", x, y, colour, name, size=size)] if trials else []
+
+
+def _copies(shown: dict[int, list[FrozenTrial]], view: StudyView) -> list[Marks]:
+    x: list[Position] = []
+    y: list[Position] = []
+    for member, trials in shown.items():
+        for trial in trials:
+            if "parent" in trial.user_attrs:
+                donor = view.trials[trial.user_attrs["parent"]].user_attrs["member"]
+                x += [first_epoch(trial), first_epoch(trial), None]
+                y += [donor, member, None]
+    return [Marks("line", x, y, "muted", "copied", size=4, dash=True)] if x else []
+
+
+def _ancestry(view: StudyView) -> list[FrozenTrial]:
+    """The trials whose weights the best one began with, itself included."""
+    found = [view.best] if view.best else []
+    while found and "parent" in found[-1].user_attrs:
+        found.append(view.trials[found[-1].user_attrs["parent"]])
+    return found
+
+
+def schedules(view: StudyView) -> Figure | None:
+    """How the hyperparameters of a population changed along the epochs."""
+    if not view.is_population or view.best is None:
+        return None
+    family = members(view.trials)
+    changed = [n for n in view.searched if any(_values(trials, n) > 1 for trials in family.values())]
+    if not changed:
+        return None
+    try:
+        best = schedule(view.trials, view.best.number)
+    except InputError:
+        best = []
+    panels = []
+    for name in changed:
+        scale = scale_of(name, view.searched[name])
+        x: list[Position] = []
+        y: list[Position] = []
+        for trials in list(family.values())[:SHOWN_MEMBERS]:
+            for trial in trials:
+                if name in trial.params and trial.last_step:
+                    x += [first_epoch(trial), trial.last_step]
+                    y += [scale.place(trial.params[name])] * 2
+            x, y = [*x, None], [*y, None]
+        own = [(s.first - 1, s.last, scale.place(s.params[name])) for s in best if name in s.params]
+        marks = [
+            Marks("line", x, y, "muted", size=4, opacity=0.6),
+            Marks("line", [e for a, b, _ in own for e in (a, b)], [v for _, _, v in own for _ in "ab"], "good", size=8),
+        ]
+        panels.append(Panel(Axis("epoch", whole=True), scale.axis, marks, height=280))
+    text = "What the population changed on the way. The thick line is the schedule that led to the best trial."
+    return Figure("schedules", "Hyperparameters over time", text, panels, wide=False)
+
+
+def _values(trials: Sequence[FrozenTrial], name: str) -> int:
+    return len({str(t.params.get(name)) for t in trials})
+
+
+def pareto(view: StudyView) -> Figure | None:
+    """Every pair of objectives, with the trials that no other beats in all of them."""
+    if not view.several or not view.ranking:
+        return None
+    chosen = choose(view.ranking, MOST_POINTS, view)
+    front = {t.number for t in view.front}
+    rest, count = [t for t in chosen if t.number not in front], len(view.objectives)
+    panels = []
+    for a in range(count):
+        for b in range(a + 1, count):
+            marks = [
+                _plane(rest, view, a, b, "muted", "beaten", 6),
+                _plane(view.front, view, a, b, "accent", "not beaten by any", 10),
+            ]
+            if count == 2:
+                line = sorted((t.values[0], t.values[1]) for t in view.front)
+                marks.insert(1, Marks("line", [p for p, _ in line], [q for _, q in line], "accent", size=4, dash=True))
+            panels.append(Panel(Axis(view.objectives[a]), Axis(view.objectives[b]), marks, height=440))
+    aims = ", ".join(f"{n} ({d})" for n, d in zip(view.objectives, view.directions, strict=True))
+    return Figure(
+        "pareto",
+        "The trade-off",
+        caption(
+            f"{len(view.front):,} of {len(view.ranking):,} complete trials are not beaten in every objective: {aims}.",
+            chosen_in_words(len(chosen), len(view.ranking)),
+        ),
+        panels,
+        wide=count == 2,
+    )
+
+
+def _plane(
+    trials: Sequence[FrozenTrial], view: StudyView, a: int, b: int, colour: str, name: str, size: float
+) -> Marks:
+    tips = [tip(t, view) for t in trials]
+    x, y = [t.values[a] for t in trials], [t.values[b] for t in trials]
+    return Marks("points", x, y, colour, name, tips, size=size, opacity=0.85)

@@ -1,0 +1,79 @@
+"""Figures as plain data: panels of marks on two axes. `plotly` and `png` draw the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+# Roles; palette.py gives each a colour. "s0" (worst) to "s11" (best) are a scale, "c0" to "c7" tell studies apart.
+Colour = str
+Number = float | int | None
+Position = Number | str  # a date or time is an ISO string
+
+
+@dataclass(frozen=True)
+class Axis:
+    """ticks: (position, text) pairs in place of numbers. low and high: what is shown of it. whole: counts something."""
+
+    title: str = ""
+    log: bool = False
+    time: bool = False
+    whole: bool = False
+    ticks: Sequence[tuple[float, str]] | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Points, a line (None in x and y interrupts it), steps, or bars. tips: what each says when pointed at, by lines.
+
+    Bars begin at `base` and lie along y where `across` is set.
+    """
+
+    kind: Literal["points", "line", "step", "bars"]
+    x: Sequence[Position]
+    y: Sequence[Position]
+    colour: Colour | Sequence[Colour] = "accent"
+    name: str = ""  # in the legend; without one it is not listed
+    tips: Sequence[str] = ()
+    size: float = 6.0  # a point's diameter, a line's width times 3
+    opacity: float = 1.0
+    symbol: Literal["circle", "x", "star"] = "circle"
+    dash: bool = False
+    base: Sequence[Position] = ()
+    across: bool = False
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A table of numbers as colours. z: [rows (y), columns (x)], None where there is nothing; texts: one per cell."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    z: Sequence[Sequence[Number]]
+    texts: Sequence[Sequence[str]] = ()
+    smooth: bool = False  # contours rather than cells
+    reverse: bool = False  # a small number is the good one
+
+
+@dataclass(frozen=True)
+class Panel:
+    x: Axis
+    y: Axis
+    marks: Sequence[Marks | Heat]
+    title: str = ""
+    height: int = 340  # px
+    down: bool = False  # y grows downward
+
+
+@dataclass(frozen=True)
+class Figure:
+    """key: of its place in the page and its file's name. caption: what is seen, and what was left out of it."""
+
+    key: str
+    title: str
+    caption: str
+    panels: Sequence[Panel] = field(default_factory=tuple)
+    wide: bool = True  # one panel a row

@@ -1,0 +1,175 @@
+"""Figures of what the best trial's network does on the validation data, and where its weights and data come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optlstm.errors import OptlstmError
+from optlstm.files import Location
+from optlstm.report.curves import caption
+from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel, Position
+from optlstm.report.view import StudyView
+from optlstm.tasks.forecast_task import Forecast
+from optlstm.tasks.pictures import Confusion, Example, Forecasts, Pictures
+from optlstm.text import many, number, short
+from optlstm.training.hparams import Hyperparameters
+
+if TYPE_CHECKING:
+    from optlstm.objective import Objective
+    from optlstm.plan import Plan
+
+MOST_LABELS = 40
+CHUNK = 4096  # windows of a baseline at a time
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What can be shown of trained networks, or in `missing` why nothing can."""
+
+    plan: Plan | None = None
+    objective: Objective | None = None
+    missing: str = ""
+
+    def fixed(self, name: str) -> Any:
+        """The value of a param that was not searched."""
+        return self.plan.space.fixed.get(name) if self.plan else None
+
+    def untuned(self, window: int) -> dict[str, list[float]]:
+        """Mean squared error by step of a forecasting task's baselines on the validation rows; none for other tasks."""
+        task = self.plan.task if self.plan else None
+        if not isinstance(task, Forecast):
+            return {}
+        from optlstm.tasks.baselines import baselines
+
+        data = task.data()
+        values, rows = np.asarray(data.values, dtype=np.float64), data.splits.validation
+        named = baselines(values, data.splits.train, data.horizon, task.series.season, window)
+        firsts = range(rows.start, rows.stop - data.horizon + 1)
+        truth = np.lib.stride_tricks.sliding_window_view(values, data.horizon, axis=0)  # [rows, columns, horizon]
+        found = {}
+        for name, forecast in named.items():
+            total = np.zeros(data.horizon)
+            for start in range(firsts.start, firsts.stop, CHUNK):
+                part = range(start, min(start + CHUNK, firsts.stop))
+                total += np.square(forecast(part) - truth[part.start : part.stop]).mean(axis=1).sum(axis=0)
+            found[name.replace("_", " ")] = [float(v) for v in total / len(firsts)]
+        return found
+
+    def pictures(self, number: int) -> Pictures | None:
+        """Of a trial's best weights; None where they are gone."""
+        try:
+            return self.objective.pictures(number) if self.objective else None
+        except OptlstmError:  # a file that was altered
+            return None
+
+
+def trained(view: StudyView, checkpoints: Location) -> Trained:
+    """Read the study's data again, and see that it is what the trials were trained on."""
+    from optlstm.plan import make_plan
+
+    if not view.config:
+        return Trained(missing="This study was not made by optlstm: what its networks forecast cannot be drawn.")
+    stored = {key: value for key, value in view.config.items() if value is not None}
+    try:
+        plan = make_plan({**stored, "name": view.name})
+    except OptlstmError as error:
+        return Trained(missing=f"The data cannot be read any more ({short(error, 200)}), so no forecast is drawn.")
+    if plan.record.stored().get("data") != view.record.get("data"):
+        return Trained(missing="The data file is not the one the study was made with, so no forecast is drawn.")
+    job = plan.job(checkpoints)
+    objective: Any = job.make_objective(job.data)
+    return Trained(plan, objective)
+
+
+def outcome(view: StudyView, found: Trained) -> list[Figure]:
+    """Figures of the best trial's network; none where its weights or data are gone."""
+    pictures = found.pictures(view.best.number) if view.best else None
+    if isinstance(pictures, Forecasts):
+        assert view.best is not None
+        window = int(view.best.params.get("window") or found.fixed("window") or Hyperparameters().window)
+        return [forecasts(pictures, times(found.plan)), by_step(pictures, found.untuned(window))]
+    return [confusion(pictures)] if pictures is not None else []
+
+
+def times(plan: Plan | None) -> Sequence[str | int]:
+    """The time of every row of the data: ISO strings, or whole numbers."""
+    series = getattr(plan and plan.task, "series", None)
+    if series is None:
+        return []
+    if hasattr(series.time, "strftime"):
+        return [str(t) for t in series.time.strftime("%Y-%m-%d %H:%M:%S")]
+    return [int(t) for t in series.time]
+
+
+def forecasts(pictures: Forecasts, rows: Sequence[str | int]) -> Figure:
+    """Best, median and worst forecast of a network beside what came."""
+    columns = {example.column for example in pictures.examples}
+    return Figure(
+        "forecasts",
+        "Forecasts on validation data",
+        caption(
+            f"Of {many(pictures.windows, 'forecast')} on the validation rows, the one with the least error,"
+            " the median one and the one with the most, in the data's units.",
+            "Each of several columns counts as a forecast of its own." if len(columns) > 1 else "",
+        ),
+        [_example(example, rows) for example in pictures.examples],
+        wide=False,
+    )
+
+
+def _example(example: Example, rows: Sequence[str | int]) -> Panel:
+    start, steps = example.first - len(example.before), len(example.before) + len(example.truth)
+    x: list[Position] = [rows[start + k] if rows else start + k for k in range(steps)]
+    past, future = x[: len(example.before)], x[len(example.before) :]
+    joined = [float(example.before[-1])] if len(past) else []
+    marks = [
+        Marks("line", past, [float(v) for v in example.before], "muted", "input", size=5),
+        Marks("line", [*past[-1:], *future], [*joined, *map(float, example.truth)], "text", "truth", size=6),
+        Marks("line", [*past[-1:], *future], [*joined, *map(float, example.forecast)], "accent", "forecast", size=8),
+    ]
+    title = f"{example.which}: {short(example.column)}, mse {number(example.mse)}"
+    return Panel(Axis(time=bool(rows) and isinstance(rows[0], str)), Axis(), marks, title, height=300)
+
+
+def by_step(pictures: Forecasts, untuned: Mapping[str, Sequence[float]]) -> Figure:
+    """untuned: by name, the mean squared error by step of forecasts that need no tuning, on the same windows."""
+    mse = list(map(float, pictures.by_step["mse"]))
+    steps = list(range(1, len(mse) + 1))
+    marks = [Marks("line", steps, list(each), f"c{k + 1}", name) for k, (name, each) in enumerate(untuned.items())]
+    marks.append(Marks("line", steps, mse, "accent", "best trial", size=9))
+    means = [f"{name} {number(sum(each) / len(each))}" for name, each in {"best trial": mse, **untuned}.items()]
+    return Figure(
+        "steps",
+        "Error by step ahead",
+        caption(
+            f"Mean squared error of {many(pictures.windows, 'forecast')} on the validation rows, standardised scale"
+            + (", beside forecasts that need no tuning." if untuned else "."),
+            f"Over all steps: {', '.join(means)}.",
+            "The trial was chosen on these rows, which the others were not: what counts is the test, see refit.",
+        ),
+        [Panel(Axis("steps ahead", whole=True), Axis("mse", low=0), marks, height=320)],
+    )
+
+
+def confusion(pictures: Confusion) -> Figure:
+    """Predicted against true classes."""
+    count = min(len(pictures.labels), MOST_LABELS)
+    counts = pictures.counts[:count, :count]
+    totals = counts.sum(axis=1, keepdims=True).clip(min=1)
+    ticks = [(float(k), short(label, 24)) for k, label in enumerate(pictures.labels[:count])]
+    texts = [[str(int(v)) if count <= 15 or v else "" for v in row] for row in counts]
+    heat = Heat(range(count), range(count), [[round(float(v), 4) for v in row] for row in counts / totals], texts)
+    return Figure(
+        "confusion",
+        "Predicted and true classes",
+        caption(
+            f"{many(int(pictures.counts.sum()), 'validation example')}: a row is what an example is, a column what it"
+            " was taken for; the colour is the share of its row.",
+            f"The first {count} of {len(pictures.labels)} classes." if count < len(pictures.labels) else "",
+        ),
+        [Panel(Axis("predicted", ticks=ticks), Axis("true", ticks=ticks), [heat], height=140 + 30 * count, down=True)],
+    )

@@ -1,0 +1,155 @@
+"""The report as one HTML file that loads nothing.
+
+The page's policy lets two scripts run, told by their hashes, and no other: a name that found its way into the page as
+markup could still neither run nor load anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from optlstm import __version__
+from optlstm.files import Location
+from optlstm.report import curves, family, outcome, searched, words
+from optlstm.report.command import command_of
+from optlstm.report.compared import Comparison, compare
+from optlstm.report.marks import Figure
+from optlstm.report.palette import DARK, LIGHT
+from optlstm.report.plotly import figures as as_plotly
+from optlstm.report.view import StudyView
+from optlstm.study.record import ENVIRONMENT_KEY
+from optlstm.text import moment, visible
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True)
+class Report:
+    """All a report shows, before it is drawn one way or the other. missing: why something could not be drawn."""
+
+    view: StudyView
+    figures: Sequence[Figure]
+    weights: Mapping[str, float]
+    missing: Sequence[str]
+    comparison: Comparison | None = None
+
+
+def make_report(study: optuna.Study, checkpoints: Location | None, others: Sequence[optuna.Study] = ()) -> Report:
+    """Read a study and draw up its figures.
+
+    Args:
+        checkpoints: The study's folder of checkpoints; None: it is not known.
+        others: Studies to lay beside it.
+    """
+    view = StudyView.of(study)
+    weights = searched.importances(study, view)
+    networks, missing = _networks(view, checkpoints)
+    comparison = compare([view, *map(StudyView.of, others)]) if others else None
+    figures = [
+        *(comparison.figures if comparison else ()),
+        family.pareto(view),
+        curves.history(view),
+        *networks,
+        curves.learning_curves(view),
+        family.lineage(view),
+        family.schedules(view),
+        searched.importance_figure(weights, view),
+        searched.parallel(view, weights),
+        searched.slices(view, weights),
+        searched.contour(view, weights),
+        curves.distribution(view),
+        curves.timeline(view),
+    ]
+    return Report(view, [figure for figure in figures if figure is not None], weights, missing, comparison)
+
+
+def _networks(view: StudyView, checkpoints: Location | None) -> tuple[list[Figure], list[str]]:
+    """What the best trial's network does, or why it cannot be shown."""
+    if view.best is None:
+        return [], []
+    if view.config and checkpoints is None:
+        return [], ["Where the study's weights are kept is not known, so no forecast is drawn; see --storage-path."]
+    found = outcome.trained(view, checkpoints or "")
+    drawn = outcome.outcome(view, found)
+    if found.missing:
+        return [], [found.missing]
+    gone = f"The weights of trial {view.best.number} are gone, so what its network forecasts cannot be drawn."
+    return drawn, [] if drawn else [gone]
+
+
+def render(report: Report) -> str:
+    """The page as HTML."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    view, read = report.view, resources.files("optlstm.report").joinpath("templates")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
+    environment.filters["seen"] = visible
+    plotly = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
+    script = read.joinpath("report.js").read_text(encoding="utf-8")
+    panels = {"panels": as_plotly(report.figures), "light": dict(LIGHT), "dark": dict(DARK)}
+    title, heading, rows = words.leaders(view)
+    template = environment.from_string(read.joinpath("report.html").read_text(encoding="utf-8"))
+    return template.render(
+        name=view.name,
+        policy=_policy(plotly, script),
+        css=Markup(read.joinpath("report.css").read_text(encoding="utf-8")),
+        js=Markup(script),
+        plotly=Markup(plotly),
+        data=Markup(_embedded(panels)),
+        light=LIGHT,
+        dark=DARK,
+        subtitle=words.subtitle(view),
+        tiles=words.tiles(view),
+        words=words.summary(view, report.weights),
+        comparison=report.comparison,
+        figures=report.figures,
+        missing=report.missing,
+        leaders_title=title,
+        leaders_heading=heading,
+        leaders=rows,
+        command=command_of(view.config, view.name) if view.config else "",
+        repeat_note=_repeat_note(view),
+        environment=_environment(view),
+        version=__version__,
+        made=moment(datetime.datetime.now()),
+    )
+
+
+def _policy(*scripts: str) -> str:
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:;"
+        " base-uri 'none'; form-action 'none'"
+    )
+
+
+def _embedded(content: Mapping[str, Any]) -> str:
+    """JSON that no HTML parser takes for anything else."""
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _repeat_note(view: StudyView) -> str:
+    note = "The data file must be the same; the study is refused under its name where anything differs."
+    if view.epochs is not None:
+        note += " With --workers=1 and the environment below it makes the same trials."
+    return note
+
+
+def _environment(view: StudyView) -> list[tuple[str, str]]:
+    """What the study was run in, as it noted itself; versions of this report's own making are not the study's."""
+    stored = view.attrs.get(ENVIRONMENT_KEY)
+    if not isinstance(stored, Mapping):
+        return [("optuna", f"{importlib.metadata.version('optuna')} (when this report was made)")]
+    return [(str(what), str(value)) for what, value in stored.items()]

@@ -1,0 +1,167 @@
+"""Figures as PNG files, drawn by matplotlib: no browser, no network, no window."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optlstm.errors import OptlstmError
+from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel, Position
+from optlstm.report.palette import LIGHT, SCALE
+from optlstm.text import visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DPI = 200
+WIDTH, ROW = 7.2, 2.7  # inches; of the page, of a small panel
+MARKERS = {"circle": "o", "x": "x", "star": "*"}
+STYLE: Any = {
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": LIGHT["muted"],
+    "axes.labelcolor": LIGHT["quiet"],
+    "xtick.color": LIGHT["quiet"],
+    "ytick.color": LIGHT["quiet"],
+    "axes.grid": True,
+    "grid.color": LIGHT["line"],
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.titlesize": 8,
+    "legend.frameon": False,
+}
+
+
+def write_pngs(figures: Sequence[Figure], folder: Path) -> list[Path]:
+    """One file per figure, named by its key; the folder is made. Raises OptlstmError where it cannot be written."""
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for figure in figures:
+            written.append(folder / f"{figure.key}.png")
+            written[-1].write_bytes(png(figure))
+    except OSError as error:
+        raise OptlstmError(f"--png: cannot write {folder}: {error.strerror or error}") from error
+    return written
+
+
+def png(figure: Figure, dpi: int = DPI) -> bytes:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    across = 1 if figure.wide else min(3, len(figure.panels))
+    down = -(-len(figure.panels) // across)
+    tall = max(panel.height for panel in figure.panels) / 100 if figure.wide else ROW
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # scripts the font does not have
+        warnings.filterwarnings("ignore", "AutoDateLocator was unable", UserWarning)  # within a few milliseconds
+        canvas = Canvas(figsize=(WIDTH if across < 3 else 1.4 * WIDTH, tall * down), layout="constrained", dpi=dpi)
+        FigureCanvasAgg(canvas)
+        for k, panel in enumerate(figure.panels):
+            _draw(canvas.add_subplot(down, across, k + 1), panel)
+        _legend(canvas)
+        out = io.BytesIO()
+        canvas.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def _legend(canvas: Any) -> None:
+    """One for all panels, below them."""
+    entries: dict[str, Any] = {}
+    for axes in canvas.axes:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(name, handle)
+    if entries:
+        names = list(entries)
+        canvas.legend(list(entries.values()), names, loc="outside lower center", ncols=min(5, len(names)))
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    for which, axis in (("x", panel.x), ("y", panel.y)):
+        if axis.log:
+            axes.set(**{f"{which}scale": "log"})
+    for mark in panel.marks:
+        if isinstance(mark, Heat):
+            _heat(axes, mark)
+        else:
+            _mark(axes, mark, panel)
+    for which, axis in (("x", panel.x), ("y", panel.y)):
+        _settle(axes, which, axis)
+    if panel.down:
+        axes.invert_yaxis()
+    axes.set_title(visible(panel.title), loc="left")
+
+
+def _mark(axes: Axes, mark: Marks, panel: Panel) -> None:
+    colour: Any = LIGHT[mark.colour] if isinstance(mark.colour, str) else [LIGHT[c] for c in mark.colour]
+    label = visible(mark.name) or "_"  # matplotlib lists no name with that before it
+    x: Any = _places(mark.x, panel.x) if not mark.base else None
+    y: Any = _places(mark.y, panel.y)
+    if mark.kind == "bars":
+        lengths: Any = x or [datetime.timedelta(milliseconds=float(v or 0)) for v in mark.x]
+        left = _places(mark.base, panel.x) if mark.base else None
+        axes.barh(y, lengths, left=left, color=colour, label=label, alpha=mark.opacity)
+    elif mark.kind == "points":
+        axes.scatter(
+            x, y, s=mark.size**2 / 2.5, c=colour, marker=MARKERS[mark.symbol], label=label, alpha=mark.opacity,
+            linewidths=0.8 if mark.symbol == "x" else 0,
+        )  # fmt: skip
+    else:
+        style: Any = {"drawstyle": "steps-post"} if mark.kind == "step" else {}
+        axes.plot(
+            x, y, color=colour, linewidth=mark.size / 4, linestyle=":" if mark.dash else "-", label=label,
+            alpha=mark.opacity, **style,
+        )  # fmt: skip
+
+
+def _heat(axes: Axes, heat: Heat) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = [LIGHT[f"s{k}"] for k in range(SCALE)]
+    colourmap = LinearSegmentedColormap.from_list("scale", colours[::-1] if heat.reverse else colours)
+    z: Any = [[math.nan if v is None else v for v in row] for row in heat.z]
+    x: Any = heat.x
+    y: Any = heat.y
+    axes.grid(False)
+    if heat.smooth:
+        axes.figure.colorbar(axes.contourf(x, y, z, levels=14, cmap=colourmap), ax=axes, shrink=0.8)
+        return
+    axes.pcolormesh(x, y, z, cmap=colourmap)
+    for row, texts in enumerate(heat.texts):
+        for column, text in enumerate(texts):
+            dark = (heat.z[row][column] or 0) > 0.6
+            axes.text(x[column], y[row], visible(text), ha="center", va="center", color="w" if dark else "k")
+
+
+def _settle(axes: Axes, which: str, axis: Axis) -> None:
+    settings: dict[str, Any] = {f"{which}label": visible(axis.title)}
+    if axis.ticks is not None:
+        settings[f"{which}ticks"] = [at for at, _ in axis.ticks]
+        settings[f"{which}ticklabels"] = [visible(text) for _, text in axis.ticks]
+    elif axis.time:
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        locator: Any = AutoDateLocator
+        formatter: Any = ConciseDateFormatter
+        ticks = locator(minticks=3, maxticks=6)
+        getattr(axes, f"{which}axis").set_major_locator(ticks)
+        getattr(axes, f"{which}axis").set_major_formatter(formatter(ticks))
+    axes.set(**settings)
+    if axis.low is not None or axis.high is not None:
+        axes.set(**{f"{which}lim": (axis.low, axis.high)})
+    if which == "x" and axis.ticks is not None and sum(len(text) for _, text in axis.ticks) > 40:
+        axes.tick_params(axis="x", labelrotation=30)
+
+
+def _places(values: Sequence[Position], axis: Axis) -> list[Any]:
+    if axis.time:
+        return [None if v is None else datetime.datetime.fromisoformat(str(v)) for v in values]
+    return [math.nan if v is None else v for v in values]

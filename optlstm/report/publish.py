@@ -1,0 +1,159 @@
+"""What optuna-dashboard shows of a study beside its own figures: pictures and params of the best trials, and a note.
+
+An artifact's bytes are written before the database says that it is there (Optuna's `upload_artifact` does it the other
+way round), under a name made of its content: to publish again writes nothing new. None is ever HTML: the dashboard
+would serve it, and a browser run it, as a page of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from optlstm.files import Location, join, open_folder
+from optlstm.report import words
+from optlstm.report.outcome import Trained, confusion, forecasts, times
+from optlstm.report.png import png
+from optlstm.report.searched import importances
+from optlstm.report.view import StudyView
+from optlstm.study.record import FOLDER_KEY, UID_KEY
+from optlstm.tasks.pictures import Forecasts
+from optlstm.text import visible
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from optlstm.study.ledger import Ledger
+
+ARTIFACTS = "artifacts"  # a folder in the study's
+UID_LENGTH = 8  # of a study's id, before its artifacts' names
+DPI = 110
+# The dashboard's own keys. Those of a trial that has ended can only stand with the study.
+TRIAL_KEY, NOTE_VERSION, NOTE_TEXT = (
+    "dashboard:artifacts:{trial}:{artifact}",
+    "dashboard:note_ver",
+    "dashboard:note_str:",
+)
+NOTE_PART = 2045
+MARK = "Written by optlstm, and anew after each run; without this line it is left as it is."
+
+
+@dataclass(frozen=True)
+class Artifact:
+    filename: str
+    mimetype: str
+    content: bytes
+
+
+def publish(ledger: Ledger, folder: Location, most: int, networks: Trained) -> None:
+    """Give the best trials their pictures and params, and the study its note.
+
+    Args:
+        folder: The study's, where its checkpoints are.
+        most: How many trials.
+    """
+    view = StudyView.of(ledger.study, ledger.name)
+    attrs: dict[str, Any] = {}
+    for trial in (view.front if view.several else view.ranking)[:most]:
+        for artifact in _of(trial, view, networks):
+            attrs |= store(trial, artifact, view, folder)
+    ledger.annotate(system={**attrs, **note(ledger.system_attrs, view, importances(ledger.study, view))})
+
+
+def store(trial: FrozenTrial, artifact: Artifact, view: StudyView, folder: Location) -> dict[str, Any]:
+    """Write an artifact's bytes; the attribute that tells the dashboard of it is returned, to be written after them."""
+    digest = hashlib.sha256(f"{trial.number} {artifact.filename} ".encode() + artifact.content).hexdigest()[:32]
+    key = f"{str(view.attrs[UID_KEY])[:UID_LENGTH]}-{digest}"
+    files = open_folder(join(folder, ARTIFACTS))
+    if key not in files.names():
+        files.write(key, artifact.content)
+    meta = {
+        "artifact_id": key, "filename": artifact.filename, "mimetype": artifact.mimetype, "encoding": None,
+    }  # fmt: skip
+    return {TRIAL_KEY.format(trial=trial._trial_id, artifact=key): json.dumps(meta)}
+
+
+def _of(trial: FrozenTrial, view: StudyView, networks: Trained) -> list[Artifact]:
+    content = {
+        "study": view.name, "trial": trial.number, "values": dict(zip(view.objectives, trial.values, strict=True)),
+        "params": {**_fixed(view), **trial.params},
+    }  # fmt: skip
+    found = [Artifact("params.json", "application/json", json.dumps(content, indent=2).encode())]
+    pictures = networks.pictures(trial.number)
+    if pictures is not None:
+        drawn = forecasts(pictures, times(networks.plan)) if isinstance(pictures, Forecasts) else confusion(pictures)
+        found.append(Artifact(f"{drawn.key}.png", "image/png", png(drawn, DPI)))
+    return found
+
+
+def _fixed(view: StudyView) -> dict[str, Any]:
+    return {name: value for name, value in view.record.get("space", {}).items() if not isinstance(value, Mapping)}
+
+
+def note(known: Mapping[str, Any], view: StudyView, weights: Mapping[str, float]) -> dict[str, Any]:
+    """The attributes of the study's note; none where the note there was written by someone else."""
+    parts = sorted(
+        (int(key.removeprefix(NOTE_TEXT)), str(text)) for key, text in known.items() if key.startswith(NOTE_TEXT)
+    )
+    before = "".join(text for _, text in parts)
+    body = markdown(view, weights)
+    if body == before or (before and MARK not in before):
+        return {}
+    pieces = [body[k : k + NOTE_PART] for k in range(0, len(body), NOTE_PART)]
+    pieces += [""] * max(0, len(parts) - len(pieces))
+    version = int(known.get(NOTE_VERSION, 0)) + 1
+    return {NOTE_VERSION: version, **{f"{NOTE_TEXT}{k}": piece for k, piece in enumerate(pieces)}}
+
+
+def markdown(view: StudyView, weights: Mapping[str, float]) -> str:
+    """The summary in words, as a list."""
+    lines = "\n".join(f"- {escaped(sentence)}" for sentence in words.summary(view, weights))
+    return f"{escaped(words.subtitle(view))}\n\n{lines}\n\n{MARK}\n"
+
+
+def escaped(text: str) -> str:
+    """Text that markdown shows as it is: no link, no HTML, no emphasis."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>&~:$-])", r"\\\1", visible(text).replace("\n", " "))
+
+
+class StudyArtifacts:
+    """What the dashboard asks for artifacts: an Optuna artifact store that reads, over several studies' folders."""
+
+    def __init__(self, folders: Mapping[str, Location]) -> None:
+        """folders: The first characters of a study's id to its folder."""
+        self._folders = folders
+
+    def open_reader(self, artifact_id: str) -> Any:
+        """Raises optuna's ArtifactNotFound, as its stores do."""
+        import io
+
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
+        folder = self._folders.get(artifact_id.split("-")[0])
+        if folder is None or not re.fullmatch(r"[0-9a-f]+-[0-9a-f]+", artifact_id):
+            raise ArtifactNotFound("not found")
+        try:
+            return io.BytesIO(open_folder(join(folder, ARTIFACTS)).read(artifact_id))
+        except OSError as error:
+            raise ArtifactNotFound("not found") from error
+
+    def write(self, artifact_id: str, content_body: Any) -> None:
+        raise NotImplementedError("optlstm writes its artifacts itself")
+
+    def remove(self, artifact_id: str) -> None:
+        folder = self._folders.get(artifact_id.split("-")[0])
+        if folder is not None and re.fullmatch(r"[0-9a-f]+-[0-9a-f]+", artifact_id):
+            open_folder(join(folder, ARTIFACTS)).remove(artifact_id)
+
+
+def folders(attrs: Sequence[Mapping[str, Any]]) -> dict[str, Location]:
+    """Of the user attributes of a database's studies: where each keeps its artifacts."""
+    return {
+        str(each[UID_KEY])[:UID_LENGTH]: str(each[FOLDER_KEY])
+        for each in attrs
+        if UID_KEY in each and FOLDER_KEY in each
+    }

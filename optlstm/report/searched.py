@@ -1,0 +1,253 @@
+"""Figures of the search space: what mattered, and which values were good."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optlstm.report.curves import MOST_POINTS, caption, tip, value_axis
+from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel, Position
+from optlstm.report.palette import SCALE
+from optlstm.report.view import StudyView, choose, chosen_in_words
+from optlstm.text import number, short
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+MOST_LINES = 300
+LEAST_FOR_IMPORTANCE = 6
+LEAST_FOR_CONTOUR = 8
+GRID = 48
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A param's axis: where a value stands on it. A categorical's values stand at 0, 1, 2 ..."""
+
+    axis: Axis
+    place: Callable[[Any], float]
+    low: float
+    high: float
+
+    def unit(self, value: Any) -> float:
+        """0 to 1 along the param's range, by its logarithm where it is drawn so."""
+        at, low, high = self.place(value), self.low, self.high
+        if self.axis.log:
+            at, low, high = math.log(at), math.log(low), math.log(high)
+        return (at - low) / (high - low) if high > low else 0.5
+
+
+def scale_of(name: str, distribution: BaseDistribution) -> Scale:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        ticks = [(float(k), short(choice, 24)) for k, choice in enumerate(distribution.choices)]
+        last = len(ticks) - 1
+        axis = Axis(name, ticks=ticks, low=-0.4, high=last + 0.4)
+        return Scale(axis, lambda value: float(distribution.to_internal_repr(value)), 0, last)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    low, high = float(distribution.low), float(distribution.high)
+    if distribution.log:
+        edge = (high / low) ** 0.04
+        axis = Axis(name, log=True, ticks=_log_ticks(low, high), low=low / edge, high=high * edge)
+    else:
+        edge = 0.04 * (high - low) or 1.0
+        axis = Axis(name, low=low - edge, high=high + edge)
+    return Scale(axis, float, low, high)
+
+
+def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """1, 2 and 5 of each power of ten; over more than three of them, the powers alone."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    digits = (1, 2, 5) if last - first <= 3 else (1,)
+    values = [float(f"{digit}e{power}") for power in range(first, last + 1) for digit in digits]
+    return [(v, number(v)) for v in values if low * 0.999 <= v <= high * 1.001]
+
+
+def colours(trials: Sequence[FrozenTrial], view: StudyView) -> list[str]:
+    """Each complete trial's colour by its rank among all of them: ranks spread evenly, however far the values."""
+    rank = {t.number: k for k, t in enumerate(view.ranking)}
+    last = max(1, len(rank) - 1)
+    return [f"s{SCALE - 1 - rank[t.number] * (SCALE - 1) // last}" for t in trials]
+
+
+def importances(study: optuna.Study, view: StudyView) -> dict[str, float]:
+    """Each param's share in what made trials good (PED-ANOVA), the largest first; empty where it cannot be said."""
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    in_all = set(view.searched).intersection(*(t.params for t in view.ranking)) if view.ranking else set()
+    varied = [n for n in view.searched if n in in_all and len({str(t.params[n]) for t in view.ranking}) > 1]
+    if len(view.ranking) < LEAST_FOR_IMPORTANCE or len(varied) < 2:
+        return {}
+    # PED-ANOVA takes a small target for the good one, and warns of it; of one objective it knows the direction itself.
+    target = (lambda trial: view.sign * trial.values[0]) if view.several else None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            evaluator = PedAnovaImportanceEvaluator()
+            found = get_param_importances(study, evaluator=evaluator, params=varied, target=target)
+    except (ValueError, RuntimeError):  # too few trials that differ
+        return {}
+    clean = {name: float(v) for name, v in found.items() if math.isfinite(v)}
+    return clean if any(clean.values()) else {}
+
+
+def importance_figure(weights: dict[str, float], view: StudyView) -> Figure | None:
+    if not weights:
+        return None
+    names = list(weights)
+    axis = Axis(ticks=[(float(k), short(name, 28)) for k, name in enumerate(names)])
+    bars = Marks(
+        "bars", list(weights.values()), list(range(len(names))), "accent", across=True,
+        tips=[f"{name}\n{100 * weight:.1f} %" for name, weight in weights.items()],
+    )  # fmt: skip
+    left = [short(name, 28) for name in view.searched if name not in weights]
+    return Figure(
+        "importances",
+        "What mattered",
+        caption(
+            f"Share of each hyperparameter in what sets the better of the {len(view.ranking):,} complete trials apart"
+            " (PED-ANOVA). With few trials this is a hint, no proof.",
+            f"Without a bar, for lack of values in every trial: {', '.join(left)}." if left else "",
+        ),
+        [Panel(Axis("importance", low=0), axis, [bars], height=90 + 28 * len(names), down=True)],
+    )
+
+
+def parallel(view: StudyView, weights: dict[str, float]) -> Figure | None:
+    """A line per complete trial through its hyperparameters; those that mattered most stand first."""
+    names = sorted(view.searched, key=lambda n: -weights.get(n, -1.0))
+    if len(view.ranking) < 2 or len(names) < 2:
+        return None
+    chosen = choose(view.ranking, MOST_LINES, view)
+    scales = {name: scale_of(name, view.searched[name]) for name in names}
+    groups: dict[str, list[FrozenTrial]] = {}
+    for trial, colour in zip(chosen, colours(chosen, view), strict=True):
+        groups.setdefault(colour, []).append(trial)
+    marks = []
+    for colour in sorted(groups, key=lambda c: int(c[1:])):  # the best on top
+        x: list[Position] = []
+        y: list[Position] = []
+        for trial in groups[colour]:
+            there = [(k, scales[n].unit(trial.params[n])) for k, n in enumerate(names) if n in trial.params]
+            x += [*(k for k, _ in there), None]
+            y += [*(round(at, 4) for _, at in there), None]
+        marks.append(Marks("line", x, y, colour, opacity=0.8, size=7 if colour == f"s{SCALE - 1}" else 4))
+    ticks = [(float(k), f"{short(n, 20)}\n{_ends(view.searched[n])}") for k, n in enumerate(names)]
+    return Figure(
+        "parallel",
+        "Hyperparameters together",
+        caption(
+            "A line is a complete trial; the colour is its rank, the best standing out most.",
+            "Each axis runs over the hyperparameter's range, from the bottom to the top as it says below it.",
+            chosen_in_words(len(chosen), len(view.ranking)),
+        ),
+        [
+            Panel(
+                Axis(ticks=ticks, low=-0.3, high=len(names) - 0.7),
+                Axis(ticks=[(0.0, "low"), (1.0, "high")], low=-0.04, high=1.04),
+                marks,
+                height=420,
+            )
+        ],
+    )
+
+
+def _ends(distribution: Any) -> str:
+    """`0.0003 to 0.003`, or of choices the first and the last."""
+    ends = getattr(distribution, "choices", None) or (distribution.low, distribution.high)
+    return f"{short(number(ends[0]), 12)} to {short(number(ends[-1]), 12)}"
+
+
+def slices(view: StudyView, weights: dict[str, float]) -> Figure | None:
+    """Value against each hyperparameter."""
+    if len(view.ranking) < 2 or not view.searched:
+        return None
+    chosen = choose(view.ranking, MOST_POINTS // 2, view)
+    panels = []
+    axis, outside = value_axis([t.values[0] for t in view.ranking], view.objective)
+    for name in sorted(view.searched, key=lambda n: -weights.get(n, -1.0)):
+        scale = scale_of(name, view.searched[name])
+        mine = [t for t in chosen if name in t.params]
+        points = Marks(
+            "points", [scale.place(t.params[name]) for t in mine], [t.values[0] for t in mine], colours(mine, view),
+            tips=[f"trial {t.number}\n{number(t.params[name])}: {number(t.values[0], 5)}" for t in mine],
+            size=7, opacity=0.9,
+        )  # fmt: skip
+        panels.append(Panel(scale.axis, axis, [points], height=280))
+    return Figure(
+        "slices",
+        "One hyperparameter at a time",
+        caption(
+            "Complete trials; the colour is their rank.",
+            chosen_in_words(len(chosen), len(view.ranking)),
+            f"{outside:,} outside the figure." if outside else "",
+        ),
+        panels,
+        wide=False,
+    )
+
+
+def contour(view: StudyView, weights: dict[str, float]) -> Figure | None:
+    """The plane of the two hyperparameters that mattered most."""
+    names = list(weights)[:2]
+    both = [t for t in view.ranking if all(n in t.params for n in names)]
+    if len(names) < 2 or len(both) < LEAST_FOR_CONTOUR:
+        return None
+    scales = [scale_of(name, view.searched[name]) for name in names]
+    chosen = choose(both, MOST_POINTS // 2, view)
+    heat = _surface(both, names, scales, view)
+    points = Marks(
+        "points", [scales[0].place(t.params[names[0]]) for t in chosen],
+        [scales[1].place(t.params[names[1]]) for t in chosen],
+        "text", tips=[tip(t, view) for t in chosen], size=5, opacity=0.8,
+    )  # fmt: skip
+    return Figure(
+        "contour",
+        "The two that mattered most",
+        caption(
+            f"{view.objective} of the complete trials (points) over {short(names[0])} and {short(names[1])};"
+            " between them it is interpolated, and the other hyperparameters differ from point to point.",
+            chosen_in_words(len(chosen), len(both)),
+        ),
+        [Panel(scales[0].axis, scales[1].axis, [*([heat] if heat else []), points], height=440)],
+    )
+
+
+def _surface(
+    trials: Sequence[FrozenTrial], names: Sequence[str], scales: Sequence[Scale], view: StudyView
+) -> Heat | None:
+    """Linear interpolation inside the points' hull; at one place the median of its values."""
+    from scipy.interpolate import griddata
+    from scipy.spatial import QhullError
+
+    places: dict[tuple[float, float], list[float]] = {}
+    for t in trials:
+        at = (scales[0].unit(t.params[names[0]]), scales[1].unit(t.params[names[1]]))
+        places.setdefault(at, []).append(t.values[0])
+    if len(places) < 4:
+        return None
+    cap = float(np.quantile([t.values[0] for t in trials], 0.9 if view.sign > 0 else 0.1))
+    values = [min(np.median(v), cap) if view.sign > 0 else max(np.median(v), cap) for v in places.values()]
+    line = np.linspace(0, 1, GRID)
+    try:
+        z = griddata(np.array(list(places)), np.array(values), tuple(np.meshgrid(line, line)), method="linear")
+    except QhullError:  # all on one line
+        return None
+    rows = [[float(f"{v:.5g}") if math.isfinite(v) else None for v in row] for row in z]
+    x, y = ([_at(scale, float(u)) for u in line] for scale in scales)
+    return Heat(x, y, rows, smooth=True, reverse=view.sign > 0)
+
+
+def _at(scale: Scale, unit: float) -> float:
+    """The place on the axis that `Scale.unit` calls `unit`."""
+    if scale.axis.log:
+        return math.exp(math.log(scale.low) + unit * (math.log(scale.high) - math.log(scale.low)))
+    return scale.low + unit * (scale.high - scale.low)

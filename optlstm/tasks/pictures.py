@@ -1,0 +1,60 @@
+"""What a task shows of a trained network on its validation data. Plain numbers: no torch, and no picture yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One forecast of one column, in the data's units.
+
+    Args:
+        which: Where it stands among all of them: `best`, `median` or `worst`.
+        column: The column's name.
+        first: The row of the first forecast step.
+        before: [steps] The last input rows.
+        truth, forecast: [horizon].
+        mse: Its mean squared error on the standardised scale.
+    """
+
+    which: str
+    column: str
+    first: int
+    before: Floats
+    truth: Floats
+    forecast: Floats
+    mse: float
+
+
+@dataclass(frozen=True, eq=False)
+class Forecasts:
+    """Forecasts on the validation windows.
+
+    Args:
+        examples: The best, the median and the worst by mean squared error, over all windows and columns.
+        by_step: Metric (`mse`, `mae`, standardised scale) to its mean at each step ahead, [horizon].
+        windows: How many forecasts these are of.
+    """
+
+    examples: tuple[Example, ...]
+    by_step: Mapping[str, Floats]
+    windows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Predicted against true classes on the validation data. counts: [true, predicted]."""
+
+    labels: tuple[str, ...]
+    counts: Integers
+
+
+Pictures = Forecasts | Confusion

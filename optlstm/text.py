@@ -1,0 +1,60 @@
+"""Words and numbers for people: names are anybody's, numbers in few digits."""
+
+from __future__ import annotations
+
+import datetime
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+MOST_NAME = 60  # characters of a name in a figure
+
+
+def visible(text: object) -> str:
+    """Text in which nothing is hidden: control characters and marks that turn the direction are written out."""
+    return "".join(
+        c if unicodedata.category(c)[0] != "C" or c == "\n" else c.encode("unicode_escape").decode() for c in str(text)
+    )
+
+
+def short(text: object, most: int = MOST_NAME) -> str:
+    seen = visible(text)
+    return seen if len(seen) <= most else seen[: most - 1] + "…"
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number in few digits, thousands apart; anything else as `short`."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return short(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
+
+
+def share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+def many(count: int, what: str) -> str:
+    """`1 trial`, `1,200 trials`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def listed(items: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    parts = list(items)
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `48 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+
+
+def moment(when: datetime.datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M:%S}"
