@@ -13,7 +13,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
-from tests.conftest import URL, Cli
+from tests.conftest import URL, Cli, series
 
 ALL = ("--track", "tensorboard", "--track", "mlflow", "--track", "wandb")
 STUDY = ("study", "tiny.toml", "--quiet", "--epochs", 4, "--set", "pruner.n_startup_trials=1")
@@ -125,7 +125,8 @@ def test_trackers_hold_the_studys_values(cli: Cli, backend: str) -> None:
 
 
 def test_a_continued_study_goes_on_in_the_same_runs(cli: Cli) -> None:
-    slow = ("--epochs", 200, "--set", "training.patience=0", "--pruner", "none", "--sampler", "random")
+    Path("tiny.csv").write_text(series(4000))
+    slow = ("--epochs", 30, "--set", "training.patience=0", "--pruner", "none", "--sampler", "random")
     cut_short = cli("study", "tiny.toml", "--quiet", *slow, *ALL, "--trials", 2, "--timeout", 1)
     before = study_curves()
     unfinished = [t.number for t in study_trials() if t.state.name == "RUNNING"]
