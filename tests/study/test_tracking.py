@@ -40,7 +40,7 @@ def tensorboard_curves() -> Curves:
 
     found: Curves = {}
     for folder in sorted(study_folder().glob("tensorboard/trial-*")):
-        reader = EventAccumulator(str(folder)).Reload()
+        reader = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()  # all of them, no sample
         events = reader.Tensors("mse")
         assert len({e.step for e in events}) == len(events)
         found[int(folder.name[6:])] = {e.step: float(make_ndarray(e.tensor_proto)) for e in events}
