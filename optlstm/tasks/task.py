@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 # Task: where its class is. Importing one loads neither torch nor pandas.
 DEFAULT_TASK = "forecast"
-TASKS = {"forecast": "optlstm.tasks.forecast_task:Forecast"}
+TASKS = {
+    "forecast": "optlstm.tasks.forecast_task:Forecast",
+    "sequence": "optlstm.tasks.sequence_task:SequenceTask",
+    "text": "optlstm.tasks.text_task:TextTask",
+}
 
 
 class Bounds(Protocol):
@@ -36,7 +40,7 @@ class Task(Protocol):
     keys: ClassVar[tuple[str, ...]]  # of the `data` section that mean something to it
     unused: ClassVar[tuple[str, ...]]  # hyperparameters that mean nothing to it
     metrics: ClassVar[tuple[Metric, ...]]  # the default `training.metric` first
-    problem: ClassVar[str]  # `module:Class` of the `Problem`, made in a worker from (data(), device)
+    problem: ClassVar[str]  # `module:name` of what makes the `Problem` in a worker, from (data(), device)
 
     @classmethod
     def read(cls, data: DataConfig) -> Task:

@@ -84,7 +84,8 @@ class Hyperparameters:
         hidden_size, num_layers, bidirectional; dropout: between layers, and on the features that enter the head;
         recurrent_dropout: share of recurrent weights dropped; pooling: how the steps become one feature vector;
         layer_norm: on those features; projection: size of a linear bottleneck before the head (0: none);
-        linear_skip: a linear map from window to forecast, added to the LSTM's.
+        linear_skip: a linear map from window to forecast, added to the LSTM's; embedding_dim: numbers that stand for a
+        token.
     Optimisation
         optimizer, learning_rate, weight_decay, lr_schedule; warmup: share of all steps, linear (one_cycle has its own);
         grad_clip: greatest global norm (0: no clipping).
@@ -111,6 +112,7 @@ class Hyperparameters:
     lr_schedule: str = _choice("one_cycle", "constant", "cosine", "one_cycle", "plateau")
     warmup: float = _number(0.0, least=0.0, most=1.0)
     grad_clip: float = _number(1.0, least=0.0)
+    embedding_dim: int = _integer(100, least=1)
     grown_layers: int = 0  # no choice, hence no rule: it follows from the trial's ancestors
 
     @classmethod
