@@ -107,7 +107,8 @@ def check_task(name: str) -> str:
 def check_keys(name: str, data: DataConfig) -> None:
     """Raises InputError where the `data` section sets keys that this task would ignore."""
     keys = task_class(name).keys
-    unread = [key for key in DataConfig.model_fields if key in data.model_fields_set and key not in keys]
+    changed = [key for key, field in DataConfig.model_fields.items() if getattr(data, key) != field.default]
+    unread = [key for key in changed if key not in keys]
     problems = [f"data.{key}: --task {name} does not read it (it reads {', '.join(keys)})" for key in unread]
     if problems:
         raise InputError(problems)

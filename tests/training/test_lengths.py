@@ -1,4 +1,4 @@
-"""Sequences of different lengths in one batch: nothing of one reaches another, and padding is as if it were not there."""
+"""Sequences of different lengths in one batch: nothing of one reaches another, and padding changes nothing."""
 
 from __future__ import annotations
 
