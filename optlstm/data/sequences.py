@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,9 @@ class Sequences:
     labels: tuple[str, ...]  # [n]; empty where none were asked for
     groups: tuple[str, ...] | None
     channels: tuple[str, ...]
+    columns: tuple[str, ...]  # of the file that hold the numbers: the channels, or the steps
+    series: str | None  # column of the sequences' names; None: one row a sequence
+    time: str | None
 
     def joined(self, other: Sequences) -> Sequences:
         """These sequences, then the other's."""
@@ -41,7 +44,7 @@ class Sequences:
         groups = None if self.groups is None or other.groups is None else self.groups + other.groups
         values = np.concatenate([self.values, other.values])
         ids, labels = self.ids + other.ids, self.labels + other.labels
-        return Sequences(self.name, values, starts, ids, labels, groups, self.channels)
+        return replace(self, values=values, starts=starts, ids=ids, labels=labels, groups=groups)
 
     @property
     def fingerprint(self) -> str:
@@ -54,7 +57,10 @@ class Sequences:
 
 @dataclass(frozen=True)
 class SequenceColumns:
-    """Which columns to read; None: by their usual names. `labelled`: whether there must be labels."""
+    """Which columns to read; None: by their usual names. `labelled`: whether there must be labels.
+
+    `wide`: one row a sequence, whatever the columns are called.
+    """
 
     label: str | None = None
     series: str | None = None
@@ -62,6 +68,7 @@ class SequenceColumns:
     group: str | None = None
     channels: Sequence[str] | None = None
     labelled: bool = True
+    wide: bool = False
 
 
 def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
@@ -72,7 +79,8 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     """
     names = column_names(path)
     label = (columns.label or "label") if columns.labelled else None
-    series = columns.series or next((name for name in SERIES_NAMES if name in names), None)
+    usual = () if columns.wide else SERIES_NAMES
+    series = columns.series or next((name for name in usual if name in names), None)
     time = columns.time or next((name for name in TIME_NAMES if series and name in names), None)
     asked = [label, columns.series, columns.time if series else None, columns.group, *(columns.channels or ())]
     problems = [unknown_column(path, names, name) for name in dict.fromkeys(asked) if name and name not in names]
@@ -123,7 +131,9 @@ class _Reader:
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         values = table[inside][:, None]
         ids = tuple(str(i + 1) for i in range(len(table)))
-        return Sequences(self.name, values, starts, ids, labels or (), groups, ("value",))
+        return Sequences(
+            self.name, values, starts, ids, labels or (), groups, ("value",), tuple(self.channels), None, None
+        )
 
     def long(self, series: str, time: str | None) -> Sequences:
         """A row is a step; the rows of a sequence need not stand together, and are in order of time."""
@@ -152,6 +162,9 @@ class _Reader:
             tuple(labels[i] for i in firsts) if labels else (),
             picked,
             tuple(self.channels),
+            tuple(self.channels),
+            series,
+            time,
         )
 
     def _numbers(self, *, empty_is_flaw: bool) -> Floats:

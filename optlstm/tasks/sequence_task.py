@@ -36,6 +36,7 @@ class SequenceTask:
     codes: Integers  # [n]
     split: LabelledSplit
     class_weights: bool
+    label: str  # the column
 
     @classmethod
     def read(cls, data: DataConfig) -> SequenceTask:
@@ -62,7 +63,7 @@ class SequenceTask:
         split = split_labels(codes, groups, data.splits, tests_apart=apart, folds=folds)
         if problems := absent_classes(codes, classes, split):
             raise InputError(problems)
-        return cls(sequences, classes, codes, split, data.class_weights)
+        return cls(sequences, classes, codes, split, data.class_weights, data.label or "label")
 
     @classmethod
     def generic_space(cls) -> dict[str, object]:
