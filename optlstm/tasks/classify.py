@@ -79,7 +79,8 @@ class ClassifyProblem:
         return once, -(-_LEAST_STEPS // once)
 
     def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
-        """Sequences (see `_batch`) and their classes [batch]; sequences of like length come together."""
+        """Sequences (see `_batch`), their classes [batch], label_smoothing; sequences of like length come together."""
+        smoothing = torch.tensor(hp.label_smoothing)
         for _ in range(self._steps(hp)[1]):
             order = self._train[torch.randperm(len(self._train), generator=generator)]
             batches = list(torch.split(order, hp.batch_size))
@@ -91,12 +92,14 @@ class ClassifyProblem:
                 batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
             for index in batches:
                 index = index.to(self._device)
-                yield (*self._batch(index), self._codes[index])
+                yield (*self._batch(index), self._codes[index], smoothing)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """Cross-entropy; with class weights their weighted mean."""
-        x, lengths, codes = batch
-        return F.cross_entropy(network(x, self._given(lengths)), codes, weight=self._weights)
+        x, lengths, codes, smoothing = batch
+        return F.cross_entropy(
+            network(x, self._given(lengths)), codes, weight=self._weights, label_smoothing=float(smoothing)
+        )
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
         """log_loss, accuracy, balanced_accuracy and macro_f1 of the fold's validation sequences."""

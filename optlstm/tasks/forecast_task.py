@@ -28,7 +28,7 @@ class Forecast:
 
     name: ClassVar[str] = "forecast"
     keys: ClassVar[tuple[str, ...]] = ("path", "time", "target", "horizon", "splits", "folds")
-    unused: ClassVar[tuple[str, ...]] = ()
+    unused: ClassVar[tuple[str, ...]] = ("embedding_dim", "embedding_dropout", "label_smoothing")
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("mse", "standardised scale"), Metric("mae"))
     problem: ClassVar[str] = "optlstm.tasks.forecast:make_problem"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
@@ -144,8 +145,6 @@ class TextSection(_LabelSection):
 
     def data(self, values: npt.NDArray[Any], starts: npt.NDArray[np.int64]) -> LabelledData:
         """Texts whose classes are not known."""
-        from dataclasses import replace
-
         return replace(super().data(values, starts), vocabulary=len(self.vocabulary) + 2)
 
     def graph(self, networks: Sequence[nn.Module]) -> tuple[nn.Module, Tensor, str, str]:
@@ -212,7 +211,8 @@ class LabelRunner:
         self, data: LabelledData, sequences: npt.NDArray[np.int64] | None = None
     ) -> npt.NDArray[np.float64]:
         """[networks, sequences, classes] of some sequences, or of all."""
-        problem = ClassifyProblem(data, Fold(np.arange(0), np.arange(0)), torch.device("cpu"))
+        nothing = Fold(np.arange(0), np.arange(0))
+        problem = ClassifyProblem(replace(data, folds=(nothing,)), nothing, torch.device("cpu"))
         wanted = np.arange(len(data.starts) - 1) if sequences is None else sequences
         return np.stack([problem.probabilities(network, wanted) for network in self.networks])
 

@@ -16,6 +16,7 @@ from optlstm.training.metric import Metric
 if TYPE_CHECKING:
     from optlstm.data.labels import Integers, LabelledSplit
     from optlstm.data.sequences import Sequences
+    from optlstm.tasks.label_refit import LabelFinish
     from optlstm.tasks.labelled import LabelledData
 
 LABEL_KEYS = ("path", "test_path", "label", "group", "splits", "folds", "class_weights")
@@ -27,7 +28,7 @@ class SequenceTask:
 
     name: ClassVar[str] = "sequence"
     keys: ClassVar[tuple[str, ...]] = (*LABEL_KEYS, "series", "time", "channels")
-    unused: ClassVar[tuple[str, ...]] = ("window", "linear_skip", "embedding_dim")
+    unused: ClassVar[tuple[str, ...]] = ("window", "linear_skip", "embedding_dim", "embedding_dropout")
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
     problem: ClassVar[str] = "optlstm.tasks.classify:make_problem"
 
@@ -126,6 +127,12 @@ class SequenceTask:
         return LabelledData(
             values, data.starts, self.codes, self.classes, split.folds, split.test, self.class_weights, scaler=scaler
         )
+
+    def finish(self) -> LabelFinish:
+        """The test part, and what a refit trains on."""
+        from optlstm.tasks.label_refit import LabelFinish
+
+        return LabelFinish(self)
 
 
 def rows_of(starts: Integers, sequences: Integers) -> Integers:

@@ -75,6 +75,7 @@ def sequence_space(steps: int, sequences: int) -> dict[str, object]:
         "pooling": {"choices": ["mean", "max", "last"], "default": "mean"},
         "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True, "default": 3e-3},
         "batch_size": 16 if sequences < 1000 else 64,
+        "label_smoothing": 0.1,
         **_OPTIMISATION,
     }
 
@@ -92,5 +93,7 @@ def text_space(vector_dim: int | None) -> dict[str, object]:
         "pooling": {"choices": ["max", "mean"], "default": "max"},
         "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True, "default": 3e-3},
         "batch_size": 64,
+        "label_smoothing": 0.1,
+        "embedding_dropout": 0.2,
         **_OPTIMISATION,
     }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from optlstm.data.labels import Integers, LabelledSplit
     from optlstm.data.texts import Texts
     from optlstm.data.vocabulary import Tokenizer, Vocabulary
+    from optlstm.tasks.label_refit import LabelFinish
     from optlstm.tasks.labelled import LabelledData
 
 _VOCABULARY_KEYS = ("level", "lowercase", "vocabulary", "min_count", "max_tokens")
@@ -155,3 +156,9 @@ class TextTask:
             self.options.min_count,
             self.vectors,
         )
+
+    def finish(self) -> LabelFinish:
+        """The test part, and what a refit trains on."""
+        from optlstm.tasks.label_refit import LabelFinish
+
+        return LabelFinish(self)

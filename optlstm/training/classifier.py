@@ -26,6 +26,7 @@ class ClassifierConfig:
     patch: int = 1
     norm: str = "none"
     vocabulary: int = 0
+    embedding_dropout: float = 0.0
 
     @classmethod
     def of_sequences(cls, hp: Hyperparameters, *, channels: int, classes: int) -> ClassifierConfig:
@@ -37,7 +38,9 @@ class ClassifierConfig:
     def of_texts(cls, hp: Hyperparameters, *, vocabulary: int, classes: int) -> ClassifierConfig:
         """The classifier of texts that `hp` asks for."""
         body = BodyConfig.of(hp, input_size=hp.embedding_dim)
-        return cls(body=body, classes=classes, vocabulary=vocabulary)
+        return cls(
+            body=body, classes=classes, vocabulary=vocabulary, embedding_dropout=hp.embedding_dropout
+        )
 
 
 class SequenceClassifier(nn.Module):
@@ -81,10 +84,11 @@ class TextClassifier(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.body.input_size, padding_idx=0)
+        self.drop = nn.Dropout(config.embedding_dropout)
         self.body = LSTMBody(config.body)
         self.head = nn.Linear(config.body.output_size, config.classes)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """lengths [batch]: the tokens of each text; None: all have tokens.shape[1]."""
-        scores: Tensor = self.head(self.body(self.body.drop(self.embedding(tokens)), lengths))
+        scores: Tensor = self.head(self.body(self.drop(self.embedding(tokens)), lengths))
         return scores

@@ -86,10 +86,10 @@ def test_an_epoch_has_every_training_sequence_equally_often_and_none_of_validati
     batches = list(problem.batches(hp, torch.Generator().manual_seed(0)))
 
     assert len(batches) == problem.steps_per_epoch(hp) == 32  # 30 sequences in batches of 8, eight times
-    first_values = [float(x[0, 0]) for xs, _, _ in batches for x in xs]
+    first_values = [float(x[0, 0]) for xs, *_ in batches for x in xs]
     wanted = [float(data.values[data.starts[i], 0]) for i in data.folds[0].train] * 8
     assert sorted(first_values) == sorted(wanted)
-    assert all(float(xs[i, length:].abs().sum()) == 0 for xs, lengths, _ in batches for i, length in enumerate(lengths))
+    assert all(float(xs[i, length:].abs().sum()) == 0 for xs, lengths, *_ in batches for i, length in enumerate(lengths))
 
 
 def test_batches_are_of_like_length() -> None:
@@ -97,7 +97,7 @@ def test_batches_are_of_like_length() -> None:
     problem = ClassifyProblem(data, data.folds[0], CPU)
 
     spreads = [
-        int(lengths.max() - lengths.min()) for _, lengths, _ in problem.batches(hyperparameters(), torch.Generator())
+        int(lengths.max() - lengths.min()) for _, lengths, *_ in problem.batches(hyperparameters(), torch.Generator())
     ]
 
     assert np.mean(spreads) < 2
@@ -126,7 +126,7 @@ def test_rare_classes_weigh_as_much_as_others_where_asked() -> None:
     index = torch.arange(30)
 
     x, lengths = problem._batch(index)
-    loss = problem.loss(network, (x, lengths, torch.tensor(codes[:30])))
+    loss = problem.loss(network, (x, lengths, torch.tensor(codes[:30]), torch.tensor(0.0)))
 
     with torch.no_grad():
         each = -torch.log(torch.tensor(problem.probabilities(network, np.arange(30)))[index, torch.tensor(codes[:30])])
