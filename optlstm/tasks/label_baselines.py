@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
 from optlstm.data.labels import Integers
-from optlstm.data.vocabulary import Tokenizer
 from optlstm.tasks.scores import classification_scores
 
 Metrics = dict[str, float | None]
@@ -41,7 +42,12 @@ def nearest_neighbour(
 
 
 def bag_of_words(
-    texts: list[str], tokenizer: Tokenizer, codes: Integers, train: Integers, test: Integers, classes: int
+    texts: list[str],
+    tokenizer: Callable[[str], list[str]],
+    codes: Integers,
+    train: Integers,
+    test: Integers,
+    classes: int,
 ) -> Metrics:
     """Logistic regression (scikit-learn's, L2, C = 1) on how often each token of the training texts occurs."""
     from sklearn.feature_extraction.text import CountVectorizer

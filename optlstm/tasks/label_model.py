@@ -212,7 +212,7 @@ class LabelRunner:
     ) -> npt.NDArray[np.float64]:
         """[networks, sequences, classes] of some sequences, or of all."""
         nothing = Fold(np.arange(0), np.arange(0))
-        problem = ClassifyProblem(replace(data, folds=(nothing,)), nothing, torch.device("cpu"))
+        problem = ClassifyProblem(replace(data, folds=(nothing,), class_weights=False), nothing, torch.device("cpu"))
         wanted = np.arange(len(data.starts) - 1) if sequences is None else sequences
         return np.stack([problem.probabilities(network, wanted) for network in self.networks])
 

@@ -41,7 +41,6 @@ class DataConfig(Section):
     folds: Annotated[int, Field(ge=0)] | None = Field(
         None, description="cross-validation: so many models in one trial; 0: none (default: 5 below 500 sequences)"
     )
-    gaps: Literal["refuse", "interpolate"] = Field("refuse", description="what to do with missing values")
     level: Literal["word", "character"] = Field("word", description="what a text's tokens are")
     lowercase: bool = Field(True, description="A and a are one token")
     vocabulary: int = Field(20_000, ge=1, description="most tokens; the others are unknown")

@@ -85,14 +85,14 @@ def text_space(vector_dim: int | None) -> dict[str, object]:
     embedding: object = vector_dim or {"choices": [50, 100, 200], "default": 100}
     return {
         "embedding_dim": embedding,
-        "hidden_size": {"low": 64, "high": 128, "step": 32, "default": 128},
+        "hidden_size": {"low": 32, "high": 128, "step": 32, "default": 64},
         "num_layers": {"low": 1, "high": 2, "default": 1},
         "bidirectional": {"choices": [True, False], "default": True},
-        "dropout": {"low": 0.2, "high": 0.7, "step": 0.1, "default": 0.5},
+        "dropout": {"low": 0.2, "high": 0.6, "step": 0.1, "default": 0.5},
         "recurrent_dropout": {"low": 0.0, "high": 0.3, "step": 0.1, "default": 0.0},
         "pooling": {"choices": ["max", "mean"], "default": "max"},
-        "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True, "default": 3e-3},
-        "batch_size": 64,
+        "learning_rate": {"low": 2e-3, "high": 2e-2, "log": True, "default": 6e-3},
+        "batch_size": 32,
         "label_smoothing": 0.1,
         "embedding_dropout": 0.2,
         **_OPTIMISATION,

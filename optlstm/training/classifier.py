@@ -38,9 +38,7 @@ class ClassifierConfig:
     def of_texts(cls, hp: Hyperparameters, *, vocabulary: int, classes: int) -> ClassifierConfig:
         """The classifier of texts that `hp` asks for."""
         body = BodyConfig.of(hp, input_size=hp.embedding_dim)
-        return cls(
-            body=body, classes=classes, vocabulary=vocabulary, embedding_dropout=hp.embedding_dropout
-        )
+        return cls(body=body, classes=classes, vocabulary=vocabulary, embedding_dropout=hp.embedding_dropout)
 
 
 class SequenceClassifier(nn.Module):

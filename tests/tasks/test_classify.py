@@ -89,7 +89,9 @@ def test_an_epoch_has_every_training_sequence_equally_often_and_none_of_validati
     first_values = [float(x[0, 0]) for xs, *_ in batches for x in xs]
     wanted = [float(data.values[data.starts[i], 0]) for i in data.folds[0].train] * 8
     assert sorted(first_values) == sorted(wanted)
-    assert all(float(xs[i, length:].abs().sum()) == 0 for xs, lengths, *_ in batches for i, length in enumerate(lengths))
+    assert all(
+        float(xs[i, length:].abs().sum()) == 0 for xs, lengths, *_ in batches for i, length in enumerate(lengths)
+    )
 
 
 def test_batches_are_of_like_length() -> None:
