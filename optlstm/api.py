@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from optlstm.running import Session
     from optlstm.study.storage import Database
 
-_IN_DATA = ("time", "target", "horizon", "splits")
-_IN_TRAINING = ("epochs", "patience", "threads", "device")
+_IN_DATA = ("time", "target", "horizon", "splits", "series", "label", "text", "group", "test_path", "folds")
+_IN_TRAINING = ("epochs", "patience", "threads", "device", "metric")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from optlstm.config import CHOICES, attempt
 from optlstm.errors import InputError, did_you_mean
+from optlstm.tasks.options import FILES
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -63,8 +64,9 @@ def read_layers(
     typed = reduce(_merged, [*tables, flags])
     raw = layer(layer(raw, environment), typed)
     data = raw.get("data")
-    if isinstance(data, Mapping) and isinstance(data.get("path"), str):  # to be continued from any folder
-        raw["data"] = {**data, "path": str(Path(data["path"]).expanduser().absolute())}
+    if isinstance(data, Mapping):  # to be continued from any folder
+        paths = {key: data[key] for key in FILES if isinstance(data.get(key), str)}
+        raw["data"] = {**data, **{key: str(Path(path).expanduser().absolute()) for key, path in paths.items()}}
     return raw, problems
 
 

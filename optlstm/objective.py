@@ -20,6 +20,7 @@ from optlstm.study.family import Stretch
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
 from optlstm.tasks.pictures import Pictures
+from optlstm.training.folds import one_of
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Epoch, Problem, State, fit
 from optlstm.training.metric import Metric
@@ -174,7 +175,7 @@ class Objective:
             return show(network.to(self.problem.device).eval(), hp)
 
     def _parameters(self, hp: Hyperparameters) -> int:
-        return count_parameters(self.problem.network(hp))
+        return count_parameters(one_of(self.problem.network(hp)))
 
     def _resume(self, number: int) -> State | None:
         from optlstm.artifacts import newest_checkpoint

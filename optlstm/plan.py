@@ -131,6 +131,8 @@ def make_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> Plan:
         problems += _search_problems(config, space)
     if config and task and space:
         attempt(problems, lambda: task.check_space(space))
+        if config.scheduler == "pbt" and config.pbt.morph and task.record().get("folds"):
+            problems.append("pbt.morph: the networks of a cross-validation do not grow; set data.folds = 0")
     if config and config.training.device not in ("auto", "cpu"):
         attempt(problems, lambda: _check_device(config.training.device))
     if problems or config is None or task is None or space is None:

@@ -28,6 +28,7 @@ from optlstm.tasks.kind import Finish, Verdict
 from optlstm.tasks.metrics import mean_and_spread
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Problem
+from optlstm.training.metric import Metric
 from optlstm.training.runtime import use_threads
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class _Weights:
 class _Unvalidated:
     """A problem that has no validation rows: its values are those of the study, which `plateau` follows."""
 
-    def __init__(self, problem: Problem, values: Sequence[float], metric: str) -> None:
+    def __init__(self, problem: Problem, values: Sequence[float], metric: Metric) -> None:
         self._problem, self._values, self._metric = problem, iter(values), metric
         self.device = problem.device
 
@@ -66,7 +67,8 @@ class _Unvalidated:
         return self._problem.loss(network, batch)
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
-        return {self._metric: next(self._values)}
+        value = next(self._values)
+        return {self._metric.name: 1 - value if self._metric.higher else value}
 
 
 def refit(
@@ -86,7 +88,7 @@ def refit(
 
     Args:
         trial: its number; None: the best one.
-        seeds: how many networks to train, each from a seed of its own; the model is their mean forecast.
+        seeds: how many networks to train, each from a seed of its own; the model is their mean.
         retrain: train anew on training and validation rows; else the weights that tuning kept are the model.
         data: where the data file is now; None: where the study read it.
         storage_path: where the study's checkpoints are; read only without `retrain`.
@@ -104,6 +106,8 @@ def refit(
     chosen = choose(study, trial)
     plan = study_plan(study, data)
     finish = plan.task.finish()
+    if not retrain and plan.task.record().get("folds"):
+        raise InputError("--no-refit: a trial of a cross-validation is several networks, each of a part; leave it out")
     if retrain:
         job = plan.job("")
         objective = job.make_objective(finish.data(joined=True))
@@ -142,8 +146,7 @@ def _trained(objective: Objective, chosen: Choice, stretches: list[Stretch], see
     use_threads(objective.threads)
     weights = _Weights(Hyperparameters(), [], [], stretches)
     for member in range(seeds):
-        metric = objective.metric.name if objective.metric else "tuned"
-        problem = _Unvalidated(objective.problem, chosen.values(stretches), metric)
+        problem = _Unvalidated(objective.problem, chosen.values(stretches), objective.metric or Metric("tuned"))
 
         def seed_of(trial: int, member: int = member) -> int:
             return derive_seed("refit", objective.seed, trial, member)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from optlstm.tasks.scores import METRICS
+
 if TYPE_CHECKING:
     from optlstm.models.card import Card, Test
     from optlstm.tasks.kind import Metrics
 
 OWN = "this model"
+MORE_IS_BETTER = {metric.name for metric in METRICS if metric.higher}
 
 
 def outcome(card: Card, folder: str) -> dict[str, Any]:
@@ -98,7 +101,9 @@ def _table(headings: list[str]) -> Table:
 
 
 def _best(metric: str, rows: Mapping[str, Metrics]) -> float | None:
-    return min((m[metric] for m in rows.values() if m.get(metric) is not None), default=None)  # type: ignore[type-var]
+    values = [value for metrics in rows.values() if (value := metrics.get(metric)) is not None]
+    best = max if metric in MORE_IS_BETTER else min
+    return best(values, default=None)
 
 
 def _cell(value: float | None, best: float | None) -> Text:

@@ -1,4 +1,4 @@
-"""`predict`: a model's forecasts for a file."""
+"""`predict`: what a model says of a file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def predict(
     ] = None,
     more_levels: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> int:
-    """Forecast: a CSV file in the data's units, from the end of the data on, or from anywhere in it."""
+    """Forecasts in the data's units, from the end of the data on or from anywhere in it; or classes."""
     from optlstm.models import Model
     from optlstm.progress import make_console
 

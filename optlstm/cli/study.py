@@ -41,6 +41,10 @@ def study(
     time: Annotated[str | None, flag(DataConfig, "time", "--time", "COL", "Data")] = None,
     target: Annotated[str | None, flag(DataConfig, "target", "--target", "COL[,COL]", "Data")] = None,
     horizon: Annotated[str | None, flag(DataConfig, "horizon", "--horizon", "N", "Data")] = None,
+    series: Annotated[str | None, flag(DataConfig, "series", "--series", "COL", "Data")] = None,
+    label: Annotated[str | None, flag(DataConfig, "label", "--label", "COL", "Data")] = None,
+    text: Annotated[str | None, flag(DataConfig, "text", "--text", "COL", "Data")] = None,
+    test_data: Annotated[str | None, flag(DataConfig, "test_path", "--test-data", "FILE", "Data")] = None,
     trials: Annotated[str | None, flag(StudyConfig, "trials", "--trials", "N", "Search")] = None,
     epochs: Annotated[str | None, flag(TrainingConfig, "epochs", "--epochs", "N", "Search")] = None,
     timeout: Annotated[str | None, flag(StudyConfig, "timeout", "--timeout", "SECONDS", "Search")] = None,
@@ -95,7 +99,10 @@ def study(
         "backend": backend, "workers": _number(workers), "storage": storage, "storage_path": storage_path,
         "scheduler": scheduler,
         "ray": {"address": address, "cpus_per_trial": _number(cpus), "gpus_per_trial": _number(gpus)},
-        "data": {"path": data, "time": time, "target": target, "horizon": _number(horizon)},
+        "data": {
+            "path": data, "test_path": test_data, "time": time, "target": target, "horizon": _number(horizon),
+            "series": series, "label": label, "text": text,
+        },
         "training": {"epochs": _number(epochs)}, "sampler": {"name": sampler}, "pruner": {"name": pruner},
         "tracking": {"trackers": track or None},
     }  # fmt: skip

@@ -43,7 +43,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class _Problem:
+class Flaw:
     """A line of an InputError; `positions` are table rows from 0, named by their rows in the file."""
 
     what: str
@@ -72,10 +72,10 @@ def read_series(path: Path, *, time: str | None = None, target: Sequence[str] | 
     if problems:
         raise InputError(problems)
     frame = read_table(path, [time or "ds", *targets])
-    index, found = _times(frame[time or "ds"], path.name)
+    index, found = read_times(frame[time or "ds"], path.name)
     values = np.empty((len(frame), len(targets)), dtype=np.float64)
     for i, name in enumerate(targets):
-        found += _fill(values[:, i], frame.pop(name), path.name)
+        found += fill_numbers(values[:, i], frame.pop(name), path.name)
     if index is not None:
         found += _order_problems(index, path.name)
     if found or index is None:
@@ -103,7 +103,7 @@ def bundled(name: str = "co2") -> Path:
 def _series(path: Path, index: pd.Index, columns: tuple[str, ...], values: Floats) -> Series:
     freq = frequency.date_steps(index).freq if isinstance(index, pd.DatetimeIndex) else None
     digest = hashlib.sha256(json.dumps(columns).encode())
-    digest.update(_ticks(index).astype("<i8", copy=False).data)
+    digest.update(ticks_of(index).astype("<i8", copy=False).data)
     digest.update(values.astype("<f8", copy=False).data)
     constant = np.flatnonzero(values.min(axis=0) == values.max(axis=0))
     warnings = [
@@ -160,13 +160,13 @@ def _number(text: str) -> float:
         return np.nan
 
 
-def _fill(into: Floats, column: pd.Series, file: str) -> list[_Problem]:
+def fill_numbers(into: Floats, column: pd.Series, file: str) -> list[Flaw]:
     """Write a column's numbers into `into` [rows]; what is no finite number is a problem."""
     what = f"data: column '{column.name}' of {file}"
     missing = column.isna().to_numpy()
     problems = []
     if pd.api.types.is_datetime64_any_dtype(column):
-        return [_Problem(f"{what} holds times, not numbers", remedy="; choose another target")]
+        return [Flaw(f"{what} holds times, not numbers", remedy="; choose another target")]
     if pd.api.types.is_numeric_dtype(column):
         into[:] = column.to_numpy(dtype=np.float64)
     else:
@@ -176,14 +176,14 @@ def _fill(into: Floats, column: pd.Series, file: str) -> list[_Problem]:
         notes = [f"'{texts[i]}'" for i in wrong[:_SHOWN]]
         if len(wrong):
             hint = _number_hint(notes)
-            problems.append(_Problem(f"{what}: {len(wrong)} cell(s) are not numbers", wrong.tolist(), hint, notes))
+            problems.append(Flaw(f"{what}: {len(wrong)} cell(s) are not numbers", wrong.tolist(), hint, notes))
     empty, infinite = np.flatnonzero(missing), np.flatnonzero(np.isinf(into))
     if len(empty):
         remedy = "; fill them in before reading, or leave the column out"
-        problems.append(_Problem(f"{what}: {len(empty)} empty or NaN value(s)", empty.tolist(), remedy))
+        problems.append(Flaw(f"{what}: {len(empty)} empty or NaN value(s)", empty.tolist(), remedy))
     if len(infinite):
         remedy = "; a value must be finite and below 1.8e308"
-        problems.append(_Problem(f"{what}: {len(infinite)} infinite value(s)", infinite.tolist(), remedy))
+        problems.append(Flaw(f"{what}: {len(infinite)} infinite value(s)", infinite.tolist(), remedy))
     return problems
 
 
@@ -195,7 +195,7 @@ def _number_hint(notes: Sequence[str]) -> str:
     return "; correct them, or leave the cells empty and fill them in"
 
 
-def _times(column: pd.Series, file: str) -> tuple[pd.Index | None, list[_Problem]]:
+def read_times(column: pd.Series, file: str) -> tuple[pd.Index | None, list[Flaw]]:
     """The time column as an index, or None with its problems."""
     what = f"data: time column '{column.name}' of {file}"
     missing = column.isna().to_numpy()
@@ -212,27 +212,27 @@ def _times(column: pd.Series, file: str) -> tuple[pd.Index | None, list[_Problem
         try:
             index = frequency.parse_times(column.astype("str"))
         except ValueError as error:
-            return None, [_Problem(f"{what}: {error}")]
+            return None, [Flaw(f"{what}: {error}")]
         wrong = index.isna() & ~missing
     problems = []
     if missing.any():
         empty = np.flatnonzero(missing).tolist()
-        problems.append(_Problem(f"{what}: {len(empty)} empty time(s)", empty, "; fill them in or leave the rows out"))
+        problems.append(Flaw(f"{what}: {len(empty)} empty time(s)", empty, "; fill them in or leave the rows out"))
     if wrong.any():
         places = np.flatnonzero(wrong).tolist()
         notes = [f"'{column.iloc[i]}'" for i in places[:_SHOWN]]
-        problems.append(_Problem(f"{what}: {len(places)} cell(s) are not times", places, remedy, notes))
+        problems.append(Flaw(f"{what}: {len(places)} cell(s) are not times", places, remedy, notes))
     return (None if problems else index), problems
 
 
-def _ticks(index: pd.Index) -> Integers:
+def ticks_of(index: pd.Index) -> Integers:
     return frequency.ticks(index) if isinstance(index, pd.DatetimeIndex) else index.to_numpy(dtype=np.int64)
 
 
-def _order_problems(index: pd.Index, file: str) -> list[_Problem]:
+def _order_problems(index: pd.Index, file: str) -> list[Flaw]:
     """Times that repeat, go back, are missing or uneven; the last two as they would be after sorting."""
     what = f"data: time column '{index.name}' of {file}"
-    time = _ticks(index)
+    time = ticks_of(index)
     order = np.argsort(time, kind="stable")
     new = np.diff(time[order], prepend=time.min() - 1) > 0
     kept = order[new]
@@ -247,18 +247,16 @@ def _order_problems(index: pd.Index, file: str) -> list[_Problem]:
     if len(repeated):
         remedy = "; keep one row per time" + _clock_hint(index, repeated, repeated, usual)
         problems.append(
-            _Problem(f"{what}: {len(repeated)} repeated time(s)", repeated.tolist(), remedy, _name(index, repeated))
+            Flaw(f"{what}: {len(repeated)} repeated time(s)", repeated.tolist(), remedy, _name(index, repeated))
         )
     if len(back):
         remedy = f"; sort the rows by '{index.name}'" + _clock_hint(index, back - 1, back, usual)
         notes = [f"{b} after {a}" for a, b in zip(_name(index, back - 1), _name(index, back), strict=True)]
-        problems.append(
-            _Problem(f"{what}: {len(back)} time(s) earlier than the one before", back.tolist(), remedy, notes)
-        )
+        problems.append(Flaw(f"{what}: {len(back)} time(s) earlier than the one before", back.tolist(), remedy, notes))
     return problems + _step_problems(what, index, kept, regular, usual)
 
 
-def _step_problems(what: str, index: pd.Index, kept: Integers, regular: frequency.Steps, usual: int) -> list[_Problem]:
+def _step_problems(what: str, index: pd.Index, kept: Integers, regular: frequency.Steps, usual: int) -> list[Flaw]:
     """Gaps and uneven steps between the rows `kept`, which are in time order."""
     step = f" at a step of {regular.freq}" if regular.freq else ""
     missing = sum(regular.gaps.values())
@@ -276,7 +274,7 @@ def _step_problems(what: str, index: pd.Index, kept: Integers, regular: frequenc
             before, after = kept[at], kept[np.add(at, 1)]
             notes = [f"{b} after {a}" for a, b in zip(_name(index, before), _name(index, after), strict=True)]
             hint = remedy + _clock_hint(index, before, after, usual)
-            problems.append(_Problem(f"{what}: {kind}", after.tolist(), hint, notes))
+            problems.append(Flaw(f"{what}: {kind}", after.tolist(), hint, notes))
     return problems
 
 
@@ -288,7 +286,7 @@ def _clock_hint(index: pd.Index, before: Integers, after: Integers, usual: int) 
     """The remedy for daylight saving, where one of these steps is an hour too long or short, as at a clock change."""
     if not isinstance(index, pd.DatetimeIndex):
         return ""
-    jumps = _ticks(index)[after] - _ticks(index)[before]
+    jumps = ticks_of(index)[after] - ticks_of(index)[before]
     off_by_hour = np.abs(jumps - usual) == _HOUR_US
     if index.tz is not None:
         whole_days = usual >= 23 * _HOUR_US and off_by_hour.any()

@@ -47,6 +47,25 @@ def split_rows(n_rows: int, splits: Sequence[float] | Sequence[int]) -> Splits:
     return Splits(range(train), range(train, train + validation), range(train + validation, train + validation + test))
 
 
+def rolling_origin(splits: Splits, folds: int) -> tuple[Splits, ...]:
+    """`folds` splits whose validation parts follow one another up to the test, each as long as that of `splits`.
+
+    Each trains on all rows before its validation part, as in a forecast that is made again and again; the test rows are
+    in none of them.
+
+    Raises:
+        InputError: so many validation parts leave the first of them nothing to train on.
+    """
+    length, test = len(splits.validation), splits.test
+    ends = [splits.validation.stop - i * length for i in reversed(range(folds))]
+    if folds < 2 or ends[0] - length <= splits.train.start:
+        most = (splits.validation.stop - splits.train.start - 1) // max(1, length)
+        raise InputError(f"data.folds: {folds} folds of {length} validation rows do not fit; give 0, or 2 to {most}")
+    return tuple(
+        Splits(range(splits.train.start, end - length), range(end - length, end), range(end, test.stop)) for end in ends
+    )
+
+
 def check_windows(splits: Splits, window: int, horizon: int, window_name: str = "space.window") -> None:
     """See that `window` input rows and `horizon` target rows fit; inputs may reach back into the part before.
 

@@ -277,8 +277,13 @@ def _parquet_file(path: Path) -> Any:
 
 
 def _parquet_table(path: Path, wanted: list[str]) -> Any:
+    file = _parquet_file(path)
+    nested = [name for name in wanted if pa.types.is_nested(file.schema_arrow.field(name).type)]
+    if nested:
+        remedy = "write one value per cell, a column for each"
+        raise InputError([f"data: column '{c}' of {path.name} holds lists or structs; {remedy}" for c in nested])
     try:
-        return _parquet_file(path).read(columns=wanted).select(wanted)
+        return file.read(columns=wanted).select(wanted)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"data: {path.name} is damaged; write or download it again") from error
 

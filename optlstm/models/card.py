@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from optlstm.errors import InputError, ModelFileError
 from optlstm.tasks.forecaster import ForecastSection
 from optlstm.tasks.kind import Metrics
+from optlstm.tasks.label_model import SequenceSection, TextSection
 from optlstm.training.hparams import Hyperparameters
 
 FORMAT = 1
 CARD_FILE, WEIGHT_FILE = "model.json", "model.safetensors"
 
-TaskSection = ForecastSection  # a union by `kind`, once there are other tasks
+TaskSection = Annotated[ForecastSection | SequenceSection | TextSection, Field(discriminator="kind")]
 
 
 class _Part(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,11 +14,21 @@ from optlstm.data.windows import windows
 from optlstm.errors import InputError, TrialFailed
 from optlstm.tasks.forecast_data import ForecastData
 from optlstm.tasks.pictures import Example, Forecasts
+from optlstm.training.folds import FoldedProblem
 from optlstm.training.hparams import Hyperparameters
+from optlstm.training.loop import Problem
 from optlstm.training.model import ForecasterConfig, LSTMForecaster
 
 _EVALUATION_BATCH = 1024  # sequences; the result does not hang on a trial's batch_size
 LEAST_BEFORE = 16  # input steps shown before a forecast, where the window has them
+
+
+def make_problem(data: ForecastData, device: torch.device) -> Problem:
+    """One problem, or those of a rolling-origin validation as one."""
+    if not data.folds:
+        return ForecastProblem(data, device)
+    problems = [ForecastProblem(replace(data, splits=fold, folds=()), device) for fold in data.folds]
+    return FoldedProblem(problems)
 
 
 class ForecastProblem:

@@ -24,10 +24,12 @@ class ForecastData:
     scaler: Standardizer
     splits: Splits
     horizon: int
+    folds: tuple[Splits, ...] = ()  # of a rolling-origin validation; without them `splits` alone
 
 
-def prepare(series: Series, splits: Splits, horizon: int) -> ForecastData:
-    """Standardise every column by the training rows alone."""
-    scaler = Standardizer.fit(series.values[splits.train.start : splits.train.stop])
+def prepare(series: Series, splits: Splits, horizon: int, folds: tuple[Splits, ...] = ()) -> ForecastData:
+    """Standardise every column by the training rows alone; with folds by the first's, which every fold trains on."""
+    known = folds[0].train if folds else splits.train
+    scaler = Standardizer.fit(series.values[known.start : known.stop])
     values = scaler.transform(series.values).astype(np.float32)
-    return ForecastData(values, tuple(series.columns), scaler, splits, horizon)
+    return ForecastData(values, tuple(series.columns), scaler, splits, horizon, folds)

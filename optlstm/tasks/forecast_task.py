@@ -27,26 +27,28 @@ class Forecast:
     """A series to forecast, read, checked and split."""
 
     name: ClassVar[str] = "forecast"
-    keys: ClassVar[tuple[str, ...]] = ("path", "time", "target", "horizon", "splits")
-    unused: ClassVar[tuple[str, ...]] = ()
+    keys: ClassVar[tuple[str, ...]] = ("path", "time", "target", "horizon", "splits", "folds")
+    unused: ClassVar[tuple[str, ...]] = ("embedding_dim", "embedding_dropout", "label_smoothing")
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("mse", "standardised scale"), Metric("mae"))
-    problem: ClassVar[str] = "optlstm.tasks.forecast:ForecastProblem"
+    problem: ClassVar[str] = "optlstm.tasks.forecast:make_problem"
 
     series: Series
     splits: Splits
     horizon: int
+    folds: tuple[Splits, ...] = ()  # of a rolling-origin validation
 
     @classmethod
     def read(cls, data: DataConfig) -> Forecast:
         """Raises InputError with every problem of the file and its split."""
         from optlstm.data.series import bundled, read_series
-        from optlstm.data.splits import split_rows
+        from optlstm.data.splits import rolling_origin, split_rows
 
         path = Path(data.path).expanduser() if data.path else bundled("co2")
         series = read_series(path, time=data.time, target=data.target)
         splits = split_rows(len(series.values), data.splits)
         horizon = data.horizon or (series.season if series.season > 1 else UNSEASONAL_HORIZON)
-        return cls(series, splits, horizon)
+        folds = rolling_origin(splits, data.folds) if data.folds else ()
+        return cls(series, splits, horizon, folds)
 
     @classmethod
     def generic_space(cls) -> dict[str, object]:
@@ -60,19 +62,22 @@ class Forecast:
 
     def default_space(self) -> dict[str, object]:
         """See `tasks.space`."""
-        return default_space(self.series.season, self.horizon, len(self.splits.train))
+        train = self.folds[0].train if self.folds else self.splits.train
+        return default_space(self.series.season, self.horizon, len(train))
 
     def check_space(self, space: Bounds) -> None:
         """Raises InputError where the longest window does not fit."""
         from optlstm.data.splits import check_windows
 
         window = space.largest("window") or Hyperparameters().window
-        check_windows(self.splits, int(window), self.horizon)
+        check_windows(self.folds[0] if self.folds else self.splits, int(window), self.horizon)
 
     def describe(self) -> str:
         """`co2, 2284 rows (1599 train, 228 validation, 457 test), target y, horizon 52`."""
         splits, target = self.splits, ", ".join(self.series.columns)
         parts = f"{len(splits.train)} train, {len(splits.validation)} validation, {len(splits.test)} test"
+        if self.folds:
+            parts = f"{len(self.folds)} folds of {len(splits.validation)} validation rows, {len(splits.test)} test"
         return f"{self.series.name}, {len(self.series.values)} rows ({parts}), target {target}, horizon {self.horizon}"
 
     def record(self) -> dict[str, Any]:
@@ -85,13 +90,13 @@ class Forecast:
             "fingerprint": self.series.fingerprint,
             "horizon": self.horizon,
             "splits": [len(self.splits.train), len(self.splits.validation), len(self.splits.test)],
-        }
+        } | ({"folds": len(self.folds)} if self.folds else {})
 
     def data(self) -> ForecastData:
         """Standardised values and the split."""
         from optlstm.tasks.forecast_data import prepare
 
-        return prepare(self.series, self.splits, self.horizon)
+        return prepare(self.series, self.splits, self.horizon, self.folds)
 
     def finish(self) -> Finish:
         """The test rows, and what a refit trains on."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+FILES = ("path", "test_path", "vectors")  # keys of `data` that name a file
 
 
 class Section(BaseModel):
@@ -30,7 +32,24 @@ class DataConfig(Section):
         (0.7, 0.1, 0.2), description="train, validation, test: fractions, or numbers of rows"
     )
 
-    @field_validator("target", mode="before")
+    test_path: str | None = Field(None, description="file of the test rows (default: split off)")
+    label: str | None = Field(None, description="label column (default: label)")
+    series: str | None = Field(None, description="column that says which sequence a row belongs to")
+    group: str | None = Field(None, description="column whose equal values stay on one side of every split")
+    channels: tuple[str, ...] | None = Field(None, description="columns of numbers at each step (default: the others)")
+    text: str | None = Field(None, description="text column (default: text)")
+    folds: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="cross-validation: so many models in one trial; 0: none (default: 5 below 500 sequences)"
+    )
+    level: Literal["word", "character"] = Field("word", description="what a text's tokens are")
+    lowercase: bool = Field(True, description="A and a are one token")
+    vocabulary: int = Field(20_000, ge=1, description="most tokens; the others are unknown")
+    min_count: int = Field(1, ge=1, description="training texts' occurrences below which a token is unknown")
+    max_tokens: int = Field(400, ge=1, description="tokens of a text that are read")
+    vectors: str | None = Field(None, description="file of pretrained vectors, GloVe's text format")
+    class_weights: bool = Field(False, description="each class weighs the same in the loss")
+
+    @field_validator("target", "channels", mode="before")
     @classmethod
     def _one_target_is_a_list(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value

@@ -1,6 +1,8 @@
-"""The search space a forecasting study starts from. Plain data: importing it loads neither torch nor optuna."""
+"""The search space that a study of each task starts from. Plain data: importing it loads neither torch nor optuna."""
 
 from __future__ import annotations
+
+_OPTIMISATION = {"optimizer": "adamw", "weight_decay": 0.01, "lr_schedule": "one_cycle", "grad_clip": 1.0}
 
 
 def default_space(season: int, horizon: int, train_rows: int) -> dict[str, object]:
@@ -23,10 +25,7 @@ def default_space(season: int, horizon: int, train_rows: int) -> dict[str, objec
         "window_norm": {"choices": ["last", "mean_std"], "default": "last"},
         "learning_rate": {"low": 3e-4, "high": 3e-3, "log": True, "default": 1e-3},
         "batch_size": 64,
-        "optimizer": "adamw",
-        "weight_decay": 0.01,
-        "lr_schedule": "one_cycle",
-        "grad_clip": 1.0,
+        **_OPTIMISATION,
     }
 
 
@@ -54,3 +53,47 @@ def _patch_choices(season: int) -> dict[str, object]:
     else:
         patches = [season // 12, season // 4, season // 2]
     return {"choices": patches, "default": patches[1]}
+
+
+def sequence_space(steps: int, sequences: int) -> dict[str, object]:
+    """The search space of a study of labelled sequences.
+
+    Args:
+        steps: of the longest sequence.
+        sequences: to train on.
+    """
+    halved = [2**i for i in range(20)]
+    patches = [patch for patch in halved if 3 <= steps / patch <= 64][:5] or [1]
+    return {
+        "patch": {"choices": patches, "default": patches[len(patches) // 2]},
+        "window_norm": {"choices": ["none", "mean_std"], "default": "none"},
+        "hidden_size": {"low": 32, "high": 96, "step": 16, "default": 64},
+        "num_layers": {"low": 1, "high": 2, "default": 1},
+        "bidirectional": {"choices": [True, False], "default": True},
+        "dropout": {"low": 0.0, "high": 0.5, "step": 0.1, "default": 0.3},
+        "recurrent_dropout": {"low": 0.0, "high": 0.3, "step": 0.1, "default": 0.0},
+        "pooling": {"choices": ["mean", "max", "last"], "default": "mean"},
+        "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True, "default": 3e-3},
+        "batch_size": 16 if sequences < 1000 else 64,
+        "label_smoothing": 0.1,
+        **_OPTIMISATION,
+    }
+
+
+def text_space(vector_dim: int | None) -> dict[str, object]:
+    """The search space of a study of labelled texts. vector_dim: numbers of a pretrained vector, where there are."""
+    embedding: object = vector_dim or {"choices": [50, 100, 200], "default": 100}
+    return {
+        "embedding_dim": embedding,
+        "hidden_size": {"low": 32, "high": 128, "step": 32, "default": 64},
+        "num_layers": {"low": 1, "high": 2, "default": 1},
+        "bidirectional": {"choices": [True, False], "default": True},
+        "dropout": {"low": 0.2, "high": 0.6, "step": 0.1, "default": 0.5},
+        "recurrent_dropout": {"low": 0.0, "high": 0.3, "step": 0.1, "default": 0.0},
+        "pooling": {"choices": ["max", "mean"], "default": "max"},
+        "learning_rate": {"low": 2e-3, "high": 2e-2, "log": True, "default": 6e-3},
+        "batch_size": 32,
+        "label_smoothing": 0.1,
+        "embedding_dropout": 0.2,
+        **_OPTIMISATION,
+    }

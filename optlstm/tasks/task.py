@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 # Task: where its class is. Importing one loads neither torch nor pandas.
 DEFAULT_TASK = "forecast"
-TASKS = {"forecast": "optlstm.tasks.forecast_task:Forecast"}
+TASKS = {
+    "forecast": "optlstm.tasks.forecast_task:Forecast",
+    "sequence": "optlstm.tasks.sequence_task:SequenceTask",
+    "text": "optlstm.tasks.text_task:TextTask",
+}
 
 
 class Bounds(Protocol):
@@ -36,7 +40,7 @@ class Task(Protocol):
     keys: ClassVar[tuple[str, ...]]  # of the `data` section that mean something to it
     unused: ClassVar[tuple[str, ...]]  # hyperparameters that mean nothing to it
     metrics: ClassVar[tuple[Metric, ...]]  # the default `training.metric` first
-    problem: ClassVar[str]  # `module:Class` of the `Problem`, made in a worker from (data(), device)
+    problem: ClassVar[str]  # `module:name` of what makes the `Problem` in a worker, from (data(), device)
 
     @classmethod
     def read(cls, data: DataConfig) -> Task:
@@ -103,7 +107,8 @@ def check_task(name: str) -> str:
 def check_keys(name: str, data: DataConfig) -> None:
     """Raises InputError where the `data` section sets keys that this task would ignore."""
     keys = task_class(name).keys
-    unread = [key for key in DataConfig.model_fields if key in data.model_fields_set and key not in keys]
+    changed = [key for key, field in DataConfig.model_fields.items() if getattr(data, key) != field.default]
+    unread = [key for key in changed if key not in keys]
     problems = [f"data.{key}: --task {name} does not read it (it reads {', '.join(keys)})" for key in unread]
     if problems:
         raise InputError(problems)

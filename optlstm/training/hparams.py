@@ -84,10 +84,12 @@ class Hyperparameters:
         hidden_size, num_layers, bidirectional; dropout: between layers, and on the features that enter the head;
         recurrent_dropout: share of recurrent weights dropped; pooling: how the steps become one feature vector;
         layer_norm: on those features; projection: size of a linear bottleneck before the head (0: none);
-        linear_skip: a linear map from window to forecast, added to the LSTM's.
+        linear_skip: a linear map from window to forecast, added to the LSTM's; embedding_dim: numbers that stand for a
+        token; embedding_dropout: share of them dropped.
     Optimisation
         optimizer, learning_rate, weight_decay, lr_schedule; warmup: share of all steps, linear (one_cycle has its own);
-        grad_clip: greatest global norm (0: no clipping).
+        grad_clip: greatest global norm (0: no clipping); label_smoothing: share of each label that is spread over all
+        classes.
     Lineage
         grown_layers: how many of num_layers were added to a trained network (`morph`); no param, see `with_growth`.
     """
@@ -111,6 +113,9 @@ class Hyperparameters:
     lr_schedule: str = _choice("one_cycle", "constant", "cosine", "one_cycle", "plateau")
     warmup: float = _number(0.0, least=0.0, most=1.0)
     grad_clip: float = _number(1.0, least=0.0)
+    embedding_dim: int = _integer(100, least=1)
+    embedding_dropout: float = _number(0.0, least=0.0, below=1.0)
+    label_smoothing: float = _number(0.0, least=0.0, below=1.0)
     grown_layers: int = 0  # no choice, hence no rule: it follows from the trial's ancestors
 
     @classmethod

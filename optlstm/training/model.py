@@ -1,4 +1,4 @@
-"""The LSTM networks: a body that turns steps into features, and a forecaster that turns a window into a forecast."""
+"""The LSTM body, which turns steps into features, and the forecaster, which turns a window into a forecast."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from optlstm.training.hparams import Hyperparameters
+from optlstm.training.lengths import pool, run_lstm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,21 +106,26 @@ class LSTMBody(nn.Module):
         initialise_lstm(self.lstm)
         self.grown = nn.ModuleList(grown_layer(config) for _ in range(config.grown_layers))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [batch, steps, input_size] -> [batch, output_size]."""
-        steps = self._steps(x)  # [batch, steps, lstm_size]
-        features = self._pool(steps)  # [batch, lstm_size]
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """x [batch, steps, input_size] -> [batch, output_size].
+
+        lengths [batch]: where given, sequence i has lengths[i] steps, and what x holds behind them changes nothing.
+        """
+        steps = self._steps(x, lengths)  # [batch, steps, lstm_size]
+        features = self._pool(steps, lengths)  # [batch, lstm_size]
         out: Tensor = self.drop(self.project(self.norm(features)))  # [batch, output_size]
         return out
 
-    def _steps(self, x: Tensor) -> Tensor:
-        steps = self._run(self.lstm, x)  # [batch, steps, lstm_size]
+    def _steps(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        steps = self._run(self.lstm, x, lengths)  # [batch, steps, lstm_size]
         for layer in self.grown:
-            steps = steps + self._run(layer, self.drop(steps))
+            steps = steps + self._run(layer, self.drop(steps), lengths)
         return steps
 
-    def _run(self, lstm: nn.Module, x: Tensor) -> Tensor:
+    def _run(self, lstm: nn.Module, x: Tensor, lengths: Tensor | None) -> Tensor:
         share = self.config.recurrent_dropout
+        if lengths is not None and self.config.bidirectional:
+            return run_lstm(lstm, x, lengths, share if self.training else 0.0)
         if not (self.training and share > 0):
             steps: Tensor = lstm(x)[0]
             return steps
@@ -128,7 +134,9 @@ class LSTMBody(nn.Module):
         steps = functional_call(lstm, dropped, (x,))[0]
         return steps
 
-    def _pool(self, steps: Tensor) -> Tensor:
+    def _pool(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
+        if lengths is not None:
+            return pool(steps, lengths, self.config.pooling, self.config.hidden_size)
         if self.config.pooling == "mean":
             return steps.mean(dim=1)
         if self.config.pooling == "max":

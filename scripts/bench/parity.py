@@ -1,8 +1,8 @@
 """Parity: the same studies, one trial at a time, on `local` and on `ray`; every column and every weight must be equal.
 
 Real training of a small forecast over a conditional space in which some learning rates diverge (those trials fail with
-a non-finite loss), some trials raise, and some report NaN. Prints one row per pairing and a total; exits 1 on any
-difference.
+a non-finite loss), some trials raise, and some report NaN; of labelled sequences in two folds; and of texts. Prints one
+row per pairing and a total; exits 1 on any difference.
 """
 
 from __future__ import annotations
@@ -56,6 +56,15 @@ FINITE = {
     "hidden_size": {"choices": [4, 8]},
     "learning_rate": {"choices": [1e-3, 1e-2, 1e6]},
 }
+LABELLED = {
+    "hidden_size": {"low": 4, "high": 16, "step": 4},
+    "num_layers": {"low": 1, "high": 2},
+    "bidirectional": {"choices": [True, False]},
+    "dropout": {"low": 0.0, "high": 0.4, "step": 0.1},
+    "recurrent_dropout": {"low": 0.0, "high": 0.4, "when": {"num_layers": 2}},
+    "pooling": {"choices": ["mean", "max", "last"]},
+    "learning_rate": {"low": 1e-3, "high": 1e-1, "log": True, "default": 1e-2},
+}
 PAIRINGS = [
     ("tpe", "asha"),
     ("tpe", "median"),
@@ -94,13 +103,15 @@ class Troubled:
         return troubled
 
 
-def plan_of(folder: Path, sampler: str, pruner: str) -> Plan:
+def plan_of(folder: Path, sampler: str, pruner: str, task: str = "forecast") -> Plan:
     data = folder / "series.csv"
     if not data.exists():
         steps = np.arange(400)
         noise = np.random.default_rng(0).normal(0, 0.2, len(steps))
         times = pd.date_range("2024-01-01", periods=len(steps), freq="h")
         pd.DataFrame({"ds": times, "y": np.sin(steps * 2 * np.pi / 24) + noise}).to_csv(data, index=False)
+    if task != "forecast":
+        return labelled_plan(folder, task, pruner)
     space = FINITE if sampler == "grid" else CONDITIONAL
     options = {"n_startup_trials": 5} if sampler in ("tpe", "gp") else {}
     raw = {
@@ -118,6 +129,26 @@ def plan_of(folder: Path, sampler: str, pruner: str) -> Plan:
     population = {"population": 6, "interval": 3, "morph": True}
     tame = {**space, "learning_rate": learning_rate, "recurrent_dropout": {"low": 0.0, "high": 0.4}}
     return make_plan({**raw, "training": {"epochs": 12}, "scheduler": "pbt", "pbt": population, "space": tame})
+
+
+def labelled_plan(folder: Path, task: str, pruner: str) -> Plan:
+    """Sequences of 8 to 20 steps, or texts of 2 to 9 words, of two classes."""
+    random, rows = np.random.default_rng(0), []
+    for i in range(160):
+        if task == "sequence":
+            steps = np.sin(np.arange(random.integers(8, 21)) * (0.4 + 0.4 * (i % 2))) + random.normal(0, 0.5)
+            rows += [{"series_id": i, "t": t, "x": x, "z": -x, "label": i % 2} for t, x in enumerate(steps)]
+        else:
+            words = random.choice(
+                ["good", "fine", "thing", "so"] if i % 2 else ["bad", "thing", "so", "poor"], i % 8 + 2
+            )
+            rows.append({"text": " ".join(words), "label": i % 2})
+    data = folder / f"{task}.csv"
+    pd.DataFrame(rows).to_csv(data, index=False)
+    raw = {"name": "parity", "seed": 3, "task": task, "trials": TRIALS, "pruner": {"name": pruner}}
+    folds = 2 if task == "sequence" else 0
+    training = {"epochs": 4, "patience": 4}
+    return make_plan({**raw, "data": {"path": str(data), "folds": folds}, "training": training, "space": LABELLED})
 
 
 def run(plan: Plan, folder: Path, engine: str, trials: int) -> tuple[Ledger, float]:
@@ -159,12 +190,12 @@ def rows(ledger: Ledger, folder: Path) -> list[tuple[Any, ...]]:
     ]
 
 
-def compare(sampler: str, pruner: str, legs: list[tuple[str, int]]) -> tuple[int, Ledger, float, float]:
+def compare(sampler: str, pruner: str, legs: list[tuple[str, int]], task: str) -> tuple[int, Ledger, float, float]:
     """How many trials equal those of an unbroken local run; `legs` are (engine, trials in all) one after the other."""
     with tempfile.TemporaryDirectory() as local_folder, tempfile.TemporaryDirectory() as other_folder:
-        plan = plan_of(Path(local_folder), sampler, pruner)
+        plan = plan_of(Path(local_folder), sampler, pruner, task)
         reference, local_s = run(plan, Path(local_folder), "local", TRIALS)
-        other_plan, other_s = plan_of(Path(other_folder), sampler, pruner), 0.0
+        other_plan, other_s = plan_of(Path(other_folder), sampler, pruner, task), 0.0
         for engine, trials in legs:
             other, seconds = run(other_plan, Path(other_folder), engine, trials)
             other_s += seconds
@@ -176,24 +207,25 @@ def compare(sampler: str, pruner: str, legs: list[tuple[str, int]]) -> tuple[int
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the first two pairings only")
-    quick = parser.parse_args().quick
+    parser.add_argument("--task", help="the pairings of this task only")
+    given = parser.parse_args()
+    quick = given.quick
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    print("| sampler | pruner | engines | complete | pruned | failed | identical | local s | other s |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| task | sampler | pruner | engines | complete | pruned | failed | identical | local s | other s |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     wrong = 0
     with connected(None, 2, 1.0):
-        cases = [(s, p, [("ray", TRIALS)]) for s, p in (PAIRINGS[:2] if quick else PAIRINGS)]
-        cases.append(("tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
-        cases.append(("tpe", "pbt", [("ray", TRIALS)]))
-        for sampler, pruner, legs in cases:
-            same, ledger, local_s, other_s = compare(sampler, pruner, legs)
+        cases = [("forecast", s, p, [("ray", TRIALS)]) for s, p in (PAIRINGS[:2] if quick else PAIRINGS)]
+        cases.append(("forecast", "tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
+        cases.append(("forecast", "tpe", "pbt", [("ray", TRIALS)]))
+        cases += [(task, "tpe", "median", [("ray", TRIALS)]) for task in ("sequence", "text")]
+        for task, sampler, pruner, legs in (c for c in cases if given.task in (None, c[0])):
+            same, ledger, local_s, other_s = compare(sampler, pruner, legs, task)
             counts, total = ledger.counts, len(ledger.trials)
             engines = ", ".join(f"{engine} to {trials}" for engine, trials in legs)
             states = " | ".join(str(counts[state]) for state in ("COMPLETE", "PRUNED", "FAIL"))
-            print(
-                f"| {sampler} | {pruner} | {engines} | {states} | {same} of {total} | {local_s:.1f} | {other_s:.1f} |",
-                flush=True,
-            )
+            what, times = f"{task} | {sampler} | {pruner} | {engines}", f"{local_s:.1f} | {other_s:.1f}"
+            print(f"| {what} | {states} | {same} of {total} | {times} |", flush=True)
             wrong += same != total
     print(f"\n{'all identical' if not wrong else f'{wrong} pairings differ'}")
     return 1 if wrong else 0

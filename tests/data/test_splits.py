@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from optlstm.data.splits import Splits, check_windows, split_rows
+from optlstm.data.splits import Splits, check_windows, rolling_origin, split_rows
 from optlstm.errors import InputError
 
 
@@ -80,3 +80,21 @@ def test_lengths_below_one_are_named_as_the_user_knows_them() -> None:
         "window: 0 is too short; it must be at least 1",
         "horizon: 0 is too short; it must be at least 1",
     ]
+
+
+def test_rolling_origins_follow_one_another_up_to_the_test() -> None:
+    whole = split_rows(100, (0.7, 0.1, 0.2))
+
+    folds = rolling_origin(whole, 3)
+
+    assert [fold.train for fold in folds] == [range(0, 50), range(0, 60), range(0, 70)]
+    assert [fold.validation for fold in folds] == [range(50, 60), range(60, 70), range(70, 80)]
+    assert folds[-1] == whole
+
+
+@pytest.mark.parametrize("folds", [1, 8, 50])
+def test_folds_that_leave_nothing_to_train_on_are_refused(folds: int) -> None:
+    with pytest.raises(
+        InputError, match=f"data.folds: {folds} folds of 10 validation rows do not fit; give 0, or 2 to 7"
+    ):
+        rolling_origin(split_rows(100, (0.7, 0.1, 0.2)), folds)

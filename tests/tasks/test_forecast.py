@@ -15,8 +15,10 @@ from optlstm.data.scaling import Standardizer
 from optlstm.data.series import read_series
 from optlstm.data.splits import Splits
 from optlstm.errors import TrialFailed
-from optlstm.tasks.forecast import ForecastProblem
+from optlstm.tasks.forecast import ForecastProblem, make_problem
 from optlstm.tasks.forecast_data import ForecastData, prepare
+from optlstm.tasks.forecast_task import Forecast
+from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import default_space
 from optlstm.training.hparams import Hyperparameters, validate_value
 from optlstm.training.loop import fit
@@ -151,3 +153,22 @@ def test_every_value_of_the_default_space_is_a_valid_hyperparameter(season: int)
             assert declared["default"] in values
         else:
             assert declared["low"] <= declared["default"] <= declared["high"]
+
+
+def test_folds_are_trained_side_by_side_on_the_scale_of_the_first(tmp_path: Path) -> None:
+    lines = [f"{i},{i + 10 * np.sin(i / 3):.4f}" for i in range(200)]
+    (tmp_path / "s.csv").write_text("\n".join(["ds,y", *lines]))
+    task = Forecast.read(DataConfig(path=str(tmp_path / "s.csv"), horizon=4, folds=3))
+
+    ready = task.data()
+    first = ready.values[: len(task.folds[0].train)]
+    assert abs(first.mean()) < 1e-5
+    assert first.std() == pytest.approx(1, abs=1e-5)
+    problem, hp = make_problem(ready, CPU), Hyperparameters(window=12, patch=3, hidden_size=4)
+    epochs = list(fit(problem, hp, epochs=2, patience=None, seed=0))
+    network = problem.network(hp)
+    scores = [ForecastProblem(ready, CPU).score(network[0], hp, fold.validation)["mse"] for fold in task.folds]
+    assert problem.validate(network, hp)["mse"] != pytest.approx(scores[0])
+    assert len(network) == 3
+    assert math.isfinite(epochs[-1].value)
+    assert "3 folds of 20 validation rows, 40 test" in task.describe()

@@ -1,0 +1,146 @@
+"""Labels: read, numbered, and rows split by them: stratified, groups never cut, the same split for the same labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from optlstm.errors import InputError
+
+if TYPE_CHECKING:  # a worker that unpickles a split has no use for it
+    import pandas as pd
+
+Integers = npt.NDArray[np.int64]
+
+_SPLIT_SEED = 0  # of the shuffling before the cut: the study's seed is no part of the data
+_PARTS = ("train", "validation", "test")
+_SHOWN = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """What one model trains on and what it is validated on: positions of sequences, each [n], in increasing order."""
+
+    train: Integers
+    validation: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSplit:
+    """folds: one, or those of a cross-validation; together their sequences are all but the test's. test: positions."""
+
+    folds: tuple[Fold, ...]
+    test: Integers
+
+
+def class_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """Each label once: whole numbers by size, else by the alphabet."""
+    names = set(labels)
+    if all(name.removeprefix("-").isdecimal() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
+
+
+def label_texts(column: pd.Series) -> tuple[list[str], Integers]:
+    """(labels as text, positions where there is none). 1.0 and 1 are one label: a missing value makes whole floats."""
+    from pandas.api.types import is_float_dtype
+
+    missing = column.isna().to_numpy()
+    if is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.fillna(0).astype("int64")
+    return [str(value).strip() for value in column], np.flatnonzero(missing)
+
+
+def split_labels(
+    codes: Integers,
+    groups: Integers | None,
+    splits: Sequence[float] | Sequence[int],
+    *,
+    tests_apart: int = 0,
+    folds: int = 0,
+) -> LabelledSplit:
+    """Cut labelled sequences into train, validation and test, each class in the same shares.
+
+    Args:
+        codes: each sequence's class [n].
+        groups: each sequence's group [n], never on two sides of a cut; None: each sequence is its own.
+        splits: three fractions, or three numbers of sequences. Where the test's are apart, the first two count.
+        tests_apart: how many sequences at the end are the test's already.
+        folds: 0, or into how many parts train and validation together are cut for a cross-validation.
+
+    Raises:
+        InputError: what is asked for cannot be had; every problem at once.
+    """
+    n = len(codes) - tests_apart
+    shares = _shares(n, splits, apart=tests_apart > 0)
+    part = _allot(codes[:n], None if groups is None else groups[:n], shares)
+    test = np.flatnonzero(part == 2) if not tests_apart else np.arange(n, len(codes))
+    rest = np.flatnonzero(part < 2)
+    if not folds:
+        return LabelledSplit((Fold(np.flatnonzero(part == 0), np.flatnonzero(part == 1)),), test)
+    members = len(rest) if groups is None else len(np.unique(groups[rest]))
+    if folds == 1 or folds > members:
+        what = "sequences" if groups is None else "groups"
+        raise InputError(f"data.folds: {folds} is not between 2 and the {members} {what} outside the test; or give 0")
+    held_out = _allot(codes[rest], None if groups is None else groups[rest], np.full(folds, 1 / folds))
+    made = (Fold(rest[held_out != k], rest[held_out == k]) for k in range(folds))
+    return LabelledSplit(tuple(made), test)
+
+
+def absent_classes(codes: Integers, names: Sequence[str], split: LabelledSplit) -> list[str]:
+    """A problem line where some class is never trained on."""
+    problems = []
+    for fold in split.folds:
+        absent = np.setdiff1d(np.arange(len(names)), codes[fold.train])
+        if len(absent):
+            named = ", ".join(f"'{names[i]}'" for i in absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
+            problems.append(
+                f"data: {len(absent)} class(es) have no sequence to train on ({named}); "
+                "give more of them, or leave their rows out"
+            )
+    return problems[:1]
+
+
+def _shares(n: int, splits: Sequence[float] | Sequence[int], *, apart: bool) -> npt.NDArray[np.float64]:
+    from optlstm.data.splits import split_rows
+
+    counts = all(isinstance(share, int) for share in splits)
+    if apart:
+        if counts and splits[2]:
+            raise InputError(f"data.splits: {list(splits)} takes test rows, and they are a file of their own; end in 0")
+        total = sum(splits[:2])
+        splits = splits if counts or total <= 0 else (splits[0] / total, splits[1] / total, 0.0)
+    parts = split_rows(n, splits)
+    if counts and sum(splits) != n:
+        raise InputError(f"data.splits: {list(splits)} sums to {sum(splits)}, and there are {n} sequences")
+    found = np.array([len(parts.train), len(parts.validation), len(parts.test)], dtype=np.float64)
+    shares: npt.NDArray[np.float64] = found / found.sum()
+    return shares
+
+
+def _allot(codes: Integers, groups: Integers | None, shares: npt.NDArray[np.float64]) -> Integers:
+    """The part of each row [n], so that every part has its share of every class, as nearly as rows and groups allow."""
+    random = np.random.default_rng(_SPLIT_SEED)
+    units = np.arange(len(codes)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    n_units, n_classes = int(units.max(initial=-1)) + 1, int(codes.max(initial=-1)) + 1
+    holds = np.zeros((n_units, n_classes))  # sequences of each class in each unit
+    np.add.at(holds, (units, codes), 1)
+    # Large units first, where there is most room; equal ones in random order; of one class after the other.
+    order = np.lexsort((random.permutation(n_units), holds.argmax(axis=1), -holds.sum(axis=1)))
+    want = shares[:, None] * holds.sum(axis=0)  # [parts, classes]
+    given = np.zeros_like(want)
+    size, filled = shares * len(codes), np.zeros(len(shares))
+    part = np.zeros(n_units, dtype=np.int64)
+    for unit in order:
+        mine = holds[unit]
+        lack = ((want - given) * mine).sum(axis=1) / mine.sum()
+        best = lack + 1e-6 * (size - filled)  # equally short of its classes: the part that is short of rows
+        best[shares == 0] = -np.inf
+        part[unit] = int(np.argmax(np.round(best, 9)))
+        given[part[unit]] += mine
+        filled[part[unit]] += mine.sum()
+    return part[units]

@@ -1,0 +1,98 @@
+"""Texts cut into tokens, and numbered by a vocabulary of the training texts; pretrained vectors. No pandas."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from optlstm.data.labels import Integers
+from optlstm.errors import InputError
+
+PADDING, UNKNOWN = 0, 1  # token numbers; a vocabulary's first token is 2
+_WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """How a text becomes tokens. level: word (words, and each mark by itself) or character."""
+
+    level: str = "word"
+    lowercase: bool = True
+    most: int = 400  # tokens of a text that are read
+
+    def __call__(self, text: str) -> list[str]:
+        text = text.lower() if self.lowercase else text
+        tokens = _WORD.findall(text) if self.level == "word" else list(text)
+        return tokens[: self.most]
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Tokens with their numbers, from 2 on; 0 is padding, 1 an unknown token."""
+
+    tokens: tuple[str, ...]
+
+    @classmethod
+    def of(cls, texts: Iterable[Sequence[str]], most: int, min_count: int) -> Vocabulary:
+        """The `most` frequent tokens of tokenised texts that occur `min_count` times; ties by the alphabet."""
+        counts = Counter(token for text in texts for token in text)
+        ranked = sorted((-count, token) for token, count in counts.items() if count >= min_count)
+        return cls(tuple(token for _, token in ranked[:most]))
+
+    def __len__(self) -> int:
+        """How many numbers there are, padding and unknown included."""
+        return len(self.tokens) + 2
+
+    def encode(self, texts: Iterable[Sequence[str]]) -> tuple[npt.NDArray[np.int32], Integers]:
+        """(token numbers one text after the other [tokens], starts [n + 1]). A text without a token is one unknown."""
+        numbers = {token: i for i, token in enumerate(self.tokens, start=2)}
+        coded = [[numbers.get(token, UNKNOWN) for token in text] or [UNKNOWN] for text in texts]
+        starts = np.concatenate([[0], np.cumsum([len(text) for text in coded])]).astype(np.int64)
+        return np.array([number for text in coded for number in text], dtype=np.int32), starts
+
+
+def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Pretrained vectors in GloVe's text format: a token and its numbers a line; the file is read line by line.
+
+    Returns:
+        (vectors [len(vocabulary), dim], found [len(vocabulary)]); rows of tokens that the file lacks are 0.
+
+    Raises:
+        InputError: there is no such file, or a line is not of that format.
+    """
+    numbers = {token: i for i, token in enumerate(vocabulary.tokens, start=2)}
+    rows: dict[int, npt.NDArray[np.float32]] = {}
+    dim = 0
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line_number, line in enumerate(file, start=1):
+                parts = line.rstrip("\n").split(" ")
+                if line_number == 1 and len(parts) == 2 and all(part.isdecimal() for part in parts):
+                    continue  # word2vec's and fastText's first line: how many, and how long
+                dim = dim or len(parts) - 1
+                # Some of GloVe's tokens hold blanks: the vector is the end of the line.
+                token = " ".join(parts[:-dim]) if dim > 0 else ""
+                if dim < 1 or len(parts) <= dim:
+                    raise InputError(_bad_vector(path, line_number, f"{len(parts) - 1} numbers, not {dim}"))
+                if token in numbers:
+                    rows[numbers[token]] = np.array(parts[-dim:], dtype=np.float32)
+    except ValueError:
+        raise InputError(_bad_vector(path, line_number, "something else than numbers behind its token")) from None
+    except OSError as error:
+        raise InputError(f"data.vectors: '{path.name}' cannot be read: {error.strerror}") from None
+    if not dim:
+        raise InputError(f"data.vectors: {path.name} is empty")
+    vectors, found = np.zeros((len(vocabulary), dim), dtype=np.float32), np.zeros(len(vocabulary), dtype=bool)
+    for number, row in rows.items():
+        vectors[number], found[number] = row, True
+    return vectors, found
+
+
+def _bad_vector(path: Path, line: int, what: str) -> str:
+    return f"data.vectors: {path.name}, line {line}: {what}; a line is a token and its numbers, separated by blanks"

@@ -1,0 +1,160 @@
+"""Classification of sequences and of texts, as `optlstm.training.loop.fit` wants it: cross-entropy, scored by class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from optlstm.data.labels import Fold, Integers
+from optlstm.data.vocabulary import UNKNOWN
+from optlstm.tasks.labelled import LabelledData
+from optlstm.tasks.scores import classification_scores
+from optlstm.training.classifier import ClassifierConfig, SequenceClassifier, TextClassifier
+from optlstm.training.folds import FoldedProblem
+from optlstm.training.hparams import Hyperparameters
+from optlstm.training.loop import Problem
+
+_EVALUATION_BATCH = 512  # sequences; the result does not hang on a trial's batch_size
+_LEAST_STEPS = 32  # of an epoch: a small set is passed through several times, or its epochs would say next to nothing
+_POOL = 32  # batches that are filled with sequences of like length
+
+
+def make_problem(data: LabelledData, device: torch.device) -> Problem:
+    """One problem, or those of a cross-validation as one."""
+    problems = [ClassifyProblem(data, fold, device) for fold in data.folds]
+    return problems[0] if len(problems) == 1 else FoldedProblem(problems)
+
+
+class ClassifyProblem:
+    """One fold of a classification."""
+
+    def __init__(self, data: LabelledData, fold: Fold, device: torch.device) -> None:
+        """Copies the values to `device`."""
+        self.data, self.fold = data, fold
+        self._device = device
+        values = data.values
+        if data.vocabulary:
+            values = _known(data, fold)[values]
+        elif len(data.folds) > 1:
+            values = _rescaled(data, fold)
+        self._values = torch.tensor(np.asarray(values), device=device)  # [rows, channels] or [rows]
+        self._starts = torch.tensor(data.starts[:-1], device=device)  # [n]
+        self._lengths = torch.tensor(np.diff(data.starts), device=device)  # [n]
+        self._codes = torch.tensor(data.codes, device=device)  # [n]
+        self._train = torch.tensor(fold.train)
+        self._even = bool((self._lengths == self._lengths[0]).all())
+        self._weights = _class_weights(data, fold).to(device) if data.class_weights else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where network and batches live."""
+        return self._device
+
+    def network(self, hp: Hyperparameters) -> nn.Module:
+        """A new classifier on the CPU."""
+        data, classes = self.data, len(self.data.classes)
+        if not data.vocabulary:
+            channels = data.values.shape[1]
+            return SequenceClassifier(ClassifierConfig.of_sequences(hp, channels=channels, classes=classes))
+        network = TextClassifier(ClassifierConfig.of_texts(hp, vocabulary=data.vocabulary, classes=classes))
+        if data.vectors is not None:
+            with torch.no_grad():
+                vectors = torch.tensor(np.asarray(data.vectors))
+                found = (vectors != 0).any(dim=1)
+                network.embedding.weight[found] = vectors[found]
+        return network
+
+    def steps_per_epoch(self, hp: Hyperparameters) -> int:
+        """Batches in an epoch, which is as many passes through the training sequences as `_LEAST_STEPS` takes."""
+        once, passes = self._steps(hp)
+        return once * passes
+
+    def _steps(self, hp: Hyperparameters) -> tuple[int, int]:
+        once = -(-len(self._train) // hp.batch_size)
+        return once, -(-_LEAST_STEPS // once)
+
+    def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
+        """Sequences (see `_batch`), their classes [batch], label_smoothing; sequences of like length come together."""
+        smoothing = torch.tensor(hp.label_smoothing)
+        for _ in range(self._steps(hp)[1]):
+            order = self._train[torch.randperm(len(self._train), generator=generator)]
+            batches = list(torch.split(order, hp.batch_size))
+            if not self._even:
+                batches = []
+                for pool in torch.split(order, hp.batch_size * _POOL):
+                    by_length = torch.argsort(self._lengths[pool.to(self._device)].cpu(), stable=True)
+                    batches += torch.split(pool[by_length], hp.batch_size)
+                batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+            for index in batches:
+                index = index.to(self._device)
+                yield (*self._batch(index), self._codes[index], smoothing)
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        """Cross-entropy; with class weights their weighted mean."""
+        x, lengths, codes, smoothing = batch
+        return F.cross_entropy(
+            network(x, self._given(lengths)), codes, weight=self._weights, label_smoothing=float(smoothing)
+        )
+
+    def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
+        """log_loss, accuracy, balanced_accuracy and macro_f1 of the fold's validation sequences."""
+        return self.score(network, self.fold.validation)
+
+    def score(self, network: nn.Module, sequences: Integers) -> dict[str, float]:
+        """The same of any sequences, by position."""
+        return classification_scores(self.probabilities(network, sequences), self.data.codes[sequences])
+
+    def probabilities(self, network: nn.Module, sequences: Integers) -> npt.NDArray[np.float64]:
+        """[n, classes], in the order of `sequences`; sequences of like length are computed together."""
+        index = torch.tensor(sequences)
+        order = torch.argsort(self._lengths[index.to(self._device)].cpu(), stable=True)
+        out = torch.empty(len(index), len(self.data.classes), dtype=torch.float64)
+        for part in torch.split(order, _EVALUATION_BATCH):
+            x, lengths = self._batch(index[part].to(self._device))
+            out[part] = F.softmax(network(x, self._given(lengths)).double(), dim=1).cpu()
+        return out.numpy()
+
+    def _given(self, lengths: Tensor) -> Tensor | None:
+        """Where all sequences of the data are of one length, networks need not be told."""
+        return None if self._even else lengths
+
+    def _batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """(values [batch, steps, channels] or tokens [batch, steps], 0 behind each end; lengths [batch])."""
+        lengths = self._lengths[index]
+        steps = torch.arange(int(lengths.max()), device=self._device)
+        inside = steps < lengths[:, None]  # [batch, steps]
+        rows = (self._starts[index][:, None] + steps).clamp(max=len(self._values) - 1)
+        x = self._values[rows]
+        return x * (inside if x.ndim == 2 else inside[:, :, None]), lengths
+
+
+def _known(data: LabelledData, fold: Fold) -> Integers:
+    """Each token's number, or the unknown one's where the fold's training texts do not have it often enough."""
+    numbers = np.arange(data.vocabulary)
+    if len(data.folds) > 1:
+        counts = np.bincount(data.values[_rows(data, fold.train)], minlength=data.vocabulary)
+        numbers[counts < data.min_count] = UNKNOWN
+    return numbers
+
+
+def _rescaled(data: LabelledData, fold: Fold) -> npt.NDArray[np.float32]:
+    """The values by the mean and spread of the fold's own training sequences."""
+    from optlstm.data.scaling import Standardizer
+
+    scaler = Standardizer.fit(data.values[_rows(data, fold.train)].astype(np.float64))
+    return scaler.transform(data.values.astype(np.float64)).astype(np.float32)
+
+
+def _rows(data: LabelledData, sequences: Integers) -> Integers:
+    return np.concatenate([np.arange(data.starts[i], data.starts[i + 1]) for i in sequences])
+
+
+def _class_weights(data: LabelledData, fold: Fold) -> Tensor:
+    """[classes]: the more, the rarer; their mean over the training sequences is 1."""
+    counts = np.bincount(data.codes[fold.train], minlength=len(data.classes))
+    return torch.tensor(len(fold.train) / (len(counts) * counts), dtype=torch.float32)

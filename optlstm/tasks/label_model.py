@@ -1,0 +1,239 @@
+"""A trained classifier on new data: what its card says of the task, and its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from optlstm.data.labels import Fold
+from optlstm.data.vocabulary import Tokenizer, Vocabulary
+from optlstm.errors import InputError
+from optlstm.tasks.classify import ClassifyProblem
+from optlstm.tasks.labelled import LabelledData, coded
+from optlstm.tasks.scores import classification_scores
+from optlstm.training.classifier import ClassifierConfig, SequenceClassifier, TextClassifier
+from optlstm.training.hparams import Hyperparameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MOST_DIM = 1_000_000  # numbers of an embedding
+_Text = Annotated[str, Field(max_length=10_000)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rows = tuple[npt.NDArray[Any], npt.NDArray[np.int64], tuple[str, ...], tuple[str, ...]]
+
+
+class _LabelSection(BaseModel):
+    """What the cards of all classifiers say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    classes: Annotated[list[_Text], Field(min_length=2)]
+    label: _Text
+
+    def problem(self, hp: Hyperparameters) -> str | None:
+        """What no classifier's hyperparameters can be, or None."""
+        return f"embedding_dim {hp.embedding_dim}" if hp.embedding_dim > _MOST_DIM else None
+
+    def extras(self) -> dict[str, tuple[int, ...]]:
+        """No tensors beside the weights."""
+        return {}
+
+    def data(self, values: npt.NDArray[Any], starts: npt.NDArray[np.int64]) -> LabelledData:
+        """Sequences whose classes are not known, for `ClassifyProblem`."""
+        n = len(starts) - 1
+        fold = Fold(np.arange(0), np.arange(n))
+        codes = np.zeros(n, dtype=np.int64)
+        return LabelledData(values, starts, codes, tuple(self.classes), (fold,), np.arange(0), False)
+
+
+class SequenceSection(_LabelSection):
+    """The card of a classifier of sequences. `columns`: of the steps (one row a sequence), or the channels."""
+
+    kind: Literal["sequence"] = "sequence"
+    series: _Text | None
+    time: _Text | None
+    columns: Annotated[list[_Text], Field(min_length=1)]
+    mean: Annotated[list[_Finite], Field(min_length=1)]  # by channel
+    std: list[_Positive]
+
+    @model_validator(mode="after")
+    def _every_channel_has_its_scale(self) -> SequenceSection:
+        channels = len(self.columns) if self.series else 1
+        if not len(self.mean) == len(self.std) == channels:
+            raise ValueError("columns, mean and std are not of one length")
+        return self
+
+    def sizes(self) -> list[int]:
+        """Numbers that the weight file must be large enough for."""
+        return [len(self.classes), len(self.mean)]
+
+    def network(self, hp: Hyperparameters) -> nn.Module:
+        """A new classifier."""
+        return SequenceClassifier(ClassifierConfig.of_sequences(hp, channels=len(self.mean), classes=len(self.classes)))
+
+    def runner(self, networks: Sequence[nn.Module], hp: Hyperparameters, extras: Mapping[str, Tensor]) -> LabelRunner:
+        """The networks on files."""
+        return LabelRunner(self, networks)
+
+    def read(self, path: Path, *, labelled: bool) -> Rows:
+        """(values, starts, ids, labels) of a file. Raises InputError where its columns are not the training file's."""
+        from optlstm.data.sequences import SequenceColumns, read_sequences
+
+        columns = SequenceColumns(self.label, self.series, self.time, None, self.columns, labelled, self.series is None)
+        found = read_sequences(path, columns)
+        values = ((found.values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
+        return values, found.starts, found.ids, found.labels
+
+    def graph(self, networks: Sequence[nn.Module]) -> tuple[nn.Module, Tensor, str, str]:
+        """float64 [batch, steps, channels] in the data's units -> probabilities [batch, classes]; all of one length."""
+        scale = (torch.tensor(self.mean), torch.tensor(self.std))
+        return (
+            LabelGraph(networks, scale),
+            torch.zeros(2, 24, len(self.mean), dtype=torch.float64),
+            "x",
+            "probabilities",
+        )
+
+    @property
+    def called(self) -> str:
+        """The heading of the column that says which sequence a prediction is of."""
+        return self.series or "row"
+
+
+class TextSection(_LabelSection):
+    """The card of a classifier of texts."""
+
+    kind: Literal["text"] = "text"
+    text: _Text
+    level: Literal["word", "character"]
+    lowercase: bool
+    max_tokens: Annotated[int, Field(ge=1, le=2**31)]
+    vocabulary: list[_Text]  # the token of number 2, of 3, ...
+
+    def sizes(self) -> list[int]:
+        """Numbers that the weight file must be large enough for."""
+        return [len(self.classes), len(self.vocabulary)]
+
+    def network(self, hp: Hyperparameters) -> nn.Module:
+        """A new classifier."""
+        known = len(self.vocabulary) + 2
+        return TextClassifier(ClassifierConfig.of_texts(hp, vocabulary=known, classes=len(self.classes)))
+
+    def runner(self, networks: Sequence[nn.Module], hp: Hyperparameters, extras: Mapping[str, Tensor]) -> LabelRunner:
+        """The networks on files."""
+        return LabelRunner(self, networks)
+
+    def read(self, path: Path, *, labelled: bool) -> Rows:
+        """(token numbers, starts, ids, labels) of a file. Raises InputError where it lacks a column."""
+        from optlstm.data.texts import read_texts
+
+        found = read_texts(path, self.text, self.label, None, labelled=labelled)
+        tokenizer = Tokenizer(self.level, self.lowercase, self.max_tokens)
+        tokens, starts = Vocabulary(tuple(self.vocabulary)).encode(tokenizer(text) for text in found.texts)
+        return tokens, starts, tuple(str(i + 1) for i in range(len(found.texts))), found.labels
+
+    def data(self, values: npt.NDArray[Any], starts: npt.NDArray[np.int64]) -> LabelledData:
+        """Texts whose classes are not known."""
+        return replace(super().data(values, starts), vocabulary=len(self.vocabulary) + 2)
+
+    def graph(self, networks: Sequence[nn.Module]) -> tuple[nn.Module, Tensor, str, str]:
+        """Token numbers [batch, tokens], int64 -> probabilities [batch, classes]; all of one length."""
+        return LabelGraph(networks, None), torch.full((2, 12), 2, dtype=torch.int64), "tokens", "probabilities"
+
+    @property
+    def called(self) -> str:
+        """The heading of the column that says which text a prediction is of."""
+        return "row"
+
+
+class LabelRunner:
+    """Classifiers on files (`kind.Runner`). Several networks: the mean of their probabilities.
+
+    A prediction is a row: which sequence, the likeliest class, and the probability of each, `p_CLASS`.
+    """
+
+    def __init__(self, section: SequenceSection | TextSection, networks: Sequence[nn.Module]) -> None:
+        self.section = section
+        self.networks = [network.eval() for network in networks]
+
+    def predict(self, data: Path, **options: Any) -> pd.DataFrame:
+        """Raises InputError where the file's columns do not fit the model; the label column need not be there."""
+        import pandas as pd
+
+        given = [flag for flag, key in (("--from", "start"), ("--backtest", "backtest"), ("--level", "levels"))
+                 if options.get(key)]  # fmt: skip
+        if given:
+            raise InputError([f"{flag}: is for forecasts; this model tells classes apart" for flag in given])
+        values, starts, ids, _ = self.section.read(data, labelled=False)
+        each = self.probabilities(self.section.data(values, starts))
+        mean = each.mean(axis=0)
+        names = self.section.classes
+        columns = {name: mean[:, i] for i, name in enumerate(names)}
+        said = [names[i] for i in mean.argmax(axis=1)]
+        return pd.DataFrame(
+            {self.section.called: list(ids), "prediction": said, **{f"p_{name}": p for name, p in columns.items()}}
+        )
+
+    def write(self, data: Path, out: Path, **options: Any) -> int:
+        """As `predict`, into a CSV file that is whole or not there."""
+        from optlstm.files import write_stream
+
+        found = self.predict(data, **options)
+
+        def write_to(file: IO[bytes]) -> None:
+            file.write(found.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
+
+        write_stream(out, write_to)
+        return len(found)
+
+    def score(self, data: Path) -> dict[str, float | None]:
+        """The metrics on a file with labels. Raises InputError as `predict`, and for classes that training lacked."""
+        values, starts, _, labels = self.section.read(data, labelled=True)
+        unknown = sorted(set(labels) - set(self.section.classes))
+        if unknown:
+            raise InputError(f"data: {data.name} has classes that the model does not know: {', '.join(unknown[:3])}")
+        mean = self.probabilities(self.section.data(values, starts)).mean(axis=0)
+        return dict(classification_scores(mean, coded(labels, self.section.classes)))
+
+    @torch.no_grad()
+    def probabilities(
+        self, data: LabelledData, sequences: npt.NDArray[np.int64] | None = None
+    ) -> npt.NDArray[np.float64]:
+        """[networks, sequences, classes] of some sequences, or of all."""
+        nothing = Fold(np.arange(0), np.arange(0))
+        problem = ClassifyProblem(replace(data, folds=(nothing,), class_weights=False), nothing, torch.device("cpu"))
+        wanted = np.arange(len(data.starts) - 1) if sequences is None else sequences
+        return np.stack([problem.probabilities(network, wanted) for network in self.networks])
+
+    def graph(self) -> tuple[nn.Module, Tensor, str, str]:
+        """For export: see the sections' `graph`."""
+        return self.section.graph(self.networks)
+
+
+class LabelGraph(nn.Module):
+    """All in one module: sequences or token numbers -> probabilities [batch, classes]."""
+
+    def __init__(self, networks: Sequence[nn.Module], scale: tuple[Tensor, Tensor] | None) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.scaled = scale is not None
+        mean, std = scale or (torch.zeros(1), torch.ones(1))
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", mean.double())
+        self.register_buffer("std", std.double())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = ((x - self.mean) / self.std).float() if self.scaled else x
+        return torch.stack([F.softmax(network(x).double(), dim=1) for network in self.networks]).mean(dim=0)

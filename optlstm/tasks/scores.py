@@ -1,0 +1,40 @@
+"""What a classifier is scored by, from its probabilities. NumPy only."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from optlstm.training.metric import Metric
+
+METRICS = (
+    Metric("log_loss"),
+    Metric("accuracy", higher=True),
+    Metric("balanced_accuracy", higher=True),
+    Metric("macro_f1", higher=True),
+)
+_LEAST = 1e-15  # a probability of 0 for the true class would be an infinite loss
+
+
+def classification_scores(probabilities: npt.NDArray[np.float64], codes: npt.NDArray[np.int64]) -> dict[str, float]:
+    """The METRICS by name.
+
+    Args:
+        probabilities: [n, classes].
+        codes: the true classes [n].
+
+    balanced_accuracy: the mean recall of the classes that are in `codes`. macro_f1: the mean F1 of the classes that
+    are in `codes` or were predicted (scikit-learn's definitions).
+    """
+    classes = probabilities.shape[1]
+    predicted = probabilities.argmax(axis=1)
+    table = np.bincount(codes * classes + predicted, minlength=classes**2).reshape(classes, classes)  # [true, said]
+    hits, true, said = np.diag(table), table.sum(axis=1), table.sum(axis=0)
+    of_true = probabilities[np.arange(len(codes)), codes]
+    met, seen = true > 0, true + said > 0
+    return {
+        "log_loss": float(-np.log(np.maximum(of_true, _LEAST)).mean()),
+        "accuracy": float(hits.sum() / len(codes)),
+        "balanced_accuracy": float((hits[met] / true[met]).mean()),
+        "macro_f1": float((2 * hits[seen] / (true + said)[seen]).mean()),
+    }

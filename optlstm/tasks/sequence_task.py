@@ -1,0 +1,153 @@
+"""Labelled sequences, as the rest of the program sees them: read, checked and split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from optlstm.errors import InputError
+from optlstm.tasks.options import DataConfig
+from optlstm.tasks.scores import METRICS
+from optlstm.tasks.space import sequence_space
+from optlstm.tasks.task import Bounds
+from optlstm.training.metric import Metric
+
+if TYPE_CHECKING:
+    from optlstm.data.labels import Integers, LabelledSplit
+    from optlstm.data.sequences import Sequences
+    from optlstm.tasks.label_refit import LabelFinish
+    from optlstm.tasks.labelled import LabelledData
+
+LABEL_KEYS = ("path", "test_path", "label", "group", "splits", "folds", "class_weights")
+
+
+@dataclass(frozen=True)
+class SequenceTask:
+    """Labelled sequences; where the test rows are a file of their own, they are the last ones."""
+
+    name: ClassVar[str] = "sequence"
+    keys: ClassVar[tuple[str, ...]] = (*LABEL_KEYS, "series", "time", "channels")
+    unused: ClassVar[tuple[str, ...]] = ("window", "linear_skip", "embedding_dim", "embedding_dropout")
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
+    problem: ClassVar[str] = "optlstm.tasks.classify:make_problem"
+
+    sequences: Sequences
+    classes: tuple[str, ...]
+    codes: Integers  # [n]
+    split: LabelledSplit
+    class_weights: bool
+    label: str  # the column
+
+    @classmethod
+    def read(cls, data: DataConfig) -> SequenceTask:
+        """Raises InputError with every problem of the files and their split."""
+        from optlstm.data.labels import absent_classes, split_labels
+        from optlstm.data.sequences import SequenceColumns, check_classes, read_sequences
+        from optlstm.tasks.labelled import check_test_classes, coded, files, folds_wanted, group_codes
+
+        path, test_path = files(data, cls.name)
+        columns = SequenceColumns(data.label, data.series, data.time, data.group, data.channels)
+        sequences = read_sequences(path, columns)
+        n = len(sequences.labels)
+        classes = check_classes(sequences.labels, path.name, data.label or "label")
+        apart = 0
+        if test_path:
+            test = read_sequences(test_path, columns)
+            if test.channels != sequences.channels:
+                raise InputError(_other_columns(path.name, sequences, test_path.name, test))
+            check_test_classes(classes, test.labels, test_path.name)
+            sequences, apart = sequences.joined(test), len(test.labels)
+        codes = coded(sequences.labels, classes)
+        groups = group_codes(sequences.groups)
+        folds = folds_wanted(data, codes[:n], n)
+        split = split_labels(codes, groups, data.splits, tests_apart=apart, folds=folds)
+        if problems := absent_classes(codes, classes, split):
+            raise InputError(problems)
+        return cls(sequences, classes, codes, split, data.class_weights, data.label or "label")
+
+    @classmethod
+    def generic_space(cls) -> dict[str, object]:
+        """That of a thousand sequences of 100 steps."""
+        return sequence_space(steps=100, sequences=1000)
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """None so far."""
+        return ()
+
+    def default_space(self) -> dict[str, object]:
+        """See `tasks.space`."""
+        return sequence_space(int((self.sequences.starts[1:] - self.sequences.starts[:-1]).max()), self._trained)
+
+    @property
+    def _trained(self) -> int:
+        return len(self.split.folds[0].train)
+
+    def check_space(self, space: Bounds) -> None:
+        """Sequences of any length feed any configuration."""
+
+    def describe(self) -> str:
+        """`ItalyPowerDemand, 1096 sequences (67 in 5 folds, 1029 test), 2 classes, 24 steps`."""
+        from optlstm.tasks.labelled import describe_split
+
+        data = self.sequences
+        lengths = data.starts[1:] - data.starts[:-1]
+        least, most = int(lengths.min()), int(lengths.max())
+        steps = f"{most} steps" if least == most else f"{least} to {most} steps"
+        channels = len(data.channels)
+        wide = f" of {channels} channels" if channels > 1 else ""
+        return f"{data.name}, {len(self.codes)} sequences {describe_split(self.split, self.classes)}, {steps}{wide}"
+
+    def record(self) -> dict[str, Any]:
+        """Fingerprint, classes, channels and the split."""
+        from optlstm.tasks.labelled import record_split
+
+        return {
+            "fingerprint": self.sequences.fingerprint,
+            "sequences": len(self.codes),
+            "classes": list(self.classes),
+            "channels": list(self.sequences.channels),
+            "class_weights": self.class_weights,
+            **record_split(self.split),
+        }
+
+    def data(self) -> LabelledData:
+        """The values standardised by the sequences outside the test; each fold then by its own training sequences."""
+        import numpy as np
+
+        from optlstm.data.scaling import Standardizer
+        from optlstm.tasks.labelled import LabelledData
+
+        data, fold = self.sequences, self.split.folds[0]
+        seen = np.union1d(fold.train, fold.validation) if len(self.split.folds) > 1 else fold.train
+        scaler = Standardizer.fit(data.values[rows_of(data.starts, seen)])
+        values = scaler.transform(data.values).astype(np.float32)
+        split = self.split
+        return LabelledData(
+            values, data.starts, self.codes, self.classes, split.folds, split.test, self.class_weights, scaler=scaler
+        )
+
+    def finish(self) -> LabelFinish:
+        """The test part, and what a refit trains on."""
+        from optlstm.tasks.label_refit import LabelFinish
+
+        return LabelFinish(self)
+
+
+def rows_of(starts: Integers, sequences: Integers) -> Integers:
+    """The rows of some sequences, one after the other."""
+    import numpy as np
+
+    lengths = starts[1:] - starts[:-1]
+    mine = lengths[sequences]
+    first = np.repeat(starts[sequences] - np.concatenate([[0], np.cumsum(mine)[:-1]]), mine)
+    return np.asarray(first + np.arange(mine.sum()), dtype=np.int64)
+
+
+def _other_columns(train_name: str, train: Sequences, test_name: str, test: Sequences) -> str:
+    lacks, more = set(train.channels) - set(test.channels), set(test.channels) - set(train.channels)
+    parts = [f"lacks {', '.join(sorted(lacks))}"] if lacks else []
+    parts += [f"has {', '.join(sorted(more))} besides"] if more else []
+    what = " and ".join(parts) or "has them in another order"
+    return f"data: {test_name} does not have the channels of {train_name}: it {what}; name them with data.channels"

@@ -1,0 +1,79 @@
+"""Splits of labelled sequences: every class in every part, no group on two sides, the same every time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from optlstm.data.labels import class_names, split_labels
+from optlstm.errors import InputError
+
+CODES = np.repeat([0, 1, 2], [50, 30, 20])
+
+
+def test_every_class_has_the_same_shares_in_every_part() -> None:
+    split = split_labels(CODES, None, (0.6, 0.2, 0.2))
+    (fold,) = split.folds
+
+    for part, share in ((fold.train, 0.6), (fold.validation, 0.2), (split.test, 0.2)):
+        assert np.bincount(CODES[part]).tolist() == [50 * share, 30 * share, 20 * share]
+    together = np.concatenate([fold.train, fold.validation, split.test])
+    assert sorted(together.tolist()) == list(range(100))
+
+
+def test_folds_cut_all_but_the_test_and_hold_out_each_sequence_once() -> None:
+    split = split_labels(CODES, None, (0.7, 0.1, 0.2), folds=5)
+
+    held_out = np.concatenate([fold.validation for fold in split.folds])
+    assert sorted(held_out.tolist()) == sorted(set(range(100)) - set(split.test.tolist()))
+    for fold in split.folds:
+        assert not set(fold.train) & set(fold.validation)
+        assert len(fold.train) + len(fold.validation) == 80
+        assert np.bincount(CODES[fold.validation]).tolist() in ([8, 5, 3], [8, 4, 4], [8, 5, 4], [8, 5, 2])
+
+
+def test_a_group_is_on_one_side_of_every_cut() -> None:
+    groups = np.random.default_rng(0).integers(0, 25, 100)
+
+    split = split_labels(CODES, groups, (0.6, 0.2, 0.2), folds=4)
+
+    sides = [set(groups[split.test])] + [set(groups[fold.validation]) for fold in split.folds]
+    for i, one in enumerate(sides):
+        for other in sides[i + 1 :]:
+            assert not one & other
+    for fold in split.folds:
+        assert not set(groups[fold.train]) & set(groups[fold.validation])
+        assert set(CODES[fold.train]) == {0, 1, 2}
+
+
+def test_test_rows_of_their_own_are_the_last_and_stay_out() -> None:
+    split = split_labels(CODES, None, (0.7, 0.1, 0.2), tests_apart=10)
+
+    assert split.test.tolist() == list(range(90, 100))
+    assert (len(split.folds[0].train), len(split.folds[0].validation)) == (79, 11)
+
+
+def test_numbers_of_sequences_instead_of_fractions() -> None:
+    split = split_labels(CODES, None, (70, 20, 10))
+
+    assert [len(part) for part in (split.folds[0].train, split.folds[0].validation, split.test)] == [70, 20, 10]
+
+
+@pytest.mark.parametrize(
+    ("splits", "options", "message"),
+    [
+        ((70, 20, 5), {}, "sums to 95, and there are 100 sequences"),
+        ((0.5, 0.2, 0.2), {}, "sums to 0.9, not to 1"),
+        ((60, 20, 10), {"tests_apart": 10}, "takes test rows, and they are a file of their own"),
+        ((0.7, 0.1, 0.2), {"folds": 99}, "99 is not between 2 and the 80 sequences"),
+        ((0.7, 0.1, 0.2), {"folds": 1}, "1 is not between 2 and"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(splits: tuple[float, ...], options: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        split_labels(CODES, None, splits, **options)
+
+
+def test_classes_are_in_the_order_one_expects() -> None:
+    assert class_names(["10", "9", "-1"]) == ("-1", "9", "10")
+    assert class_names(["b", "a", "10"]) == ("10", "a", "b")

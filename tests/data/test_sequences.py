@@ -1,0 +1,94 @@
+"""Files of labelled sequences, in both forms, and what is wrong with bad ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from optlstm.data.sequences import SequenceColumns, read_sequences
+from optlstm.errors import InputError
+
+WIDE = "label,t0,t1,t2\nup,1,2,3\ndown,5,4,\nup,0,2,4\n"
+LONG = "series_id,t,x,y,label\na,0,1,10,up\nb,0,5,50,down\na,1,2,20,up\nb,1,4,40,down\na,2,3,30,up\n"
+
+
+def write(folder: Path, text: str, name: str = "s.csv") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_a_row_is_a_sequence_and_empty_cells_at_its_end_make_it_shorter(tmp_path: Path) -> None:
+    found = read_sequences(write(tmp_path, WIDE), SequenceColumns())
+
+    assert found.starts.tolist() == [0, 3, 5, 8]
+    assert found.values[:, 0].tolist() == [1, 2, 3, 5, 4, 0, 2, 4]
+    assert found.labels == ("up", "down", "up")
+
+
+def test_a_row_is_a_step_and_the_rows_of_a_sequence_may_lie_apart(tmp_path: Path) -> None:
+    found = read_sequences(write(tmp_path, LONG), SequenceColumns())
+
+    assert found.starts.tolist() == [0, 3, 5]
+    np.testing.assert_array_equal(found.values, [[1, 10], [2, 20], [3, 30], [5, 50], [4, 40]])
+    assert (found.labels, found.ids, found.channels) == (("up", "down"), ("a", "b"), ("x", "y"))
+
+
+def test_the_fingerprint_hangs_on_the_numbers_and_not_on_the_order_of_other_sequences_rows(tmp_path: Path) -> None:
+    lines = LONG.splitlines()
+    apart = "\n".join([lines[0], lines[1], lines[3], lines[5], lines[2], lines[4]]) + "\n"
+
+    one = read_sequences(write(tmp_path, LONG), SequenceColumns())
+    other = read_sequences(write(tmp_path, apart, "other.csv"), SequenceColumns())
+    changed = read_sequences(write(tmp_path, LONG.replace("30", "31"), "changed.csv"), SequenceColumns())
+
+    assert one.fingerprint == other.fingerprint != changed.fingerprint
+
+
+def test_columns_by_name(tmp_path: Path) -> None:
+    text = "who,when,kind,x,note,person\na,2024-01-01,up,1,hm,p\na,2024-01-02,up,2,hm,p\n"
+    columns = SequenceColumns("kind", "who", "when", "person", ["x"])
+
+    found = read_sequences(write(tmp_path, text), columns)
+
+    assert (found.groups, found.channels, found.labels) == (("p",), ("x",), ("up",))
+
+
+def test_without_labels_where_none_are_needed(tmp_path: Path) -> None:
+    found = read_sequences(write(tmp_path, "t0,t1\n1,2\n3,4\n"), SequenceColumns(labelled=False))
+
+    assert found.labels == ()
+    assert found.values[:, 0].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "lines"),
+    [
+        ("kind,t0\nup,1\n", SequenceColumns(), ["no label column 'label' in s.csv; name it with --label COLUMN"]),
+        (WIDE, SequenceColumns("labl"), ["column 'labl' not found in s.csv; did you mean 'label'?"]),
+        (
+            WIDE.replace("5,4,", "5,,6"),
+            SequenceColumns(),
+            ["1 sequence(s) of s.csv with an empty or NaN value", "row 3"],
+        ),
+        (WIDE.replace("5,4,", ",,"), SequenceColumns(), ["1 sequence(s) of s.csv have no value", "row 3"]),
+        (WIDE.replace("down", ""), SequenceColumns(), ["column 'label' of s.csv: 1 row(s) without a value", "row 3"]),
+        (WIDE.replace("5,4", "5,four"), SequenceColumns(), ["column 't1' of s.csv: 1 cell(s) are not numbers"]),
+        (LONG.replace("a,1,2", "a,0,2"), SequenceColumns(), ["1 row(s) repeat a (series_id, t)", "row 4: 'a' at 0"]),
+        (LONG.replace("a,1,2", "a,9,2"), SequenceColumns(), ["1 row(s) are earlier", "row 6: 'a' at 2"]),
+        (
+            LONG.replace("20,up", "20,down"),
+            SequenceColumns(),
+            ["column 'label' of s.csv changes within", "'a'", "row 4"],
+        ),
+        (WIDE, SequenceColumns(time="t0"), ["--time t0 is for files of one row a step"]),
+    ],
+)
+def test_a_flaw_is_named_with_its_row(tmp_path: Path, text: str, columns: SequenceColumns, lines: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        read_sequences(write(tmp_path, text), columns)
+
+    (problem,) = caught.value.problems
+    assert all(line in problem for line in lines), problem

@@ -1,0 +1,119 @@
+"""Models of the tasks with labels: tuned, refitted, tested beside their baselines, saved, and used on new files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import optlstm
+from optlstm.tasks.label_baselines import bag_of_words, majority, nearest_neighbour
+from tests.conftest import Cli
+from tests.test_bad_input import refuses
+from tests.test_tasks import SEQUENCES, TEXTS, lines, texts
+
+MODELS = [(SEQUENCES, "lines.csv", "nearest_neighbour"), (TEXTS, "texts.csv", "bag_of_words")]
+
+
+@pytest.fixture(autouse=True)
+def _files(folder: Path) -> None:
+    Path("lines.csv").write_text(lines(40))
+    Path("texts.csv").write_text(texts(40))
+
+
+@pytest.mark.parametrize(("command", "file", "rival"), MODELS, ids=["sequence", "text"])
+def test_from_study_to_predictions(cli: Cli, command: tuple[str, ...], file: str, rival: str) -> None:
+    assert cli(*command, "--name", "s").code == 0
+
+    done = cli("refit", "s", "-o", "model", "--json", "--seeds", "2")
+    found = json.loads(done.out)
+    assert set(found["baselines"]) == {"majority_class", rival}
+    assert set(found["test"]) == {"log_loss", "accuracy", "balanced_accuracy", "macro_f1"}
+    first = Path("model/model.safetensors").read_bytes()
+    cli("refit", "s", "-o", "again", "--seeds", "2")
+    assert Path("again/model.safetensors").read_bytes() == first
+
+    frame = pd.read_csv(file)
+    frame.drop(columns="label").to_csv("new.csv", index=False)
+    assert cli("predict", "model", "--data", "new.csv", "-o", "out.csv").code == 0
+    out = pd.read_csv("out.csv", dtype={"prediction": str})
+    names = sorted(str(name) for name in frame["label"].unique())
+    assert list(out.columns) == ["row", "prediction", *(f"p_{name}" for name in names)]
+    assert len(out) == len(frame)
+    np.testing.assert_allclose(out.iloc[:, 2:].sum(axis=1), 1, atol=1e-5)
+    likeliest = [names[i] for i in out.iloc[:, 2:].to_numpy().argmax(axis=1)]
+    assert out["prediction"].tolist() == likeliest
+    scored = optlstm.load("model").score(file)
+    assert scored["accuracy"] == pytest.approx(np.mean(out["prediction"] == frame["label"].astype(str)))
+
+
+def test_a_beaten_model_says_so(cli: Cli) -> None:
+    cli(*TEXTS, "--name", "s", "--set", "space.learning_rate=1e-6")
+
+    done = cli("refit", "s", "-o", "model")
+
+    assert "bag of words is better than this model in log_loss" in done.out, done.out
+
+
+def test_weights_of_a_cross_validation_are_no_model(cli: Cli) -> None:
+    cli(*SEQUENCES, "--name", "s")
+
+    refuses(cli, ("refit", "s", "-o", "model", "--no-refit"), [["--no-refit: a trial of a cross-validation"]])
+
+
+def test_tuned_weights_are_a_model_where_there_is_one_split(cli: Cli) -> None:
+    cli(*SEQUENCES, "--name", "s", "--set", "data.folds=0", "--set", "data.class_weights=true")
+
+    assert cli("refit", "s", "-o", "model", "--no-refit").code == 0
+
+
+def test_files_that_do_not_fit_the_model_are_refused(cli: Cli) -> None:
+    cli(*SEQUENCES, "--name", "s")
+    cli("refit", "s", "-o", "model")
+    Path("narrow.csv").write_text("t0,t1\n1,2\n")
+
+    command = ("predict", "model", "--data", "narrow.csv", "-o", "out.csv")
+    refuses(cli, command, [["column 't2' not found"], ["'t3'"], ["'t4'"], ["'t5'"]])
+    command = ("predict", "model", "--data", "lines.csv", "-o", "out.csv", "--backtest", "3", "--level", "90")
+    refuses(cli, command, [["--backtest: is for forecasts"], ["--level: is for forecasts"]])
+
+
+def test_the_graph_for_export_gives_the_same_probabilities(cli: Cli) -> None:
+    Path("lines.csv").write_text("label,t0,t1,t2\n" + "".join(f"{i % 2},{i},{i % 2},{-i}\n" for i in range(40)))
+    cli(*SEQUENCES, "--name", "s")
+    cli("refit", "s", "-o", "model")
+    model = optlstm.load("model")
+    frame = pd.read_csv("lines.csv")
+
+    module, _, _, _ = model.runner.graph()
+    with torch.no_grad():
+        given = module(torch.tensor(frame[["t0", "t1", "t2"]].to_numpy(dtype=np.float64))[:, :, None])
+
+    np.testing.assert_allclose(given.numpy(), model.predict("lines.csv").iloc[:, 2:], atol=1e-6)
+
+
+def test_tune_from_python(folder: Path) -> None:
+    result = optlstm.tune(
+        pd.read_csv("texts.csv"), task="text", n_trials=1, epochs=1, folds=0, workers=1, progress=False, name="t"
+    )
+
+    assert "accuracy" in result.refit().test
+
+
+def test_baselines_by_hand() -> None:
+    codes, train, test = np.array([0, 0, 1, 1, 0]), np.array([0, 1, 2]), np.array([3, 4])
+    values = np.array([0, 0, 1, 1, 9, 0, 8, 0, 0], dtype=np.float32)[:, None]
+    starts = np.array([0, 2, 4, 6, 7, 9])  # the fourth has one step
+
+    guess = majority(codes, train, test, 2)
+    assert guess["accuracy"] == 0.5
+    assert guess["log_loss"] == pytest.approx(-(np.log(1 / 3) + np.log(2 / 3)) / 2)
+    near = nearest_neighbour(values, starts, codes, train, test, 2)
+    assert near is not None
+    assert (near["accuracy"], near["log_loss"]) == (1.0, None)
+    words = bag_of_words(["a b", "a c", "d d", "d d d", "a a"], str.split, codes, train, test, 2)
+    assert words["accuracy"] == 1.0

@@ -1,0 +1,153 @@
+"""Labelled sequences and texts from the command line: studies that run, and bad input that is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from tests.conftest import Cli, rows
+from tests.test_bad_input import refuses
+
+TINY = ("--trials", "2", "--epochs", "2", "--workers", "1", "--set", "space.hidden_size=4", "--set", "data.folds=2")
+SEQUENCES = ("study", "--task", "sequence", "--data", "lines.csv", *TINY)
+TEXTS = ("study", "--task", "text", "--data", "texts.csv", *TINY)
+
+
+def lines(rows: int = 24, names: tuple[str, ...] = ("down", "up")) -> str:
+    """Sequences of 4 to 6 steps that rise or fall."""
+    body = []
+    for i in range(rows):
+        steps = [f"{(1 if i % 2 else -1) * (t + math.sin(i + t)):.4f}" if t < 4 + i % 3 else "" for t in range(6)]
+        body.append(",".join([names[i % len(names)], *steps]))
+    return "\n".join(["label,t0,t1,t2,t3,t4,t5", *body]) + "\n"
+
+
+def texts(rows: int = 24) -> str:
+    body = [f"{'nice and good' if i % 2 else 'bad'} thing {i},{i % 2}" for i in range(rows)]
+    return "\n".join(["text,label", *body]) + "\n"
+
+
+@pytest.fixture(autouse=True)
+def _files(folder: Path) -> None:
+    Path("lines.csv").write_text(lines())
+    Path("texts.csv").write_text(texts())
+
+
+@pytest.mark.parametrize("command", [SEQUENCES, TEXTS], ids=["sequence", "text"])
+def test_a_study_runs_and_shows_its_metrics(cli: Cli, command: tuple[str, ...]) -> None:
+    done = cli(*command)
+
+    assert done.code == 0, done.err
+    assert "in 2 folds" in done.err
+    for metric in ("log_loss", "accuracy", "balanced_accuracy", "macro_f1"):
+        assert f"validation {metric}" in done.out
+    again = cli(*command)
+    assert "nothing to do" in again.err
+
+
+def test_two_legs_are_one_study(cli: Cli) -> None:
+    cli(*SEQUENCES, "--name", "whole", "--trials", "3")
+    for trials in (1, 2, 3):
+        assert cli(*SEQUENCES, "--name", "legs", "--trials", trials).code == 0
+
+    assert rows("whole") == rows("legs")
+    assert len(rows("whole")) == 3
+
+
+def test_accuracy_may_decide(cli: Cli) -> None:
+    done = cli(*SEQUENCES, "--set", "training.metric=accuracy", "--json")
+
+    assert "1 - accuracy" in done.err
+    value = json.loads(done.out)["best"]["value"]
+    assert 0 <= value <= 1
+    assert "training.metric" in cli(*SEQUENCES, "--set", "training.metric=macro_f1").err
+
+
+def test_test_rows_of_their_own(cli: Cli) -> None:
+    Path("test.csv").write_text(lines(10))
+
+    done = cli(*SEQUENCES, "--test-data", "test.csv", "--dry-run")
+
+    assert "lines, 34 sequences (24 in 2 folds, 10 test), 2 classes, 4 to 6 steps" in done.out
+
+
+def test_empty_texts_are_texts_and_counted(cli: Cli) -> None:
+    Path("texts.csv").write_text(texts() + ",1\n,0\n")
+
+    done = cli(*TEXTS)
+
+    assert done.code == 0
+    assert "2 empty text(s) (row 26, 27); each is read as one unknown token" in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (lines().replace("label", "kind", 1), ["no label column 'label' in lines.csv", "--label COLUMN"]),
+        (lines().replace("\nup", "\n", 1), ["column 'label' of lines.csv: 1 row(s) without a value", "row 3"]),
+        (lines(names=("up",)), ["column 'label' of lines.csv holds only one class ('up')"]),
+        (lines() + "left,1,2,3,4,5,6\n", ["1 class(es) have no sequence to train on ('left')"]),
+        (lines() + "up,,,,,,\n", ["1 sequence(s) of lines.csv have no value (row 26)"]),
+    ],
+    ids=["no-label", "missing", "one-class", "absent", "empty"],
+)
+def test_bad_sequences_are_refused_in_one_line(cli: Cli, text: str, expected: list[str]) -> None:
+    Path("lines.csv").write_text(text)
+
+    refuses(cli, SEQUENCES, [expected])
+
+
+def test_files_that_do_not_fit_each_other_are_refused(cli: Cli) -> None:
+    Path("test.csv").write_text(lines(10).replace("up", "left"))
+    refuses(cli, (*SEQUENCES, "--test-data", "test.csv"), [["1 class(es) of test.csv", "('left')"]])
+
+    Path("long.csv").write_text(
+        "series_id,t,x,label\n" + "".join(f"{i},{t},{t},{i % 2}\n" for i in range(9) for t in (0, 1))
+    )
+    Path("test.csv").write_text("series_id,t,z,label\na,0,1,0\n")
+    command = (*SEQUENCES, "--data", "long.csv", "--test-data", "test.csv")
+    refuses(cli, command, [["test.csv does not have the channels of long.csv: it lacks x and has z besides"]])
+
+
+def test_a_wrong_encoding_names_the_likely_one(cli: Cli) -> None:
+    Path("texts.csv").write_bytes(texts().replace("nice", "schön").encode("latin-1"))
+
+    refuses(cli, TEXTS, [["texts.csv, row 3, column 'text': not UTF-8, it looks like Latin-1 ('schön"]])
+
+
+def test_nested_parquet_columns_are_refused(cli: Cli) -> None:
+    parquet.write_table(pa.table({"text": [["a", "b"]] * 4, "label": [0, 1, 0, 1]}), "nested.parquet")
+
+    refuses(cli, (*TEXTS, "--data", "nested.parquet"), [["column 'text' of nested.parquet holds lists or structs"]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--horizon", "3"), "data.horizon: --task sequence does not read it"),
+        (("--set", "space.window=8"), "space.window: no such hyperparameter"),
+        (("--set", "training.metric=mse"), "training.metric: must be one of log_loss, accuracy"),
+        (("--label", "labl"), "column 'labl' not found in lines.csv; did you mean 'label'?"),
+        (("--set", "data.folds=99"), "data.folds: 99 is not between 2 and the"),
+    ],
+)
+def test_what_a_task_has_no_use_for_is_refused(cli: Cli, arguments: tuple[str, ...], expected: str) -> None:
+    refuses(cli, (*SEQUENCES, *arguments), [[expected]])
+
+
+def test_a_task_needs_a_file(cli: Cli) -> None:
+    refuses(cli, ("study", "--task", "text"), [["data: --task text needs a file: --data FILE"]])
+
+
+def test_a_population_of_classifiers_grows_without_folds(cli: Cli) -> None:
+    population = ("--scheduler", "pbt", "--epochs", "4", "--set", "pbt.population=4", "--set", "pbt.morph=true")
+    space = ("--set", "space.hidden_size={low=4, high=8, step=4}", "--set", "data.folds=0", "--workers", "1")
+    command = ("study", "--task", "sequence", "--data", "lines.csv", *population, *space)
+
+    assert cli(*command).code == 0
+    refuses(cli, (*command, "--set", "data.folds=2"), [["pbt.morph: the networks of a cross-validation do not grow"]])
