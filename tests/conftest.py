@@ -77,6 +77,7 @@ def rows(name: str = "tiny") -> list[Row]:
     return [(t.number, t.state.name, t.values, tuple(t.params.items()), t.intermediate_values) for t in trials]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With two processes: one Ray and one browser for the whole run, and the longest part, Ray's, first."""
     for item in items:
