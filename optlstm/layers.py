@@ -56,7 +56,11 @@ def read_layers(
     """
     problems: list[str] = []
     tables = [attempt(problems, partial(read_override, text)) or {} for text in overrides]
-    raw = attempt(problems, partial(read_toml, study_file)) if study_file else {}
+    raw: dict[str, Any] | None = {}
+    if study_file and study_file.suffix == ".py":  # an objective of one's own
+        raw = {"objective": str(study_file)}
+    elif study_file:
+        raw = attempt(problems, partial(read_toml, study_file))
     if raw is None:
         raise InputError(problems)
     # What was typed belongs together: `--pruner asha --set pruner.grace_period=2` is one choice with its option.
@@ -65,6 +69,8 @@ def read_layers(
     data = raw.get("data")
     if isinstance(data, Mapping) and isinstance(data.get("path"), str):  # to be continued from any folder
         raw["data"] = {**data, "path": str(Path(data["path"]).expanduser().absolute())}
+    if isinstance(raw.get("objective"), str):
+        raw["objective"] = str(Path(raw["objective"]).expanduser().absolute())
     return raw, problems
 
 

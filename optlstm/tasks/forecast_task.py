@@ -27,26 +27,27 @@ class Forecast:
     """A series to forecast, read, checked and split."""
 
     name: ClassVar[str] = "forecast"
-    keys: ClassVar[tuple[str, ...]] = ("path", "time", "target", "horizon", "splits")
+    keys: ClassVar[tuple[str, ...]] = ("path", "time", "target", "horizon", "splits", "fraction")
     unused: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("mse", "standardised scale"), Metric("mae"))
     problem: ClassVar[str] = "optlstm.tasks.forecast:ForecastProblem"
 
     series: Series
-    splits: Splits
+    splits: Splits  # what of the training rows is not used is left out
     horizon: int
+    train_rows: int  # with what is not used
 
     @classmethod
     def read(cls, data: DataConfig) -> Forecast:
         """Raises InputError with every problem of the file and its split."""
         from optlstm.data.series import bundled, read_series
-        from optlstm.data.splits import split_rows
+        from optlstm.data.splits import newest, split_rows
 
         path = Path(data.path).expanduser() if data.path else bundled("co2")
         series = read_series(path, time=data.time, target=data.target)
         splits = split_rows(len(series.values), data.splits)
         horizon = data.horizon or (series.season if series.season > 1 else UNSEASONAL_HORIZON)
-        return cls(series, splits, horizon)
+        return cls(series, newest(splits, data.fraction), horizon, len(splits.train))
 
     @classmethod
     def generic_space(cls) -> dict[str, object]:
@@ -59,8 +60,8 @@ class Forecast:
         return self.series.warnings
 
     def default_space(self) -> dict[str, object]:
-        """See `tasks.space`."""
-        return default_space(self.series.season, self.horizon, len(self.splits.train))
+        """See `tasks.space`. That of all the rows, so that what is found on a fraction of them can be promoted."""
+        return default_space(self.series.season, self.horizon, self.train_rows)
 
     def check_space(self, space: Bounds) -> None:
         """Raises InputError where the longest window does not fit."""

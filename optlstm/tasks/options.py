@@ -30,6 +30,8 @@ class DataConfig(Section):
         (0.7, 0.1, 0.2), description="train, validation, test: fractions, or numbers of rows"
     )
 
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the training rows to train on, the newest")
+
     @field_validator("target", mode="before")
     @classmethod
     def _one_target_is_a_list(cls, value: Any) -> Any:
