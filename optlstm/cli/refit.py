@@ -49,8 +49,8 @@ def refit(
     database = given_database(storage)
     with Epochs(make_console(quiet), seeds) as display:
         model = make_model(
-            database, name, trial=trial, pick=pick, seeds=seeds, retrain=not no_refit, data=data, storage_path=storage_path,
-            hear=display.hear,
+            database, name, trial=trial, pick=pick, seeds=seeds, retrain=not no_refit, data=data,
+            storage_path=storage_path, hear=display.hear,
         )  # fmt: skip
     model.save(out)
     if as_json:

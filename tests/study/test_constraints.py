@@ -25,7 +25,7 @@ def ledger(database: Database, name: str, sampler: str = "tpe", limit: float = L
     return Ledger(database, name, study, measure=measure)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2"])
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_what_breaks_a_constraint_is_never_trained_and_not_counted(sqlite: Database, name: str, sampler: str) -> None:
     opened = ledger(sqlite, name, sampler)
     events: list[Event] = []
