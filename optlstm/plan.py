@@ -282,7 +282,7 @@ def _population_problems(config: StudyConfig, space: Space) -> list[str]:
 def _record(config: StudyConfig, task: Task, space: Space) -> StudyRecord:
     training = config.training
     # The device is no part: a study begun on a laptop goes on where there is a GPU.
-    trained = {"epochs": training.epochs, "patience": training.patience, "threads": training.threads}
+    trained: dict[str, Any] = {"epochs": training.epochs, "patience": training.patience, "threads": training.threads}
     trained |= {} if training.metric is None else {"metric": training.metric}
     stored = {"task": config.task, "data": task.record(), "training": trained}
     return study_record(config, space, stored, _objectives(config, type(task)))

@@ -113,12 +113,13 @@ class LSTMBody(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         initialise_lstm(self.lstm)
         below = (config.hidden_size, *config.above)
-        self.above = nn.ModuleList(
+        above = [
             nn.LSTM(size * config.directions, own, batch_first=True, bidirectional=config.bidirectional)
             for size, own in zip(below, config.above, strict=False)
-        )
-        for layer in self.above:
+        ]
+        for layer in above:
             initialise_lstm(layer)
+        self.above = nn.ModuleList(above)
         self.grown = nn.ModuleList(grown_layer(config) for _ in range(config.grown_layers))
 
     def forward(self, x: Tensor) -> Tensor:

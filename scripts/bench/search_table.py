@@ -3,8 +3,8 @@
 The study: 500 random configurations of the default space, each trained to its end (needs ETTh1.csv, about an hour of
 one core), and then the table:
 
-    python -m optlstm study --data ETTh1.csv --time date --target OT --horizon 24 --set 'data.splits=[8640,2880,2880]' \\
-        --sampler random --pruner none --set training.patience=0 --seed 8 --workers 1 --trials 500 --name table
+    python -m optlstm study --data ETTh1.csv --time date --target OT --horizon 24 --trials 500 --seed 8 --name table \\
+        --set 'data.splits=[8640,2880,2880]' --set training.patience=0 --sampler random --pruner none --workers 1
     python scripts/bench/search_table.py table scripts/bench/etth1.csv.gz
 """
 
