@@ -73,7 +73,8 @@ class Session:
         from optlstm.report.publish import publish
 
         most = self.plan.config.artifacts
-        if most == 0 or self.ledger.best is None:
+        own = self.plan.config.objective is not None  # it makes no forecasts
+        if most == 0 or own or self.ledger.best is None:
             return
         try:
             objective: Any = job.make_objective(job.data)
