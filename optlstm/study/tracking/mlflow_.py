@@ -69,7 +69,7 @@ class MLflow:
     def _end(self, run: str, trial: Snapshot) -> None:
         last, known = max(trial.values, default=0), self._client.get_run(run).data
         finals = {f"trial.{name}": v for name, v in trial.metrics.items()}
-        if trial.values and len(trial.values) == 1:
+        if trial.value is not None:
             finals[f"best.{self.study.objective}"] = trial.value
         for name, value in finals.items():
             if name not in known.metrics:

@@ -57,7 +57,7 @@ class TensorBoard:
 
     def _end(self, trial: Snapshot) -> None:
         last = max(trial.values, default=0)
-        if trial.values and len(trial.values) == 1:
+        if trial.value is not None:
             self._scalar(trial.number, f"best/{self.study.objective}", trial.value, last)
         for name, value in trial.metrics.items():
             self._scalar(trial.number, f"trial/{name}", value, last)

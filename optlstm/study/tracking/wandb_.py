@@ -31,7 +31,7 @@ class WeightsAndBiases:
             return
         run.summary.update({f"trial/{name}": value for name, value in trial.metrics.items()})
         run.summary.update({"state": trial.state, "reason": trial.reason})
-        if trial.values and len(trial.values) == 1:
+        if trial.value is not None:
             run.summary[f"best/{self.study.objective}"] = trial.value
         self._runs.pop(trial.number).finish(exit_code=1 if trial.state == "FAIL" else 0)
         self._note(trial.number, max(trial.values, default=0), ended=True)
