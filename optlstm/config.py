@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from optlstm.errors import InputError, did_you_mean
 from optlstm.study.pruners import PRUNERS, check_pruner
 from optlstm.study.registry import check, in_words
-from optlstm.study.samplers import SAMPLERS
+from optlstm.study.samplers import MULTI_OBJECTIVE, SAMPLERS
 from optlstm.tasks.options import DataConfig, Section, as_toml
 from optlstm.tasks.task import DEFAULT_TASK, check_keys, check_task, task_class
 
@@ -58,6 +58,36 @@ class TrackingConfig(Section):
     wandb_mode: Literal["offline", "online"] = Field("offline", description="W&B: files to sync later, or at once")
 
 
+class StopConfig(Section):
+    value: float | None = Field(None, allow_inf_nan=False, description="stop when a trial is as good as this")
+    no_improvement: int | None = Field(None, ge=1, description="stop after so many trials without a better one")
+    terminator: bool = Field(False, description="stop when Optuna's terminator sees no more to gain")
+
+    @property
+    def given(self) -> list[str]:
+        """The rules that are asked for."""
+        return [key for key, value in self if value not in (None, False)]
+
+
+class ConstraintConfig(Section):
+    max_parameters: int | None = Field(None, ge=1, description="most parameters a network may have")
+    max_latency_ms: float | None = Field(None, gt=0, description="longest time for one forecast, on this machine")
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What is limited, and to how much: {"parameters": 50000}."""
+        return {key.removeprefix("max_"): value for key, value in self if value is not None}
+
+
+class LrSearchConfig(Section):
+    rounds: int = Field(3, ge=1, description="rounds of draws, each in a narrower range")
+    draws: int = Field(8, ge=2, description="draws a round")
+    keep: float = Field(0.3, gt=0, le=1, description="share of a round's draws that the next range is made from")
+    low: float = Field(1e-6, gt=0, allow_inf_nan=False, description="smallest learning rate")
+    high: float = Field(1.0, gt=0, allow_inf_nan=False, description="greatest learning rate")
+    epochs: int = Field(3, ge=1, description="epochs of a draw")
+
+
 class Choice(BaseModel):
     """A name from a registry and its options."""
 
@@ -89,6 +119,21 @@ class StudyConfig(Section):
     keep: int = Field(3, ge=0, description="best trials whose weights stay on disk; unfinished trials keep theirs")
     ray: RayConfig = RayConfig()  # type: ignore[call-arg]
     pbt: PbtConfig = PbtConfig()  # type: ignore[call-arg]
+    lr_search: LrSearchConfig = LrSearchConfig()  # type: ignore[call-arg]
+    stop: StopConfig = StopConfig()  # type: ignore[call-arg]
+    constraints: ConstraintConfig = ConstraintConfig()  # type: ignore[call-arg]
+    enqueue: tuple[dict[str, Any], ...] = Field((), description="params to try first, after the space's defaults")
+    import_from: str | None = Field(None, description="study of this database whose trials a new study begins with")
+    narrow_from: str | None = Field(None, description="study whose best quarter gives a new study its ranges")
+    promote: str | None = Field(None, description="study whose best trials are run again, on all the data")
+    top: int = Field(10, ge=1, description="how many trials are promoted")
+    defaults_first: bool = Field(True, description="begin with the space's defaults")
+    diverged: Literal["fail", "prune"] = Field("fail", description="how a trial ends whose loss is not finite")
+    objective: str | None = Field(None, description="Python file with space(trial) and objective(trial, params)")
+    objectives: tuple[str, ...] | None = Field(None, min_length=2, description="several values to trade off")
+    directions: tuple[Literal["minimize", "maximize"], ...] | None = Field(
+        None, min_length=1, description="minimize or maximize, for each of objectives (default: what is better)"
+    )
     data: DataConfig = DataConfig()  # type: ignore[call-arg]
     training: TrainingConfig = TrainingConfig()  # type: ignore[call-arg]
     artifacts: int = Field(
@@ -104,6 +149,11 @@ class StudyConfig(Section):
     def _task_is_known(cls, value: str) -> str:
         return check_task(value)
 
+    @field_validator("objectives", "directions", mode="before")
+    @classmethod
+    def _lists_in_one_text(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
     @field_validator("name")
     @classmethod
     def _name_fits_every_database(cls, value: str | None) -> str | None:
@@ -111,15 +161,22 @@ class StudyConfig(Section):
             raise ValueError(f"must be 1 to {NAME_LENGTH} printable characters")
         return value
 
+    @property
+    def several(self) -> tuple[str, ...]:
+        """The names of several objectives; none where there is one."""
+        return self.objectives or ()
+
     def stored(self) -> dict[str, Any]:
         """What a study keeps to be continued by its name alone. Where it is kept, and by whom it is run, is no part."""
-        where = {"name", "storage", "storage_path", "timeout", "workers", "backend", "ray"}
+        where = {"name", "storage", "storage_path", "timeout", "stop", "workers", "backend", "ray"}
         return self.model_dump(mode="json", exclude=where | ({"trials"} if self.scheduler == "pbt" else set()))
 
 
 def default_choices(raw: Mapping[str, Any]) -> dict[str, str]:
     """The sampler and pruner of a config that names none; the schedulers that decide themselves bring their own."""
     pruner = {"asha": "asha", "pbt": "none"}.get(str(raw.get("scheduler")), CHOICES["pruner"])
+    if raw.get("objectives") is not None:
+        pruner = "none"
     return {**CHOICES, "pruner": pruner}
 
 
@@ -142,9 +199,11 @@ def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]
     if config is not None and not choices:
         problems += check_pruner(config.pruner.name, config.pruner.options, config.training.epochs)
         problems += _scheduler_problems(config)
-    if config is not None:
+        problems += _objective_problems(config) + _start_problems(config)
+    if config is not None and config.objective is None:
         attempt(problems, lambda: check_keys(config.task, config.data))
         problems += _metric_problems(config)
+    if config is not None:
         from optlstm.study.tracking import check_trackers  # it brings optuna, which `--help` does not need
 
         problems += check_trackers(config.tracking.trackers)
@@ -180,6 +239,64 @@ def _scheduler_problems(config: StudyConfig) -> list[str]:
             )
         problems += [f"pbt.factors: must be above 0, got {f}" for f in config.pbt.factors if f <= 0]
     return problems
+
+
+def _objective_problems(config: StudyConfig) -> list[str]:
+    """What does not go together with several objectives, with constraints, with rules to stop."""
+    problems = []
+    own_alone = config.objective is not None and not config.objectives and len(config.directions or ()) == 1
+    if config.directions and not own_alone and len(config.directions) != len(config.objectives or ()):
+        given, wanted = len(config.directions), len(config.objectives or ())
+        problems.append(f"directions: {given} for {wanted} objectives; give one for each of objectives = [...]")
+    if len(set(config.objectives or ())) < len(config.objectives or ()):
+        problems.append(f"objectives: {', '.join(config.objectives or ())} names one twice")
+    if several := config.several:
+        names = " and ".join(several)
+        if config.pruner.name != "none":
+            problems.append(
+                f"pruner.name: {config.pruner.name} compares one value, and this study has {names}; use --pruner none"
+            )
+        if config.sampler.name not in MULTI_OBJECTIVE:
+            problems.append(
+                f"sampler.name: {config.sampler.name} knows one objective, and this study has {names}"
+                f" (use one of: {', '.join(sorted(MULTI_OBJECTIVE))})"
+            )
+        if config.scheduler != "study":
+            problems.append(f"scheduler: {config.scheduler} compares one value, and this study has {names}")
+        problems += [f"stop.{key}: is for one objective, and this study has {names}" for key in config.stop.given]
+    if config.scheduler == "pbt":
+        problems += [f"stop.{key}: a population ends as one; use epochs or --timeout" for key in config.stop.given]
+        if config.constraints.limits:
+            problems.append("constraints: a population's copies change without asking; bound space.hidden_size instead")
+    return problems
+
+
+def _start_problems(config: StudyConfig) -> list[str]:
+    """What does not go together with the trials a study begins with."""
+    given = [key for key in ("enqueue", "import_from", "promote") if getattr(config, key)]
+    problems = []
+    if config.sampler.name == "grid":
+        problems += [f"{key}: a grid has its own points, and no other; use another sampler" for key in given]
+    if config.scheduler == "pbt" and config.import_from:
+        problems.append("import_from: a population begins with its own members; use enqueue")
+    if config.constraints.limits and config.import_from:
+        problems.append("import_from: with constraints use enqueue, so that every trial is measured here")
+    if config.promote and config.import_from:
+        problems.append("import_from: values of a promoted study come from other data; leave one of the two out")
+    return problems
+
+
+def check_lr_search(raw: Mapping[str, Any], problems: list[str]) -> LrSearchConfig:
+    """The `lr_search` section; what is wrong with it goes into the list, and the defaults stand in."""
+    section = raw.get("lr_search", {})
+    try:
+        options = LrSearchConfig.model_validate(section if isinstance(section, Mapping) else {})
+    except ValidationError:  # the config as a whole says what
+        return LrSearchConfig()  # type: ignore[call-arg]
+    if options.low >= options.high:
+        problems.append(f"lr_search.low: {options.low:g} is not below lr_search.high = {options.high:g}")
+        return LrSearchConfig()  # type: ignore[call-arg]
+    return options
 
 
 def check_data_config(raw: Mapping[str, Any]) -> DataConfig | None:

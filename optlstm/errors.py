@@ -47,6 +47,10 @@ class TrialFailed(OptlstmError):
     """This trial cannot go on (a non-finite loss, for example); the study can."""
 
 
+class TrialDiverged(TrialFailed):
+    """The loss of this trial is not finite."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `known`, or an empty string where none is near."""
     lowered = {str(k).lower(): str(k) for k in known}

@@ -57,7 +57,11 @@ def read_layers(
     """
     problems: list[str] = []
     tables = [attempt(problems, partial(read_override, text)) or {} for text in overrides]
-    raw = attempt(problems, partial(read_toml, study_file)) if study_file else {}
+    raw: dict[str, Any] | None = {}
+    if study_file and study_file.suffix == ".py":  # an objective of one's own
+        raw = {"objective": str(study_file)}
+    elif study_file:
+        raw = attempt(problems, partial(read_toml, study_file))
     if raw is None:
         raise InputError(problems)
     # What was typed belongs together: `--pruner asha --set pruner.grace_period=2` is one choice with its option.
@@ -67,6 +71,8 @@ def read_layers(
     if isinstance(data, Mapping):  # to be continued from any folder
         paths = {key: data[key] for key in FILES if isinstance(data.get(key), str)}
         raw["data"] = {**data, **{key: str(Path(path).expanduser().absolute()) for key, path in paths.items()}}
+    if isinstance(raw.get("objective"), str):
+        raw["objective"] = str(Path(raw["objective"]).expanduser().absolute())
     return raw, problems
 
 

@@ -16,15 +16,14 @@ from typing import Any, Protocol
 
 from optlstm.errors import TrialFailed
 from optlstm.files import Location, trial_folder
+from optlstm.measuring import latency_ms, parameters
 from optlstm.study.family import Stretch
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
 from optlstm.tasks.pictures import Pictures
-from optlstm.training.folds import one_of
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Epoch, Problem, State, fit
 from optlstm.training.metric import Metric
-from optlstm.training.model import count_parameters
 from optlstm.training.runtime import use_threads
 
 
@@ -55,6 +54,7 @@ class Objective:
             nothing is resumed.
         threads: Torch's threads; another number changes the last bits.
         metric: The validation metric that decides; None: the problem's first.
+        objectives: Names of several values to return; without them it is the best validation value.
     """
 
     problem: Problem
@@ -65,18 +65,19 @@ class Objective:
     checkpoints: Location | None = None
     threads: int = 1
     metric: Metric | None = None
+    objectives: tuple[str, ...] = ()
 
-    def __call__(self, trial: Trial) -> float:
+    def __call__(self, trial: Trial) -> float | tuple[float, ...]:
         """Train one trial, from its newest checkpoint if there is one.
 
         A checkpoint is written before its epoch is reported: whatever the study knows can be continued.
 
         Returns:
-            The best validation value over the epochs.
+            The best validation value over the epochs; or each of `objectives`, as they are of the best epoch.
 
         Raises:
             optuna.TrialPruned: The pruner decided so.
-            TrialFailed: The training diverged.
+            TrialDiverged: The loss is not finite.
         """
         use_threads(self.threads)
         params = self.space.suggest(trial)
@@ -97,10 +98,12 @@ class Objective:
             own = own.after(epoch)
             self._save(trial.number, epoch.state(), params, own)
             _report(trial, epoch.value, epoch.epoch)
-        attrs = {**own.attrs, "train_seconds": round(own.seconds, 3), "parameters": self._parameters(hp)}
+        attrs = {**own.attrs, "train_seconds": round(own.seconds, 3), "parameters": parameters(self.problem, hp)}
+        if "latency_ms" in self.objectives:
+            attrs["latency_ms"] = round(latency_ms(self.problem, hp), 4)
         for key, value in attrs.items():
             trial.set_user_attr(key, value)
-        return own.best
+        return tuple(float(attrs[name]) for name in self.objectives) if self.objectives else own.best
 
     def replay(self, stretches: Sequence[Stretch]) -> float:
         """Train a schedule of hyperparameters from scratch, as the population did.
@@ -173,9 +176,6 @@ class Objective:
         network.load_state_dict(state.part("best"))
         with torch.no_grad():
             return show(network.to(self.problem.device).eval(), hp)
-
-    def _parameters(self, hp: Hyperparameters) -> int:
-        return count_parameters(one_of(self.problem.network(hp)))
 
     def _resume(self, number: int) -> State | None:
         from optlstm.artifacts import newest_checkpoint

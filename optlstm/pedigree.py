@@ -9,9 +9,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from optlstm.progress import STYLES, WORDS
+from optlstm.progress import STYLES, WORDS, shown
 from optlstm.study.family import Stretch, changes, children
-from optlstm.summary import shown
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

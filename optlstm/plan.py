@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from optlstm.backends.driver import Job
 from optlstm.config import PbtConfig, StudyConfig, attempt, check_config, check_data_config
@@ -17,12 +17,16 @@ from optlstm.study.record import StudyRecord
 from optlstm.study.registry import resolved_options
 from optlstm.study.samplers import EXHAUSTIVE, SAMPLERS
 from optlstm.study.space import Space
+from optlstm.study.stopping import Stopping
+from optlstm.study.warm import params_problems, searched_part
+from optlstm.tasks.space import PRESETS, preset
 from optlstm.tasks.task import DEFAULT_TASK, TASKS, Task, load, task_class
 from optlstm.training.hparams import Hyperparameters, validate_value
 from optlstm.training.metric import Metric
 
 if TYPE_CHECKING:
     from optlstm.objective import Objective
+    from optlstm.study.constraints import Measure
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,11 @@ class Plan:
     @property
     def population(self) -> Population | None:
         """The rules of `--scheduler pbt`, or None."""
+        return self.population_of(_mutable(self.config.pbt, self.space)) if self.config.scheduler == "pbt" else None
+
+    def population_of(self, params: tuple[str, ...]) -> Population:
+        """The rules of a population that changes `params`."""
         config, pbt = self.config, self.config.pbt
-        if config.scheduler != "pbt":
-            return None
         return Population(
             population=pbt.population,
             epochs=config.training.epochs,
@@ -47,7 +53,7 @@ class Plan:
             quantile=pbt.quantile,
             factors=pbt.factors,
             resample_probability=pbt.resample_probability,
-            params=_mutable(pbt, self.space),
+            params=params,
             burn_in=pbt.burn_in,
             explore=pbt.explore,
             synchronous=pbt.synchronous,
@@ -58,6 +64,17 @@ class Plan:
         """The validation metric that decides."""
         metrics, wanted = self.task.metrics, self.config.training.metric
         return next((metric for metric in metrics if metric.name == wanted), metrics[0])
+
+    @property
+    def stopping(self) -> Stopping:
+        """When the study has found enough."""
+        stop = self.config.stop
+        return Stopping(stop.value, stop.no_improvement, stop.terminator)
+
+    @property
+    def measure(self) -> Measure | None:
+        """What constraints ask of params before they are trained; None where there are none."""
+        return Measuring(self) if self.record.constraints else None
 
     def job(self, checkpoints: Location) -> Job:
         """What workers need."""
@@ -72,6 +89,7 @@ class Plan:
             config.training.threads,
             config.training.device,
             checkpoints,
+            tuple(config.several),
         )
         return Job(factory, self.task.data(), config.training.threads)
 
@@ -89,6 +107,7 @@ class MakeObjective:
     threads: int
     device: str
     checkpoints: Location
+    objectives: tuple[str, ...] = ()
 
     def __call__(self, data: Any) -> Objective:
         from optlstm.objective import Objective
@@ -107,7 +126,24 @@ class MakeObjective:
             self.checkpoints,
             threads=self.threads,
             metric=self.metric,
+            objectives=self.objectives,
         )
+
+
+class Measuring:
+    """Measures configurations in this process, with the task's own networks; nothing is set up before it is asked."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._objective: Any = None
+
+    def __call__(self, params: Mapping[str, Any]) -> dict[str, float]:
+        from optlstm.measuring import measure
+
+        if self._objective is None:
+            job = self.plan.job("")
+            self._objective = job.make_objective(job.data)
+        return measure(self._objective.problem, params, tuple(self.plan.record.constraints))
 
 
 def make_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> Plan:
@@ -120,6 +156,10 @@ def make_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> Plan:
     Raises:
         InputError: With every problem of the config, the data and the space, one line each.
     """
+    if raw.get("objective") is not None:
+        from optlstm.own_plan import own_plan
+
+        return own_plan(raw, found)
     config, more = check_config(raw)
     problems = [*found, *more]
     data = config.data if config else check_data_config(raw)
@@ -128,7 +168,9 @@ def make_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> Plan:
     section = raw.get("space", {})
     space = attempt(problems, lambda: _space(kind, task, section)) if isinstance(section, Mapping) else None
     if config and space:
-        problems += _search_problems(config, space)
+        problems += _search_problems(config, kind, space)
+    if config and space:
+        problems += params_problems(config.enqueue, space, "enqueue")
     if config and task and space:
         attempt(problems, lambda: task.check_space(space))
         if config.scheduler == "pbt" and config.pbt.morph and task.record().get("folds"):
@@ -141,19 +183,61 @@ def make_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> Plan:
 
 
 def _space(kind: type[Task], task: Task | None, changes: Mapping[str, Any]) -> Space:
-    base = task.default_space() if task else kind.generic_space()
+    base, changes = task.default_space() if task else kind.generic_space(), dict(changes)
+    name = changes.pop("preset", "default")
+    if name not in PRESETS:
+        near = did_you_mean(str(name), PRESETS)
+        raise InputError(f"space.preset: must be one of {', '.join(PRESETS)}, got {name!r}{near}")
+    base, only = preset(base, name), changes.pop("only", None)
     meaningless = ("grown_layers", *kind.unused)
     known = {name: value for name, value in vars(Hyperparameters()).items() if name not in meaningless}
-    return parse_space(merge(base, changes), known, validate_value)
+    space = parse_space(merge(base, changes), known, validate_value)
+    return space if only is None else _only(space, only)
 
 
-def _search_problems(config: StudyConfig, space: Space) -> list[str]:
-    problems: list[str] = []
+def _only(space: Space, names: Any) -> Space:
+    """The space that searches `names` alone; every other param stays at its default."""
+    searched = [param.name for param in space.params]
+    if not isinstance(names, list | tuple) or not names:
+        raise InputError(f"space.only: must be a list of params, got {names!r}")
+    problems = [
+        f"space.only: {name} is not searched{did_you_mean(str(name), searched)} (searched: {', '.join(searched)})"
+        for name in names
+        if name not in searched
+    ]
+    if problems:
+        raise InputError(problems)
+    kept = tuple(param for param in space.params if param.name in names)
+    return Space(kept, {**space.fixed, **{k: v for k, v in space.defaults().items() if k not in names}})
+
+
+MORE_OBJECTIVES = ("parameters", "train_seconds", "latency_ms")  # beside a task's own metrics
+
+
+def _objectives(config: StudyConfig, kind: type[Task]) -> dict[str, str]:
+    """Several objectives with their directions; none where there is one."""
+    higher = {metric.name for metric in kind.metrics if metric.higher}
+    usual = {name: "maximize" if name in higher else "minimize" for name in config.several}
+    return dict(zip(usual, config.directions or usual.values(), strict=True))
+
+
+def _search_problems(config: StudyConfig, kind: type[Task], space: Space) -> list[str]:
+    known = [*(metric.name for metric in kind.metrics), *MORE_OBJECTIVES]
+    problems = [
+        f"objectives: there is no '{name}'{did_you_mean(name, known)} (known: {', '.join(known)})"
+        for name in config.several
+        if name not in known
+    ]
     if config.scheduler == "pbt":
         problems += _population_problems(config, space)
+    return problems + enumerable(config, space)
+
+
+def enumerable(config: StudyConfig, space: Space) -> list[str]:
+    """Why this sampler cannot walk through this space, if it is one that does."""
+    problems: list[str] = []
     if config.sampler.name in EXHAUSTIVE:
-        check = space.grid if config.sampler.name == "grid" else space.check_finite
-        attempt(problems, check)
+        attempt(problems, space.grid if config.sampler.name == "grid" else space.check_finite)
     return problems
 
 
@@ -184,6 +268,8 @@ def _population_problems(config: StudyConfig, space: Space) -> list[str]:
             allowed = ", ".join(TRAINING_PARAMS + SHAPE_PARAMS)
             problems.append(f"pbt.params: '{name}' cannot change while weights are kept (those that can: {allowed})")
     may_normalise = space.fixed.get("layer_norm") is True or "layer_norm" in searched
+    if pbt.morph and {"hidden_size_2", "hidden_size_3"} & ({*searched} | {k for k, v in space.fixed.items() if v}):
+        problems.append("pbt.morph: layers of different widths cannot grow; leave out hidden_size_2 and hidden_size_3")
     if pbt.morph and may_normalise and "hidden_size" in searched:
         problems.append("pbt.morph: hidden_size cannot grow under layer_norm; fix space.layer_norm = false")
     endless = [p.name for p in space.params if p.name in SHAPE_PARAMS and p.values() is None]
@@ -197,21 +283,38 @@ def _population_problems(config: StudyConfig, space: Space) -> list[str]:
 
 def _record(config: StudyConfig, task: Task, space: Space) -> StudyRecord:
     training = config.training
+    # The device is no part: a study begun on a laptop goes on where there is a GPU.
+    trained: dict[str, Any] = {"epochs": training.epochs, "patience": training.patience, "threads": training.threads}
+    trained |= {} if training.metric is None else {"metric": training.metric}
+    stored = {"task": config.task, "data": task.record(), "training": trained}
+    return study_record(config, space, stored, _objectives(config, type(task)))
+
+
+def study_record(
+    config: StudyConfig, space: Space, task: Mapping[str, Any], several: Mapping[str, str], direction: str = "minimize"
+) -> StudyRecord:
+    """What a config makes of a study.
+
+    Args:
+        task: What the trials learn, and from what.
+        several: Objectives with their directions; empty where there is one.
+    """
     return StudyRecord(
         space=space,
         seed=config.seed,
-        epochs=training.epochs,
+        epochs=config.training.epochs,
         sampler=config.sampler.name,
         pruner=config.pruner.name,
         sampler_options=resolved_options(SAMPLERS[config.sampler.name], config.sampler.options),
         pruner_options=resolved_options(PRUNERS[config.pruner.name], config.pruner.options),
+        direction=cast("Any", direction),
         scheduler=config.scheduler,
         scheduler_options=config.pbt.model_dump(mode="json") if config.scheduler == "pbt" else {},
-        task={
-            "task": config.task,
-            "data": task.record(),
-            # The device is no part: a study begun on a laptop goes on where there is a GPU.
-            "training": {"epochs": training.epochs, "patience": training.patience, "threads": training.threads}
-            | ({} if training.metric is None else {"metric": training.metric}),
-        },
+        objectives=several,
+        constraints=config.constraints.limits,
+        enqueued=tuple(searched_part(params, space) for params in config.enqueue),
+        defaults_first=config.defaults_first and config.promote is None,
+        diverged="FAIL" if config.diverged == "fail" else "PRUNED",
+        imported=config.import_from,
+        task=task,
     )

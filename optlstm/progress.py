@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,8 +21,16 @@ if TYPE_CHECKING:
 
 REFRESH_PER_S = 4
 UNCUT = 10_000  # columns
+INFEASIBLE_SHOWN = 3
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 WORDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
+
+
+def shown(value: Any) -> str:
+    """A number in few digits, a whole one whole, anything else as it is."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)
 
 
 class Display:
@@ -42,6 +50,7 @@ class Display:
         self.seen: set[int] = set()
         self.running: dict[int, tuple[int, float | None, float]] = {}  # number: epoch, value, when it started here
         self.ended = 0
+        self.infeasible = 0
         self.began = time.monotonic()
         self.bar = Progress(
             TextColumn("trials"),
@@ -73,6 +82,11 @@ class Display:
             case EpochReported(number=number, epoch=epoch, value=value):
                 started = self.running.get(number, (0, None, time.monotonic()))[2]
                 self.running[number] = (epoch, value, started)
+            case TrialFinished(number=number, reason=reason) if number not in self.running:  # broke a constraint
+                self.infeasible += 1
+                more = "; further ones are not shown" if self.infeasible == INFEASIBLE_SHOWN else ""
+                if self.infeasible <= INFEASIBLE_SHOWN:
+                    self.say(f"trial {number:>3}  {reason}{more}", "dim")
             case TrialFinished(number=number, state=state, value=value, reason=reason):
                 epoch, _, started = self.running.pop(number, (0, None, time.monotonic()))
                 self.ended += 1
@@ -91,17 +105,27 @@ class Display:
         if state == "FAIL":
             line.append(f"  {reason}", style="red")
         else:
-            line.append(f"  {self.metric} {value:.5f}  epoch {epoch:>2}  {duration(seconds):>6}")
+            trial = self.ledger.trials[number]
+            if state == "COMPLETE" and len(trial.values) > 1:
+                named = zip(self.ledger.record.objectives, trial.values, strict=True)
+                line.append("  " + "  ".join(f"{name} {shown(each)}" for name, each in named))
+            elif value is None:  # it diverged, and that is what was to be found out
+                line.append(f"  {reason}")
+            else:
+                line.append(f"  {self.metric} {value:.5f}")
+            line.append(f"  epoch {epoch:>2}  {duration(seconds):>6}")
             best = self.ledger.best
             if best is not None and best.number == number:
-                line.append("  best so far", style="bold green")
+                line.append("  the knee" if len(trial.values) > 1 else "  best so far", style="bold green")
         self.console.print(line, soft_wrap=True)
 
     def _render(self) -> RenderableType:
         counts, best = self.ledger.counts, self.ledger.best
         summary = Text("  ".join(f"{counts[s]} {WORDS[s]}" for s in ("COMPLETE", "PRUNED", "FAIL")))
         if best is not None:
-            summary.append(f"   best {self.metric} {best.value:.5f} (trial {best.number})", style="bold")
+            several = self.ledger.record.objectives
+            found = f"{len(self.ledger.ranking)} on the front" if several else f"best {self.metric} {best.value:.5f}"
+            summary.append(f"   {found} (trial {best.number})", style="bold")
         if left := self._time_left():
             summary.append(f"   about {left} left")
         if reason := self.stopping():

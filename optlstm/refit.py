@@ -76,6 +76,7 @@ def refit(
     name: str,
     *,
     trial: int | None = None,
+    pick: str = "knee",
     seeds: int = 1,
     retrain: bool = True,
     data: str | None = None,
@@ -88,6 +89,7 @@ def refit(
 
     Args:
         trial: its number; None: the best one.
+        pick: which is the best of several objectives' front: see `optlstm.study.front.picked`.
         seeds: how many networks to train, each from a seed of its own; the model is their mean.
         retrain: train anew on training and validation rows; else the weights that tuning kept are the model.
         data: where the data file is now; None: where the study read it.
@@ -103,7 +105,7 @@ def refit(
     if seeds > 1 and not retrain:
         raise InputError("--seeds: the weights that tuning kept are of one seed; leave out --no-refit")
     study = load_study(database, name)
-    chosen = choose(study, trial)
+    chosen = choose(study, trial, pick)
     plan = study_plan(study, data)
     finish = plan.task.finish()
     if not retrain and plan.task.record().get("folds"):

@@ -10,9 +10,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError, did_you_mean
+from optlstm.study.front import front
 from optlstm.study.ledger import REASON_KEY
 from optlstm.study.record import RECORD_KEY
 from optlstm.study.storage import Database
+from optlstm.study.view import STOPPED_KEY
 
 
 def load_study(database: Database, name: str) -> optuna.Study:
@@ -38,7 +40,7 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": trial.state.name,
-        "value": _value(trial),
+        "value": value_of(trial),
         "epochs": trial.last_step or 0,
         "seconds": seconds,
         "reason": trial.user_attrs.get(REASON_KEY),
@@ -48,25 +50,49 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _value(trial: FrozenTrial) -> float | list[float] | None:
-    """One number, or a list where the study has several objectives (ours have one; others' are shown too)."""
+def value_of(trial: FrozenTrial) -> float | list[float] | None:
+    """One number, or a list where the study has several objectives."""
     values: list[float] | None = trial.values
     return values[0] if values and len(values) == 1 else values
 
 
-def summarise(name: str, direction: str, trials: Sequence[FrozenTrial], best: FrozenTrial | None) -> dict[str, Any]:
-    """{name, direction, best: {number, value, params} or null, counts: {state: n}, trials: [...]}."""
+def summarise(
+    name: str,
+    directions: Sequence[str],
+    trials: Sequence[FrozenTrial],
+    ranking: Sequence[FrozenTrial],
+    stopped: str | None = None,
+) -> dict[str, Any]:
+    """{name, direction, best: {number, value, params} or null, counts: {state: n}, stopped, trials: [...]}.
+
+    With several objectives `direction` names each of theirs, `best` is the knee of the Pareto front, and `front` holds
+    the numbers of its trials.
+
+    Args:
+        ranking: The best trial first, if there is one; of several objectives the front, its knee first.
+    """
+    best = next(iter(ranking), None)
     return {
         "name": name,
-        "direction": direction,
-        "best": best and {"number": best.number, "value": best.value, "params": dict(best.params)},
+        "direction": ", ".join(directions),
+        "best": best and {"number": best.number, "value": value_of(best), "params": dict(best.params)},
         "counts": dict(Counter(trial.state.name for trial in trials)),
+        "stopped": stopped,
+        **({"front": sorted(trial.number for trial in ranking)} if len(directions) > 1 else {}),
         "trials": [trial_row(trial) for trial in trials],
     }
+
+
+def ranked(study: optuna.Study) -> list[FrozenTrial]:
+    """Complete trials, the best first; of several objectives the front, its knee first."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(study.directions) > 1:
+        return front(study) if complete else []
+    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+    return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
 
 def summarise_study(study: optuna.Study) -> dict[str, Any]:
     trials = study.get_trials(deepcopy=False)
     directions = [direction.name.lower() for direction in study.directions]
-    has_best = len(directions) == 1 and any(trial.state == TrialState.COMPLETE for trial in trials)
-    return summarise(study.study_name, ", ".join(directions), trials, study.best_trial if has_best else None)
+    return summarise(study.study_name, directions, trials, ranked(study), study.user_attrs.get(STOPPED_KEY))

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
     from optlstm.backends.driver import Job, Run
     from optlstm.backends.ray import RayOptions
@@ -61,6 +62,8 @@ class Session:
         job = self.plan.job(self.checkpoints)
         with self._followed():
             self._start(job)
+        if reason := self.run.stop_reason:
+            self.ledger.note_stop(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
         if ended and self.run.stop_reason is None:
             self._publish(job)
 
@@ -70,7 +73,8 @@ class Session:
         from optlstm.report.publish import publish
 
         most = self.plan.config.artifacts
-        if most == 0 or self.ledger.best is None:
+        own = self.plan.config.objective is not None  # it makes no forecasts
+        if most == 0 or own or self.ledger.best is None:
             return
         try:
             objective: Any = job.make_objective(job.data)
@@ -134,11 +138,20 @@ def ray_options(config: StudyConfig, workers: int | None) -> RayOptions:
 
 
 def study_name(raw: Mapping[str, Any], study_file: Path | None) -> str:
-    """The name given, or else that of the study file, of the data file, of the bundled series."""
+    """The name given, or else that of the study it starts from, of its file, of its data, of the bundled series."""
+    from optlstm.starting import STARTS
+
     path = raw.get("data", {}).get("path") if isinstance(raw.get("data"), Mapping) else None
     if raw.get("name") is not None:
         return str(raw["name"])
-    return study_file.stem if study_file else Path(str(path)).name.split(".")[0] if path else "co2"
+    own = raw.get("objective")
+    name = (
+        next((f"{raw[key]}-{how}" for key, how in STARTS.items() if raw.get(key)), None)
+        or (study_file.stem if study_file else None)
+        or (Path(str(own)).stem if own else None)
+        or (Path(str(path)).name.split(".")[0] if path else "co2")
+    )
+    return str(name)
 
 
 def _named(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -147,16 +160,30 @@ def _named(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def with_stored_config(database: Database | None, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """`raw` on top of what the study of this name was made with, if there is one: its name is enough to continue it."""
+    """`raw` on top of what the study of this name was made with, if there is one: its name is enough to continue it.
+
+    A new study that starts from another takes over what `raw` does not say.
+
+    Raises:
+        InputError: The study to start from is not there, or the study of this name started from another one.
+    """
     from optlstm.results import load_study
+    from optlstm.starting import STARTS, started_from
     from optlstm.study.record import CONFIG_KEY
 
-    if database is None:
-        return dict(raw)
     try:
-        stored = load_study(database, name).user_attrs.get(CONFIG_KEY, {})
+        stored = load_study(database, name).user_attrs.get(CONFIG_KEY, {}) if database is not None else None
     except InputError:
-        return dict(raw)
+        stored = None
+    if stored is None:
+        return started_from(database, raw)
+    problems = [
+        f"{key}: study '{name}' exists and started from {stored.get(key)!r}, not {raw[key]!r}; give --name"
+        for key in STARTS
+        if raw.get(key) is not None and raw[key] != stored.get(key)
+    ]
+    if problems:
+        raise InputError(problems)
     return layer({key: value for key, value in stored.items() if value is not None}, raw)
 
 
@@ -175,6 +202,7 @@ def open_session(
     from optlstm.files import absolute
     from optlstm.plan import make_plan
     from optlstm.retention import copy_weights, study_folder
+    from optlstm.starting import imported_trials
     from optlstm.study.lineage import PopulationLedger
 
     plan = make_plan(_named(raw, name), found)
@@ -183,11 +211,14 @@ def open_session(
         from optlstm.backends.ray.cluster import check_address
 
         check_address(config.ray.address)
-    ledger = _open_ledger(plan, name, open_database())
+    database = open_database()
+    ledger = _open_ledger(plan, name, database, imported_trials(database, plan, name))
     checkpoints = study_folder(absolute(config.storage_path), name, ledger.uid)
     if isinstance(ledger, PopulationLedger):
         ledger.copy = partial(copy_weights, checkpoints)
+    _check_stop_value(ledger)
     total = config.pbt.population if config.scheduler == "pbt" else config.trials
+    total = ledger.most(total)
     run = Run(ledger, total, config.timeout)
     return Session(plan, ledger, run, checkpoints, _workers(config, total - ledger.ended), ledger.ended)
 
@@ -232,18 +263,26 @@ def replayed(study: optuna.Study, stretches: Sequence[Stretch]) -> float:
     stored = {key: value for key, value in study.user_attrs[CONFIG_KEY].items() if value is not None}
     job = make_plan({**stored, "name": study.study_name}).job("")
     objective = job.make_objective(job.data)
-    assert isinstance(objective, Objective)
+    if not isinstance(objective, Objective):
+        raise InputError(f"study '{study.study_name}' has an objective of its own, which cannot be replayed")
     return objective.replay(stretches)
 
 
-def _open_ledger(plan: Plan, name: str, database: Database) -> Ledger:
+def _open_ledger(plan: Plan, name: str, database: Database, imported: Sequence[FrozenTrial]) -> Ledger:
     from optlstm.study.ledger import Ledger
     from optlstm.study.lineage import PopulationLedger
 
     stored = plan.config.stored()
     if plan.population is not None:
         return PopulationLedger(database, name, plan.record, stored, options=plan.population)
-    return Ledger(database, name, plan.record, stored)
+    return Ledger(database, name, plan.record, stored, imported=imported, stopping=plan.stopping, measure=plan.measure)
+
+
+def _check_stop_value(ledger: Ledger) -> None:
+    """Raises InputError where a stop value is met before anything was run, and not because it ended the study."""
+    reason = ledger.best and not ledger.record.objectives and ledger.stopper.value_reason(ledger.best)
+    if reason and reason != ledger.stopped:
+        raise InputError(f"stop.value: {reason} already; give a better one, or leave it out")
 
 
 def _workers(config: StudyConfig, left: int) -> int | None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from optlstm.errors import InputError
 from optlstm.plan import Plan, make_plan
-from optlstm.results import study_record
+from optlstm.results import ranked, study_record
 from optlstm.study.family import Stretch, schedule
+from optlstm.study.front import picked
 from optlstm.study.record import CONFIG_KEY
 from optlstm.training.hparams import Hyperparameters
 
@@ -38,8 +39,11 @@ class Choice:
         return [trials[s.trial].intermediate_values[e] for s in stretches for e in range(s.first, s.last + 1)]
 
 
-def choose(study: optuna.Study, number: int | None) -> Choice:
+def choose(study: optuna.Study, number: int | None, pick: str = "knee") -> Choice:
     """The trial of this number, or the best, with its schedule up to its best epoch.
+
+    Args:
+        pick: Which trial of a Pareto front is the best: see `optlstm.study.front.picked`.
 
     Raises:
         InputError: optlstm did not make the study, or the trial has nothing to be trained by.
@@ -50,18 +54,22 @@ def choose(study: optuna.Study, number: int | None) -> Choice:
     if not study_record(study):
         raise InputError(f"study {study.study_name!r} was not made by optlstm; there is nothing to refit it by")
     trials = study.get_trials(deepcopy=False)
+    if study_record(study).get("task") == "own":
+        raise InputError(f"study {study.study_name!r} has an objective of its own, which makes no model of optlstm's")
     if number is None:
         if not any(t.state == TrialState.COMPLETE for t in trials):
             name = study.study_name
             raise InputError(f"study {name!r} has no complete trial yet; run more, or name another with --trial")
-        number = study.best_trial.number
+        names = tuple(study_record(study).get("objectives") or ())
+        number = (picked(ranked(study), names, pick) if names else study.best_trial).number
     stretches = schedule(trials, number)
     trial, last = trials[number], stretches[-1]
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or last.trial != number:
         state = {"RUNNING": "has not ended", "FAIL": "failed"}.get(trial.state.name, "has trained no epoch of its own")
         raise InputError(f"--trial: trial {number} {state}; choose a complete or pruned one")
     own = {epoch: trial.intermediate_values[epoch] for epoch in range(last.first, last.last + 1)}
-    sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
+    # Of several objectives the epochs' values are those of the metric that decides, which is minimised.
+    sign = -1 if study.directions == [StudyDirection.MAXIMIZE] else 1
     best = min(own, key=lambda epoch: (sign * own[epoch], epoch))
     return Choice(study, trial, stretches, best)
 

@@ -14,7 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from optlstm.progress import STYLES, UNCUT, WORDS
+from optlstm.frontier import bracket_lines, front_lines
+from optlstm.progress import STYLES, UNCUT, WORDS, shown
+from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
 
 if TYPE_CHECKING:
     from optlstm.files import Location
@@ -23,11 +25,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 REASONS_SHOWN = 3
-
-
-def shown(value: Any) -> str:
-    """A number in few digits, anything else as it is."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def counts_in_words(counts: Mapping[str, int], running: str = WORDS["RUNNING"]) -> str:
@@ -48,12 +45,17 @@ def announce(console: Console, session: Session) -> None:
     search = f"{what}, sampler {config.sampler.name}, {rule}, seed {config.seed}, workers {session.workers or 'auto'}"
     if config.backend != "local":
         search += f", backend {config.backend}"
+    if config.sampler.name == "grid":
+        search += f"; the grid has {session.plan.space.combinations():,} combinations"
     lines = [Text.assemble((f"study {name}", "bold"), f": {task.describe()}"), Text(search)]
     lines += [Text(warning, "yellow") for warning in task.warnings]
+    if taken := sum(IMPORTED_KEY in t.user_attrs for t in session.ledger.trials):
+        source = session.ledger.record.imported
+        lines.append(Text(f"begins with {taken} trials of study {source}, each param by its name; they do not count"))
     if session.finished >= session.run.total:
         so_far = counts_in_words(session.ledger.counts)
         lines.append(Text(f"nothing to do: the study has {so_far}; to search on, give a higher --trials"))
-    elif session.ledger.trials[1:] or session.finished:
+    elif any(t.state.name != "WAITING" and counts_as_trial(t) for t in session.ledger.trials):
         lines.append(Text(f"continuing: {session.finished} of {session.run.total} trials have ended"))
     for line in lines:
         console.print(line, soft_wrap=True)
@@ -64,7 +66,7 @@ def result(session: Session) -> Row:
     from optlstm.results import summarise
 
     ledger = session.ledger
-    summary = summarise(ledger.name, ledger.record.direction, ledger.trials, ledger.best)
+    summary = summarise(ledger.name, ledger.record.directions, ledger.trials, ledger.ranking, ledger.stopped)
     return {key: value for key, value in summary.items() if key != "trials"}
 
 
@@ -73,16 +75,25 @@ def best_table(session: Session) -> Table | None:
     best = session.ledger.best
     if best is None:
         return None
+    front = session.ledger.ranking if session.ledger.record.objectives else []
     title = f"best trial: {best.number}"
+    if front:
+        title = f"knee of the Pareto front: trial {best.number}"
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 0, 0, 2))
-    deciding, attrs = session.plan.metric, best.user_attrs
-    note = f" ({deciding.note})" if deciding.note else ""
-    table.add_row(f"validation {deciding.label}", f"[bold]{best.value:.6f}[/bold]{note}")
+    attrs, several, deciding = best.user_attrs, session.ledger.record.objectives, session.plan.metric
+    for objective, value in zip(several, best.values, strict=True) if several else ():
+        table.add_row(objective, f"[bold]{shown(value)}[/bold]")
+    if front:
+        table.add_row("front", f"{len(front)} trials")
+    else:
+        note = f" ({deciding.note})" if deciding.note else ""
+        table.add_row(f"validation {deciding.label}", f"[bold]{best.value:.6f}[/bold]{note}")
     for metric in session.plan.task.metrics:
-        if metric.name in attrs and metric.name != deciding.label:
+        if metric.name in attrs and metric.name not in (deciding.label, *several):
             table.add_row(f"validation {metric.name}", f"{attrs[metric.name]:.6f}")
     table.add_row("epoch", f"{attrs.get('best_epoch', best.last_step)} of {best.last_step}")
-    table.add_row("parameters", f"{attrs['parameters']:,}" if "parameters" in attrs else "")
+    if "parameters" in attrs and "parameters" not in several:
+        table.add_row("parameters", f"{attrs['parameters']:,}")
     for key, value in best.params.items():
         table.add_row(key, escape(shown(value)))
     return table
@@ -135,8 +146,8 @@ def notices(console: Console, session: Session, storage: str) -> None:
                 f"{trials} unfinished: another process is at work on this study, or died less than a minute ago", "bold"
             )
         )
-    if ledger.stopped:
-        console.print(Text(ledger.stopped), soft_wrap=True)
+    if ledger.stopped and not run.stop_reason:
+        console.print(Text(f"stopped: {ledger.stopped}"), soft_wrap=True)
     if ledger.best is None:
         console.print(Text(f"no trial is complete ({counts_in_words(ledger.counts, running='unfinished')})", "red"))
         for trial in [t for t in ledger.trials if REASON_KEY in t.user_attrs][:REASONS_SHOWN]:
@@ -164,8 +175,13 @@ def study_table(summary: Row, record: Mapping[str, Any], width: int) -> list[Any
     lines: list[Any] = [Text.assemble((f"study {summary['name']}", "bold"), f": {counts_in_words(summary['counts'])}")]
     if record:
         lines.append(f"sampler {record['sampler']['name']}, pruner {record['pruner']['name']}, seed {record['seed']}")
-    if best:
+    if summary["stopped"]:
+        lines.append(Text(f"stopped: {summary['stopped']}"))
+    if "front" in summary:
+        lines += front_lines(summary, record)
+    elif best:
         lines.append(f"best: trial {best['number']}, value {best['value']:.6f} ({summary['direction']})")
+    lines += bracket_lines(summary, record)
     if not summary["trials"]:
         return lines
     wide = _trials_table(summary, param_names(summary))
@@ -203,8 +219,9 @@ def _trials_table(summary: Row, params: Sequence[str] | None) -> Table:
 
 
 def _number(value: float | Sequence[float] | None, digits: int) -> str:
-    values = value if isinstance(value, list) else [] if value is None else [value]
-    return " ".join(f"{v:.{digits}f}" for v in values)
+    if isinstance(value, list):
+        return "  ".join(shown(v) for v in value)
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def study_csv(summary: Row) -> str:
@@ -251,7 +268,7 @@ def studies_table(rows: Sequence[Row]) -> Table:
         table.add_row(
             escape(row["name"]),
             counts_in_words(row["counts"]),
-            f"{best['value']:.6f}" if best else "",
+            _number(best["value"], 6) if best else "",
             str(best["number"]) if best else "",
             disk_space(row["disk_bytes"]),
         )

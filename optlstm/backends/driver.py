@@ -25,7 +25,7 @@ class Job:
         threads: Threads of one worker.
     """
 
-    make_objective: Callable[[Any], Callable[[Any], float]]
+    make_objective: Callable[[Any], Callable[[Any], Any]]
     data: Any
     threads: int = 1
 
@@ -78,6 +78,8 @@ class Run:
         with contextlib.suppress(LeaseLost):
             if outcome.value is not None:
                 self.ledger.complete(number, outcome.value, outcome.attrs)
+            elif outcome.diverged:
+                self.ledger.diverge(number, outcome.failure or "its loss is not finite")
             elif outcome.failure is not None:
                 self.ledger.fail(number, outcome.failure, outcome.attrs)
             else:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from optlstm.errors import OptlstmError
+from optlstm.errors import OptlstmError, TrialDiverged
 from optlstm.study.events import Assignment
 
 TRACEBACK_LINES = 20
@@ -29,10 +29,15 @@ class Interrupted(BaseException):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial left its worker. Exactly one of: a value, a failure, or nothing (over or interrupted)."""
+    """How a trial left its worker. Exactly one of: a value, a failure, or nothing (over or interrupted).
 
-    value: float | None = None
+    `value` is one number for each objective where the study has several; `diverged`: the failure is a loss that is not
+    finite.
+    """
+
+    value: float | Sequence[float] | None = None
     failure: str | None = None
+    diverged: bool = False
     attrs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -84,14 +89,17 @@ class WorkerTrial:
 
 
 def run_trial(
-    objective: Callable[[Any], float], assignment: Assignment, report: Callable[[int, float], Verdict]
+    objective: Callable[[Any], Any], assignment: Assignment, report: Callable[[int, float], Verdict]
 ) -> Outcome:
     """Run the objective on one trial; nothing that goes wrong in it leaves this function."""
     trial = WorkerTrial(assignment, report)
     try:
-        return Outcome(value=float(objective(trial)), attrs=trial.user_attrs)
+        value = _numbers(objective(trial))
+        return Outcome() if trial.should_prune() else Outcome(value=value, attrs=trial.user_attrs)
     except Interrupted:
         return Outcome()
+    except TrialDiverged as error:
+        return Outcome(failure=str(error), diverged=True)
     except OptlstmError as error:
         return Outcome(failure=str(error))
     except (Exception, SystemExit) as error:
@@ -102,6 +110,12 @@ def run_trial(
             failure=f"{type(error).__name__}: {error}".strip(),
             attrs={"traceback": "\n".join(lines[-TRACEBACK_LINES:])},
         )
+
+
+def _numbers(value: Any) -> float | tuple[float, ...]:
+    return (
+        tuple(float(v) for v in value) if isinstance(value, Sequence) and not isinstance(value, str) else float(value)
+    )
 
 
 def _is_pruned(error: BaseException) -> bool:

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from optlstm import __version__
-from optlstm.cli import care, export, predict, refit, report, show, study  # noqa: F401  (their commands register)
+
+# Importing them registers their commands.
+from optlstm.cli import care, export, lr_search, predict, refit, report, show, study  # noqa: F401
 from optlstm.cli.common import app, close_databases
 from optlstm.errors import InputError, OptlstmError
 

@@ -27,6 +27,9 @@ def refit(
     name: Annotated[str, typer.Argument(help="the study's name")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL_DIR", help="folder for the model")],
     trial: Annotated[int | None, typer.Option("--trial", metavar="N", help="a trial's number (default: best)")] = None,
+    pick: Annotated[
+        str, typer.Option("--pick", metavar="RULE", help="of several objectives: knee, or a bound: parameters<=20000")
+    ] = "knee",
     seeds: Annotated[int, typer.Option("--seeds", metavar="K", help="train K networks; their mean is the model")] = 1,
     no_refit: Annotated[bool, typer.Option("--no-refit", help="keep the weights of tuning, train nothing")] = False,
     data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="where the study's data is now")] = None,
@@ -46,8 +49,8 @@ def refit(
     database = given_database(storage)
     with Epochs(make_console(quiet), seeds) as display:
         model = make_model(
-            database, name, trial=trial, seeds=seeds, retrain=not no_refit, data=data, storage_path=storage_path,
-            hear=display.hear,
+            database, name, trial=trial, pick=pick, seeds=seeds, retrain=not no_refit, data=data,
+            storage_path=storage_path, hear=display.hear,
         )  # fmt: skip
     model.save(out)
     if as_json:

@@ -22,11 +22,12 @@ from optlstm.cli.common import (
     open_study_database,
     quieten_optuna,
 )
-from optlstm.config import RayConfig, StudyConfig, TrainingConfig, attempt
+from optlstm.config import ConstraintConfig, RayConfig, StopConfig, StudyConfig, TrainingConfig, attempt
 from optlstm.layers import read_layers
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.samplers import SAMPLERS
 from optlstm.tasks.options import DataConfig
+from optlstm.tasks.space import PRESETS
 from optlstm.tasks.task import TASKS
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def study(
-    study_file: Annotated[Path | None, typer.Argument(metavar="STUDY.toml", help="a study file")] = None,
+    study_file: Annotated[Path | None, typer.Argument(metavar="STUDY.toml|OBJECTIVE.py", help="a study file")] = None,
     data: Annotated[str | None, flag(DataConfig, "path", "--data", "FILE", "Data")] = None,
     task: Annotated[str | None, flag(StudyConfig, "task", "--task", "|".join(TASKS), "Data")] = None,
     time: Annotated[str | None, flag(DataConfig, "time", "--time", "COL", "Data")] = None,
@@ -47,7 +48,7 @@ def study(
     test_data: Annotated[str | None, flag(DataConfig, "test_path", "--test-data", "FILE", "Data")] = None,
     trials: Annotated[str | None, flag(StudyConfig, "trials", "--trials", "N", "Search")] = None,
     epochs: Annotated[str | None, flag(TrainingConfig, "epochs", "--epochs", "N", "Search")] = None,
-    timeout: Annotated[str | None, flag(StudyConfig, "timeout", "--timeout", "SECONDS", "Search")] = None,
+    timeout: Annotated[str | None, flag(StudyConfig, "timeout", "--timeout", "SECONDS", "Stopping")] = None,
     sampler: Annotated[
         str | None, flag(StudyConfig, "sampler", "--sampler", "NAME", "Search", ": " + ", ".join(SAMPLERS))
     ] = None,
@@ -56,6 +57,32 @@ def study(
     ] = None,
     scheduler: Annotated[str | None, flag(StudyConfig, "scheduler", "--scheduler", "study|asha|pbt", "Search")] = None,
     seed: Annotated[str | None, flag(StudyConfig, "seed", "--seed", "N", "Search")] = None,
+    objectives: Annotated[str | None, flag(StudyConfig, "objectives", "--objectives", "A,B", "Search")] = None,
+    directions: Annotated[str | None, flag(StudyConfig, "directions", "--directions", "D,D", "Search")] = None,
+    max_parameters: Annotated[
+        str | None, flag(ConstraintConfig, "max_parameters", "--max-parameters", "N", "Search")
+    ] = None,
+    max_latency: Annotated[
+        str | None, flag(ConstraintConfig, "max_latency_ms", "--max-latency-ms", "MS", "Search")
+    ] = None,
+    stop_value: Annotated[str | None, flag(StopConfig, "value", "--stop-value", "X", "Stopping")] = None,
+    no_improvement: Annotated[
+        str | None, flag(StopConfig, "no_improvement", "--no-improvement", "N", "Stopping")
+    ] = None,
+    terminator: Annotated[
+        bool | None,
+        typer.Option(
+            "--terminator", help=StopConfig.model_fields["terminator"].description, rich_help_panel="Stopping"
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", metavar="NAME", help=f"search space: {', '.join(PRESETS)}", rich_help_panel="Search"),
+    ] = None,
+    import_from: Annotated[str | None, flag(StudyConfig, "import_from", "--import", "NAME", "Starting")] = None,
+    narrow_from: Annotated[str | None, flag(StudyConfig, "narrow_from", "--narrow-from", "NAME", "Starting")] = None,
+    promote: Annotated[str | None, flag(StudyConfig, "promote", "--promote", "NAME", "Starting")] = None,
+    top: Annotated[str | None, flag(StudyConfig, "top", "--top", "N", "Starting")] = None,
     name: Annotated[str | None, flag(StudyConfig, "name", "--name", "NAME", "Running")] = None,
     storage: Annotated[
         str | None,
@@ -97,7 +124,11 @@ def study(
     flags: dict[str, Any] = {
         "name": name, "task": task, "trials": _number(trials), "timeout": _number(timeout), "seed": _number(seed),
         "backend": backend, "workers": _number(workers), "storage": storage, "storage_path": storage_path,
-        "scheduler": scheduler,
+        "scheduler": scheduler, "objectives": objectives, "directions": directions,
+        "import_from": import_from, "narrow_from": narrow_from, "promote": promote, "top": _number(top),
+        "space": {"preset": preset},
+        "stop": {"value": _number(stop_value), "no_improvement": _number(no_improvement), "terminator": terminator},
+        "constraints": {"max_parameters": _number(max_parameters), "max_latency_ms": _number(max_latency)},
         "ray": {"address": address, "cpus_per_trial": _number(cpus), "gpus_per_trial": _number(gpus)},
         "data": {
             "path": data, "test_path": test_data, "time": time, "target": target, "horizon": _number(horizon),
@@ -143,29 +174,47 @@ def _given(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run_study(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool, as_json: bool) -> int:
+    from optlstm.progress import make_console
+    from optlstm.summary import conclude, result
+
+    session, code = run_session(raw, problems, study_file, quiet)
+    console = make_console(quiet) if as_json else make_console(results=True)
+    conclude(console, session, shown_storage(raw))
+    if as_json:
+        print(json.dumps(result(session)))
+    return code
+
+
+def shown_storage(raw: dict[str, Any]) -> str:
+    """The flag that a command to go on needs."""
+    from optlstm.summary import storage_flag
+
+    url = str(raw.get("storage") or DEFAULT_STORAGE)
+    return "" if url in (DEFAULT_STORAGE, os.environ.get(STORAGE_VARIABLE)) else storage_flag(url)
+
+
+def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool) -> tuple[Session, int]:
+    """Open the study, run its trials, show how it goes. Gives the session and the exit code."""
     from optlstm.progress import Display, make_console
     from optlstm.running import open_session, study_name, with_stored_config
-    from optlstm.summary import announce, conclude, how_to_go_on, notices, result, storage_flag
+    from optlstm.summary import announce, how_to_go_on, notices
 
     quieten_optuna()
     name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
     database = attempt(problems, lambda: existing(url))
-    raw = with_stored_config(database, name, {"storage": url, **raw})
-    session = open_session(raw, name, lambda: database or open_study_database(url, create=True), problems)
-    console = make_console(quiet)
+    given = {"storage": url, **raw}
+    whole = attempt(problems, lambda: with_stored_config(database, name, given)) or given
+    session = open_session(whole, name, lambda: database or open_study_database(url, create=True), problems)
+    console, run, label = make_console(quiet), session.run, session.plan.metric.label
     announce(console, session)
-    run, label = session.run, session.plan.metric.label
-    shown = "" if url in (DEFAULT_STORAGE, os.environ.get(STORAGE_VARIABLE)) else storage_flag(url)
+    shown = shown_storage(raw)
     display = Display(console, session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, label)
     with stop_on_signals(session, how_to_go_on(session, shown)) as received, display:
         session.work()
     notices(make_console(), session, shown)
-    conclude(console if as_json else make_console(results=True), session, shown)
-    if as_json:
-        print(json.dumps(result(session)))
     if received:
-        return 128 + received[0]
-    return 0 if session.ledger.best is not None else 1
+        return session, 128 + received[0]
+    return session, 0 if session.ledger.best is not None else 1
 
 
 @contextmanager

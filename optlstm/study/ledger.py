@@ -12,49 +12,48 @@ import functools
 import logging
 import math
 import threading
-import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
-from optuna.study import StudyDirection
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from optlstm.errors import StorageError, StudyConflict
+from optlstm.errors import StorageError
+from optlstm.study.constraints import (
+    INFEASIBLE_KEY,
+    MOST_IN_A_ROW,
+    Measure,
+    counts_as_trial,
+    in_words,
+    infeasible_streak,
+)
+from optlstm.study.creation import open_or_create
 from optlstm.study.events import Assignment, EpochReported, Event, Listener, TrialFinished, TrialStarted
 from optlstm.study.lease import LEASE_KEY, LEASE_S, Lease, Owner
 from optlstm.study.mirror import MirrorStorage
-from optlstm.study.pruners import make_pruner
-from optlstm.study.record import CONFIG_KEY, RECORD_KEY, UID_KEY, StudyRecord
+from optlstm.study.pruners import alias, make_pruner
+from optlstm.study.record import StudyRecord
 from optlstm.study.retry import retrying
 from optlstm.study.samplers import EXHAUSTIVE, make_sampler
+from optlstm.study.stopping import Stopper, Stopping
 from optlstm.study.storage import Database
+from optlstm.study.view import STOPPED_KEY, AskedStudy, StudyView
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Decision = Callable[[], bool]
 
 REASON_KEY = "reason"
-STOPPED_KEY = "optlstm:stopped"
+EXHAUSTED = "every configuration of the space was tried"
 
 
 class LeaseLost(Exception):
     """Another process has taken this trial over (ours was silent for too long): drop it."""
 
 
-class _Study(optuna.Study):
-    """Samplers that have tried everything call `stop()`, which Optuna allows only inside `optimize`."""
-
-    exhausted = False
-
-    def stop(self) -> None:
-        self.exhausted = True
-
-
-class Ledger:
+class Ledger(StudyView):
     """Opens or creates a study. Safe to call from several threads of one process.
 
     Args:
@@ -63,6 +62,9 @@ class Ledger:
         record: What the study is: space, sampler, pruner, seed, data. A study of this name with another record is
             refused.
         config: Kept with a new study, so that its name alone is enough to continue it.
+        imported: Ended trials a new study begins with.
+        stopping: When the study has found enough.
+        measure: What is known of params before they are trained; asked where the record has constraints.
 
     Raises:
         StudyConflict: The study exists and is another search, with the differences spelled out.
@@ -70,62 +72,37 @@ class Ledger:
     """
 
     def __init__(
-        self, database: Database, name: str, record: StudyRecord, config: Mapping[str, Any] | None = None
+        self,
+        database: Database,
+        name: str,
+        record: StudyRecord,
+        config: Mapping[str, Any] | None = None,
+        *,
+        imported: Sequence[FrozenTrial] = (),
+        stopping: Stopping = Stopping(),  # noqa: B008  (frozen)
+        measure: Measure | None = None,
     ) -> None:
         self.name = name
         self.record = record
-        self._config = dict(config or {})
+        self.stopper = Stopper(stopping, record.direction, record.seed)
+        self._measure = measure
         self._database = database
         self._owner = Owner.current()
         self._mine: set[int] = set()
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
-        study_id = retrying(self._open_or_create)
-        self._storage = retrying(lambda: MirrorStorage(database, study_id, alias=f"seed-{record.seed}"))
-        self._study = _Study(
+        study_id = retrying(lambda: open_or_create(database, name, record, config or {}, imported))
+        self._storage = retrying(lambda: MirrorStorage(database, study_id, alias=alias(record.seed)))
+        self._study = AskedStudy(
             self._storage.get_study_name_from_id(study_id),
             self._storage,
             make_sampler(record.sampler, dict(record.sampler_options), record.space, record.seed),
             make_pruner(record.pruner, dict(record.pruner_options), record.epochs),
         )
 
-    # -- reading ------------------------------------------------------------------------------------------------------
-
-    @property
-    def trials(self) -> list[FrozenTrial]:
-        """All trials by number, as this process knows them; do not change them."""
-        return self._study.get_trials(deepcopy=False)
-
-    @property
-    def counts(self) -> Counter[str]:
-        return Counter(trial.state.name for trial in self.trials)
-
-    @property
-    def ended(self) -> int:
-        """How many of the study's total are done."""
-        return sum(trial.state.is_finished() for trial in self.trials)
-
-    @property
-    def ranking(self) -> list[FrozenTrial]:
-        """Complete trials, the best first; of equal ones the earlier."""
-        complete = [t for t in self.trials if t.state == TrialState.COMPLETE and t.value is not None]
-        sign = 1 if self.record.direction == "minimize" else -1
-        return sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.number))
-
-    @property
-    def best(self) -> FrozenTrial | None:
-        return next(iter(self.ranking), None)
-
-    @property
-    def uid(self) -> str:
-        """The study's own id: its name may stand in several databases."""
-        return str(self._study.user_attrs[UID_KEY])
-
-    @property
-    def stopped(self) -> str | None:
-        """Why the study takes no more trials, or None."""
-        reason: str | None = self._study.user_attrs.get(STOPPED_KEY)
-        return reason
+    def most(self, total: int) -> int:
+        """How many trials there can be: a grid has no more than its points."""
+        return min(total, self.record.space.combinations()) if self.record.sampler == "grid" else total
 
     @property
     def study(self) -> optuna.Study:
@@ -158,17 +135,29 @@ class Ledger:
             if writes:
                 self._event(lambda: [write(study_id, key, value) for write, key, value in writes])
 
+    def note_stop(self, reason: str) -> None:
+        """Keep why a run ended before its last trial (a timeout, say); the next trial asked for forgets it."""
+        with self._lock:
+            self._event(lambda: self._note_stop(reason))
+
     # -- the life of a trial ------------------------------------------------------------------------------------------
 
     def assign(self, total: int) -> Assignment | None:
-        """The next trial to run: first those whose owner died, by number, then a new one while there are < `total`."""
-        with self._lock:
-            assignment = self._event(lambda: self._next(total))
-            if assignment is not None:
-                self._mine.add(assignment.number)
-        if assignment is not None:
-            self._emit(TrialStarted(assignment.number, assignment.params, assignment.last_epoch))
-        return assignment
+        """The next trial to run: first those whose owner died, by number, then a new one while there are < `total`.
+
+        Configurations that break a constraint are written down on the way, and neither trained nor counted.
+        """
+        while True:
+            with self._lock:
+                found = self._event(lambda: self._next(total))
+                if isinstance(found, Assignment):
+                    self._mine.add(found.number)
+            if isinstance(found, TrialFinished):
+                self._emit(found)
+                continue
+            if found is not None:
+                self._emit(TrialStarted(found.number, found.params, found.last_epoch))
+            return found
 
     def report(self, number: int, epoch: int, value: float, decide: Decision | None = None) -> bool:
         """Store an epoch's value and let the pruner decide; both are one transaction.
@@ -183,7 +172,7 @@ class Ledger:
             LeaseLost: Another process runs this trial now.
         """
         if not math.isfinite(value):
-            self.fail(number, f"the validation value is {value} at epoch {epoch}")
+            self.diverge(number, f"the validation value is {value} at epoch {epoch}")
             return True
         with self._lock:
             retrying(self._storage.refresh_if_stale)  # what an event that failed has left in memory did not happen
@@ -200,12 +189,19 @@ class Ledger:
         """Whether a trial leaves its worker after this epoch, unfinished, to go on when the study says so."""
         return False
 
-    def complete(self, number: int, value: float, attrs: Mapping[str, Any]) -> None:
-        """End a trial with its best value, and what else is known of it as user attributes."""
-        if not math.isfinite(value):
-            self.fail(number, f"the objective returned {value}")
+    def complete(self, number: int, value: float | Sequence[float], attrs: Mapping[str, Any]) -> None:
+        """End a trial with its best value (or one for each objective), what else is known of it as user attributes."""
+        values = [float(v) for v in value] if isinstance(value, Sequence) else [float(value)]
+        if len(values) != len(self.record.directions):
+            self.fail(number, f"the objective returned {len(values)} values for {len(self.record.directions)}")
+        elif not all(math.isfinite(v) for v in values):
+            self.diverge(number, f"the objective returned {', '.join(map(str, values))}")
         else:
-            self._finish(number, TrialState.COMPLETE, value, attrs)
+            self._finish(number, TrialState.COMPLETE, values, attrs)
+
+    def diverge(self, number: int, reason: str) -> None:
+        """End a trial whose loss is not finite: as failed, or where that is what is being searched, as pruned."""
+        self._finish(number, TrialState[self.record.diverged], None, {REASON_KEY: reason})
 
     def fail(self, number: int, reason: str, attrs: Mapping[str, Any] | None = None) -> None:
         """End a trial without a value; the reason is stored and shown."""
@@ -243,30 +239,7 @@ class Ledger:
 
     # -- inside a transaction -----------------------------------------------------------------------------------------
 
-    def _open_or_create(self) -> int:
-        rdb = self._database.rdb
-        direction = StudyDirection.MINIMIZE if self.record.direction == "minimize" else StudyDirection.MAXIMIZE
-        with contextlib.suppress(DuplicatedStudyError), self._database.transaction():
-            study_id = rdb.create_new_study([direction], self.name)
-            rdb.set_study_user_attr(study_id, RECORD_KEY, self.record.stored())
-            rdb.set_study_user_attr(study_id, CONFIG_KEY, self._config)
-            rdb.set_study_user_attr(study_id, UID_KEY, uuid.uuid4().hex)
-            if self.record.sampler != "grid":  # a grid has its own points, and no other
-                study = optuna.load_study(study_name=self.name, storage=rdb)
-                study.enqueue_trial(self.record.space.defaults())
-            return study_id
-        study_id = rdb.get_study_id_from_name(self.name)
-        stored = rdb.get_study_user_attrs(study_id).get(RECORD_KEY)
-        if stored is None:
-            raise StudyConflict(f"study: '{self.name}' in this database was not made by optlstm; choose another --name")
-        if differences := self.record.differences(stored):
-            raise StudyConflict(
-                [f"study '{self.name}' exists and is another search; give --name, or keep what it was made with:"]
-                + [f"  {line}" for line in differences]
-            )
-        return study_id
-
-    def _next(self, total: int) -> Assignment | None:
+    def _next(self, total: int) -> Assignment | TrialFinished | None:
         self._lock_and_sync()
         return self._adopt() or self._ask(total)
 
@@ -285,15 +258,49 @@ class Ledger:
                 return self._take(trial)
         return None
 
-    def _ask(self, total: int) -> Assignment | None:
-        if self.stopped or sum(t.state != TrialState.WAITING for t in self.trials) >= self._most(total):
+    def _ask(self, total: int) -> Assignment | TrialFinished | None:
+        used = sum(t.state != TrialState.WAITING and counts_as_trial(t) for t in self.trials)
+        if used >= self.most(total):
+            self._note_stop(EXHAUSTED if self.stopped == EXHAUSTED else None)
+            return None
+        reason = self._why_stop()
+        self._note_stop(reason)
+        if reason is not None:
             return None
         trial = self._study.ask()
-        self.record.space.suggest(trial)
+        params = self.record.space.suggest(trial)
+        if self.record.constraints and (rejected := self._rejected(trial, params)):
+            return rejected
         return self._take(self._storage.get_trial(trial._trial_id))
 
-    def _most(self, total: int) -> int:
-        return min(total, self.record.space.combinations()) if self.record.sampler == "grid" else total
+    def _why_stop(self) -> str | None:
+        if self.stopped == EXHAUSTED:
+            return EXHAUSTED
+        if infeasible_streak(self.trials) >= MOST_IN_A_ROW:
+            return f"none of the last {MOST_IN_A_ROW} configurations kept the constraints {in_words(self.record)}"
+        return self.stopper.reason(self._study, self.trials, self.best) if self.stopper.active else None
+
+    def _note_stop(self, reason: str | None) -> None:
+        if reason != self.stopped:
+            self._study.set_user_attr(STOPPED_KEY, reason)
+
+    def _rejected(self, trial: optuna.Trial, params: Mapping[str, Any]) -> TrialFinished | None:
+        """Ends a trial that breaks a constraint; what was measured is kept with every trial."""
+        assert self._measure is not None
+        broken = []
+        for name, value in self._measure(params).items():
+            limit = self.record.constraints[name]
+            trial.set_user_attr(name, value)
+            trial.set_constraint(name, value - limit)
+            if value > limit:
+                broken.append(f"{name} {value:,g} above {limit:,g}")
+        if not broken:
+            return None
+        reason = f"infeasible: {', '.join(broken)}"
+        trial.set_user_attr(INFEASIBLE_KEY, True)
+        trial.set_user_attr(REASON_KEY, reason)
+        self._tell(trial.number, TrialState.PRUNED, None)
+        return TrialFinished(trial.number, "PRUNED", None, reason)
 
     def _take(self, trial: FrozenTrial) -> Assignment:
         self._write_lease(trial.number, self._database.now() + LEASE_S)
@@ -321,25 +328,25 @@ class Ledger:
         self._tell(number, TrialState.PRUNED, None)
         return reason
 
-    def _finish(self, number: int, state: TrialState, value: float | None, attrs: Mapping[str, Any]) -> None:
+    def _finish(self, number: int, state: TrialState, values: list[float] | None, attrs: Mapping[str, Any]) -> None:
         def finish() -> bool:
             trial = self._running(number)
             if trial is not None:
                 for key, attr in attrs.items():
                     self._storage.set_trial_user_attr(trial._trial_id, key, attr)
-                self._tell(number, state, value)
+                self._tell(number, state, values)
             return trial is not None
 
         with self._lock:
             self._event(finish)
             self._mine.discard(number)
-        self._emit(TrialFinished(number, state.name, value, attrs.get(REASON_KEY)))
+        self._emit(TrialFinished(number, state.name, values[0] if values else None, attrs.get(REASON_KEY)))
 
-    def _tell(self, number: int, state: TrialState, value: float | None) -> None:
+    def _tell(self, number: int, state: TrialState, values: list[float] | None) -> None:
         self._study.exhausted = False
-        self._study.tell(number, value, state)
+        self._study.tell(number, values, state)
         if self._study.exhausted and self.record.sampler in EXHAUSTIVE:
-            self._study.set_user_attr(STOPPED_KEY, "every configuration of the space was tried")
+            self._study.set_user_attr(STOPPED_KEY, EXHAUSTED)
 
     def _running(self, number: int) -> FrozenTrial | None:
         """The trial if it is running and ours by the database's word, None if it has ended."""

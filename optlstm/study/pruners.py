@@ -153,3 +153,18 @@ def make_pruner(name: str, options: dict[str, Any], epochs: int) -> BasePruner:
         warnings.simplefilter("ignore", ExperimentalWarning)
         pruner: BasePruner = PRUNERS[name](epochs, **options)
     return pruner
+
+
+def bracket_of(number: int, options: dict[str, Any], epochs: int, seed: int) -> int:
+    """The Hyperband bracket of a trial: Optuna draws it from a hash of the trial's number and the study's alias."""
+    from types import SimpleNamespace
+
+    pruner: Any = make_pruner("hyperband", options, epochs)
+    study = SimpleNamespace(study_name=alias(seed))
+    pruner._try_initialization(study)
+    return int(pruner._get_bracket_id(study, SimpleNamespace(number=number)))
+
+
+def alias(seed: int) -> str:
+    """The name samplers and pruners see: two studies of the same seed are the same search under any name."""
+    return f"seed-{seed}"

@@ -33,6 +33,25 @@ class StudyRecord:
     task: Mapping[str, Any] = field(default_factory=dict)
     scheduler: str = "study"  # who ends poor trials: the study's pruner, Ray's ASHA, or a population
     scheduler_options: Mapping[str, Any] = field(default_factory=dict)
+    objectives: Mapping[str, str] = field(default_factory=dict)  # several: each one's name and direction
+    constraints: Mapping[str, float] = field(default_factory=dict)  # what is known before training: its upper limit
+    enqueued: tuple[Mapping[str, Any], ...] = ()  # params to try first, after the space's defaults
+    defaults_first: bool = True
+    imported: str | None = None  # the study that trials were taken over from
+    diverged: Literal["FAIL", "PRUNED"] = "FAIL"  # how a trial ends whose loss is not finite
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """One direction for each objective."""
+        return tuple(self.objectives.values()) or (self.direction,)
+
+    @property
+    def queue(self) -> list[Mapping[str, Any]]:
+        """Params of the first trials, in order. A grid has its own points, and no other."""
+        if self.sampler == "grid":
+            return []
+        defaults = [self.space.defaults()] if self.defaults_first else []
+        return [*(params for params in defaults if params), *self.enqueued]
 
     def stored(self) -> dict[str, Any]:
         """Plain data for the study's attributes; sections and keys are those of the config."""
@@ -44,6 +63,18 @@ class StudyRecord:
             "sampler": {"name": self.sampler, **self.sampler_options},
             "pruner": {"name": self.pruner, **self.pruner_options},
             "space": self.space.spec(),
+            # Absent where nothing was asked: a study made before there was such a thing is still the same search.
+            **{key: value for key, value in self._options().items() if value},
+        }
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "objectives": dict(self.objectives),
+            "constraints": dict(self.constraints),
+            "enqueue": [dict(params) for params in self.enqueued],
+            "without_defaults": not self.defaults_first,
+            "import_from": self.imported,
+            "diverged": self.diverged if self.diverged != "FAIL" else None,
         }
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
@@ -72,7 +103,7 @@ def _comparable(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[di
                 sections[section] = {"name": name}
         space, against = mine.get("space", {}), other.get("space", {})
         sections["space"] = {name: _entry(entry, against.get(name)) for name, entry in space.items()}
-        flat.append(_flatten(sections))
+        flat.append(flatten(sections))
     return flat[0], flat[1]
 
 
@@ -101,11 +132,11 @@ def _searched(spec: Mapping[str, Any]) -> list[str]:
 _MISSING = _Text("(not set)")
 
 
-def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
+            flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat

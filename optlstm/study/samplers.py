@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
+from optlstm.study.constraints import infeasible_streak
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space
 
@@ -167,6 +168,13 @@ def brute_force(draw: Draw, *, avoid_premature_stop: bool = False) -> BaseSample
     return BruteForceSampler(seed=draw.trial_seed, avoid_premature_stop=avoid_premature_stop)
 
 
+def narrowing(draw: Draw, *, draws: Count = 8, keep: Annotated[float, Gt(0), Le(1)] = 0.3) -> BaseSampler:
+    """Rounds of random draws, each within the ranges that the best draws before it lie in."""
+    from optlstm.study.narrowing import NarrowingSampler
+
+    return NarrowingSampler(draws, keep, draw.study_seed, draw.trial_seed)
+
+
 SAMPLERS: dict[str, Callable[..., Any]] = {
     "tpe": tpe,
     "random": random,
@@ -177,9 +185,13 @@ SAMPLERS: dict[str, Callable[..., Any]] = {
     "nsga2": nsga2,
     "nsga3": nsga3,
     "brute-force": brute_force,
+    "narrowing": narrowing,
 }
 # These enumerate the space: every param needs finitely many values, and the study ends when all were tried.
 EXHAUSTIVE = frozenset({"grid", "brute-force"})
+PATIENCE_WITH_INFEASIBLE = 10  # configurations in a row that broke a constraint; the next ones are drawn at random
+# These take several objectives; the others learn from one value, and refuse more.
+MULTI_OBJECTIVE = frozenset({"tpe", "random", "grid", "gp", "qmc", "nsga2", "nsga3", "brute-force"})
 
 
 def make_sampler(name: str, options: dict[str, Any], space: Space, study_seed: int) -> BaseSampler:
@@ -187,8 +199,13 @@ def make_sampler(name: str, options: dict[str, Any], space: Space, study_seed: i
     from optuna.exceptions import ExperimentalWarning
     from optuna.samplers import BaseSampler
 
-    def fresh(number: int) -> BaseSampler:
+    def fresh(number: int, study: Study | None = None) -> BaseSampler:
         draw = Draw(space, study_seed, derive_seed("sampler", study_seed, number))
+        if study is not None and name not in EXHAUSTIVE:
+            # A sampler that sees complete trials only proposes what broke a constraint again and again.
+            before = study.get_trials(deepcopy=False)[:number]
+            if infeasible_streak(before) >= PATIENCE_WITH_INFEASIBLE:
+                return random(draw)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             sampler: BaseSampler = SAMPLERS[name](draw, **options)
@@ -199,27 +216,27 @@ def make_sampler(name: str, options: dict[str, Any], space: Space, study_seed: i
 
         _current: tuple[int, BaseSampler] | None = None
 
-        def _for(self, trial: FrozenTrial) -> BaseSampler:
+        def _for(self, study: Study, trial: FrozenTrial) -> BaseSampler:
             if self._current is None or self._current[0] != trial.number:
-                self._current = (trial.number, fresh(trial.number))
+                self._current = (trial.number, fresh(trial.number, study))
             return self._current[1]
 
         def before_trial(self, study: Study, trial: FrozenTrial) -> None:
             self._current = None
-            self._for(trial).before_trial(study, trial)
+            self._for(study, trial).before_trial(study, trial)
 
         def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-            return self._for(trial).infer_relative_search_space(study, trial)
+            return self._for(study, trial).infer_relative_search_space(study, trial)
 
         def sample_relative(
             self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
         ) -> dict[str, Any]:
-            return self._for(trial).sample_relative(study, trial, search_space)
+            return self._for(study, trial).sample_relative(study, trial, search_space)
 
         def sample_independent(
             self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
         ) -> Any:
-            return self._for(trial).sample_independent(study, trial, param_name, param_distribution)
+            return self._for(study, trial).sample_independent(study, trial, param_name, param_distribution)
 
         def after_trial(
             self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None

@@ -27,28 +27,31 @@ class Forecast:
     """A series to forecast, read, checked and split."""
 
     name: ClassVar[str] = "forecast"
-    keys: ClassVar[tuple[str, ...]] = ("path", "time", "target", "horizon", "splits", "folds")
+    keys: ClassVar[tuple[str, ...]] = ("path", "time", "target", "horizon", "splits", "folds", "fraction")
     unused: ClassVar[tuple[str, ...]] = ("embedding_dim", "embedding_dropout", "label_smoothing")
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("mse", "standardised scale"), Metric("mae"))
     problem: ClassVar[str] = "optlstm.tasks.forecast:make_problem"
 
     series: Series
-    splits: Splits
+    splits: Splits  # what of the training rows is not used is left out
     horizon: int
+    train_rows: int  # with what is not used
     folds: tuple[Splits, ...] = ()  # of a rolling-origin validation
 
     @classmethod
     def read(cls, data: DataConfig) -> Forecast:
         """Raises InputError with every problem of the file and its split."""
         from optlstm.data.series import bundled, read_series
-        from optlstm.data.splits import rolling_origin, split_rows
+        from optlstm.data.splits import newest, rolling_origin, split_rows
 
         path = Path(data.path).expanduser() if data.path else bundled("co2")
         series = read_series(path, time=data.time, target=data.target)
         splits = split_rows(len(series.values), data.splits)
         horizon = data.horizon or (series.season if series.season > 1 else UNSEASONAL_HORIZON)
         folds = rolling_origin(splits, data.folds) if data.folds else ()
-        return cls(series, splits, horizon, folds)
+        used = tuple(newest(fold, data.fraction) for fold in folds)
+        whole = len((folds[0] if folds else splits).train)
+        return cls(series, newest(splits, data.fraction), horizon, whole, used)
 
     @classmethod
     def generic_space(cls) -> dict[str, object]:
@@ -61,9 +64,8 @@ class Forecast:
         return self.series.warnings
 
     def default_space(self) -> dict[str, object]:
-        """See `tasks.space`."""
-        train = self.folds[0].train if self.folds else self.splits.train
-        return default_space(self.series.season, self.horizon, len(train))
+        """See `tasks.space`. That of all the rows, so that what is found on a fraction of them can be promoted."""
+        return default_space(self.series.season, self.horizon, self.train_rows)
 
     def check_space(self, space: Bounds) -> None:
         """Raises InputError where the longest window does not fit."""

@@ -31,7 +31,7 @@ class DataConfig(Section):
     splits: tuple[float, float, float] | tuple[int, int, int] = Field(
         (0.7, 0.1, 0.2), description="train, validation, test: fractions, or numbers of rows"
     )
-
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the training rows to train on, the newest")
     test_path: str | None = Field(None, description="file of the test rows (default: split off)")
     label: str | None = Field(None, description="label column (default: label)")
     series: str | None = Field(None, description="column that says which sequence a row belongs to")

@@ -2,7 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 _OPTIMISATION = {"optimizer": "adamw", "weight_decay": 0.01, "lr_schedule": "one_cycle", "grad_clip": 1.0}
+PRESETS = ("small", "default", "large", "architecture")
+
+
+def preset(base: Mapping[str, object], name: str) -> dict[str, object]:
+    """A task's space as one of `PRESETS` makes it; only params that the task has are changed.
+
+    small: networks that train in a moment. large: more units and layers. architecture: the network's parts are choices
+    too (layers of different widths, layer norm, a bottleneck before the head), and each exists only where it means
+    something.
+    """
+    changes: dict[str, dict[str, object]] = {
+        "default": {},
+        "small": {"hidden_size": {"low": 8, "high": 32, "step": 8, "default": 16}, "num_layers": 1},
+        "large": {
+            "hidden_size": {"low": 64, "high": 256, "step": 32, "default": 128},
+            "num_layers": {"low": 1, "high": 3, "default": 2},
+        },
+        "architecture": {
+            "hidden_size": {"low": 16, "high": 128, "step": 16, "default": 64},
+            "num_layers": {"low": 1, "high": 3, "default": 1},
+            "hidden_size_2": {"choices": [0, 16, 32, 64, 128], "default": 0, "when": {"num_layers": [2, 3]}},
+            "hidden_size_3": {"choices": [0, 16, 32, 64, 128], "default": 0, "when": {"num_layers": 3}},
+            "layer_norm": {"choices": [False, True], "default": False},
+            "projection": {"choices": [0, 16, 32], "default": 0},
+        },
+    }
+    return {**base, **changes[name]}
 
 
 def default_space(season: int, horizon: int, train_rows: int) -> dict[str, object]:

@@ -81,9 +81,10 @@ class Hyperparameters:
         does not divide it); window_norm: what is taken out of each window and put back into its forecast (nothing, the
         last value, or mean and standard deviation); batch_size: windows per step.
     Network
-        hidden_size, num_layers, bidirectional; dropout: between layers, and on the features that enter the head;
-        recurrent_dropout: share of recurrent weights dropped; pooling: how the steps become one feature vector;
-        layer_norm: on those features; projection: size of a linear bottleneck before the head (0: none);
+        hidden_size, num_layers, bidirectional; hidden_size_2, hidden_size_3: units of the second, and of the third
+        and those above it, where they differ (0: hidden_size); dropout: between layers, and on the features that enter
+        the head; recurrent_dropout: share of recurrent weights dropped; pooling: how the steps become one feature
+        vector; layer_norm: on those features; projection: size of a linear bottleneck before the head (0: none);
         linear_skip: a linear map from window to forecast, added to the LSTM's; embedding_dim: numbers that stand for a
         token; embedding_dropout: share of them dropped.
     Optimisation
@@ -98,6 +99,8 @@ class Hyperparameters:
     batch_size: int = _integer(64, least=1)
     hidden_size: int = _integer(64, least=1)
     num_layers: int = _integer(1, least=1)
+    hidden_size_2: int = _integer(0, least=0)
+    hidden_size_3: int = _integer(0, least=0)
     dropout: float = _number(0.0, least=0.0, below=1.0)
     recurrent_dropout: float = _number(0.0, least=0.0, below=1.0)
     patch: int = _integer(1, least=1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from optlstm.errors import TrialFailed
+from optlstm.errors import TrialDiverged
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
 from optlstm.training.optimizers import build_optimizer, eager_step, load_optimizer, optimizer_tensors
@@ -112,7 +112,7 @@ def fit(
             never the best of this one.
 
     Raises:
-        TrialFailed: the training loss or the validation value is not finite.
+        TrialDiverged: the training loss or the validation value is not finite.
     """
     torch.manual_seed(epoch_seed(seed, 0))
     network = problem.network(hp).to(problem.device)
@@ -199,7 +199,7 @@ def _validate(
 
 def _check(value: float, message: str, hp: Hyperparameters) -> None:
     if not math.isfinite(value):
-        raise TrialFailed(f"{message.format(value)} (learning_rate {hp.learning_rate:g})")
+        raise TrialDiverged(f"{message.format(value)} (learning_rate {hp.learning_rate:g})")
 
 
 def _best_epoch(values: Sequence[float], since: int) -> int:

@@ -18,7 +18,8 @@ from optlstm.training.lengths import pool, run_lstm
 class BodyConfig:
     """All that shapes an LSTMBody. `input_size`: numbers per step; the rest is named as in Hyperparameters.
 
-    `num_layers` counts all layers, the `grown_layers` on top included.
+    `num_layers` counts all layers, the `grown_layers` on top included. `above`: units of the layers above the first
+    where they differ from it; empty where all layers are one fused LSTM.
     """
 
     input_size: int
@@ -31,10 +32,13 @@ class BodyConfig:
     layer_norm: bool
     projection: int
     grown_layers: int = 0
+    above: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, hp: Hyperparameters, *, input_size: int) -> BodyConfig:
         """The body that `hp` asks for."""
+        sizes = [hp.hidden_size_2 or hp.hidden_size, hp.hidden_size_3 or hp.hidden_size]
+        above = [sizes[min(layer, 1)] for layer in range(hp.num_layers - 1)]
         return cls(
             input_size=input_size,
             hidden_size=hp.hidden_size,
@@ -46,12 +50,17 @@ class BodyConfig:
             layer_norm=hp.layer_norm,
             projection=hp.projection,
             grown_layers=hp.grown_layers,
+            above=tuple(above) if set(above) - {hp.hidden_size} else (),
         )
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
 
     @property
     def lstm_size(self) -> int:
         """Numbers that the LSTM gives at each step."""
-        return self.hidden_size * (2 if self.bidirectional else 1)
+        return (self.above[-1] if self.above else self.hidden_size) * self.directions
 
     @property
     def output_size(self) -> int:
@@ -91,7 +100,7 @@ class LSTMBody(nn.Module):
     def __init__(self, config: BodyConfig) -> None:
         super().__init__()
         self.config = config
-        fused_layers = config.num_layers - config.grown_layers
+        fused_layers = 1 if config.above else config.num_layers - config.grown_layers
         self.lstm = nn.LSTM(
             config.input_size,
             config.hidden_size,
@@ -104,6 +113,14 @@ class LSTMBody(nn.Module):
         self.project = nn.Linear(config.lstm_size, config.projection) if config.projection else nn.Identity()
         self.drop = nn.Dropout(config.dropout)
         initialise_lstm(self.lstm)
+        below = (config.hidden_size, *config.above)
+        above = [
+            nn.LSTM(size * config.directions, own, batch_first=True, bidirectional=config.bidirectional)
+            for size, own in zip(below, config.above, strict=False)
+        ]
+        for layer in above:
+            initialise_lstm(layer)
+        self.above = nn.ModuleList(above)
         self.grown = nn.ModuleList(grown_layer(config) for _ in range(config.grown_layers))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -117,7 +134,9 @@ class LSTMBody(nn.Module):
         return out
 
     def _steps(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        steps = self._run(self.lstm, x, lengths)  # [batch, steps, lstm_size]
+        steps = self._run(self.lstm, x, lengths)  # [batch, steps, hidden_size * directions]
+        for layer in self.above:
+            steps = self._run(layer, self.drop(steps), lengths)
         for layer in self.grown:
             steps = steps + self._run(layer, self.drop(steps), lengths)
         return steps
@@ -143,7 +162,7 @@ class LSTMBody(nn.Module):
             return steps.amax(dim=1)
         if not self.config.bidirectional:
             return steps[:, -1]
-        hidden = self.config.hidden_size
+        hidden = self.config.lstm_size // 2
         # Each direction has read the whole sequence at its own end: the last step forward, the first backward.
         return torch.cat([steps[:, -1, :hidden], steps[:, 0, hidden:]], dim=1)
 

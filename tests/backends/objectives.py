@@ -83,5 +83,18 @@ class Make:
         return Curve(**data)
 
 
+@dataclass(frozen=True)
+class MakeTwo:
+    """An objective with two values."""
+
+    def __call__(self, data: dict[str, Any]) -> Any:
+        return two
+
+
+def two(trial: Any) -> tuple[float, float]:
+    curve = Curve(trouble={}, epochs=2)
+    return curve(trial), float(trial.suggest_int("n", 1, 8))
+
+
 def broken(data: object) -> Any:
     raise RuntimeError("this task cannot be set up")

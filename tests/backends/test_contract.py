@@ -9,14 +9,26 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from optuna.trial import FrozenTrial
 
 from optlstm.backends.driver import Job, Run
-from optlstm.errors import OptlstmError
+from optlstm.config import StudyConfig
+from optlstm.errors import InputError, OptlstmError
+from optlstm.plan import make_plan
+from optlstm.study.declaration import parse_space
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
+from optlstm.study.ledger import Ledger
+from optlstm.study.lineage import PopulationLedger
+from optlstm.study.population import Population
+from optlstm.study.pruners import PRUNERS
+from optlstm.study.record import StudyRecord
+from optlstm.study.samplers import EXHAUSTIVE, SAMPLERS
+from optlstm.study.storage import open_database
 from tests.backends.contract import BACKENDS, Backend, Studies, job, table
-from tests.backends.objectives import EPOCHS, FINITE, broken
+from tests.backends.objectives import CONDITIONAL, EPOCHS, FINITE, KNOWN, MakeTwo, broken
 
 TROUBLE = {2: (3, "raise"), 4: (1, "nan"), 5: (2, "inf"), 6: (4, "-inf"), 7: (2, "memory"), 9: (1, "exit")}
 
@@ -29,20 +41,76 @@ def reference(studies: Studies, total: int, **options: object) -> list[tuple[obj
     return table(ledger)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "cmaes", "qmc", "nsga2"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_one_at_a_time_the_table_is_the_same_everywhere(backend: Backend, studies: Studies, sampler: str) -> None:
-    ledger = studies.ledger(sampler=sampler)
-    backend.work(Run(ledger, 16), job(trouble=TROUBLE), 1)
-    assert table(ledger) == reference(studies, 16, sampler=sampler, curve={"trouble": TROUBLE})
-    assert {"COMPLETE", "PRUNED", "FAIL"} <= set(ledger.counts)
+    space = FINITE if sampler in EXHAUSTIVE else None
+    ledger = studies.ledger(sampler=sampler, space=space)
+    backend.work(Run(ledger, 12), job(trouble=TROUBLE), 1)
+    assert table(ledger) == reference(studies, 12, sampler=sampler, space=space, curve={"trouble": TROUBLE})
+    assert {"COMPLETE", "FAIL"} <= set(ledger.counts)
+    assert ledger.ended == 12
 
 
-@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median", "percentile", "patient", "wilcoxon", "none"])
+@pytest.mark.parametrize("pruner", PRUNERS)
 def test_every_pruner_decides_the_same_everywhere(backend: Backend, studies: Studies, pruner: str) -> None:
-    ledger = studies.ledger(sampler="random", pruner=pruner)
+    options = {"pruner": pruner, "pruner_options": {"upper": 12.0} if pruner == "threshold" else {}}
+    ledger = studies.ledger(sampler="random", **options)
     backend.work(Run(ledger, 14), job(), 1)
-    assert table(ledger) == reference(studies, 14, sampler="random", pruner=pruner)
+    assert table(ledger) == reference(studies, 14, sampler="random", **options)
     assert (ledger.counts["PRUNED"] > 0) == (pruner not in ("none", "patient"))
+    assert ledger.ended == 14
+
+
+@pytest.mark.parametrize("scheduler", get_args(StudyConfig.model_fields["scheduler"].annotation))
+def test_every_scheduler_finishes_a_study(backend: Backend, studies: Studies, scheduler: str) -> None:
+    if scheduler == "asha" and backend.name != "ray":  # Ray's own, as the config says (tests/test_bad_input.py)
+        with pytest.raises(InputError, match="needs --backend ray"):
+            make_plan({"name": "asha", "scheduler": "asha"})
+        return
+    run = {"asha": run_asha, "pbt": run_pbt}.get(scheduler, run_study)
+    ledger = run(backend, studies)
+    assert len(ledger.trials) >= 12
+    assert all(trial.state.is_finished() for trial in ledger.trials)
+    assert {"COMPLETE", "PRUNED"} <= set(ledger.counts)
+
+
+def run_study(backend: Backend, studies: Studies) -> Ledger:
+    ledger = studies.ledger()
+    backend.work(Run(ledger, 12), job(), 2)
+    return ledger
+
+
+def run_asha(backend: Backend, studies: Studies) -> Ledger:
+    from optlstm.backends.ray import RayOptions, run_ray
+
+    options = {"grace_period": 1, "reduction_factor": 2, "brackets": 1}
+    ledger = studies.ledger(pruner="asha", pruner_options=options, scheduler="asha")
+    run_ray(Run(ledger, 12), job(), RayOptions(workers=2, scheduler="asha"))
+    return ledger
+
+
+def run_pbt(backend: Backend, studies: Studies) -> Ledger:
+    rules = Population(8, EPOCHS, 2, 0.25, (0.8, 1.25), 0.25, ("x", "n", "y"))
+    record = StudyRecord(parse_space(CONDITIONAL, KNOWN), 7, EPOCHS, "tpe", "none", scheduler="pbt")
+    ledger = PopulationLedger(open_database(studies.url), "pbt", record, options=rules)
+    backend.work(Run(ledger, 8), job(), 2)
+    return ledger
+
+
+def test_several_objectives_are_told_alike(backend: Backend, studies: Studies) -> None:
+    options = {"pruner": "none", "objectives": {"loss": "minimize", "n": "maximize"}}
+    ledger = studies.ledger(**options)
+    backend.work(Run(ledger, 8), Job(MakeTwo(), {}), 1)
+    ledger_again = studies.ledger("again", **options)
+    BACKENDS[0].work(Run(ledger_again, 8), Job(MakeTwo(), {}), 1)
+    assert table(ledger) == table(ledger_again)
+    assert all(len(trial.values) == 2 for trial in ledger.trials)
+    assert {t.number for t in ledger.ranking} == {t.number for t in ledger.trials if not beaten(t, ledger.trials)}
+
+
+def beaten(trial: FrozenTrial, others: list[FrozenTrial]) -> bool:
+    (loss, n) = trial.values
+    return any(o.values != [loss, n] and o.values[0] <= loss and o.values[1] >= n for o in others)
 
 
 def test_what_the_database_holds_is_what_the_ledger_says(backend: Backend, studies: Studies) -> None:

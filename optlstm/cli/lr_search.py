@@ -1,0 +1,110 @@
+"""`lr-search`: random learning rates on a log axis, in rounds that narrow."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from optlstm.cli.common import STORAGE_VARIABLE, app, flag
+from optlstm.cli.study import _given, _number, run_session
+from optlstm.config import LrSearchConfig, StudyConfig, check_lr_search
+from optlstm.layers import layer, read_layers
+from optlstm.tasks.options import DataConfig
+
+
+@app.command("lr-search")
+def lr_search(
+    study_file: Annotated[Path | None, typer.Argument(metavar="STUDY.toml", help="a study file")] = None,
+    data: Annotated[str | None, flag(DataConfig, "path", "--data", "FILE", "Data")] = None,
+    task: Annotated[str | None, flag(StudyConfig, "task", "--task", "NAME", "Data")] = None,
+    time: Annotated[str | None, flag(DataConfig, "time", "--time", "COL", "Data")] = None,
+    target: Annotated[str | None, flag(DataConfig, "target", "--target", "COL[,COL]", "Data")] = None,
+    horizon: Annotated[str | None, flag(DataConfig, "horizon", "--horizon", "N", "Data")] = None,
+    rounds: Annotated[str | None, flag(LrSearchConfig, "rounds", "--rounds", "N", "Search")] = None,
+    draws: Annotated[str | None, flag(LrSearchConfig, "draws", "--draws", "N", "Search")] = None,
+    keep: Annotated[str | None, flag(LrSearchConfig, "keep", "--keep", "SHARE", "Search")] = None,
+    low: Annotated[str | None, flag(LrSearchConfig, "low", "--low", "X", "Search")] = None,
+    high: Annotated[str | None, flag(LrSearchConfig, "high", "--high", "X", "Search")] = None,
+    epochs: Annotated[str | None, flag(LrSearchConfig, "epochs", "--epochs", "N", "Search")] = None,
+    seed: Annotated[str | None, flag(StudyConfig, "seed", "--seed", "N", "Search")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="override any config key", rich_help_panel="Search"),
+    ] = None,
+    name: Annotated[str | None, flag(StudyConfig, "name", "--name", "NAME", "Running")] = None,
+    storage: Annotated[str | None, flag(StudyConfig, "storage", "--storage", "URL", "Running")] = None,
+    workers: Annotated[str | None, flag(StudyConfig, "workers", "--workers", "N|auto", "Running")] = None,
+    backend: Annotated[str | None, flag(StudyConfig, "backend", "--backend", "local|ray", "Running")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.html", help="the picture (default: NAME.html)")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print the result only")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+) -> int:
+    """Search the learning rate alone: short trainings at random rates, round after round in a narrower range."""
+    flags: dict[str, Any] = {
+        "name": name, "task": task, "seed": _number(seed), "backend": backend, "workers": _number(workers),
+        "storage": storage, "data": {"path": data, "time": time, "target": target, "horizon": _number(horizon)},
+        "lr_search": {
+            "rounds": _number(rounds), "draws": _number(draws), "keep": _number(keep), "low": _number(low),
+            "high": _number(high), "epochs": _number(epochs),
+        },
+    }  # fmt: skip
+    kept_at = {"storage": os.environ.get(STORAGE_VARIABLE)}
+    raw, problems = read_layers(study_file, _given(kept_at), overrides or (), _given(flags))
+    options = check_lr_search(raw, problems)
+    whole = layer(raw, _as_study(options))
+    from optlstm.running import study_name
+
+    whole["name"] = raw.get("name") or f"{study_name(raw, study_file)}-lr"
+    session, code = run_session(whole, problems, None, quiet)
+    found, picture = _result(session, options, output)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        _say(found, picture)
+    return code if found["value"] is not None else max(code, 1)
+
+
+def _as_study(options: LrSearchConfig) -> dict[str, Any]:
+    """The study that an lr-search is."""
+    return {
+        "trials": options.rounds * options.draws,
+        "sampler": {"name": "narrowing", "draws": options.draws, "keep": options.keep},
+        "pruner": {"name": "none"},
+        "training": {"epochs": options.epochs, "patience": 0},
+        "defaults_first": False,
+        "diverged": "prune",
+        "space": {"only": ["learning_rate"], "learning_rate": {"low": options.low, "high": options.high, "log": True}},
+    }
+
+
+def _result(session: Any, options: LrSearchConfig, output: Path | None) -> tuple[dict[str, Any], Path]:
+    from optlstm.recommendation import recommend, write_picture
+
+    ledger = session.ledger
+    done = ledger.ended // options.draws
+    found = recommend(ledger.trials, {"draws": options.draws, "keep": options.keep}, max(1, done))
+    picture = output or Path(f"{ledger.name}.html")
+    write_picture(picture, ledger.name, ledger.trials, options.draws, session.plan.metric.label, found)
+    result: dict[str, Any] = {"name": ledger.name, "value": None, "low": None, "high": None, "picture": str(picture)}
+    if found is not None:
+        result |= {"value": found.value, "low": found.low, "high": found.high, "space": found.space_line()}
+    return result, picture
+
+
+def _say(found: dict[str, Any], picture: Path) -> None:
+    from optlstm.progress import make_console
+
+    console = make_console(results=True)
+    if found["value"] is None:
+        console.print("every draw diverged: there is no learning rate to recommend", markup=False)
+    else:
+        console.print(f"\nlearning rate      {found['value']:.2g}", markup=False)
+        console.print(f"range to search    {found['low']:.2g} to {found['high']:.2g}", markup=False)
+        console.print(f"\n[space]\n{found['space']}\n", markup=False, soft_wrap=True)
+    console.print(f"picture            {picture}", markup=False, soft_wrap=True)

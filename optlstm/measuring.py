@@ -1,0 +1,49 @@
+"""What is known of a network before it is trained: its size, and how long one forecast takes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from optlstm.training.folds import one_of
+from optlstm.training.hparams import Hyperparameters
+from optlstm.training.loop import Problem
+from optlstm.training.model import count_parameters
+
+MEASURED = ("parameters", "latency_ms")
+_WARM_UP, _RUNS = 3, 15
+
+
+def parameters(problem: Problem, hp: Hyperparameters) -> int:
+    """How many numbers the network learns; none of them is allocated."""
+    with torch.device("meta"):
+        return count_parameters(one_of(problem.network(hp)))
+
+
+def latency_ms(problem: Problem, hp: Hyperparameters) -> float:
+    """Milliseconds for one sample through a network of this shape, the median of a few; another machine has others."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        network = problem.network(hp).to(problem.device).eval()
+        batch = next(iter(problem.batches(hp, torch.Generator().manual_seed(0))))
+        one = tuple(part[:1] for part in batch)
+        seconds = []
+        for _ in range(_WARM_UP + _RUNS):
+            began = time.perf_counter()
+            problem.loss(network, one).item()
+            seconds.append(time.perf_counter() - began)
+    return 1000 * statistics.median(seconds[_WARM_UP:])
+
+
+def measure(problem: Problem, params: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+    """The named ones of `MEASURED`, for a configuration."""
+    hp = Hyperparameters.from_params(params)
+    found: dict[str, float] = {}
+    if "parameters" in names:
+        found["parameters"] = parameters(problem, hp)
+    if "latency_ms" in names:
+        found["latency_ms"] = round(latency_ms(problem, hp), 4)
+    return found

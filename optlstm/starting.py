@@ -1,0 +1,95 @@
+"""A study that starts from another of the same database: its trials, its best params, its ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from optlstm.errors import InputError
+from optlstm.layers import layer
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+    from optlstm.plan import Plan
+    from optlstm.study.storage import Database
+
+STARTS = {"promote": "promoted", "narrow_from": "narrowed", "import_from": "imported"}  # key: suffix of the new name
+# What is not taken over: what the other study began with, how much it ran, and how its population went on.
+_ITS_OWN = ("enqueue", "trials", "top", "scheduler", "pbt", *STARTS)
+
+
+def started_from(database: Database | None, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a new study, with what it takes over from the studies it starts from.
+
+    Raises:
+        InputError: A study is not there, is not of this program, or has too few trials; one line each.
+    """
+    given = {key: str(raw[key]) for key in STARTS if raw.get(key)}
+    problems: list[str] = []
+    whole = dict(raw)
+    for key, name in given.items():
+        try:
+            whole = _started(key, name, _source(key, name, database), whole)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return whole
+
+
+def imported_trials(database: Database, plan: Plan, name: str) -> Sequence[FrozenTrial]:
+    """The trials that a new study takes over; none where the study of this name is there.
+
+    Raises:
+        InputError: They do not fit.
+    """
+    from optlstm.results import load_study, study_record
+    from optlstm.study.warm import imported
+
+    source = plan.record.imported
+    if source is None:
+        return ()
+    try:
+        load_study(database, name)
+    except InputError:
+        study = _source("import_from", source, database)
+        return imported(study.get_trials(deepcopy=False), study_record(study), plan.record)
+    return ()
+
+
+def _source(key: str, name: str, database: Database | None) -> optuna.Study:
+    from optlstm.results import load_study, study_record
+
+    if database is None:
+        raise InputError(f"{key}: study {name!r} is not in this database (it holds no study yet)")
+    try:
+        study = load_study(database, name)
+    except InputError as error:
+        raise InputError([f"{key}: {problem}" for problem in error.problems]) from None
+    if not study_record(study):
+        raise InputError(f"{key}: study {name!r} was not made by optlstm")
+    return study
+
+
+def _started(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]) -> dict[str, Any]:
+    from optlstm.results import ranked, study_record
+    from optlstm.study.record import CONFIG_KEY
+    from optlstm.study.warm import narrowed
+
+    stored = study.user_attrs[CONFIG_KEY]
+    base = {k: v for k, v in stored.items() if v is not None and k not in _ITS_OWN}
+    best = ranked(study)
+    if key == "narrow_from":
+        base["space"] = narrowed(study_record(study)["space"], best, name)
+    whole = layer(base, raw)
+    if key == "promote":
+        if not best:
+            raise InputError(f"promote: study '{name}' has no complete trial")
+        top = best[: raw.get("top", 10) if isinstance(raw.get("top", 10), int) else 10]
+        data = whole.get("data", {})
+        whole["data"] = {**data, "fraction": raw.get("data", {}).get("fraction", 1.0)}
+        whole["enqueue"] = [dict(trial.params) for trial in top]
+        whole["trials"] = raw.get("trials", len(top))
+    return whole

@@ -1,0 +1,55 @@
+"""Makes a study in the database, whole, in one transaction; or finds it, and refuses another search under its name."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from optlstm.errors import StudyConflict
+from optlstm.study.record import CONFIG_KEY, RECORD_KEY, UID_KEY, StudyRecord
+from optlstm.study.storage import Database
+
+DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
+
+
+def open_or_create(
+    database: Database,
+    name: str,
+    record: StudyRecord,
+    config: Mapping[str, Any],
+    imported: Sequence[FrozenTrial] = (),
+) -> int:
+    """The study's id. A new study has what it imports first, then the queue of the record, waiting to be run.
+
+    Raises:
+        StudyConflict: The study exists and is another search, with the differences spelled out.
+    """
+    rdb = database.rdb
+    with contextlib.suppress(DuplicatedStudyError), database.transaction():
+        study_id = rdb.create_new_study([DIRECTIONS[d] for d in record.directions], name)
+        rdb.set_study_user_attr(study_id, RECORD_KEY, record.stored())
+        rdb.set_study_user_attr(study_id, CONFIG_KEY, dict(config))
+        rdb.set_study_user_attr(study_id, UID_KEY, uuid.uuid4().hex)
+        for trial in imported:
+            rdb.create_new_trial(study_id, trial)
+        study = optuna.load_study(study_name=name, storage=rdb)
+        for params in record.queue:
+            study.enqueue_trial(dict(params))
+        return study_id
+    study_id = rdb.get_study_id_from_name(name)
+    stored = rdb.get_study_user_attrs(study_id).get(RECORD_KEY)
+    if stored is None:
+        raise StudyConflict(f"study: '{name}' in this database was not made by optlstm; choose another --name")
+    if differences := record.differences(stored):
+        raise StudyConflict(
+            [f"study '{name}' exists and is another search; give --name, or keep what it was made with:"]
+            + [f"  {line}" for line in differences]
+        )
+    return study_id

@@ -1,0 +1,88 @@
+"""When a study has found enough: rules that look at its trials alone, so that every backend stops at the same trial."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from optlstm.study.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.terminator import BaseErrorEvaluator
+    from optuna.trial import FrozenTrial
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """The options of `[stop]`.
+
+    Args:
+        value: A complete trial as good as this ends the study.
+        no_improvement: So many ended trials after the best one end the study.
+        terminator: Optuna's terminator ends the study.
+    """
+
+    value: float | None = None
+    no_improvement: int | None = None
+    terminator: bool = False
+
+
+class Stopper:
+    """Asks the rules before every new trial. Trials that run already are finished.
+
+    Args:
+        direction: `minimize` or `maximize`.
+        seed: The study's.
+    """
+
+    def __init__(self, rules: Stopping, direction: str, seed: int) -> None:
+        self.rules, self.direction, self.seed = rules, direction, seed
+        self._threshold: BaseErrorEvaluator | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether there is any rule."""
+        return self.rules != Stopping()
+
+    def reason(self, study: Study, trials: Sequence[FrozenTrial], best: FrozenTrial | None) -> str | None:
+        """Why the study takes no new trial, or None."""
+        if best is None:
+            return None
+        if reason := self.value_reason(best):
+            return reason
+        rules = self.rules
+        since = sum(t.state.is_finished() and t.number > best.number for t in trials)
+        if rules.no_improvement is not None and since >= rules.no_improvement:
+            return f"no improvement over {rules.no_improvement} trials, the best is trial {best.number}"
+        if rules.terminator and self._terminates(study):
+            return "Optuna's terminator: what is left to gain is below the noise"
+        return None
+
+    def value_reason(self, best: FrozenTrial) -> str | None:
+        """What the stop value says of the best trial, or None."""
+        limit, value = self.rules.value, best.value
+        if limit is None or value is None:
+            return None
+        reached = value <= limit if self.direction == "minimize" else value >= limit
+        return f"stop value {limit:g} reached by trial {best.number} ({value:.6g})" if reached else None
+
+    def _terminates(self, study: Study) -> bool:
+        """The gap of expected minimum simple regrets (Ishibashi et al. 2023), from 30 complete trials on.
+
+        Its random numbers are drawn anew from (study seed, number of trials): a study killed and continued stops alike.
+        """
+        from optuna.exceptions import ExperimentalWarning
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # deprecated in Optuna 4.9, there until 6.0
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            from optuna.terminator import EMMREvaluator, MedianErrorEvaluator, Terminator
+
+            if self._threshold is None:  # from the first trials alone, so it never changes
+                first = EMMREvaluator(seed=derive_seed("terminator", self.seed, 0))
+                self._threshold = MedianErrorEvaluator(first)
+            now = EMMREvaluator(seed=derive_seed("terminator", self.seed, len(study.trials)))
+            return bool(Terminator(now, self._threshold).should_terminate(study))

@@ -1,0 +1,187 @@
+"""What a study may begin with: params to try first, trials of another study, ranges narrowed by an earlier one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from optlstm.errors import InputError, did_you_mean
+from optlstm.study.constraints import IMPORTED_KEY, INFEASIBLE_KEY
+from optlstm.study.record import StudyRecord, flatten
+from optlstm.study.space import Param, Space, Value
+
+NARROW_FROM_LEAST = 8  # complete trials; a quarter of fewer says nothing
+_COMPARED = ("task", "data", "objective", "objectives", "direction")  # values of trials mean the same where these agree
+
+
+def params_problems(listed: Sequence[Mapping[str, Any]], space: Space, where: str) -> list[str]:
+    """What is wrong with params to be tried, one line each."""
+    searched = {param.name: param for param in space.params}
+    problems = []
+    for position, params in enumerate(listed, start=1):
+        for name, value in params.items():
+            line = f"{where} {position}: {name} = {value!r}"
+            if name in searched:
+                if not allowed(searched[name], value):
+                    problems.append(f"{line} is outside the space ({_range(searched[name])})")
+            elif name not in space.fixed:
+                problems.append(f"{line}: no such param in the space{did_you_mean(name, [*searched, *space.fixed])}")
+            elif space.fixed[name] != value:
+                problems.append(f"{line}, but the space fixes it at {space.fixed[name]!r}")
+    return problems
+
+
+def searched_part(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """Params without those that the space fixes, each of its param's type."""
+    searched = {param.name: param for param in space.params}
+    return {name: _typed(searched[name], value) for name, value in params.items() if name in searched}
+
+
+def allowed(param: Param, value: Any) -> bool:
+    """Whether a value is one that the param can take."""
+    if param.kind == "categorical":
+        return any(value == choice and type(value) is type(choice) for choice in param.choices)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return False
+    if param.kind == "int" and value != int(value):
+        return False
+    return math.isclose(float(param.clip(value)), value, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def narrowed(spec: Mapping[str, Any], trials: Sequence[FrozenTrial], name: str) -> dict[str, Any]:
+    """The `[space]` that the best quarter of a study's complete trials lies in.
+
+    Args:
+        spec: The study's space.
+        trials: Its complete trials, the best first.
+        name: Of the study, for messages.
+
+    Raises:
+        InputError: There are too few trials to narrow from.
+    """
+    if len(trials) < NARROW_FROM_LEAST:
+        raise InputError(
+            f"narrow_from: study '{name}' has {len(trials)} complete trials; at least {NARROW_FROM_LEAST} are needed"
+        )
+    top = trials[: max(2, math.ceil(len(trials) / 4))]
+    section: dict[str, Any] = {}
+    for param, entry in spec.items():
+        seen = [trial.params[param] for trial in top if param in trial.params]
+        if not isinstance(entry, Mapping):
+            section[param] = entry
+        elif seen:
+            section[param] = _narrowed(dict(entry), seen)
+    return _consistent(section)
+
+
+def imported(source: Sequence[FrozenTrial], stored: Mapping[str, Any], record: StudyRecord) -> list[FrozenTrial]:
+    """The ended trials of another study as trials of this one, where this one's space holds them; params by name.
+
+    Args:
+        source: The other study's trials.
+        stored: What the database holds of it.
+
+    Raises:
+        InputError: Its values mean something else, or its params are not this space's; each difference is named.
+    """
+    name, own = record.imported, record.stored()
+    theirs, ours = (flatten({k: v for k, v in r.items() if k in _COMPARED}) for r in (stored, own))
+    problems = [
+        f"import_from: study '{name}' has {key} = {theirs.get(key)!r}, this one has {ours.get(key)!r}: its values do "
+        "not compare; give its best params with enqueue instead"
+        for key in sorted(theirs.keys() | ours.keys())
+        if theirs.get(key) != ours.get(key)
+    ]
+    spec, space = stored["space"], record.space
+    known = {*space.fixed, *(p.name for p in space.params)}
+    problems += [
+        f"import_from: study '{name}' has no {p.name}, which this one searches"
+        for p in space.params
+        if p.name not in spec
+    ]
+    problems += [
+        f"import_from: study '{name}' searches {param}, which this space does not have"
+        for param, entry in spec.items()
+        if isinstance(entry, Mapping) and param not in known
+    ]
+    if problems:
+        raise InputError(problems)
+    fixed = {param: entry for param, entry in spec.items() if not isinstance(entry, Mapping)}
+    taken = (_taken(trial, {**fixed, **trial.params}, record) for trial in source)
+    return [trial for trial in taken if trial is not None]
+
+
+def _taken(trial: FrozenTrial, values: Mapping[str, Any], record: StudyRecord) -> FrozenTrial | None:
+    """A trial as one of this study; None where it has not ended, or lies outside the space."""
+    ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and INFEASIBLE_KEY not in trial.user_attrs
+    chosen: dict[str, Any] = dict(record.space.fixed)
+    if not ended or any(values.get(name, value) != value for name, value in chosen.items()):
+        return None
+    active = {}
+    for param in record.space.params:
+        if all(chosen.get(other) in wanted for other, wanted in param.when.items()):
+            if param.name not in values or not allowed(param, values[param.name]):
+                return None
+            active[param.name] = param
+            chosen[param.name] = _typed(param, values[param.name])
+    attrs = {key: value for key, value in trial.user_attrs.items() if key not in ("member", "parent", "replaces")}
+    return create_trial(
+        state=trial.state,
+        values=trial.values,
+        params={name: chosen[name] for name in active},
+        distributions={name: param.distribution() for name, param in active.items()},
+        intermediate_values=dict(trial.intermediate_values),
+        user_attrs={**attrs, IMPORTED_KEY: record.imported, "imported_trial": trial.number},
+    )
+
+
+def _typed(param: Param, value: Any) -> Any:
+    return value if param.kind == "categorical" else param.clip(value)
+
+
+def _range(param: Param) -> str:
+    if param.kind == "categorical":
+        return f"one of {', '.join(map(str, param.choices))}"
+    step = f", in steps of {param.step:g}" if param.step else ""
+    return f"{param.low:g} to {param.high:g}{step}"
+
+
+def _narrowed(entry: dict[str, Any], seen: Sequence[Value]) -> Any:
+    """The part of a param's entry that `seen`, the best first, lies in."""
+    if "choices" in entry:
+        entry["choices"] = [choice for choice in entry["choices"] if choice in seen]
+    else:
+        # Rounded as a grid's values are: 0.1 + 2 * 0.1 is above 0.3.
+        ordered = sorted(round(float(v), 12) if entry.get("step") else float(v) for v in seen)
+        kind = int if entry.get("type") == "int" else float
+        seen = [kind(round(float(v), 12) if entry.get("step") else v) for v in seen]
+        entry["low"], entry["high"] = kind(ordered[0]), kind(ordered[-1])
+    entry["default"] = seen[0]
+    alone = len(entry["choices"]) == 1 if "choices" in entry else entry["low"] == entry["high"]
+    return seen[0] if alone and "when" not in entry else entry
+
+
+def _consistent(section: dict[str, Any]) -> dict[str, Any]:
+    """Conditions speak of the values that are left; a param that none of them asks for any more is left out."""
+    kept: dict[str, Any] = {}
+    for name, entry in section.items():
+        if not isinstance(entry, Mapping) or "when" not in entry:
+            kept[name] = entry
+            continue
+        when = {
+            other: [v for v in values if _possible(section.get(other), v)] for other, values in entry["when"].items()
+        }
+        if all(when.values()):
+            kept[name] = {**entry, "when": when}
+    return kept
+
+
+def _possible(entry: Any, value: Value) -> bool:
+    if not isinstance(entry, Mapping):
+        return bool(entry == value)
+    if "choices" in entry:
+        return value in entry["choices"]
+    return bool(entry["low"] <= value <= entry["high"])

@@ -1,0 +1,103 @@
+"""What a study begins with: params to try first, another study's trials, ranges narrowed by an earlier one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from optlstm.errors import InputError
+from optlstm.study.declaration import parse_space
+from optlstm.study.ledger import Ledger
+from optlstm.study.storage import Database
+from optlstm.study.warm import imported, narrowed, params_problems, searched_part
+from tests.study.helpers import CONDITIONAL, KNOWN, drive, record, space
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"hidden_size": 100}, "enqueue 1: hidden_size = 100 is outside the space (16 to 128, in steps of 16)"),
+        ({"learning_rate": 1.0}, "enqueue 1: learning_rate = 1.0 is outside the space (0.0001 to 0.01)"),
+        ({"optimizer": "lion"}, "enqueue 1: optimizer = 'lion' is outside the space (one of adam, adamw, sgd)"),
+        ({"hiden_size": 32}, "enqueue 1: hiden_size = 32: no such param in the space; did you mean 'hidden_size'?"),
+        ({"num_layers": 1}, "enqueue 1: num_layers = 1, but the space fixes it at 2"),
+        ({"hidden_size": True}, "enqueue 1: hidden_size = True is outside the space (16 to 128, in steps of 16)"),
+        ({"hidden_size": 32.0, "num_layers": 2, "learning_rate": 1e-3}, None),
+    ],
+)
+def test_params_to_try_must_lie_in_the_space(params: dict[str, Any], expected: str | None) -> None:
+    assert params_problems([params], space(), "enqueue") == ([expected] if expected else [])
+
+
+def test_enqueued_params_come_after_the_defaults_and_the_rest_is_drawn(sqlite: Database, name: str) -> None:
+    wanted = searched_part({"hidden_size": 48.0, "num_layers": 2}, space())
+    ledger = drive(Ledger(sqlite, name, record(enqueued=(wanted,))), 4)
+    assert ledger.trials[0].params == space().defaults()
+    assert ledger.trials[1].params["hidden_size"] == 48
+    assert "learning_rate" in ledger.trials[1].params
+
+
+def test_narrowed_ranges_are_those_of_the_best_quarter(sqlite: Database, name: str) -> None:
+    ledger = drive(Ledger(sqlite, name, record()), 40)
+    spec = ledger.record.space.spec()
+    section = narrowed(spec, ledger.ranking, name)
+    top = ledger.ranking[:10]
+    rates = [t.params["learning_rate"] for t in top]
+    assert (section["learning_rate"]["low"], section["learning_rate"]["high"]) == (min(rates), max(rates))
+    again = parse_space(section, KNOWN)
+    for trial in top:
+        assert params_problems([trial.params], again, "") == []
+    assert again.defaults() == top[0].params
+
+
+def test_narrowing_drops_a_param_that_no_condition_asks_for_any_more() -> None:
+    from optuna.trial import create_trial
+
+    parsed = space({**CONDITIONAL, "hidden_size": 32, "learning_rate": 1e-3})
+    adam: Any = create_trial(
+        value=1.0, params={"optimizer": "adam"}, distributions={"optimizer": parsed.params[0].distribution()}
+    )
+    section = narrowed(parsed.spec(), [adam] * 8, "x")
+    assert section["optimizer"] == "adam"
+    assert "momentum" not in section
+
+
+def test_trials_of_another_study_are_known_to_the_sampler_and_not_counted(sqlite: Database, name: str) -> None:
+    source = drive(Ledger(sqlite, f"{name} source", record(pruner="asha")), 20)
+    study = record("tpe", seed=9, imported="source")
+    taken = imported(source.trials, source.record.stored(), study)
+    ledger = drive(Ledger(sqlite, name, study, imported=taken), 3)
+
+    assert (len(taken), ledger.ended, len(ledger.trials)) == (20, 3, 23)
+    for mine, theirs in zip(ledger.trials, source.trials, strict=False):
+        assert (mine.state, mine.values, mine.params) == (theirs.state, theirs.values, theirs.params)
+        assert mine.intermediate_values == theirs.intermediate_values
+        assert (mine.user_attrs["imported_from"], mine.user_attrs["imported_trial"]) == ("source", theirs.number)
+    assert len(drive(Ledger(sqlite, name, study, imported=taken), 3).trials) == 23  # the second time it is there
+
+
+def test_only_what_the_space_holds_is_taken(sqlite: Database, name: str) -> None:
+    source = drive(Ledger(sqlite, f"{name} source", record()), 20)
+    small = space({**CONDITIONAL, "hidden_size": {"low": 16, "high": 64, "step": 16}, "optimizer": "sgd"})
+    taken = imported(source.trials, source.record.stored(), record(space=small, imported="source"))
+    fitting = [t for t in source.trials if t.params["hidden_size"] <= 64 and t.params["optimizer"] == "sgd"]
+    assert 0 < len(taken) == len(fitting) < 20
+    assert all("optimizer" not in t.params and "momentum" in t.params for t in taken)
+
+
+def test_an_incompatible_study_is_refused_with_its_params(sqlite: Database, name: str) -> None:
+    source = drive(Ledger(sqlite, f"{name} source", record()), 2)
+    other = {"hidden_size": {"low": 16, "high": 64}, "dropout": {"low": 0.0, "high": 0.5}}
+    changed = record(space=space(other), imported="source", direction="maximize")
+    with pytest.raises(InputError) as caught:
+        imported(source.trials, source.record.stored(), changed)
+    assert caught.value.problems == [
+        "import_from: study 'source' has direction = 'minimize', this one has 'maximize': its values do not compare; "
+        "give its best params with enqueue instead",
+        "import_from: study 'source' has no dropout, which this one searches",
+        *(
+            f"import_from: study 'source' searches {param}, which this space does not have"
+            for param in ("optimizer", "momentum", "learning_rate")
+        ),
+    ]

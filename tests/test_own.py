@@ -1,0 +1,138 @@
+"""An objective of one's own: the same ledger, the same backends, the same checks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optlstm.backends.driver import Run
+from optlstm.backends.local import run_local
+from optlstm.files import Location
+from optlstm.own_plan import OwnPlan, own_plan
+from optlstm.study.events import EpochReported, Event
+from optlstm.study.ledger import Ledger
+from tests.backends.contract import Studies, table
+from tests.conftest import Cli
+
+EXAMPLE = Path(__file__).parents[1] / "studies" / "logistic.py"
+BACKENDS = ["local", pytest.param("ray", marks=pytest.mark.ray)]
+
+
+def plan_of(**raw: Any) -> OwnPlan:
+    raw = {"name": "own", "objective": str(EXAMPLE), "training": {"epochs": 6}, **raw}
+    return own_plan({"sampler": {"name": "tpe", "n_startup_trials": 4}, "pruner": {"name": "asha"}, **raw})
+
+
+def run(
+    studies: Studies, name: str, plan: OwnPlan, folder: Location, backend: str = "local", after: int | None = None
+) -> Ledger:
+    """Run the study, or some reports of it."""
+    from optlstm.study.storage import open_database
+
+    ledger = Ledger(open_database(studies.url), name, plan.record)
+    run, reports = Run(ledger, plan.config.trials), list[Event]()
+
+    def stop(event: Event) -> None:
+        reports.append(event) if isinstance(event, EpochReported) else None
+        if len(reports) == after:
+            run.stop("test")
+
+    ledger.listen(stop)
+    if backend == "ray":
+        from optlstm.backends.ray import RayOptions, run_ray
+
+        run_ray(run, plan.job(folder), RayOptions(workers=1))
+    else:
+        run_local(run, plan.job(folder), 1)
+    return ledger
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Studies:
+    return Studies(tmp_path)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_example_is_the_same_table_however_it_is_run(
+    request: pytest.FixtureRequest, studies: Studies, tmp_path: Path, backend: str
+) -> None:
+    if backend == "ray":
+        request.getfixturevalue("local_ray")
+    plan = plan_of(trials=12)
+    whole = run(studies, "whole", plan, tmp_path / "whole")
+    for after in (3, 8, 1, None):
+        broken = run(studies, "broken", plan, tmp_path / "broken", backend, after)
+    assert table(broken) == table(whole)
+    assert {"COMPLETE", "PRUNED"} <= set(whole.counts)
+
+
+def test_what_was_saved_is_what_is_loaded_and_nothing_is_pickled(studies: Studies, tmp_path: Path) -> None:
+    file = tmp_path / "saving.py"
+    file.write_text(
+        "import numpy as np, torch\n"
+        "def space(trial):\n    return {'x': trial.suggest_float('x', 0, 1)}\n"
+        "def objective(trial, params):\n"
+        "    assert trial.load_checkpoint() is None\n"
+        "    trial.save_checkpoint(1, {'a': np.arange(3), 'b': torch.ones(2)}, {'note': 'kept'})\n"
+        "    found = trial.load_checkpoint()\n"
+        "    assert (found.epoch, found.meta) == (1, {'note': 'kept'})\n"
+        "    assert isinstance(found.arrays['a'], np.ndarray) and found.arrays['a'].dtype == np.int64\n"
+        "    assert isinstance(found.arrays['b'], torch.Tensor)\n"
+        "    trial.set_user_attr('seed', trial.seed)\n"
+        "    return params['x']\n"
+    )
+    ledger = run(studies, "saving", plan_of(trials=2, objective=str(file)), tmp_path / "saved")
+    assert ledger.counts == {"COMPLETE": 2}
+    assert len({trial.user_attrs["seed"] for trial in ledger.trials}) == 2
+
+
+def test_a_report_of_step_0_fails_the_trial_and_says_so(studies: Studies, tmp_path: Path) -> None:
+    file = tmp_path / "zero.py"
+    file.write_text("def space(trial):\n    return {}\ndef objective(trial, params):\n    trial.report(1.0, 0)\n")
+    ledger = run(studies, "zero", plan_of(trials=1, objective=str(file)), tmp_path / "zero")
+    assert ledger.trials[0].user_attrs["reason"] == "report(value, step): steps are whole numbers from 1, got 0"
+
+
+def test_from_the_command_line_it_runs_continues_and_maximises(cli: Cli) -> None:
+    Path("mine.py").write_text(
+        "def space(trial):\n    return {'x': trial.suggest_float('x', 0, 1)}\n"
+        "def objective(trial, params):\n    return params['x'], params['x'] ** 2\n"
+    )
+    arguments = ("study", "mine.py", "--objectives", "up,down", "--directions", "maximize,minimize", "--workers", 1)
+    assert cli(*arguments, "--trials", 4).code == 0
+    outcome = cli("study", "--name", "mine", "--trials", 6, "--json")
+    found = json.loads(outcome.out)
+    assert (found["direction"], found["counts"]) == ("maximize, minimize", {"COMPLETE": 6})
+    assert "Pareto front" in cli("show", "mine").out
+
+    Path("mine.py").write_text(Path("mine.py").read_text() + "\n# a comment changes nothing\n")
+    assert cli("study", "--name", "mine", "--trials", 6).code == 0
+    Path("mine.py").write_text(Path("mine.py").read_text().replace("** 2", "** 3"))
+    changed = cli("study", "--name", "mine", "--trials", 7)
+    assert changed.code == 2
+    assert any("objective.fingerprint" in line for line in changed.lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("def space(trial): return {}", "objective: mine.py has no function objective(trial, params) -> float"),
+        ("def space(:", "objective: mine.py, line 1: invalid syntax"),
+        ("import nowhere", "objective: mine.py raised ModuleNotFoundError: No module named 'nowhere'"),
+        (
+            "def space(trial): return [1]\ndef objective(trial, params): return 1",
+            "objective: mine.py: space(trial) must return a dict of params, and returned list",
+        ),
+        (
+            "def space(trial): return {'x': 1 / 0}\ndef objective(trial, params): return 1",
+            "objective: mine.py: space(trial) raised ZeroDivisionError: division by zero",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_a_line(cli: Cli, text: str, expected: str) -> None:
+    Path("mine.py").write_text(text)
+    outcome = cli("study", "mine.py")
+    assert (outcome.code, outcome.lines, Path("runs").exists()) == (2, [expected], False)

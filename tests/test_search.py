@@ -1,0 +1,180 @@
+"""Ways to search from the command line: each one flag away, nonsense refused in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Cli, Outcome, rows
+
+STUDY = ("study", "tiny.toml")
+SEARCHED = ("--set", "space.hidden_size={low=4,high=16,step=4}", "--set", "space.learning_rate=0.001")
+
+
+def shown(cli: Cli, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(cli("show", name, "--format", "json").out)
+    return found
+
+
+def one_line(outcome: Outcome, expected: str) -> None:
+    assert (outcome.code, outcome.lines) == (2, [expected])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ("--objectives", "mse,parameters", "--pruner", "median"),
+            "pruner.name: median compares one value, and this study has mse and parameters; use --pruner none",
+        ),
+        (
+            ("--objectives", "mse,parameters", "--sampler", "cmaes"),
+            "sampler.name: cmaes knows one objective, and this study has mse and parameters"
+            " (use one of: brute-force, gp, grid, nsga2, nsga3, qmc, random, tpe)",
+        ),
+        (
+            ("--objectives", "mse,paramters"),
+            "objectives: there is no 'paramters'; did you mean 'parameters'?"
+            " (known: mse, mae, parameters, train_seconds, latency_ms)",
+        ),
+        (
+            ("--objectives", "mse,parameters", "--directions", "minimize"),
+            "directions: 1 for 2 objectives; give one for each of objectives = [...]",
+        ),
+        (
+            ("--objectives", "mse,parameters", "--stop-value", "1"),
+            "stop.value: is for one objective, and this study has mse and parameters",
+        ),
+        (("--import", "nowhere"), "import_from: study 'nowhere' is not in this database (it holds no study yet)"),
+        (("--preset", "tiny"), "space.preset: must be one of small, default, large, architecture, got 'tiny'"),
+        (
+            ("--set", "space.only=['windw']"),
+            "space.only: windw is not searched; did you mean 'window_norm'?",
+        ),
+        (("--max-parameters", "0"), "constraints.max_parameters: must be at least 1, got 0"),
+        (("--set", "enqueue=[{window=9}]"), "enqueue 1: window = 9, but the space fixes it at 8"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(cli: Cli, arguments: tuple[str, ...], expected: str) -> None:
+    outcome = cli(*STUDY, *arguments)
+    assert outcome.code == 2
+    assert len(outcome.lines) == 1
+    assert outcome.lines[0].startswith(expected)
+    assert not Path("runs").exists()
+
+
+def test_a_grid_needs_steps_and_says_how_many_combinations_there_are(cli: Cli) -> None:
+    space = ("--set", "space.dropout=0.0", "--set", "space.recurrent_dropout=0.0", "--set", "space.pooling=last")
+    fixed = (*space, "--set", "space.linear_skip=true", "--set", "space.window_norm=last")
+    rates = ("--set", "space.learning_rate={low=0.001, high=0.1}")
+    refused = cli(*STUDY, "--sampler", "grid", *fixed, *rates)
+    one_line(refused, "space.learning_rate: is continuous; to enumerate it give it a step or choices")
+
+    rates = ("--set", "space.learning_rate={choices=[0.001, 0.01]}")
+    outcome = cli(*STUDY, "--sampler", "grid", *fixed, *rates, "--trials", 50)
+    assert "; the grid has 2 combinations" in outcome.lines[1]
+    assert len(rows()) == 2
+
+
+def test_a_stop_value_ends_the_study_and_one_that_is_met_is_refused(cli: Cli) -> None:
+    outcome = cli(*STUDY, "--stop-value", 1e9)
+    assert outcome.code == 0
+    assert outcome.lines[-1].startswith("stopped: stop value 1e+09 reached by trial 0 (")
+    assert len(rows()) == 1
+    assert shown(cli, "tiny")["stopped"] == outcome.lines[-1].removeprefix("stopped: ")
+
+    again = cli(*STUDY, "--stop-value", 1e9)  # the same command has nothing to do
+    assert (again.code, len(rows())) == (0, 1)
+    other = cli(*STUDY, "--stop-value", 5e8)
+    assert other.code == 2
+    assert other.lines[0].startswith("stop.value: stop value 5e+08 reached by trial 0")
+    assert cli(*STUDY).code == 0
+    assert len(rows()) == 3
+
+
+def test_several_objectives_end_in_a_front(cli: Cli) -> None:
+    options = ("--objectives", "mse,parameters", "--sampler", "nsga2", "--trials", 6, *SEARCHED)
+    assert cli(*STUDY, *options).code == 0
+    summary = shown(cli, "tiny")
+    values = {t["number"]: t["value"] for t in summary["trials"]}
+    front = [n for n, v in values.items() if not any(w[0] <= v[0] and w[1] <= v[1] and w != v for w in values.values())]
+    assert summary["front"] == front
+    assert summary["best"]["number"] in front
+    table = cli("show", "tiny").out
+    assert "Pareto front  mse (minimize)  parameters (minimize)" in table
+    assert "knee" in table
+    assert "tiny" in cli("studies").out
+
+    limit = sorted(values[n][1] for n in front)[0]
+    assert cli("refit", "tiny", "-o", "model", "--pick", f"parameters<={limit}", "--json").code == 0
+    card = json.loads(Path("model/model.json").read_text())
+    smallest = next(n for n in front if values[n][1] == limit)
+    assert f'"trial": {smallest}' in json.dumps(card)
+    one_line(
+        cli("refit", "tiny", "-o", "other", "--pick", "mae<=1"),
+        "--pick: use knee, or a bound such as 'parameters<=1000' (objectives: mse, parameters), got 'mae<=1'",
+    )
+
+
+def test_no_network_above_the_limit_is_trained(cli: Cli) -> None:
+    assert cli(*STUDY, "--max-parameters", 600, "--trials", 4, *SEARCHED, "--sampler", "random").code == 0
+    trials = shown(cli, "tiny")["trials"]
+    assert all((t["attrs"]["parameters"] > 600) == (t["epochs"] == 0) for t in trials)
+    assert sum(t["epochs"] > 0 for t in trials) == 4
+    assert any(t["epochs"] == 0 for t in trials)
+
+
+def test_a_subset_first_then_the_best_on_everything(cli: Cli) -> None:
+    cli(*STUDY, "--set", "data.fraction=0.5", "--trials", 4, "--pruner", "none", *SEARCHED)
+    best = sorted(shown(cli, "tiny")["trials"], key=lambda t: t["value"])[:2]
+
+    outcome = cli("study", "--promote", "tiny", "--top", 2)
+
+    assert outcome.code == 0
+    assert "84 train" in outcome.lines[0]
+    promoted = shown(cli, "tiny-promoted")["trials"]
+    assert [t["params"] for t in promoted] == [t["params"] for t in best]
+    assert cli("study", "--promote", "tiny", "--top", 2).code == 0
+    assert len(shown(cli, "tiny-promoted")["trials"]) == 2
+
+
+def test_ranges_narrowed_and_trials_imported(cli: Cli) -> None:
+    cli(*STUDY, "--trials", 8, "--pruner", "none", *SEARCHED)
+    values = sorted(shown(cli, "tiny")["trials"], key=lambda t: t["value"])
+
+    assert cli("study", "--narrow-from", "tiny", "--trials", 2).code == 0
+    dropouts = [t["params"]["dropout"] for t in values[:2]]
+    for trial in shown(cli, "tiny-narrowed")["trials"]:
+        assert min(dropouts) <= trial["params"].get("dropout", dropouts[0]) <= max(dropouts)
+
+    imported = cli("study", "--import", "tiny", "--trials", 2, "--name", "more")
+    assert "begins with 8 trials of study tiny" in imported.err
+    assert [t["value"] for t in shown(cli, "more")["trials"]][:8] == [t["value"] for t in shown(cli, "tiny")["trials"]]
+    refused = cli("study", "--import", "tiny", "--name", "other", "--horizon", 3)
+    assert refused.code == 2
+    assert "has data.horizon = 4, this one has 3" in refused.lines[0]
+
+
+def test_hyperbands_brackets_are_shown(cli: Cli) -> None:
+    cli(*STUDY, "--pruner", "hyperband", "--epochs", 4, "--trials", 6)
+    lines = cli("show", "tiny").out.splitlines()
+    header = next(i for i, line in enumerate(lines) if line.split()[:2] == ["bracket", "first"])
+    counted = [int(line.split()[3]) for line in lines[header + 1 : header + 4] if line.strip()]
+    assert sum(counted) == 6
+
+
+def test_lr_search_recommends_a_range_and_draws_it(cli: Cli) -> None:
+    arguments = ("lr-search", "tiny.toml", "--rounds", 2, "--draws", 4, "--epochs", 1, "--high", 1000)
+    outcome = cli(*arguments, "-o", "lr.html", "--json")
+    found = json.loads(outcome.out)
+    assert outcome.code == 0
+    assert found["low"] <= found["value"] <= found["high"]
+    assert "learning rate" in Path("lr.html").read_text()
+    summary = shown(cli, "tiny-lr")
+    assert len(summary["trials"]) == 8
+    assert set(summary["counts"]) <= {"COMPLETE", "PRUNED"}
+    assert {tuple(t["params"]) for t in summary["trials"]} == {("learning_rate",)}
+    assert json.loads(cli(*arguments, "-o", "lr.html", "--json").out) == found
