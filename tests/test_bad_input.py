@@ -96,7 +96,7 @@ def test_a_wrong_value_says_what_it_must_be(cli: Cli, override: str, expected: s
         ("--sampler", "tpee", "sampler.name: no sampler 'tpee'; did you mean 'tpe'?"),
         ("--pruner", "medain", "pruner.name: no pruner 'medain'; did you mean 'median'?"),
         ("--backend", "locl", "backend: must be 'local'"),
-        ("--task", "forcast", "task: must be one of forecast, got 'forcast'; did you mean 'forecast'?"),
+        ("--task", "forcast", "task: must be one of forecast, sequence, text, got 'forcast'; did you mean 'forecast'?"),
         ("--storage", "runs.db", "storage: not a database URL; use sqlite:///FILE.db"),
         ("--storage", "oracle://host/db", "storage: "),
         ("--storage", "sqlite:///:memory:", "storage: an in-memory SQLite database would be lost"),

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from optlstm.data.labels import Fold, Integers
 from optlstm.data.vocabulary import UNKNOWN
 from optlstm.tasks.labelled import LabelledData
-from optlstm.tasks.scores import classification_scores
+from optlstm.tasks.pictures import Confusion
+from optlstm.tasks.scores import classification_scores, confusion_counts
 from optlstm.training.classifier import ClassifierConfig, SequenceClassifier, TextClassifier
 from optlstm.training.folds import FoldedProblem
 from optlstm.training.hparams import Hyperparameters
@@ -27,7 +28,16 @@ _POOL = 32  # batches that are filled with sequences of like length
 def make_problem(data: LabelledData, device: torch.device) -> Problem:
     """One problem, or those of a cross-validation as one."""
     problems = [ClassifyProblem(data, fold, device) for fold in data.folds]
-    return problems[0] if len(problems) == 1 else FoldedProblem(problems)
+    return problems[0] if len(problems) == 1 else FoldedClassification(problems)
+
+
+class FoldedClassification(FoldedProblem["ClassifyProblem"]):
+    """A cross-validation's folds as one problem."""
+
+    def pictures(self, network: nn.Module, hp: Hyperparameters) -> Confusion:
+        """Every sequence outside the test, judged by the network that was not trained on it."""
+        each = [problem.pictures(self.member(network, i), hp) for i, problem in enumerate(self.problems)]
+        return Confusion(each[0].labels, np.sum([confusion.counts for confusion in each], axis=0))
 
 
 class ClassifyProblem:
@@ -104,6 +114,12 @@ class ClassifyProblem:
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
         """log_loss, accuracy, balanced_accuracy and macro_f1 of the fold's validation sequences."""
         return self.score(network, self.fold.validation)
+
+    def pictures(self, network: nn.Module, hp: Hyperparameters) -> Confusion:
+        """The fold's validation sequences: their classes, and what the network says."""
+        classes, held_out = self.data.classes, self.fold.validation
+        predicted = self.probabilities(network, held_out).argmax(axis=1)
+        return Confusion(classes, confusion_counts(self.data.codes[held_out], predicted, len(classes)))
 
     def score(self, network: nn.Module, sequences: Integers) -> dict[str, float]:
         """The same of any sequences, by position."""

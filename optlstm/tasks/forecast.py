@@ -28,7 +28,15 @@ def make_problem(data: ForecastData, device: torch.device) -> Problem:
     if not data.folds:
         return ForecastProblem(data, device)
     problems = [ForecastProblem(replace(data, splits=fold, folds=()), device) for fold in data.folds]
-    return FoldedProblem(problems)
+    return FoldedForecast(problems)
+
+
+class FoldedForecast(FoldedProblem["ForecastProblem"]):
+    """A rolling-origin validation as one problem."""
+
+    def pictures(self, network: nn.Module, hp: Hyperparameters) -> Forecasts:
+        """Of the newest fold."""
+        return self.problems[-1].pictures(self.member(network, len(self.problems) - 1), hp)
 
 
 class ForecastProblem:

@@ -27,8 +27,7 @@ def classification_scores(probabilities: npt.NDArray[np.float64], codes: npt.NDA
     are in `codes` or were predicted (scikit-learn's definitions).
     """
     classes = probabilities.shape[1]
-    predicted = probabilities.argmax(axis=1)
-    table = np.bincount(codes * classes + predicted, minlength=classes**2).reshape(classes, classes)  # [true, said]
+    table = confusion_counts(codes, probabilities.argmax(axis=1), classes)
     hits, true, said = np.diag(table), table.sum(axis=1), table.sum(axis=0)
     of_true = probabilities[np.arange(len(codes)), codes]
     met, seen = true > 0, true + said > 0
@@ -38,3 +37,10 @@ def classification_scores(probabilities: npt.NDArray[np.float64], codes: npt.NDA
         "balanced_accuracy": float((hits[met] / true[met]).mean()),
         "macro_f1": float((2 * hits[seen] / (true + said)[seen]).mean()),
     }
+
+
+def confusion_counts(
+    codes: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int
+) -> npt.NDArray[np.int64]:
+    """How often each class [true] was taken for each [predicted]."""
+    return np.bincount(codes * classes + predicted, minlength=classes**2).reshape(classes, classes)

@@ -8,6 +8,7 @@ by their own norm.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,13 @@ class Folds(nn.ModuleList):
     """The folds' networks, each of the same shape."""
 
 
-class FoldedProblem:
+P = TypeVar("P", bound=Problem)
+
+
+class FoldedProblem(Generic[P]):
     """The problems of all folds as one `Problem`; a metric is the mean of theirs."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[P]) -> None:
         self.problems = list(problems)
 
     @property
@@ -55,14 +59,15 @@ class FoldedProblem:
         """The loss of the batch's fold."""
         *inside, number = batch
         fold = int(number)
-        return self.problems[fold].loss(self._member(network, fold), tuple(inside))
+        return self.problems[fold].loss(self.member(network, fold), tuple(inside))
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
         """Each metric's mean over the folds."""
-        scores = [problem.validate(self._member(network, i), hp) for i, problem in enumerate(self.problems)]
+        scores = [problem.validate(self.member(network, i), hp) for i, problem in enumerate(self.problems)]
         return {name: sum(score[name] for score in scores) / len(scores) for name in scores[0]}
 
-    def _member(self, network: nn.Module, fold: int) -> nn.Module:
+    def member(self, network: nn.Module, fold: int) -> nn.Module:
+        """A fold's network."""
         assert isinstance(network, Folds)
         return network[fold]
 

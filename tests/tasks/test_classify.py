@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from optlstm.data.labels import Fold
 from optlstm.data.vocabulary import UNKNOWN
-from optlstm.tasks.classify import ClassifyProblem, make_problem
+from optlstm.tasks.classify import ClassifyProblem, FoldedClassification, make_problem
 from optlstm.tasks.labelled import LabelledData
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.scores import classification_scores
@@ -199,3 +200,20 @@ def test_every_value_of_the_default_spaces_is_valid(steps: int) -> None:
             if isinstance(declared, dict):
                 values = [*(declared.get("choices") or [declared["low"], declared["high"]]), declared["default"]]
             assert [validate_value(name, value) for value in values] == [None] * len(values)
+
+
+def test_the_confusion_of_a_cross_validation_has_every_sequence_once() -> None:
+    data = sequences()
+    halves = (Fold(np.arange(20), np.arange(20, 40)), Fold(np.arange(20, 40), np.arange(20)))
+    problem = make_problem(replace(data, folds=halves), CPU)
+    assert isinstance(problem, FoldedClassification)
+    torch.manual_seed(0)
+    network = problem.network(hyperparameters()).eval()
+
+    with torch.no_grad():
+        shown = problem.pictures(network, hyperparameters())
+        scores = problem.validate(network, hyperparameters())
+
+    assert shown.labels == ("down", "up")
+    assert shown.counts.sum(axis=1).tolist() == [20, 20]
+    assert np.trace(shown.counts) / 40 == pytest.approx(scores["accuracy"])
