@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from optlstm.report.curves import OTHERS, STATES
 from optlstm.report.view import StudyView, deciding_metric, first_epoch, task_metrics, trained
-from optlstm.study.ledger import REASON_KEY, STOPPED_KEY
+from optlstm.study.ledger import REASON_KEY
+from optlstm.study.view import STOPPED_KEY
 from optlstm.text import duration, listed, many, moment, number, share, short
 
 if TYPE_CHECKING:
