@@ -1,4 +1,4 @@
-"""Which trial of a study becomes the model, by which schedule, and the study's data found again."""
+"""Which trials of a study become the model, by which schedules, and the study's data found again."""
 
 from __future__ import annotations
 
@@ -38,32 +38,49 @@ class Choice:
         return [trials[s.trial].intermediate_values[e] for s in stretches for e in range(s.first, s.last + 1)]
 
 
-def choose(study: optuna.Study, number: int | None) -> Choice:
-    """The trial of this number, or the best, with its schedule up to its best epoch.
+def choose(study: optuna.Study, number: int | None, top: int = 1) -> list[Choice]:
+    """The trial of this number, or the best `top`, the best first; each with its schedule up to its best epoch.
 
     Raises:
-        InputError: optlstm did not make the study, or the trial has nothing to be trained by.
+        InputError: optlstm did not make the study, or a trial has nothing to be trained by.
     """
-    from optuna.study import StudyDirection
     from optuna.trial import TrialState
 
     if not study_record(study):
         raise InputError(f"study {study.study_name!r} was not made by optlstm; there is nothing to refit it by")
+    if number is not None:
+        return [_choice(study, number)]
+    sign = _sign(study)
+    complete = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE and t.value is not None]
+    ranking = sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.number))
+    if not ranking:
+        name = study.study_name
+        raise InputError(f"study {name!r} has no complete trial yet; run more, or name another with --trial")
+    if len(ranking) < top:
+        raise InputError(f"--top: study {study.study_name!r} has {len(ranking)} complete trials, not {top}")
+    return [_choice(study, trial.number) for trial in ranking[:top]]
+
+
+def _choice(study: optuna.Study, number: int) -> Choice:
+    from optuna.trial import TrialState
+
     trials = study.get_trials(deepcopy=False)
-    if number is None:
-        if not any(t.state == TrialState.COMPLETE for t in trials):
-            name = study.study_name
-            raise InputError(f"study {name!r} has no complete trial yet; run more, or name another with --trial")
-        number = study.best_trial.number
     stretches = schedule(trials, number)
     trial, last = trials[number], stretches[-1]
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or last.trial != number:
         state = {"RUNNING": "has not ended", "FAIL": "failed"}.get(trial.state.name, "has trained no epoch of its own")
         raise InputError(f"--trial: trial {number} {state}; choose a complete or pruned one")
     own = {epoch: trial.intermediate_values[epoch] for epoch in range(last.first, last.last + 1)}
-    sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
+    sign = _sign(study)
     best = min(own, key=lambda epoch: (sign * own[epoch], epoch))
     return Choice(study, trial, stretches, best)
+
+
+def _sign(study: optuna.Study) -> int:
+    """What makes less the better of a study's values."""
+    from optuna.study import StudyDirection
+
+    return 1 if study.direction == StudyDirection.MINIMIZE else -1
 
 
 def refit_schedule(chosen: Choice, plan: Plan) -> list[Stretch]:

@@ -27,7 +27,8 @@ def refit(
     name: Annotated[str, typer.Argument(help="the study's name")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL_DIR", help="folder for the model")],
     trial: Annotated[int | None, typer.Option("--trial", metavar="N", help="a trial's number (default: best)")] = None,
-    seeds: Annotated[int, typer.Option("--seeds", metavar="K", help="train K networks; their mean is the model")] = 1,
+    top: Annotated[int, typer.Option("--top", metavar="K", help="the best K trials; their mean is the model")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="K", help="K networks of each; their mean is the model")] = 1,
     no_refit: Annotated[bool, typer.Option("--no-refit", help="keep the weights of tuning, train nothing")] = False,
     data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="where the study's data is now")] = None,
     steps: Annotated[bool, typer.Option("--steps", help="print every metric by horizon step too")] = False,
@@ -44,10 +45,10 @@ def refit(
 
     check_target(out)
     database = given_database(storage)
-    with Epochs(make_console(quiet), seeds) as display:
+    with Epochs(make_console(quiet), top * seeds) as display:
         model = make_model(
-            database, name, trial=trial, seeds=seeds, retrain=not no_refit, data=data, storage_path=storage_path,
-            hear=display.hear,
+            database, name, trial=trial, top=top, seeds=seeds, retrain=not no_refit, data=data,
+            storage_path=storage_path, hear=display.hear,
         )  # fmt: skip
     model.save(out)
     if as_json:
