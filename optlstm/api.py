@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import signal
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Result:
         """Train the best params on training and validation rows, score the test rows once; not saved yet.
 
         Args:
-            options: `trial`, `seeds`, `retrain`, `data`: see `optlstm.refit.refit`.
+            options: `trial`, `top`, `seeds`, `retrain`, `data`: see `optlstm.refit.refit`.
         """
         from optlstm.refit import refit
 
@@ -85,12 +86,13 @@ def tune(
         InputError: with every problem; nothing was created.
         KeyboardInterrupt: it was stopped; everything is saved.
     """
+    _quieten_optuna()
+
     from optlstm.progress import Display, make_console
     from optlstm.results import load_study
     from optlstm.running import open_session, study_name, with_stored_config
     from optlstm.study.storage import open_database, open_existing
 
-    _quieten_optuna()
     raw = _raw(config, n_trials)
     raw = layer(raw, {"data": {"path": _path(data, raw)}} if data is not None else {})
     name, url = study_name(raw, None), str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
@@ -154,7 +156,9 @@ def _path(data: pd.DataFrame | str | Path, raw: Mapping[str, Any]) -> str:
 
 
 def _quieten_optuna() -> None:
-    import optuna
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")  # in a notebook, of a bar that is not used
+        import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from optlstm.errors import OptlstmError
+from optlstm.errors import InputError, OptlstmError
 
 _PARTIAL = ".partial"
 _ABANDONED_S = 600.0  # nobody writes at one file for longer
@@ -68,6 +68,16 @@ def write_stream(path: Path, write: Callable[[IO[bytes]], None]) -> None:
             raise
     except OSError as error:
         raise OptlstmError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check_output(path: Path) -> None:
+    """See that the system takes this name for a file or folder to be written. Raises InputError, as of option -o."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise InputError(f"-o: {path}: {error.strerror or error}") from error
 
 
 def is_url(location: Location) -> bool:

@@ -1,4 +1,4 @@
-"""From a study to a model: a trial's params trained again on all that tuning saw, scored once on what it did not."""
+"""From a study to a model: the best params trained again on all that tuning saw, scored once on what it did not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from optlstm import __version__
 from optlstm.errors import InputError
 from optlstm.files import Location, absolute, trial_folder
 from optlstm.models import Model
-from optlstm.models.card import Card, Origin, Test, Training
+from optlstm.models.card import Card, Origin, Test, Trained, Training
 from optlstm.models.card import Stretch as CardStretch
 from optlstm.models.folder import network_with, pack
 from optlstm.objective import Objective
@@ -34,13 +34,14 @@ from optlstm.training.runtime import use_threads
 if TYPE_CHECKING:
     from optlstm.study.storage import Database
 
-Listener = Callable[[int, int, int], None]  # member (from 1), epoch, epochs
+Listener = Callable[[int, int, int], None]  # network (from 1), epoch, epochs
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """Networks of one shape."""
+    """Networks of one trial's params."""
 
+    chosen: Choice
     hp: Hyperparameters
     members: list[dict[str, Tensor]]
     seeds: list[int]
@@ -77,6 +78,7 @@ def refit(
     *,
     trial: int | None = None,
     pick: str = "knee",
+    top: int = 1,
     seeds: int = 1,
     retrain: bool = True,
     data: str | None = None,
@@ -90,7 +92,8 @@ def refit(
     Args:
         trial: its number; None: the best one.
         pick: which is the best of several objectives' front: see `optlstm.study.front.picked`.
-        seeds: how many networks to train, each from a seed of its own; the model is their mean.
+        top: how many of the best trials to train, each with its own params; the model is the mean of all networks.
+        seeds: how many networks to train of each, every one from a seed of its own.
         retrain: train anew on training and validation rows; else the weights that tuning kept are the model.
         data: where the data file is now; None: where the study read it.
         storage_path: where the study's checkpoints are; read only without `retrain`.
@@ -100,41 +103,55 @@ def refit(
         InputError: there is no such study or trial, the data is not the study's, or the weights were not kept.
         TrialFailed: the training diverged.
     """
-    if seeds < 1:
-        raise InputError(f"--seeds: must be at least 1, got {seeds}")
-    if seeds > 1 and not retrain:
-        raise InputError("--seeds: the weights that tuning kept are of one seed; leave out --no-refit")
+    _check_counts(trial, top, seeds, retrain)
     study = load_study(database, name)
-    chosen = choose(study, trial, pick)
+    chosen = choose(study, trial, top, pick)
     plan = study_plan(study, data)
     finish = plan.task.finish()
     if not retrain and plan.task.record().get("folds"):
         raise InputError("--no-refit: a trial of a cross-validation is several networks, each of a part; leave it out")
     if retrain:
-        job = plan.job("")
-        objective = job.make_objective(finish.data(joined=True))
+        objective = plan.job("").make_objective(finish.data(joined=True))
         assert isinstance(objective, Objective)
-        weights = _trained(objective, chosen, refit_schedule(chosen, plan), seeds, hear)
+        weights = [
+            _trained(objective, choice, refit_schedule(choice, plan), seeds, hear, before=i * seeds)
+            for i, choice in enumerate(chosen)
+        ]
     else:
         folder = study_folder(absolute(storage_path), name, str(study.user_attrs[UID_KEY]))
-        weights = _kept(plan, chosen, folder)
-    return _judged(finish, plan, chosen, weights, retrain)
+        weights = [_kept(plan, choice, folder) for choice in chosen]
+    return _judged(finish, plan, weights, retrain)
 
 
-def _judged(finish: Finish, plan: Plan, chosen: Choice, weights: _Weights, retrain: bool) -> Model:
+def _check_counts(trial: int | None, top: int, seeds: int, retrain: bool) -> None:
+    """Raises InputError with everything that cannot be, or not together."""
+    counts = {"--top": top, "--seeds": seeds}
+    problems = [f"{flag}: must be at least 1, got {count}" for flag, count in counts.items() if count < 1]
+    if trial is not None and top > 1:
+        problems.append("--top: takes the best trials, and --trial another; leave out one of them")
+    if seeds > 1 and not retrain:
+        problems.append("--seeds: the weights that tuning kept are of one seed; leave out --no-refit")
+    if problems:
+        raise InputError(problems)
+
+
+def _judged(finish: Finish, plan: Plan, weights: Sequence[_Weights], retrain: bool) -> Model:
     """Score the test rows with the networks as they will be saved, and write the card."""
     use_threads(plan.config.training.threads)  # the number changes the last bits of the scores
     section = finish.section()
-    networks = [network_with(section.network, weights.hp, member) for member in weights.members]
-    verdict = finish.judge(section.runner(networks, weights.hp, {}), joined=retrain)
-    blob, sums = pack(weights.members, verdict.extras)
+    each = [(w.hp, member) for w in weights for member in w.members]
+    networks = [network_with(section.network, hp, member) for hp, member in each]
+    verdict = finish.judge(section.runner(networks, [hp for hp, _ in each], {}), joined=retrain)
+    blob, sums = pack([member for _, member in each], verdict.extras)
     card = Card(
-        params={k: v for k, v in asdict(weights.hp).items() if k != "grown_layers"},
-        grown_layers=weights.hp.grown_layers,
-        members=len(weights.members),
+        trials=[_card_of(w) for w in weights],
         task=section.model_copy(update=verdict.facts),
-        training=_training(plan, weights, retrain),
-        study=_origin(plan, chosen),
+        training=Training(
+            refit=retrain,
+            trained_on=["train", "validation"] if retrain else ["train"],
+            epochs=plan.config.training.epochs,
+        ),
+        study=_origin(plan, weights[0].chosen.study.study_name),
         data=dict(plan.record.task["data"]),
         test=_test(verdict),
         intervals=verdict.intervals,
@@ -144,9 +161,12 @@ def _judged(finish: Finish, plan: Plan, chosen: Choice, weights: _Weights, retra
     return Model(card, blob, networks, verdict.extras)
 
 
-def _trained(objective: Objective, chosen: Choice, stretches: list[Stretch], seeds: int, hear: Listener) -> _Weights:
+def _trained(
+    objective: Objective, chosen: Choice, stretches: list[Stretch], seeds: int, hear: Listener, before: int
+) -> _Weights:
+    """before: how many networks were trained already."""
     use_threads(objective.threads)
-    weights = _Weights(Hyperparameters(), [], [], stretches)
+    weights = _Weights(chosen, Hyperparameters(), [], [], stretches)
     for member in range(seeds):
         problem = _Unvalidated(objective.problem, chosen.values(stretches), objective.metric or Metric("tuned"))
 
@@ -156,9 +176,9 @@ def _trained(objective: Objective, chosen: Choice, stretches: list[Stretch], see
         run = replace(objective, problem=problem).train_schedule(stretches, seed_of)
         for used, epoch in run:
             hp, state = used, epoch.state()
-            hear(member + 1, epoch.epoch, stretches[-1].last)
+            hear(before + member + 1, epoch.epoch, stretches[-1].last)
         members = [*weights.members, state.part("network")]
-        weights = _Weights(hp, members, [*weights.seeds, seed_of(chosen.trial.number)], stretches)
+        weights = _Weights(chosen, hp, members, [*weights.seeds, seed_of(chosen.trial.number)], stretches)
     return weights
 
 
@@ -179,26 +199,26 @@ def _kept(plan: Plan, chosen: Choice, folder: Location) -> _Weights:
     best = state.part("best")
     hp = with_growth(Hyperparameters.from_params({**plan.space.fixed, **chosen.trial.params}), best)
     seeds = [derive_seed("train", plan.config.seed, number)]
-    return _Weights(hp, [best], seeds, chosen.until(chosen.best_epoch))
+    return _Weights(chosen, hp, [best], seeds, chosen.until(chosen.best_epoch))
 
 
-def _training(plan: Plan, weights: _Weights, retrain: bool) -> Training:
-    return Training(
-        refit=retrain,
-        trained_on=["train", "validation"] if retrain else ["train"],
+def _card_of(weights: _Weights) -> Trained:
+    chosen, hp = weights.chosen, weights.hp
+    return Trained(
+        trial=chosen.trial.number,
+        value=chosen.trial.intermediate_values[chosen.best_epoch],
+        params={k: v for k, v in asdict(hp).items() if k != "grown_layers"},
+        grown_layers=hp.grown_layers,
         schedule=[CardStretch(**vars(stretch)) for stretch in weights.stretches],
-        epochs=plan.config.training.epochs,
         seeds=weights.seeds,
     )
 
 
-def _origin(plan: Plan, chosen: Choice) -> Origin:
+def _origin(plan: Plan, name: str) -> Origin:
     record: Mapping[str, Any] = plan.record.stored()
     return Origin(
-        name=chosen.study.study_name,
+        name=name,
         seed=plan.config.seed,
-        trial=chosen.trial.number,
-        value=chosen.trial.intermediate_values[chosen.best_epoch],
         sampler=record["sampler"],
         pruner=record["pruner"],
         scheduler=record["scheduler"],

@@ -27,8 +27,9 @@ def outcome(card: Card, folder: str) -> dict[str, Any]:
         "beaten_by": test.beaten_by,
         "model": folder,
         "study": card.study.name,
-        "trial": card.study.trial,
-        "epochs": card.training.schedule[-1].last,
+        "trial": card.trials[0].trial,
+        "trials": [trained.trial for trained in card.trials],
+        "epochs": card.trials[0].schedule[-1].last,
         "members": test.members,
         "spread": test.spread,
         "steps": test.steps,
@@ -39,12 +40,15 @@ def outcome(card: Card, folder: str) -> dict[str, Any]:
 
 def heading(card: Card) -> Text:
     """What was trained, on what."""
-    training, study = card.training, card.study
-    how = f"{training.schedule[-1].last} epochs on {' + '.join(training.trained_on)}"
+    training, one = card.training, len(card.trials) == 1
+    epochs = sorted({trained.schedule[-1].last for trained in card.trials})
+    how = f"{' to '.join(str(n) for n in (epochs[0], *epochs[1:][-1:]))} epochs on {' + '.join(training.trained_on)}"
     if not training.refit:
-        how = f"as tuning left it after {how}"
+        how = f"as tuning left {'it' if one else 'them'} after {how}"
     several = f", mean of {card.members} networks" if card.members > 1 else ""
-    return Text.assemble((f"trial {study.trial} of study {study.name}", "bold"), f": {how}{several}")
+    numbers = ", ".join(str(trained.trial) for trained in card.trials)
+    who = f"{'trial' if one else 'trials'} {numbers} of study {card.study.name}"
+    return Text.assemble((who, "bold"), f": {how}{several}")
 
 
 def score_table(test: Test) -> Table:

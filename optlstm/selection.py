@@ -1,4 +1,4 @@
-"""Which trial of a study becomes the model, by which schedule, and the study's data found again."""
+"""Which trials of a study become the model, by which schedules, and the study's data found again."""
 
 from __future__ import annotations
 
@@ -39,29 +39,40 @@ class Choice:
         return [trials[s.trial].intermediate_values[e] for s in stretches for e in range(s.first, s.last + 1)]
 
 
-def choose(study: optuna.Study, number: int | None, pick: str = "knee") -> Choice:
-    """The trial of this number, or the best, with its schedule up to its best epoch.
+def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str = "knee") -> list[Choice]:
+    """The trial of this number, or the best `top`, the best first; each with its schedule up to its best epoch.
 
     Args:
         pick: Which trial of a Pareto front is the best: see `optlstm.study.front.picked`.
 
     Raises:
-        InputError: optlstm did not make the study, or the trial has nothing to be trained by.
+        InputError: optlstm did not make the study, or a trial has nothing to be trained by.
     """
+    if not study_record(study):
+        raise InputError(f"study {study.study_name!r} was not made by optlstm; there is nothing to refit it by")
+    if study_record(study).get("task") == "own":
+        raise InputError(f"study {study.study_name!r} has an objective of its own, which makes no model of optlstm's")
+    if number is not None:
+        return [_choice(study, number)]
+    ranking = ranked(study)
+    if not ranking:
+        name = study.study_name
+        raise InputError(f"study {name!r} has no complete trial yet; run more, or name another with --trial")
+    names = tuple(study_record(study).get("objectives") or ())
+    if names and top > 1:
+        raise InputError("--top: of several objectives one trial is picked; leave it out, or give --seeds")
+    if names:
+        return [_choice(study, picked(ranking, names, pick).number)]
+    if len(ranking) < top:
+        raise InputError(f"--top: study {study.study_name!r} has {len(ranking)} complete trials, not {top}")
+    return [_choice(study, trial.number) for trial in ranking[:top]]
+
+
+def _choice(study: optuna.Study, number: int) -> Choice:
     from optuna.study import StudyDirection
     from optuna.trial import TrialState
 
-    if not study_record(study):
-        raise InputError(f"study {study.study_name!r} was not made by optlstm; there is nothing to refit it by")
     trials = study.get_trials(deepcopy=False)
-    if study_record(study).get("task") == "own":
-        raise InputError(f"study {study.study_name!r} has an objective of its own, which makes no model of optlstm's")
-    if number is None:
-        if not any(t.state == TrialState.COMPLETE for t in trials):
-            name = study.study_name
-            raise InputError(f"study {name!r} has no complete trial yet; run more, or name another with --trial")
-        names = tuple(study_record(study).get("objectives") or ())
-        number = (picked(ranked(study), names, pick) if names else study.best_trial).number
     stretches = schedule(trials, number)
     trial, last = trials[number], stretches[-1]
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or last.trial != number:

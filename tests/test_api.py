@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 
 import optlstm
 from optlstm.errors import InputError
+from optlstm.objective import Objective
 from tests.conftest import URL, Cli, rows
 
 SMALL = {"window": 8, "patch": 4, "hidden_size": 4, "num_layers": 1}
@@ -95,22 +96,21 @@ def test_all_problems_come_at_once_and_nothing_is_made(folder: Path) -> None:
         optlstm.tune([1, 2, 3])  # type: ignore[arg-type]
 
 
-def test_ctrl_c_stops_after_the_epoch_and_the_same_call_goes_on(folder: Path) -> None:
-    call = (
-        "import optlstm; optlstm.tune('tiny.csv', horizon=4, epochs=2, n_trials=3, workers=1, name='stopped', "
-        f"space={SMALL!r}, progress=False)"
-    )
-    stop = (
-        "import os, signal\nfrom optlstm.objective import Objective\nsave = Objective._save\n"
-        "def saved(self, *a):\n    save(self, *a); os.kill(os.getpid(), signal.SIGINT)\nObjective._save = saved\n"
-    )
+def test_ctrl_c_stops_after_the_epoch_and_the_same_call_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tune(name: str) -> None:
+        optlstm.tune("tiny.csv", horizon=4, epochs=2, n_trials=2, workers=1, name=name, space=SMALL, progress=False)
 
-    done = subprocess.run([sys.executable, "-c", stop + call], capture_output=True, text=True, timeout=60, check=False)
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as during:
+        save = Objective._save
+        during.setattr(Objective, "_save", lambda *a: (save(*a), os.kill(os.getpid(), signal.SIGINT)))
+        with pytest.raises(KeyboardInterrupt):
+            tune("stopped")
 
-    assert done.stderr.strip().endswith("KeyboardInterrupt")
+    assert signal.getsignal(signal.SIGINT) is handler
     assert [t.state.name for t in optuna.load_study(study_name="stopped", storage=URL).trials] == ["RUNNING"]
-    optlstm.tune(name="stopped", workers=1, progress=False)
-    optlstm.tune("tiny.csv", horizon=4, epochs=2, n_trials=3, workers=1, name="whole", space=SMALL, progress=False)
+    tune("stopped")
+    tune("whole")
     assert rows("stopped") == rows("whole")
 
 

@@ -9,6 +9,7 @@ import typer
 
 from optlstm.cli.common import app
 from optlstm.errors import InputError
+from optlstm.files import check_output
 
 
 @app.command()
@@ -22,13 +23,17 @@ def export(
     """Write the model as one file: raw input to raw output, any number of samples at a time."""
     from optlstm.export import FORMATS, export_model
     from optlstm.models import Model
+    from optlstm.models.card import CARD_FILE, WEIGHT_FILE
     from optlstm.progress import make_console
 
     if form not in FORMATS:
         raise InputError(f"--format: must be {' or '.join(FORMATS)}, got {form!r}")
     file = out or model / f"model{FORMATS[form]}"
+    check_output(file)
     if file.is_dir():
         raise InputError(f"-o: {file} is a folder; name a file in it")
+    if any(file.resolve() == (model / own).resolve() for own in (CARD_FILE, WEIGHT_FILE)):
+        raise InputError(f"-o: {file} is the model itself; name another file")
     made = export_model(Model.load(model), form, file)
     make_console().print(f"{file}: {made}", soft_wrap=True, markup=False)
     return 0

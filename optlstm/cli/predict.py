@@ -9,6 +9,7 @@ import typer
 
 from optlstm.cli.common import app
 from optlstm.errors import InputError
+from optlstm.files import check_output
 
 
 @app.command()
@@ -35,7 +36,7 @@ def predict(
     options: dict[str, Any] = {"start": start, "levels": _levels(level or [], more_levels or [])}
     if backtest is not None:
         if backtest < 1:
-            raise InputError(f"--backtest: must be at least 1, got {backtest}")
+            raise InputError(f"--backtest: must be a whole number of at least 1, got {backtest}")
         options["backtest"] = backtest
     rows = Model.load(model).runner.write(data.expanduser(), out, **options)
     make_console().print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)
@@ -54,6 +55,7 @@ def _levels(first: list[str], more: list[str]) -> list[int]:
 
 
 def _check_out(out: Path, data: Path) -> None:
+    check_output(out)
     if out.is_dir():
         raise InputError(f"-o: {out} is a folder; name a file in it")
     if out.suffix.lower() != ".csv":

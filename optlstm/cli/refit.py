@@ -30,7 +30,8 @@ def refit(
     pick: Annotated[
         str, typer.Option("--pick", metavar="RULE", help="of several objectives: knee, or a bound: parameters<=20000")
     ] = "knee",
-    seeds: Annotated[int, typer.Option("--seeds", metavar="K", help="train K networks; their mean is the model")] = 1,
+    top: Annotated[int, typer.Option("--top", metavar="K", help="the best K trials; their mean is the model")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="K", help="K networks of each; their mean is the model")] = 1,
     no_refit: Annotated[bool, typer.Option("--no-refit", help="keep the weights of tuning, train nothing")] = False,
     data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="where the study's data is now")] = None,
     steps: Annotated[bool, typer.Option("--steps", help="print every metric by horizon step too")] = False,
@@ -47,9 +48,9 @@ def refit(
 
     check_target(out)
     database = given_database(storage)
-    with Epochs(make_console(quiet), seeds) as display:
+    with Epochs(make_console(quiet), top * seeds) as display:
         model = make_model(
-            database, name, trial=trial, pick=pick, seeds=seeds, retrain=not no_refit, data=data,
+            database, name, trial=trial, pick=pick, top=top, seeds=seeds, retrain=not no_refit, data=data,
             storage_path=storage_path, hear=display.hear,
         )  # fmt: skip
     model.save(out)

@@ -118,7 +118,7 @@ def _is_parquet(path: Path) -> bool:
 
 def _check_file(path: Path) -> None:
     if path.is_dir():
-        raise InputError(f"data: '{path.name}' is a folder; name a file in it")
+        raise InputError(f"data: '{path.name or path}' is a folder; name a file in it")
     if not path.is_file():
         folder = path.absolute().parent
         near = did_you_mean(path.name, [file.name for file in folder.iterdir()]) if folder.is_dir() else ""

@@ -71,5 +71,8 @@ class Model:
             return self.runner.score(path)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in list(self.test.items())[:2] if value is not None)
-        return f"<optlstm Model of study {self.card.study.name!r}, trial {self.card.study.trial}; test {shown}>"
+        short = sorted(self.test.items(), key=lambda item: (len(item[0]), item[0]))[:2]  # mae and mse, and not mae_raw
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in short if value is not None)
+        trials = ", ".join(str(trained.trial) for trained in self.card.trials)
+        of = f"{'trial' if len(self.card.trials) == 1 else 'trials'} {trials}"
+        return f"<optlstm Model of study {self.card.study.name!r}, {of}; test {shown}>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,14 +34,30 @@ class Stretch(_Part):
     params: dict[str, Any]
 
 
+class Trained(_Part):
+    """Networks of one trial's params, each from a seed of its own."""
+
+    trial: int
+    value: float | None  # the trial's best validation value
+    params: dict[str, bool | int | float | str]
+    grown_layers: Annotated[int, Field(ge=0)]
+    schedule: Annotated[list[Stretch], Field(min_length=1)]
+    seeds: Annotated[list[int], Field(min_length=1)]  # one per network
+
+    def hyperparameters(self) -> Hyperparameters:
+        """Raises InputError where a param is none, or out of its range."""
+        hp = Hyperparameters.from_params(self.params)
+        if self.grown_layers >= hp.num_layers:
+            raise InputError(f"grown_layers: {self.grown_layers} of {hp.num_layers} layers")
+        return replace(hp, grown_layers=self.grown_layers)
+
+
 class Training(_Part):
     """How the weights came about."""
 
-    refit: bool  # false: the weights are the trial's own, as the study left them
+    refit: bool  # false: the weights are the trials' own, as the study left them
     trained_on: list[str]  # parts of the data
-    schedule: list[Stretch]
     epochs: int  # that the learning-rate schedule stretches over
-    seeds: list[int]  # one per member
 
 
 class Origin(_Part):
@@ -48,8 +65,6 @@ class Origin(_Part):
 
     name: str
     seed: int
-    trial: int
-    value: float | None  # the trial's best validation value
     sampler: dict[str, Any]
     pruner: dict[str, Any]
     scheduler: dict[str, Any]
@@ -73,11 +88,12 @@ class Weights(_Part):
 
 
 class Card(_Part):
-    """What `model.json` holds, checksum and format aside."""
+    """What `model.json` holds, checksum and format aside.
 
-    params: dict[str, bool | int | float | str]
-    grown_layers: Annotated[int, Field(ge=0)]
-    members: Annotated[int, Field(ge=1)]
+    The networks are those of the first trial (the best one), seed by seed, then those of the next.
+    """
+
+    trials: Annotated[list[Trained], Field(min_length=1)]
     task: TaskSection
     training: Training
     study: Origin
@@ -87,14 +103,14 @@ class Card(_Part):
     versions: dict[str, str]
     weights: Weights
 
-    def hyperparameters(self) -> Hyperparameters:
-        """Raises InputError where a param is none, or out of its range."""
-        from dataclasses import replace
+    @property
+    def members(self) -> int:
+        """How many networks there are."""
+        return sum(len(trained.seeds) for trained in self.trials)
 
-        hp = Hyperparameters.from_params(self.params)
-        if self.grown_layers >= hp.num_layers:
-            raise InputError(f"grown_layers: {self.grown_layers} of {hp.num_layers} layers")
-        return replace(hp, grown_layers=self.grown_layers)
+    def hyperparameters(self) -> list[Hyperparameters]:
+        """Of every network. Raises as `Trained.hyperparameters`."""
+        return [hp for trained in self.trials for hp in [trained.hyperparameters()] * len(trained.seeds)]
 
     def to_bytes(self) -> bytes:
         """The one text of this card, the sum of its own content in it."""

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from optlstm.errors import InputError, ModelFileError, OptlstmError
-from optlstm.files import LocalFolder
+from optlstm.files import LocalFolder, check_output
 from optlstm.models.card import CARD_FILE, WEIGHT_FILE, Card, Weights, read_card
 from optlstm.tasks.kind import bounded
 from optlstm.training.hparams import Hyperparameters
@@ -32,6 +32,7 @@ def check_target(folder: Path) -> None:
     Raises:
         InputError: something else stands there, or nothing may be made there.
     """
+    check_output(folder)
     if folder.is_dir():
         if any(folder.iterdir()) and not (folder / CARD_FILE).is_file():
             raise InputError(f"-o: {folder} is not empty and holds no model; name a new folder")
@@ -91,17 +92,16 @@ def _read(folder: Path) -> tuple[Card, bytes, list[nn.Module], dict[str, Tensor]
     if len(raw) > _MOST_JSON:
         raise ModelFileError(f"{CARD_FILE} is larger than any card")
     card = read_card(raw)
-    hp = card.hyperparameters()
     with _open(folder / WEIGHT_FILE) as file:
         size = os.fstat(file.fileno()).st_size
         if size != card.weights.size:
             raise ModelFileError(f"{WEIGHT_FILE} has {size} bytes, and {CARD_FILE} says {card.weights.size}")
         start = _header(file, size)
-        network = _check_shapes(card, hp, start, size)
+        _check_shapes(card, start, size)
         blob = start + file.read()
     if hashlib.sha256(blob).hexdigest() != card.weights.sha256:
         raise ModelFileError(f"{WEIGHT_FILE} is not what was written (altered)")
-    return (card, blob, *_unpack(card, hp, network, blob))
+    return (card, blob, *_unpack(card, blob))
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -119,18 +119,22 @@ def _header(file: IO[bytes], size: int) -> bytes:
     return prefix + file.read(length)
 
 
-def _check_shapes(card: Card, hp: Hyperparameters, start: bytes, size: int) -> nn.Module:
-    """The card's network without weights, once the header has just its tensors."""
-    too_large = card.task.problem(hp) or bounded(hp, [card.members, *card.task.sizes()], size)
-    found = _shapes(start[8:])
-    layers = 4 * (hp.num_layers + hp.grown_layers) * card.members
-    if too_large or layers > len(found):
-        what = too_large or f"{hp.num_layers} layers of {card.members} network(s)"
-        raise ModelFileError(f"{CARD_FILE} says {what}, and {WEIGHT_FILE} has {size} bytes")
-    with torch.device("meta"):
-        network = card.task.network(hp)
-    one = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    expected = {f"{i}.{name}": shape for i in range(card.members) for name, shape in one.items()}
+def _check_shapes(card: Card, start: bytes, size: int) -> None:
+    """See that the header has just the tensors of the card's networks."""
+    found, first = _shapes(start[8:]), 0
+    expected: dict[str, tuple[int, ...]] = {}
+    for trained in card.trials:
+        hp, count = trained.hyperparameters(), len(trained.seeds)
+        too_large = card.task.problem(hp) or bounded(hp, card.task.sizes(), size)
+        least = 4 * hp.num_layers * count  # tensors
+        if too_large or len(expected) + least > len(found):
+            what = too_large or f"{first + count} network(s) of {hp.num_layers} layer(s)"
+            raise ModelFileError(f"{CARD_FILE} says {what}, and {WEIGHT_FILE} has {size} bytes")
+        with torch.device("meta"):
+            network = card.task.network(hp)
+        one = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        expected |= {f"{i}.{name}": shape for i in range(first, first + count) for name, shape in one.items()}
+        first += count
     expected |= {f"extra.{name}": shape for name, shape in card.task.extras().items()}
     if expected != found:
         name = min(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
@@ -139,7 +143,6 @@ def _check_shapes(card: Card, hp: Hyperparameters, start: bytes, size: int) -> n
             for file, shape in ((WEIGHT_FILE, found.get(name)), (CARD_FILE, expected.get(name)))
         )
         raise ModelFileError(f"tensor {name!r}: {words}")
-    return network
 
 
 def _shapes(header: bytes) -> Shapes:
@@ -155,17 +158,15 @@ def _shapes(header: bytes) -> Shapes:
     return found
 
 
-def _unpack(
-    card: Card, hp: Hyperparameters, network: nn.Module, blob: bytes
-) -> tuple[list[nn.Module], dict[str, Tensor]]:
+def _unpack(card: Card, blob: bytes) -> tuple[list[nn.Module], dict[str, Tensor]]:
     tensors = safetensors.torch.load(blob)
     extras = {name.removeprefix("extra."): t for name, t in tensors.items() if name.startswith("extra.")}
     networks = []
-    for i in range(card.members):
+    for i, hp in enumerate(card.hyperparameters()):
         own = {name.removeprefix(f"{i}."): t for name, t in tensors.items() if name.startswith(f"{i}.")}
         if not all(bool(t.isfinite().all()) for t in own.values()):
             raise ModelFileError(f"{WEIGHT_FILE} holds weights that are no numbers")
-        networks.append(network_with(card.task.network, hp, own) if i else _assigned(network, own))
+        networks.append(network_with(card.task.network, hp, own))
     return networks, extras
 
 
@@ -173,9 +174,5 @@ def network_with(make: Any, hp: Hyperparameters, weights: Mapping[str, Tensor]) 
     """The network that `make` makes of `hp`, with these weights; nothing is drawn at random."""
     with torch.device("meta"):
         network: nn.Module = make(hp)
-    return _assigned(network, weights)
-
-
-def _assigned(network: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     network.load_state_dict(weights, assign=True)
     return network.eval().requires_grad_(False)

@@ -104,8 +104,8 @@ class ForecastRunner:
         self, data: Path, *, dates: bool, start: str | None = None, backtest: int = 0, levels: Sequence[int] = ()
     ) -> _Job:
         problems = self._level_problems(levels)
-        if backtest < 0:
-            problems.append(f"--backtest: must be at least 1, got {backtest}")
+        if not isinstance(backtest, int) or backtest < 0:
+            problems.append(f"--backtest: must be a whole number of at least 1, got {backtest!r}")
         if problems:
             raise InputError(problems)
         series = self._read(data)
@@ -113,11 +113,13 @@ class ForecastRunner:
         return _Job(self.forecaster, series, first, backtest > 0, tuple(levels), self._radii, dates)
 
     def _level_problems(self, levels: Sequence[int]) -> list[str]:
+        if not isinstance(levels, Sequence) or isinstance(levels, str):
+            return [f"--level: must be a list of whole percent, such as [80, 90], got {levels!r}"]
         highest = highest_level(self.section.calibrated)
         problems = []
         for level in levels:
-            if level not in LEVELS:
-                problems.append(f"--level: must be 1 to 99 percent, got {level}")
+            if not isinstance(level, int) or level not in LEVELS:
+                problems.append(f"--level: must be a whole number, 1 to 99 percent, got {level!r}")
             elif self._radii is None or level > highest:
                 most = f"the highest is {highest}" if highest else "there were too few test rows for any interval"
                 problems.append(f"--level: this model has no {level} % interval; {most}")
@@ -253,7 +255,7 @@ def _position(series: Series, section: ForecastSection, start: str, name: str) -
     where = f"{name} has {time[0]} to {time[-1]}"
     try:
         wanted: Any = int(start) if not isinstance(time, pd.DatetimeIndex) else pd.Timestamp(start)
-    except ValueError:
+    except (ValueError, TypeError):
         raise InputError(f"--from: {start!r} is no time; write it as in the data ({where})") from None
     if isinstance(time, pd.DatetimeIndex):
         if time.tz is not None:
@@ -264,5 +266,5 @@ def _position(series: Series, section: ForecastSection, start: str, name: str) -
     known = time.append(following(time, freq, 1))
     found = int(known.get_indexer(pd.Index([wanted]))[0])
     if found < 0:
-        raise InputError(f"--from: {start} is none of the data's times, nor the next one after them ({where})")
+        raise InputError(f"--from: {start!r} is none of the data's times, nor the next one after them ({where})")
     return found

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from optlstm.data.scaling import Standardizer
 from optlstm.data.windows import windows
+from optlstm.errors import InputError
 from optlstm.tasks.conformal import LEVELS
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.model import ForecasterConfig, LSTMForecaster
@@ -76,14 +77,17 @@ class ForecastSection(BaseModel):
         """Shapes of the tensors beside the weights: the intervals' radii, on the standardised scale."""
         return {"radii": (len(LEVELS), len(self.columns), self.horizon)} if self.calibrated else {}
 
-    def runner(self, networks: Sequence[nn.Module], hp: Hyperparameters, extras: Mapping[str, Tensor]) -> Any:
+    def runner(
+        self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
+    ) -> Any:
+        """The networks on files. hps: of each."""
         from optlstm.tasks.forecast_files import ForecastRunner
 
-        return ForecastRunner(Forecaster(self, networks, hp.window), extras.get("radii"))
+        return ForecastRunner(Forecaster(self, networks, max(hp.window for hp in hps)), extras.get("radii"))
 
 
 class Forecaster:
-    """One network or several, whose mean is the forecast."""
+    """One network or several, whose mean is the forecast. window: of the network that reads the most rows."""
 
     def __init__(self, section: ForecastSection, networks: Sequence[nn.Module], window: int) -> None:
         self.section, self.window = section, window
@@ -99,15 +103,25 @@ class Forecaster:
 
         Yields:
             The part of `first` it is about, and [members, windows, columns, horizon] in the data's units.
+
+        Raises:
+            InputError: the values are so large that a forecast is no finite number.
         """
         # Only the rows that are read: a file may be long, and the windows few.
         start = first.start - self.window
-        scaled = torch.from_numpy(self.scaler.transform(values[start : first.stop - 1]).astype(np.float32))
+        with np.errstate(over="ignore"):  # infinity is noticed in the forecasts
+            scaled = torch.from_numpy(self.scaler.transform(values[start : first.stop - 1]).astype(np.float32))
         view = windows(scaled, range(len(scaled)), self.window, 0, reach_back=False)  # [n, columns, window]
         size = max(1, _BATCH // view.shape[1])
         for at in range(0, len(view), size):
             part = view[at : at + size]
-            yield first[at : at + len(part)], self._inverse(self.standardised(part))
+            forecasts = self._inverse(self.standardised(part))
+            if not np.isfinite(forecasts).all():
+                raise InputError(
+                    f"data: no finite forecast from row {first[at] + 1} on; values there are too far from those of "
+                    "the training rows"
+                )
+            yield first[at : at + len(part)], forecasts
 
     @torch.no_grad()
     def standardised(self, inputs: Tensor) -> Floats:

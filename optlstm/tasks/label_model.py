@@ -82,8 +82,10 @@ class SequenceSection(_LabelSection):
         """A new classifier."""
         return SequenceClassifier(ClassifierConfig.of_sequences(hp, channels=len(self.mean), classes=len(self.classes)))
 
-    def runner(self, networks: Sequence[nn.Module], hp: Hyperparameters, extras: Mapping[str, Tensor]) -> LabelRunner:
-        """The networks on files."""
+    def runner(
+        self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
+    ) -> LabelRunner:
+        """The networks on files. hps: of each."""
         return LabelRunner(self, networks)
 
     def read(self, path: Path, *, labelled: bool) -> Rows:
@@ -130,8 +132,10 @@ class TextSection(_LabelSection):
         known = len(self.vocabulary) + 2
         return TextClassifier(ClassifierConfig.of_texts(hp, vocabulary=known, classes=len(self.classes)))
 
-    def runner(self, networks: Sequence[nn.Module], hp: Hyperparameters, extras: Mapping[str, Tensor]) -> LabelRunner:
-        """The networks on files."""
+    def runner(
+        self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
+    ) -> LabelRunner:
+        """The networks on files. hps: of each."""
         return LabelRunner(self, networks)
 
     def read(self, path: Path, *, labelled: bool) -> Rows:

@@ -184,7 +184,8 @@ class LSTMForecaster(nn.Module):
             nn.init.zeros_(self.skip.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [batch, window] -> [batch, horizon], both on the same scale."""
+        """x [batch, window] -> [batch, horizon], both on the same scale. Of a longer x the newest rows are read."""
+        x = x[:, -self.config.window :]
         level, spread = self._level_and_spread(x)  # [batch, 1] each
         window = (x - level) / spread  # [batch, window]
         forecast: Tensor = self.head(self.body(self._patches(window)))  # [batch, horizon]

@@ -25,6 +25,30 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def _mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, before = tmp_path_factory.mktemp("mixed"), Path.cwd()
+    write_tiny(folder)
+    os.chdir(folder)
+    fixed = ["dropout=0.0", "recurrent_dropout=0.0", "learning_rate=0.01", "pooling='max'", "window_norm='last'"]
+    space = ["window={choices=[6, 8]}", "linear_skip=true", *fixed]
+    shapes = ["--sampler", "grid", *(text for each in space for text in ("--set", f"space.{each}"))]
+    try:
+        assert main(["study", "tiny.toml", "--quiet", "--name", "mixed", "--trials", "2", *shapes]) == 0
+        assert main(["refit", "mixed", "-o", "model", "--top", "2", "--quiet"]) == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def mixed(_mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As `made`, but the model is of two trials, whose networks read 6 and 8 rows."""
+    shutil.copytree(_mixed, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture
 def made(_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current directory, a new one: `tiny.csv`, the study `tiny` in runs/, its model of two networks in model/."""

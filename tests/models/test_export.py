@@ -23,7 +23,7 @@ def windows_and_forecasts() -> tuple[np.ndarray, np.ndarray]:
     return inputs, table["y"].to_numpy().reshape(30, 4, 1)
 
 
-def test_onnx_in_onnxruntime_gives_the_same_numbers(cli: Cli, made: Path) -> None:
+def test_onnx_in_onnxruntime_gives_the_same_numbers(cli: Cli, mixed: Path) -> None:
     import onnxruntime
 
     outcome = cli("export", "model", "--format", "onnx", "-o", "out/model.onnx")
@@ -38,7 +38,7 @@ def test_onnx_in_onnxruntime_gives_the_same_numbers(cli: Cli, made: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-def test_torchscript_and_pt2_give_the_same_numbers(cli: Cli, made: Path) -> None:
+def test_torchscript_and_pt2_give_the_same_numbers(cli: Cli, mixed: Path) -> None:
     inputs, expected = windows_and_forecasts()
     for form, name in (("torchscript", "model.torchscript.pt"), ("pt2", "model.pt2")):
         assert cli("export", "model", "--format", form).code == 0
@@ -51,9 +51,12 @@ def test_torchscript_and_pt2_give_the_same_numbers(cli: Cli, made: Path) -> None
     assert optlstm.load("model").card.members == 2  # what lies beside the model does no harm
 
 
-def test_what_cannot_be_exported_is_refused(cli: Cli, made: Path) -> None:
+def test_what_cannot_be_exported_is_refused(cli: Cli, mixed: Path) -> None:
     assert cli("export", "model", "--format", "onx").lines == [
         "--format: must be onnx or torchscript or pt2, got 'onx'"
     ]
     assert cli("export", "model", "-o", "runs").lines == ["-o: runs is a folder; name a file in it"]
+    for own in ("model.json", "model.safetensors"):
+        itself = f"model/../model/{own}"
+        assert cli("export", "model", "-o", itself).lines == [f"-o: {itself} is the model itself; name another file"]
     assert cli("export", "nowhere").lines[0].startswith("model nowhere: there is no such folder")

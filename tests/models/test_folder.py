@@ -39,7 +39,7 @@ def text(card: dict[str, Any]) -> str:
     return json.dumps(card, indent=1, sort_keys=True) + "\n"
 
 
-def put(*keys: str, value: Any) -> Change:
+def put(*keys: str | int, value: Any) -> Change:
     def change(card: dict[str, Any]) -> None:
         for key in keys[:-1]:
             card = card[key]
@@ -107,19 +107,27 @@ def test_no_folder_and_no_model_are_told_apart(made: Path) -> None:
 
 MANY = 10**12
 HOSTILE: list[tuple[Change, str]] = [
-    *((put("params", name, value=MANY), name) for name in ("hidden_size", "patch", "projection", "window")),
-    (put("params", "num_layers", value=MANY), "num_layers"),
-    (put("params", "hidden_size", value=1000), "shape|tensor|bytes"),
-    (put("params", "hidden_size", value=-4), "hidden_size"),
-    (put("params", "hidden_size", value="4"), "hidden_size"),
-    (put("params", "hidden_size", value=True), "hidden_size"),
-    (put("params", "hidden_size", value=[4]), "params"),
-    (put("params", "../../etc/passwd", value=1), "no hyperparameter has this name"),
-    (put("params", value={}), "tensor"),
-    (put("grown_layers", value=MANY), "grown_layers"),
-    (put("members", value=MANY), "task's size"),
-    (put("members", value=0), "members"),
-    (put("members", value=3), "tensor|layers"),
+    *(
+        (put("trials", 0, "params", name, value=MANY), name)
+        for name in ("hidden_size", "patch", "projection", "window")
+    ),
+    (put("trials", 0, "params", "num_layers", value=MANY), "num_layers"),
+    (put("trials", 0, "params", "hidden_size", value=1000), "shape|tensor|bytes"),
+    (put("trials", 0, "params", "hidden_size", value=-4), "hidden_size"),
+    (put("trials", 0, "params", "hidden_size", value="4"), "hidden_size"),
+    (put("trials", 0, "params", "hidden_size", value=True), "hidden_size"),
+    (put("trials", 0, "params", "hidden_size", value=[4]), "params"),
+    (put("trials", 0, "params", "../../etc/passwd", value=1), "no hyperparameter has this name"),
+    (put("trials", 0, "params", value={}), "tensor"),
+    (put("trials", 0, "grown_layers", value=MANY), "grown_layers"),
+    (put("trials", value=[]), "trials"),
+    (put("trials", value=MANY), "trials"),
+    (lambda card: card.update(trials=card["trials"] * 1000), "network"),
+    (put("trials", 0, "seeds", value=[]), "trials.0.seeds"),
+    (put("trials", 0, "seeds", value=MANY), "trials.0.seeds"),
+    (put("trials", 0, "seeds", value=[1] * 10_000), "10000 network"),
+    (put("trials", 0, "seeds", value=[1]), "tensor"),
+    (put("trials", 0, "schedule", value=[]), "trials.0.schedule"),
     (put("task", "horizon", value=MANY), "task's size"),
     (put("task", "horizon", value=4.5), r"task.*horizon"),
     (put("task", "columns", value=["../x", "y"]), "one length"),
@@ -220,7 +228,7 @@ def test_nothing_hostile_allocates_or_runs_whatever_the_environment_says(made: P
     script = (
         "import resource, sys, optlstm\n"
         "from optlstm.errors import ModelFileError\n"
-        "optlstm.load('model').predict('tiny.csv')\n"
+        "optlstm.load('model')\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for folder in sys.argv[1:]:\n"
         "    try:\n"

@@ -20,9 +20,12 @@ WINDOW, HORIZON = 8, 4
 def by_hand(model: optlstm.Model, values: np.ndarray) -> np.ndarray:
     """The mean of the networks' forecasts after `values`, in the data's units."""
     mean, std = model.card.task.mean[0], model.card.task.std[0]
-    window = torch.tensor((values[-WINDOW:] - mean) / std, dtype=torch.float32)[None]
+    standardised = torch.tensor((values - mean) / std, dtype=torch.float32)[None]
     with torch.no_grad():
-        each = [network(window)[0].double().numpy() for network in model.runner.forecaster.networks]
+        each = [
+            network(standardised[:, -network.config.window :])[0].double().numpy()
+            for network in model.runner.forecaster.networks
+        ]
     return np.mean(each, axis=0) * std + mean
 
 
@@ -34,6 +37,18 @@ def test_it_forecasts_from_the_end_of_the_file_on(cli: Cli, made: Path) -> None:
     assert list(found.columns) == ["ds", "y"]
     assert found["ds"].tolist() == [120, 121, 122, 123]
     np.testing.assert_allclose(found["y"], by_hand(optlstm.load("model"), data["y"].to_numpy()))
+
+
+def test_networks_of_several_trials_each_read_their_own_window(cli: Cli, mixed: Path) -> None:
+    model = optlstm.load("model")
+    assert sorted(trained.params["window"] for trained in model.card.trials) == [6, 8]
+    data = pd.read_csv("tiny.csv")
+
+    np.testing.assert_allclose(model.predict("tiny.csv")["y"], by_hand(model, data["y"].to_numpy()))
+    refused = cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv", "--from", "7")
+    assert refused.lines[0].startswith(
+        "data: tiny.csv has only 7 rows before the first forecast, and the model reads 8"
+    )
 
 
 def test_from_a_time_on_it_knows_only_what_was_before(cli: Cli, made: Path) -> None:
@@ -89,16 +104,18 @@ def test_intervals_hold_as_often_as_the_card_was_calibrated_to(made: Path) -> No
         (["--data", "second.csv"], "data: second.csv has a step of 2, and the model was trained on a step of 1"),
         (["--data", "nowhere.csv"], "data: file 'nowhere.csv' not found"),
         (["--data", "tiny.csv", "--from", "7"], "data: tiny.csv has only 7 rows before the first forecast"),
-        (["--data", "tiny.csv", "--from", "121"], "--from: 121 is none of the data's times, nor the next one"),
+        (["--data", "tiny.csv", "--from", "121"], "--from: '121' is none of the data's times, nor the next one"),
         (["--data", "tiny.csv", "--from", "noon"], "--from: 'noon' is no time; write it as in the data"),
-        (["--data", "tiny.csv", "--backtest", "0"], "--backtest: must be at least 1, got 0"),
+        (["--data", "tiny.csv", "--backtest", "0"], "--backtest: must be a whole number of at least 1, got 0"),
         (["--data", "tiny.csv", "--backtest", "110"], "--backtest: tiny.csv has 120 rows, enough for 109 forecasts"),
         (["--data", "tiny.csv", "--from", "115", "--backtest", "3"], "--backtest: 3 forecasts of 4 steps from row 116"),
-        (["--data", "tiny.csv", "--level", "100"], "--level: must be 1 to 99 percent, got 100"),
+        (["--data", "tiny.csv", "--level", "100"], "--level: must be a whole number, 1 to 99 percent, got 100"),
         (["--data", "tiny.csv", "--level", "99"], "--level: this model has no 99 % interval; the highest is 95"),
         (["--data", "tiny.csv", "--level", "high"], "--level: must be whole percent, got 'high'"),
         (["--data", "tiny.csv", "-o", "runs"], "-o: runs is a folder; name a file in it"),
         (["--data", "tiny.csv", "-o", "out.txt"], "-o: out.txt does not end in .csv"),
+        (["--data", "huge.csv"], "data: no finite forecast from row 20 on; values there are too far from those of"),
+        (["--data", "tiny.csv", "-o", "x" * 300 + ".csv"], f"-o: {'x' * 300}.csv: File name too long"),
         (["--data", "tiny.csv", "-o", "tiny.csv"], "-o: tiny.csv is the data itself"),
     ],
 )
@@ -106,6 +123,7 @@ def test_what_does_not_fit_is_refused_with_how(cli: Cli, made: Path, arguments: 
     rows = series().splitlines()
     Path("short.csv").write_text("\n".join(rows[:8]) + "\n")
     Path("other.csv").write_text(series(header="ds,z"))
+    Path("huge.csv").write_text("\n".join([*rows[:19], "18,1e300"]) + "\n")
     Path("second.csv").write_text("\n".join([rows[0], *rows[1::2]]) + "\n")
     Path("dates.csv").write_text("ds,y\n" + "".join(f"2024-01-{day:02d},{day}.0\n" for day in range(1, 21)))
     before = sorted(os.listdir())
@@ -139,6 +157,21 @@ def test_scores_of_another_file_are_those_of_its_windows(made: Path) -> None:
     assert found["mae_raw"] == pytest.approx(np.abs(table["y"] - table["y-actual"]).mean())
     with pytest.raises(InputError, match=r"it needs 12 \(window 8 \+ horizon 4\)"):
         model.score(pd.read_csv("tiny.csv").head(11))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"levels": 90}, r"--level: must be a list of whole percent, such as \[80, 90\], got 90"),
+        ({"levels": ["90"]}, "--level: must be a whole number, 1 to 99 percent, got '90'"),
+        ({"levels": [90.0]}, "--level: must be a whole number"),
+        ({"backtest": "3"}, "--backtest: must be a whole number of at least 1, got '3'"),
+        ({"start": [1]}, r"--from: \[1\] is no time"),
+    ],
+)
+def test_options_of_the_wrong_kind_are_refused(made: Path, options: dict[str, object], expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        optlstm.load("model").predict("tiny.csv", **options)
 
 
 def test_batches_do_not_change_a_forecast(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

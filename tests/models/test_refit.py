@@ -93,10 +93,30 @@ def test_another_seed_or_trial_is_another_model(cli: Cli, made: Path) -> None:
     cli("refit", "tiny", "-o", "other", "--trial", other)
 
     card = optlstm.load("other").card
-    assert card.study.trial == other
-    assert card.params["learning_rate"] == study.trials[other].params["learning_rate"]
+    assert card.trials[0].trial == other
+    assert card.trials[0].params["learning_rate"] == study.trials[other].params["learning_rate"]
     assert card.training.trained_on == ["train", "validation"]
-    assert len(set(optlstm.load("model").card.training.seeds) | set(card.training.seeds)) == 3
+    assert len(set(optlstm.load("model").card.trials[0].seeds) | set(card.trials[0].seeds)) == 3
+
+
+def test_the_best_trials_together_are_the_networks_of_each(cli: Cli, made: Path) -> None:
+    trials = optuna.load_study(study_name="tiny", storage=URL).trials
+    best = sorted(trials, key=lambda t: t.values[0])[:2]
+
+    outcome = cli("refit", "tiny", "-o", "together", "--top", 2)
+
+    assert outcome.code == 0
+    assert f"trials {best[0].number}, {best[1].number} of study tiny: " in outcome.out
+    together = safetensors.torch.load(Path("together/model.safetensors").read_bytes())
+    for i, trial in enumerate(best):
+        assert optlstm.load("together").card.trials[i].value == trial.value
+        cli("refit", "tiny", "-o", f"alone-{i}", "--trial", trial.number)
+        alone = safetensors.torch.load(Path(f"alone-{i}/model.safetensors").read_bytes())
+        own = {name.removeprefix("0."): t for name, t in alone.items() if name.startswith("0.")}
+        assert own
+        assert all(torch.equal(t, together[f"{i}.{name}"]) for name, t in own.items())
+    assert cli("refit", "tiny", "-o", "kept", "--top", 2, "--no-refit").code == 0
+    assert [trained.trial for trained in optlstm.load("kept").card.trials] == [t.number for t in best]
 
 
 def test_it_trains_on_validation_rows_and_never_on_test_rows(cli: Cli, made: Path) -> None:
@@ -126,7 +146,7 @@ def test_no_refit_keeps_the_weights_of_tuning(cli: Cli, made: Path) -> None:
     assert outcome.code == 0
     card = optlstm.load("kept").card
     (study_folder,) = [path for path in Path("runs").iterdir() if path.is_dir()]
-    found = newest_checkpoint(study_folder / f"trial-{card.study.trial:05d}")
+    found = newest_checkpoint(study_folder / f"trial-{card.trials[0].trial:05d}")
     assert found is not None
     tensors = safetensors.torch.load(Path("kept/model.safetensors").read_bytes())
     best = {name.removeprefix("best."): t for name, t in found[1].items() if name.startswith("best.")}
@@ -155,6 +175,9 @@ def test_weights_that_were_not_kept_are_not_made_up(cli: Cli, made: Path) -> Non
         (["tinny", "-o", "new"], "study 'tinny' is not in this database; did you mean 'tiny'?"),
         (["tiny", "-o", "new", "--trial", "3"], "trial 3 is not in this study (trials: 0 to 2)"),
         (["tiny", "-o", "new", "--seeds", "0"], "--seeds: must be at least 1, got 0"),
+        (["tiny", "-o", "new", "--top", "-1"], "--top: must be at least 1, got -1"),
+        (["tiny", "-o", "new", "--top", "4"], "--top: study 'tiny' has 3 complete trials, not 4"),
+        (["tiny", "-o", "new", "--top", "2", "--trial", "1"], "--top: takes the best trials, and --trial another"),
         (["tiny", "-o", "new", "--seeds", "2", "--no-refit"], "--seeds: the weights that tuning kept are of one seed"),
         (["tiny", "-o", "runs"], "-o: runs is not empty and holds no model; name a new folder"),
         (["tiny", "-o", "tiny.csv"], "-o: tiny.csv is a file; name a folder"),
@@ -202,7 +225,7 @@ def test_a_member_of_a_population_is_refitted_by_its_whole_schedule(cli: Cli, ma
     for folder in ("one", "two"):
         assert cli("refit", "family", "--trial", child.number, "-o", folder).code == 0
 
-    schedule = optlstm.load("one").card.training.schedule
+    schedule = optlstm.load("one").card.trials[0].schedule
     assert len(schedule) > 1
     assert [s.first for s in schedule[1:]] == [s.last + 1 for s in schedule[:-1]]
     assert schedule[-1].trial == child.number
