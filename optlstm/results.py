@@ -63,10 +63,10 @@ def summarise(
     ranking: Sequence[FrozenTrial],
     stopped: str | None = None,
 ) -> dict[str, Any]:
-    """{name, direction, best: {number, value, params} or null, counts: {state: n}, stopped, trials: [...]}.
+    """{name, direction, best: {number, value, params} or null, counts: {state: n}, trials: [...]}.
 
-    With several objectives `direction` names each of theirs, `best` is the knee of the Pareto front, and `front` holds
-    the numbers of its trials.
+    `stopped` says why, where something ended the study early. With several objectives `direction` names each of theirs,
+    `best` is the knee of the Pareto front, and `front` holds the numbers of its trials.
 
     Args:
         ranking: The best trial first, if there is one; of several objectives the front, its knee first.
@@ -77,7 +77,7 @@ def summarise(
         "direction": ", ".join(directions),
         "best": best and {"number": best.number, "value": value_of(best), "params": dict(best.params)},
         "counts": dict(Counter(trial.state.name for trial in trials)),
-        "stopped": stopped,
+        **({"stopped": stopped} if stopped else {}),
         **({"front": sorted(trial.number for trial in ranking)} if len(directions) > 1 else {}),
         "trials": [trial_row(trial) for trial in trials],
     }

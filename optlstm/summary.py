@@ -175,7 +175,7 @@ def study_table(summary: Row, record: Mapping[str, Any], width: int) -> list[Any
     lines: list[Any] = [Text.assemble((f"study {summary['name']}", "bold"), f": {counts_in_words(summary['counts'])}")]
     if record:
         lines.append(f"sampler {record['sampler']['name']}, pruner {record['pruner']['name']}, seed {record['seed']}")
-    if summary["stopped"]:
+    if summary.get("stopped"):
         lines.append(Text(f"stopped: {summary['stopped']}"))
     if "front" in summary:
         lines += front_lines(summary, record)
