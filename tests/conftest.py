@@ -77,16 +77,6 @@ def rows(name: str = "tiny") -> list[Row]:
     return [(t.number, t.state.name, t.values, tuple(t.params.items()), t.intermediate_values) for t in trials]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With two processes: one Ray and one browser for the whole run, and the longest part, Ray's, first."""
-    for item in items:
-        for name in ("ray", "browser"):
-            if item.get_closest_marker(name):
-                item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current directory: a new one, with the tiny study's files."""
