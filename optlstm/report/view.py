@@ -166,7 +166,7 @@ def chosen_in_words(shown: int, of: int) -> str:
 
 def _objectives(record: Mapping[str, Any], count: int) -> list[str]:
     if count > 1:
-        return [f"objective {k + 1}" for k in range(count)]
+        return list(record.get("objectives") or (f"objective {k + 1}" for k in range(count)))
     metric = deciding_metric(record)
     return [metric.label if metric else "value"]
 

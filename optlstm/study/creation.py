@@ -37,6 +37,8 @@ def open_or_create(
         rdb.set_study_user_attr(study_id, RECORD_KEY, record.stored())
         rdb.set_study_user_attr(study_id, CONFIG_KEY, dict(config))
         rdb.set_study_user_attr(study_id, UID_KEY, uuid.uuid4().hex)
+        if record.objectives:  # what optuna.Study.set_metric_names writes; dashboards show it
+            rdb.set_study_system_attr(study_id, "study:metric_names", list(record.objectives))
         for trial in imported:
             rdb.create_new_trial(study_id, trial)
         study = optuna.load_study(study_name=name, storage=rdb)
