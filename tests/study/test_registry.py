@@ -20,6 +20,7 @@ SAMPLER_CLASSES = {
     "nsga2": "NSGAIISampler",
     "nsga3": "NSGAIIISampler",
     "brute-force": "BruteForceSampler",
+    "narrowing": "NarrowingSampler",
 }
 PRUNER_CLASSES = {
     "asha": "SuccessiveHalvingPruner",
