@@ -237,6 +237,9 @@ def _scheduler_problems(config: StudyConfig) -> list[str]:
             problems.append(
                 f"pbt.interval: {config.pbt.interval} epochs leave no exploit in training.epochs = {epochs}"
             )
+        elif all(e < config.pbt.burn_in for e in range(0, config.training.epochs, config.pbt.interval)):
+            burn_in, epochs = config.pbt.burn_in, config.training.epochs
+            problems.append(f"pbt.burn_in: {burn_in} epochs leave no exploit in training.epochs = {epochs}")
         problems += [f"pbt.factors: must be above 0, got {f}" for f in config.pbt.factors if f <= 0]
     return problems
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -102,11 +103,17 @@ def _running(database: Database, name: str, trials: list[FrozenTrial]) -> Iterat
         if lease is not None and not lease.is_void(database.now()):
             yield Finding(what, "ok", f"trial {trial.number} is being trained by {lease.owner}")
             continue
+        if lease is not None and lease.expires == 0.0:  # given back: an orderly stop
+            found = f"trial {trial.number} was stopped after epoch {trial.last_step or 0}"
+            yield Finding(what, "note", found, f"continue it: python -m optlstm study --name {shlex.quote(name)}")
+            continue
         if lease is None:
             found = f"trial {trial.number} is RUNNING and was started by another program; its state says nothing"
         else:
             found = f"trial {trial.number} is RUNNING, and {lease.owner} is gone (epoch {trial.last_step or 0})"
         remedy = "continue the study, or end the trial as failed: doctor --fix"
+        if "member" in trial.user_attrs:
+            remedy = "continue the study (doctor --fix would end this member, and the population with it)"
         yield Finding(what, "fault", found, remedy, _reaper(database, trial))
 
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from optlstm.study.storage import Database
 
 
+INTERRUPTIONS = ("interrupted", "terminated", "timeout")  # how the reasons of a run that was stopped begin
+
+
 @dataclass(frozen=True)
 class Session:
     """An opened study, ready to run."""
@@ -59,9 +62,14 @@ class Session:
 
         sweep(self.checkpoints, self.ledger, self.plan.config.keep)
         self.ledger.listen(keep_the_best)
+        if (self.ledger.stopped or "").startswith(INTERRUPTIONS):
+            self.ledger.note_stop(None)
         job = self.plan.job(self.checkpoints)
         with self._followed():
             self._start(job)
+        left = self.ledger.counts["RUNNING"] + self.ledger.counts["WAITING"]
+        if left == 0 and self.ledger.ended >= self.run.total:
+            self.run.stop_reason = None  # it came when all was done
         if reason := self.run.stop_reason:
             self.ledger.note_stop(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
         if ended and self.run.stop_reason is None:

@@ -54,7 +54,9 @@ def announce(console: Console, session: Session) -> None:
         lines.append(Text(f"begins with {taken} trials of study {source}, each param by its name; they do not count"))
     if session.finished >= session.run.total:
         so_far = counts_in_words(session.ledger.counts)
-        lines.append(Text(f"nothing to do: the study has {so_far}; to search on, give a higher --trials"))
+        population = session.plan.population is not None
+        more = "for another population give a new --name" if population else "to search on, give a higher --trials"
+        lines.append(Text(f"nothing to do: the study has {so_far}; {more}"))
     elif any(t.state.name != "WAITING" and counts_as_trial(t) for t in session.ledger.trials):
         lines.append(Text(f"continuing: {session.finished} of {session.run.total} trials have ended"))
     for line in lines:

@@ -99,6 +99,18 @@ def cli(capsys: pytest.CaptureFixture[str], folder: Path) -> Cli:
 
 
 @pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One Ray for the whole test run; starting it takes seconds."""
+    import ray
+
+    from optlstm.backends.ray.cluster import connected
+
+    with connected(None, 2, 1.0):
+        yield
+    assert not ray.is_initialized()
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One for all tests; every `open` is a page of its own."""
     from tests.browser import Browser

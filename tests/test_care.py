@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,14 @@ from tests.conftest import URL, Cli, rows
 from tests.study.helpers import record
 
 OTHER = "sqlite:///other.db"
+ABANDONING = f"""
+import os
+from optlstm.study.ledger import Ledger
+from optlstm.study.storage import open_database
+from tests.study.helpers import record
+Ledger(open_database({URL!r}), "abandoned", record()).assign(2)
+os._exit(7)
+"""
 
 
 def rows_at(url: str, name: str = "tiny") -> list[tuple[Any, ...]]:
@@ -53,17 +64,20 @@ def test_an_abandoned_trial_is_named_and_ended(cli: Cli) -> None:
     cli("study", "tiny.toml", "--trials", 2)
     cli("study", "tiny.toml", "--trials", 1, "--name", "other")
     database = open_database(URL)
-    ledger = Ledger(database, "abandoned", record())
+    ledger = Ledger(database, "stopped", record())
     held = ledger.assign(2)
     assert held is not None
-    assert found(cli, "abandoned")[0] == 0  # its owner, this process, is alive
+    assert found(cli, "stopped")[0] == 0  # its owner, this process, is alive
     ledger.release(held.number)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", ABANDONING], check=False, env=environment).returncode == 7
 
     code, states = found(cli)
     ended = cli("doctor", "--fix")
 
     assert code == 1
     assert any("abandoned: trial 0 is RUNNING, and process" in line for line in states["fault"])
+    assert "study stopped: trial 0 was stopped after epoch 0" in states["note"]
     assert ended.code == 0
     (trial,) = optuna.load_study(study_name="abandoned", storage=URL).trials
     assert (trial.state, trial.user_attrs["reason"]) == (
@@ -71,6 +85,8 @@ def test_an_abandoned_trial_is_named_and_ended(cli: Cli) -> None:
         "given up by doctor --fix: its process was gone",
     )
     assert found(cli)[0] == 0
+    (trial,) = optuna.load_study(study_name="stopped", storage=URL).trials
+    assert trial.state == TrialState.RUNNING  # to be continued
     database.close()
 
 

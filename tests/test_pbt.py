@@ -79,6 +79,7 @@ def test_run_twice_the_second_has_nothing_to_do(cli: Cli, population: str) -> No
     [
         (["--set", "pbt.population=1"], "pbt.population: must be at least 2, got 1"),
         (["--set", "pbt.interval=6"], "pbt.interval: 6 epochs leave no exploit in training.epochs = 6"),
+        (["--set", "pbt.burn_in=5"], "pbt.burn_in: 5 epochs leave no exploit in training.epochs = 6"),
         (["--set", "pbt.interval=0"], "pbt.interval: must be at least 1, got 0"),
         (["--set", 'pbt.params=["dropuot"]'], "did you mean 'dropout'?"),
         (["--set", 'pbt.params=["window"]'], "pbt.params: 'window' is fixed in this space"),

@@ -49,8 +49,14 @@ def report(
         except InputError as error:
             problems += error.problems
     target = out or Path(f"{file_name(name)}.html")
-    if not target.absolute().parent.is_dir():
+    if target.name == "" or target.is_dir():
+        problems.append(f"-o: {str(out)!r} is no file's name; give one such as report.html")
+    elif not target.absolute().parent.is_dir():
         problems.append(f"-o: folder {target.parent} does not exist")
+    if png is not None and png.exists() and not png.is_dir():
+        problems.append(f"--png: {png} is a file; give a folder")
+    twice = sorted({each for each in (compare or ()) if [name, *(compare or ())].count(each) > 1})
+    problems += [f"--compare: {each!r} is named twice" for each in twice]
     if problems:
         raise InputError(problems)
     made = make_report(studies[0], _folder(studies[0], storage_path), studies[1:])

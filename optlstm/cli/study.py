@@ -212,7 +212,7 @@ def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | Non
     with stop_on_signals(session, how_to_go_on(session, shown)) as received, display:
         session.work()
     notices(make_console(), session, shown)
-    if received:
+    if received and session.run.stop_reason:  # not where it came when all was done
         return session, 128 + received[0]
     return session, 0 if session.ledger.best is not None else 1
 

@@ -135,8 +135,8 @@ class Ledger(StudyView):
             if writes:
                 self._event(lambda: [write(study_id, key, value) for write, key, value in writes])
 
-    def note_stop(self, reason: str) -> None:
-        """Keep why a run ended before its last trial (a timeout, say); the next trial asked for forgets it."""
+    def note_stop(self, reason: str | None) -> None:
+        """Keep why a run ended before its last trial (a timeout, say), until the study goes on."""
         with self._lock:
             self._event(lambda: self._note_stop(reason))
 

@@ -8,18 +8,6 @@ import pytest
 from tests.backends.contract import BACKENDS, Backend, Studies
 
 
-@pytest.fixture(scope="session")
-def local_ray() -> Iterator[None]:
-    """One Ray for the whole test run; starting it takes seconds."""
-    import ray
-
-    from optlstm.backends.ray.cluster import connected
-
-    with connected(None, 2, 1.0):
-        yield
-    assert not ray.is_initialized()
-
-
 def _mark(backend: Backend) -> object:
     return pytest.param(backend, id=backend.name, marks=[pytest.mark.ray] if backend.name == "ray" else [])
 

@@ -123,13 +123,29 @@ def test_what_is_gone_is_said(cli: Cli, change: str) -> None:
 
 def test_pictures_for_papers(cli: Cli) -> None:
     cli(*STUDY, *SPACE, "--quiet")
+    cli(*STUDY, *SPACE, "--quiet", "--trials", 1, "--name", "other")
 
-    said = cli("report", "tiny", "--png", "pictures/here", "--compare", "tiny")
+    said = cli("report", "tiny", "--png", "pictures/here", "--compare", "other")
 
     files = {path.stem: path.read_bytes() for path in Path("pictures/here").iterdir()}
     assert f"{len(files)} pictures in pictures/here" in said.out
     assert set(files) == set(keys(Path("tiny.html").read_text()))
     assert all(content.startswith(b"\x89PNG") and len(content) > 5000 for content in files.values())
+
+
+def test_what_cannot_be_written_is_said_before_anything_is(cli: Cli) -> None:
+    cli(*STUDY, "--quiet", "--trials", 1)
+    Path("taken").write_text("")
+
+    refused = cli("report", "tiny", "-o", "", "--png", "taken", "--compare", "tiny")
+
+    assert refused.code == 2
+    assert refused.lines == [
+        "-o: '.' is no file's name; give one such as report.html",
+        "--png: taken is a file; give a folder",
+        "--compare: 'tiny' is named twice",
+    ]
+    assert not list(Path.cwd().glob("*.html"))
 
 
 def test_studies_side_by_side(cli: Cli) -> None:
