@@ -230,6 +230,8 @@ def _scheduler_problems(config: StudyConfig) -> list[str]:
     if config.scheduler == "pbt":
         if pruner != "none":
             problems.append(f"pruner.name: a population replaces its poor members itself; drop the pruner {pruner}")
+        if config.training.patience != TrainingConfig.model_fields["patience"].default:
+            problems.append("training.patience: the members of a population all live to their last epoch; drop it")
         if "trials" in config.model_fields_set:
             problems.append("trials: with --scheduler pbt they follow from pbt.population; drop trials")
         if config.pbt.interval >= config.training.epochs:

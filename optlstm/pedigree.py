@@ -33,8 +33,9 @@ def lineage_tree(name: str, trials: Sequence[FrozenTrial]) -> Tree:
 
 def _line(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Text:
     first, state = trial.user_attrs.get("from_epoch", 0) + 1, trial.state.name
+    epochs = f"epochs {first}-{trial.last_step}" if (trial.last_step or 0) >= first else "no epoch yet"
     line = Text(f"trial {trial.number}", "bold" if state == "COMPLETE" else "")
-    line.append(f"  member {trial.user_attrs['member']}  epochs {first}-{trial.last_step or first - 1}  ", "dim")
+    line.append(f"  member {trial.user_attrs['member']}  {epochs}  ", "dim")
     line.append(WORDS.get(state, state.lower()), STYLES.get(state, ""))
     if trial.values:
         line.append(f"  {trial.values[0]:.5f}")

@@ -177,7 +177,7 @@ def _trained(
         for used, epoch in run:
             hp, state = used, epoch.state()
             hear(before + member + 1, epoch.epoch, stretches[-1].last)
-        members = [*weights.members, state.part("network")]
+        members = [*weights.members, state.weights]
         weights = _Weights(chosen, hp, members, [*weights.seeds, seed_of(chosen.trial.number)], stretches)
     return weights
 

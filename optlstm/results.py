@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError, did_you_mean
 from optlstm.study.front import front
+from optlstm.study.lease import Lease
 from optlstm.study.ledger import REASON_KEY
 from optlstm.study.record import RECORD_KEY
 from optlstm.study.storage import Database
@@ -50,6 +52,12 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
+def is_at_work(trial: FrozenTrial) -> bool:
+    """Whether some process trains it now: its state stays RUNNING when that process dies."""
+    lease = Lease.of(trial.system_attrs) if trial.state == TrialState.RUNNING else None
+    return lease is not None and not lease.is_void(time.time())
+
+
 def value_of(trial: FrozenTrial) -> float | list[float] | None:
     """One number, or a list where the study has several objectives."""
     values: list[float] | None = trial.values
@@ -63,10 +71,11 @@ def summarise(
     ranking: Sequence[FrozenTrial],
     stopped: str | None = None,
 ) -> dict[str, Any]:
-    """{name, direction, best: {number, value, params} or null, counts: {state: n}, trials: [...]}.
+    """{name, direction, best: {number, value, params} or null, counts: {state: n}, at_work, trials: [...]}.
 
-    `stopped` says why, where something ended the study early. With several objectives `direction` names each of theirs,
-    `best` is the knee of the Pareto front, and `front` holds the numbers of its trials.
+    `at_work`: whether a process trains one of its trials now. `stopped` says why, where something ended the study
+    early. With several objectives `direction` names each of theirs, `best` is the knee of the Pareto front, and `front`
+    holds the numbers of its trials.
 
     Args:
         ranking: The best trial first, if there is one; of several objectives the front, its knee first.
@@ -77,6 +86,7 @@ def summarise(
         "direction": ", ".join(directions),
         "best": best and {"number": best.number, "value": value_of(best), "params": dict(best.params)},
         "counts": dict(Counter(trial.state.name for trial in trials)),
+        "at_work": any(is_at_work(trial) for trial in trials),
         **({"stopped": stopped} if stopped else {}),
         **({"front": sorted(trial.number for trial in ranking)} if len(directions) > 1 else {}),
         "trials": [trial_row(trial) for trial in trials],

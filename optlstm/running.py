@@ -47,10 +47,11 @@ class Session:
     def work(self) -> None:
         """Run trials until there are none left or the run is told to stop."""
         from optlstm.retention import sweep
-        from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY
+        from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY
 
         self.ledger.annotate(
-            {FOLDER_KEY: str(self.checkpoints), ENVIRONMENT_KEY: environment(self.plan.config.backend)}
+            {FOLDER_KEY: str(self.checkpoints), ENVIRONMENT_KEY: environment(self.plan.config.backend)},
+            system={} if self.plan.config.several else {METRIC_NAMES_KEY: [self.plan.metric.label]},
         )
 
         ended = []
@@ -167,6 +168,12 @@ def _named(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {**raw, "name": name if raw.get("name") is None else raw["name"]}
 
 
+def _same_scheduler(name: str, stored: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:
+    """Before the rest is held against each other: the rules of another scheduler would only mislead."""
+    old, new = stored.get("scheduler", "study"), raw.get("scheduler", stored.get("scheduler", "study"))
+    return [] if new == old else [f"scheduler: study '{name}' exists and has {old!r}, not {new!r}; give --name"]
+
+
 def with_stored_config(database: Database | None, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     """`raw` on top of what the study of this name was made with, if there is one: its name is enough to continue it.
 
@@ -190,7 +197,7 @@ def with_stored_config(database: Database | None, name: str, raw: Mapping[str, A
         for key in STARTS
         if raw.get(key) is not None and raw[key] != stored.get(key)
     ]
-    if problems:
+    if problems := [*problems, *_same_scheduler(name, stored, raw)]:
         raise InputError(problems)
     return layer({key: value for key, value in stored.items() if value is not None}, raw)
 

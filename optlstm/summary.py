@@ -27,6 +27,10 @@ Row = dict[str, Any]
 REASONS_SHOWN = 3
 
 
+def _counts_of(summary: Row) -> str:
+    return counts_in_words(summary["counts"], WORDS["RUNNING"] if summary["at_work"] else "unfinished")
+
+
 def counts_in_words(counts: Mapping[str, int], running: str = WORDS["RUNNING"]) -> str:
     """`20 trials: 9 complete, 11 pruned`; `running`: what to call those that have not ended."""
     total, words = sum(counts.values()), {**WORDS, "RUNNING": running}
@@ -174,7 +178,7 @@ def conclude(console: Console, session: Session, storage: str) -> None:
 def study_table(summary: Row, record: Mapping[str, Any], width: int) -> list[Any]:
     """`show` in `width` columns: a heading and a row per trial, its params in columns of their own where they fit."""
     best = summary["best"]
-    lines: list[Any] = [Text.assemble((f"study {summary['name']}", "bold"), f": {counts_in_words(summary['counts'])}")]
+    lines: list[Any] = [Text.assemble((f"study {summary['name']}", "bold"), f": {_counts_of(summary)}")]
     if record:
         lines.append(f"sampler {record['sampler']['name']}, pruner {record['pruner']['name']}, seed {record['seed']}")
     if summary.get("stopped"):
@@ -269,7 +273,7 @@ def studies_table(rows: Sequence[Row]) -> Table:
         best = row["best"]
         table.add_row(
             escape(row["name"]),
-            counts_in_words(row["counts"]),
+            _counts_of(row),
             _number(best["value"], 6) if best else "",
             str(best["number"]) if best else "",
             disk_space(row["disk_bytes"]),

@@ -7,6 +7,7 @@ that break it, so that no rule passes because it sees nothing.
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -64,7 +65,12 @@ def modules(package: Path) -> dict[str, Path]:
     return named
 
 
-def imported(name: str, path: Path) -> Iterator[str]:
+@functools.cache
+def imported(name: str, path: Path) -> tuple[str, ...]:
+    return tuple(_imported(name, path))
+
+
+def _imported(name: str, path: Path) -> Iterator[str]:
     """Absolute names the module imports, at its top or inside functions; `from a import b` gives a and a.b."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from optlstm.report.curves import best_so_far, caption, outside_in_words, shares_below, value_axis
 from optlstm.report.marks import Axis, Figure, Marks, Panel
-from optlstm.report.view import StudyView, last_value, trained
+from optlstm.report.view import StudyView, trained
 from optlstm.text import listed, number, short
 
 SERIES = 8  # colours that can be told apart
@@ -25,8 +25,9 @@ class Comparison:
 
 def compare(views: Sequence[StudyView]) -> Comparison:
     names = [view.objective for view in views]
-    values = [v for view in views for t in view.trials if (v := last_value(t)) is not None]
-    axis, outside = value_axis(values, names[0] if len(set(names)) == 1 else "value")
+    title = names[0] if len(set(names)) == 1 else "value"
+    axis, outside = value_axis([t.values[0] for view in views for t in view.ranking], title)
+    best_axis, _ = value_axis([value for view in views for value in _best_at_each(view)], title)
     bests = [
         Marks("step", *best_so_far(view), f"c{k % SERIES}", short(view.name), size=7)
         for k, view in enumerate(views)
@@ -51,13 +52,20 @@ def compare(views: Sequence[StudyView]) -> Comparison:
             outside_in_words(outside, "value"),
         ),
         [
-            Panel(Axis("trial", whole=True), axis, bests, "Best by trial", height=300),
-            Panel(Axis("epochs trained", whole=True), axis, epochs, "Best by epochs trained", height=300),
+            Panel(Axis("trial", whole=True), best_axis, bests, "Best by trial", height=300),
+            Panel(Axis("epochs trained", whole=True), best_axis, epochs, "Best by epochs trained", height=300),
             Panel(axis, Axis("share of complete trials", low=0, high=1.02), shares, "How good they are", height=300),
         ],
         wide=False,
     )
     return Comparison(HEADING, [_row(view) for view in views], _notes(views), [figure] if bests else [])
+
+
+def _best_at_each(view: StudyView) -> list[float]:
+    """The best value so far at every trial: what lasted long counts for much, a poor first trial for little."""
+    numbers, values = best_so_far(view)
+    steps = zip(numbers, numbers[1:], values, strict=False)
+    return [value for since, until, value in steps for _ in range(max(1, until - since))]
 
 
 HEADING = (

@@ -220,7 +220,8 @@ def leaders(view: StudyView) -> tuple[str, Sequence[str], list[list[str]]]:
     else:
         chosen, title = view.ranking[:LEADERS], "The best trials"
     names = list(view.searched)
-    heading = ["trial", *view.objectives, "epochs", "seconds", *map(short, names)]
+    seconds = "seconds with waiting" if view.is_population else "seconds"
+    heading = ["trial", *view.objectives, "epochs", seconds, *map(short, names)]
     rows = [
         [
             str(t.number),

@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from optlstm.errors import StudyConflict
-from optlstm.study.record import CONFIG_KEY, RECORD_KEY, UID_KEY, StudyRecord
+from optlstm.study.record import CONFIG_KEY, METRIC_NAMES_KEY, RECORD_KEY, UID_KEY, StudyRecord
 from optlstm.study.storage import Database
 
 DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
@@ -37,8 +37,8 @@ def open_or_create(
         rdb.set_study_user_attr(study_id, RECORD_KEY, record.stored())
         rdb.set_study_user_attr(study_id, CONFIG_KEY, dict(config))
         rdb.set_study_user_attr(study_id, UID_KEY, uuid.uuid4().hex)
-        if record.objectives:  # what optuna.Study.set_metric_names writes; dashboards show it
-            rdb.set_study_system_attr(study_id, "study:metric_names", list(record.objectives))
+        if record.objectives:
+            rdb.set_study_system_attr(study_id, METRIC_NAMES_KEY, list(record.objectives))
         for trial in imported:
             rdb.create_new_trial(study_id, trial)
         study = optuna.load_study(study_name=name, storage=rdb)

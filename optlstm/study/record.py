@@ -11,6 +11,7 @@ from optlstm.study.space import Space
 
 # Attributes of a study: what it is, the config that continues it, an id of its own.
 RECORD_KEY, CONFIG_KEY, UID_KEY = "optlstm:study", "optlstm:config", "optlstm:id"
+METRIC_NAMES_KEY = "study:metric_names"  # what optuna.Study.set_metric_names writes; dashboards show it
 # Of the run that was last: the folder of its checkpoints, and what it ran in. Nothing is continued from them.
 FOLDER_KEY, ENVIRONMENT_KEY = "optlstm:folder", "optlstm:environment"
 

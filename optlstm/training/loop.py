@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from optlstm.errors import TrialDiverged
+from optlstm.training.averaging import WeightAverage
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
 from optlstm.training.optimizers import build_optimizer, eager_step, load_optimizer, optimizer_tensors
@@ -55,7 +56,8 @@ class Problem(Protocol):
 class State:
     """All that is needed to go on after an epoch.
 
-    tensors: on the CPU, named `network.*`, `optimizer.*` and `best.*` (the best epoch's weights).
+    tensors: on the CPU, named `network.*`, `optimizer.*`, `best.*` (the best epoch's weights, averaged where they are)
+    and, where the weights are averaged, `average.*`.
     meta: JSON: epoch; step (of the optimizer, over all epochs); values (every epoch's validation value: the plateau
     schedule and early stopping follow from them); best_value; best_epoch; optimizer (its name).
     """
@@ -63,8 +65,13 @@ class State:
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """What is validated and kept: the network's weights, their average where there is one."""
+        return {**self.part("network"), **self.part("average")}
+
     def part(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one part (`network`, `optimizer` or `best`) under their own names."""
+        """The tensors of one part (`network`, `optimizer`, `best` or `average`) under their own names."""
         return {key.removeprefix(f"{name}."): t for key, t in self.tensors.items() if key.startswith(f"{name}.")}
 
 
@@ -118,16 +125,18 @@ def fit(
     network = problem.network(hp).to(problem.device)
     optimizer = build_optimizer(network, hp)
     values, step, best = _load(state, network, optimizer, hp) if state else ([], 0, {})
+    average = WeightAverage(network, hp.ema_decay, state.part("average") if state else None)
     if len(values) == since:
         best = {}
     while not _ended(values, epochs, patience, since):
         began = time.perf_counter()
-        train_loss = _train(problem, hp, network, optimizer, values, epochs, seed)
-        metrics, value = _validate(problem, hp, network, metric, epoch=len(values) + 1)
+        train_loss = _train(problem, hp, network, optimizer, average, values, epochs, seed)
+        with average.in_place():
+            metrics, value = _validate(problem, hp, network, metric, epoch=len(values) + 1)
         values = [*values, value]
         step += problem.steps_per_epoch(hp)
         if _best_epoch(values, since) == len(values):
-            best = {f"best.{name}": tensor for name, tensor in _copy(network.state_dict()).items()}
+            best = _named("best", {**network.state_dict(), **average.tensors})
         yield Epoch(
             epoch=len(values),
             value=values[-1],
@@ -137,7 +146,7 @@ def fit(
             best_epoch=_best_epoch(values, since),
             last=_ended(values, epochs, patience, since),
             seconds=time.perf_counter() - began,
-            snapshot=_snapshot(network, optimizer, best, hp, values, step, since),
+            snapshot=_snapshot(network, optimizer, average, best, hp, values, step, since),
         )
 
 
@@ -152,6 +161,7 @@ def _train(
     hp: Hyperparameters,
     network: nn.Module,
     optimizer: Optimizer,
+    average: WeightAverage,
     values: Sequence[float],
     epochs: int,
     seed: int,
@@ -177,6 +187,7 @@ def _train(
             nn.utils.clip_grad_norm_(parameters, hp.grad_clip)
         with torch.no_grad():
             advance()
+            average.update(whole)
         total += loss.detach().double() * len(batch[0])
         samples += len(batch[0])
         if (step + 1) % every == 0 or step + 1 == steps:
@@ -225,14 +236,15 @@ def _load(
 def _snapshot(
     network: nn.Module,
     optimizer: Optimizer,
+    average: WeightAverage,
     best: Mapping[str, Tensor],
     hp: Hyperparameters,
     values: list[float],
     step: int,
     since: int,
 ) -> State:
-    weights = {f"network.{name}": tensor for name, tensor in _copy(network.state_dict()).items()}
-    moments = {f"optimizer.{name}": t for name, t in _copy(optimizer_tensors(network, optimizer)).items()}
+    weights = {**_named("network", network.state_dict()), **_named("average", average.tensors)}
+    moments = _named("optimizer", optimizer_tensors(network, optimizer))
     meta = {
         "epoch": len(values),
         "step": step,
@@ -244,5 +256,6 @@ def _snapshot(
     return State(tensors={**weights, **moments, **best}, meta=meta)
 
 
-def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, under the names they have in a State."""
+    return {f"{part}.{name}": t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}

@@ -27,7 +27,7 @@ from optlstm.training.model import BodyConfig, grown_layer
 _GROWS = ("hidden_size", "num_layers")
 _FREE = (  # no weight's shape or meaning hangs on them
     *("dropout", "recurrent_dropout", "batch_size", "optimizer", "learning_rate", "weight_decay", "lr_schedule"),
-    *("warmup", "grad_clip", "grown_layers", "embedding_dropout", "label_smoothing"),
+    *("warmup", "grad_clip", "grown_layers", "embedding_dropout", "label_smoothing", "ema_decay"),
 )
 _GATES = 4  # rows of an LSTM's weights: input, forget, cell, output
 _GROWN = re.compile(r"body\.grown\.(\d+)\.")
@@ -63,10 +63,13 @@ def morph(state: State, old: Hyperparameters, new: Hyperparameters, *, seed: int
     widening = _Widening.of(old, new, torch.Generator().manual_seed(seed))
     network = {f"network.{name}": widening.weight(name, tensor) for name, tensor in state.part("network").items()}
     optimizer = {f"optimizer.{key}": widening.kept(key, tensor) for key, tensor in state.part("optimizer").items()}
+    average = {f"average.{name}": widening.weight(name, tensor) for name, tensor in state.part("average").items()}
     added = _new_layers(old, new, seed)
+    if average:
+        average |= {f"average.{name}": tensor.clone() for name, tensor in added.items()}
     network |= {f"network.{name}": tensor for name, tensor in added.items()}
     optimizer |= {f"optimizer.{key}": tensor for key, tensor in _zero_moments(added, state.part("optimizer")).items()}
-    return State(tensors={**network, **optimizer}, meta=dict(state.meta))
+    return State(tensors={**network, **average, **optimizer}, meta=dict(state.meta))
 
 
 def with_growth(hp: Hyperparameters, tensors: Iterable[str]) -> Hyperparameters:

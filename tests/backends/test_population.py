@@ -97,7 +97,9 @@ def test_a_member_that_fails_is_replaced(backend: Backend, population: Open) -> 
 
 
 def test_interrupted_anywhere_it_goes_on_as_if_nothing_had_been(backend: Backend, population: Open) -> None:
-    for stop_after in (1, 7, 17, 18, 19, 25, None):
+    # On Ray each leg takes seconds to start: just before a boundary, and at it.
+    legs = (17, 18, None) if backend.name == "ray" else (1, 7, 17, 18, 19, 25, None)
+    for stop_after in legs:
         ledger = population()
         run, seen = Run(ledger, 0), list[Event]()
 

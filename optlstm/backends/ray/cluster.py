@@ -131,6 +131,11 @@ def dead_nodes() -> int:
     return sum(not node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
 
 
+def has_other_nodes() -> bool:
+    """Whether the cluster has, or had, more machines than the driver's own."""
+    return len(ray.nodes()) > 1  # type: ignore[no-untyped-call]
+
+
 def nodes_in_words() -> list[str]:
     """`192.0.2.7: 8 CPU, 2 GPU, 31 GB` for each node that is alive."""
     lines = []

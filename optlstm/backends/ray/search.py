@@ -13,9 +13,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,15 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from optlstm.backends.driver import MOST_RESTARTS, Run
-from optlstm.backends.ray.cluster import dead_nodes
+from optlstm.backends.ray.cluster import dead_nodes, has_other_nodes
 from optlstm.backends.ray.worker import ASSIGNMENT, BROKEN, EPOCH, OUTCOME, VALUE, assignment_of
 from optlstm.backends.trial import Outcome, Verdict
 from optlstm.study.seeds import derive_seed
 
 _RUNS: dict[str, Run] = {}
+# Ray finds that a machine is gone by its health checks (five in a row, three seconds apart); until then a trial that
+# ran there looks as if it killed one worker after the other.
+NODE_DEATH_IS_KNOWN_AFTER = 30.0
 
 
 @contextlib.contextmanager
@@ -42,6 +46,23 @@ def registered(run: Run) -> Iterator[str]:
         yield key
     finally:
         del _RUNS[key]
+
+
+@dataclass(frozen=True)
+class _Suspect:
+    """A trial whose workers died, as long as it may have been their machine."""
+
+    number: int
+    dead_before: int  # nodes that had died when the trial began
+    until: float
+
+    @property
+    def acquitted(self) -> bool:
+        return dead_nodes() > self.dead_before
+
+    @property
+    def convicted(self) -> bool:
+        return not has_other_nodes() or time.monotonic() > self.until
 
 
 class LedgerSearch(OptunaSearch):
@@ -58,7 +79,8 @@ class LedgerSearch(OptunaSearch):
         self._key = key
         self._at_once = at_once
         self._live: dict[str, int] = {}  # Ray's trial id: our number
-        self._dead_before: dict[str, int] = {}  # nodes that had died when the trial began
+        self._dead_before: dict[str, int] = {}
+        self._suspects: list[_Suspect] = []
 
     def set_search_properties(self, metric: Any, mode: Any, config: dict[str, Any], **spec: Any) -> bool:
         return True  # nothing to set: the space is the ledger's
@@ -67,12 +89,13 @@ class LedgerSearch(OptunaSearch):
         return True
 
     def suggest(self, trial_id: str) -> Any:
+        self._judge()
         if len(self._live) >= self._at_once:
             return None
         assignment = _RUNS[self._key].next()
         if assignment is None:
             # With trials alive the study may still free one (a lost lease); with none there is nothing to wait for.
-            return None if self._live else Searcher.FINISHED
+            return None if self._live or self._suspects else Searcher.FINISHED
         self._live[trial_id] = assignment.number
         self._dead_before[trial_id] = dead_nodes()
         # As text: Ray flattens, copies and prints configs, and reads a "/" in a name as nesting.
@@ -85,16 +108,30 @@ class LedgerSearch(OptunaSearch):
         number = self._live.pop(trial_id, None)
         if number is None:
             return
-        outcome, dead_before = Outcome(), self._dead_before.pop(trial_id)
-        if error and dead_nodes() > dead_before:
-            pass  # machines died, and the trial is not to blame: released, it is asked for again
-        elif error:
-            outcome = Outcome(failure=f"its worker died {MOST_RESTARTS + 1} times; see Ray's logs")
-        elif result and BROKEN in result:
+        dead_before = self._dead_before.pop(trial_id)
+        if error:
+            self._suspects.append(_Suspect(number, dead_before, time.monotonic() + NODE_DEATH_IS_KNOWN_AFTER))
+            self._judge()
+            return
+        outcome = Outcome()
+        if result and BROKEN in result:
             _RUNS[self._key].give_up(result[BROKEN])
         elif result and OUTCOME in result:
             outcome = Outcome(**json.loads(result[OUTCOME]))
         _RUNS[self._key].settle(number, outcome)
+
+    def _judge(self) -> None:
+        """Settle the trials whose workers died: a machine's death is not their fault, and they are asked for again."""
+        run, waiting = _RUNS[self._key], []
+        for suspect in self._suspects:
+            if suspect.acquitted or run.stopping:
+                run.settle(suspect.number, Outcome())
+            elif suspect.convicted:
+                reason = f"its worker died {MOST_RESTARTS + 1} times; see Ray's logs"
+                run.settle(suspect.number, Outcome(failure=reason))
+            else:
+                waiting.append(suspect)
+        self._suspects = waiting
 
     def save(self, checkpoint_path: str) -> None:
         with open(checkpoint_path, "wb"):
