@@ -80,6 +80,7 @@ def test_a_signal_stops_after_the_epoch_and_nothing_is_lost(
     assert "everything is saved. To go on:\n  python -m optlstm study --name tiny --trials 2\n" in err
     assert "unfinished)" in out + err
     assert "RUNNING" in {state for _, state, *_ in rows()}
+    assert re.search(r"\d unfinished", cli("show", "tiny").out)
     again = cli("study", "--name", "tiny", "--trials", 2, "--workers", 1)
     assert again.code == 0
     assert any(re.fullmatch(r"trial \d is continued after epoch \d+", line) for line in again.lines)

@@ -89,6 +89,7 @@ def test_run_twice_the_second_has_nothing_to_do(cli: Cli, population: str) -> No
         (["--set", "space.layer_norm=true"], "pbt.morph: hidden_size cannot grow under layer_norm"),
         (["--set", "pbt.populaton=4"], "did you mean 'population'?"),
         (["--pruner", "median"], "pruner.name: a population replaces its poor members itself"),
+        (["--set", "training.patience=2"], "training.patience: the members of a population all live"),
         (["--trials", "9"], "trials: with --scheduler pbt they follow from pbt.population"),
         (["--scheduler", "asha"], "scheduler: asha is Ray's own and needs --backend ray"),
     ],
@@ -106,6 +107,9 @@ def test_a_study_that_is_no_population_has_no_lineage(cli: Cli) -> None:
         refused = cli(*command)
         assert refused.code == 2
         assert "is not a population" in refused.err
+    refused = cli("study", "tiny.toml", "--scheduler", "pbt", "--epochs", "8")
+    assert refused.code == 2
+    assert refused.lines[0] == "scheduler: study 'tiny' exists and has 'study', not 'pbt'; give --name"
 
 
 LINEAGE = ("member", "generation", "parent", "replaces", "from_epoch", "reason")
