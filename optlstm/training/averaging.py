@@ -10,19 +10,19 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """The moving average of a network's weights; with a decay of 0 it is the weights themselves, and costs nothing.
+    """The moving average of a network's weights; without a memory it is the weights themselves, and costs nothing.
 
-    In its first steps the average follows faster, by the rule of TensorFlow's ExponentialMovingAverage: else it would
-    remember the initialisation for as long as its decay reaches.
+    The weights of k steps ago count (1 - 1/memory)^k, and nothing counts that was before the first step: the bias
+    towards the initialisation is divided out as Adam (Kingma and Ba 2015) does it.
 
     Args:
-        decay: Share of the average that a step leaves, 0 to 1.
+        memory: Steps, 1 or more; 0: no average.
         kept: The average as it was, by parameter name; None: it begins at the network's weights.
     """
 
-    def __init__(self, network: nn.Module, decay: float, kept: Mapping[str, Tensor] | None = None) -> None:
-        self._decay = decay
-        self._weights = dict(network.named_parameters()) if decay else {}
+    def __init__(self, network: nn.Module, memory: float, kept: Mapping[str, Tensor] | None = None) -> None:
+        self._decay = 1 - 1 / max(1.0, memory)
+        self._weights = dict(network.named_parameters()) if memory else {}
         self._average = {name: weight.detach().clone() for name, weight in self._weights.items()}
         for name, tensor in (kept or {}).items():
             if name in self._average:
@@ -35,8 +35,8 @@ class WeightAverage:
 
     def update(self, step: int) -> None:
         """Take the weights in, after step number `step` (from 0)."""
-        if self._decay:
-            share = 1 - min(self._decay, (1 + step) / (10 + step))
+        if self._weights:
+            share = (1 - self._decay) / (1 - self._decay ** (step + 1))
             average, weights = list(self._average.values()), [w.detach() for w in self._weights.values()]
             torch._foreach_lerp_(average, weights, share)
 

@@ -89,9 +89,9 @@ class Hyperparameters:
         token; embedding_dropout: share of them dropped.
     Optimisation
         optimizer, learning_rate, weight_decay, lr_schedule; warmup: share of all steps, linear (one_cycle has its own);
-        grad_clip: greatest global norm (0: no clipping); ema_decay: share that a step leaves of the moving average of
-        the weights, which is validated and kept in their place (0: the weights themselves); label_smoothing: share of
-        each label that is spread over all classes.
+        grad_clip: greatest global norm (0: no clipping); averaging: memory of the moving average of the weights, as a
+        share of all steps; it is validated and kept in their place (0: the weights themselves); label_smoothing: share
+        of each label that is spread over all classes.
     Lineage
         grown_layers: how many of num_layers were added to a trained network (`morph`); no param, see `with_growth`.
     """
@@ -117,7 +117,7 @@ class Hyperparameters:
     lr_schedule: str = _choice("one_cycle", "constant", "cosine", "one_cycle", "plateau")
     warmup: float = _number(0.0, least=0.0, most=1.0)
     grad_clip: float = _number(1.0, least=0.0)
-    ema_decay: float = _number(0.0, least=0.0, below=1.0)
+    averaging: float = _number(0.0, least=0.0, most=1.0)
     embedding_dim: int = _integer(100, least=1)
     embedding_dropout: float = _number(0.0, least=0.0, below=1.0)
     label_smoothing: float = _number(0.0, least=0.0, below=1.0)

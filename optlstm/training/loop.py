@@ -125,7 +125,8 @@ def fit(
     network = problem.network(hp).to(problem.device)
     optimizer = build_optimizer(network, hp)
     values, step, best = _load(state, network, optimizer, hp) if state else ([], 0, {})
-    average = WeightAverage(network, hp.ema_decay, state.part("average") if state else None)
+    memory = hp.averaging * epochs * problem.steps_per_epoch(hp)
+    average = WeightAverage(network, memory, state.part("average") if state else None)
     if len(values) == since:
         best = {}
     while not _ended(values, epochs, patience, since):

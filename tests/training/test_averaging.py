@@ -15,7 +15,7 @@ from optlstm.training.loop import Epoch, State, fit
 from optlstm.training.morph import morph, with_growth
 from tests.training.problems import Sine, params
 
-EMA = params(ema_decay=0.8, dropout=0.2)
+EMA = params(averaging=0.4, dropout=0.2)
 
 
 def train(hp: Hyperparameters, state: State | None = None) -> list[Epoch]:
@@ -33,14 +33,14 @@ def test_it_is_the_average_of_the_rule() -> None:
     network = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         network.weight.fill_(5.0)
-    average = WeightAverage(network, 0.5)
-    expected = 5.0
+    average, seen = WeightAverage(network, memory=4), list[float]()
     for step, weight in enumerate([1.0, 2.0, 4.0, 8.0, 0.0, 1.0, 3.0, 3.0, 7.0, 2.0, 9.0]):
+        seen.append(weight)
         with torch.no_grad():
             network.weight.fill_(weight)
         average.update(step)
-        decay = min(0.5, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * weight
+        counts = [0.75**age for age in range(step, -1, -1)]
+        expected = sum(c * w for c, w in zip(counts, seen, strict=True)) / sum(counts)
         with average.in_place():
             assert network.weight.item() == pytest.approx(expected, rel=1e-6)
         assert network.weight.item() == weight
@@ -55,7 +55,7 @@ def test_the_average_is_what_is_validated_and_kept() -> None:
     assert all(torch.equal(tensor, best.weights[name]) for name, tensor in epochs[-1].state().part("best").items())
 
 
-def test_without_a_decay_there_is_none() -> None:
+def test_without_a_memory_there_is_none() -> None:
     state = train(params())[-1].state()
     assert state.part("average") == {}
     assert state.weights.keys() == state.part("network").keys()
