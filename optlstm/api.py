@@ -56,7 +56,7 @@ class Result:
         """Train the best params on training and validation rows, score the test rows once; not saved yet.
 
         Args:
-            options: `trial`, `top`, `seeds`, `retrain`, `data`: see `optlstm.refit.refit`.
+            options: `trial`, `top`, `seeds`, `averaging`, `retrain`, `data`: see `optlstm.refit.refit`.
         """
         from optlstm.refit import refit
 

@@ -26,7 +26,7 @@ from optlstm.study.record import UID_KEY
 from optlstm.study.seeds import derive_seed
 from optlstm.tasks.kind import Finish, Verdict
 from optlstm.tasks.metrics import mean_and_spread
-from optlstm.training.hparams import Hyperparameters
+from optlstm.training.hparams import Hyperparameters, validate_value
 from optlstm.training.loop import Problem
 from optlstm.training.metric import Metric
 from optlstm.training.runtime import use_threads
@@ -80,6 +80,7 @@ def refit(
     pick: str = "knee",
     top: int = 1,
     seeds: int = 1,
+    averaging: float | None = None,
     retrain: bool = True,
     data: str | None = None,
     storage_path: Location,
@@ -94,6 +95,8 @@ def refit(
         pick: which is the best of several objectives' front: see `optlstm.study.front.picked`.
         top: how many of the best trials to train, each with its own params; the model is the mean of all networks.
         seeds: how many networks to train of each, every one from a seed of its own.
+        averaging: memory of the weights' moving average as a share of all steps, in place of the trials' own: where a
+            series drifts, a longer one may be better than the rows that tuning validates on show (docs/accuracy.md).
         retrain: train anew on training and validation rows; else the weights that tuning kept are the model.
         data: where the data file is now; None: where the study read it.
         storage_path: where the study's checkpoints are; read only without `retrain`.
@@ -103,7 +106,7 @@ def refit(
         InputError: there is no such study or trial, the data is not the study's, or the weights were not kept.
         TrialFailed: the training diverged.
     """
-    _check_counts(trial, top, seeds, retrain)
+    _check(trial, top, seeds, averaging, retrain)
     study = load_study(database, name)
     chosen = choose(study, trial, top, pick)
     plan = study_plan(study, data)
@@ -114,7 +117,9 @@ def refit(
         objective = plan.job("").make_objective(finish.data(joined=True))
         assert isinstance(objective, Objective)
         weights = [
-            _trained(objective, choice, refit_schedule(choice, plan), seeds, hear, before=i * seeds)
+            _trained(
+                objective, choice, _averaged(refit_schedule(choice, plan), averaging), seeds, hear, before=i * seeds
+            )
             for i, choice in enumerate(chosen)
         ]
     else:
@@ -123,7 +128,13 @@ def refit(
     return _judged(finish, plan, weights, retrain)
 
 
-def _check_counts(trial: int | None, top: int, seeds: int, retrain: bool) -> None:
+def _averaged(stretches: list[Stretch], averaging: float | None) -> list[Stretch]:
+    if averaging is None:
+        return stretches
+    return [replace(stretch, params={**stretch.params, "averaging": averaging}) for stretch in stretches]
+
+
+def _check(trial: int | None, top: int, seeds: int, averaging: float | None, retrain: bool) -> None:
     """Raises InputError with everything that cannot be, or not together."""
     counts = {"--top": top, "--seeds": seeds}
     problems = [f"{flag}: must be at least 1, got {count}" for flag, count in counts.items() if count < 1]
@@ -131,6 +142,10 @@ def _check_counts(trial: int | None, top: int, seeds: int, retrain: bool) -> Non
         problems.append("--top: takes the best trials, and --trial another; leave out one of them")
     if seeds > 1 and not retrain:
         problems.append("--seeds: the weights that tuning kept are of one seed; leave out --no-refit")
+    if averaging is not None and (wrong := validate_value("averaging", averaging)):
+        problems.append(f"--averaging: {wrong}")
+    if averaging is not None and not retrain:
+        problems.append("--averaging: the weights that tuning kept are what they are; leave out --no-refit")
     if problems:
         raise InputError(problems)
 

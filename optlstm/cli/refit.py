@@ -32,6 +32,10 @@ def refit(
     ] = "knee",
     top: Annotated[int, typer.Option("--top", metavar="K", help="the best K trials; their mean is the model")] = 1,
     seeds: Annotated[int, typer.Option("--seeds", metavar="K", help="K networks of each; their mean is the model")] = 1,
+    averaging: Annotated[
+        float | None,
+        typer.Option("--averaging", metavar="SHARE", help="average the weights over this share of the training, to 1"),
+    ] = None,
     no_refit: Annotated[bool, typer.Option("--no-refit", help="keep the weights of tuning, train nothing")] = False,
     data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="where the study's data is now")] = None,
     steps: Annotated[bool, typer.Option("--steps", help="print every metric by horizon step too")] = False,
@@ -50,8 +54,8 @@ def refit(
     database = given_database(storage)
     with Epochs(make_console(quiet), top * seeds) as display:
         model = make_model(
-            database, name, trial=trial, pick=pick, top=top, seeds=seeds, retrain=not no_refit, data=data,
-            storage_path=storage_path, hear=display.hear,
+            database, name, trial=trial, pick=pick, top=top, seeds=seeds, averaging=averaging, retrain=not no_refit,
+            data=data, storage_path=storage_path, hear=display.hear,
         )  # fmt: skip
     model.save(out)
     if as_json:

@@ -119,6 +119,16 @@ def test_the_best_trials_together_are_the_networks_of_each(cli: Cli, made: Path)
     assert [trained.trial for trained in optlstm.load("kept").card.trials] == [t.number for t in best]
 
 
+def test_averaged_weights_are_others_and_the_card_says_so(cli: Cli, made: Path) -> None:
+    assert cli("refit", "tiny", "-o", "averaged", "--averaging", 0.5).code == 0
+    assert cli("refit", "tiny", "-o", "not", "--averaging", 0).code == 0
+    assert cli("refit", "tiny", "-o", "own").code == 0
+    shares = [optlstm.load(name).card.trials[0].params["averaging"] for name in ("averaged", "not", "own")]
+    assert shares == [0.5, 0.0, 0.0]
+    averaged, plain, own = ((Path(name) / "model.safetensors").read_bytes() for name in ("averaged", "not", "own"))
+    assert averaged != plain == own
+
+
 def test_it_trains_on_validation_rows_and_never_on_test_rows(cli: Cli, made: Path) -> None:
     """Other test rows change the scores and no weight; other validation rows change the weights."""
     lines = series().splitlines()
@@ -178,6 +188,8 @@ def test_weights_that_were_not_kept_are_not_made_up(cli: Cli, made: Path) -> Non
         (["tiny", "-o", "new", "--top", "-1"], "--top: must be at least 1, got -1"),
         (["tiny", "-o", "new", "--top", "4"], "--top: study 'tiny' has 3 complete trials, not 4"),
         (["tiny", "-o", "new", "--top", "2", "--trial", "1"], "--top: takes the best trials, and --trial another"),
+        (["tiny", "-o", "new", "--averaging", "1.5"], "--averaging: must be a number of at least 0 and at most 1"),
+        (["tiny", "-o", "new", "--averaging", "1", "--no-refit"], "--averaging: the weights that tuning kept are what"),
         (["tiny", "-o", "new", "--seeds", "2", "--no-refit"], "--seeds: the weights that tuning kept are of one seed"),
         (["tiny", "-o", "runs"], "-o: runs is not empty and holds no model; name a new folder"),
         (["tiny", "-o", "tiny.csv"], "-o: tiny.csv is a file; name a folder"),
