@@ -16,7 +16,7 @@ import pandas as pd
 from optlstm.data.frequency import season_of
 from optlstm.data.labels import label_texts
 from optlstm.data.panel import Categories, Column, Floats, Integers, Panel, named, taken
-from optlstm.data.panel_time import check_order, check_steps, common_freq
+from optlstm.data.panel_time import check_order, check_steps, common_freq, in_table
 from optlstm.data.series import Flaw, column_problems, fill_numbers, read_times, ticks_of
 from optlstm.data.table import column_names, file_rows, read_table, unknown_column
 from optlstm.errors import InputError
@@ -55,7 +55,7 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
     time, targets = columns.time or "ds", tuple(columns.target or ["y"])
     others = (*columns.future, *columns.past, *columns.static)
     read = dict.fromkeys([*([series] if series else []), time, *targets, *others])
-    frame = read_table(path, list(read))
+    frame = read_table(path, list(read), coded=series)
     return _Reader(path, frame, columns, series, time, targets).panel()
 
 
@@ -109,20 +109,19 @@ class _Reader:
         covariates = {name: self._column(name) for name in given}
         self._refuse()
         assert index is not None
-        order = None if (np.diff(codes) >= 0).all() else np.argsort(codes, kind="stable")
+        order = None if (codes[1:] >= codes[:-1]).all() else np.argsort(codes, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(ids)))]).astype(np.int64)
         firsts = starts[:-1] if order is None else order[starts[:-1]]
         self._check_constant(static, codes, firsts, ids)
         if order is not None:
             index, values = index[order], values[order]
             covariates = {name: taken(column, order) for name, column in covariates.items()}
-        where = np.arange(rows) if order is None else order  # table rows of ours
-        self.flaws += check_order(index, starts, ids, where, f"data: {self.path.name}", self.time)
+        self.flaws += check_order(index, starts, ids, order, f"data: {self.path.name}", self.time)
         self._refuse()
         freq = common_freq(index, starts)
-        self.flaws += check_steps(index, starts, ids, where, f"data: {self.path.name}", freq, gaps=self.wanted.gaps)
-        known = self._known(values, starts, where)
-        self._check_covariates(covariates, starts, known, where)
+        self.flaws += check_steps(index, starts, ids, order, f"data: {self.path.name}", freq, gaps=self.wanted.gaps)
+        known = self._known(values, starts, order)
+        self._check_covariates(covariates, starts, known, order)
         self._refuse()
         values += 0.0  # makes -0.0 and 0.0 the same bits for the fingerprint
         return Panel(
@@ -145,8 +144,8 @@ class _Reader:
         """Each row's series, numbered in order of appearance, and their names."""
         if self.series is None:
             return np.zeros(len(self.frame), dtype=np.int32), ("",)
-        column = self.frame[self.series]
-        codes, found = pd.factorize(column if column.dtype == "str" else column.astype("str"), use_na_sentinel=True)
+        column = self.frame[self.series].cat
+        codes, found = column.codes.to_numpy(), column.categories
         missing = np.flatnonzero(codes < 0)
         if len(missing):
             what = f"data: column '{self.series}' of {self.path.name}: {len(missing)} row(s) name no series"
@@ -179,11 +178,11 @@ class _Reader:
         self.flaws += [flaw for flaw in found if _NOT_ALLOWED not in flaw.what]
         return numbers
 
-    def _known(self, values: Floats, starts: Integers, where: Integers) -> Integers:
+    def _known(self, values: Floats, starts: Integers, order: Integers | None) -> Integers:
         """How many rows of each series come before its future: up to the last that has any target."""
-        given: npt.NDArray[np.bool_] = ~np.asarray(np.isnan(values).all(axis=1))
         if not self.wanted.future:
-            given[:] = True
+            return np.diff(starts)
+        given: npt.NDArray[np.bool_] = ~np.asarray(np.isnan(values).all(axis=1))
         at = np.where(given, np.arange(len(given)), -1)
         last = np.maximum.reduceat(at, starts[:-1])
         known = np.where(last >= starts[:-1], last - starts[:-1] + 1, 0)
@@ -193,11 +192,11 @@ class _Reader:
             if len(empty):
                 what = f"data: {self.path.name}: {len(empty)} row(s) with an {_NOT_ALLOWED} target"
                 remedy = "; fill them in, or set data.gaps = 'interpolate'"
-                self.flaws.append(Flaw(what, np.sort(where[empty]).tolist(), remedy))
+                self.flaws.append(Flaw(what, sorted(in_table(empty, order)), remedy))
         return known.astype(np.int64)
 
     def _check_covariates(
-        self, covariates: Mapping[str, Column], starts: Integers, known: Integers, where: Integers
+        self, covariates: Mapping[str, Column], starts: Integers, known: Integers, order: Integers | None
     ) -> None:
         """Past covariates need no value in the future; nothing else may be missing unless gaps are filled."""
         if self.wanted.gaps:
@@ -211,7 +210,7 @@ class _Reader:
             if len(empty):
                 what = f"data: column '{name}' of {self.path.name}: {len(empty)} {_NOT_ALLOWED} value(s)"
                 remedy = "; fill them in, or set data.gaps = 'interpolate'"
-                self.flaws.append(Flaw(what, np.sort(where[empty]).tolist(), remedy))
+                self.flaws.append(Flaw(what, sorted(in_table(empty, order)), remedy))
 
     def _check_constant(
         self, static: Mapping[str, Column], codes: npt.NDArray[np.int32], firsts: Integers, ids: Sequence[str]

@@ -13,19 +13,22 @@ from optlstm.data import frequency
 from optlstm.data.series import Flaw, ticks_of
 
 Integers = npt.NDArray[np.int64]
+Order = Integers | None  # the table's row of each of ours; None: they are the same
 _SHOWN = 3
+_CHUNK = 1 << 18  # rows
 
 
 def check_order(
-    index: pd.Index, starts: Integers, ids: Sequence[str], where: Integers, what: str, time: str
+    index: pd.Index, starts: Integers, ids: Sequence[str], order: Order, what: str, time: str
 ) -> list[Flaw]:
-    """Times that occur twice in a series, and rows that are earlier than the one before. where: rows of the table."""
+    """Times that occur twice in a series, and rows that are earlier than the one before."""
     ticks = ticks_of(index)
-    steps = np.diff(ticks)
-    steps[starts[1:-1] - 1] = 1  # from one series to the next
-    if (steps > 0).all():
+    later = ticks[1:] > ticks[:-1]
+    later[starts[1:-1] - 1] = True  # from one series to the next
+    if later.all():
         return []
-    back = np.flatnonzero(steps < 0) + 1
+    later |= ticks[1:] == ticks[:-1]
+    back = np.flatnonzero(~later) + 1
     series = np.repeat(np.arange(len(ids)), np.diff(starts))
     by_time = np.lexsort((ticks, series))
     again = (np.diff(ticks[by_time]) == 0) & (np.diff(series[by_time]) == 0)
@@ -38,10 +41,10 @@ def check_order(
     if len(repeated):
         problem = f"{what}: {len(repeated)} row(s) repeat a time of their series"
         remedy = f"; keep one row per '{time}' of a series"
-        flaws.append(Flaw(problem, where[repeated].tolist(), remedy, notes(repeated)))
+        flaws.append(Flaw(problem, in_table(repeated, order), remedy, notes(repeated)))
     if len(back):
         problem = f"{what}: {len(back)} row(s) are earlier than the row of their series before them"
-        flaws.append(Flaw(problem, where[back].tolist(), f"; sort the rows by '{time}'", notes(back)))
+        flaws.append(Flaw(problem, in_table(back, order), f"; sort the rows by '{time}'", notes(back)))
     return flaws
 
 
@@ -61,7 +64,14 @@ def common_freq(index: pd.Index, starts: Integers) -> str | None:
 
 
 def check_steps(
-    index: pd.Index, starts: Integers, ids: Sequence[str], where: Integers, what: str, freq: str | None, *, gaps: bool
+    index: pd.Index,
+    starts: Integers,
+    ids: Sequence[str],
+    order: Order,
+    what: str,
+    freq: str | None,
+    *,
+    gaps: bool,
 ) -> list[Flaw]:
     """Missing rows (unless `gaps` are to be filled), uneven steps, and series of another step than most."""
     if _even(ticks_of(index), starts) is not None:
@@ -84,16 +94,16 @@ def check_steps(
         at = np.array([position for position, _, _ in missing])
         notes = [f"{_of(ids[i])}{index[p]} after {index[p - 1]}" for p, _, i in missing[:_SHOWN]]
         problem = f"{what}: {rows} missing row(s) in {len(missing)} gap(s) of {of} series"
-        flaws.append(Flaw(problem, where[at].tolist(), "; fill them in, or set data.gaps = 'interpolate'", notes))
+        flaws.append(Flaw(problem, in_table(at, order), "; fill them in, or set data.gaps = 'interpolate'", notes))
     if uneven:
         at = np.array([position for position, _ in uneven])
         notes = [f"{_of(ids[i])}{index[p]} after {index[p - 1]}" for p, i in uneven[:_SHOWN]]
         remedy = "; resample the series to equal steps"
-        flaws.append(Flaw(f"{what}: {len(uneven)} uneven step(s)", where[at].tolist(), remedy, notes))
+        flaws.append(Flaw(f"{what}: {len(uneven)} uneven step(s)", in_table(at, order), remedy, notes))
     if others:
         at, notes = starts[[i for i, _ in others]], [f"'{ids[i]}' at {step}" for i, step in others[:_SHOWN]]
         problem = f"{what}: {len(others)} series have another step than most, which have {freq}"
-        flaws.append(Flaw(problem, where[at].tolist(), "; resample them, or leave them out", notes))
+        flaws.append(Flaw(problem, in_table(at, order), "; resample them, or leave them out", notes))
     return flaws
 
 
@@ -110,6 +120,12 @@ def missing_rows(index: pd.Index, starts: Integers, freq: str | None) -> tuple[I
                 at += [int(starts[i]) + position + 1] * count
                 ticks += ticks_of(pd.Index(after)).tolist()
     return np.array(at, dtype=np.int64), np.array(ticks, dtype=np.int64)
+
+
+def in_table(positions: Integers, order: Order) -> list[int]:
+    """Where rows of ours stand in the table."""
+    found: list[int] = (positions if order is None else order[positions]).tolist()
+    return found
 
 
 def _counted(count: int) -> Integers:
@@ -139,14 +155,18 @@ def _usual(index: pd.Index, starts: Integers) -> int:
 
 
 def _even(ticks: Integers, starts: Integers) -> int | None:
-    """The one step between all rows of all series, where it is one."""
-    steps = np.diff(ticks)
-    if len(starts) > 2:
-        first = np.flatnonzero(np.diff(starts) > 1)
-        if not len(first):
-            return 1
-        steps[starts[1:-1] - 1] = steps[starts[first[0]]]
-    return int(steps[0]) if len(steps) and (steps == steps[0]).all() else (1 if not len(steps) else None)
+    """The one step between all rows of all series, where it is one; 1 where every series is a single row."""
+    longer = np.flatnonzero(np.diff(starts) > 1)
+    if not len(longer):
+        return 1
+    first = starts[longer[0]]
+    step = ticks[first + 1] - ticks[first]
+    same = np.empty(len(ticks) - 1, dtype=bool)
+    for at in range(0, len(same), _CHUNK):  # the differences of all rows would be another column
+        part = slice(at, min(at + _CHUNK, len(same)))
+        same[part] = ticks[part.start + 1 : part.stop + 1] - ticks[part] == step
+    same[starts[1:-1] - 1] = True
+    return int(step) if same.all() else None
 
 
 def _of(name: str) -> str:

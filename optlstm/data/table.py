@@ -34,11 +34,12 @@ _STREAM_BYTES, _BLOCK_BYTES = 1 << 20, 8 << 20  # of a block; a row must fit int
 _SHOWN = 3  # rows named in one problem
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str] | None = None, *, coded: str | None = None) -> pd.DataFrame:
     """The rows of a CSV, gzipped CSV or Parquet file, with `columns` (all where None) in the order given.
 
     Numbers come as int64, float64 or bool (empty, NA, NaN: NaN), ISO dates and times as datetime64 (with an offset: in
-    UTC), everything else as pandas strings, of which only the empty one is missing.
+    UTC), everything else as pandas strings, of which only the empty one is missing. The column `coded` comes as text in
+    a pandas Categorical, its categories in order of appearance: it takes little where few texts come again and again.
 
     Raises:
         InputError: the file is missing, empty, damaged, ragged, not UTF-8, has no header or lacks a column.
@@ -48,10 +49,11 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     unknown = [unknown_column(path, names, column) for column in wanted if column not in names]
     if unknown:
         raise InputError(unknown)
-    table = _tidy(_parquet_table(path, wanted) if _is_parquet(path) else _csv_table(path, wanted))
+    table = _tidy(_parquet_table(path, wanted) if _is_parquet(path) else _csv_table(path, wanted, coded), coded)
     if table.num_rows == 0:
         raise InputError(f"data: {path.name} has a header and no rows")
     frame = table.to_pandas(date_as_object=False, ignore_metadata=True, self_destruct=True, split_blocks=True)
+    pa.default_memory_pool().release_unused()  # what reading took; a large file's is worth giving back
     return cast("pd.DataFrame", frame)
 
 
@@ -239,14 +241,15 @@ class _Watched:
         return chunk
 
 
-def _csv_table(path: Path, wanted: list[str]) -> Any:
+def _csv_table(path: Path, wanted: list[str], coded: str | None) -> Any:
     raw = {name.strip(): name for name in _csv_header(path)}
     columns = [raw[name] for name in wanted]
+    kinds = {raw[coded]: pa.dictionary(pa.int32(), pa.string())} if coded in raw else {}
     try:
         try:
-            table, suspicious = _arrow_table(path, columns, streaming=True)
+            table, suspicious = _arrow_table(path, columns, kinds, streaming=True)
         except pa.ArrowInvalid:  # also where a column's type shows itself only below the first block
-            table, suspicious = _arrow_table(path, columns, streaming=False)
+            table, suspicious = _arrow_table(path, columns, kinds, streaming=False)
     except (pa.ArrowInvalid, *_DAMAGED) as error:
         raise InputError(_diagnose(path) or f"data: {path.name} cannot be read: {error}") from error
     if suspicious or any(pa.types.is_binary(field.type) for field in table.schema):
@@ -256,11 +259,11 @@ def _csv_table(path: Path, wanted: list[str]) -> Any:
     return table.rename_columns(wanted)
 
 
-def _arrow_table(path: Path, columns: list[str], streaming: bool) -> tuple[Any, bool]:
+def _arrow_table(path: Path, columns: list[str], kinds: dict[str, Any], streaming: bool) -> tuple[Any, bool]:
     """(the table, is there anything to diagnose). Streaming takes half the memory, with types from the first block."""
     reading = pa_csv.ReadOptions(block_size=_STREAM_BYTES if streaming else _BLOCK_BYTES)
     parsing = pa_csv.ParseOptions(newlines_in_values=True)
-    converting = pa_csv.ConvertOptions(include_columns=columns, null_values=_MISSING)
+    converting = pa_csv.ConvertOptions(include_columns=columns, null_values=_MISSING, column_types=kinds)
     read = pa_csv.open_csv if streaming else pa_csv.read_csv
     with _open(path) as file:
         watched = _Watched(file)
@@ -288,10 +291,13 @@ def _parquet_table(path: Path, wanted: list[str]) -> Any:
         raise InputError(f"data: {path.name} is damaged; write or download it again") from error
 
 
-def _tidy(table: Any) -> Any:
+def _tidy(table: Any, coded: str | None) -> Any:
     """The Arrow table with its columns in the few types that `read_table` promises."""
     for i, field in enumerate(table.schema):
         column = table.column(i)
+        if field.name == coded:
+            table = table.set_column(i, field.name, _coded(column))
+            continue
         if pa.types.is_dictionary(field.type):
             column = column.cast(field.type.value_type)
         if pa.types.is_null(column.type) or pa.types.is_decimal(column.type):
@@ -302,3 +308,16 @@ def _tidy(table: Any) -> Any:
                 column = compute.if_else(blank, pa.scalar(None, column.type), column)
         table = table.set_column(i, field.name, column)
     return table
+
+
+def _coded(column: Any) -> Any:
+    """A column as text, each text once, in order of appearance; the empty one is missing."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    column = column.unify_dictionaries()
+    texts = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
+    if column.type != pa.dictionary(pa.int32(), pa.string()) or "" in texts:
+        decoded = column.cast(pa.string())
+        blank = compute.equal(decoded, "")
+        column = compute.if_else(blank, pa.scalar(None, pa.string()), decoded).dictionary_encode()
+    return column.unify_dictionaries()

@@ -127,7 +127,7 @@ def _panel(data: DataConfig) -> PanelForecast | None:
         path = Path(data.path).expanduser() if data.path else None
         if path is None or SERIES not in column_names(path):
             return None
-        ids = read_table(path, [SERIES])[SERIES]
+        ids = read_table(path, [SERIES], coded=SERIES)[SERIES]
         if not 1 < ids.nunique() < len(ids):  # one series; or the number of each row
             return None
     return PanelForecast.read(data)

@@ -117,13 +117,12 @@ class PanelForecast:
     def record(self) -> dict[str, Any]:
         """The fingerprint, the horizon, the split, and what the network reads."""
         panel, config = self.panel, self.config
-        order = np.argsort(panel.time)
         found: dict[str, Any] = {
             "target": list(panel.columns),
             "series": len(panel.ids),
             "rows": int(panel.known.sum()),
-            "first": str(panel.time[order[0]]),
-            "last": str(panel.time[order[-1]]),
+            "first": str(panel.time.min()),
+            "last": str(panel.time.max()),
             "fingerprint": panel.fingerprint,
             "horizon": self.horizon,
             "splits": np.diff(self.cuts, axis=1).sum(axis=0).tolist(),
