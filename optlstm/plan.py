@@ -21,6 +21,7 @@ from optlstm.study.stopping import Stopping
 from optlstm.study.warm import params_problems, searched_part
 from optlstm.tasks.space import PRESETS, preset
 from optlstm.tasks.task import DEFAULT_TASK, TASKS, Task, load, task_class
+from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters, validate_value
 from optlstm.training.metric import Metric
 
@@ -37,6 +38,7 @@ class Plan:
     task: Task
     space: Space
     record: StudyRecord
+    factory: Factory | None = None  # of networks of one's own
 
     @property
     def population(self) -> Population | None:
@@ -90,6 +92,7 @@ class Plan:
             config.training.device,
             checkpoints,
             tuple(config.several),
+            self.factory,
         )
         return Job(factory, self.task.data(), config.training.threads)
 
@@ -108,6 +111,7 @@ class MakeObjective:
     device: str
     checkpoints: Location
     objectives: tuple[str, ...] = ()
+    factory: Factory | None = None
 
     def __call__(self, data: Any) -> Objective:
         from optlstm.objective import Objective
@@ -116,7 +120,7 @@ class MakeObjective:
         prepare(self.threads)
         device = resolve_device(self.device)
         choose_deterministic_kernels(device)
-        problem = load(self.problem)(data, device)
+        problem = load(self.problem)(data, device, self.factory)
         return Objective(
             problem,
             self.space,
@@ -173,13 +177,33 @@ def make_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> Plan:
         problems += params_problems(config.enqueue, space, "enqueue")
     if config and task and space:
         attempt(problems, lambda: task.check_space(space))
-        if config.scheduler == "pbt" and config.pbt.morph and task.record().get("folds"):
-            problems.append("pbt.morph: the networks of a cross-validation do not grow; set data.folds = 0")
+        if config.scheduler == "pbt" and config.pbt.morph:
+            problems += _rigid(config, task)
     if config and config.training.device not in ("auto", "cpu"):
         attempt(problems, lambda: _check_device(config.training.device))
+    factory = attempt(problems, lambda: _factory(config, task, space)) if config and config.model.factory else None
     if problems or config is None or task is None or space is None:
         raise InputError(problems)
-    return Plan(config, task, space, _record(config, task, space))
+    return Plan(config, task, space, _record(config, task, space, factory), factory)
+
+
+def _factory(config: StudyConfig, task: Task | None, space: Space | None) -> Factory:
+    """The networks of one's own, tried with the space's defaults."""
+    found = Factory.read(str(config.model.factory))
+    if task and space:
+        hp = Hyperparameters.from_params({**space.fixed, **space.defaults()})
+        found.check(hp, task.data().shape(hp))
+    return found
+
+
+def _rigid(config: StudyConfig, task: Task) -> list[str]:
+    """Why networks cannot grow."""
+    record = task.record()
+    if record.get("folds"):
+        return ["pbt.morph: the networks of a cross-validation do not grow; set data.folds = 0"]
+    if record.keys() & {"past", "future", "static", "calendar"}:
+        return ["pbt.morph: networks with covariates do not grow; leave it out"]
+    return ["pbt.morph: networks of one's own do not grow; leave it out"] if config.model.factory else []
 
 
 def _space(kind: type[Task], task: Task | None, changes: Mapping[str, Any]) -> Space:
@@ -281,12 +305,14 @@ def _population_problems(config: StudyConfig, space: Space) -> list[str]:
     return problems
 
 
-def _record(config: StudyConfig, task: Task, space: Space) -> StudyRecord:
+def _record(config: StudyConfig, task: Task, space: Space, factory: Factory | None) -> StudyRecord:
     training = config.training
     # The device is no part: a study begun on a laptop goes on where there is a GPU.
     trained: dict[str, Any] = {"epochs": training.epochs, "patience": training.patience, "threads": training.threads}
     trained |= {} if training.metric is None else {"metric": training.metric}
-    stored = {"task": config.task, "data": task.record(), "training": trained}
+    stored: dict[str, Any] = {"task": config.task, "data": task.record(), "training": trained}
+    if factory is not None:
+        stored["model"] = {"factory": factory.reference, "fingerprint": factory.fingerprint}
     return study_record(config, space, stored, _objectives(config, type(task)))
 
 

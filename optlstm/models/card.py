@@ -103,6 +103,7 @@ class Card(_Part):
     intervals: dict[str, Any]
     versions: dict[str, str]
     weights: Weights
+    factory: Annotated[str, Field(max_length=1000)] | None = None  # module:function that made the networks; None: ours
 
     @property
     def members(self) -> int:

@@ -16,6 +16,7 @@ from optlstm.data.windows import windows
 from optlstm.errors import InputError, TrialFailed
 from optlstm.tasks.forecast_data import ForecastData
 from optlstm.tasks.pictures import Example, Forecasts
+from optlstm.training.factory import Factory
 from optlstm.training.folds import FoldedProblem
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Problem
@@ -25,11 +26,11 @@ _EVALUATION_BATCH = 1024  # sequences; the result does not hang on a trial's bat
 LEAST_BEFORE = 16  # input steps shown before a forecast, where the window has them
 
 
-def make_problem(data: ForecastData, device: torch.device) -> Problem:
+def make_problem(data: ForecastData, device: torch.device, factory: Factory | None = None) -> Problem:
     """One problem, or those of a rolling-origin validation as one."""
     if not data.folds:
-        return ForecastProblem(data, device)
-    problems = [ForecastProblem(replace(data, splits=fold, folds=()), device) for fold in data.folds]
+        return ForecastProblem(data, device, factory)
+    problems = [ForecastProblem(replace(data, splits=fold, folds=()), device, factory) for fold in data.folds]
     return FoldedForecast(problems)
 
 
@@ -90,9 +91,9 @@ class FoldedForecast(FoldedProblem["ForecastProblem"]):
 class ForecastProblem:
     """The forecasting task as `optlstm.training.loop.fit` wants it."""
 
-    def __init__(self, data: ForecastData, device: torch.device) -> None:
-        """Copies the values to `device`."""
-        self.data = data
+    def __init__(self, data: ForecastData, device: torch.device, factory: Factory | None = None) -> None:
+        """Copies the values to `device`. factory: makes the networks; None: they are ours."""
+        self.data, self._factory = data, factory
         self._device = device
         self._most = sys.maxsize  # windows in an epoch
         self._values = torch.tensor(np.asarray(data.values), device=device)  # [rows, columns]
@@ -104,6 +105,8 @@ class ForecastProblem:
 
     def network(self, hp: Hyperparameters) -> nn.Module:
         """A new forecaster [batch, window] -> [batch, horizon] on the CPU."""
+        if self._factory is not None:
+            return self._factory.make(hp, self.data.shape(hp))
         return LSTMForecaster(ForecasterConfig.of(hp, horizon=self.data.horizon))
 
     def steps_per_epoch(self, hp: Hyperparameters) -> int:

@@ -15,6 +15,8 @@ from optlstm.data.scaling import Standardizer
 from optlstm.data.windows import windows
 from optlstm.errors import InputError
 from optlstm.tasks.conformal import LEVELS
+from optlstm.tasks.forecast_data import window_shape
+from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.model import ForecasterConfig, LSTMForecaster
 
@@ -77,6 +79,10 @@ class ForecastSection(BaseModel):
 
     def network(self, hp: Hyperparameters) -> nn.Module:
         return LSTMForecaster(ForecasterConfig.of(hp, horizon=self.horizon))
+
+    def shape(self, hp: Hyperparameters) -> Shape:
+        """Of the networks."""
+        return window_shape(hp, self.horizon)
 
     def extras(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors beside the weights: the intervals' radii, on the standardised scale."""

@@ -16,17 +16,18 @@ from optlstm.errors import TrialFailed
 from optlstm.tasks.forecast import FoldedForecast, ForecastProblem, Place
 from optlstm.tasks.panel_data import Integers, PanelData
 from optlstm.training.covariates import CovariateForecaster
+from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.inputs import InputSizes
 from optlstm.training.loop import Problem
 from optlstm.training.model import ForecasterConfig, LSTMForecaster
 
 
-def make_problem(data: PanelData, device: torch.device) -> Problem:
+def make_problem(data: PanelData, device: torch.device, factory: Factory | None = None) -> Problem:
     """One problem, or those of a rolling-origin validation as one."""
     if not data.folds:
-        return PanelProblem(data, device)
-    return FoldedForecast([PanelProblem(replace(data, cuts=cuts, folds=()), device) for cuts in data.folds])
+        return PanelProblem(data, device, factory)
+    return FoldedForecast([PanelProblem(replace(data, cuts=cuts, folds=()), device, factory) for cuts in data.folds])
 
 
 def make_network(hp: Hyperparameters, horizon: int, sizes: InputSizes) -> nn.Module:
@@ -93,14 +94,16 @@ class PanelProblem(ForecastProblem):
 
     data: Any
 
-    def __init__(self, data: PanelData, device: torch.device) -> None:
-        """Copies the values to `device`, where it is not the CPU."""
-        self.data = data
+    def __init__(self, data: PanelData, device: torch.device, factory: Factory | None = None) -> None:
+        """Copies the values to `device`, where it is not the CPU. factory: makes the networks; None: they are ours."""
+        self.data, self._factory = data, factory
         self._device = device
         self._most = data.epoch_windows
         self._rows = Rows(data, device)
 
     def network(self, hp: Hyperparameters) -> nn.Module:
+        if self._factory is not None:
+            return self._factory.make(hp, self.data.shape(hp))
         return make_network(hp, self.data.horizon, self.data.sizes)
 
     def _train_windows(self, hp: Hyperparameters) -> PanelWindows:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from optlstm.data.scaling import Standardizer
+from optlstm.training.factory import Shape
+from optlstm.training.hparams import Hyperparameters
 from optlstm.training.inputs import InputSizes
 
 if TYPE_CHECKING:  # it brings pandas, which a worker has no use for
@@ -135,6 +137,19 @@ class PanelData:
     horizon: int
     epoch_windows: int
     folds: tuple[Integers, ...] = ()  # the cuts of a rolling-origin validation; without them `cuts` alone
+
+    def shape(self, hp: Hyperparameters) -> Shape:
+        """Of the networks: each column of each series is a sequence of its own."""
+        return covariate_shape(hp, self.horizon, self.sizes)
+
+
+def covariate_shape(hp: Hyperparameters, horizon: int, sizes: InputSizes) -> Shape:
+    """A window to a horizon, beside covariates where there are any."""
+    inputs = {"window": hp.window}
+    if sizes:
+        future = len(sizes.future)
+        inputs |= {"covariates": future + len(sizes.past), "future": future, "static": len(sizes.static)}
+    return Shape(inputs, horizon)
 
 
 def scales(panel: Panel, cuts: Integers, scaling: str) -> tuple[Floats, Floats]:

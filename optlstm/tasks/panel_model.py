@@ -20,7 +20,8 @@ from optlstm.tasks.conformal import LEVELS
 from optlstm.tasks.forecast import forecast
 from optlstm.tasks.forecaster import LONGEST_WINDOW, check_freq
 from optlstm.tasks.panel import Rows, make_network
-from optlstm.tasks.panel_data import Inputs, Integers, PanelData, scaled
+from optlstm.tasks.panel_data import Inputs, Integers, PanelData, covariate_shape, scaled
+from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 
 Floats = NDArray[np.float64]
@@ -82,6 +83,10 @@ class PanelSection(BaseModel):
     def network(self, hp: Hyperparameters) -> nn.Module:
         """A new forecaster."""
         return make_network(hp, self.horizon, self.inputs.sizes)
+
+    def shape(self, hp: Hyperparameters) -> Shape:
+        """Of the networks."""
+        return covariate_shape(hp, self.horizon, self.inputs.sizes)
 
     def extras(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors beside the weights: the intervals' radii, on the standardised scale."""
