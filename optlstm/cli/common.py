@@ -93,9 +93,7 @@ StorageOption = Annotated[
 
 FactoryOption = Annotated[
     str | None,
-    typer.Option(
-        "--factory", metavar="MODULE:FUNCTION", help="what makes the networks, where they are not ours"
-    ),
+    typer.Option("--factory", metavar="MODULE:FUNCTION", help="what makes the networks, where they are not ours"),
 ]
 
 

@@ -33,6 +33,7 @@ def check_order(
     by_time = np.lexsort((ticks, series))
     again = (np.diff(ticks[by_time]) == 0) & (np.diff(series[by_time]) == 0)
     repeated = np.sort(by_time[1:][again])
+    back = np.setdiff1d(back, repeated)
 
     def notes(positions: Integers) -> list[str]:
         return [f"{_of(ids[series[i]])}{index[i]}" for i in positions[:_SHOWN]]

@@ -278,7 +278,7 @@ def _positions(panel: Panel, start: str, name: str) -> Integers:
             wanted = wanted.tz_localize("UTC") if wanted.tz is None else wanted.tz_convert("UTC")
         elif wanted.tz is not None:
             raise InputError(f"--from: {start!r} has a time zone, and the times of {name} have none")
-        wanted = wanted.as_unit("us").value
+        wanted = ticks_of(pd.DatetimeIndex([wanted]))[0]
     ticks, at, lacking = ticks_of(time), np.empty(len(panel.ids), dtype=np.int64), []
     for i, begin in enumerate(panel.starts[:-1].tolist()):
         own = ticks[begin : begin + int(panel.known[i]) + 1]
