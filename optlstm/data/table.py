@@ -19,9 +19,10 @@ from typing import IO, Any, cast
 
 import pandas as pd
 import pyarrow as pa
-from pyarrow import compute, parquet
 from pyarrow import csv as pa_csv
+from pyarrow import parquet
 
+from optlstm.data.arrow import tidy
 from optlstm.errors import InputError, did_you_mean
 
 _SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -49,7 +50,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, coded: str |
     unknown = [unknown_column(path, names, column) for column in wanted if column not in names]
     if unknown:
         raise InputError(unknown)
-    table = _tidy(_parquet_table(path, wanted) if _is_parquet(path) else _csv_table(path, wanted, coded), coded)
+    table = tidy(_parquet_table(path, wanted) if _is_parquet(path) else _csv_table(path, wanted, coded), coded)
     if table.num_rows == 0:
         raise InputError(f"data: {path.name} has a header and no rows")
     frame = table.to_pandas(date_as_object=False, ignore_metadata=True, self_destruct=True, split_blocks=True)
@@ -289,35 +290,3 @@ def _parquet_table(path: Path, wanted: list[str]) -> Any:
         return file.read(columns=wanted).select(wanted)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"data: {path.name} is damaged; write or download it again") from error
-
-
-def _tidy(table: Any, coded: str | None) -> Any:
-    """The Arrow table with its columns in the few types that `read_table` promises."""
-    for i, field in enumerate(table.schema):
-        column = table.column(i)
-        if field.name == coded:
-            table = table.set_column(i, field.name, _coded(column))
-            continue
-        if pa.types.is_dictionary(field.type):
-            column = column.cast(field.type.value_type)
-        if pa.types.is_null(column.type) or pa.types.is_decimal(column.type):
-            column = column.cast(pa.float64())
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            blank = compute.equal(column, "")
-            if compute.any(blank).as_py():
-                column = compute.if_else(blank, pa.scalar(None, column.type), column)
-        table = table.set_column(i, field.name, column)
-    return table
-
-
-def _coded(column: Any) -> Any:
-    """A column as text, each text once, in order of appearance; the empty one is missing."""
-    if not pa.types.is_dictionary(column.type):
-        column = column.cast(pa.string()).dictionary_encode()
-    column = column.unify_dictionaries()
-    texts = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
-    if column.type != pa.dictionary(pa.int32(), pa.string()) or "" in texts:
-        decoded = column.cast(pa.string())
-        blank = compute.equal(decoded, "")
-        column = compute.if_else(blank, pa.scalar(None, pa.string()), decoded).dictionary_encode()
-    return column.unify_dictionaries()
