@@ -164,13 +164,13 @@ class _Reader:
     def _column(self, name: str) -> Column:
         """A covariate: numbers (NaN where empty), or categories where it holds text or is named as one."""
         column = self.frame[name]
+        if pd.api.types.is_datetime64_any_dtype(column):
+            what = f"data: column '{name}' of {self.path.name} holds times, which are no covariate"
+            self.flaws.append(Flaw(what, remedy="; leave it out, or see data.calendar"))
+            return np.zeros(len(column))
         text = not pd.api.types.is_numeric_dtype(column) and name not in self.wanted.numeric
         if name in self._categories or (text and not column.isna().all()):
-            texts, missing = label_texts(column)
-            numbered, names = pd.factorize(np.array(texts, dtype=object))
-            codes = numbered.astype(np.int32)
-            codes[missing] = -1
-            return Categories(codes, tuple(str(each) for each in names))
+            return _categories(column)
         numbers = np.empty(len(column), dtype=np.float64)
         found = fill_numbers(numbers, column, self.path.name)
         if column.isna().all():
@@ -217,22 +217,32 @@ class _Reader:
     ) -> None:
         for name, column in static.items():
             each = column.codes if isinstance(column, Categories) else column
+            empty = column.codes < 0 if isinstance(column, Categories) else np.isnan(column)
             first = each[firsts][codes]
-            mixed = np.flatnonzero((each != first) & ~((each != each) & (first != first)))
-            missing = np.flatnonzero(each != each)  # NaN; a missing category is one of its own
+            mixed = np.flatnonzero((each != first) & ~empty)  # it need not be repeated in every row
+            missing = [] if isinstance(column, Categories) else firsts[empty[firsts]].tolist()
             if len(mixed):
                 which = list(dict.fromkeys(codes[mixed].tolist()))
                 what = f"data: column '{name}' of {self.path.name} changes within {len(which)} series"
                 shown = named([ids[i] for i in which])
                 self.flaws.append(Flaw(f"{what}: {shown}", mixed.tolist(), "; a series has one value of it"))
             elif len(missing):
-                what = f"data: column '{name}' of {self.path.name}: {len(missing)} {_NOT_ALLOWED} value(s)"
-                self.flaws.append(Flaw(what, missing.tolist(), "; fill them in"))
+                what = f"data: column '{name}' of {self.path.name}: {len(missing)} series begin with an empty value"
+                self.flaws.append(Flaw(what, missing, "; fill them in"))
 
     def _refuse(self) -> None:
         if self.flaws:
             rows = file_rows(self.path, [position for flaw in self.flaws for position in flaw.positions[:_SHOWN]])
             raise InputError([flaw.line(rows) for flaw in self.flaws])
+
+
+def _categories(column: pd.Series) -> Categories:
+    """1.0 and 1 are one category, as are a text with blanks around it and without."""
+    numbered, found = pd.factorize(column)
+    texts, _ = label_texts(pd.Series(found))
+    numbers, names = pd.factorize(np.array(texts, dtype=object))
+    codes = np.append(numbers, -1).astype(np.int32)[numbered]  # -1, none, is the last
+    return Categories(codes, tuple(str(name) for name in names))
 
 
 def _fingerprint(

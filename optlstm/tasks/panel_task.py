@@ -13,7 +13,9 @@ from optlstm.data.calendar import chosen
 from optlstm.data.panel import Panel
 from optlstm.data.panel_reader import PanelColumns, read_panel
 from optlstm.data.panel_rows import check_lengths, filled, panel_cuts, panel_folds, with_missing_rows
+from optlstm.data.series import bundled
 from optlstm.errors import InputError
+from optlstm.tasks.forecast_task import UNSEASONAL_HORIZON
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.panel_data import Inputs, Integers, PanelData, scaled, scales
 from optlstm.tasks.space import default_space
@@ -23,8 +25,6 @@ from optlstm.training.metric import Metric
 
 if TYPE_CHECKING:
     from optlstm.tasks.kind import Finish
-
-UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season to forecast
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,7 @@ class PanelForecast:
     @classmethod
     def read(cls, data: DataConfig) -> PanelForecast:
         """Raises InputError with every problem of the file and its split."""
-        if not data.path:
-            raise InputError("data: the bundled series has no series to tell apart and no covariates; give --data FILE")
-        panel = read_panel(Path(data.path).expanduser(), columns_of(data))
+        panel = read_panel(Path(data.path).expanduser() if data.path else bundled("co2"), columns_of(data))
         calendar, problems = chosen(data.calendar, panel.freq)
         if data.calendar and panel.freq is None:
             problems.append("data.calendar: the times are whole numbers, not dates; leave it out")
@@ -130,6 +128,7 @@ class PanelForecast:
             "epoch_windows": config.epoch_windows,
         }
         given = {"past": config.past, "future": config.future, "static": config.static, "calendar": self.calendar}
+        given["categorical"] = config.categorical
         found |= {key: list(names) for key, names in given.items() if names}
         found |= {"gaps": config.gaps} if self.gaps else {}
         return found | ({"folds": len(self.folds)} if self.folds else {})

@@ -105,6 +105,22 @@ def test_rows_behind_the_last_target_are_the_future(tmp_path: Path) -> None:
     assert np.isnan(longer.values[4:7]).all()
 
 
+def test_categories_are_texts_or_what_is_named_as_such(tmp_path: Path) -> None:
+    frame = table().assign(text=["u ", "u", None, "v", "v"] * 2, number=[1, 2] * 5, shop=["x", *[None] * 5, *"yyyy"])
+
+    panel = read(tmp_path, frame, past=["text", "number"], static=["shop"], categorical=["number"])
+
+    text, number, shop = (panel.covariates["text"], panel.covariates["number"], panel.static["shop"])
+    assert isinstance(text, Categories)
+    assert isinstance(number, Categories)
+    assert isinstance(shop, Categories)
+    assert (text.names, text.codes[:5].tolist()) == (("u", "v"), [0, 0, -1, 1, 1])
+    assert (number.names, number.codes[:3].tolist()) == (("1", "2"), [0, 1, 0])
+    assert [shop.names[code] for code in shop.codes] == ["x", "y"]  # said once in a series
+    with pytest.raises(InputError, match="column 'when' of p.csv holds times, which are no covariate"):
+        read(tmp_path, frame.assign(when=frame["ds"]), past=["when"])
+
+
 def test_gaps_are_filled_inside_a_part_alone(tmp_path: Path) -> None:
     frame = table((10,)).drop(index=[2, 5, 6]).drop(columns="unique_id")
     frame.loc[8, "y"] = None
