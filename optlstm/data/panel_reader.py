@@ -123,6 +123,7 @@ class _Reader:
         known = self._known(values, starts, order)
         self._check_covariates(covariates, starts, known, order)
         self._refuse()
+        still = {name: taken(column, firsts) for name, column in static.items()}
         values += 0.0  # makes -0.0 and 0.0 the same bits for the fingerprint
         return Panel(
             name=re.sub(r"(\.csv|\.csv\.gz|\.parquet)$", "", self.path.name, flags=re.IGNORECASE),
@@ -134,10 +135,10 @@ class _Reader:
             columns=self.targets,
             values=values,
             covariates=covariates,
-            static={name: taken(column, firsts) for name, column in static.items()},
+            static=still,
             freq=freq,
             season=season_of(freq),
-            fingerprint=_fingerprint(self.targets, ids, starts, index, values, covariates),
+            fingerprint=_fingerprint(self.targets, ids, starts, index, values, {**covariates, **still}),
         )
 
     def _codes(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
@@ -259,8 +260,10 @@ def _fingerprint(
     digest.update(ticks_of(index).astype("<i8", copy=False).data)
     digest.update(values.astype("<f8", copy=False).data)
     for column in covariates.values():
-        if isinstance(column, Categories):
-            digest.update(json.dumps(column.names).encode())
-        each = column.codes if isinstance(column, Categories) else column
-        digest.update(np.ascontiguousarray(each).data)
+        if isinstance(column, Categories):  # by the alphabet, not as they happen to appear
+            digest.update(json.dumps(sorted(column.names)).encode())
+            rank = np.argsort(np.argsort(np.array([*column.names, ""])[:-1])).astype("<i4")
+            digest.update(np.append(rank, np.int32(-1))[column.codes].data)
+        else:
+            digest.update(np.ascontiguousarray(column + 0.0, dtype="<f8").data)
     return digest.hexdigest()

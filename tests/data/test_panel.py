@@ -117,7 +117,9 @@ def test_categories_are_texts_or_what_is_named_as_such(tmp_path: Path) -> None:
     assert (text.names, text.codes[:5].tolist()) == (("u", "v"), [0, 0, -1, 1, 1])
     assert (number.names, number.codes[:3].tolist()) == (("1", "2"), [0, 1, 0])
     assert [shop.names[code] for code in shop.codes] == ["x", "y"]  # said once in a series
-    with pytest.raises(InputError, match="column 'when' of p.csv holds times, which are no covariate"):
+    other = read(tmp_path, frame.assign(shop="z"), past=["text", "number"], static=["shop"], categorical=["number"])
+    assert other.fingerprint != panel.fingerprint
+    with pytest.raises(InputError, match=r"column 'when' of p.csv holds times, which are no covariate"):
         read(tmp_path, frame.assign(when=frame["ds"]), past=["when"])
 
 
