@@ -65,6 +65,7 @@ def test_from_study_to_a_forecast_of_every_series(cli: Cli) -> None:
     alone = model.predict(frame[frame["unique_id"] == "s1"])
     np.testing.assert_allclose(alone["y"], out["y"][4:8], rtol=1e-5)
     assert out["y"][8:].mean() > 50 * out["y"][:4].mean()
+    refuses(cli, ("export", "model"), [["export: a model of many series, or with covariates, has no single input"]])
 
 
 def test_a_backtest_is_what_the_test_says(cli: Cli) -> None:
@@ -142,10 +143,3 @@ def test_networks_with_covariates_do_not_grow(cli: Cli) -> None:
     refuses(
         cli, (*STUDY[:at], *STUDY[at + 2 :], *COVARIATES, *morph), [["pbt.morph: networks with covariates do not grow"]]
     )
-
-
-def test_a_model_of_many_series_is_not_exported(cli: Cli) -> None:
-    cli(*STUDY)
-    cli("refit", "p", "-o", "model")
-
-    refuses(cli, ("export", "model"), [["export: a model of many series, or with covariates, has no single input"]])
