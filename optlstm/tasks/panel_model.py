@@ -124,13 +124,9 @@ class PanelSection(BaseModel):
         """
         mean, std = self._scales(panel)
         for name, categories in self.inputs.unseen(panel).items():
-            shown = ", ".join(f"'{category}'" for category in categories[:3]) + (", ..." if len(categories) > 3 else "")
-            _log.warning(
-                "column '%s': %d categories that the model was not trained on (%s); they are read as unseen",
-                name,
-                len(categories),
-                shown,
-            )
+            shown = ", ".join(f"'{category}'" for category in categories[:3])
+            shown += f", ... ({len(categories)} in all)" if len(categories) > 3 else ""
+            _log.warning("column '%s': the model was not trained on %s; read as an unseen category", name, shown)
         return PanelData(
             values=scaled(panel, mean, std),
             covariates=self.inputs.by_row(panel),

@@ -101,8 +101,8 @@ def test_known_covariates_are_asked_for_and_new_ones_are_logged(cli: Cli, caplog
     more.to_csv("f.csv", index=False)
     with caplog.at_level(logging.WARNING):
         assert cli(*predict).code == 0
-    assert "column 'kind': 1 categories that the model was not trained on ('gift')" in caplog.text
-    assert "column 'shop': 1 categories that the model was not trained on ('new')" in caplog.text
+    assert "column 'kind': the model was not trained on 'gift'; read as an unseen category" in caplog.text
+    assert "column 'shop': the model was not trained on 'new'" in caplog.text
     assert "1 series that the model was not trained on: 'new'" in caplog.text
     assert pd.read_csv("out.csv")["y"].notna().all()
 
