@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from optlstm.running import Session
     from optlstm.study.storage import Database
 
-_IN_DATA = ("time", "target", "horizon", "splits", "series", "label", "text", "group", "test_path", "folds")
+_IN_DATA = (
+    *("time", "target", "horizon", "splits", "series", "label", "text", "group", "test_path", "folds"),
+    *("past", "future", "static", "categorical", "calendar", "gaps", "scaling"),
+)
 _IN_TRAINING = ("epochs", "patience", "threads", "device", "metric")
 
 
@@ -116,9 +119,9 @@ def tune(
     return Result(load_study(opened, name), session.plan.config, opened)
 
 
-def load(folder: str | Path) -> Model:
-    """The model in a folder. Raises ModelFileError where a file is missing, altered, or says what cannot be."""
-    return Model.load(folder)
+def load(folder: str | Path, factory: str | None = None) -> Model:
+    """The model in a folder: see `Model.load`."""
+    return Model.load(folder, factory)
 
 
 def _raw(config: Mapping[str, Any], n_trials: int | None) -> dict[str, Any]:

@@ -31,6 +31,10 @@ class TrainingConfig(Section):
     metric: str | None = Field(None, description="validation metric that decides (default: the task's first)")
 
 
+class ModelConfig(Section):
+    factory: str | None = Field(None, description="module:function that makes the networks (default: LSTMs of optlstm)")
+
+
 class RayConfig(Section):
     address: str | None = Field(None, description="cluster: auto or host:port (default: a Ray of its own, on loopback)")
     cpus_per_trial: float = Field(1.0, gt=0, description="CPUs a trial reserves on Ray")
@@ -136,6 +140,7 @@ class StudyConfig(Section):
     )
     data: DataConfig = DataConfig()  # type: ignore[call-arg]
     training: TrainingConfig = TrainingConfig()  # type: ignore[call-arg]
+    model: ModelConfig = ModelConfig()  # type: ignore[call-arg]
     artifacts: int = Field(
         3, ge=0, description="best trials whose forecasts are drawn for the dashboard at the end; 0: none"
     )

@@ -20,8 +20,12 @@ _WARM_UP, _RUNS = 3, 15
 
 def parameters(problem: Problem, hp: Hyperparameters) -> int:
     """How many numbers the network learns; none of them is allocated."""
-    with torch.device("meta"):
-        return count_parameters(one_of(problem.network(hp)))
+    try:
+        with torch.device("meta"):
+            return count_parameters(one_of(problem.network(hp)))
+    except (RuntimeError, NotImplementedError):  # a network of one's own that needs numbers while it is made
+        with torch.random.fork_rng(devices=[]):
+            return count_parameters(one_of(problem.network(hp)))
 
 
 def latency_ms(problem: Problem, hp: Hyperparameters) -> float:

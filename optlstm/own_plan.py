@@ -18,7 +18,7 @@ from optlstm.study.warm import params_problems
 from optlstm.training.metric import Metric
 
 # Sections that say how an LSTM of the program is trained: a file of one's own says it itself.
-FOREIGN = ("data", "constraints", "space")
+FOREIGN = ("data", "model", "constraints", "space")
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from optlstm.backends.driver import Job
-from optlstm.config import PbtConfig, StudyConfig, attempt, check_config, check_data_config
+from optlstm.config import StudyConfig, attempt, check_config, check_data_config
 from optlstm.errors import InputError, did_you_mean
 from optlstm.files import Location
+from optlstm.population_plan import mutable, population_problems, rigid
 from optlstm.study.declaration import merge, parse_space
-from optlstm.study.population import SHAPE_PARAMS, TRAINING_PARAMS, Population, load_explore
+from optlstm.study.population import Population
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.record import StudyRecord
 from optlstm.study.registry import resolved_options
@@ -21,6 +22,7 @@ from optlstm.study.stopping import Stopping
 from optlstm.study.warm import params_problems, searched_part
 from optlstm.tasks.space import PRESETS, preset
 from optlstm.tasks.task import DEFAULT_TASK, TASKS, Task, load, task_class
+from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters, validate_value
 from optlstm.training.metric import Metric
 
@@ -37,11 +39,12 @@ class Plan:
     task: Task
     space: Space
     record: StudyRecord
+    factory: Factory | None = None  # of networks of one's own
 
     @property
     def population(self) -> Population | None:
         """The rules of `--scheduler pbt`, or None."""
-        return self.population_of(_mutable(self.config.pbt, self.space)) if self.config.scheduler == "pbt" else None
+        return self.population_of(mutable(self.config.pbt, self.space)) if self.config.scheduler == "pbt" else None
 
     def population_of(self, params: tuple[str, ...]) -> Population:
         """The rules of a population that changes `params`."""
@@ -90,6 +93,7 @@ class Plan:
             config.training.device,
             checkpoints,
             tuple(config.several),
+            self.factory,
         )
         return Job(factory, self.task.data(), config.training.threads)
 
@@ -108,6 +112,7 @@ class MakeObjective:
     device: str
     checkpoints: Location
     objectives: tuple[str, ...] = ()
+    factory: Factory | None = None
 
     def __call__(self, data: Any) -> Objective:
         from optlstm.objective import Objective
@@ -116,7 +121,7 @@ class MakeObjective:
         prepare(self.threads)
         device = resolve_device(self.device)
         choose_deterministic_kernels(device)
-        problem = load(self.problem)(data, device)
+        problem = load(self.problem)(data, device, self.factory)
         return Objective(
             problem,
             self.space,
@@ -173,13 +178,23 @@ def make_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> Plan:
         problems += params_problems(config.enqueue, space, "enqueue")
     if config and task and space:
         attempt(problems, lambda: task.check_space(space))
-        if config.scheduler == "pbt" and config.pbt.morph and task.record().get("folds"):
-            problems.append("pbt.morph: the networks of a cross-validation do not grow; set data.folds = 0")
+        if config.scheduler == "pbt" and config.pbt.morph:
+            problems += rigid(config, task)
     if config and config.training.device not in ("auto", "cpu"):
         attempt(problems, lambda: _check_device(config.training.device))
+    factory = attempt(problems, lambda: _factory(config, task, space)) if config and config.model.factory else None
     if problems or config is None or task is None or space is None:
         raise InputError(problems)
-    return Plan(config, task, space, _record(config, task, space))
+    return Plan(config, task, space, _record(config, task, space, factory), factory)
+
+
+def _factory(config: StudyConfig, task: Task | None, space: Space | None) -> Factory:
+    """The networks of one's own, tried with the space's defaults."""
+    found = Factory.read(str(config.model.factory))
+    if task and space:
+        hp = Hyperparameters.from_params({**space.fixed, **space.defaults()})
+        found.check(hp, task.data().shape(hp))
+    return found
 
 
 def _space(kind: type[Task], task: Task | None, changes: Mapping[str, Any]) -> Space:
@@ -229,7 +244,7 @@ def _search_problems(config: StudyConfig, kind: type[Task], space: Space) -> lis
         if name not in known
     ]
     if config.scheduler == "pbt":
-        problems += _population_problems(config, space)
+        problems += population_problems(config, space)
     return problems + enumerable(config, space)
 
 
@@ -247,46 +262,14 @@ def _check_device(name: str) -> None:
     resolve_device(name)
 
 
-def _mutable(pbt: PbtConfig, space: Space) -> tuple[str, ...]:
-    wanted = pbt.params or tuple(p.name for p in space.params if p.name in TRAINING_PARAMS)
-    grown = tuple(p.name for p in space.params if p.name in SHAPE_PARAMS and p.name not in wanted)
-    return wanted + (grown if pbt.morph else ())
-
-
-def _population_problems(config: StudyConfig, space: Space) -> list[str]:
-    """What `[pbt]` asks that this space cannot give."""
-    pbt, searched = config.pbt, {p.name for p in space.params}
-    problems = []
-    for name in pbt.params or ():
-        if name not in searched:
-            near = did_you_mean(name, searched)
-            why = "is fixed in this space" if name in space.fixed else f"is not in the space{near}"
-            problems.append(f"pbt.params: '{name}' {why} (searched: {', '.join(searched)})")
-        elif name in SHAPE_PARAMS and not pbt.morph:
-            problems.append(f"pbt.params: '{name}' changes the network's shape; add pbt.morph = true")
-        elif name not in TRAINING_PARAMS + SHAPE_PARAMS:
-            allowed = ", ".join(TRAINING_PARAMS + SHAPE_PARAMS)
-            problems.append(f"pbt.params: '{name}' cannot change while weights are kept (those that can: {allowed})")
-    may_normalise = space.fixed.get("layer_norm") is True or "layer_norm" in searched
-    if pbt.morph and {"hidden_size_2", "hidden_size_3"} & ({*searched} | {k for k, v in space.fixed.items() if v}):
-        problems.append("pbt.morph: layers of different widths cannot grow; leave out hidden_size_2 and hidden_size_3")
-    if pbt.morph and may_normalise and "hidden_size" in searched:
-        problems.append("pbt.morph: hidden_size cannot grow under layer_norm; fix space.layer_norm = false")
-    endless = [p.name for p in space.params if p.name in SHAPE_PARAMS and p.values() is None]
-    problems += [f"pbt.morph: space.{name} must have a step or choices to grow along" for name in endless if pbt.morph]
-    if not problems and not _mutable(pbt, space) and pbt.explore is None:
-        problems.append(f"pbt.params: none of {', '.join(TRAINING_PARAMS)} is searched, so a copy could not differ")
-    if pbt.explore is not None:
-        attempt(problems, lambda: load_explore(str(pbt.explore)))
-    return problems
-
-
-def _record(config: StudyConfig, task: Task, space: Space) -> StudyRecord:
+def _record(config: StudyConfig, task: Task, space: Space, factory: Factory | None) -> StudyRecord:
     training = config.training
     # The device is no part: a study begun on a laptop goes on where there is a GPU.
     trained: dict[str, Any] = {"epochs": training.epochs, "patience": training.patience, "threads": training.threads}
     trained |= {} if training.metric is None else {"metric": training.metric}
-    stored = {"task": config.task, "data": task.record(), "training": trained}
+    stored: dict[str, Any] = {"task": config.task, "data": task.record(), "training": trained}
+    if factory is not None:
+        stored["model"] = {"factory": factory.reference, "fingerprint": factory.fingerprint}
     return study_record(config, space, stored, _objectives(config, type(task)))
 
 

@@ -155,7 +155,7 @@ def _judged(finish: Finish, plan: Plan, weights: Sequence[_Weights], retrain: bo
     use_threads(plan.config.training.threads)  # the number changes the last bits of the scores
     section = finish.section()
     each = [(w.hp, member) for w in weights for member in w.members]
-    networks = [network_with(section.network, hp, member) for hp, member in each]
+    networks = [network_with(section, hp, member, plan.factory) for hp, member in each]
     verdict = finish.judge(section.runner(networks, [hp for hp, _ in each], {}), joined=retrain)
     blob, sums = pack([member for _, member in each], verdict.extras)
     card = Card(
@@ -172,6 +172,7 @@ def _judged(finish: Finish, plan: Plan, weights: Sequence[_Weights], retrain: bo
         intervals=verdict.intervals,
         versions={"optlstm": __version__, "torch": torch.__version__},
         weights=sums,
+        factory=plan.config.model.factory,
     )
     return Model(card, blob, networks, verdict.extras)
 

@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("objective",),
     ("backends",),
     ("own",),
-    ("plan", "own_plan", "results", "retention"),
+    ("population_plan", "plan", "own_plan", "results", "retention"),
     ("selection", "starting", "recommendation"),
     ("report",),
     ("running", "dashboard", "moving", "refit", "export"),

@@ -91,6 +91,12 @@ StorageOption = Annotated[
 ]
 
 
+FactoryOption = Annotated[
+    str | None,
+    typer.Option("--factory", metavar="MODULE:FUNCTION", help="what makes the networks, where they are not ours"),
+]
+
+
 StoragePathOption = Annotated[
     str,
     typer.Option("--storage-path", metavar="DIR|URL", help="where the studies' checkpoints are, as `study` had it"),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from optlstm.cli.common import app
+from optlstm.cli.common import FactoryOption, app
 from optlstm.errors import InputError
 from optlstm.files import check_output
 
@@ -19,6 +19,7 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="default: in the model's folder")
     ] = None,
+    factory: FactoryOption = None,
 ) -> int:
     """Write the model as one file: raw input to raw output, any number of samples at a time."""
     from optlstm.export import FORMATS, export_model
@@ -34,6 +35,6 @@ def export(
         raise InputError(f"-o: {file} is a folder; name a file in it")
     if any(file.resolve() == (model / own).resolve() for own in (CARD_FILE, WEIGHT_FILE)):
         raise InputError(f"-o: {file} is the model itself; name another file")
-    made = export_model(Model.load(model), form, file)
+    made = export_model(Model.load(model, factory), form, file)
     make_console().print(f"{file}: {made}", soft_wrap=True, markup=False)
     return 0

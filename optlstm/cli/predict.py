@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from optlstm.cli.common import app
+from optlstm.cli.common import FactoryOption, app
 from optlstm.errors import InputError
 from optlstm.files import check_output
 
@@ -26,6 +26,7 @@ def predict(
     level: Annotated[
         list[str] | None, typer.Option("--level", metavar="PERCENT", help="prediction intervals; --level 80 90")
     ] = None,
+    factory: FactoryOption = None,
     more_levels: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> int:
     """Forecasts in the data's units, from the end of the data on or from anywhere in it; or classes."""
@@ -38,7 +39,7 @@ def predict(
         if backtest < 1:
             raise InputError(f"--backtest: must be a whole number of at least 1, got {backtest}")
         options["backtest"] = backtest
-    rows = Model.load(model).runner.write(data.expanduser(), out, **options)
+    rows = Model.load(model, factory).runner.write(data.expanduser(), out, **options)
     make_console().print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)
     return 0
 

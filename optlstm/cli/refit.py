@@ -84,5 +84,6 @@ def _tell(console: Console, model: Model, out: Path, steps: bool) -> None:
     for line in interval_lines(model.card.intervals):
         console.print(line, soft_wrap=True, markup=False)
     console.print(f"saved: {out}", soft_wrap=True, markup=False)
-    command = f"python -m optlstm predict {shlex.quote(str(out))} --data FILE -o OUT.csv"
+    own = f" --factory {shlex.quote(model.card.factory)}" if model.card.factory else ""
+    command = f"python -m optlstm predict {shlex.quote(str(out))} --data FILE -o OUT.csv{own}"
     console.print(f"\n[bold]next[/bold]\n  {command}", soft_wrap=True)

@@ -103,7 +103,7 @@ def integer_steps(time: Ticks) -> Steps:
 
 def ticks(time: pd.DatetimeIndex) -> Ticks:
     """The times as int64 microseconds since 1970, in UTC where they have a zone."""
-    return time.as_unit("us").asi8
+    return time.asi8 if time.unit == "us" else time.as_unit("us").asi8
 
 
 def season_of(freq: str | None) -> int:

@@ -68,7 +68,7 @@ def read_series(path: Path, *, time: str | None = None, target: Sequence[str] | 
     """
     names = column_names(path)
     targets = list(target) if target is not None else ["y"]
-    problems = _column_problems(path, names, time, target)
+    problems = column_problems(path, names, time, target)
     if problems:
         raise InputError(problems)
     frame = read_table(path, [time or "ds", *targets])
@@ -113,7 +113,7 @@ def _series(path: Path, index: pd.Index, columns: tuple[str, ...], values: Float
     return Series(name, index, columns, values, freq, frequency.season_of(freq), digest.hexdigest(), tuple(warnings))
 
 
-def _column_problems(path: Path, names: Sequence[str], time: str | None, target: Sequence[str] | None) -> list[str]:
+def column_problems(path: Path, names: Sequence[str], time: str | None, target: Sequence[str] | None) -> list[str]:
     """What keeps us from knowing which columns to read, with candidates from the first rows."""
     asked = [*([time] if time is not None else []), *(target or [])]
     problems = [unknown_column(path, names, column) for column in dict.fromkeys(asked) if column not in names]

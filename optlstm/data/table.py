@@ -19,9 +19,10 @@ from typing import IO, Any, cast
 
 import pandas as pd
 import pyarrow as pa
-from pyarrow import compute, parquet
 from pyarrow import csv as pa_csv
+from pyarrow import parquet
 
+from optlstm.data.arrow import tidy
 from optlstm.errors import InputError, did_you_mean
 
 _SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -34,11 +35,12 @@ _STREAM_BYTES, _BLOCK_BYTES = 1 << 20, 8 << 20  # of a block; a row must fit int
 _SHOWN = 3  # rows named in one problem
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str] | None = None, *, coded: str | None = None) -> pd.DataFrame:
     """The rows of a CSV, gzipped CSV or Parquet file, with `columns` (all where None) in the order given.
 
     Numbers come as int64, float64 or bool (empty, NA, NaN: NaN), ISO dates and times as datetime64 (with an offset: in
-    UTC), everything else as pandas strings, of which only the empty one is missing.
+    UTC), everything else as pandas strings, of which only the empty one is missing. The column `coded` comes as text in
+    a pandas Categorical, its categories in order of appearance: it takes little where few texts come again and again.
 
     Raises:
         InputError: the file is missing, empty, damaged, ragged, not UTF-8, has no header or lacks a column.
@@ -48,10 +50,11 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     unknown = [unknown_column(path, names, column) for column in wanted if column not in names]
     if unknown:
         raise InputError(unknown)
-    table = _tidy(_parquet_table(path, wanted) if _is_parquet(path) else _csv_table(path, wanted))
+    table = tidy(_parquet_table(path, wanted) if _is_parquet(path) else _csv_table(path, wanted, coded), coded)
     if table.num_rows == 0:
         raise InputError(f"data: {path.name} has a header and no rows")
     frame = table.to_pandas(date_as_object=False, ignore_metadata=True, self_destruct=True, split_blocks=True)
+    pa.default_memory_pool().release_unused()  # what reading took; a large file's is worth giving back
     return cast("pd.DataFrame", frame)
 
 
@@ -239,14 +242,15 @@ class _Watched:
         return chunk
 
 
-def _csv_table(path: Path, wanted: list[str]) -> Any:
+def _csv_table(path: Path, wanted: list[str], coded: str | None) -> Any:
     raw = {name.strip(): name for name in _csv_header(path)}
     columns = [raw[name] for name in wanted]
+    kinds = {raw[coded]: pa.dictionary(pa.int32(), pa.string())} if coded in raw else {}
     try:
         try:
-            table, suspicious = _arrow_table(path, columns, streaming=True)
+            table, suspicious = _arrow_table(path, columns, kinds, streaming=True)
         except pa.ArrowInvalid:  # also where a column's type shows itself only below the first block
-            table, suspicious = _arrow_table(path, columns, streaming=False)
+            table, suspicious = _arrow_table(path, columns, kinds, streaming=False)
     except (pa.ArrowInvalid, *_DAMAGED) as error:
         raise InputError(_diagnose(path) or f"data: {path.name} cannot be read: {error}") from error
     if suspicious or any(pa.types.is_binary(field.type) for field in table.schema):
@@ -256,11 +260,11 @@ def _csv_table(path: Path, wanted: list[str]) -> Any:
     return table.rename_columns(wanted)
 
 
-def _arrow_table(path: Path, columns: list[str], streaming: bool) -> tuple[Any, bool]:
+def _arrow_table(path: Path, columns: list[str], kinds: dict[str, Any], streaming: bool) -> tuple[Any, bool]:
     """(the table, is there anything to diagnose). Streaming takes half the memory, with types from the first block."""
     reading = pa_csv.ReadOptions(block_size=_STREAM_BYTES if streaming else _BLOCK_BYTES)
     parsing = pa_csv.ParseOptions(newlines_in_values=True)
-    converting = pa_csv.ConvertOptions(include_columns=columns, null_values=_MISSING)
+    converting = pa_csv.ConvertOptions(include_columns=columns, null_values=_MISSING, column_types=kinds)
     read = pa_csv.open_csv if streaming else pa_csv.read_csv
     with _open(path) as file:
         watched = _Watched(file)
@@ -286,19 +290,3 @@ def _parquet_table(path: Path, wanted: list[str]) -> Any:
         return file.read(columns=wanted).select(wanted)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"data: {path.name} is damaged; write or download it again") from error
-
-
-def _tidy(table: Any) -> Any:
-    """The Arrow table with its columns in the few types that `read_table` promises."""
-    for i, field in enumerate(table.schema):
-        column = table.column(i)
-        if pa.types.is_dictionary(field.type):
-            column = column.cast(field.type.value_type)
-        if pa.types.is_null(column.type) or pa.types.is_decimal(column.type):
-            column = column.cast(pa.float64())
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            blank = compute.equal(column, "")
-            if compute.any(blank).as_py():
-                column = compute.if_else(blank, pa.scalar(None, column.type), column)
-        table = table.set_column(i, field.name, column)
-    return table

@@ -30,9 +30,18 @@ class Model:
         self.runner: Runner = card.task.runner(networks, card.hyperparameters(), extras)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Model:
-        """Raises ModelFileError where a file is missing, altered, or says what cannot be."""
-        return cls(*folders.read(Path(folder)))
+    def load(cls, folder: str | Path, factory: str | None = None) -> Model:
+        """The model in a folder.
+
+        Args:
+            factory: `module:function`, where networks of one's own were tuned. The folder names it too, but what a
+                file says is not imported.
+
+        Raises:
+            ModelFileError: a file is missing, altered, or says what cannot be.
+            InputError: the folder's networks are made by another factory.
+        """
+        return cls(*folders.read(Path(folder), factory))
 
     def save(self, folder: str | Path) -> Path:
         """Write `model.json` and `model.safetensors`; the folder is new, empty, or another model's.

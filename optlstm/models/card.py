@@ -13,12 +13,13 @@ from optlstm.errors import InputError, ModelFileError
 from optlstm.tasks.forecaster import ForecastSection
 from optlstm.tasks.kind import Metrics
 from optlstm.tasks.label_model import SequenceSection, TextSection
+from optlstm.tasks.panel_model import PanelSection
 from optlstm.training.hparams import Hyperparameters
 
 FORMAT = 1
 CARD_FILE, WEIGHT_FILE = "model.json", "model.safetensors"
 
-TaskSection = Annotated[ForecastSection | SequenceSection | TextSection, Field(discriminator="kind")]
+TaskSection = Annotated[ForecastSection | PanelSection | SequenceSection | TextSection, Field(discriminator="kind")]
 
 
 class _Part(BaseModel):
@@ -102,6 +103,7 @@ class Card(_Part):
     intervals: dict[str, Any]
     versions: dict[str, str]
     weights: Weights
+    factory: Annotated[str, Field(max_length=1000)] | None = None  # module:function that made the networks; None: ours
 
     @property
     def members(self) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,10 +19,12 @@ from optlstm.errors import InputError, ModelFileError, OptlstmError
 from optlstm.files import LocalFolder, check_output
 from optlstm.models.card import CARD_FILE, WEIGHT_FILE, Card, Weights, read_card
 from optlstm.tasks.kind import bounded
+from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
 
 _MOST_JSON = 64 << 20  # bytes
 _MOST_HEADER = 64 << 20
+_OWN_KINDS = {"F32", "I64", "BOOL"}  # of networks that are not ours: batch norms count in whole numbers
 _AGAIN = "make the folder anew (python -m optlstm refit), or copy it again"
 Shapes = dict[str, tuple[int, ...]]
 
@@ -67,22 +70,50 @@ def write(folder: Path, card: Card, blob: bytes) -> None:
         raise OptlstmError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
-def read(folder: Path) -> tuple[Card, bytes, list[nn.Module], dict[str, Tensor]]:
+def read(folder: Path, factory: str | None = None) -> tuple[Card, bytes, list[nn.Module], dict[str, Tensor]]:
     """The card, the weight file, the networks (in eval mode, on the CPU) and the other tensors of a model.
 
-    Sizes are checked against each other before anything of that size is made; nothing is unpickled.
+    Sizes are checked against each other before anything of that size is made; nothing is unpickled, and no code is
+    imported but what the caller names.
+
+    Args:
+        factory: `module:function` that makes the networks, where they are not ours.
 
     Raises:
         ModelFileError: for whatever is wrong, with the file and what to do.
+        InputError: the factory is not the one of the card, or is not there.
     """
+    with _blaming(folder):
+        card, blob = _read(folder)
+    own = _factory(card, folder, factory)  # the caller's, not the files'
+    with _blaming(folder):
+        return (card, blob, *_unpack(card, blob, own))
+
+
+@contextmanager
+def _blaming(folder: Path) -> Iterator[None]:
+    """Whatever is wrong is the folder's fault."""
     try:
-        return _read(folder)
+        yield
     except (ModelFileError, InputError, OSError, SafetensorError) as error:
         what = f"{error.strerror or error}" if isinstance(error, OSError) else str(error).replace("\n", "; ")
         raise ModelFileError(f"model {folder}: {what}; {_AGAIN}") from error
 
 
-def _read(folder: Path) -> tuple[Card, bytes, list[nn.Module], dict[str, Tensor]]:
+def _factory(card: Card, folder: Path, given: str | None) -> Factory | None:
+    """What makes the networks. A folder may come from anywhere, so the code it names is imported on demand alone."""
+    if given != card.factory:
+        if card.factory is None:
+            raise InputError(f"--factory: the networks of model {folder} are optlstm's own; leave it out")
+        was = f"--factory: {given} is not what made them" if given else "it is imported when you name it"
+        raise InputError(
+            f"model {folder}: its networks are made by {card.factory!r}; {was}: --factory {card.factory} "
+            f"(from Python: factory='{card.factory}')"
+        )
+    return None if given is None else Factory.read(given)
+
+
+def _read(folder: Path) -> tuple[Card, bytes]:
     if not folder.is_dir():
         raise ModelFileError("there is no such folder")
     if not any((folder / name).exists() for name in (CARD_FILE, WEIGHT_FILE)):
@@ -97,11 +128,14 @@ def _read(folder: Path) -> tuple[Card, bytes, list[nn.Module], dict[str, Tensor]
         if size != card.weights.size:
             raise ModelFileError(f"{WEIGHT_FILE} has {size} bytes, and {CARD_FILE} says {card.weights.size}")
         start = _header(file, size)
-        _check_shapes(card, start, size)
+        if card.factory is None:
+            _check_shapes(card, start, size)
+        else:
+            _shapes(start[8:], _OWN_KINDS)
         blob = start + file.read()
     if hashlib.sha256(blob).hexdigest() != card.weights.sha256:
         raise ModelFileError(f"{WEIGHT_FILE} is not what was written (altered)")
-    return (card, blob, *_unpack(card, blob))
+    return card, blob
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -121,7 +155,7 @@ def _header(file: IO[bytes], size: int) -> bytes:
 
 def _check_shapes(card: Card, start: bytes, size: int) -> None:
     """See that the header has just the tensors of the card's networks."""
-    found, first = _shapes(start[8:]), 0
+    found, first = _shapes(start[8:], {"F32"}), 0
     expected: dict[str, tuple[int, ...]] = {}
     for trained in card.trials:
         hp, count = trained.hyperparameters(), len(trained.seeds)
@@ -145,7 +179,7 @@ def _check_shapes(card: Card, start: bytes, size: int) -> None:
         raise ModelFileError(f"tensor {name!r}: {words}")
 
 
-def _shapes(header: bytes) -> Shapes:
+def _shapes(header: bytes, allowed: Set[str]) -> Shapes:
     try:
         entries: dict[str, Any] = json.loads(header)
         entries.pop("__metadata__", None)
@@ -153,12 +187,12 @@ def _shapes(header: bytes) -> Shapes:
         kinds = {entry["dtype"] for entry in entries.values()}
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ModelFileError(f"{WEIGHT_FILE} has a header that cannot be (altered)") from error
-    if kinds - {"F32"}:
+    if kinds - allowed:
         raise ModelFileError(f"{WEIGHT_FILE} holds {', '.join(sorted(map(str, kinds)))[:80]} numbers, not F32 ones")
     return found
 
 
-def _unpack(card: Card, blob: bytes) -> tuple[list[nn.Module], dict[str, Tensor]]:
+def _unpack(card: Card, blob: bytes, factory: Factory | None) -> tuple[list[nn.Module], dict[str, Tensor]]:
     tensors = safetensors.torch.load(blob)
     extras = {name.removeprefix("extra."): t for name, t in tensors.items() if name.startswith("extra.")}
     networks = []
@@ -166,13 +200,28 @@ def _unpack(card: Card, blob: bytes) -> tuple[list[nn.Module], dict[str, Tensor]
         own = {name.removeprefix(f"{i}."): t for name, t in tensors.items() if name.startswith(f"{i}.")}
         if not all(bool(t.isfinite().all()) for t in own.values()):
             raise ModelFileError(f"{WEIGHT_FILE} holds weights that are no numbers")
-        networks.append(network_with(card.task.network, hp, own))
+        networks.append(network_with(card.task, hp, own, factory))
     return networks, extras
 
 
-def network_with(make: Any, hp: Hyperparameters, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The network that `make` makes of `hp`, with these weights; nothing is drawn at random."""
-    with torch.device("meta"):
-        network: nn.Module = make(hp)
-    network.load_state_dict(weights, assign=True)
+def network_with(
+    section: Any, hp: Hyperparameters, weights: Mapping[str, Tensor], factory: Factory | None = None
+) -> nn.Module:
+    """The network that a card's section, or a factory, makes of `hp`, with these weights.
+
+    Raises:
+        InputError: the factory's network has other weights.
+    """
+    if factory is None:
+        with torch.device("meta"):  # nothing is drawn at random
+            network: nn.Module = section.network(hp)
+        network.load_state_dict(weights, assign=True)
+        return network.eval().requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        network = factory.make(hp, section.shape(hp))
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise InputError(f"model.factory: {factory.reference} makes networks of other weights: {first}") from error
     return network.eval().requires_grad_(False)

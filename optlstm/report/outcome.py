@@ -95,14 +95,24 @@ def outcome(view: StudyView, found: Trained) -> list[Figure]:
     return [confusion(pictures)] if pictures is not None else []
 
 
+class _Times(Sequence[str | int]):
+    """The times of rows, each put into words when it is asked for: of a million rows a figure shows a few."""
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, row: Any) -> Any:
+        time = self._index[row]
+        return time.strftime("%Y-%m-%d %H:%M:%S") if hasattr(time, "strftime") else int(time)
+
+
 def times(plan: Plan | None) -> Sequence[str | int]:
     """The time of every row of the data: ISO strings, or whole numbers."""
     series = getattr(plan and plan.task, "series", None)
-    if series is None:
-        return []
-    if hasattr(series.time, "strftime"):
-        return [str(t) for t in series.time.strftime("%Y-%m-%d %H:%M:%S")]
-    return [int(t) for t in series.time]
+    return [] if series is None else _Times(series.time)
 
 
 def forecasts(pictures: Forecasts, rows: Sequence[str | int]) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,34 +21,48 @@ def baselines(values: Floats, train: range, horizon: int, season: int, window: i
         season: rows; without one (1), or with too few rows, there is no seasonal naive forecast.
         window: rows that NLinear reads, as the model does.
     """
+    found = untrained(values, horizon, season if season <= train.stop else 1)
+    return {**found, "nlinear": nlinear(values, nlinear_weights([(values, train)], window, horizon))}
+
+
+def untrained(values: Floats, horizon: int, season: int) -> dict[str, Baseline]:
+    """Those that learn nothing. season: 1 where there is none, or too few rows for one."""
     found: dict[str, Baseline] = {"naive": lambda first: _naive(values, first, horizon)}
-    if 1 < season <= train.stop:
+    if season > 1:
         found["seasonal_naive"] = lambda first: _seasonal_naive(values, first, horizon, season)
     found["drift"] = lambda first: _drift(values, first, horizon)
-    weights = nlinear_weights(values, train, window, horizon)
-    found["nlinear"] = lambda first: _nlinear(values, first, weights)
     return found
 
 
-def nlinear_weights(values: Floats, train: range, window: int, horizon: int) -> Floats:
+def nlinear(values: Floats, weights: Floats) -> Baseline:
+    """NLinear with weights that are known."""
+    return lambda first: _nlinear(values, first, weights)
+
+
+def nlinear_weights(series: Iterable[tuple[Floats, range]], window: int, horizon: int, every: int = 1) -> Floats:
     """NLinear (Zeng et al. 2022) solved exactly: the weights [window, horizon] of least squared error over all windows.
 
     The window's last value is taken away from inputs and targets, so its own column would be all 0; a constant stands
-    in its place. All columns of `values` share the weights. The normal equations are summed up in float64, window by
-    window of memory.
+    in its place. All columns, and all series, share the weights. The normal equations are summed up in float64, window
+    by window of memory.
+
+    Args:
+        series: values [rows, columns] of each, and which of the rows to learn from.
+        every: of many windows, each so many-th.
     """
     inner = np.zeros((window, window))
     outer = np.zeros((window, horizon))
-    count = len(train) - window - horizon + 1
-    chunk = max(1, _CHUNK_BYTES // (8 * (window + horizon) * values.shape[1]))
-    for start in range(train.start, train.start + count, chunk):
-        stop = min(start + chunk, train.start + count)
-        inputs = _inputs(values, range(start + window, stop + window), window)
-        targets = _rows(values, range(start + window, stop + window), 0, horizon)  # [n, columns, horizon]
-        targets = targets - values[start + window - 1 : stop + window - 1, :, None]
-        flat = inputs.reshape(-1, window)
-        inner += flat.T @ flat
-        outer += flat.T @ targets.reshape(-1, horizon)
+    for values, train in series:
+        count = len(train) - window - horizon + 1
+        chunk = max(1, _CHUNK_BYTES // (8 * (window + horizon) * values.shape[1])) * every
+        for start in range(train.start, train.start + count, chunk):
+            stop = min(start + chunk, train.start + count)
+            inputs = _inputs(values, range(start + window, stop + window), window, every)
+            targets = _rows(values, range(start + window, stop + window), 0, horizon)[::every]  # [n, columns, horizon]
+            targets = targets - values[start + window - 1 : stop + window - 1 : every, :, None]
+            flat = inputs.reshape(-1, window)
+            inner += flat.T @ flat
+            outer += flat.T @ targets.reshape(-1, horizon)
     return np.asarray(np.linalg.lstsq(inner, outer, rcond=1e-12)[0], dtype=np.float64)
 
 
@@ -57,9 +71,9 @@ def _nlinear(values: Floats, first: range, weights: Floats) -> Floats:
     return np.asarray(_inputs(values, first, len(weights)) @ weights + last)
 
 
-def _inputs(values: Floats, first: range, window: int) -> Floats:
+def _inputs(values: Floats, first: range, window: int, every: int = 1) -> Floats:
     """[n, columns, window]: the window without its last value, and 1 in that one's place."""
-    rows = _rows(values, first, -window, window)
+    rows = _rows(values, first, -window, window)[::every]
     inputs = rows - rows[..., -1:]
     inputs[..., -1] = 1.0
     return inputs

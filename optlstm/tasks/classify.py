@@ -16,6 +16,7 @@ from optlstm.tasks.labelled import LabelledData
 from optlstm.tasks.pictures import Confusion
 from optlstm.tasks.scores import classification_scores, confusion_counts
 from optlstm.training.classifier import ClassifierConfig, SequenceClassifier, TextClassifier
+from optlstm.training.factory import Factory
 from optlstm.training.folds import FoldedProblem
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Problem
@@ -25,9 +26,9 @@ _LEAST_STEPS = 32  # of an epoch: a small set is passed through several times, o
 _POOL = 32  # batches that are filled with sequences of like length
 
 
-def make_problem(data: LabelledData, device: torch.device) -> Problem:
+def make_problem(data: LabelledData, device: torch.device, factory: Factory | None = None) -> Problem:
     """One problem, or those of a cross-validation as one."""
-    problems = [ClassifyProblem(data, fold, device) for fold in data.folds]
+    problems = [ClassifyProblem(data, fold, device, factory) for fold in data.folds]
     return problems[0] if len(problems) == 1 else FoldedClassification(problems)
 
 
@@ -43,9 +44,9 @@ class FoldedClassification(FoldedProblem["ClassifyProblem"]):
 class ClassifyProblem:
     """One fold of a classification."""
 
-    def __init__(self, data: LabelledData, fold: Fold, device: torch.device) -> None:
-        """Copies the values to `device`."""
-        self.data, self.fold = data, fold
+    def __init__(self, data: LabelledData, fold: Fold, device: torch.device, factory: Factory | None = None) -> None:
+        """Copies the values to `device`. factory: makes the networks; None: they are ours."""
+        self.data, self.fold, self._factory = data, fold, factory
         self._device = device
         values = data.values
         if data.vocabulary:
@@ -68,6 +69,8 @@ class ClassifyProblem:
     def network(self, hp: Hyperparameters) -> nn.Module:
         """A new classifier on the CPU."""
         data, classes = self.data, len(self.data.classes)
+        if self._factory is not None:
+            return self._factory.make(hp, data.shape(hp))
         if not data.vocabulary:
             channels = data.values.shape[1]
             return SequenceClassifier(ClassifierConfig.of_sequences(hp, channels=channels, classes=classes))

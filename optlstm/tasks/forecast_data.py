@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optlstm.data.scaling import Standardizer
+from optlstm.training.factory import Shape
+from optlstm.training.hparams import Hyperparameters
 
 if TYPE_CHECKING:  # they bring pandas, which a worker has no use for
     from optlstm.data.series import Series
@@ -25,6 +27,15 @@ class ForecastData:
     splits: Splits
     horizon: int
     folds: tuple[Splits, ...] = ()  # of a rolling-origin validation; without them `splits` alone
+
+    def shape(self, hp: Hyperparameters) -> Shape:
+        """Of the networks: each column is a sequence of its own."""
+        return window_shape(hp, self.horizon)
+
+
+def window_shape(hp: Hyperparameters, horizon: int) -> Shape:
+    """A window to a horizon."""
+    return Shape({"window": hp.window}, horizon)
 
 
 def prepare(series: Series, splits: Splits, horizon: int, folds: tuple[Splits, ...] = ()) -> ForecastData:

@@ -103,7 +103,7 @@ class ForecastRunner:
     def _job(
         self, data: Path, *, dates: bool, start: str | None = None, backtest: int = 0, levels: Sequence[int] = ()
     ) -> _Job:
-        problems = self._level_problems(levels)
+        problems = level_problems(levels, self.section.calibrated, self._radii is not None)
         if not isinstance(backtest, int) or backtest < 0:
             problems.append(f"--backtest: must be a whole number of at least 1, got {backtest!r}")
         if problems:
@@ -111,19 +111,6 @@ class ForecastRunner:
         series = self._read(data)
         first = self._origins(series, data.name, start, backtest)
         return _Job(self.forecaster, series, first, backtest > 0, tuple(levels), self._radii, dates)
-
-    def _level_problems(self, levels: Sequence[int]) -> list[str]:
-        if not isinstance(levels, Sequence) or isinstance(levels, str):
-            return [f"--level: must be a list of whole percent, such as [80, 90], got {levels!r}"]
-        highest = highest_level(self.section.calibrated)
-        problems = []
-        for level in levels:
-            if not isinstance(level, int) or level not in LEVELS:
-                problems.append(f"--level: must be a whole number, 1 to 99 percent, got {level!r}")
-            elif self._radii is None or level > highest:
-                most = f"the highest is {highest}" if highest else "there were too few test rows for any interval"
-                problems.append(f"--level: this model has no {level} % interval; {most}")
-        return problems
 
     def _read(self, data: Path) -> Series:
         series = read_series(data, time=self.section.time, target=self.section.columns)
@@ -155,6 +142,21 @@ class ForecastRunner:
         return first
 
 
+def level_problems(levels: Sequence[int], calibrated: int, radii: bool) -> list[str]:
+    """What is wrong with the levels asked for. calibrated: windows behind the radii, where there are any."""
+    if not isinstance(levels, Sequence) or isinstance(levels, str):
+        return [f"--level: must be a list of whole percent, such as [80, 90], got {levels!r}"]
+    highest = highest_level(calibrated)
+    problems = []
+    for level in levels:
+        if not isinstance(level, int) or level not in LEVELS:
+            problems.append(f"--level: must be a whole number, 1 to 99 percent, got {level!r}")
+        elif not radii or level > highest:
+            most = f"the highest is {highest}" if highest else "there were too few test rows for any interval"
+            problems.append(f"--level: this model has no {level} % interval; {most}")
+    return problems
+
+
 @dataclass(frozen=True)
 class _Job:
     """Forecasts of some windows as Arrow tables. dates: times without a clock are written as dates."""
@@ -169,7 +171,7 @@ class _Job:
 
     @cached_property
     def schema(self) -> Any:
-        time, names = self._time_type, self.series.columns
+        time, names = time_type(self.series.time, dates=self.dates), self.series.columns
         fields = [(self.forecaster.section.time, time)]
         fields += [("cutoff", time), ("step", pa.int64())] if self.backtest else []
         for name in names:
@@ -180,13 +182,14 @@ class _Job:
 
     def tables(self) -> Iterator[Any]:
         horizon, time = self.forecaster.section.horizon, self._ticks()
+        kind = time_type(self.series.time, dates=self.dates)
         radii = self._radii()
         for part, each in self.forecaster.batches(self.series.values, self.first):
             forecast = each.mean(axis=0)  # [n, columns, horizon]
             at = np.arange(part.start, part.stop)[:, None] + np.arange(horizon)  # [n, horizon]
-            columns = [self._times(time[at])]
+            columns = [time_array(time[at], kind)]
             if self.backtest:
-                columns += [self._times(np.repeat(time[at[:, :1] - 1], horizon, axis=1))]
+                columns += [time_array(np.repeat(time[at[:, :1] - 1], horizon, axis=1), kind)]
                 columns += [np.tile(np.arange(1, horizon + 1), len(part))]
             for i in range(len(self.series.columns)):
                 columns += [self.series.values[at, i].ravel()] if self.backtest else []
@@ -211,23 +214,25 @@ class _Job:
         both = [index.asi8 if isinstance(index, pd.DatetimeIndex) else index.to_numpy() for index in (time, after)]
         return np.concatenate(both).astype(np.int64)
 
-    def _times(self, ticks: NDArray[np.int64]) -> Any:
-        kind, flat = self._time_type, ticks.ravel()
-        if kind == pa.int64():
-            return pa.array(flat)
-        if kind == pa.date32():
-            return pa.array((flat // _DAY_US).astype(np.int32)).cast(kind)
-        return pa.array(flat // (10**6 if kind.unit == "s" else 1)).cast(kind)
 
-    @cached_property
-    def _time_type(self) -> Any:
-        time = self.series.time
-        if not isinstance(time, pd.DatetimeIndex):
-            return pa.int64()
-        if self.dates and time.tz is None and not (time.asi8 % _DAY_US).any():
-            return pa.date32()
-        unit = "s" if self.dates and not (time.asi8 % 10**6).any() else "us"
-        return pa.timestamp(unit, tz=None if time.tz is None else "UTC")
+def time_array(ticks: NDArray[np.int64], kind: Any) -> Any:
+    """Ticks (microseconds, or whole numbers) as an Arrow array of this type."""
+    flat = ticks.ravel()
+    if kind == pa.int64():
+        return pa.array(flat)
+    if kind == pa.date32():
+        return pa.array((flat // _DAY_US).astype(np.int32)).cast(kind)
+    return pa.array(flat // (10**6 if kind.unit == "s" else 1)).cast(kind)
+
+
+def time_type(time: pd.Index, *, dates: bool) -> Any:
+    """The Arrow type that times are written in. dates: those without a clock are dates."""
+    if not isinstance(time, pd.DatetimeIndex):
+        return pa.int64()
+    if dates and time.tz is None and not (time.asi8 % _DAY_US).any():
+        return pa.date32()
+    unit = "s" if dates and not (time.asi8 % 10**6).any() else "us"
+    return pa.timestamp(unit, tz=None if time.tz is None else "UTC")
 
 
 def _frequency_problem(series: Series, section: ForecastSection) -> str | None:

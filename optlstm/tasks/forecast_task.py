@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from optlstm.data.splits import Splits
     from optlstm.tasks.forecast_data import ForecastData
     from optlstm.tasks.kind import Finish
+    from optlstm.tasks.panel_task import PanelForecast
 
 UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season to forecast
 
@@ -27,7 +28,10 @@ class Forecast:
     """A series to forecast, read, checked and split."""
 
     name: ClassVar[str] = "forecast"
-    keys: ClassVar[tuple[str, ...]] = ("path", "time", "target", "horizon", "splits", "folds", "fraction")
+    keys: ClassVar[tuple[str, ...]] = (
+        *("path", "time", "target", "horizon", "splits", "folds", "fraction"),
+        *("series", "past", "future", "static", "categorical", "calendar", "gaps", "scaling", "epoch_windows"),
+    )
     unused: ClassVar[tuple[str, ...]] = ("embedding_dim", "embedding_dropout", "label_smoothing")
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("mse", "standardised scale"), Metric("mae"))
     problem: ClassVar[str] = "optlstm.tasks.forecast:make_problem"
@@ -39,8 +43,14 @@ class Forecast:
     folds: tuple[Splits, ...] = ()  # of a rolling-origin validation
 
     @classmethod
-    def read(cls, data: DataConfig) -> Forecast:
-        """Raises InputError with every problem of the file and its split."""
+    def read(cls, data: DataConfig) -> Forecast | PanelForecast:
+        """One series, or many; or one with covariates. Raises InputError with every problem of the file and split."""
+        panel = _panel(data)
+        return cls.one(data) if panel is None else panel
+
+    @classmethod
+    def one(cls, data: DataConfig) -> Forecast:
+        """The one series of a table."""
         from optlstm.data.series import bundled, read_series
         from optlstm.data.splits import newest, rolling_origin, split_rows
 
@@ -105,3 +115,19 @@ class Forecast:
         from optlstm.tasks.forecast_refit import ForecastFinish
 
         return ForecastFinish(self.series, self.splits, self.horizon)
+
+
+def _panel(data: DataConfig) -> PanelForecast | None:
+    """Many series, or one with covariates; None where the data is neither."""
+    from optlstm.data.panel_reader import SERIES
+    from optlstm.data.table import column_names, read_table
+    from optlstm.tasks.panel_task import PanelForecast, is_panel
+
+    if not is_panel(data):
+        path = Path(data.path).expanduser() if data.path else None
+        if path is None or SERIES not in column_names(path):
+            return None
+        ids = read_table(path, [SERIES], coded=SERIES)[SERIES]
+        if not 1 < ids.nunique() < len(ids):  # one series; or the number of each row
+            return None
+    return PanelForecast.read(data)

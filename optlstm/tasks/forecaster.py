@@ -15,16 +15,30 @@ from optlstm.data.scaling import Standardizer
 from optlstm.data.windows import windows
 from optlstm.errors import InputError
 from optlstm.tasks.conformal import LEVELS
+from optlstm.tasks.forecast_data import window_shape
+from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.model import ForecasterConfig, LSTMForecaster
 
 Floats = NDArray[np.float64]
 _BATCH = 1024  # sequences at a time: what a core's cache likes
-_LONGEST_WINDOW = 10_000_000  # rows
+LONGEST_WINDOW = 10_000_000  # rows
 _Text = Annotated[str, Field(max_length=1000)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+def check_freq(value: str | None) -> str | None:
+    """Raises ValueError for text that pandas takes for no frequency."""
+    from pandas.tseries.frequencies import to_offset
+
+    try:
+        if value is not None:
+            to_offset(value)
+    except Exception as error:  # of many kinds, for text that nobody expected
+        raise ValueError(f"{value!r} is no frequency") from error
+    return value
 
 
 class ForecastSection(BaseModel):
@@ -47,14 +61,7 @@ class ForecastSection(BaseModel):
     @field_validator("freq")
     @classmethod
     def _pandas_knows_it(cls, value: str | None) -> str | None:
-        from pandas.tseries.frequencies import to_offset
-
-        try:
-            if value is not None:
-                to_offset(value)
-        except Exception as error:  # of many kinds, for text that nobody expected
-            raise ValueError(f"{value!r} is no frequency") from error
-        return value
+        return check_freq(value)
 
     @model_validator(mode="after")
     def _every_column_has_its_scale(self) -> ForecastSection:
@@ -64,7 +71,7 @@ class ForecastSection(BaseModel):
 
     def problem(self, hp: Hyperparameters) -> str | None:
         """What no forecaster's hyperparameters can be, or None."""
-        return f"window {hp.window}" if hp.window > _LONGEST_WINDOW else None
+        return f"window {hp.window}" if hp.window > LONGEST_WINDOW else None
 
     def sizes(self) -> list[int]:
         """Numbers that the weight file must be large enough for."""
@@ -72,6 +79,10 @@ class ForecastSection(BaseModel):
 
     def network(self, hp: Hyperparameters) -> nn.Module:
         return LSTMForecaster(ForecasterConfig.of(hp, horizon=self.horizon))
+
+    def shape(self, hp: Hyperparameters) -> Shape:
+        """Of the networks."""
+        return window_shape(hp, self.horizon)
 
     def extras(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors beside the weights: the intervals' radii, on the standardised scale."""

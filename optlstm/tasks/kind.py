@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
 
-    from optlstm.tasks.forecaster import ForecastSection
 
 Metrics = dict[str, float | None]  # None: not defined on these rows
 
@@ -87,7 +86,7 @@ class Finish(Protocol):
         """What the objective's factory takes. joined: training and validation rows are one, to train on."""
         ...
 
-    def section(self) -> ForecastSection:
+    def section(self) -> Any:
         """The task's part of the card."""
         ...
 

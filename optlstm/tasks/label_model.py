@@ -21,6 +21,7 @@ from optlstm.tasks.classify import ClassifyProblem
 from optlstm.tasks.labelled import LabelledData, coded
 from optlstm.tasks.scores import classification_scores
 from optlstm.training.classifier import ClassifierConfig, SequenceClassifier, TextClassifier
+from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ class SequenceSection(_LabelSection):
         """A new classifier."""
         return SequenceClassifier(ClassifierConfig.of_sequences(hp, channels=len(self.mean), classes=len(self.classes)))
 
+    def shape(self, hp: Hyperparameters) -> Shape:
+        """Of the networks."""
+        return Shape({"channels": len(self.mean)}, len(self.classes))
+
     def runner(
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
     ) -> LabelRunner:
@@ -131,6 +136,10 @@ class TextSection(_LabelSection):
         """A new classifier."""
         known = len(self.vocabulary) + 2
         return TextClassifier(ClassifierConfig.of_texts(hp, vocabulary=known, classes=len(self.classes)))
+
+    def shape(self, hp: Hyperparameters) -> Shape:
+        """Of the networks."""
+        return Shape({"vocabulary": len(self.vocabulary) + 2}, len(self.classes))
 
     def runner(
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]

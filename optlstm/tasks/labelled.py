@@ -14,6 +14,8 @@ from optlstm.data.labels import Fold, Integers, LabelledSplit
 from optlstm.data.scaling import Standardizer
 from optlstm.errors import InputError
 from optlstm.tasks.options import DataConfig
+from optlstm.training.factory import Shape
+from optlstm.training.hparams import Hyperparameters
 
 SMALL = 500  # sequences below which a single validation part says too little
 SMALL_FOLDS = 5
@@ -37,6 +39,12 @@ class LabelledData:
     min_count: int = 1
     vectors: npt.NDArray[np.float32] | None = None  # [vocabulary, dim]
     scaler: Standardizer | None = None
+
+    def shape(self, hp: Hyperparameters) -> Shape:
+        """Of the networks."""
+        if self.vocabulary:
+            return Shape({"vocabulary": self.vocabulary}, len(self.classes))
+        return Shape({"channels": int(self.values.shape[1])}, len(self.classes))
 
 
 def folds_wanted(data: DataConfig, codes: Integers, outside_test: int) -> int:

@@ -60,8 +60,8 @@ class ErrorSums:
                 "smape": 200 * self._share / self._windows,
             }
         return Scores(
-            {name: _number(found[name].mean()) for name in NAMES},
-            {name: [_number(value) for value in found[name].mean(axis=0)] for name in NAMES},
+            {name: finite(found[name].mean()) for name in NAMES},
+            {name: [finite(value) for value in found[name].mean(axis=0)] for name in NAMES},
         )
 
 
@@ -78,10 +78,11 @@ def mean_and_spread(each: Sequence[dict[str, float | None]]) -> dict[str, dict[s
     std: dict[str, float | None] = {}
     for name in each[0]:
         values = np.array([scores[name] for scores in each], dtype=np.float64)  # None becomes NaN
-        mean[name] = _number(values.mean())
-        std[name] = _number(values.std(ddof=1)) if len(values) > 1 else None
+        mean[name] = finite(values.mean())
+        std[name] = finite(values.std(ddof=1)) if len(values) > 1 else None
     return {"mean": mean, "std": std}
 
 
-def _number(value: np.floating | float) -> float | None:
+def finite(value: np.floating | float) -> float | None:
+    """The number, or None where it is none."""
     return float(value) if np.isfinite(value) else None

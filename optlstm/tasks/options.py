@@ -34,7 +34,19 @@ class DataConfig(Section):
     fraction: float = Field(1.0, gt=0, le=1, description="share of the training rows to train on, the newest")
     test_path: str | None = Field(None, description="file of the test rows (default: split off)")
     label: str | None = Field(None, description="label column (default: label)")
-    series: str | None = Field(None, description="column that says which sequence a row belongs to")
+    series: str | None = Field(None, description="column that says which series (or sequence) a row belongs to")
+    past: tuple[str, ...] | None = Field(None, description="columns known up to a forecast's start", min_length=1)
+    future: tuple[str, ...] | None = Field(None, description="columns known over the horizon too", min_length=1)
+    static: tuple[str, ...] | None = Field(None, description="columns that are constant in a series", min_length=1)
+    categorical: tuple[str, ...] | None = Field(
+        None, description="which of these columns are categories, beside those that hold text", min_length=1
+    )
+    calendar: bool | tuple[str, ...] = Field(False, description="features of the time: true, or which of them")
+    gaps: Literal["refuse", "interpolate"] = Field("refuse", description="missing rows and values of a series")
+    scaling: Literal["series", "global"] = Field("series", description="many series: each on its own scale, or on one")
+    epoch_windows: int = Field(
+        16_384, ge=1, description="many series, covariates: training windows in an epoch, where there are more"
+    )
     group: str | None = Field(None, description="column whose equal values stay on one side of every split")
     channels: tuple[str, ...] | None = Field(None, description="columns of numbers at each step (default: the others)")
     text: str | None = Field(None, description="text column (default: text)")
@@ -49,7 +61,7 @@ class DataConfig(Section):
     vectors: str | None = Field(None, description="file of pretrained vectors, GloVe's text format")
     class_weights: bool = Field(False, description="each class weighs the same in the loss")
 
-    @field_validator("target", "channels", mode="before")
+    @field_validator("target", "channels", "past", "future", "static", "categorical", "calendar", mode="before")
     @classmethod
     def _one_target_is_a_list(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value

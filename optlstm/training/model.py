@@ -186,28 +186,31 @@ class LSTMForecaster(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [batch, window] -> [batch, horizon], both on the same scale. Of a longer x the newest rows are read."""
         x = x[:, -self.config.window :]
-        level, spread = self._level_and_spread(x)  # [batch, 1] each
+        level, spread = level_and_spread(x, self.config.window_norm)  # [batch, 1] each
         window = (x - level) / spread  # [batch, window]
-        forecast: Tensor = self.head(self.body(self._patches(window)))  # [batch, horizon]
+        steps = patches(window, self.config.body.input_size)
+        forecast: Tensor = self.head(self.body(steps))  # [batch, horizon]
         if self.skip is not None:
             forecast = forecast + self.skip(window)
         return forecast * spread + level
 
-    def _level_and_spread(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        if self.config.window_norm == "last":
-            return x[:, -1:], 1.0
-        if self.config.window_norm == "mean_std":
-            variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
-            return mean, torch.sqrt(variance + 1e-5)  # a flat window has no spread to divide by
-        return 0.0, 1.0
 
-    def _patches(self, window: Tensor) -> Tensor:
-        """[batch, window] -> [batch, steps, patch]; the newest row always ends the last patch."""
-        patch = self.config.body.input_size
-        missing = -window.shape[1] % patch
-        if missing:
-            window = torch.cat([window[:, :1].expand(-1, missing), window], dim=1)  # [batch, steps * patch]
-        return window.reshape(window.shape[0], -1, patch)
+def level_and_spread(x: Tensor, norm: str) -> tuple[Tensor | float, Tensor | float]:
+    """What `window_norm` takes out of each window [batch, window]: what is subtracted, then what is divided by."""
+    if norm == "last":
+        return x[:, -1:], 1.0
+    if norm == "mean_std":
+        variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
+        return mean, torch.sqrt(variance + 1e-5)  # a flat window has no spread to divide by
+    return 0.0, 1.0
+
+
+def patches(window: Tensor, patch: int) -> Tensor:
+    """[batch, window] -> [batch, steps, patch]; the newest row always ends the last patch."""
+    missing = -window.shape[1] % patch
+    if missing:
+        window = torch.cat([window[:, :1].expand(-1, missing), window], dim=1)  # [batch, steps * patch]
+    return window.reshape(window.shape[0], -1, patch)
 
 
 def initialise_lstm(lstm: nn.LSTM) -> None:

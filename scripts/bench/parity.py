@@ -1,8 +1,8 @@
 """Parity: the same studies, one trial at a time, on `local` and on `ray`; every column and every weight must be equal.
 
 Real training of a small forecast over a conditional space in which some learning rates diverge (those trials fail with
-a non-finite loss), some trials raise, and some report NaN; of labelled sequences in two folds; and of texts. Prints one
-row per pairing and a total; exits 1 on any difference.
+a non-finite loss), some trials raise, and some report NaN; of labelled sequences in two folds; of texts; and of many
+series with covariates. Prints one row per pairing and a total; exits 1 on any difference.
 """
 
 from __future__ import annotations
@@ -110,6 +110,8 @@ def plan_of(folder: Path, sampler: str, pruner: str, task: str = "forecast") -> 
         noise = np.random.default_rng(0).normal(0, 0.2, len(steps))
         times = pd.date_range("2024-01-01", periods=len(steps), freq="h")
         pd.DataFrame({"ds": times, "y": np.sin(steps * 2 * np.pi / 24) + noise}).to_csv(data, index=False)
+    if task == "panel":
+        return panel_plan(folder, pruner)
     if task != "forecast":
         return labelled_plan(folder, task, pruner)
     space = FINITE if sampler == "grid" else CONDITIONAL
@@ -149,6 +151,24 @@ def labelled_plan(folder: Path, task: str, pruner: str) -> Plan:
     folds = 2 if task == "sequence" else 0
     training = {"epochs": 4, "patience": 4}
     return make_plan({**raw, "data": {"path": str(data), "folds": folds}, "training": training, "space": LABELLED})
+
+
+def panel_plan(folder: Path, pruner: str) -> Plan:
+    """Six hourly series of 90 to 240 rows, with what is known of the future, of the past, and of each series."""
+    random, parts = np.random.default_rng(0), []
+    for i in range(6):
+        steps = np.arange(90 + 30 * i)
+        promo = random.integers(0, 2, len(steps))
+        frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=len(steps), freq="h"), "promo": promo})
+        frame["y"] = (i + 1) * (np.sin(steps * 2 * np.pi / 24) + promo + random.normal(0, 0.2, len(steps)))
+        frame["kind"], frame["noise"] = np.where(promo, "sale", "none"), random.normal(size=len(steps))
+        parts.append(frame.assign(unique_id=f"series {i}", shop="ab"[i % 2]))
+    data = folder / "panel.csv"
+    pd.concat(parts).to_csv(data, index=False)
+    covariates = {"future": ["promo", "kind"], "past": ["noise"], "static": ["shop"], "calendar": True}
+    raw = {"name": "parity", "seed": 3, "trials": TRIALS, "pruner": {"name": pruner}, "space": CONDITIONAL}
+    source = {"path": str(data), "horizon": 6, "epoch_windows": 256, **covariates}
+    return make_plan({**raw, "data": source, "training": {"epochs": 4, "patience": 4}})
 
 
 def run(plan: Plan, folder: Path, engine: str, trials: int) -> tuple[Ledger, float]:
@@ -218,7 +238,7 @@ def main() -> int:
         cases = [("forecast", s, p, [("ray", TRIALS)]) for s, p in (PAIRINGS[:2] if quick else PAIRINGS)]
         cases.append(("forecast", "tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
         cases.append(("forecast", "tpe", "pbt", [("ray", TRIALS)]))
-        cases += [(task, "tpe", "median", [("ray", TRIALS)]) for task in ("sequence", "text")]
+        cases += [(task, "tpe", "median", [("ray", TRIALS)]) for task in ("sequence", "text", "panel")]
         for task, sampler, pruner, legs in (c for c in cases if given.task in (None, c[0])):
             same, ledger, local_s, other_s = compare(sampler, pruner, legs, task)
             counts, total = ledger.counts, len(ledger.trials)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,8 @@ def test_scores_are_the_mean_over_windows_steps_and_columns(columns: int) -> Non
     assert list(scores) == ["mse", "mae"]
     assert scores["mse"] == pytest.approx(np.mean(np.square(errors)), rel=1e-6)
     assert scores["mae"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-6)
-    assert problem.score(LastValue(), hp, SPLITS.test)["mse"] != scores["mse"]
+    elsewhere = replace(ready, splits=replace(SPLITS, validation=SPLITS.test))
+    assert ForecastProblem(elsewhere, CPU).validate(LastValue(), hp)["mse"] != scores["mse"]
 
 
 def test_the_window_does_not_change_what_is_scored() -> None:
@@ -167,7 +169,8 @@ def test_folds_are_trained_side_by_side_on_the_scale_of_the_first(tmp_path: Path
     problem, hp = make_problem(ready, CPU), Hyperparameters(window=12, patch=3, hidden_size=4)
     epochs = list(fit(problem, hp, epochs=2, patience=None, seed=0))
     network = problem.network(hp)
-    scores = [ForecastProblem(ready, CPU).score(network[0], hp, fold.validation)["mse"] for fold in task.folds]
+    each = [ForecastProblem(replace(ready, splits=fold, folds=()), CPU) for fold in task.folds]
+    scores = [fold.validate(network[0], hp)["mse"] for fold in each]
     assert problem.validate(network, hp)["mse"] != pytest.approx(scores[0])
     assert len(network) == 3
     assert math.isfinite(epochs[-1].value)

@@ -1,0 +1,40 @@
+"""Arrow tables as they are read, in the few types that the rest of the program knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import compute
+
+
+def tidy(table: Any, coded: str | None) -> Any:
+    """The Arrow table with its columns in the few types that `read_table` promises."""
+    for i, field in enumerate(table.schema):
+        column = table.column(i)
+        if field.name == coded:
+            table = table.set_column(i, field.name, _coded(column))
+            continue
+        if pa.types.is_dictionary(field.type):
+            column = column.cast(field.type.value_type)
+        if pa.types.is_null(column.type) or pa.types.is_decimal(column.type):
+            column = column.cast(pa.float64())
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            blank = compute.equal(column, "")
+            if compute.any(blank).as_py():
+                column = compute.if_else(blank, pa.scalar(None, column.type), column)
+        table = table.set_column(i, field.name, column)
+    return table
+
+
+def _coded(column: Any) -> Any:
+    """A column as text, each text once, in order of appearance; the empty one is missing."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    column = column.unify_dictionaries()
+    texts = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
+    if column.type != pa.dictionary(pa.int32(), pa.string()) or "" in texts:
+        decoded = column.cast(pa.string())
+        blank = compute.equal(decoded, "")
+        column = compute.if_else(blank, pa.scalar(None, pa.string()), decoded).dictionary_encode()
+    return column.unify_dictionaries()

@@ -1,0 +1,72 @@
+"""Many series in one table, or one series with covariates: what the rest of the program knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+_SHOWN = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Categories:
+    """A column of categories. codes: int32, one a row (or series), of `names`; -1: none."""
+
+    codes: npt.NDArray[np.int32]
+    names: tuple[str, ...]
+
+
+Column = Floats | Categories
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Series one after the other: series i is rows starts[i] to starts[i + 1], in order of time, none missing.
+
+    Its first known[i] rows have targets; those behind them are the future, of which the known covariates are given.
+    Where gaps are to be filled, missing numbers are NaN.
+    """
+
+    name: str
+    series: str | None  # column of the series' names; None: the file is one series
+    ids: tuple[str, ...]
+    starts: Integers  # [n + 1]
+    known: Integers  # [n]
+    time: pd.DatetimeIndex | pd.Index  # [rows]; microseconds, in UTC where the file gave zones; or int64
+    columns: tuple[str, ...]
+    values: Floats  # [rows, columns], in the file's units
+    covariates: Mapping[str, Column]  # by row
+    static: Mapping[str, Column]  # by series
+    freq: str | None  # pandas alias; None for integer time, and where every series is a single row
+    season: int
+    fingerprint: str
+    warnings: tuple[str, ...] = ()
+
+    def rows(self, i: int) -> slice:
+        """A series' rows that have targets."""
+        return slice(int(self.starts[i]), int(self.starts[i] + self.known[i]))
+
+    def named(self, which: Sequence[int] | Integers, notes: Sequence[object] = ()) -> str:
+        """The first three of these series, each with its note: `'A' (12), 'B' (7), ...`."""
+        return named([self.ids[i] for i in which[: _SHOWN + 1]], notes)
+
+
+def named(ids: Sequence[str], notes: Sequence[object] = ()) -> str:
+    """`'A', 'B', 'C', ...`: the first three, with their notes in brackets."""
+    shown = [f"'{name}'" for name in ids[:_SHOWN]]
+    for i, note in enumerate(list(notes)[: len(shown)]):
+        shown[i] += f" ({note})"
+    return ", ".join([*shown, *(["..."] if len(ids) > _SHOWN else [])])
+
+
+def taken(column: Column, order: Integers) -> Column:
+    """Its rows (or series) in this order."""
+    if isinstance(column, Categories):
+        return Categories(column.codes[order], column.names)
+    return column[order]

@@ -1,0 +1,183 @@
+"""Rows of a panel: put in where they are missing, filled, added ahead, and cut into train, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from optlstm.data.frequency import following
+from optlstm.data.panel import Categories, Column, Panel
+from optlstm.data.panel_time import missing_rows
+from optlstm.data.series import ticks_of
+from optlstm.data.splits import Splits, rolling_origin, split_rows
+from optlstm.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+def panel_cuts(panel: Panel, splits: Sequence[float] | Sequence[int], fraction: float = 1.0) -> Integers:
+    """Where every series is cut: [n, 4] of rows: train from, validation from, test from, the end.
+
+    Fractions count from a series' first row. Numbers of rows count from its last one, so that all are tested on their
+    newest rows; a series with fewer than the first number of rows before them trains on those it has.
+
+    Raises:
+        InputError: the three numbers make no split, or leave a part of a series without rows.
+    """
+    longest = int(panel.known.max())
+    split_rows(max(longest, 10**9) if _counts(splits) else longest, splits)  # the form alone
+    cuts = np.empty((len(panel.ids), 4), dtype=np.int64)
+    if _counts(splits):
+        train, validation, test = (int(share) for share in splits)
+        end = panel.starts[:-1] + panel.known
+        cuts[:, 3], cuts[:, 2], cuts[:, 1] = end, end - test, end - test - validation
+        cuts[:, 0] = np.maximum(panel.starts[:-1], cuts[:, 1] - train)
+    else:
+        shares = np.array([0.0, splits[0], splits[0] + splits[1], 1.0])
+        cuts[:] = panel.starts[:-1, None] + np.round(panel.known[:, None] * shares).astype(np.int64)
+    short = np.flatnonzero((np.diff(cuts, axis=1) < 1).any(axis=1))
+    if len(short):
+        lengths = [f"{panel.known[i]} rows" for i in short]
+        raise InputError(
+            f"data: {len(short)} of {len(panel.ids)} series are too short to be split: {panel.named(short, lengths)}; "
+            "leave them out, or change data.splits"
+        )
+    cuts[:, 0] = cuts[:, 1] - np.maximum(1, np.round((cuts[:, 1] - cuts[:, 0]) * fraction).astype(np.int64))
+    return cuts
+
+
+def _counts(splits: Sequence[float] | Sequence[int]) -> bool:
+    return all(isinstance(share, int) for share in splits)
+
+
+def panel_folds(cuts: Integers, folds: int) -> tuple[Integers, ...]:
+    """The cuts of a rolling-origin validation, fold by fold (see `splits.rolling_origin`). Raises InputError."""
+    each = [rolling_origin(Splits(range(a, b), range(b, c), range(c, d)), folds) for a, b, c, d in cuts.tolist()]
+    return tuple(
+        np.array([[s[k].train.start, s[k].train.stop, s[k].validation.stop, s[k].test.stop] for s in each])
+        for k in range(folds)
+    )
+
+
+def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int) -> None:
+    """See that every series has a window to train on, and a horizon in each other part.
+
+    Raises:
+        InputError: some are too short: how many, and the first three.
+    """
+    have = np.diff(cuts, axis=1)
+    need = {"train": window + horizon, "validation": horizon, "test": horizon}
+    problems = []
+    for part, rows, least in zip(need, have.T, need.values(), strict=True):
+        short = np.flatnonzero(rows < least)
+        if len(short):
+            why = f"space.window {window} + horizon {horizon}" if part == "train" else f"one horizon of {horizon}"
+            who = f"{len(short)} of {len(panel.ids)} series are" if panel.series else "the series is"
+            shown = panel.named(short, [f"{rows[i]} rows" for i in short]) if panel.series else f"{rows[0]} rows"
+            lower = "lower space.window or the horizon" if part == "train" else "lower the horizon"
+            problems.append(
+                f"data: {who} too short: {part} needs {least} rows ({why}): {shown}; leave them out, {lower}, or give "
+                f"{part} a larger share"
+            )
+    if problems:
+        raise InputError(problems)
+
+
+def with_missing_rows(panel: Panel) -> Panel:
+    """The panel with a row for every missing time, its numbers NaN."""
+    at, ticks = missing_rows(panel.time, panel.starts, panel.freq)
+    if not len(at):
+        return panel
+    series = np.searchsorted(panel.starts, at - 1, side="right") - 1
+    inserted = np.bincount(series, minlength=len(panel.ids))
+    before = at - panel.starts[series] < panel.known[series]
+    known = panel.known + np.bincount(series[before], minlength=len(panel.ids))
+    return _inserted(panel, at, ticks, inserted, known)
+
+
+def extended(panel: Panel, horizon: int, step: int | None) -> Panel:
+    """The panel with at least `horizon` rows behind each series' last target. step: between whole-numbered times."""
+    have = np.diff(panel.starts) - panel.known
+    lacking = np.flatnonzero(have < horizon)
+    at = np.repeat(panel.starts[lacking + 1], horizon - have[lacking])
+    times: dict[tuple[int, int], Integers] = {}
+    ticks: list[Integers] = []
+    for i in lacking.tolist():
+        end, count = int(panel.starts[i + 1]), int(horizon - have[i])
+        own = panel.time[max(int(panel.starts[i]), end - 12) : end]
+        key = (int(ticks_of(own[-1:])[0]), count)
+        if key not in times and isinstance(own, pd.DatetimeIndex):
+            times[key] = ticks_of(following(own, panel.freq, count))
+        elif key not in times:
+            times[key] = key[0] + int(step or 1) * np.arange(1, count + 1)
+        ticks.append(times[key])
+    if not ticks:
+        return panel
+    inserted = np.maximum(0, horizon - have)
+    return _inserted(panel, at, np.concatenate(ticks), inserted, panel.known)
+
+
+def filled(panel: Panel, cuts: Integers) -> tuple[Panel, int]:
+    """The panel with every missing number interpolated from its own part of its own series, and how many were.
+
+    A part's first and last missing ones take the nearest value there is; a part is known by two neighbours in `cuts`.
+    Categories stay missing.
+
+    Raises:
+        InputError: a part of a series has no value at all.
+    """
+    values, count, empty = panel.values.copy(), 0, []
+    numbers: dict[str, Column] = {name: _copied(column) for name, column in panel.covariates.items()}
+    tables = [values[:, i] for i in range(values.shape[1])]
+    tables += [column for column in numbers.values() if not isinstance(column, Categories)]
+    for table in tables:
+        missing = np.isnan(table)
+        if not missing.any():
+            continue
+        for i in np.flatnonzero(np.logical_or.reduceat(missing, panel.starts[:-1])).tolist():
+            for start, stop in pairwise(cuts[i].tolist()):
+                gone = missing[start:stop]
+                if gone.all() and stop > start:
+                    empty.append(i)
+                elif gone.any():
+                    rows = np.arange(stop - start)
+                    table[start:stop][gone] = np.interp(rows[gone], rows[~gone], table[start:stop][~gone])
+                    count += int(gone.sum())
+    if empty:
+        of = list(dict.fromkeys(empty))
+        which = f" of {len(of)} series ({panel.named(of)})" if panel.series else ""
+        raise InputError(f"data.gaps: a part (train, validation or test){which} has no value to interpolate from")
+    return replace(panel, values=values, covariates=numbers), count
+
+
+def _copied(column: Column) -> Column:
+    return column if isinstance(column, Categories) else column.copy()
+
+
+def _inserted(panel: Panel, at: Integers, ticks: Integers, by_series: Integers, known: Integers) -> Panel:
+    """Rows before the positions `at`, at these times, without values."""
+    time = np.insert(ticks_of(panel.time), at, ticks)
+    index: pd.Index = pd.Index(time, name=panel.time.name)
+    if isinstance(panel.time, pd.DatetimeIndex):
+        index = pd.DatetimeIndex(time.view("M8[us]"), name=panel.time.name)
+        index = index if panel.time.tz is None else index.tz_localize("UTC")
+    covariates: Mapping[str, Column] = {
+        name: Categories(np.insert(column.codes, at, np.int32(-1)), column.names)
+        if isinstance(column, Categories)
+        else np.insert(column, at, np.nan)
+        for name, column in panel.covariates.items()
+    }
+    return replace(
+        panel,
+        time=index,
+        values=np.insert(panel.values, at, np.nan, axis=0),
+        covariates=covariates,
+        starts=np.concatenate([[0], np.cumsum(np.diff(panel.starts) + by_series)]).astype(np.int64),
+        known=known,
+    )

@@ -1,0 +1,187 @@
+"""Many series, or one with covariates, as a network reads them: scaled, numbered, cut. No torch: workers get arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from optlstm.data.scaling import Standardizer
+from optlstm.training.factory import Shape
+from optlstm.training.hparams import Hyperparameters
+from optlstm.training.inputs import InputSizes
+
+if TYPE_CHECKING:  # it brings pandas, which a worker has no use for
+    from optlstm.data.panel import Column, Panel
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+_Name = Annotated[str, Field(max_length=10_000)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Feature(BaseModel):
+    """A covariate as the training rows had it: its categories, or the scale of its numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: _Name
+    categories: list[_Name] | None = None
+    mean: _Finite = 0.0
+    std: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+
+    @property
+    def size(self) -> int:
+        """As in `InputSizes`."""
+        return len(self.categories or ())
+
+    def encoded(self, column: Column) -> NDArray[np.float32]:
+        """Numbers on the training rows' scale, 0 where missing; or a category's number from 1, 0 if unseen."""
+        if isinstance(column, np.ndarray):
+            return np.nan_to_num((column - self.mean) / self.std, nan=0.0).astype(np.float32)
+        numbers = {name: i + 1 for i, name in enumerate(self.categories or ())}
+        table = np.array([*(numbers.get(name, 0) for name in column.names), 0], dtype=np.float32)
+        return table[column.codes]  # -1, none, is the last
+
+    def unseen(self, column: Column) -> list[str]:
+        """The categories that training did not have."""
+        if isinstance(column, np.ndarray):
+            return []
+        present = {column.names[code] for code in np.unique(column.codes) if code >= 0}
+        return sorted(present - set(self.categories or ()))
+
+
+class Inputs(BaseModel):
+    """Every covariate, in the order in which a network reads them: calendar, future, past; and the static ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    calendar: list[str] = []
+    future: list[Feature] = []
+    past: list[Feature] = []
+    static: list[Feature] = []
+
+    @property
+    def sizes(self) -> InputSizes:
+        """What a network is built by."""
+        return InputSizes(
+            future=(0,) * (2 * len(self.calendar)) + tuple(feature.size for feature in self.future),
+            past=tuple(feature.size for feature in self.past),
+            static=tuple(feature.size for feature in self.static),
+        )
+
+    @classmethod
+    def fit(
+        cls, panel: Panel, cuts: Integers, calendar: Sequence[str], future: Sequence[str], past: Sequence[str]
+    ) -> Inputs:
+        """Scales and categories of the training rows alone; those of static columns of all series."""
+        train = np.zeros(int(panel.starts[-1]), dtype=bool)
+        for start, stop in cuts[:, :2].tolist():
+            train[start:stop] = True
+        return cls(
+            calendar=list(calendar),
+            future=[_feature(name, panel.covariates[name], train) for name in future],
+            past=[_feature(name, panel.covariates[name], train) for name in past],
+            static=[_feature(name, column, None) for name, column in panel.static.items()],
+        )
+
+    def by_row(self, panel: Panel) -> NDArray[np.float32]:
+        """[rows, calendar + future + past]."""
+        import pandas as pd
+
+        from optlstm.data.calendar import features
+
+        out = np.empty((int(panel.starts[-1]), 2 * len(self.calendar) + len(self.future) + len(self.past)), np.float32)
+        if self.calendar:
+            assert isinstance(panel.time, pd.DatetimeIndex)
+            out[:, : 2 * len(self.calendar)] = features(panel.time, self.calendar)
+        for i, feature in enumerate([*self.future, *self.past], start=2 * len(self.calendar)):
+            out[:, i] = feature.encoded(panel.covariates[feature.name])
+        return out
+
+    def by_series(self, panel: Panel) -> NDArray[np.float32]:
+        """[series, static]."""
+        out = np.empty((len(panel.ids), len(self.static)), dtype=np.float32)
+        for i, feature in enumerate(self.static):
+            out[:, i] = feature.encoded(panel.static[feature.name])
+        return out
+
+    def unseen(self, panel: Panel) -> Mapping[str, list[str]]:
+        """For each column, the categories that training did not have."""
+        columns = {**panel.covariates, **panel.static}
+        found = {f.name: f.unseen(columns[f.name]) for f in [*self.future, *self.past, *self.static]}
+        return {name: categories for name, categories in found.items() if categories}
+
+
+@dataclass(frozen=True, eq=False)
+class PanelData:
+    """Series one after the other.
+
+    values: float32 [rows, columns], standardised. covariates: float32 [rows, columns]; static: float32 [n, columns].
+    mean, std: of each series, [n, targets]. cuts: as `panel_rows.panel_cuts` gives them.
+    """
+
+    values: NDArray[np.float32]
+    covariates: NDArray[np.float32]
+    static: NDArray[np.float32]
+    sizes: InputSizes
+    ids: tuple[str, ...]
+    columns: tuple[str, ...]
+    mean: Floats
+    std: Floats
+    cuts: Integers
+    horizon: int
+    epoch_windows: int
+    folds: tuple[Integers, ...] = ()  # the cuts of a rolling-origin validation; without them `cuts` alone
+
+    def shape(self, hp: Hyperparameters) -> Shape:
+        """Of the networks: each column of each series is a sequence of its own."""
+        return covariate_shape(hp, self.horizon, self.sizes)
+
+
+def covariate_shape(hp: Hyperparameters, horizon: int, sizes: InputSizes) -> Shape:
+    """A window to a horizon, beside covariates where there are any."""
+    inputs = {"window": hp.window}
+    if sizes:
+        future = len(sizes.future)
+        inputs |= {"covariates": future + len(sizes.past), "future": future, "static": len(sizes.static)}
+    return Shape(inputs, horizon)
+
+
+def scales(panel: Panel, cuts: Integers, scaling: str) -> tuple[Floats, Floats]:
+    """(mean, std) of the training rows, [n, targets] each: of every series, or of all of them together."""
+    mean, std = np.empty((2, len(panel.ids), len(panel.columns)))
+    if scaling == "series":
+        for i, (start, stop) in enumerate(cuts[:, :2].tolist()):
+            own = Standardizer.fit(panel.values[start:stop])
+            mean[i], std[i] = own.mean, own.std
+        return mean, std
+    rows = [panel.values[start:stop] for start, stop in cuts[:, :2].tolist()]
+    count = sum(len(part) for part in rows)
+    mean[:] = np.sum([part.sum(axis=0) for part in rows], axis=0) / count
+    spread = np.sqrt(np.sum([np.square(part - mean[0]).sum(axis=0) for part in rows], axis=0) / count)
+    std[:] = np.where(spread > 0, spread, 1.0)
+    return mean, std
+
+
+def scaled(panel: Panel, mean: Floats, std: Floats) -> NDArray[np.float32]:
+    """The targets, every series on its scale: [rows, targets]; NaN where there is none."""
+    out = np.empty(panel.values.shape, dtype=np.float32)
+    for i in range(len(panel.ids)):
+        rows = slice(int(panel.starts[i]), int(panel.starts[i + 1]))
+        with np.errstate(over="ignore"):  # infinity is noticed in the forecasts
+            out[rows] = (panel.values[rows] - mean[i]) / std[i]
+    return out
+
+
+def _feature(name: str, column: Column, train: NDArray[np.bool_] | None) -> Feature:
+    if not isinstance(column, np.ndarray):
+        codes = column.codes if train is None else column.codes[train]
+        return Feature(name=name, categories=sorted({column.names[code] for code in np.unique(codes) if code >= 0}))
+    rows = column if train is None else column[train]
+    std = float(np.nanstd(rows))
+    return Feature(name=name, mean=float(np.nanmean(rows)), std=std if std > 0 else 1.0)

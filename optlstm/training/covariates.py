@@ -1,0 +1,101 @@
+"""The forecaster that reads covariates too, along the window and ahead of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from optlstm.training.hparams import Hyperparameters
+from optlstm.training.inputs import InputSizes
+from optlstm.training.model import BodyConfig, LSTMBody, level_and_spread, patches
+
+_MOST_DIM = 16
+
+
+def embedding_size(categories: int) -> int:
+    """Numbers that stand for one of so many categories: fast.ai's rule, 16 at most."""
+    return min(_MOST_DIM, max(2, round(1.6 * math.pow(categories, 0.56))))
+
+
+class Columns(nn.Module):
+    """Columns [..., columns] of numbers and category numbers -> [..., width] of numbers.
+
+    sizes: as in InputSizes. Category 0, which training never shows, is embedded as 0: what no category adds.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = tuple(sizes)
+        tables = [nn.Embedding(n + 1, embedding_size(n), padding_idx=0) if n else nn.Identity() for n in self.sizes]
+        self.tables = nn.ModuleList(tables)
+
+    def width(self, columns: int) -> int:
+        """What the first `columns` become."""
+        return sum(embedding_size(n) if n else 1 for n in self.sizes[:columns])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of the first x.shape[-1] columns."""
+        parts = []
+        for i, size in enumerate(self.sizes[: x.shape[-1]]):
+            column = x[..., i]
+            parts.append(self.tables[i](column.long()) if size else column.unsqueeze(-1))
+        return torch.cat(parts, dim=-1)
+
+
+class CovariateForecaster(nn.Module):
+    """A window of one sequence and its covariates -> its next rows [batch, horizon], all at once.
+
+    Each LSTM step reads a patch of the window, the same rows of all covariates, and the static ones. To its forecast is
+    added, row by row of the horizon, what a small network makes of the LSTM's features and that row's known covariates
+    (as the temporal decoder of TiDE does, Das et al. 2023). Window norm, patches and linear skip are LSTMForecaster's.
+    """
+
+    def __init__(self, hp: Hyperparameters, horizon: int, sizes: InputSizes) -> None:
+        super().__init__()
+        self.window, self.horizon, self.patch, self.norm = hp.window, horizon, hp.patch, hp.window_norm
+        self.future = len(sizes.future)
+        self.columns = Columns(sizes.future + sizes.past)
+        self.static = Columns(sizes.static)
+        width, still = self.columns.width(len(self.columns.sizes)), self.static.width(len(sizes.static))
+        self.body = LSTMBody(BodyConfig.of(hp, input_size=hp.patch * (1 + width) + still))
+        features = self.body.config.output_size
+        self.head = nn.Linear(features, horizon)
+        self.skip = nn.Linear(hp.window, horizon, bias=False) if hp.linear_skip else None
+        if self.skip is not None:
+            nn.init.zeros_(self.skip.weight)
+        if self.future:
+            self.context = nn.Linear(features + still, features)
+            self.ahead = nn.Linear(self.columns.width(self.future), features, bias=False)
+            self.decode = nn.Linear(features, 1)
+
+    def forward(self, x: Tensor, covariates: Tensor, static: Tensor) -> Tensor:
+        """x [batch, window], covariates [batch, columns, window + horizon], static [batch, columns]: [batch, horizon].
+
+        Of the covariates' horizon only the future ones are read. Of a longer window the newest rows are.
+        """
+        x = x[:, -self.window :]
+        covariates = covariates[..., -(self.window + self.horizon) :].transpose(1, 2)  # [batch, rows, columns]
+        level, spread = level_and_spread(x, self.norm)
+        window = (x - level) / spread  # [batch, window]
+        steps = patches(window, self.patch)  # [batch, steps, patch]
+        if self.columns.sizes:
+            before = self.columns(covariates[:, : self.window])  # [batch, window, width]
+            along = patches(before.transpose(1, 2).reshape(-1, self.window), self.patch)
+            along = along.reshape(len(x), -1, *along.shape[1:]).transpose(1, 2)  # [batch, steps, width, patch]
+            steps = torch.cat([steps, along.flatten(2)], dim=2)
+        still = self.static(static) if self.static.sizes else static
+        if self.static.sizes:
+            steps = torch.cat([steps, still[:, None].expand(-1, steps.shape[1], -1)], dim=2)
+        features = self.body(steps)  # [batch, features]
+        forecast: Tensor = self.head(features)  # [batch, horizon]
+        if self.skip is not None:
+            forecast = forecast + self.skip(window)
+        if self.future:
+            known = self.columns(covariates[:, self.window :, : self.future])  # [batch, horizon, width]
+            context = self.context(torch.cat([features, still], dim=1) if self.static.sizes else features)
+            forecast = forecast + self.decode(F.relu(context[:, None] + self.ahead(known))).squeeze(-1)
+        return forecast * spread + level

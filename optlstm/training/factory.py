@@ -1,0 +1,144 @@
+"""Networks of one's own: `module:function` makes them, in the place of ours. No torch before it is used."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from optlstm.errors import InputError, TrialFailed
+from optlstm.training.hparams import Hyperparameters
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SIGNATURE = "function(config, inputs, outputs) -> nn.Module"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a network takes and gives.
+
+    Args:
+        inputs: sizes by name. `window`: it takes x [batch, window]; with `covariates` also those [batch, covariates,
+            window + outputs], of which the first `future` are known over the horizon (behind the window the others
+            mean nothing), and the `static` ones [batch, static]. `channels`: it takes x [batch, steps, channels] and
+            the steps of each sequence [batch], or None where all have all. `vocabulary`: it takes token numbers
+            [batch, steps], and the same.
+        outputs: it gives [batch, outputs]: the horizon's rows, or a score for each class.
+    """
+
+    inputs: Mapping[str, int]
+    outputs: int
+
+    def example(self) -> tuple[Any, ...]:
+        """Two samples of zeros."""
+        import torch
+
+        inputs = self.inputs
+        if "vocabulary" in inputs:
+            return torch.zeros(2, 8, dtype=torch.int64), None
+        if "channels" in inputs:
+            return torch.zeros(2, 8, inputs["channels"]), None
+        x = torch.zeros(2, inputs["window"])
+        if "covariates" not in inputs:
+            return (x,)
+        rows = inputs["window"] + self.outputs
+        return x, torch.zeros(2, inputs["covariates"], rows), torch.zeros(2, inputs["static"])
+
+
+@dataclass(frozen=True)
+class Factory:
+    """A function that makes networks. source: of its module; workers on other machines run that text."""
+
+    reference: str
+    source: str = field(repr=False)
+
+    @classmethod
+    def read(cls, reference: str) -> Factory:
+        """Import it; what lies in the working directory can be imported.
+
+        Raises:
+            InputError: there is no such module or function, or importing it raises.
+        """
+        module, colon, name = reference.partition(":")
+        if not colon or not module or not name:
+            raise InputError(f"model.factory: must be module:function, got {reference!r}")
+        here = os.getcwd()
+        if here not in sys.path and "" not in sys.path:
+            sys.path.insert(0, here)
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"model.factory: there is no module '{error.name}' (looked for it in {here}, too)"
+            ) from None
+        except Exception as error:
+            raise InputError(f"model.factory: importing {module} raised {type(error).__name__}: {error}") from error
+        if not callable(getattr(found, name, None)):
+            raise InputError(f"model.factory: {module} has no {SIGNATURE.replace('function', name, 1)}")
+        try:
+            source = inspect.getsource(found)
+        except OSError:
+            source = ""
+        return cls(reference, source)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what the module does: comments and layout are no part of it; what it imports is not looked into."""
+        return hashlib.sha256(ast.dump(ast.parse(self.source)).encode()).hexdigest()[:16]
+
+    def make(self, hp: Hyperparameters, shape: Shape) -> nn.Module:
+        """A new network on the CPU.
+
+        Raises:
+            TrialFailed: the function gave something else.
+        """
+        from torch import nn
+
+        made = self._function()(hp, dict(shape.inputs), shape.outputs)
+        if not isinstance(made, nn.Module):
+            raise TrialFailed(f"model.factory: {self.reference} gave {type(made).__name__}, not an nn.Module")
+        return made
+
+    def check(self, hp: Hyperparameters, shape: Shape) -> None:
+        """Make one network and show it zeros.
+
+        Raises:
+            InputError: it cannot be made, or gives another shape than the task needs.
+        """
+        import torch
+
+        problem = ""
+        example = shape.example()
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                out = self.make(hp, shape).eval()(*example)
+            given = list(getattr(out, "shape", ())) or type(out).__name__
+            if given != [2, shape.outputs]:
+                problem = f"its network gives {given} for x of {list(example[0].shape)}, not {[2, shape.outputs]}"
+        except TrialFailed as error:
+            raise InputError(str(error)) from error
+        except Exception as error:
+            problem = f"raised {type(error).__name__}: {error}"
+        if problem:
+            raise InputError(f"model.factory: {self.reference}: {problem}")
+
+    def _function(self) -> Any:
+        module, _, name = self.reference.partition(":")
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError:
+            if not self.source:
+                raise
+            found = ModuleType(module)
+            sys.modules[module] = found
+            exec(compile(self.source, f"<{module}>", "exec"), found.__dict__)
+        return getattr(found, name)

@@ -1,0 +1,166 @@
+"""Many series in one table: what is read, and what is refused in one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from optlstm.data.panel import Categories, Panel
+from optlstm.data.panel_reader import PanelColumns, read_panel
+from optlstm.data.panel_rows import check_lengths, extended, filled, panel_cuts, panel_folds, with_missing_rows
+from optlstm.errors import InputError
+
+
+def table(lengths: tuple[int, ...] = (6, 4), freq: str = "D") -> pd.DataFrame:
+    """Series a, b, ...: y counts from 0, 100, ...; x is -y."""
+    parts = []
+    for i, length in enumerate(lengths):
+        times = pd.date_range("2024-01-01", periods=length, freq=freq)
+        parts.append(pd.DataFrame({"unique_id": "abcdef"[i], "ds": times, "y": 100.0 * i + np.arange(length)}))
+    return pd.concat(parts, ignore_index=True).assign(x=lambda frame: -frame["y"])
+
+
+def read(tmp_path: Path, frame: pd.DataFrame, **columns: object) -> Panel:
+    frame.to_csv(tmp_path / "p.csv", index=False)
+    return read_panel(tmp_path / "p.csv", PanelColumns(**columns))  # type: ignore[arg-type]
+
+
+def test_rows_in_any_order_of_series_are_the_same_panel(tmp_path: Path) -> None:
+    panel = read(tmp_path, table())
+    mixed = read(tmp_path, table().sort_values(["ds", "unique_id"]))
+    table().to_parquet(tmp_path / "p.parquet")
+
+    assert panel.ids == ("a", "b")
+    assert panel.starts.tolist() == [0, 6, 10]
+    assert panel.values[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 100, 101, 102, 103]
+    assert (panel.freq, panel.season) == ("D", 7)
+    assert mixed.fingerprint == panel.fingerprint
+    assert read_panel(tmp_path / "p.parquet", PanelColumns()).fingerprint == panel.fingerprint
+    assert read(tmp_path, table().assign(y=lambda frame: frame["y"] + 1)).fingerprint != panel.fingerprint
+
+
+@pytest.mark.parametrize("freq", ["h", "MS", "W-MON", "B"])
+def test_series_may_begin_and_end_at_any_time(tmp_path: Path, freq: str) -> None:
+    frame = table((40, 30), freq)
+    later = frame.drop(index=[*range(5), *range(65, 70)])
+
+    assert read(tmp_path, later).freq == freq
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda f: pd.concat([f, f.iloc[[7]]]), "1 row(s) repeat a time of their series (row 12: 'b' at 2024-01-02"),
+        (lambda f: f.iloc[[1, 0, *range(2, 10)]], "earlier than the row of their series before them (row 3: 'a' at"),
+        (lambda f: f.drop(index=[2, 8]), "2 missing row(s) in 2 gap(s) of 2 series (row 4: 'a' at 2024-01-04"),
+        (lambda f: f.assign(y=f["y"].where(f.index != 7)), "column 'y' of p.csv: 1 empty or NaN value(s) (row 9)"),
+        (lambda f: f.assign(unique_id=f["unique_id"].where(f.index != 7)), "1 row(s) name no series (row 9)"),
+        (lambda f: f.assign(x=range(10)), "column 'x' of p.csv changes within 2 series: 'a', 'b'"),
+    ],
+    ids=["twice", "order", "gap", "empty", "no-series", "static"],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, change: object, expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, change(table()), static=["x"] if "changes" in expected else [])  # type: ignore[operator]
+
+    assert len(caught.value.problems) == 1
+    assert expected in caught.value.problems[0]
+
+
+def test_one_step_for_all(tmp_path: Path) -> None:
+    frame = pd.concat([table((20,)), table((1, 8), "2D").query("unique_id == 'b'")])
+
+    with pytest.raises(InputError, match=r"1 series have another step than most, which have D .*'b' at 2D"):
+        read(tmp_path, frame)
+
+
+def test_a_column_plays_one_part(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, table(), past=["x", "y"], future=["x"], categorical=["z"], static=["unique_id"])
+
+    assert caught.value.problems == [
+        "data: column 'x' has more than one part to play; name it once",
+        "data: column 'y' has more than one part to play; name it once",
+        "data.categorical: 'z' is none of data.past, data.future and data.static",
+    ]
+
+
+def test_rows_behind_the_last_target_are_the_future(tmp_path: Path) -> None:
+    frame = table().assign(kind=["u", "v"] * 5)
+    frame.loc[4:5, "y"] = None
+
+    panel = read(tmp_path, frame, future=["x", "kind"])
+
+    assert panel.known.tolist() == [4, 4]
+    assert np.asarray(panel.covariates["x"]).tolist() == frame["x"].tolist()
+    kind = panel.covariates["kind"]
+    assert isinstance(kind, Categories)
+    assert [kind.names[code] for code in kind.codes] == frame["kind"].tolist()
+    longer = extended(panel, 3, None)
+    assert np.diff(longer.starts).tolist() == [7, 7]
+    assert str(longer.time[-1].date()) == "2024-01-07"
+    assert np.isnan(longer.values[4:7]).all()
+
+
+def test_categories_are_texts_or_what_is_named_as_such(tmp_path: Path) -> None:
+    frame = table().assign(text=["u ", "u", None, "v", "v"] * 2, number=[1, 2] * 5, shop=["x", *[None] * 5, *"yyyy"])
+
+    panel = read(tmp_path, frame, past=["text", "number"], static=["shop"], categorical=["number"])
+
+    text, number, shop = (panel.covariates["text"], panel.covariates["number"], panel.static["shop"])
+    assert isinstance(text, Categories)
+    assert isinstance(number, Categories)
+    assert isinstance(shop, Categories)
+    assert (text.names, text.codes[:5].tolist()) == (("u", "v"), [0, 0, -1, 1, 1])
+    assert (number.names, number.codes[:3].tolist()) == (("1", "2"), [0, 1, 0])
+    assert [shop.names[code] for code in shop.codes] == ["x", "y"]  # said once in a series
+    other = read(tmp_path, frame.assign(shop="z"), past=["text", "number"], static=["shop"], categorical=["number"])
+    assert other.fingerprint != panel.fingerprint
+    with pytest.raises(InputError, match=r"column 'when' of p.csv holds times, which are no covariate"):
+        read(tmp_path, frame.assign(when=frame["ds"]), past=["when"])
+
+
+def test_gaps_are_filled_inside_a_part_alone(tmp_path: Path) -> None:
+    frame = table((10,)).drop(index=[2, 5, 6]).drop(columns="unique_id")
+    frame.loc[8, "y"] = None
+
+    panel = with_missing_rows(read(tmp_path, frame, gaps=True))
+    assert str(panel.time[2].date()) == "2024-01-03"
+    cuts = panel_cuts(panel, [6, 2, 2])
+    whole, count = filled(panel, cuts)
+
+    # 2 lies between 1 and 3; 5 is the last of the train part, 6 the first of the validation, 8 of the test
+    assert whole.values[:, 0].tolist() == [0, 1, 2, 3, 4, 4, 7, 7, 9, 9]
+    assert count == 4
+    with pytest.raises(InputError, match="has no value to interpolate from"):
+        filled(panel, np.array([[0, 5, 7, 10]]))
+
+
+def test_every_series_is_cut_by_time(tmp_path: Path) -> None:
+    panel = read(tmp_path, table((20, 10)))
+
+    assert panel_cuts(panel, [0.6, 0.2, 0.2]).tolist() == [[0, 12, 16, 20], [20, 26, 28, 30]]
+    assert panel_cuts(panel, [0.6, 0.2, 0.2], 0.5).tolist() == [[6, 12, 16, 20], [23, 26, 28, 30]]
+    # numbers of rows count from the end, and the first is the most
+    assert panel_cuts(panel, [8, 2, 2]).tolist() == [[8, 16, 18, 20], [20, 26, 28, 30]]
+    folds = panel_folds(panel_cuts(panel, [0.6, 0.2, 0.2]), 2)
+    assert [fold.tolist() for fold in folds] == [
+        [[0, 8, 12, 20], [20, 24, 26, 30]],
+        [[0, 12, 16, 20], [20, 26, 28, 30]],
+    ]
+
+
+def test_series_that_are_too_short_are_counted_and_named(tmp_path: Path) -> None:
+    panel = read(tmp_path, table((30, 9, 8, 7, 6)))
+
+    with pytest.raises(InputError, match=r"3 of 5 series are too short to be split: 'c' \(8 rows\), 'd' \(7 rows\), "):
+        panel_cuts(panel, [5, 4, 4])
+    with pytest.raises(InputError) as caught:
+        check_lengths(panel, panel_cuts(panel, [0.6, 0.2, 0.2]), 4, 2)
+    assert caught.value.problems[0].startswith(
+        "data: 4 of 5 series are too short: train needs 6 rows (space.window 4 + horizon 2): "
+        "'b' (5 rows), 'c' (5 rows), 'd' (4 rows), ..."
+    )

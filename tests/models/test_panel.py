@@ -1,0 +1,145 @@
+"""Models of many series: from a study to forecasts of every series, beside baselines, and what does not fit."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import optlstm
+from optlstm.tasks.baselines import untrained
+from tests.conftest import Cli
+from tests.tasks.test_panel import write
+from tests.test_bad_input import refuses
+
+TINY = ("--horizon", "4", "--trials", "2", "--epochs", "2", "--workers", "1", "--set", "artifacts=0")
+SPACE = ("--set", "space.window=8", "--set", "space.patch=4", "--set", "space.hidden_size=4", "--set", "seed=1")
+STUDY = ("study", "--data", "p.csv", "--name", "p", *TINY, *SPACE)
+COVARIATES = ("--set", 'data.future=["promo","kind"]', "--set", "data.static=shop", "--set", "data.calendar=true")
+
+
+@pytest.fixture(autouse=True)
+def _file(folder: Path) -> None:
+    write(Path("p.csv"))
+
+
+def ahead(rows: int = 4) -> pd.DataFrame:
+    """The file with rows behind the last ones, without targets."""
+    frame = pd.read_csv("p.csv", parse_dates=["ds"])
+    parts = [frame]
+    for name, own in frame.groupby("unique_id"):
+        times = pd.date_range(own["ds"].max(), periods=rows + 1, freq="h")[1:]
+        parts.append(pd.DataFrame({"unique_id": name, "ds": times, "promo": 1, "kind": "on", "shop": name}))
+    return pd.concat(parts)
+
+
+def test_from_study_to_a_forecast_of_every_series(cli: Cli) -> None:
+    done = cli(*STUDY)
+    assert done.code == 0, done.err
+    assert "p, 3 series of 40 to 60 rows (104 train, 14 validation, 30 test), target y, horizon 4" in done.err
+
+    found = json.loads(cli("refit", "p", "-o", "model", "--json", "--seeds", "2").out)
+    assert set(found["baselines"]) == {"naive", "seasonal_naive", "drift", "nlinear"}
+    frame = pd.read_csv("p.csv")
+    errors = []
+    for _, own in frame.groupby("unique_id"):
+        y, train, test = own["y"].to_numpy(), round(len(own) * 0.7), round(len(own) * 0.8)
+        forecast = untrained(y[:, None], 4, 1)["naive"](range(test, len(y) - 3))
+        actual = np.lib.stride_tricks.sliding_window_view(y, 4)[test:]
+        errors += list((np.square(forecast[:, 0] - actual) / y[:train].std() ** 2).mean(axis=1))
+    assert found["baselines"]["naive"]["mse"] == pytest.approx(np.mean(errors), rel=1e-4)
+    assert found["test"]["mase"] > 0
+
+    assert cli("predict", "model", "--data", "p.csv", "-o", "out.csv", "--level", "50").code == 0
+    out = pd.read_csv("out.csv", parse_dates=["ds"])
+    assert list(out.columns) == ["unique_id", "ds", "y", "y-lo-50", "y-hi-50"]
+    assert out["unique_id"].tolist() == ["s0"] * 4 + ["s1"] * 4 + ["s2"] * 4
+    assert out["ds"].tolist()[3:5] == [pd.Timestamp("2024-01-03 15:00"), pd.Timestamp("2024-01-03 00:00")]
+    assert (out["y-lo-50"] < out["y"]).all()
+    # each series is forecast as if it were alone in the file, and on its own scale
+    model = optlstm.load("model")
+    alone = model.predict(frame[frame["unique_id"] == "s1"])
+    np.testing.assert_allclose(alone["y"], out["y"][4:8], rtol=1e-5)
+    assert out["y"][8:].mean() > 50 * out["y"][:4].mean()
+    refuses(cli, ("export", "model"), [["export: a model of many series, or with covariates, has no single input"]])
+
+
+def test_a_backtest_is_what_the_test_says(cli: Cli) -> None:
+    cli(*STUDY, *COVARIATES)
+    cli("refit", "p", "-o", "model")
+    model = optlstm.load("model")
+
+    back = model.predict("p.csv", backtest=5)
+
+    assert back.groupby("unique_id")["cutoff"].nunique().tolist() == [5, 5, 5]
+    last = back[back["unique_id"] == "s2"].tail(4)
+    frame = pd.read_csv("p.csv").query("unique_id == 's2'")
+    np.testing.assert_allclose(last["y-actual"], frame["y"].tail(4))
+    again = model.predict("p.csv", start="2024-01-02 12:00")  # the first of the last four rows of s2
+    np.testing.assert_allclose(again.query("unique_id == 's2'")["y"], last["y"], rtol=1e-6)
+    # scored on what is the test alone: 8 rows of input before it
+    tests = [own.iloc[round(len(own) * 0.8) - 8 :] for _, own in pd.read_csv("p.csv").groupby("unique_id")]
+    assert model.score(pd.concat(tests))["mse"] == pytest.approx(model.test["mse"], rel=1e-5)
+
+
+def test_known_covariates_are_asked_for_and_new_ones_are_logged(cli: Cli, caplog: pytest.LogCaptureFixture) -> None:
+    cli(*STUDY, *COVARIATES)
+    cli("refit", "p", "-o", "model")
+    predict = ("predict", "model", "--data", "f.csv", "-o", "out.csv")
+
+    ahead(3).to_csv("f.csv", index=False)
+    lacks = "for the 4 steps to forecast of 3 series ('s0', 's1', 's2'); add rows behind the last one"
+    refuses(cli, predict, [["f.csv lacks 'promo'", lacks], ["f.csv lacks 'kind'", lacks]])
+
+    more = ahead()
+    more.loc[more["y"].isna(), "kind"] = "gift"
+    more = pd.concat([more, more[more["unique_id"] == "s1"].assign(unique_id="new", shop="new")])
+    more.to_csv("f.csv", index=False)
+    with caplog.at_level(logging.WARNING):
+        assert cli(*predict).code == 0
+    assert "column 'kind': the model was not trained on 'gift'; read as an unseen category" in caplog.text
+    assert "column 'shop': the model was not trained on 'new'" in caplog.text
+    assert "1 series that the model was not trained on: 'new'" in caplog.text
+    assert pd.read_csv("out.csv")["y"].notna().all()
+
+
+def test_one_series_with_covariates_and_gaps(cli: Cli) -> None:
+    frame = pd.read_csv("p.csv").query("unique_id == 's0'").drop(columns=["unique_id", "shop"])
+    frame.drop(index=[7, 30]).to_csv("p.csv", index=False)
+    command = (*STUDY, "--set", "data.past=promo", "--set", "data.calendar=hour")
+
+    refuses(cli, command, [["p.csv: 2 missing row(s) in 2 gap(s)", "data.gaps = 'interpolate'"]])
+    done = cli(*command, "--set", "data.gaps=interpolate")
+    assert done.code == 0, done.err
+    assert "4 missing values were interpolated, each inside its own part of the split" in done.err
+    cli("refit", "p", "-o", "model")
+    assert len(optlstm.load("model").predict("p.csv")) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--series", "shp"), "column 'shp' not found in p.csv; did you mean 'shop'?"),
+        (("--set", "space.window=40"), "3 of 3 series are too short: train needs 44 rows"),
+        (("--set", "data.calendar=hours"), "data.calendar: there is no 'hours'; did you mean 'hour'?"),
+        (("--set", "data.future=prmo"), "column 'prmo' not found in p.csv; did you mean 'promo'?"),
+        (("--set", "data.static=promo"), "column 'promo' of p.csv changes within 3 series: 's0', 's1', 's2'"),
+        (("--set", "data.gaps=fill"), "data.gaps: "),
+        (("--set", "data.folds=9"), "data.folds: 9 folds of"),
+    ],
+)
+def test_bad_input_is_one_line(cli: Cli, arguments: tuple[str, ...], expected: str) -> None:
+    refuses(cli, (*STUDY, *arguments), [[expected]])
+
+
+def test_networks_with_covariates_do_not_grow(cli: Cli) -> None:
+    morph = ("--scheduler", "pbt", "--set", "pbt.morph=true", "--epochs", "4")
+    at = STUDY.index("--trials")
+
+    refuses(
+        cli, (*STUDY[:at], *STUDY[at + 2 :], *COVARIATES, *morph), [["pbt.morph: networks with covariates do not grow"]]
+    )

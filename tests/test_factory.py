@@ -1,0 +1,158 @@
+"""Networks of one's own: tuned, refitted, saved and loaded as ours are; and never imported because a file says so."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import optlstm
+from tests.conftest import Cli, rows
+from tests.tasks.test_panel import write
+from tests.test_bad_input import refuses
+from tests.test_tasks import SEQUENCES, TEXTS, lines, texts
+
+MODULE = """
+import torch
+from torch import nn
+
+LOADED = []
+
+
+class Forecaster(nn.Module):
+    def __init__(self, config, inputs, outputs):
+        super().__init__()
+        self.window, self.inputs = inputs["window"], inputs
+        self.norm = nn.BatchNorm1d(config.hidden_size)  # counts its batches in whole numbers
+        self.first = nn.Linear(inputs["window"] + inputs.get("static", 0), config.hidden_size)
+        self.head = nn.Linear(config.hidden_size, outputs)
+
+    def forward(self, x, covariates=None, static=None):
+        x = x[:, -self.window:]
+        assert covariates is None or covariates.shape[1] == self.inputs["covariates"]
+        x = x if static is None else torch.cat([x, static], dim=1)
+        return self.head(torch.relu(self.norm(self.first(x))))
+
+
+class Classifier(nn.Module):
+    def __init__(self, config, inputs, outputs):
+        super().__init__()
+        known = inputs.get("vocabulary")
+        self.read = nn.Embedding(known, 4) if known else nn.Linear(inputs["channels"], 4)
+        self.head = nn.Linear(4, outputs)
+
+    def forward(self, x, lengths):
+        return self.head(self.read(x).mean(dim=1))
+
+
+def make(config, inputs, outputs):
+    return (Forecaster if "window" in inputs else Classifier)(config, inputs, outputs)
+
+
+def wrong(config, inputs, outputs):
+    return make(config, inputs, outputs + 1)
+
+
+def nothing(config, inputs, outputs):
+    return None
+"""
+OWN = ("--set", "model.factory=networks_of_mine:make")
+TINY = ("study", "tiny.toml", *OWN)
+
+
+@pytest.fixture(autouse=True)
+def _module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    Path("networks_of_mine.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(folder))
+    yield
+    sys.modules.pop("networks_of_mine", None)
+
+
+def test_from_study_to_forecasts(cli: Cli) -> None:
+    done = cli(*TINY)
+    assert done.code == 0, done.err
+    assert "parameters         64" in done.out  # (8 + 1) x 4, 2 x 4, (4 + 1) x 4
+    json.loads(cli("refit", "tiny", "-o", "model", "--json", "--seeds", "2").out)
+
+    assert json.loads(Path("model/model.json").read_text())["factory"] == "networks_of_mine:make"
+    predict = ("predict", "model", "--data", "tiny.csv", "-o", "out.csv")
+    assert cli(*predict, "--factory", "networks_of_mine:make").code == 0
+    found = optlstm.load("model", factory="networks_of_mine:make").predict("tiny.csv")
+    np.testing.assert_allclose(pd.read_csv("out.csv")["y"], found["y"], rtol=1e-6)
+
+
+def test_a_folder_imports_nothing_by_itself(cli: Cli) -> None:
+    cli(*TINY)
+    cli("refit", "tiny", "-o", "model")
+    del sys.modules["networks_of_mine"]
+    predict = ("predict", "model", "--data", "tiny.csv", "-o", "out.csv")
+
+    refuses(cli, predict, [["made by 'networks_of_mine:make'", "--factory networks_of_mine:make"]])
+    refuses(cli, (*predict, "--factory", "os:system"), [["os:system is not what made them"]])
+    assert "networks_of_mine" not in sys.modules
+
+    changed = MODULE.replace("nn.Linear(config.hidden_size, outputs)", "nn.Linear(config.hidden_size, outputs, False)")
+    Path("networks_of_mine.py").write_text(changed)
+    lines = refuses(cli, (*predict, "--factory", "networks_of_mine:make"), [["makes networks of other weights"]])
+    assert "head.bias" in lines[0]
+
+
+def test_our_own_models_need_no_factory(cli: Cli) -> None:
+    cli("study", "tiny.toml")
+    cli("refit", "tiny", "-o", "model")
+
+    command = ("predict", "model", "--data", "tiny.csv", "-o", "out.csv", "--factory", "networks_of_mine:make")
+    refuses(cli, command, [["the networks of model model are optlstm's own"]])
+
+
+@pytest.mark.parametrize(
+    ("factory", "expected"),
+    [
+        ("networks_of_mine:wrong", "its network gives [2, 5] for x of [2, 8], not [2, 4]"),
+        ("networks_of_mine:nothing", "gave NoneType, not an nn.Module"),
+        ("networks_of_mine:maek", "has no maek(config, inputs, outputs) -> nn.Module"),
+        ("networks_of_mien:make", "there is no module 'networks_of_mien'"),
+        ("networks_of_mine", "must be module:function"),
+    ],
+)
+def test_what_makes_no_networks_is_refused(cli: Cli, factory: str, expected: str) -> None:
+    refuses(cli, ("study", "tiny.toml", "--set", f"model.factory={factory}"), [["model.factory: ", expected]])
+
+
+def test_another_factory_is_another_study(cli: Cli) -> None:
+    cli(*TINY)
+    del sys.modules["networks_of_mine"]
+    Path("networks_of_mine.py").write_text(MODULE.replace("relu", "tanh"))
+
+    done = cli(*TINY, "--trials", "4")
+
+    assert done.code == 2
+    assert "model" in done.err
+
+
+def test_every_task_takes_them(cli: Cli) -> None:
+    Path("lines.csv").write_text(lines())
+    Path("texts.csv").write_text(texts())
+    write(Path("p.csv"))
+    covariates = ("--set", "data.future=kind", "--set", "data.past=promo", "--set", "data.static=shop")
+    panel = ("study", "--data", "p.csv", "--horizon", "4", "--set", "space.window=8", *covariates)
+
+    for name, command in (("sequence", SEQUENCES), ("text", TEXTS), ("panel", panel)):
+        done = cli(*command, *OWN, "--name", name, "--trials", "1", "--epochs", "1", "--workers", "1")
+        assert done.code == 0, done.err
+    for name in ("sequence", "panel"):
+        assert cli("refit", name, "-o", f"{name}-model").code == 0
+        assert optlstm.load(f"{name}-model", factory="networks_of_mine:make").test
+
+
+@pytest.mark.ray
+def test_on_ray_they_are_the_same(cli: Cli, local_ray: None) -> None:
+    cli(*TINY, "--name", "here")
+    assert cli(*TINY, "--name", "there", "--backend", "ray").code == 0
+
+    assert rows("there") == rows("here")
