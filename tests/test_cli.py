@@ -134,7 +134,7 @@ def test_json_is_one_object_on_standard_output_and_quiet_says_nothing_else(cli: 
     assert loud.out.count("\n") == 1
     assert "best trial" in loud.err
     assert (quiet.out, quiet.err) == (loud.out, "")
-    assert result.keys() == {"name", "direction", "best", "counts"}
+    assert result.keys() == {"name", "direction", "best", "counts", "at_work"}
     assert result["counts"] == {"COMPLETE": 3}
     assert result["best"].keys() == {"number", "value", "params"}
     assert "best trial" in cli(*STUDY, "--quiet").out
@@ -146,7 +146,7 @@ def test_show_in_every_form_tells_the_same(cli: Cli) -> None:
     table = pd.read_csv(io.StringIO(cli("show", "tiny", "--format", "csv").out))
     text = cli("show", "tiny").out
 
-    assert shown.keys() == {"name", "direction", "best", "counts", "trials"}
+    assert shown.keys() == {"name", "direction", "best", "counts", "at_work", "trials"}
     assert (shown["name"], shown["direction"]) == ("tiny", "minimize")
     best = min((t for t in shown["trials"] if t["state"] == "COMPLETE"), key=lambda t: t["value"])
     assert shown["best"] == {key: best[key] for key in ("number", "value", "params")}
