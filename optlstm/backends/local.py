@@ -153,7 +153,9 @@ class _Pool:
         else:
             number = worker.assignment.number
             self.restarts[number] += 1
-            if status == -signal.SIGKILL and kernel_kills() > worker.kernel_kills:
+            if self.run.ledger.trials[number].state.is_finished():
+                pass  # its last report ended it
+            elif status == -signal.SIGKILL and kernel_kills() > worker.kernel_kills:
                 reason = "out of memory: the kernel killed its worker"
                 self.run.settle(number, Outcome(failure=reason, attrs={FAILURE_KEY: MEMORY}))
             elif self.restarts[number] > MOST_RESTARTS:

@@ -19,7 +19,7 @@ from optlstm.study.storage import open_database
 from tests.study.helpers import assigned, drive, train, validation_loss
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["optuna", "optlstm.study.ledger"])
+CONTEXT.set_forkserver_preload(["optuna", "optlstm.study.ledger", "optlstm.objective"])
 JOIN_S = 60.0
 
 
