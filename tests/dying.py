@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,60 +19,16 @@ from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
 from optlstm.study.storage import open_database
+from tests.walk import STEPS, MakeWalk
 
 NAME = "kills"
-WALKS, STEPS = 30, 8  # trials, epochs
+WALKS = 30
 RATES = {"learning_rate": {"low": 1e-3, "high": 1e-1, "log": True}}
 TRAININGS, EPOCHS = 4, 4
 
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-@dataclass(frozen=True)
-class Walk:
-    """Trains nothing, and keeps its state as a training does: written whole after each epoch, before its report.
-
-    Each value hangs on all before it, so that a step left out, or done twice, shows. Every step leaves a line in `log`.
-    """
-
-    folder: Path
-    seconds: float
-
-    def __call__(self, trial: Any) -> float:
-        files = LocalFolder(self.folder / f"walk-{trial.number}")
-        values = json.loads(files.read("values.json")) if "values.json" in files.names() else []
-        for step, value in enumerate(values, start=1):
-            self._report(trial, value, step)
-        for step in range(len(values) + 1, STEPS + 1):
-            time.sleep(self.seconds)
-            seed = f"{trial.suggest_float('learning_rate', 1e-3, 1e-1)} {values}"
-            values.append(hashlib.sha256(seed.encode()).digest()[0] / 255)
-            self._note(trial.number, step)
-            files.write("values.json", json.dumps(values).encode())
-            self._report(trial, values[-1], step)
-        return float(min(values))
-
-    def _note(self, number: int, step: int) -> None:
-        log = os.open(self.folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(log, f"{number} {step}\n".encode())
-        os.close(log)
-
-    def _report(self, trial: Any, value: float, step: int) -> None:
-        trial.report(value, step)
-        if trial.should_prune():
-            from optuna import TrialPruned
-
-            raise TrialPruned
-
-
-@dataclass(frozen=True)
-class MakeWalk:
-    seconds: float = 0.0
-
-    def __call__(self, folder: Path) -> Walk:
-        return Walk(folder, self.seconds)
 
 
 def walking(url: str) -> Ledger:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -111,3 +113,52 @@ def test_killed_at_any_moment_it_ends_bit_by_bit_the_same(
 
     assert table(dying.training(url_in(tmp_path))) == undisturbed[0]
     assert weights(tmp_path) == undisturbed[1]
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "files"),
+    [
+        (truncate, "epoch-00003.safetensors"),
+        (flip, "epoch-00003.safetensors"),
+        (empty, "epoch-00003.safetensors"),
+        (Path.unlink, "epoch-00003.safetensors"),
+        (flip, "epoch-00003.json"),
+        (truncate, "*"),  # nothing is left of it: the trial begins again
+    ],
+)
+def test_damaged_checkpoints_are_noticed_and_cost_epochs_alone(
+    tmp_path: Path,
+    killed_after_three_epochs: Path,
+    undisturbed: tuple[list[tuple[Any, ...]], Files],
+    damage: Callable[[Path], None],
+    files: str,
+) -> None:
+    shutil.copytree(killed_after_three_epochs, tmp_path, dirs_exist_ok=True)
+    for path in (tmp_path / "trial-00000").glob(files):
+        damage(path)
+
+    dying.train(url_in(tmp_path), tmp_path)
+
+    assert table(dying.training(url_in(tmp_path))) == undisturbed[0]
+    assert weights(tmp_path) == undisturbed[1]
+
+
+@pytest.fixture(scope="module")
+def killed_after_three_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("killed")
+    assert exit_code(start(dying.train_until, url_in(folder), folder, "after report")) == -9
+    return folder

@@ -45,7 +45,7 @@ class Patience:
             retry=tenacity.retry_if_exception(_is_passing),
             stop=tenacity.stop_after_delay(self.deadline_s) | tenacity.stop_when_event_set(self._away),
             wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=2.0),
-            before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
+            before_sleep=self._say,
             reraise=True,
         )
         try:
@@ -58,4 +58,11 @@ class Patience:
                 "go on with the same command"
             ) from error
         self._away.clear()
+        if attempts.statistics["attempt_number"] > 1:
+            logger.warning("storage: the study database answers again")
         return done
+
+    def _say(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if error is not None and state.attempt_number == 1:
+            logger.warning("storage: %s; asking again for up to %g s", first_line(error), self.deadline_s)

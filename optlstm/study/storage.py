@@ -27,6 +27,9 @@ from optlstm.errors import InputError, StorageError
 
 BUSY_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 8
+# libpq's: a server that is cut off, and says nothing, is noticed after 25 s.
+KEEP_ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+_SCHEMA_LOCK = 0x6F70746C  # "optl": a number of our own
 # What a plain scheme means here, and the extra that installs its driver.
 DRIVERS = {
     "postgresql": ("postgresql+psycopg", "psycopg", "postgres"),
@@ -171,8 +174,21 @@ def open_existing(text: str) -> Database | None:
 
 
 def _open_server(url: URL) -> RDBStorage:
-    options = {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}, "pool_pre_ping": True}
-    return RDBStorage(_template(url), options)
+    arguments: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S}
+    if url.get_driver_name() in ("psycopg", "psycopg2"):
+        arguments |= KEEP_ALIVE
+    with _alone(url, arguments):
+        return RDBStorage(_template(url), {"connect_args": arguments, "pool_pre_ping": True})
+
+
+@contextlib.contextmanager
+def _alone(url: URL, arguments: dict[str, Any]) -> Iterator[None]:
+    """Two processes that make the tables at once: one of them would find that they are there already, and die."""
+    engine = sqlalchemy.create_engine(url, connect_args=arguments, poolclass=sqlalchemy.NullPool)
+    lock = "pg_advisory_xact_lock({})" if engine.name == "postgresql" else "GET_LOCK('{}', 60)"
+    with engine.begin() as connection:  # what is locked is free again when the connection closes
+        connection.exec_driver_sql(f"SELECT {lock.format(_SCHEMA_LOCK)}")
+        yield
 
 
 def _open_sqlite(url: URL, path: Path) -> RDBStorage:

