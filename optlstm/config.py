@@ -24,6 +24,14 @@ MOST_SEED = 2**32 - 1  # NumPy's, which some samplers draw from
 NAME_LENGTH = 128  # MySQL's limit on indexed text, so that a name means the same on every database
 
 
+NAME_RULE = f"must be 1 to {NAME_LENGTH} printable characters"
+
+
+def is_name(text: str) -> bool:
+    """Whether a study may have this name, in any database."""
+    return bool(text.strip()) and len(text) <= NAME_LENGTH and text.isprintable()
+
+
 class TrainingConfig(Section):
     epochs: int = Field(10, ge=1, description="most epochs of a trial")
     patience: int = Field(4, ge=0, description="end a trial after so many epochs without a better value; 0: never")
@@ -170,8 +178,8 @@ class StudyConfig(Section):
     @field_validator("name")
     @classmethod
     def _name_fits_every_database(cls, value: str | None) -> str | None:
-        if value is not None and (not value.strip() or len(value) > NAME_LENGTH or not value.isprintable()):
-            raise ValueError(f"must be 1 to {NAME_LENGTH} printable characters")
+        if value is not None and not is_name(value):
+            raise ValueError(NAME_RULE)
         return value
 
     @property

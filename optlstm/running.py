@@ -214,7 +214,7 @@ def open_session(
         InputError: With every problem; nothing was created.
     """
     from optlstm.backends.driver import Run
-    from optlstm.files import absolute
+    from optlstm.files import absolute, check_writable
     from optlstm.plan import make_plan
     from optlstm.retention import copy_weights, study_folder
     from optlstm.starting import imported_trials
@@ -226,6 +226,7 @@ def open_session(
         from optlstm.backends.ray.cluster import check_address
 
         check_address(config.ray.address)
+    check_writable(absolute(config.storage_path))
     database = open_database()
     ledger = _open_ledger(plan, name, database, imported_trials(database, plan, name))
     checkpoints = study_folder(absolute(config.storage_path), name, ledger.uid)

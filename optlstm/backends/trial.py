@@ -103,7 +103,7 @@ def run_trial(
     except TrialDiverged as error:
         return Outcome(failure=str(error), diverged=True)
     except PlaceUnwritable as error:
-        return Outcome(halt=f"{error}; nothing is lost: make room, then go on with the same command")
+        return Outcome(halt=f"{error}; nothing is lost: put that right, then go on with the same command")
     except OptlstmError as error:
         return Outcome(failure=str(error), attrs={FAILURE_KEY: type(error).__name__})
     except (Exception, SystemExit) as error:

@@ -166,11 +166,10 @@ def open_database(text: str, *, create: bool = True) -> Database:
 
 def open_existing(text: str) -> Database | None:
     """The study database if there is one already; looking must not create a file. Raises as `open_database`."""
-    try:
-        return open_database(text, create=False)
-    except InputError:
-        parse_url(text)  # a bad URL is an error, a missing file is not
+    url = parse_url(text)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return None
+    return open_database(text, create=False)
 
 
 def _open_server(url: URL) -> RDBStorage:
