@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -127,3 +128,33 @@ def test_a_server_that_stays_away_ends_the_command_and_the_study_goes_on_later(
     database = open_database(postgresql_url)
     assert [row[:3] for row in stored_table(database, "tiny")] == [row[:3] for row in undisturbed]
     database.close()
+
+
+OWN = """\
+from pathlib import Path
+
+def space(trial):
+    return {"x": trial.suggest_float("x", 0.0, 1.0)}
+
+def objective(trial, params):
+    if trial.number > 0 and not Path("mended").exists():
+        raise RuntimeError("the file server is away")
+    trial.report(params["x"], 1)
+    return params["x"]
+"""
+
+
+def test_failures_of_one_kind_end_the_command_with_advice_until_the_next(cli: Cli) -> None:
+    Path("own.py").write_text(OWN)
+
+    failed = cli("study", "own.py", "--trials", 8, "--workers", 1)
+    trial = json.loads(cli("show", "own", "--format", "json").out)["trials"][3]
+    Path("mended").touch()
+    mended = cli("study", "own.py", "--trials", 8, "--workers", 1)
+
+    assert failed.code == 1
+    assert [line for line in failed.lines if "the last 3 trials failed alike, the last: RuntimeError: the file" in line]
+    assert trial["reason"] == "RuntimeError: the file server is away"
+    assert 'own.py", line 8, in objective' in trial["traceback"]
+    assert mended.code == 0, mended.err
+    assert "8 trials: 5 complete, 3 failed" in mended.out
