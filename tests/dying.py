@@ -132,6 +132,7 @@ def _is_trial(number: int, epoch: int | None = None) -> Callable[..., bool]:
 
 MOMENTS: dict[str, Callable[[], None]] = {
     "in schema creation, before a table": _at_statement("CREATE TABLE trial_values"),
+    "in schema creation, before an index": _at_statement("CREATE UNIQUE INDEX ix_studies_study_name"),
     "in schema creation, before its version": _at_statement("INSERT INTO version_info"),
     "in schema creation, before alembic's": _at_statement("CREATE TABLE alembic_version"),
     "after ask": _after(Ledger, "assign", lambda found, *_: found is not None and found.number == 1),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,6 +195,8 @@ def _open_sqlite(url: URL, path: Path) -> RDBStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Two processes that make the tables at once: one of them would die on `alembic_version`.
     with FileLock(f"{path}.lock", timeout=BUSY_TIMEOUT_S):
+        if not path.exists() or path.stat().st_size == 0:
+            _make_tables(url, path.resolve())
         rdb = RDBStorage(_template(url), {"connect_args": {"timeout": BUSY_TIMEOUT_S}})
         with rdb.engine.connect() as connection:
             # Where WAL cannot be had (some network mounts), SQLite keeps its rollback journal.
@@ -203,6 +206,17 @@ def _open_sqlite(url: URL, path: Path) -> RDBStorage:
     event.listen(rdb.engine, "connect", _prepare_connection)
     event.listen(rdb.engine, "begin", _begin_immediate)
     return rdb
+
+
+def _make_tables(url: URL, path: Path) -> None:
+    """A new file, with all tables or not there: killed between a table and its index, it would never get the index."""
+    half = path.with_name(f".{path.name}.partial")
+    for left in (half, half.with_name(f"{half.name}-journal")):
+        left.unlink(missing_ok=True)
+    rdb = RDBStorage(_template(url.set(database=str(half))))
+    rdb.remove_session()
+    rdb.engine.dispose()
+    os.replace(half, path)
 
 
 def _prepare_connection(connection: Any, _record: Any) -> None:
