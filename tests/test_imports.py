@@ -54,7 +54,11 @@ MAY_PRINT = ("cli", "progress", "__main__")
 PRINTING = {"print", "exit", "quit", "SystemExit", "sys.exit", "typer.echo", "typer.secho"}
 
 MAKES_CODE = {"eval", "exec", "pickle.load", "pickle.loads", "pickle.Unpickler", "torch.load", "marshal.loads"}
-MAY_MAKE_CODE = {("optlstm.own", "exec"), ("optlstm.backends.sharing", "pickle.loads")}
+MAY_MAKE_CODE = {
+    ("optlstm.own", "exec"),
+    ("optlstm.training.factory", "exec"),
+    ("optlstm.backends.sharing", "pickle.loads"),
+}
 
 HEAVY = ("torch", "ray", "plotly", "optuna")
 
@@ -164,7 +168,7 @@ def printing_problems(package: Path) -> list[str]:
 
 
 def code_problems(package: Path) -> list[str]:
-    """Nothing makes code of what stands in a file, but of an objective of one's own; processes of ours pickle alone."""
+    """Nothing makes code of what stands in a file, but of Python files of one's own; processes of ours pickle alone."""
     return [
         f"{name}:{node.lineno} calls {ast.unparse(node.func)}"
         for name, path in modules(package).items()
