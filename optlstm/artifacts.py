@@ -12,7 +12,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from optlstm.errors import ArtifactError
+from optlstm.errors import ArtifactError, PlaceUnwritable
 from optlstm.files import Folder, Location, open_folder
 
 _FORMAT = 1
@@ -32,12 +32,19 @@ def write_checkpoint(
         folder: A path, or a URL that pyarrow opens.
         tensors: on the CPU; no two may share memory.
         meta: JSON values only; no NaN or infinity.
+
+    Raises:
+        PlaceUnwritable: it cannot be written; the checkpoints before it are whole.
     """
     files = open_folder(folder)
     blob = safetensors.torch.save(dict(tensors))
     header = {"format": _FORMAT, "epoch": epoch, "size": len(blob), "tensors": _sha256(blob), "meta": dict(meta)}
-    files.write(_tensor_file(epoch), blob)
-    files.write(_json_file(epoch), _json({**header, "sha256": _sha256(_json(header))}))
+    content = _json({**header, "sha256": _sha256(_json(header))})
+    try:
+        files.write(_tensor_file(epoch), blob)
+        files.write(_json_file(epoch), content)
+    except OSError as error:
+        raise PlaceUnwritable(f"{folder}: cannot write a checkpoint: {error.strerror or error}") from error
     kept = set(_epochs(files)[:keep])
     _remove(files, (stale for stale in _stored(files) if stale not in kept))
 

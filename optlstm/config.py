@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from optlstm.errors import InputError, did_you_mean
+from optlstm.study.failures import FAILURES_IN_A_ROW, STORAGE_TIMEOUT_S
 from optlstm.study.pruners import PRUNERS, check_pruner
 from optlstm.study.registry import check, in_words
 from optlstm.study.samplers import MULTI_OBJECTIVE, SAMPLERS
@@ -21,6 +22,14 @@ T = TypeVar("T")
 CHOICES = {"sampler": "tpe", "pruner": "median"}  # sections with a name and its options, and the default name
 MOST_SEED = 2**32 - 1  # NumPy's, which some samplers draw from
 NAME_LENGTH = 128  # MySQL's limit on indexed text, so that a name means the same on every database
+
+
+NAME_RULE = f"must be 1 to {NAME_LENGTH} printable characters"
+
+
+def is_name(text: str) -> bool:
+    """Whether a study may have this name, in any database."""
+    return bool(text.strip()) and len(text) <= NAME_LENGTH and text.isprintable()
 
 
 class TrainingConfig(Section):
@@ -66,11 +75,14 @@ class StopConfig(Section):
     value: float | None = Field(None, allow_inf_nan=False, description="stop when a trial is as good as this")
     no_improvement: int | None = Field(None, ge=1, description="stop after so many trials without a better one")
     terminator: bool = Field(False, description="stop when Optuna's terminator sees no more to gain")
+    failures: int = Field(
+        FAILURES_IN_A_ROW, ge=0, description="stop after so many trials in a row that failed alike; 0: never"
+    )
 
     @property
     def given(self) -> list[str]:
         """The rules that are asked for."""
-        return [key for key, value in self if value not in (None, False)]
+        return [key for key, value in self if key != "failures" and value not in (None, False)]
 
 
 class ConstraintConfig(Section):
@@ -111,7 +123,11 @@ class StudyConfig(Section):
     timeout: float | None = Field(
         None, gt=0, description="seconds after which to stop (continue with the same command)"
     )
+    trial_timeout: float | None = Field(
+        None, gt=0, description="seconds without a report after which a trial has hung, and fails (default: never)"
+    )
     storage: str = Field("sqlite:///runs/optlstm.db", description="database URL")
+    storage_timeout: float = Field(STORAGE_TIMEOUT_S, gt=0, description="seconds that the database may be away for")
     storage_path: str = Field("runs", description="folder (or URL) for checkpoints; with several nodes, one they share")
     backend: Literal["local", "ray"] = Field("local", description="who runs the trials: this machine, or Ray")
     scheduler: Literal["study", "asha", "pbt"] = Field(
@@ -162,8 +178,8 @@ class StudyConfig(Section):
     @field_validator("name")
     @classmethod
     def _name_fits_every_database(cls, value: str | None) -> str | None:
-        if value is not None and (not value.strip() or len(value) > NAME_LENGTH or not value.isprintable()):
-            raise ValueError(f"must be 1 to {NAME_LENGTH} printable characters")
+        if value is not None and not is_name(value):
+            raise ValueError(NAME_RULE)
         return value
 
     @property
@@ -173,7 +189,7 @@ class StudyConfig(Section):
 
     def stored(self) -> dict[str, Any]:
         """What a study keeps to be continued by its name alone. Where it is kept, and by whom it is run, is no part."""
-        where = {"name", "storage", "storage_path", "timeout", "stop", "workers", "backend", "ray"}
+        where = {"name", "storage", "storage_timeout", "storage_path", "timeout", "stop", "workers", "backend", "ray"}
         return self.model_dump(mode="json", exclude=where | ({"trials"} if self.scheduler == "pbt" else set()))
 
 

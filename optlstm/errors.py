@@ -37,6 +37,10 @@ class ArtifactError(OptlstmError):
     """A file we wrote is missing, truncated or altered."""
 
 
+class PlaceUnwritable(ArtifactError):
+    """No checkpoint can be written (a full disk): no trial is to blame, and none can go on."""
+
+
 class ModelFileError(OptlstmError):
     """A model folder that cannot be used: a file is missing, altered, of another format, or says what cannot be."""
 

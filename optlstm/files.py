@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,18 @@ def check_output(path: Path) -> None:
         pass
     except OSError as error:
         raise InputError(f"-o: {path}: {error.strerror or error}") from error
+
+
+def check_writable(location: Location) -> None:
+    """See that files can be made in or below a folder of this machine. Raises InputError, as of storage_path."""
+    if is_url(location):
+        return
+    path = Path(location)
+    try:
+        nearest = next(place for place in (path, *path.parents) if os.path.lexists(place))
+        os.rmdir(tempfile.mkdtemp(prefix=".optlstm-", dir=nearest))
+    except OSError as error:
+        raise InputError(f"storage_path: cannot write below {path}: {error.strerror or error}") from error
 
 
 def is_url(location: Location) -> bool:

@@ -57,7 +57,7 @@ class OwnPlan(Plan):
     def job(self, checkpoints: Location) -> Job:
         config = self.config
         factory = MakeOwn(self.task.file, config.seed, config.training.epochs, checkpoints)
-        return Job(factory, None, config.training.threads)
+        return Job(factory, None, config.training.threads, config.trial_timeout)
 
 
 def own_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> OwnPlan:

@@ -72,7 +72,7 @@ class Plan:
     def stopping(self) -> Stopping:
         """When the study has found enough."""
         stop = self.config.stop
-        return Stopping(stop.value, stop.no_improvement, stop.terminator)
+        return Stopping(stop.value, stop.no_improvement, stop.terminator, stop.failures)
 
     @property
     def measure(self) -> Measure | None:
@@ -95,7 +95,7 @@ class Plan:
             tuple(config.several),
             self.factory,
         )
-        return Job(factory, self.task.data(), config.training.threads)
+        return Job(factory, self.task.data(), config.training.threads, config.trial_timeout)
 
 
 @dataclass(frozen=True)

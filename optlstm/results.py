@@ -46,6 +46,7 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
         "epochs": trial.last_step or 0,
         "seconds": seconds,
         "reason": trial.user_attrs.get(REASON_KEY),
+        **({"traceback": trial.user_attrs["traceback"]} if "traceback" in trial.user_attrs else {}),
         "params": dict(trial.params),
         "attrs": {k: v for k, v in trial.user_attrs.items() if k not in (REASON_KEY, "traceback")},
         "intermediate": {str(step): value for step, value in sorted(trial.intermediate_values.items())},

@@ -63,8 +63,7 @@ class Session:
 
         sweep(self.checkpoints, self.ledger, self.plan.config.keep)
         self.ledger.listen(keep_the_best)
-        if (self.ledger.stopped or "").startswith(INTERRUPTIONS):
-            self.ledger.note_stop(None)
+        self.ledger.go_on(INTERRUPTIONS)
         job = self.plan.job(self.checkpoints)
         with self._followed():
             self._start(job)
@@ -119,7 +118,8 @@ class Session:
         else:
             from optlstm.backends.local import run_local
 
-            run_local(self.run, job, self.workers or 1)
+            # What hangs is ended from outside.
+            run_local(self.run, job, self.workers or 1, inline=False if job.trial_timeout else None)
 
 
 def environment(backend: str) -> dict[str, str | int]:
@@ -214,7 +214,7 @@ def open_session(
         InputError: With every problem; nothing was created.
     """
     from optlstm.backends.driver import Run
-    from optlstm.files import absolute
+    from optlstm.files import absolute, check_writable
     from optlstm.plan import make_plan
     from optlstm.retention import copy_weights, study_folder
     from optlstm.starting import imported_trials
@@ -226,6 +226,7 @@ def open_session(
         from optlstm.backends.ray.cluster import check_address
 
         check_address(config.ray.address)
+    check_writable(absolute(config.storage_path))
     database = open_database()
     ledger = _open_ledger(plan, name, database, imported_trials(database, plan, name))
     checkpoints = study_folder(absolute(config.storage_path), name, ledger.uid)
@@ -289,8 +290,18 @@ def _open_ledger(plan: Plan, name: str, database: Database, imported: Sequence[F
 
     stored = plan.config.stored()
     if plan.population is not None:
-        return PopulationLedger(database, name, plan.record, stored, options=plan.population)
-    return Ledger(database, name, plan.record, stored, imported=imported, stopping=plan.stopping, measure=plan.measure)
+        wait = plan.config.storage_timeout
+        return PopulationLedger(database, name, plan.record, stored, options=plan.population, storage_timeout=wait)
+    return Ledger(
+        database,
+        name,
+        plan.record,
+        stored,
+        imported=imported,
+        stopping=plan.stopping,
+        measure=plan.measure,
+        storage_timeout=plan.config.storage_timeout,
+    )
 
 
 def _check_stop_value(ledger: Ledger) -> None:

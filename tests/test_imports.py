@@ -53,6 +53,13 @@ NEVER: dict[str, tuple[str, ...]] = {
 MAY_PRINT = ("cli", "progress", "__main__")
 PRINTING = {"print", "exit", "quit", "SystemExit", "sys.exit", "typer.echo", "typer.secho"}
 
+MAKES_CODE = {"eval", "exec", "pickle.load", "pickle.loads", "pickle.Unpickler", "torch.load", "marshal.loads"}
+MAY_MAKE_CODE = {
+    ("optlstm.own", "exec"),
+    ("optlstm.training.factory", "exec"),
+    ("optlstm.backends.sharing", "pickle.loads"),
+}
+
 HEAVY = ("torch", "ray", "plotly", "optuna")
 
 
@@ -160,7 +167,19 @@ def printing_problems(package: Path) -> list[str]:
     ]
 
 
-RULES = [layer_problems, wing_problems, ray_problems, printing_problems]
+def code_problems(package: Path) -> list[str]:
+    """Nothing makes code of what stands in a file, but of Python files of one's own; processes of ours pickle alone."""
+    return [
+        f"{name}:{node.lineno} calls {ast.unparse(node.func)}"
+        for name, path in modules(package).items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in MAKES_CODE
+        and (name, ast.unparse(node.func)) not in MAY_MAKE_CODE
+    ]
+
+
+RULES = [layer_problems, wing_problems, ray_problems, printing_problems, code_problems]
 
 BROKEN = [
     (
@@ -206,6 +225,8 @@ BROKEN = [
     (printing_problems, {"backends/a.py": "import sys\nsys.exit(2)"}, "optlstm.backends.a:2 calls sys.exit"),
     (printing_problems, {"api.py": "import typer\ntyper.echo('x')"}, "typer.echo"),
     (printing_problems, {"api.py": "raise SystemExit(1)"}, "SystemExit"),
+    (code_problems, {"models/a.py": "import torch\ntorch.load('x', weights_only=True)"}, "models.a:2 calls torch.load"),
+    (code_problems, {"own.py": "exec('1')\neval('1')"}, "optlstm.own:2 calls eval"),
 ]
 
 SOUND = {

@@ -23,11 +23,13 @@ class Job:
         make_objective: Called once per worker with `data`; gives the objective. Must pickle (no lambda, no closure).
         data: Given to every worker without a copy of its arrays where the backend can.
         threads: Threads of one worker.
+        trial_timeout: Seconds without a report after which a trial has hung; None: never.
     """
 
     make_objective: Callable[[Any], Callable[[Any], Any]]
     data: Any
     threads: int = 1
+    trial_timeout: float | None = None
 
 
 class Run:
@@ -50,7 +52,7 @@ class Run:
         self.stop_reason = self.stop_reason or reason
 
     def give_up(self, reason: str) -> None:
-        """The task cannot be set up anywhere: no trial is to blame, and none can run."""
+        """The task cannot be set up, or nothing can be written: no trial is to blame, and none can run."""
         self.broken = self.broken or reason
         self.stop("broken")
 
@@ -80,6 +82,9 @@ class Run:
                 self.ledger.complete(number, outcome.value, outcome.attrs)
             elif outcome.diverged:
                 self.ledger.diverge(number, outcome.failure or "its loss is not finite")
+            elif outcome.halt is not None:
+                self.ledger.release(number)
+                self.give_up(outcome.halt)
             elif outcome.failure is not None:
                 self.ledger.fail(number, outcome.failure, outcome.attrs)
             else:

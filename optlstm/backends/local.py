@@ -8,18 +8,23 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import IO, Any
 
 from optlstm.backends.driver import MOST_RESTARTS, Job, Run
+from optlstm.backends.memory import kernel_kills
 from optlstm.backends.sharing import SharedData
-from optlstm.backends.trial import Outcome, Verdict, run_trial
+from optlstm.backends.trial import TRACEBACK_LINES, Outcome, Verdict, run_trial
 from optlstm.errors import OptlstmError
 from optlstm.study.events import Assignment
+from optlstm.study.failures import DIED, FAILURE_KEY, HUNG, MEMORY
 
 POLL_S = 0.5
+STACK_S = 1.0  # for a hung worker to write its stack
 # What glibc's allocator would give back to the system and fault in again at every training step (see docs).
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
@@ -41,6 +46,8 @@ def run_local(run: Run, job: Job, workers: int, *, inline: bool | None = None) -
             _run_inline(run, job)
         else:
             _Pool(run, job).work(workers)
+    if run.broken:
+        raise OptlstmError(run.broken)
 
 
 def _run_inline(run: Run, job: Job) -> None:
@@ -62,8 +69,11 @@ def _run_inline(run: Run, job: Job) -> None:
 class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection
+    stack: IO[bytes]  # where it writes its stack on SIGUSR1
     ready: bool = False
     assignment: Assignment | None = None
+    told: float = field(default_factory=time.monotonic)  # when it was last given something to do
+    kernel_kills: int = 0  # of any process, before its trial
 
 
 class _Pool:
@@ -93,6 +103,7 @@ class _Pool:
                     break
                 for connection in wait([w.connection for w in self.workers], timeout=POLL_S):
                     self._hear(next(w for w in self.workers if w.connection is connection))
+                self._end_hung()
         finally:
             self._close()
 
@@ -103,7 +114,7 @@ class _Pool:
                 if assignment is None:
                     self.drained = True
                     return
-                worker.assignment = assignment
+                worker.assignment, worker.kernel_kills = assignment, kernel_kills()
                 _send(worker, assignment)
 
     def _hear(self, worker: _Worker) -> None:
@@ -132,6 +143,7 @@ class _Pool:
         """A worker died: its trial goes on from its checkpoint in a new one, unless it kills every worker it gets."""
         status = worker.process.wait()
         worker.connection.close()
+        worker.stack.close()
         self.workers.remove(worker)
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         if worker.assignment is None:
@@ -141,16 +153,39 @@ class _Pool:
         else:
             number = worker.assignment.number
             self.restarts[number] += 1
-            if self.restarts[number] > MOST_RESTARTS:
-                self.run.settle(number, Outcome(failure=f"its worker died {self.restarts[number]} times, last {how}"))
+            if self.run.ledger.trials[number].state.is_finished():
+                pass  # its last report ended it
+            elif status == -signal.SIGKILL and kernel_kills() > worker.kernel_kills:
+                reason = "out of memory: the kernel killed its worker"
+                self.run.settle(number, Outcome(failure=reason, attrs={FAILURE_KEY: MEMORY}))
+            elif self.restarts[number] > MOST_RESTARTS:
+                reason = f"its worker died {self.restarts[number]} times, last {how}"
+                self.run.settle(number, Outcome(failure=reason, attrs={FAILURE_KEY: DIED}))
             else:
                 last_epoch = self.run.ledger.trials[number].last_step or 0
                 self.backlog.append(replace(worker.assignment, last_epoch=last_epoch))
         if not self.run.stopping:
             self.workers.append(self._start())
 
+    def _end_hung(self) -> None:
+        """Trials that have been silent for too long fail, with the stack their worker stands at; it is replaced."""
+        limit = self.job.trial_timeout
+        for worker in list(self.workers):
+            silent = worker.assignment is not None and not worker.connection.poll()
+            if limit is None or worker.assignment is None or not silent or time.monotonic() - worker.told < limit:
+                continue
+            number, worker.assignment = worker.assignment.number, None
+            attrs = {FAILURE_KEY: HUNG, "traceback": _stack(worker)}
+            worker.process.kill()
+            self.run.settle(number, Outcome(failure=f"hung: no report for {limit:g} s", attrs=attrs))
+            self._replace(worker)
+
     def _start(self) -> _Worker:
-        self.shared = self.shared or SharedData.write(self.job.data)
+        try:
+            self.shared = self.shared or SharedData.write(self.job.data)
+            stack = tempfile.TemporaryFile()  # noqa: SIM115  (closed with its worker)
+        except OSError as error:
+            raise OptlstmError(f"{tempfile.gettempdir()}: cannot write: {error.strerror or error}") from error
         ours, theirs = socket.socketpair()
         environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(self.job.threads)}
         command = [
@@ -161,10 +196,12 @@ class _Pool:
             "optlstm.backends.worker",
             str(theirs.fileno()),
             str(os.getpid()),
+            str(stack.fileno()),
         ]
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
+        handed = [theirs.fileno(), stack.fileno()]
+        process = subprocess.Popen(command, pass_fds=handed, env=environment, stdin=subprocess.DEVNULL)
         theirs.close()
-        worker = _Worker(process, Connection(ours.detach()))
+        worker = _Worker(process, Connection(ours.detach()), stack)
         _send(worker, sys.path)
         _send(worker, (self.job.make_objective, self.shared))
         return worker
@@ -180,10 +217,23 @@ class _Pool:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+            worker.stack.close()
         if self.shared:
             self.shared.remove()
 
 
+def _stack(worker: _Worker) -> str:
+    """Where a worker stands, written by its faulthandler, which needs neither its cooperation nor its interpreter."""
+    worker.process.send_signal(signal.SIGUSR1)
+    deadline, said = time.monotonic() + STACK_S, b""
+    while not said.endswith(b"\n") and time.monotonic() < deadline:
+        time.sleep(0.02)
+        worker.stack.seek(0)
+        said = worker.stack.read()
+    return "\n".join(said.decode(errors="replace").strip().splitlines()[:TRACEBACK_LINES])
+
+
 def _send(worker: _Worker, message: Any) -> None:
+    worker.told = time.monotonic()
     with contextlib.suppress(ConnectionError):  # it died: its end of the pipe will say so
         worker.connection.send(message)

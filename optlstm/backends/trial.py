@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from optlstm.errors import OptlstmError, TrialDiverged
+from optlstm.errors import OptlstmError, PlaceUnwritable, TrialDiverged
 from optlstm.study.events import Assignment
+from optlstm.study.failures import FAILURE_KEY, MEMORY
 
 TRACEBACK_LINES = 20
 
@@ -29,15 +30,16 @@ class Interrupted(BaseException):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial left its worker. Exactly one of: a value, a failure, or nothing (over or interrupted).
+    """How a trial left its worker. Exactly one of: a value, a failure, a halt, or nothing (over or interrupted).
 
     `value` is one number for each objective where the study has several; `diverged`: the failure is a loss that is not
-    finite.
+    finite; `halt`: why no trial can go on, this one being as little to blame as any.
     """
 
     value: float | Sequence[float] | None = None
     failure: str | None = None
     diverged: bool = False
+    halt: str | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -100,16 +102,24 @@ def run_trial(
         return Outcome()
     except TrialDiverged as error:
         return Outcome(failure=str(error), diverged=True)
+    except PlaceUnwritable as error:
+        return Outcome(halt=f"{error}; nothing is lost: put that right, then go on with the same command")
     except OptlstmError as error:
-        return Outcome(failure=str(error))
+        return Outcome(failure=str(error), attrs={FAILURE_KEY: type(error).__name__})
     except (Exception, SystemExit) as error:
         if _is_pruned(error):
             return Outcome()
         lines = traceback.format_exc().strip().splitlines()
         return Outcome(
             failure=f"{type(error).__name__}: {error}".strip(),
-            attrs={"traceback": "\n".join(lines[-TRACEBACK_LINES:])},
+            attrs={"traceback": "\n".join(lines[-TRACEBACK_LINES:]), FAILURE_KEY: _kind(error)},
         )
+
+
+def _kind(error: BaseException) -> str:
+    """What an error is called, or that it is one of the ways to have too little memory: Python's, CUDA's, the CPU's."""
+    is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return MEMORY if is_memory or "DefaultCPUAllocator" in str(error) else type(error).__name__
 
 
 def _numbers(value: Any) -> float | tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""A worker process: `python -m optlstm.backends.worker FD PARENT`. It trains; study and database are the driver's.
+"""A worker process: `python -m optlstm.backends.worker FD PARENT STACK`. It trains; the study is the driver's.
 
 Started as a command of its own rather than through `multiprocessing`, so that a script or notebook that calls optlstm
 is not imported again in every worker, and so that the allocator's environment is set before Python starts.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -33,7 +34,8 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(fd: int, parent: int) -> None:
+def main(fd: int, parent: int, stack: int) -> None:
+    faulthandler.register(signal.SIGUSR1, file=stack, all_threads=False)  # should a trial hang, the driver asks where
     # Ctrl-C reaches the whole process group; the driver alone decides, and tells us with its next answer.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
@@ -58,4 +60,4 @@ def main(fd: int, parent: int) -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(EOFError, ConnectionError):  # the driver is gone: nobody to train for
-        main(int(sys.argv[1]), int(sys.argv[2]))
+        main(*map(int, sys.argv[1:4]))

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from optlstm.cli.common import DEFAULT_STORAGE, STORAGE_VARIABLE, StorageOption, app, given_database, quieten_optuna
-from optlstm.config import StudyConfig
+from optlstm.config import NAME_RULE, StudyConfig, is_name
+from optlstm.errors import InputError
 
 _PATH_HELP = StudyConfig.model_fields["storage_path"].description
 _DEFAULT_PATH: str = StudyConfig.model_fields["storage_path"].default
@@ -70,6 +71,8 @@ def copy(
     from optlstm.results import load_study
 
     console = make_console()
+    if new_name is not None and not is_name(new_name):
+        raise InputError(f"--as: {NAME_RULE}, got {new_name!r}")
     source = given_database(storage)
     load_study(source, name)  # a name that is not there must not create the other database
     target = open_study_database(to, create=True)

@@ -24,6 +24,7 @@ from optlstm.cli.common import (
 )
 from optlstm.config import ConstraintConfig, RayConfig, StopConfig, StudyConfig, TrainingConfig, attempt
 from optlstm.layers import read_layers
+from optlstm.study.failures import STREAK
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.samplers import SAMPLERS
 from optlstm.tasks.options import DataConfig
@@ -214,7 +215,8 @@ def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | Non
     notices(make_console(), session, shown)
     if received and session.run.stop_reason:  # not where it came when all was done
         return session, 128 + received[0]
-    return session, 0 if session.ledger.best is not None else 1
+    failed = session.ledger.best is None or STREAK in (session.ledger.stopped or "")
+    return session, 1 if failed else 0
 
 
 @contextmanager

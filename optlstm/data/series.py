@@ -19,6 +19,7 @@ from optlstm.data.table import column_names, file_rows, first_cells, list_column
 from optlstm.errors import InputError, did_you_mean
 
 Floats = npt.NDArray[np.float64]
+_EXACT = 2**53  # up to here a float holds every whole number
 Integers = npt.NDArray[np.int64]
 
 _BUNDLED = Path(__file__).parent / "bundled"
@@ -177,6 +178,12 @@ def fill_numbers(into: Floats, column: pd.Series, file: str) -> list[Flaw]:
         if len(wrong):
             hint = _number_hint(notes)
             problems.append(Flaw(f"{what}: {len(wrong)} cell(s) are not numbers", wrong.tolist(), hint, notes))
+    inexact = np.flatnonzero(np.abs(into) > _EXACT) if pd.api.types.is_integer_dtype(column) else np.empty(0, int)
+    if len(inexact):
+        remedy = "; subtract a constant, or write them as decimals"
+        problems.append(
+            Flaw(f"{what}: {len(inexact)} whole number(s) above 2^53 lose digits", inexact.tolist(), remedy)
+        )
     empty, infinite = np.flatnonzero(missing), np.flatnonzero(np.isinf(into))
     if len(empty):
         remedy = "; fill them in before reading, or leave the column out"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +60,10 @@ class Trained:
         return found
 
     def pictures(self, number: int) -> Pictures | None:
-        """Of a trial's best weights; None where they are gone."""
+        """Of a trial's best weights; None where they are gone, or the objective is one's own."""
+        show: Callable[[int], Pictures | None] | None = getattr(self.objective, "pictures", None)
         try:
-            return self.objective.pictures(number) if self.objective else None
+            return show(number) if show else None
         except OptlstmError:  # a file that was altered
             return None
 

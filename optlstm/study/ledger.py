@@ -31,11 +31,12 @@ from optlstm.study.constraints import (
 )
 from optlstm.study.creation import open_or_create
 from optlstm.study.events import Assignment, EpochReported, Event, Listener, TrialFinished, TrialStarted
+from optlstm.study.failures import DIVERGED, FAILURE_KEY, STORAGE_TIMEOUT_S, STREAK, streak, without_memory
 from optlstm.study.lease import LEASE_KEY, LEASE_S, Lease, Owner
 from optlstm.study.mirror import MirrorStorage
 from optlstm.study.pruners import alias, make_pruner
 from optlstm.study.record import StudyRecord
-from optlstm.study.retry import retrying
+from optlstm.study.retry import Patience
 from optlstm.study.samplers import EXHAUSTIVE, make_sampler
 from optlstm.study.stopping import Stopper, Stopping
 from optlstm.study.storage import Database
@@ -47,6 +48,7 @@ Decision = Callable[[], bool]
 
 REASON_KEY = "reason"
 EXHAUSTED = "every configuration of the space was tried"
+FORGIVEN_KEY = "optlstm:forgiven"  # of the study: trials whose failures were answered by going on
 
 
 class LeaseLost(Exception):
@@ -65,10 +67,11 @@ class Ledger(StudyView):
         imported: Ended trials a new study begins with.
         stopping: When the study has found enough.
         measure: What is known of params before they are trained; asked where the record has constraints.
+        storage_timeout: Seconds that the database may be away for.
 
     Raises:
         StudyConflict: The study exists and is another search, with the differences spelled out.
-        StorageError: The database failed for longer than a minute.
+        StorageError: The database failed for longer than `storage_timeout`.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Ledger(StudyView):
         imported: Sequence[FrozenTrial] = (),
         stopping: Stopping = Stopping(),  # noqa: B008  (frozen)
         measure: Measure | None = None,
+        storage_timeout: float = STORAGE_TIMEOUT_S,
     ) -> None:
         self.name = name
         self.record = record
@@ -91,8 +95,9 @@ class Ledger(StudyView):
         self._mine: set[int] = set()
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
-        study_id = retrying(lambda: open_or_create(database, name, record, config or {}, imported))
-        self._storage = retrying(lambda: MirrorStorage(database, study_id, alias=alias(record.seed)))
+        self._retrying = Patience(storage_timeout)
+        study_id = self._retrying(lambda: open_or_create(database, name, record, config or {}, imported))
+        self._storage = self._retrying(lambda: MirrorStorage(database, study_id, alias=alias(record.seed)))
         self._study = AskedStudy(
             self._storage.get_study_name_from_id(study_id),
             self._storage,
@@ -140,6 +145,14 @@ class Ledger(StudyView):
         with self._lock:
             self._event(lambda: self._note_stop(reason))
 
+    def go_on(self, interruptions: tuple[str, ...]) -> None:
+        """A new run: what stopped the last one is over, be it one of `interruptions` or trials that failed alike."""
+        reason = self.stopped or ""
+        failed = STREAK in reason
+        if failed or reason.startswith(interruptions):
+            with self._lock:
+                self._event(lambda: self._forget(len(self.trials) if failed else None))
+
     # -- the life of a trial ------------------------------------------------------------------------------------------
 
     def assign(self, total: int) -> Assignment | None:
@@ -175,7 +188,9 @@ class Ledger(StudyView):
             self.diverge(number, f"the validation value is {value} at epoch {epoch}")
             return True
         with self._lock:
-            retrying(self._storage.refresh_if_stale)  # what an event that failed has left in memory did not happen
+            self._retrying(
+                self._storage.refresh_if_stale
+            )  # what an event that failed has left in memory did not happen
             known = epoch in self.trials[number].intermediate_values
             reason = self._event(lambda: self._report(number, epoch, value, decide))
         if not known:
@@ -201,7 +216,8 @@ class Ledger(StudyView):
 
     def diverge(self, number: int, reason: str) -> None:
         """End a trial whose loss is not finite: as failed, or where that is what is being searched, as pruned."""
-        self._finish(number, TrialState[self.record.diverged], None, {REASON_KEY: reason})
+        kind = {FAILURE_KEY: DIVERGED} if self.record.diverged == "FAIL" else {}
+        self._finish(number, TrialState[self.record.diverged], None, {REASON_KEY: reason, **kind})
 
     def fail(self, number: int, reason: str, attrs: Mapping[str, Any] | None = None) -> None:
         """End a trial without a value; the reason is stored and shown."""
@@ -234,8 +250,14 @@ class Ledger(StudyView):
         finally:
             done.set()
             thread.join()
+            self._release_all()
+
+    def _release_all(self) -> None:
+        try:
             for number in sorted(self._mine):
                 self.release(number)
+        except StorageError as error:  # they are free when the lease runs out, or this process ends
+            logger.debug("could not release trials: %s", error)
 
     # -- inside a transaction -----------------------------------------------------------------------------------------
 
@@ -271,6 +293,8 @@ class Ledger(StudyView):
         params = self.record.space.suggest(trial)
         if self.record.constraints and (rejected := self._rejected(trial, params)):
             return rejected
+        if (other := without_memory(self.trials, trial.params)) is not None:
+            return self._reject(trial, f"trial {other} ran out of memory with these params")
         return self._take(self._storage.get_trial(trial._trial_id))
 
     def _why_stop(self) -> str | None:
@@ -278,7 +302,15 @@ class Ledger(StudyView):
             return EXHAUSTED
         if infeasible_streak(self.trials) >= MOST_IN_A_ROW:
             return f"none of the last {MOST_IN_A_ROW} configurations kept the constraints {in_words(self.record)}"
+        since = self._study.user_attrs.get(FORGIVEN_KEY, 0)
+        if reason := streak(self.trials, since, self.stopper.rules.failures):
+            return reason
         return self.stopper.reason(self._study, self.trials, self.best) if self.stopper.active else None
+
+    def _forget(self, failed: int | None) -> None:
+        self._note_stop(None)
+        if failed is not None:
+            self._study.set_user_attr(FORGIVEN_KEY, failed)
 
     def _note_stop(self, reason: str | None) -> None:
         if reason != self.stopped:
@@ -296,7 +328,10 @@ class Ledger(StudyView):
                 broken.append(f"{name} {value:,g} above {limit:,g}")
         if not broken:
             return None
-        reason = f"infeasible: {', '.join(broken)}"
+        return self._reject(trial, f"infeasible: {', '.join(broken)}")
+
+    def _reject(self, trial: optuna.Trial, reason: str) -> TrialFinished:
+        """Ends a trial that is neither trained nor counted."""
         trial.set_user_attr(INFEASIBLE_KEY, True)
         trial.set_user_attr(REASON_KEY, reason)
         self._tell(trial.number, TrialState.PRUNED, None)
@@ -366,7 +401,7 @@ class Ledger(StudyView):
 
     def _renew(self) -> None:
         with self._lock:
-            retrying(self._database.read_clock)
+            self._retrying(self._database.read_clock)
             for number in sorted(self._mine):
                 with contextlib.suppress(LeaseLost):
                     self._event(functools.partial(self._renew_one, number, self._database.now() + LEASE_S))
@@ -383,7 +418,7 @@ class Ledger(StudyView):
             with self._storage.transaction():
                 return action()
 
-        return retrying(attempt)
+        return self._retrying(attempt)
 
     def _emit(self, event: Event) -> None:
         for listener in self._listeners:

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optlstm.errors import ArtifactError
 from optlstm.study.events import Assignment, TrialFinished
+from optlstm.study.failures import STORAGE_TIMEOUT_S
 from optlstm.study.lease import LEASE_KEY, Lease
 from optlstm.study.ledger import REASON_KEY, Decision, Ledger
 from optlstm.study.population import Population, exploits, explored
@@ -47,8 +48,9 @@ class PopulationLedger(Ledger):
         config: Mapping[str, Any] | None = None,
         *,
         options: Population,
+        storage_timeout: float = STORAGE_TIMEOUT_S,
     ) -> None:
-        super().__init__(database, name, record, config)
+        super().__init__(database, name, record, config, storage_timeout=storage_timeout)
         self.options = options
         self.copy: Copy | None = None
         self._copied: set[int] = set()

@@ -1,8 +1,9 @@
-"""A database that fails for a moment is asked again; one that fails for a minute is an error."""
+"""A database that fails for a moment is asked again; one that fails for longer is an error."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,8 +17,6 @@ from optlstm.study.storage import first_line
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-DEADLINE_S = 60.0
-
 
 def _is_passing(error: BaseException) -> bool:
     """Whether trying again may help: a lock, a dropped connection; not a statement the database rejects."""
@@ -26,16 +25,44 @@ def _is_passing(error: BaseException) -> bool:
     return isinstance(error, SQLAlchemyError) and not isinstance(error, ProgrammingError | DataError | IntegrityError)
 
 
-def retrying(action: Callable[[], T]) -> T:
-    """What `action` returns. Raises StorageError when the database has failed for a minute, or rejects it."""
-    attempts = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_is_passing),
-        stop=tenacity.stop_after_delay(DEADLINE_S),
-        wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=5.0),
-        before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
-        reraise=True,
-    )
-    try:
-        return attempts(action)
-    except (StorageInternalError, SQLAlchemyError) as error:
-        raise StorageError(f"storage: the study database failed: {first_line(error)}") from error
+class Patience:
+    """Asks a failing database again until a deadline.
+
+    One that was away for so long is asked once from then on, until it answers: whoever ends a run because of it need
+    not wait again for every trial it wants to give back.
+
+    Args:
+        deadline_s: Seconds.
+    """
+
+    def __init__(self, deadline_s: float) -> None:
+        self.deadline_s = deadline_s
+        self._away = threading.Event()
+
+    def __call__(self, action: Callable[[], T]) -> T:
+        """What `action` returns. Raises StorageError when the database fails for too long, or rejects it."""
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_is_passing),
+            stop=tenacity.stop_after_delay(self.deadline_s) | tenacity.stop_when_event_set(self._away),
+            wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=2.0),
+            before_sleep=self._say,
+            reraise=True,
+        )
+        try:
+            done = attempts(action)
+        except (StorageInternalError, SQLAlchemyError) as error:
+            if _is_passing(error):
+                self._away.set()
+            raise StorageError(
+                f"storage: the study database failed: {first_line(error)}; what it has is safe: when it is well again, "
+                "go on with the same command"
+            ) from error
+        self._away.clear()
+        if attempts.statistics["attempt_number"] > 1:
+            logger.warning("storage: the study database answers again")
+        return done
+
+    def _say(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if error is not None and state.attempt_number == 1:
+            logger.warning("storage: %s; asking again for up to %g s", first_line(error), self.deadline_s)

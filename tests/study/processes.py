@@ -6,20 +6,27 @@ import itertools
 import multiprocessing
 import os
 import signal
+import time
+from contextlib import redirect_stderr, redirect_stdout
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
 
+from optlstm.cli import main
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
 from optlstm.study.storage import open_database
-from tests.study.helpers import assigned, drive, train, validation_loss
+from tests.study.helpers import EPOCHS, assigned, best_of, drive, train, validation_loss
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["optuna", "optlstm.study.ledger"])
+# What they would each import anew, some of it late.
+CONTEXT.set_forkserver_preload(
+    ["optlstm.study.ledger", "optlstm.plan", "optlstm.objective", "optlstm.artifacts", "alembic.command", "tests.dying"]
+)
 JOIN_S = 60.0
 
 
@@ -32,6 +39,14 @@ def start(target: Any, *args: Any) -> ForkServerProcess:
 def exit_code(process: ForkServerProcess) -> int | None:
     process.join(JOIN_S)
     return process.exitcode
+
+
+def command(folder: Path, arguments: tuple[str, ...]) -> None:
+    """`python -m optlstm ...` in a folder; what it says goes into the file `said` there."""
+    os.chdir(folder)
+    with (folder / "said").open("w") as said, redirect_stdout(said), redirect_stderr(said):
+        code = main(arguments)
+    raise SystemExit(code)
 
 
 def open_files(urls: list[str], together: Barrier) -> None:
@@ -48,6 +63,20 @@ def work(url: str, name: str, study: StudyRecord, share: int, total: int, togeth
     ledger = Ledger(database, name, study)
     for _ in range(share):
         train(ledger, assigned(ledger, total), epochs=0)
+    database.close()
+
+
+def work_slowly(url: str, name: str, study: StudyRecord, total: int, seconds: float) -> None:
+    """A driver of its own that takes its time over every epoch."""
+    database = open_database(url)
+    ledger = Ledger(database, name, study)
+    while (assignment := ledger.assign(total)) is not None:
+        for epoch in range(assignment.last_epoch + 1, EPOCHS + 1):
+            time.sleep(seconds)
+            if ledger.report(assignment.number, epoch, validation_loss(assignment.params, epoch)):
+                break
+        else:
+            ledger.complete(assignment.number, best_of(assignment.params), {"epochs": EPOCHS})
     database.close()
 
 

@@ -14,7 +14,6 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from optlstm.errors import StorageError
-from optlstm.study import retry
 from optlstm.study.events import Event
 from optlstm.study.ledger import Ledger
 from optlstm.study.storage import Database
@@ -191,10 +190,9 @@ def test_a_study_killed_again_and_again_comes_to_its_end(
 
 @pytest.mark.usefixtures("no_waiting")
 def test_a_database_that_stays_away_is_an_error_and_the_ledger_works_again_later(
-    own_sqlite: Database, name: str, monkeypatch: pytest.MonkeyPatch
+    own_sqlite: Database, name: str
 ) -> None:
-    monkeypatch.setattr(retry, "DEADLINE_S", 0.05)
-    ledger = Ledger(own_sqlite, name, record())
+    ledger = Ledger(own_sqlite, name, record(), storage_timeout=0.05)
     heard: list[Event] = []
     assigned(ledger)
     ledger.listen(heard.append)

@@ -82,7 +82,7 @@ def test_a_report_that_is_not_finite_fails_the_trial(database: Database, name: s
     row = stored_table(database, name)[number]
     assert over
     assert (row[1], row[2], row[5]) == ("FAIL", None, {1: 0.5})
-    assert row[6] == {"reason": f"the validation value is {value} at epoch 2"}
+    assert row[6] == {"reason": f"the validation value is {value} at epoch 2", "failure": "diverged"}
     assert ledger.best is not None
     assert ledger.best.number == 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 import time
 
 import optuna
@@ -15,7 +14,7 @@ from optlstm.study.lease import LEASE_KEY, LEASE_S, Lease, Owner
 from optlstm.study.ledger import LeaseLost, Ledger
 from optlstm.study.storage import Database
 from tests.study.helpers import EPOCHS, assigned, drive, record, stored_table, table, train, validation_loss
-from tests.study.processes import CONTEXT, exit_code, start, train_and_hang, work
+from tests.study.processes import CONTEXT, exit_code, start, train_and_hang
 
 STRANGER = Owner("another-host", 1, 0.0, "another token")
 
@@ -215,20 +214,6 @@ def test_a_running_trial_of_another_program_is_let_be(sqlite: Database, name: st
     assert assigned(ledger).number == 1
     with pytest.raises(LeaseLost, match="another program"):
         ledger.report(0, 1, 0.5)
-
-
-def test_two_processes_share_a_study_without_a_trial_done_twice(sqlite: Database, sqlite_url: str, name: str) -> None:
-    together = CONTEXT.Barrier(2)
-
-    processes = [start(work, sqlite_url, name, record(), 15, 30, together) for _ in range(2)]
-
-    assert [exit_code(process) for process in processes] == [0, 0]
-    rows = stored_table(sqlite, name)
-    owners = {lease.owner.token for n in range(30) if (lease := lease_of(sqlite, name, n))}
-    assert [row[0] for row in rows] == [*range(30)]
-    assert {row[1] for row in rows} == {"COMPLETE"}
-    assert len(owners) == 2
-    assert socket.gethostname() in str(lease_of(sqlite, name, 0))
 
 
 def test_one_ledger_serves_several_workers(sqlite: Database, name: str) -> None:

@@ -1,0 +1,51 @@
+"""What may go wrong with a trial or its database, how long that is borne, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from optlstm.study.constraints import counts_as_trial
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+STORAGE_TIMEOUT_S = 60.0
+FAILURES_IN_A_ROW = 3
+
+# A failed trial's user attribute: its kind, one of these or the name of what was raised.
+FAILURE_KEY = "failure"
+DIVERGED, MEMORY, DIED, HUNG = "diverged", "out of memory", "worker died", "hung"
+ADVICE = {
+    DIVERGED: "look at the data, lower space.learning_rate, set space.grad_clip",
+    MEMORY: "use fewer --workers, or bound space.batch_size, space.hidden_size, space.window",
+    DIED: "look at what the system's log says of it, use fewer --workers",
+    HUNG: "look at the trial's traceback, or give it more time with trial_timeout",
+}
+ELSE = "look at its traceback: show NAME --format json"
+STREAK = "failed alike, the last: "
+
+
+def streak(trials: Sequence[FrozenTrial], since: int, most: int) -> str | None:
+    """Why the study stops for its failures, or None: the last `most` ended trials failed of one kind.
+
+    A loss that is not finite is what a search meets at its borders: it counts only where no trial had any value.
+
+    Args:
+        since: The first trial that counts; failures before it were answered by going on.
+        most: 0: never.
+    """
+    ended = [t for t in trials if t.number >= since and t.state.is_finished() and counts_as_trial(t)]
+    last = ended[-most:] if most else []
+    kinds = {t.user_attrs.get(FAILURE_KEY) for t in last if t.state.name == "FAIL"}
+    alike = len(last) == most and len(kinds) == 1 and all(t.state.name == "FAIL" for t in last)
+    kind = next(iter(kinds), None)
+    if not alike or kind is None or (kind == DIVERGED and any(t.values for t in trials)):
+        return None
+    reason = last[-1].user_attrs.get("reason")
+    return f"the last {most} trials {STREAK}{reason}; {ADVICE.get(kind, ELSE)}; then go on with the same command"
+
+
+def without_memory(trials: Sequence[FrozenTrial], params: Mapping[str, Any]) -> int | None:
+    """The trial that ran out of memory with these params, or None."""
+    return next((t.number for t in trials if t.user_attrs.get(FAILURE_KEY) == MEMORY and t.params == params), None)

