@@ -15,6 +15,7 @@ default, with the sign test's p.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Mapping
@@ -110,6 +111,26 @@ def search(surrogate: Surrogate, space: Space, sampler: str, pruner: str, seed: 
     return found[:budget]
 
 
+def replayed(
+    surrogate: Surrogate, space: Space, sampler: str, pruner: str, asked: argparse.Namespace
+) -> list[list[float]]:
+    """For every seed the best value after each of `--after`; a line of the file `--keep` for each that was run."""
+    marks = [after * surrogate.epochs for after in asked.after]
+    lines = asked.keep.read_text().splitlines() if asked.keep and asked.keep.exists() else []
+    known = {tuple(key): values for key, values in map(json.loads, lines)}
+    found = []
+    for seed in range(asked.seeds):
+        key = (surrogate.configurations, sampler, pruner, seed, *asked.after)
+        if key not in known:
+            run = search(surrogate, space, sampler, pruner, seed, marks[-1])
+            known[key] = [run[mark - 1] for mark in marks]
+            if asked.keep:
+                with asked.keep.open("a") as file:
+                    file.write(json.dumps([key, known[key]]) + "\n")
+        found.append(known[key])
+    return found
+
+
 def random_params(space: Space, seed: int) -> dict[str, Any]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     return dict(space.suggest(study.ask()))
@@ -122,6 +143,7 @@ def main() -> int:
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=SAMPLERS)
     parser.add_argument("--pruners", nargs="+", choices=PRUNERS, default=PRUNERS)
     parser.add_argument("--after", nargs="+", type=int, default=AFTER, help="trials")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="remembers what was run, to go on later")
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     known = {name: value for name, value in vars(Hyperparameters()).items() if name != "grown_layers"}
@@ -129,21 +151,19 @@ def main() -> int:
     surrogate = Surrogate(asked.table, space)
     drawn = np.random.default_rng(0).integers(2**31, size=2000)
     middle = float(np.median([surrogate.curve(random_params(space, int(seed))).min() for seed in drawn]))
-    marks = [after * surrogate.epochs for after in asked.after]
     runs = {
-        (sampler, pruner): [search(surrogate, space, sampler, pruner, seed, marks[-1]) for seed in range(asked.seeds)]
+        (sampler, pruner): replayed(surrogate, space, sampler, pruner, asked)
         for sampler in asked.samplers
         for pruner in asked.pruners
     }
     best = min(run[-1] for found in runs.values() for run in found)
-    print(
-        f"{surrogate.configurations} configurations, rank correlation {surrogate.rank_correlation:.2f} on unseen ones"
-    )
+    ranked = f"rank correlation {surrogate.rank_correlation:.2f} on unseen ones"
+    print(f"{surrogate.configurations} configurations, {ranked}")
     print(f"best found {best:.4f}, median of the space {middle:.4f}; {asked.seeds} seeds\n")
     print(f"| sampler | pruner | {' | '.join(f'after {n}' for n in asked.after)} |")
-    print("|---|---|" + "---|" * len(marks))
+    print("|---|---|" + "---|" * len(asked.after))
     for (sampler, pruner), found in runs.items():
-        middles = [np.median([min(run[mark - 1], 1e9) for run in found]) for mark in marks]
+        middles = [np.median([min(value, 1e9) for value in column]) for column in zip(*found, strict=True)]
         shares = " | ".join(f"{(value - best) / (middle - best):.3f}" for value in middles)
         print(f"| {sampler} | {pruner} | {shares} |")
     ends = {pair: [run[-1] for run in found] for pair, found in runs.items()}
