@@ -135,13 +135,13 @@ def reports(name: str) -> int:
 
 
 @pytest.mark.slow
-def test_killed_five_times_it_is_the_same_family(cli: Cli, folder: Path) -> None:
+def test_killed_again_and_again_it_is_the_same_family(cli: Cli, folder: Path) -> None:
     text = PBT.replace("epochs = 6", "epochs = 12").replace("population = 4", "population = 6")
     (folder / "pbt.toml").write_text(text.replace("interval = 2", "interval = 3"))
     assert cli("study", "pbt.toml", "--name", "undisturbed").code == 0
     command = [sys.executable, "-m", "optlstm", "study", "pbt.toml", "--name", "killed", "--quiet"]
     draw = random.Random(5)
-    for _ in range(5):
+    for _ in range(3):
         driver = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
         enough = reports("killed") + draw.randint(1, 12)
         while reports("killed") < enough and driver.poll() is None:
