@@ -13,7 +13,7 @@ from typing import Any
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-WAIT_S = 30.0
+WAIT_S = 120.0  # a busy machine is no defect
 
 
 class Browser:

@@ -276,7 +276,7 @@ def loaded_by(code: str, names: tuple[str, ...]) -> list[str]:
         f"print('\\nloaded:', *(n for n in {names!r} if n in sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=PACKAGE.parent, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script], cwd=PACKAGE.parent, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1].split()[1:]

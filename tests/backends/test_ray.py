@@ -201,7 +201,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -228,7 +228,7 @@ def test_a_two_node_cluster_runs_the_same_study_though_nodes_die(
         assert driver.poll() is None, "it was over before the node died"
         kill_node(alive.pop(0))
         alive.append(nodes.add(f"after-{kill}"))
-    _, errors = driver.communicate(timeout=100)
+    _, errors = driver.communicate(timeout=250)
     assert driver.returncode == 0, errors.decode()[-2000:]
     expected = reference(studies, 24, sampler="random", pruner="none")
     assert table(studies.ledger(sampler="random", pruner="none")) == expected
@@ -244,7 +244,7 @@ def test_a_folder_that_the_nodes_do_not_share_is_refused(nodes: Nodes, studies: 
     nodes.add("first")
     # Every process finds its own working directory there: the same path, another folder on each node.
     driver = nodes.driver(tmp_path, 4, Path("/proc/self/cwd/checkpoints"))
-    _, errors = driver.communicate(timeout=100)
+    _, errors = driver.communicate(timeout=250)
     assert driver.returncode != 0
     assert "is not shared" in errors.decode()
     assert "--storage-path" in errors.decode()

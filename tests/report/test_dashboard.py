@@ -39,7 +39,7 @@ def dashboard(*arguments: str) -> Iterator[str]:
             assert address is not None
             yield address[0]
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=10)
+            process.wait(timeout=60)
         finally:
             process.kill()
 
