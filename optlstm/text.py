@@ -33,9 +33,9 @@ def share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.0f} %" if whole else "0 %"
 
 
-def many(count: int, what: str) -> str:
-    """`1 trial`, `1,200 trials`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def many(count: int, what: str, several: str | None = None) -> str:
+    """`1 trial`, `1,200 trials`; several: a plural that an s does not make."""
+    return f"{count:,} {what if count == 1 else several or what + 's'}"
 
 
 def listed(items: Iterable[str]) -> str:

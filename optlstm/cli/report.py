@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,36 +50,83 @@ def report(
         except InputError as error:
             problems += error.problems
     target = out or Path(f"{file_name(name)}.html")
-    if target.name == "" or target.is_dir():
-        problems.append(f"-o: {str(out)!r} is no file's name; give one such as report.html")
-    elif not target.absolute().parent.is_dir():
-        problems.append(f"-o: folder {target.parent} does not exist")
-    if png is not None and png.exists() and not png.is_dir():
-        problems.append(f"--png: {png} is a file; give a folder")
+    problems += _places(target, png)
     twice = sorted({each for each in (compare or ()) if [name, *(compare or ())].count(each) > 1})
     problems += [f"--compare: {each!r} is named twice" for each in twice]
-    if problems:
+    if problems := problems or _unwritable(target, png):
         raise InputError(problems)
     made = make_report(studies[0], _folder(studies[0], storage_path), studies[1:])
     page = render(made)
+    said = sys.stderr if _is_stdout(target) else sys.stdout  # the page is all that goes there
     _write(target, page)
-    print(f"{target} ({len(page.encode()) / 1e6:.1f} MB)")
+    print(f"{target} ({len(page.encode()) / 1e6:.1f} MB)", file=said)
     if png is not None:
         from optlstm.report.png import write_pngs
 
-        print(f"{len(write_pngs(made.figures, png))} pictures in {png}")
+        print(f"{len(write_pngs(made.figures, png))} pictures in {png}", file=said)
     return 0
 
 
+def _places(target: Path, png: Path | None) -> list[str]:
+    """What cannot be the page's file or the pictures' folder."""
+    problems = []
+    if target.name == "" or target.is_dir():
+        problems.append(f"-o: {str(target)!r} is no file's name; give one such as report.html")
+    elif not _is_stream(target) and not _real(target).parent.is_dir():
+        folder = _real(target).parent if target.is_symlink() else target.parent
+        problems.append(f"-o: folder {folder} does not exist")
+    if png is not None and png.exists() and not png.is_dir():
+        problems.append(f"--png: {png} is a file; give a folder")
+    return problems
+
+
+def _unwritable(target: Path, png: Path | None) -> list[str]:
+    """Try both places before the work; the pictures' folder is there afterwards."""
+    if not _is_stream(target):
+        try:
+            _partial(target).touch()
+            _partial(target).unlink()
+        except OSError as error:
+            return [f"-o: cannot write {target}: {error.strerror or error}"]
+    if png is not None:
+        try:
+            png.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            return [f"--png: cannot write {png}: {error.strerror or error}"]
+    return []
+
+
 def _write(target: Path, page: str) -> None:
-    """Whole or not at all."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    """Whole or not at all; through a link into what it names, and straight into what is no regular file."""
+    if _is_stdout(target):
+        sys.stdout.write(page)
+        return
+    partial = None if _is_stream(target) else _partial(target)
     try:
-        partial.write_text(page, encoding="utf-8", newline="\n")
-        partial.replace(target)
+        (partial or target).write_text(page, encoding="utf-8", newline="\n")
+        if partial:
+            partial.replace(_real(target))
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        if partial:
+            partial.unlink(missing_ok=True)
         raise OptlstmError(f"-o: cannot write {target}: {error.strerror or error}") from error
+
+
+def _real(target: Path) -> Path:
+    return Path(os.path.realpath(target))
+
+
+def _partial(target: Path) -> Path:
+    return _real(target).with_name(f".{target.name}.{os.getpid()}")
+
+
+def _is_stream(target: Path) -> bool:
+    """A pipe, a device, or what standard output goes to: no other file can be put in its place."""
+    return _is_stdout(target) or (target.exists() and not target.is_file())
+
+
+def _is_stdout(target: Path) -> bool:
+    return str(target.absolute()) in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 def _folder(study: optuna.Study, given: str | None) -> Location | None:

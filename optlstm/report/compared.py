@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ def compare(views: Sequence[StudyView]) -> Comparison:
     names = [view.objective for view in views]
     title = names[0] if len(set(names)) == 1 else "value"
     axis, outside = value_axis([t.values[0] for view in views for t in view.ranking], title)
-    best_axis, _ = value_axis([value for view in views for value in _best_at_each(view)], title)
+    best_axis, _ = value_axis([v for view in views for v in (*_best_at_each(view), *_by_epochs(view)[1])], title)
     bests = [
         Marks("step", *best_so_far(view), f"c{k % SERIES}", short(view.name), size=7)
         for k, view in enumerate(views)
@@ -49,6 +50,9 @@ def compare(views: Sequence[StudyView]) -> Comparison:
         caption(
             "Best value so far by trial and by epochs trained (what a search costs whatever it prunes),"
             " and the share of complete trials at least as good as a value.",
+            "The members of a population train side by side: their epochs are counted together, report by report."
+            if any(view.is_population for view in views)
+            else "",
             outside_in_words(outside, "value"),
         ),
         [
@@ -102,13 +106,33 @@ def _row(view: StudyView) -> list[str]:
 
 
 def _by_epochs(view: StudyView) -> tuple[list[int], list[float]]:
-    """Epochs trained by all trials up to one, in order of their number, and the best value by then."""
+    """Epochs trained in all, and the best value by then.
+
+    Trials one after the other by number, each with its value at its end; the members of a population, who train side
+    by side, epoch by epoch, each with its best report so far.
+    """
+    if view.is_population:
+        return _by_reports(view)
     numbers, values = best_so_far(view)
     totals, spent = [], 0
     for trial in view.trials:
         spent += trained(trial)
         totals.append(spent)
     return [totals[n] for n in numbers], values
+
+
+def _by_reports(view: StudyView) -> tuple[list[int], list[float]]:
+    members = [t for t in view.trials if "member" in t.user_attrs]
+    reports = sorted(
+        (e, t.user_attrs["member"], t.number, v) for t in members for e, v in t.intermediate_values.items()
+    )
+    totals: list[int] = []
+    values: list[float] = []
+    for spent, (*_, value) in enumerate(reports, 1):
+        if math.isfinite(value) and (not values or view.sign * value < view.sign * values[-1]):
+            totals.append(spent)
+            values.append(value)
+    return ([*totals, len(reports)], [*values, values[-1]]) if values else ([], [])
 
 
 def _notes(views: Sequence[StudyView]) -> list[str]:

@@ -24,14 +24,15 @@ OTHERS = ("unfinished", "running")
 
 
 def tip(trial: FrozenTrial, view: StudyView) -> str:
-    """A trial in a few lines."""
+    """A trial in a few lines, of its hyperparameters those that mattered most."""
     lines = [f"trial {trial.number}, {STATES.get(trial.state.name, OTHERS)[0]}"]
     if trial.values:
         lines += [f"{n} {number(float(v), 5)}" for n, v in zip(view.objectives, trial.values, strict=True)]
     elif (value := last_value(trial)) is not None:
         lines.append(f"{view.objective} {number(value, 5)} at epoch {trial.last_step}")
-    lines += [f"{k} {number(v)}" for k, v in list(trial.params.items())[:TIPPED_PARAMS]]
-    return "\n".join(lines)
+    params = [f"{name} {number(trial.params[name])}" for name in view.by_importance if name in trial.params]
+    more = [f"and {len(params) - TIPPED_PARAMS} more"] if len(params) > TIPPED_PARAMS else []
+    return "\n".join([*lines, *params[:TIPPED_PARAMS], *more])
 
 
 def value_axis(values: Sequence[float], title: str) -> tuple[Axis, int]:
@@ -214,7 +215,7 @@ def timeline(view: StudyView) -> Figure | None:
     if not timed:
         return None
     chosen = choose(timed, MOST_BARS, view)
-    lanes = _lanes(chosen)
+    lanes = _lanes(timed)
     marks = []
     for state, (word, colour) in STATES.items():
         mine = [t for t in chosen if t.state.name == state]
@@ -230,8 +231,9 @@ def timeline(view: StudyView) -> Figure | None:
         "timeline",
         "When the trials ran",
         caption(
-            "Each bar is a trial from its start to its end, pauses included;"
-            " rows are filled from above, so their number is how many trials ran at the same time.",
+            "Each bar is a trial from its start to its end, pauses included"
+            + (", and of a member of the population its waiting for the others" if view.is_population else "")
+            + f"; every trial that has ended takes the first free row, and so many were under way at once: {count:,}.",
             chosen_in_words(len(chosen), len(timed)),
         ),
         [Panel(Axis(time=True), rows_axis, marks, height=min(130 + 26 * count, 520), down=True)],

@@ -11,6 +11,7 @@ from optlstm.report.marks import Axis, Figure, Marks, Panel, Position
 from optlstm.report.searched import scale_of
 from optlstm.report.view import StudyView, choose, chosen_in_words, first_epoch
 from optlstm.study.family import members, schedule
+from optlstm.text import many
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -28,12 +29,12 @@ def lineage(view: StudyView) -> Figure | None:
     for state, (word, colour) in {**STATES, "RUNNING": OTHERS}.items():
         mine = [t for trials in shown.values() for t in trials if t.state.name == state]
         marks += _stretches(mine, colour, word, 12)
-    marks += _copies(shown, view) + _stretches(_ancestry(view), "good", "led to the best", 20)
+    marks += _stretches(_ancestry(view), "good", "led to the best", 20) + _copies(shown, view)
     ends = [t for trials in shown.values() for t in trials]
     marks.append(
         Marks(
             "points", [t.last_step or first_epoch(t) for t in ends], [t.user_attrs["member"] for t in ends], "text",
-            tips=[tip(t, view) for t in ends], size=6,
+            tips=["\n".join([tip(t, view), *_copied(t, view)]) for t in ends], size=6,
         )
     )  # fmt: skip
     ticks = [(float(m), str(m)) for m in shown]
@@ -42,7 +43,7 @@ def lineage(view: StudyView) -> Figure | None:
         "Who was copied from whom",
         caption(
             "Each row is a member of the population, each stretch of it a trial with constant hyperparameters."
-            " A dashed line leads from the trial whose weights were copied to the copy.",
+            " A dashed line leads from the last epoch of the weights that were copied to the copy's first epoch.",
             f"{len(shown)} of {len(family)} members are drawn." if len(shown) < len(family) else "",
         ),
         [Panel(Axis("epoch", whole=True), Axis("member", ticks=ticks), marks, height=120 + 30 * len(shown), down=True)],
@@ -62,13 +63,23 @@ def _stretches(trials: Sequence[FrozenTrial], colour: str, name: str, size: floa
 def _copies(shown: dict[int, list[FrozenTrial]], view: StudyView) -> list[Marks]:
     x: list[Position] = []
     y: list[Position] = []
+    tips: list[str] = []
     for member, trials in shown.items():
         for trial in trials:
-            if "parent" in trial.user_attrs:
-                donor = view.trials[trial.user_attrs["parent"]].user_attrs["member"]
-                x += [first_epoch(trial), first_epoch(trial), None]
-                y += [donor, member, None]
-    return [Marks("line", x, y, "muted", "copied", size=4, dash=True)] if x else []
+            for text in _copied(trial, view):
+                x += [first_epoch(trial), first_epoch(trial) + 1, None]
+                y += [view.trials[trial.user_attrs["parent"]].user_attrs["member"], member, None]
+                tips += [f"trial {trial.number}, {text}"] * 2 + [""]
+    return [Marks("line", x, y, "text", "copied", tips, size=4, dash=True)] if x else []
+
+
+def _copied(trial: FrozenTrial, view: StudyView) -> list[str]:
+    """Of a copy: from whom it was copied, and when."""
+    if "parent" not in trial.user_attrs:
+        return []
+    parent = trial.user_attrs["parent"]
+    member = view.trials[parent].user_attrs["member"]
+    return [f"copied from trial {parent} (member {member}) after epoch {first_epoch(trial)}"]
 
 
 def _ancestry(view: StudyView) -> list[FrozenTrial]:
@@ -128,7 +139,7 @@ def pareto(view: StudyView) -> Figure | None:
         for b in range(a + 1, count):
             marks = [
                 _plane(rest, view, a, b, "muted", "beaten", 6),
-                _plane(view.front, view, a, b, "accent", "not beaten by any", 10),
+                _plane(view.front, view, a, b, "accent", "not beaten", 10),
             ]
             if count == 2:
                 line = sorted((t.values[0], t.values[1]) for t in view.front)
@@ -139,7 +150,8 @@ def pareto(view: StudyView) -> Figure | None:
         "pareto",
         "The trade-off",
         caption(
-            f"{len(view.front):,} of {len(view.ranking):,} complete trials are not beaten in every objective: {aims}.",
+            f"For {len(view.front):,} of {many(len(view.ranking), 'complete trial')} no other is at least as good in"
+            f" every objective and better in one: {aims}.",
             chosen_in_words(len(chosen), len(view.ranking)),
         ),
         panels,

@@ -48,12 +48,16 @@ class Marks:
 
 @dataclass(frozen=True)
 class Heat:
-    """A table of numbers as colours. z: [rows (y), columns (x)], None where there is nothing; texts: one per cell."""
+    """A table of numbers as colours. z: [rows (y), columns (x)], None where there is nothing.
+
+    texts, tips: One per cell.
+    """
 
     x: Sequence[float]
     y: Sequence[float]
     z: Sequence[Sequence[Number]]
     texts: Sequence[Sequence[str]] = ()
+    tips: Sequence[Sequence[str]] = ()
     smooth: bool = False  # contours rather than cells
     reverse: bool = False  # a small number is the good one
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean as mean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from optlstm.errors import OptlstmError
 from optlstm.files import Location
+from optlstm.report import rivals
 from optlstm.report.curves import caption
 from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.view import StudyView
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from optlstm.plan import Plan
 
 MOST_LABELS = 40
+TICK = 14  # characters of a class beside the matrix, so that a telephone has room for it
 CHUNK = 4096  # windows of a baseline at a time
+MIDNIGHT = " 00:00:00"
 
 
 @dataclass(frozen=True)
@@ -86,14 +90,41 @@ def trained(view: StudyView, checkpoints: Location) -> Trained:
     return Trained(plan, objective)
 
 
-def outcome(view: StudyView, found: Trained) -> list[Figure]:
-    """Figures of the best trial's network; none where its weights or data are gone."""
-    pictures = found.pictures(view.best.number) if view.best else None
+@dataclass(frozen=True)
+class Network:
+    """What is known of the best trial's network and its data; nothing where its weights or data are gone.
+
+    rivals: How it stands on the validation data beside what needs no tuning, in a sentence. spans: see `spans`.
+    """
+
+    figures: Sequence[Figure] = ()
+    rivals: str = ""
+    spans: Sequence[str] = ()
+
+
+def network(view: StudyView, found: Trained) -> Network:
+    dates, best = spans(found.plan), view.best
+    pictures = found.pictures(best.number) if best else None
+    if best is None or pictures is None:
+        return Network(spans=dates)
     if isinstance(pictures, Forecasts):
-        assert view.best is not None
-        window = int(view.best.params.get("window") or found.fixed("window") or Hyperparameters().window)
-        return [forecasts(pictures, times(found.plan)), by_step(pictures, found.untuned(window))]
-    return [confusion(pictures)] if pictures is not None else []
+        window = int(best.params.get("window") or found.fixed("window") or Hyperparameters().window)
+        untuned = found.untuned(window)
+        figures = [forecasts(pictures, times(found.plan), best.number), by_step(pictures, untuned)]
+        return Network(figures, rivals.of_forecasts(best.number, pictures, untuned), dates)
+    return Network([confusion(pictures, best.number)], rivals.of_labels(best.number, pictures, found.plan), dates)
+
+
+def spans(plan: Plan | None) -> list[str]:
+    """First and last time of the training, validation and test rows of a series; empty where there is none."""
+    rows, splits = times(plan), getattr(plan and plan.task, "splits", None)
+    if not rows or splits is None:
+        return []
+    parts = (splits.train, splits.validation, splits.test)
+    ends = [(str(rows[part[0]]), str(rows[part[-1]])) if part else None for part in parts]
+    days = all(end.endswith(MIDNIGHT) for pair in ends if pair for end in pair)
+    cut = len(MIDNIGHT) if days else 0
+    return [f"{pair[0][: len(pair[0]) - cut]} to {pair[1][: len(pair[1]) - cut]}" if pair else "" for pair in ends]
 
 
 class _Times(Sequence[str | int]):
@@ -116,15 +147,16 @@ def times(plan: Plan | None) -> Sequence[str | int]:
     return [] if series is None else _Times(series.time)
 
 
-def forecasts(pictures: Forecasts, rows: Sequence[str | int]) -> Figure:
-    """Best, median and worst forecast of a network beside what came."""
+def forecasts(pictures: Forecasts, rows: Sequence[str | int], trial: int) -> Figure:
+    """Of a trial, by its number: best, median and worst forecast of a network beside what came."""
     columns = {example.column for example in pictures.examples}
     return Figure(
         "forecasts",
         "Forecasts on validation data",
         caption(
-            f"Of {many(pictures.windows, 'forecast')} on the validation rows, the one with the least error,"
-            " the median one and the one with the most, in the data's units.",
+            f"Of trial {trial}'s {many(pictures.windows, 'forecast')} on the validation rows, the one with the least"
+            " error, the median one and the one with the most: the curves in the data's units, mse on the standardised"
+            " scale.",
             "Each of several columns counts as a forecast of its own." if len(columns) > 1 else "",
         ),
         [_example(example, rows) for example in pictures.examples],
@@ -152,7 +184,7 @@ def by_step(pictures: Forecasts, untuned: Mapping[str, Sequence[float]]) -> Figu
     steps = list(range(1, len(mse) + 1))
     marks = [Marks("line", steps, list(each), f"c{k + 1}", name) for k, (name, each) in enumerate(untuned.items())]
     marks.append(Marks("line", steps, mse, "accent", "best trial", size=9))
-    means = [f"{name} {number(sum(each) / len(each))}" for name, each in {"best trial": mse, **untuned}.items()]
+    means = [f"{name} {number(mean(each))}" for name, each in {"best trial": mse, **untuned}.items()]
     return Figure(
         "steps",
         "Error by step ahead",
@@ -166,21 +198,28 @@ def by_step(pictures: Forecasts, untuned: Mapping[str, Sequence[float]]) -> Figu
     )
 
 
-def confusion(pictures: Confusion) -> Figure:
-    """Predicted against true classes."""
+def confusion(pictures: Confusion, trial: int) -> Figure:
+    """Predicted against true classes, by a trial's network."""
     count = min(len(pictures.labels), MOST_LABELS)
     counts = pictures.counts[:count, :count]
     totals = counts.sum(axis=1, keepdims=True).clip(min=1)
-    ticks = [(float(k), short(label, 24)) for k, label in enumerate(pictures.labels[:count])]
+    labels = pictures.labels[:count]
+    ticks = [(float(k), short(label, TICK)) for k, label in enumerate(labels)]
     texts = [[str(int(v)) if count <= 15 or v else "" for v in row] for row in counts]
-    heat = Heat(range(count), range(count), [[round(float(v), 4) for v in row] for row in counts / totals], texts)
+    tips = [
+        [f"{short(own)}\ntaken for {short(said)}\n{n:,} of {row.sum():,}" for said, n in zip(labels, row, strict=False)]
+        for own, row in zip(labels, pictures.counts, strict=False)
+    ]
+    heat = Heat(range(count), range(count), [[round(float(v), 4) for v in row] for row in counts / totals], texts, tips)
+    height = 120 + 30 * count + 6 * max(len(text) for _, text in ticks)  # the names may stand upright below it
     return Figure(
         "confusion",
         "Predicted and true classes",
         caption(
-            f"{many(int(pictures.counts.sum()), 'validation example')}: a row is what an example is, a column what it"
-            " was taken for; the colour is the share of its row.",
+            f"{many(int(pictures.counts.sum()), 'validation example')}: a row is what an example is, a column what"
+            f" trial {trial} took it for; the colour is the share of its row.",
+            "Point at a cell for its classes' whole names." if any(len(label) > TICK for label in labels) else "",
             f"The first {count} of {len(pictures.labels)} classes." if count < len(pictures.labels) else "",
         ),
-        [Panel(Axis("predicted", ticks=ticks), Axis("true", ticks=ticks), [heat], height=140 + 30 * count, down=True)],
+        [Panel(Axis("predicted", ticks=ticks), Axis("true", ticks=ticks), [heat], height=height, down=True)],
     )

@@ -22,6 +22,7 @@ from optlstm.report import curves, family, outcome, searched, words
 from optlstm.report.command import command_of
 from optlstm.report.compared import Comparison, compare
 from optlstm.report.marks import Figure
+from optlstm.report.outcome import Network
 from optlstm.report.palette import DARK, LIGHT
 from optlstm.report.plotly import figures as as_plotly
 from optlstm.report.view import StudyView
@@ -38,7 +39,7 @@ class Report:
 
     view: StudyView
     figures: Sequence[Figure]
-    weights: Mapping[str, float]
+    network: Network
     missing: Sequence[str]
     comparison: Comparison | None = None
 
@@ -50,40 +51,41 @@ def make_report(study: optuna.Study, checkpoints: Location | None, others: Seque
         checkpoints: The study's folder of checkpoints; None: it is not known.
         others: Studies to lay beside it.
     """
-    view = StudyView.of(study)
-    weights = searched.importances(study, view)
-    networks, missing = _networks(view, checkpoints)
+    view = searched.weighed(study, StudyView.of(study))
+    network, missing = _network(view, checkpoints)
     comparison = compare([view, *map(StudyView.of, others)]) if others else None
     figures = [
         *(comparison.figures if comparison else ()),
         family.pareto(view),
         curves.history(view),
-        *networks,
+        *network.figures,
         curves.learning_curves(view),
         family.lineage(view),
         family.schedules(view),
-        searched.importance_figure(weights, view),
-        searched.parallel(view, weights),
-        searched.slices(view, weights),
-        searched.contour(view, weights),
+        searched.importance_figure(view),
+        searched.parallel(view),
+        searched.slices(view),
+        searched.contour(view),
         curves.distribution(view),
         curves.timeline(view),
     ]
-    return Report(view, [figure for figure in figures if figure is not None], weights, missing, comparison)
+    return Report(view, [figure for figure in figures if figure is not None], network, missing, comparison)
 
 
-def _networks(view: StudyView, checkpoints: Location | None) -> tuple[list[Figure], list[str]]:
+def _network(view: StudyView, checkpoints: Location | None) -> tuple[Network, list[str]]:
     """What the best trial's network does, or why it cannot be shown."""
     if view.best is None:
-        return [], []
+        return Network(), []
     if view.config and checkpoints is None:
-        return [], ["Where the study's weights are kept is not known, so no forecast is drawn; see --storage-path."]
+        return Network(), [
+            "Where the study's weights are kept is not known, so no forecast is drawn; see --storage-path."
+        ]
     found = outcome.trained(view, checkpoints or "")
-    drawn = outcome.outcome(view, found)
+    network = outcome.network(view, found)
     if found.missing:
-        return [], [found.missing]
+        return network, [found.missing]
     gone = f"The weights of trial {view.best.number} are gone, so what its network forecasts cannot be drawn."
-    return drawn, [] if drawn else [gone]
+    return network, [] if network.figures else [gone]
 
 
 def render(report: Report) -> str:
@@ -108,9 +110,9 @@ def render(report: Report) -> str:
         data=Markup(_embedded(panels)),
         light=LIGHT,
         dark=DARK,
-        subtitle=words.subtitle(view),
+        subtitle=words.subtitle(view, report.network.spans),
         tiles=words.tiles(view),
-        words=words.summary(view, report.weights),
+        words=words.summary(view, report.network.rivals),
         comparison=report.comparison,
         figures=report.figures,
         missing=report.missing,

@@ -76,22 +76,28 @@ def _heat(heat: Heat) -> dict[str, Any]:
         "colorscale": [[k / (SCALE - 1), f"{ROLE}s{k}"] for k in range(SCALE)],
         "reversescale": heat.reverse,
         "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 11}},
-        "hoverinfo": "skip" if heat.smooth else "x+y+z",
+        "hoverinfo": "text" if heat.tips else "skip",
     }
     if heat.smooth:
         trace.update(line={"width": 0.5, "color": f"{ROLE}line"}, connectgaps=False)
+    if heat.tips:
+        trace["hovertext"] = [[plain(tip) for tip in row] for row in heat.tips]
     if heat.texts:
         trace.update(text=[[plain(t) for t in row] for row in heat.texts], texttemplate="%{text}")
     return trace
 
 
 def _layout(panel: Panel) -> dict[str, Any]:
-    x, y = _axis(panel.x), _axis(panel.y)
-    if panel.x.whole:
-        numbers = [v for m in panel.marks for v in m.x if isinstance(v, int | float)]
-        if numbers and max(numbers) - min(numbers) <= MOST_WHOLE_TICKS:
-            x["dtick"] = 1
+    x = _axis(panel.x) | _whole_ticks(panel.x, [v for mark in panel.marks for v in mark.x])
+    y = _axis(panel.y) | _whole_ticks(panel.y, [v for mark in panel.marks for v in mark.y])
     return {"xaxis": x, "yaxis": {**y, **({"autorange": "reversed"} if panel.down else {})}}
+
+
+def _whole_ticks(axis: Axis, values: Sequence[Any]) -> dict[str, Any]:
+    """A tick at each whole number of a short axis, where plotly.js would put some between them."""
+    ends = [v for v in (*values, axis.low, axis.high) if isinstance(v, int | float)]
+    counted = axis.whole and not axis.log and axis.ticks is None and ends
+    return {"dtick": 1} if counted and max(ends) - min(ends) <= MOST_WHOLE_TICKS else {}
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
@@ -100,6 +106,8 @@ def _axis(axis: Axis) -> dict[str, Any]:
         found["type"] = "date"
     if axis.ticks is not None:
         found.update(tickvals=[at for at, _ in axis.ticks], ticktext=[plain(text) for _, text in axis.ticks])
+        # plotly.js leaves out a text that would be past the edge; so the margin grows, and no text leans over it.
+        found.update(ticklabeloverflow="allow", autotickangles=[0, 90])
     if axis.low is not None or axis.high is not None:
         ends = (axis.low, axis.high)
         found["range"] = [math.log10(end) if axis.log and end else end for end in ends]

@@ -6,17 +6,19 @@ import datetime
 import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optlstm.errors import OptlstmError
 from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.palette import LIGHT, SCALE
-from optlstm.text import visible
+from optlstm.text import number, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 DPI = 200
 WIDTH, ROW = 7.2, 2.7  # inches; of the page, of a small panel
@@ -53,24 +55,37 @@ def write_pngs(figures: Sequence[Figure], folder: Path) -> list[Path]:
 
 
 def png(figure: Figure, dpi: int = DPI) -> bytes:
+    out = io.BytesIO()
+    with _style():
+        draw(figure, dpi).savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+@contextmanager
+def _style() -> Iterator[None]:
     import matplotlib
+
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # scripts the font does not have
+        warnings.filterwarnings("ignore", "AutoDateLocator was unable", UserWarning)  # within a few milliseconds
+        yield
+
+
+def draw(figure: Figure, dpi: int = DPI) -> Canvas:
+    """The figure as matplotlib's."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
     across = 1 if figure.wide else min(3, len(figure.panels))
     down = -(-len(figure.panels) // across)
     tall = max(panel.height for panel in figure.panels) / 100 if figure.wide else ROW
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # scripts the font does not have
-        warnings.filterwarnings("ignore", "AutoDateLocator was unable", UserWarning)  # within a few milliseconds
+    with _style():
         canvas = Canvas(figsize=(WIDTH if across < 3 else 1.4 * WIDTH, tall * down), layout="constrained", dpi=dpi)
         FigureCanvasAgg(canvas)
         for k, panel in enumerate(figure.panels):
             _draw(canvas.add_subplot(down, across, k + 1), panel)
         _legend(canvas)
-        out = io.BytesIO()
-        canvas.savefig(out, format="png", metadata={"Software": None})
-    return out.getvalue()
+    return canvas
 
 
 def _legend(canvas: Any) -> None:
@@ -87,7 +102,7 @@ def _legend(canvas: Any) -> None:
 def _draw(axes: Axes, panel: Panel) -> None:
     for which, axis in (("x", panel.x), ("y", panel.y)):
         if axis.log:
-            axes.set(**{f"{which}scale": "log"})
+            _logarithmic(axes, which)
     for mark in panel.marks:
         if isinstance(mark, Heat):
             _heat(axes, mark)
@@ -98,6 +113,17 @@ def _draw(axes: Axes, panel: Panel) -> None:
     if panel.down:
         axes.invert_yaxis()
     axes.set_title(visible(panel.title), loc="left")
+
+
+def _logarithmic(axes: Axes, which: str) -> None:
+    """matplotlib labels such an axis in LaTeX, its minor ticks too where it is short; here a dollar is a dollar."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set(**{f"{which}scale": "log"})
+    side = getattr(axes, f"{which}axis")
+    side.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
+    side.set_major_formatter(FuncFormatter(lambda value, _: number(float(value))))
+    side.set_minor_formatter(NullFormatter())
 
 
 def _mark(axes: Axes, mark: Marks, panel: Panel) -> None:
@@ -154,6 +180,10 @@ def _settle(axes: Axes, which: str, axis: Axis) -> None:
         ticks = locator(minticks=3, maxticks=6)
         getattr(axes, f"{which}axis").set_major_locator(ticks)
         getattr(axes, f"{which}axis").set_major_formatter(formatter(ticks))
+    elif axis.whole and not axis.log:
+        from matplotlib.ticker import MaxNLocator
+
+        getattr(axes, f"{which}axis").set_major_locator(MaxNLocator("auto", integer=True))
     axes.set(**settings)
     if axis.low is not None or axis.high is not None:
         axes.set(**{f"{which}lim": (axis.low, axis.high)})

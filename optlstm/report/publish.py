@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from optlstm.files import Location, join, open_folder
 from optlstm.report import words
-from optlstm.report.outcome import Trained, confusion, forecasts, times
+from optlstm.report.outcome import Trained, confusion, forecasts, spans, times
 from optlstm.report.png import png
-from optlstm.report.searched import importances
+from optlstm.report.searched import weighed
 from optlstm.report.view import StudyView
 from optlstm.study.record import FOLDER_KEY, UID_KEY
 from optlstm.tasks.pictures import Forecasts
@@ -56,12 +56,12 @@ def publish(ledger: Ledger, folder: Location, most: int, networks: Trained) -> N
         folder: The study's, where its checkpoints are.
         most: How many trials.
     """
-    view = StudyView.of(ledger.study, ledger.name)
+    view = weighed(ledger.study, StudyView.of(ledger.study, ledger.name))
     attrs: dict[str, Any] = {}
     for trial in (view.front if view.several else view.ranking)[:most]:
         for artifact in _of(trial, view, networks):
             attrs |= store(trial, artifact, view, folder)
-    ledger.annotate(system={**attrs, **note(ledger.system_attrs, view, importances(ledger.study, view))})
+    ledger.annotate(system={**attrs, **note(ledger.system_attrs, view, spans(networks.plan))})
 
 
 def store(trial: FrozenTrial, artifact: Artifact, view: StudyView, folder: Location) -> dict[str, Any]:
@@ -85,7 +85,11 @@ def _of(trial: FrozenTrial, view: StudyView, networks: Trained) -> list[Artifact
     found = [Artifact("params.json", "application/json", json.dumps(content, indent=2).encode())]
     pictures = networks.pictures(trial.number)
     if pictures is not None:
-        drawn = forecasts(pictures, times(networks.plan)) if isinstance(pictures, Forecasts) else confusion(pictures)
+        drawn = (
+            forecasts(pictures, times(networks.plan), trial.number)
+            if isinstance(pictures, Forecasts)
+            else confusion(pictures, trial.number)
+        )
         found.append(Artifact(f"{drawn.key}.png", "image/png", png(drawn, DPI)))
     return found
 
@@ -94,13 +98,17 @@ def _fixed(view: StudyView) -> dict[str, Any]:
     return {name: value for name, value in view.record.get("space", {}).items() if not isinstance(value, Mapping)}
 
 
-def note(known: Mapping[str, Any], view: StudyView, weights: Mapping[str, float]) -> dict[str, Any]:
-    """The attributes of the study's note; none where the note there was written by someone else."""
+def note(known: Mapping[str, Any], view: StudyView, dates: Sequence[str]) -> dict[str, Any]:
+    """The attributes of the study's note; none where the note there was written by someone else.
+
+    Args:
+        dates: See `words.subtitle`.
+    """
     parts = sorted(
         (int(key.removeprefix(NOTE_TEXT)), str(text)) for key, text in known.items() if key.startswith(NOTE_TEXT)
     )
     before = "".join(text for _, text in parts)
-    body = markdown(view, weights)
+    body = markdown(view, dates)
     if body == before or (before and MARK not in before):
         return {}
     pieces = [body[k : k + NOTE_PART] for k in range(0, len(body), NOTE_PART)]
@@ -109,10 +117,10 @@ def note(known: Mapping[str, Any], view: StudyView, weights: Mapping[str, float]
     return {NOTE_VERSION: version, **{f"{NOTE_TEXT}{k}": piece for k, piece in enumerate(pieces)}}
 
 
-def markdown(view: StudyView, weights: Mapping[str, float]) -> str:
+def markdown(view: StudyView, dates: Sequence[str] = ()) -> str:
     """The summary in words, as a list."""
-    lines = "\n".join(f"- {escaped(sentence)}" for sentence in words.summary(view, weights))
-    return f"{escaped(words.subtitle(view))}\n\n{lines}\n\n{MARK}\n"
+    lines = "\n".join(f"- {escaped(sentence)}" for sentence in words.summary(view))
+    return f"{escaped(words.subtitle(view, dates))}\n\n{lines}\n\n{MARK}\n"
 
 
 def escaped(text: str) -> str:

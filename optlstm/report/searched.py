@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +59,7 @@ def scale_of(name: str, distribution: BaseDistribution) -> Scale:
         axis = Axis(name, log=True, ticks=_log_ticks(low, high), low=low / edge, high=high * edge)
     else:
         edge = 0.04 * (high - low) or 1.0
-        axis = Axis(name, low=low - edge, high=high + edge)
+        axis = Axis(name, whole=isinstance(distribution, IntDistribution), low=low - edge, high=high + edge)
     return Scale(axis, float, low, high)
 
 
@@ -76,6 +76,11 @@ def colours(trials: Sequence[FrozenTrial], view: StudyView) -> list[str]:
     rank = {t.number: k for k, t in enumerate(view.ranking)}
     last = max(1, len(rank) - 1)
     return [f"s{SCALE - 1 - rank[t.number] * (SCALE - 1) // last}" for t in trials]
+
+
+def weighed(study: optuna.Study, view: StudyView) -> StudyView:
+    """The view, with what mattered."""
+    return replace(view, importances=importances(study, view))
 
 
 def importances(study: optuna.Study, view: StudyView) -> dict[str, float]:
@@ -99,7 +104,8 @@ def importances(study: optuna.Study, view: StudyView) -> dict[str, float]:
     return clean if any(clean.values()) else {}
 
 
-def importance_figure(weights: dict[str, float], view: StudyView) -> Figure | None:
+def importance_figure(view: StudyView) -> Figure | None:
+    weights = view.importances
     if not weights:
         return None
     names = list(weights)
@@ -113,17 +119,17 @@ def importance_figure(weights: dict[str, float], view: StudyView) -> Figure | No
         "importances",
         "What mattered",
         caption(
-            f"Share of each hyperparameter in what sets the better of the {len(view.ranking):,} complete trials apart"
-            " (PED-ANOVA). With few trials this is a hint, no proof.",
+            f"Share of each hyperparameter in what sets the better of the {len(view.ranking):,} complete trials"
+            f"{view.by_which} apart (PED-ANOVA). With few trials this is a hint, no proof.",
             f"Without a bar, for lack of values in every trial: {', '.join(left)}." if left else "",
         ),
         [Panel(Axis("importance", low=0), axis, [bars], height=90 + 28 * len(names), down=True)],
     )
 
 
-def parallel(view: StudyView, weights: dict[str, float]) -> Figure | None:
+def parallel(view: StudyView) -> Figure | None:
     """A line per complete trial through its hyperparameters; those that mattered most stand first."""
-    names = sorted(view.searched, key=lambda n: -weights.get(n, -1.0))
+    names = view.by_importance
     if len(view.ranking) < 2 or len(names) < 2:
         return None
     chosen = choose(view.ranking, MOST_LINES, view)
@@ -145,7 +151,7 @@ def parallel(view: StudyView, weights: dict[str, float]) -> Figure | None:
         "parallel",
         "Hyperparameters together",
         caption(
-            "A line is a complete trial; the colour is its rank, the best standing out most.",
+            f"A line is a complete trial; the colour is its rank{view.by_which}, the best standing out most.",
             "Each axis runs over the hyperparameter's range, from the bottom to the top as it says below it.",
             chosen_in_words(len(chosen), len(view.ranking)),
         ),
@@ -166,14 +172,14 @@ def _ends(distribution: Any) -> str:
     return f"{short(number(ends[0]), 12)} to {short(number(ends[-1]), 12)}"
 
 
-def slices(view: StudyView, weights: dict[str, float]) -> Figure | None:
+def slices(view: StudyView) -> Figure | None:
     """Value against each hyperparameter."""
     if len(view.ranking) < 2 or not view.searched:
         return None
     chosen = choose(view.ranking, MOST_POINTS // 2, view)
     panels = []
     axis, outside = value_axis([t.values[0] for t in view.ranking], view.objective)
-    for name in sorted(view.searched, key=lambda n: -weights.get(n, -1.0)):
+    for name in view.by_importance:
         scale = scale_of(name, view.searched[name])
         mine = [t for t in chosen if name in t.params]
         points = Marks(
@@ -186,7 +192,7 @@ def slices(view: StudyView, weights: dict[str, float]) -> Figure | None:
         "slices",
         "One hyperparameter at a time",
         caption(
-            "Complete trials; the colour is their rank.",
+            f"Complete trials; the colour is their rank{view.by_which}.",
             chosen_in_words(len(chosen), len(view.ranking)),
             f"{outside:,} outside the figure." if outside else "",
         ),
@@ -195,9 +201,9 @@ def slices(view: StudyView, weights: dict[str, float]) -> Figure | None:
     )
 
 
-def contour(view: StudyView, weights: dict[str, float]) -> Figure | None:
+def contour(view: StudyView) -> Figure | None:
     """The plane of the two hyperparameters that mattered most."""
-    names = list(weights)[:2]
+    names = list(view.importances)[:2]
     both = [t for t in view.ranking if all(n in t.params for n in names)]
     if len(names) < 2 or len(both) < LEAST_FOR_CONTOUR:
         return None

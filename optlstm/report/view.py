@@ -6,7 +6,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from optlstm.results import study_record
 from optlstm.study.record import CONFIG_KEY
 from optlstm.tasks.task import TASKS, task_class
+from optlstm.text import short
 from optlstm.training.metric import Metric
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class StudyView:
     """A study's trials and what it was made with; `record` and `config` are empty for a study of someone else's.
 
     objectives: What each value is called. directions: `minimize` or `maximize`, one per objective.
+    importances: Each hyperparameter's importance, the largest first; empty where it is not known.
     """
 
     name: str
@@ -38,6 +40,7 @@ class StudyView:
     record: Mapping[str, Any]
     config: Mapping[str, Any]
     attrs: Mapping[str, Any]
+    importances: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, study: optuna.Study, name: str | None = None) -> StudyView:
@@ -60,6 +63,11 @@ class StudyView:
     @property
     def objective(self) -> str:
         return self.objectives[0]
+
+    @property
+    def by_which(self) -> str:
+        """What a rank goes by, to be said where there are several objectives."""
+        return f" by {short(self.objective)}" if self.several else ""
 
     @property
     def sign(self) -> int:
@@ -109,6 +117,11 @@ class StudyView:
             for name, distribution in trial.distributions.items():
                 found.setdefault(name, distribution)
         return found
+
+    @functools.cached_property
+    def by_importance(self) -> list[str]:
+        """The names of `searched`, those that mattered most first."""
+        return sorted(self.searched, key=lambda name: -self.importances.get(name, -1.0))
 
     @functools.cached_property
     def is_population(self) -> bool:

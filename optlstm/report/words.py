@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optlstm.report.curves import OTHERS, STATES
+from optlstm.report.searched import LEAST_FOR_IMPORTANCE
 from optlstm.report.view import StudyView, deciding_metric, first_epoch, task_metrics, trained
 from optlstm.study.ledger import REASON_KEY
 from optlstm.study.view import STOPPED_KEY
@@ -27,8 +28,8 @@ class Tile(NamedTuple):
     note: str
 
 
-def subtitle(view: StudyView) -> str:
-    """What was trained on what."""
+def subtitle(view: StudyView, dates: Sequence[str] = ()) -> str:
+    """What was trained on what. dates: first and last time of training, validation and test rows, where known."""
     data = view.record.get("data", {})
     if not data:
         return f"A study of {many(len(view.trials), 'trial')}"
@@ -36,8 +37,26 @@ def subtitle(view: StudyView) -> str:
     parts = [f"task {view.record.get('task', '')}"]
     parts += [f"target {targets}"] if targets else []
     parts += [f"{data['horizon']} steps ahead"] if "horizon" in data else []
-    parts += [f"{data['rows']:,} rows, {data['first']} to {data['last']}"] if {"rows", "first"} <= data.keys() else []
-    return ", ".join(parts)
+    return ". ".join([", ".join(parts), *_sizes(data, dates)])
+
+
+def _sizes(data: Mapping[str, Any], dates: Sequence[str]) -> list[str]:
+    """How many examples there are, and how many of them each part has."""
+    what = next((kind for kind in ("rows", "texts", "sequences") if kind in data), None)
+    if what is None:
+        return []
+    whole = f"{data[what]:,} {what}"
+    whole += f" of {many(len(data['classes']), 'class', 'classes')}" if "classes" in data else ""
+    whole += f" from {data['first']} to {data['last']}" if "first" in data else ""
+    if len(data.get("splits", ())) != 3:
+        return [whole]
+    if folds := data.get("folds"):
+        _, validation, test = data["splits"]
+        return [f"{whole}: {folds} folds, each validated on about {validation:,}, and {test:,} for the test"]
+    each = zip(("training", "validation", "test"), data["splits"], dates or ("", "", ""), strict=True)
+    used = ", ".join(f"{count:,} for {part}" + (f" ({span})" if span else "") for part, count, span in each)
+    unused = f"; {sum(data['splits']):,} of them are used" if sum(data["splits"]) < data[what] else ""
+    return [f"{whole}{unused}: {used}"]
 
 
 def tiles(view: StudyView) -> list[Tile]:
@@ -51,22 +70,27 @@ def tiles(view: StudyView) -> list[Tile]:
     elif view.several:
         found.append(Tile("not beaten by any", f"{len(view.front):,}", f"of {many(len(view.ranking), 'trial')}"))
     if default is not None and best is not None and not view.several:
-        change = "none better" if default is best else _change(view, best, default)
+        change = "none better" if default is best else _change(best, default)
         found.append(Tile("against the defaults", change, f"they reach {number(_value(default))}"))
     found.append(Tile("trials", f"{len(view.trials):,}", _counts(view)))
     epochs = sum(map(trained, view.trials))
     if epochs:
-        full = _full_cost(view)
-        saved = f"of {full:,} without early ends" if full and full > epochs else "in all trials"
+        done, full = _ended_epochs(view), _full_cost(view)
+        saved = f"{share(full - done, full)} saved by early ends" if full and full > done else "in all trials"
         found.append(Tile("epochs trained", f"{epochs:,}", saved))
     if seconds := _seconds(view):
         found.append(Tile("trial time", duration(seconds), "of all trials, pauses included"))
     return found
 
 
-def summary(view: StudyView, weights: Mapping[str, float]) -> list[str]:
-    """What was searched, what won and by how much, what was ended early and why, what it cost."""
-    sentences = [_searched(view), _outcome(view), *_winner(view), _mattered(weights), _ended(view), _cost(view)]
+def summary(view: StudyView, rivals: str = "") -> list[str]:
+    """What was searched, what won and by how much, what was ended early and why, what it cost.
+
+    Args:
+        rivals: How the best trial stands beside what needs no tuning.
+    """
+    found = (_searched(view), _outcome(view), *_winner(view), rivals)
+    sentences = [*found, _mattered(view), _ended(view), _cost(view)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -90,7 +114,14 @@ def _aim(view: StudyView) -> str:
 
 def _outcome(view: StudyView) -> str:
     stopped = view.attrs.get(STOPPED_KEY)
-    return f"{many(len(view.trials), 'trial')}: {_counts(view)}." + (f" It ended because {stopped}." if stopped else "")
+    if not view.trials:
+        return "No trial has begun yet."
+    wanted = view.config.get("trials") or 0
+    text = many(len(view.trials), "trial") + (f" of {wanted:,} wanted" if wanted > len(view.trials) else "")
+    text += f": {_counts(view)}."
+    if left_out := view.counts.get("COMPLETE", 0) - len(view.ranking):
+        text += f" Of {many(left_out, 'complete trial')} a value is not finite: left out of all that follows."
+    return text + (f" It ended because {stopped}." if stopped else "")
 
 
 def _counts(view: StudyView) -> str:
@@ -113,7 +144,8 @@ def _winner(view: StudyView) -> list[str]:
             for k, (n, t) in enumerate(zip(view.objectives, _bests(view), strict=True))
         )
         return [
-            f"{many(len(view.front), 'trial')} are not beaten by any other in every objective. Best of each: {ends}."
+            f"For {many(len(view.front), 'trial')} no other trial is at least as good in every objective and better in"
+            f" one. Best of each: {ends}."
         ]
     attrs = best.user_attrs
     others = [m.name for m in task_metrics(view.record) if m.name != view.objective]
@@ -142,23 +174,29 @@ def _margins(view: StudyView, best: FrozenTrial) -> list[str]:
         parts.append("no trial was better than the defaults the search began with")
     elif default is not None:
         parts.append(f"the defaults the search began with (trial 0) reach {number(_value(default), 5)}")
-        parts[-1] += f", so the search changed {view.objective} by {_change(view, best, default)}"
+        change = _change(best, default)
+        parts[-1] += f", so the search {'raised' if change[0] == '+' else 'lowered'} {view.objective} by {change[1:]}"
     if len(view.ranking) > 2:
         middle = view.ranking[(len(view.ranking) - 1) // 2]
         parts.append(f"the median complete trial reaches {number(_value(middle), 5)}")
     return [f"For comparison: {'; '.join(parts)}."] if parts else []
 
 
-def _change(view: StudyView, best: FrozenTrial, other: FrozenTrial) -> str:
+def _change(best: FrozenTrial, other: FrozenTrial) -> str:
+    """With its sign in front."""
     before, now = _value(other), _value(best)
     if before == 0:
-        return f"{now - before:+.4g}"
+        return f"{now - before:+.4g}".replace("-", "\N{MINUS SIGN}", 1)
     return f"{100 * (now - before) / abs(before):+.1f} %".replace("-", "\N{MINUS SIGN}")
 
 
-def _mattered(weights: Mapping[str, float]) -> str:
-    first = [f"{short(name)} ({share(weight, 1)})" for name, weight in list(weights.items())[:3] if weight > 0.005]
-    return f"What mattered most: {listed(first)}." if first else ""
+def _mattered(view: StudyView) -> str:
+    most = list(view.importances.items())[:3]
+    first = [f"{short(name)} ({share(weight, 1)})" for name, weight in most if weight > 0.005]
+    if 0 < len(view.ranking) < LEAST_FOR_IMPORTANCE and len(view.searched) > 1:
+        return f"What mattered is not said of fewer than {LEAST_FOR_IMPORTANCE} complete trials."
+    what = f" for {short(view.objective)}" if view.several else ""
+    return f"What mattered most{what}: {listed(first)}." if first else ""
 
 
 def _ended(view: StudyView) -> str:
@@ -170,8 +208,8 @@ def _ended(view: StudyView) -> str:
         if mine:
             said = [f"{n:,} {short(kind, 120)}" for kind, n in kinds.most_common(REASONS)]
             rest = len(mine) - sum(n for _, n in kinds.most_common(REASONS))
-            at = sorted(trained(t) for t in mine)
-            when = f", the median after {many(at[(len(at) - 1) // 2], 'epoch')}" if state == "PRUNED" else ""
+            half = sorted(trained(t) for t in mine)[(len(mine) - 1) // 2]
+            when = f", half of them within {many(half, 'epoch')}" if state == "PRUNED" and len(mine) > 1 else ""
             others = [f"{rest:,} for other reasons"] if rest else []
             parts.append(f"{many(len(mine), 'trial')} {word}{when}: {'; '.join([*said, *others])}.")
     return " ".join(parts)
@@ -186,22 +224,28 @@ def _kind(reason: str) -> str:
 
 
 def _cost(view: StudyView) -> str:
-    epochs, full = sum(map(trained, view.trials)), _full_cost(view)
+    epochs, done, full = sum(map(trained, view.trials)), _ended_epochs(view), _full_cost(view)
     starts = [t.datetime_start for t in view.trials if t.datetime_start]
     ends = [t.datetime_complete for t in view.trials if t.datetime_complete]
     parts = [f"{many(epochs, 'epoch')} of training"] if epochs else []
-    if full and 0 < epochs < full:
-        parts[0] += f", where all trials to their last epoch would be {full:,} ({share(full - epochs, full)} saved)"
+    if full and 0 < done < full:
+        mine = f"; {done:,} of them are of trials that have ended, and those" if done < epochs else ", where all trials"
+        parts[0] += f"{mine} to their last epoch would be {full:,} ({share(full - done, full)} saved)"
     if starts and ends:
         parts.append(f"{duration(_seconds(view))} of trials, between {moment(min(starts))} and {moment(max(ends))}")
     return f"Cost: {'; '.join(parts)}." if parts else ""
 
 
+def _ended_epochs(view: StudyView) -> int:
+    """Epochs that the trials trained which have ended."""
+    return sum(trained(t) for t in view.trials if t.state.is_finished())
+
+
 def _full_cost(view: StudyView) -> int | None:
-    """Epochs, had every trial that has ended gone to its last one."""
-    if view.epochs is None:
+    """Epochs, had each of them gone to its last one; None where that says nothing, as of a population."""
+    if view.epochs is None or view.is_population:
         return None
-    return sum(view.epochs - first_epoch(t) for t in view.trials if t.state.is_finished() and not view.is_population)
+    return sum(view.epochs - first_epoch(t) for t in view.trials if t.state.is_finished())
 
 
 def _seconds(view: StudyView) -> float:
@@ -216,10 +260,10 @@ def _value(trial: FrozenTrial) -> float:
 def leaders(view: StudyView) -> tuple[str, Sequence[str], list[list[str]]]:
     """Title, heading and rows of the table of the best trials."""
     if view.several:
-        chosen, title = view.front[:LEADERS], "Trials that no other beats in every objective"
+        chosen, title = view.front[:LEADERS], f"Trials that no other beats, by {short(view.objective)}"
     else:
         chosen, title = view.ranking[:LEADERS], "The best trials"
-    names = list(view.searched)
+    names = view.by_importance
     seconds = "seconds with waiting" if view.is_population else "seconds"
     heading = ["trial", *view.objectives, "epochs", seconds, *map(short, names)]
     rows = [

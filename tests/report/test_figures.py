@@ -1,0 +1,220 @@
+"""Figures where they are hard to draw: short logarithmic axes, long names, narrow screens, populations, halves."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from optlstm.plan import make_plan
+from optlstm.report import rivals, words
+from optlstm.report.compared import compare
+from optlstm.report.curves import timeline, tip
+from optlstm.report.family import lineage
+from optlstm.report.marks import Axis, Figure, Marks, Panel
+from optlstm.report.outcome import confusion
+from optlstm.report.page import make_report, render
+from optlstm.report.png import draw
+from optlstm.report.searched import weighed
+from optlstm.report.view import StudyView
+from optlstm.tasks.pictures import Confusion
+from tests.browser import Browser
+
+LONG = ["positive experience", "negative experience", "no experience stated"]
+START = datetime.datetime(2026, 1, 1)
+
+
+def study(trials: Sequence[FrozenTrial]) -> optuna.Study:
+    found = optuna.create_study(study_name="made")
+    found.add_trials(trials)
+    return found
+
+
+def many_params(count: int) -> optuna.Study:
+    """Twelve trials whose value is decided by the last of `count` hyperparameters."""
+    made = optuna.create_study(study_name="made", sampler=optuna.samplers.RandomSampler(seed=0))
+
+    def objective(trial: optuna.Trial) -> float:
+        for k in range(count - 1):
+            trial.suggest_int(f"a_long_name_of_one_{k}", 1, 2)
+        return trial.suggest_float("decisive", 3e-4, 3e-3, log=True)
+
+    made.optimize(objective, n_trials=12)
+    return made
+
+
+def member(number: int, reports: Mapping[int, float], state: str = "COMPLETE", **attrs: Any) -> FrozenTrial:
+    trial = create_trial(
+        state=TrialState[state],
+        value=min(reports.values()) if state == "COMPLETE" else None,
+        params={"x": 0.5},
+        distributions={"x": FloatDistribution(0, 1)},
+        intermediate_values=dict(reports),
+        user_attrs={"member": number, **attrs},
+    )
+    trial.datetime_start, trial.datetime_complete = START, START + datetime.timedelta(seconds=9)
+    return trial
+
+
+def population() -> optuna.Study:
+    """Three members; after epoch 2 members 1 and 2 become copies of member 0."""
+    return study([
+        member(0, {1: 0.8, 2: 0.6, 3: 0.5, 4: 0.1}),
+        member(1, {1: 0.9, 2: 0.7}, "PRUNED"),
+        member(2, {1: 0.7, 2: 0.65}, "PRUNED"),
+        member(1, {3: 0.4, 4: 0.3}, parent=0, from_epoch=2),
+        member(2, {3: 0.45, 4: 0.35}, parent=0, from_epoch=2),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("reach", [2, 10, 1e9])
+def test_no_tick_of_a_picture_is_latex(reach: float) -> None:
+    axis = Axis("learning rate", log=True, ticks=[(3e-4, "0.0003")], low=3e-4, high=3e-4 * reach)
+    points = Marks("points", [3e-4, 3e-4 * reach], [3e-4, 3e-4 * reach])
+    canvas = draw(Figure("f", "", "", [Panel(axis, replace(axis, ticks=None), [points])]))
+
+    (axes,) = canvas.axes
+    texts = [label.get_text() for label in axes.get_xticklabels(which="both")]
+    texts += [label.get_text() for label in axes.get_yticklabels(which="both")]
+
+    assert any(texts)
+    assert not [text for text in texts if "$" in text or "\\" in text]
+
+
+def test_whole_numbers_have_ticks_at_whole_numbers() -> None:
+    axis = Axis("layers", whole=True, low=0.9, high=2.1)
+    canvas = draw(Figure("f", "", "", [Panel(axis, axis, [Marks("points", [1, 2], [1, 2])])]))
+
+    (axes,) = canvas.axes
+    assert all(float(at).is_integer() for at in (*axes.get_xticks(), *axes.get_yticks()))
+
+
+def test_labels_stand_beside_the_most_frequent_class(tmp_path: Path) -> None:
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text,label\n" + "".join(f"word {k} here,{'ab'[k % 3 == 0]}\n" for k in range(60)))
+    data = {"path": str(texts), "folds": 0, "splits": [0.5, 0.25, 0.25]}
+    plan = make_plan({"task": "text", "data": data})
+    counts = np.array([[7, 3], [1, 4]])
+
+    sentence = rivals.of_labels(5, Confusion(("a", "b"), counts), plan)
+    view = replace(StudyView.of(study([])), record=plan.record.stored())
+
+    validation = view.record["data"]["splits"][1]
+    (fold,) = plan.task.split.folds  # type: ignore[attr-defined]
+    frequent = int((plan.task.codes[fold.validation] == 0).sum())  # type: ignore[attr-defined]
+    assert validation == 15
+    assert sentence.startswith("Of 15 validation examples trial 5 classifies 11 rightly (73.3 %);")
+    assert f"most frequent class would be right for {frequent} ({100 * frequent / 15:.1f} %)" in sentence
+    assert words.subtitle(view).endswith("60 texts of 2 classes: 30 for training, 15 for validation, 15 for test")
+
+
+@pytest.mark.browser
+def test_long_names_are_drawn_on_a_telephone(browser: Browser, tmp_path: Path) -> None:
+    made = make_report(many_params(10), None)
+    few = confusion(Confusion(tuple(LONG), np.eye(3, dtype=np.int64)), 0)
+    lots = confusion(Confusion(tuple(f"{name} {k}" for k in range(12) for name in LONG), np.eye(36, dtype=np.int64)), 0)
+    page = tmp_path / "long.html"
+    together = [figure for figure in made.figures if figure.key == "parallel"]
+    figures = [replace(few, key="few"), replace(lots, key="lots"), *together]
+    page.write_text(render(replace(made, figures=figures)), encoding="utf-8")
+
+    for width in (390, 1200):
+        browser.open(page, width=width)
+        browser.wait_for("document.documentElement.dataset.drawn")
+        assert browser.said() == []
+        assert browser.run("return document.documentElement.scrollWidth") == width
+        for figure, count in (("few", 3), ("parallel", 10)):
+            shown = (
+                f"[...document.querySelectorAll('#{figure}-0 .xtick text')].filter(t => t.style.display !== 'none'"
+                " && t.getBoundingClientRect().right <= innerWidth)"
+            )
+            assert browser.run(f"return {shown}.length") == count, (figure, width)
+    browser.run("document.querySelector('#few').scrollIntoView()")
+    box = browser.run("return document.querySelector('#few-0 .nsewdrag').getBoundingClientRect().toJSON()")
+    at = {"x": box["right"] - box["width"] / 6, "y": box["top"] + box["height"] / 6}
+    browser.command("Input.dispatchMouseEvent", type="mouseMoved", **at)
+    assert LONG[2] in browser.wait_for("document.querySelector('#few-0 .hoverlayer').textContent")
+
+
+def test_a_trial_is_told_by_what_mattered_most() -> None:
+    made = many_params(11)
+    view = weighed(made, StudyView.of(made))
+
+    lines = tip(view.trials[0], view).splitlines()
+
+    assert lines[2].startswith("decisive ")
+    assert lines[-1] == "and 3 more"
+    _, heading, _ = words.leaders(view)
+    assert heading[4] == "decisive"
+
+
+def test_every_copy_has_a_line_of_its_own() -> None:
+    figure = lineage(StudyView.of(population()))
+    assert figure is not None
+
+    (copies,) = [m for m in figure.panels[0].marks if isinstance(m, Marks) and m.name == "copied"]
+
+    assert list(zip(copies.x, copies.y, strict=True)) == [
+        (2, 0), (3, 1), (None, None),
+        (2, 0), (3, 2), (None, None),
+    ]  # fmt: skip
+    assert copies.tips[1] == "trial 3, copied from trial 0 (member 0) after epoch 2"
+
+
+def test_a_populations_epochs_are_counted_side_by_side() -> None:
+    one_by_one = study([member(0, {1: 0.8, 2: 0.6}), member(0, {1: 0.7, 2: 0.5})])
+    for trial in one_by_one.get_trials(deepcopy=False):
+        trial.user_attrs.pop("member")
+
+    (figure,) = compare([StudyView.of(population()), replace(StudyView.of(one_by_one), name="other")]).figures
+
+    together, after = figure.panels[1].marks
+    assert isinstance(together, Marks)
+    assert isinstance(after, Marks)
+    # Epochs 1: 0.8, 0.9, 0.7; 2: 0.6, 0.7, 0.65; 3: 0.5, 0.4, 0.45; 4: 0.1, 0.3, 0.35.
+    assert list(zip(together.x, together.y, strict=True)) == [
+        (1, 0.8), (3, 0.7), (4, 0.6), (7, 0.5), (8, 0.4), (10, 0.1), (12, 0.1),
+    ]  # fmt: skip
+    assert list(zip(after.x, after.y, strict=True)) == [(2, 0.6), (4, 0.5), (4, 0.5)]
+
+
+def test_only_trials_that_have_ended_can_have_saved_epochs() -> None:
+    ended = create_trial(state=TrialState.PRUNED, intermediate_values={1: 1.0, 2: 1.0})
+    running = create_trial(state=TrialState.RUNNING, intermediate_values=dict.fromkeys(range(1, 8), 1.0))
+    view = replace(StudyView.of(study([ended, running])), record={"training": {"epochs": 10}})
+
+    cost = words.summary(view)[-1]
+
+    assert (
+        "9 epochs of training; 2 of them are of trials that have ended, and those to their last epoch would be 10"
+        in cost
+    )
+    assert "(80 % saved)" in cost
+
+
+def test_the_timelines_rows_are_those_of_all_trials() -> None:
+    trials = [member(k, {1: 0.5}) for k in range(1200)]
+    view = StudyView.of(study(trials))
+
+    figure = timeline(view)
+
+    assert figure is not None
+    assert "under way at once: 1,200." in figure.caption
+    assert "1,000 of 1,200 trials are drawn" in figure.caption
+    assert "waiting for the others" in figure.caption
+
+
+def test_what_an_int_counts_is_whole() -> None:
+    made = study([
+        create_trial(value=n / 2, params={"n": n}, distributions={"n": IntDistribution(1, 2)}) for n in (1, 2)
+    ])  # fmt: skip
+    (slices,) = [f for f in make_report(made, None).figures if f.key == "slices"]
+    assert slices.panels[0].x.whole

@@ -1,0 +1,54 @@
+"""Where a report is written, and what is refused before anything is."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.conftest import Cli
+
+STUDY = ("study", "tiny.toml", "--quiet", "--trials", 1)
+
+
+def test_what_cannot_be_written_is_said_before_anything_is(cli: Cli) -> None:
+    cli(*STUDY)
+    Path("taken").write_text("")
+
+    refused = cli("report", "tiny", "-o", "", "--png", "taken", "--compare", "tiny")
+
+    assert refused.code == 2
+    assert refused.lines == [
+        "-o: '.' is no file's name; give one such as report.html",
+        "--png: taken is a file; give a folder",
+        "--compare: 'tiny' is named twice",
+    ]
+    assert not list(Path.cwd().glob("*.html"))
+    nowhere = cli("report", "tiny", "--png", "/dev/null/pictures")
+    assert nowhere.code == 2
+    assert nowhere.lines == ["--png: cannot write /dev/null/pictures: Not a directory"]
+    assert not list(Path.cwd().glob("*.html"))
+
+
+def test_a_pipe_gets_the_page_and_stays_a_pipe(cli: Cli) -> None:
+    cli(*STUDY)
+    os.mkfifo("pipe")
+
+    with ThreadPoolExecutor(1) as reader:
+        page = reader.submit(Path("pipe").read_text)
+        said = cli("report", "tiny", "-o", "pipe")
+        assert said.code == 0, said.err
+        assert "<!doctype html>" in page.result(timeout=10)
+    assert Path("pipe").is_fifo()
+
+
+def test_bad_input_is_one_line_a_problem(cli: Cli) -> None:
+    cli(*STUDY)
+
+    outcome = cli("report", "tinny", "--compare", "nobody", "-o", "nowhere/r.html")
+
+    assert outcome.code == 2
+    assert outcome.lines[0].startswith("study 'tinny' is not in this database; did you mean 'tiny'?")
+    assert outcome.lines[1].startswith("study 'nobody' is not in this database")
+    assert outcome.lines[2] == "-o: folder nowhere does not exist"
+    assert not list(Path.cwd().glob("*.html"))
