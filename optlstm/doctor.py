@@ -206,7 +206,7 @@ def _ray(address: str | None, storage_path: Location) -> Iterator[Finding]:
     if address is None:
         yield Finding("ray", "ok", "not looked at; give --address to check a cluster")
         return
-    from optlstm.backends.ray import RayOptions, describe
+    from optlstm.backends.ray.runner import RayOptions, describe
 
     try:
         rows: list[tuple[str, Any]] = describe(RayOptions(address=address), absolute(storage_path))

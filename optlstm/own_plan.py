@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from optlstm.backends.driver import Job
+from optlstm.backends.job import Job
 from optlstm.config import StudyConfig, attempt, check_config
 from optlstm.errors import InputError
 from optlstm.files import Location

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from optlstm.backends.driver import Job
+from optlstm.backends.job import Job
 from optlstm.config import StudyConfig, attempt, check_config, check_data_config
 from optlstm.errors import InputError, did_you_mean
 from optlstm.files import Location

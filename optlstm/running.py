@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-    from optlstm.backends.driver import Job, Run
-    from optlstm.backends.ray import RayOptions
+    from optlstm.backends.driver import Run
+    from optlstm.backends.job import Job
+    from optlstm.backends.ray.runner import RayOptions
     from optlstm.config import StudyConfig
     from optlstm.files import Location
     from optlstm.plan import Plan
@@ -112,7 +113,7 @@ class Session:
     def _start(self, job: Job) -> None:
         config = self.plan.config
         if config.backend == "ray":
-            from optlstm.backends.ray import run_ray
+            from optlstm.backends.ray.runner import run_ray
 
             run_ray(self.run, job, ray_options(config, self.workers), self.checkpoints)
         else:
@@ -140,7 +141,7 @@ def environment(backend: str) -> dict[str, str | int]:
 
 
 def ray_options(config: StudyConfig, workers: int | None) -> RayOptions:
-    from optlstm.backends.ray import RayOptions
+    from optlstm.backends.ray.runner import RayOptions
 
     ray = config.ray
     return RayOptions(workers, ray.address, ray.cpus_per_trial, ray.gpus_per_trial, config.scheduler)
@@ -262,7 +263,7 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
         ("backend", config.backend),
     ]
     if config.backend == "ray":
-        from optlstm.backends.ray import describe
+        from optlstm.backends.ray.runner import describe
         from optlstm.files import absolute
 
         workers = _workers(config, config.trials)

@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from optlstm.backends.driver import Job, Run
+from optlstm.backends.driver import Run
+from optlstm.backends.job import Job
 from optlstm.backends.local import run_local
 from optlstm.files import LocalFolder
 from optlstm.study.declaration import parse_space

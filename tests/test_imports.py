@@ -291,5 +291,10 @@ def test_help_loads_nothing_heavy() -> None:
     assert loaded_by(run_module, HEAVY) == []
 
 
+def test_a_ray_worker_loads_nothing_of_the_drivers() -> None:
+    its = "import optlstm.backends.ray.worker, optlstm.backends.job"
+    assert loaded_by(its, ("optuna", "sqlalchemy", "torch", "optlstm.study.ledger")) == []
+
+
 def test_what_is_loaded_is_seen() -> None:
     assert loaded_by("import colorsys, sys; sys.exit(0)", ("colorsys", *HEAVY)) == ["colorsys"]

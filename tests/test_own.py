@@ -42,7 +42,7 @@ def run(
 
     ledger.listen(stop)
     if backend == "ray":
-        from optlstm.backends.ray import RayOptions, run_ray
+        from optlstm.backends.ray.runner import RayOptions, run_ray
 
         run_ray(run, plan.job(folder), RayOptions(workers=1))
     else:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import IO, Any
 
-from optlstm.backends.driver import MOST_RESTARTS, Job, Run
+from optlstm.backends.driver import MOST_RESTARTS, Run
+from optlstm.backends.job import Job
 from optlstm.backends.memory import kernel_kills
 from optlstm.backends.sharing import SharedData
 from optlstm.backends.trial import TRACEBACK_LINES, Outcome, Verdict, run_trial

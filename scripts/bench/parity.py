@@ -21,10 +21,11 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from optlstm.backends.driver import Job, Run
+from optlstm.backends.driver import Run
+from optlstm.backends.job import Job
 from optlstm.backends.local import run_local
-from optlstm.backends.ray import RayOptions, run_ray
 from optlstm.backends.ray.cluster import connected
+from optlstm.backends.ray.runner import RayOptions, run_ray
 from optlstm.plan import Plan, make_plan
 from optlstm.retention import copy_weights
 from optlstm.study.ledger import Ledger

@@ -14,10 +14,11 @@ from typing import Any
 
 import optuna
 
-from optlstm.backends.driver import Job, Run
+from optlstm.backends.driver import Run
+from optlstm.backends.job import Job
 from optlstm.backends.local import run_local
-from optlstm.backends.ray import RayOptions, run_ray
 from optlstm.backends.ray.cluster import connected
+from optlstm.backends.ray.runner import RayOptions, run_ray
 from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord

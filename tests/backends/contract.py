@@ -9,7 +9,8 @@ from typing import Any
 
 import optuna
 
-from optlstm.backends.driver import Job, Run
+from optlstm.backends.driver import Run
+from optlstm.backends.job import Job
 from optlstm.backends.local import run_local
 from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
@@ -39,7 +40,7 @@ def _processes(run: Run, job: Job, at_once: int) -> None:
 
 
 def _ray(run: Run, job: Job, at_once: int) -> None:
-    from optlstm.backends.ray import RayOptions, run_ray
+    from optlstm.backends.ray.runner import RayOptions, run_ray
 
     run_ray(run, job, RayOptions(workers=at_once))
 

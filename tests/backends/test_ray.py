@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from optlstm.backends.driver import Run
-from optlstm.backends.ray import RayOptions, run_ray
 from optlstm.backends.ray.cluster import check_address
+from optlstm.backends.ray.runner import RayOptions, run_ray
 from optlstm.errors import InputError
 from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger
@@ -132,7 +132,7 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 from tests.backends.contract import Studies, job
 from optlstm.backends.driver import Run
-from optlstm.backends.ray import RayOptions, run_ray
+from optlstm.backends.ray.runner import RayOptions, run_ray
 from optlstm.backends.ray.cluster import check_address
 ledger = Studies(Path({folder!r})).ledger(sampler="random", pruner="none")
 run_ray(Run(ledger, {total}), job(seconds=0.02), RayOptions(address={address!r}), Path({storage!r}))

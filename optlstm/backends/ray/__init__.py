@@ -1,7 +1,4 @@
-"""Trials on Ray Tune: many workers, GPUs and nodes, the same ledger, the same objective, the same search."""
+"""Trials on Ray Tune: many workers, GPUs and nodes, the same ledger, the same objective, the same search.
 
-from __future__ import annotations
-
-from optlstm.backends.ray.runner import RayOptions, describe, run_ray
-
-__all__ = ["RayOptions", "describe", "run_ray"]
+Nothing is imported here: a Ray worker needs `worker`, and neither the driver's ledger nor Optuna.
+"""

@@ -14,7 +14,8 @@ from typing import Any
 from ray import tune
 from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
-from optlstm.backends.driver import MOST_RESTARTS, Job, Run
+from optlstm.backends.driver import MOST_RESTARTS, Run
+from optlstm.backends.job import Job
 from optlstm.backends.ray.cluster import KEEP_VARIABLE, check_shared_folder, connected, nodes_in_words, trials_at_once
 from optlstm.backends.ray.search import LedgerSearch, StudyASHA, StudyScheduler, registered
 from optlstm.backends.ray.worker import run_assignment

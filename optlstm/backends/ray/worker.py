@@ -20,7 +20,7 @@ from optlstm.study.events import Assignment
 from optlstm.study.failures import FAILURE_KEY, HUNG
 
 if TYPE_CHECKING:
-    from optlstm.backends.driver import Job
+    from optlstm.backends.job import Job
 
 # Keys of a Ray trial's config and results.
 ASSIGNMENT, EPOCH, VALUE, OUTCOME, BROKEN = "assignment", "epoch", "value", "outcome", "broken"
