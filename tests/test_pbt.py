@@ -141,7 +141,7 @@ def test_killed_again_and_again_it_is_the_same_family(cli: Cli, folder: Path) ->
     assert cli("study", "pbt.toml", "--name", "undisturbed").code == 0
     command = [sys.executable, "-m", "optlstm", "study", "pbt.toml", "--name", "killed", "--quiet"]
     draw = random.Random(5)
-    for _ in range(3):
+    for _ in range(2):
         driver = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
         enough = reports("killed") + draw.randint(1, 12)
         while reports("killed") < enough and driver.poll() is None:
