@@ -14,6 +14,7 @@ from torch import Tensor
 
 from optlstm.artifacts import newest_checkpoint, read_checkpoint, write_checkpoint
 from optlstm.errors import ArtifactError
+from tests.damage import empty, flip, truncate
 
 
 def tensors(epoch: int) -> dict[str, Tensor]:
@@ -27,20 +28,6 @@ def write(folder: Path, *epochs: int, keep: int = 2) -> None:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-3])
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from tests import dying
 from tests.backends.contract import table
+from tests.damage import empty, flip, truncate
 from tests.study.processes import exit_code, start
 
 KILLS = 20
@@ -113,20 +114,6 @@ def test_killed_at_any_moment_it_ends_bit_by_bit_the_same(
 
     assert table(dying.training(url_in(tmp_path))) == undisturbed[0]
     assert weights(tmp_path) == undisturbed[1]
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-3])
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
 
 
 @pytest.mark.parametrize(

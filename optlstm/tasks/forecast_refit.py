@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from optlstm.data.scaling import Standardizer
 from optlstm.data.splits import Splits
 from optlstm.tasks.baselines import Baseline, baselines
-from optlstm.tasks.conformal import cross_coverage, highest_level, radii
 from optlstm.tasks.forecast_data import ForecastData, prepare
+from optlstm.tasks.forecast_verdict import forecast_verdict
 from optlstm.tasks.forecaster import Forecaster, ForecastSection
 from optlstm.tasks.kind import Verdict
 from optlstm.tasks.metrics import ErrorSums, Scores, seasonal_scale
@@ -69,23 +68,8 @@ class ForecastFinish:
         scaled = forecaster.scaler.transform(self.series.values)
         known = baselines(scaled, self._learnt(joined), self.horizon, self.series.season, forecaster.window)
         rivals = {name: self._baseline(baseline, forecaster.scaler, first) for name, baseline in known.items()}
-        calibrated = len(residuals) if highest_level(len(residuals)) else 0
-        return Verdict(
-            test=ensemble.overall,
-            members=[scores.overall for scores in members],
-            baselines={name: scores.overall for name, scores in rivals.items()},
-            decides={"mse": True, "mae": True},
-            steps=ensemble.steps,
-            baseline_steps={name: scores.steps for name, scores in rivals.items()},
-            intervals={
-                "method": _METHOD,
-                "windows": len(residuals),
-                "every": every,
-                "highest_level": highest_level(len(residuals)),
-                "measured": cross_coverage(residuals, -(-self.horizon // every)),
-            },
-            extras={"radii": torch.from_numpy(radii(residuals).astype(np.float32))} if calibrated else {},
-            facts={"calibrated": calibrated},
+        return forecast_verdict(
+            ensemble, members, rivals, residuals, method=_METHOD, every=every, gap=-(-self.horizon // every)
         )
 
     def _score(self, forecaster: Forecaster, first: range) -> tuple[Scores, list[Scores], NDArray[np.float32], int]:

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optlstm.data.frequency import following, same_step
 from optlstm.data.panel import Categories, Panel, named
 from optlstm.data.panel_reader import read_panel
 from optlstm.data.panel_rows import extended, filled, with_missing_rows
 from optlstm.data.series import ticks_of
 from optlstm.errors import InputError
-from optlstm.files import write_stream
 from optlstm.tasks.conformal import LEVELS
-from optlstm.tasks.forecast_files import level_problems, time_array, time_type
+from optlstm.tasks.forecast_tables import (
+    as_frame,
+    check_options,
+    frequency_problem,
+    record_batch,
+    schema_of,
+    time_type,
+    wanted_time,
+    write_csv,
+)
 from optlstm.tasks.kind import Metrics
 from optlstm.tasks.panel_data import Integers, PanelData
-from optlstm.tasks.panel_model import PanelForecaster, PanelSection
+from optlstm.tasks.panel_model import PanelForecaster
 from optlstm.tasks.panel_scores import PanelSums
 
 if TYPE_CHECKING:
@@ -47,30 +51,11 @@ class PanelRunner:
 
     def predict(self, data: Path, **options: Any) -> pd.DataFrame:
         """Raises InputError with everything in which the file or the options do not fit the model."""
-        job = self._job(data, dates=False, **options)
-        frame: pd.DataFrame = pa.Table.from_batches(list(job.tables()), job.schema).to_pandas()
-        return frame
+        return as_frame(self._job(data, dates=False, **options))
 
     def write(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there; a batch of windows in memory at a time."""
-        from pyarrow import csv as pa_csv
-
-        job, rows = self._job(data, dates=True, **options), 0
-
-        def write_to(file: IO[bytes]) -> None:
-            nonlocal rows
-            heading = io.StringIO()
-            csv.writer(heading, lineterminator="\n").writerow(job.schema.names)
-            file.write(heading.getvalue().encode())
-            special = any(mark in name for name in job.panel.ids for mark in ',"\r\n')
-            plain = pa_csv.WriteOptions(include_header=False, quoting_style="needed" if special else "none")
-            with pa_csv.CSVWriter(file, job.schema, write_options=plain) as writer:
-                for table in job.tables():
-                    writer.write_batch(table)
-                    rows += table.num_rows
-
-        write_stream(out, write_to)
-        return rows
+        return write_csv(self._job(data, dates=True, **options), out)
 
     def score(self, data: Path) -> Metrics:
         """The metrics over every window of the file, the first `window` rows of each series being input only."""
@@ -102,11 +87,7 @@ class PanelRunner:
     def _job(
         self, data: Path, *, dates: bool, start: str | None = None, backtest: int = 0, levels: Sequence[int] = ()
     ) -> _Job:
-        problems = level_problems(levels, self.section.calibrated, self._radii is not None)
-        if not isinstance(backtest, int) or backtest < 0:
-            problems.append(f"--backtest: must be a whole number of at least 1, got {backtest!r}")
-        if problems:
-            raise InputError(problems)
+        check_options(levels, backtest, self.section.calibrated, self._radii is not None)
         panel = self._read(data)
         step = self.section.step if self.section.freq is None else None
         lengths = np.diff(panel.starts)
@@ -120,7 +101,8 @@ class PanelRunner:
     def _read(self, data: Path) -> Panel:
         section = self.section
         panel = read_panel(data, section.wanted())
-        problem = _frequency_problem(panel, section)
+        longest = panel.rows(int(panel.known.argmax()))
+        problem = frequency_problem(panel.time[longest], panel.freq, section.freq, section.step)
         if problem:
             raise InputError(f"data: {data.name} {problem}")
         if section.gaps == "interpolate":
@@ -188,40 +170,32 @@ class _Job:
     radii: Tensor | None
     dates: bool
 
+    @property
+    def names(self) -> Sequence[str]:
+        return self.panel.ids
+
+    @property
+    def kind(self) -> Any:
+        """The type of the times."""
+        return time_type(self.panel.time, dates=self.dates)
+
     @cached_property
     def schema(self) -> Any:
-        time, section = time_type(self.panel.time, dates=self.dates), self.forecaster.section
-        fields = [(section.series, pa.string())] if section.series else []
-        fields += [(section.time, time)]
-        fields += [("cutoff", time), ("step", pa.int64())] if self.backtest else []
-        for name in section.columns:
-            fields += [(f"{name}-actual", pa.float64())] if self.backtest else []
-            fields += [(name, pa.float64())]
-            fields += [(f"{name}-{end}-{level}", pa.float64()) for level in self.levels for end in ("lo", "hi")]
-        return pa.schema(fields)
+        section = self.forecaster.section
+        return schema_of(section.series, section.time, section.columns, self.kind, self.backtest, self.levels)
 
     def tables(self) -> Iterator[Any]:
-        section, time = self.forecaster.section, ticks_of(self.panel.time)
-        kind, horizon, ids = time_type(self.panel.time, dates=self.dates), section.horizon, np.array(self.panel.ids)
+        section, ticks, kind = self.forecaster.section, ticks_of(self.panel.time), self.kind
+        ids = np.array(self.panel.ids)
         for part, each in self.forecaster.batches(self.data, self.first, self.series):
-            first, of = self.first[part], self.series[part]
+            of = self.series[part]
             std, mean = self.data.std[of][:, :, None], self.data.mean[of][:, :, None]
             forecast = each.mean(axis=0) * std + mean  # [n, columns, horizon]
             self._check(forecast, of)
-            at = first[:, None] + np.arange(horizon)  # [n, horizon]
-            columns: list[Any] = [pa.array(np.repeat(ids[of], horizon), pa.string())] if section.series else []
-            columns += [time_array(time[at], kind)]
-            if self.backtest:
-                columns += [time_array(np.repeat(time[at[:, :1] - 1], horizon, axis=1), kind)]
-                columns += [np.tile(np.arange(1, horizon + 1), len(of))]
-            for i in range(len(section.columns)):
-                columns += [self.panel.values[at, i].ravel()] if self.backtest else []
-                columns += [forecast[:, i].ravel()]
-                for level in self.levels:
-                    radius = self._radius(level)[i] * std[:, i]  # [n, horizon]
-                    columns += [(forecast[:, i] - radius).ravel(), (forecast[:, i] + radius).ravel()]
-            arrays = [pa.array(c) if isinstance(c, np.ndarray) else c for c in columns]
-            yield pa.record_batch(arrays, schema=self.schema)
+            at = self.first[part][:, None] + np.arange(section.horizon)  # [n, horizon]
+            radii = [self._radius(level) * std for level in self.levels]  # [n, columns, horizon]
+            own, values = ids[of] if section.series else None, self.panel.values
+            yield record_batch(self.schema, own, ticks, values, at, forecast, radii, kind=kind, backtest=self.backtest)
 
     def _radius(self, level: int) -> NDArray[np.float64]:
         """[columns, horizon] on the standardised scale."""
@@ -248,36 +222,11 @@ def _who(panel: Panel, which: Sequence[int] | Integers, data: Path) -> str:
     )
 
 
-def _frequency_problem(panel: Panel, section: PanelSection) -> str | None:
-    """Why the times cannot be those of the model's series, or None."""
-    time, own = panel.time, panel.rows(int(panel.known.argmax()))
-    if not isinstance(time, pd.DatetimeIndex):
-        if section.freq is not None:
-            return f"numbers its rows, and the model was trained on times at a step of {section.freq}"
-        step = int(time[own][1]) - int(time[own][0]) if len(time[own]) > 1 else section.step
-        if step == section.step:
-            return None
-        return f"has a step of {step}, and the model was trained on a step of {section.step}"
-    if section.freq is None:
-        return "has dates, and the model was trained on whole-numbered times"
-    first = time[own]
-    if same_step(panel.freq, section.freq) or first[1:].equals(following(first[:1], section.freq, len(first) - 1)):
-        return None
-    return f"has a step of {panel.freq}, and the model was trained on a step of {section.freq}; resample it"
-
-
 def _positions(panel: Panel, start: str, name: str) -> Integers:
     """The row of a time that the user names, in every series; that behind the last target counts too."""
     time = panel.time
-    try:
-        wanted: Any = int(start) if not isinstance(time, pd.DatetimeIndex) else pd.Timestamp(start)
-    except (ValueError, TypeError):
-        raise InputError(f"--from: {start!r} is no time; write it as in the data ({time[0]})") from None
+    wanted = wanted_time(time, start, name, str(time[0]))
     if isinstance(time, pd.DatetimeIndex):
-        if time.tz is not None:
-            wanted = wanted.tz_localize("UTC") if wanted.tz is None else wanted.tz_convert("UTC")
-        elif wanted.tz is not None:
-            raise InputError(f"--from: {start!r} has a time zone, and the times of {name} have none")
         wanted = ticks_of(pd.DatetimeIndex([wanted]))[0]
     ticks, at, lacking = ticks_of(time), np.empty(len(panel.ids), dtype=np.int64), []
     for i, begin in enumerate(panel.starts[:-1].tolist()):

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from optlstm.data.series import ticks_of
 from optlstm.tasks.baselines import Baseline, nlinear, nlinear_weights, untrained
-from optlstm.tasks.conformal import cross_coverage, highest_level, radii
+from optlstm.tasks.forecast_verdict import forecast_verdict
 from optlstm.tasks.kind import Verdict
 from optlstm.tasks.metrics import Scores, seasonal_scale
 from optlstm.tasks.panel_data import Integers, PanelData
@@ -76,24 +75,7 @@ class PanelFinish:
         data, forecaster = prepare(replace(self.task, folds=())), runner.forecaster
         ensemble, members, residuals, every, gap = self._score(forecaster, data)
         rivals = self._rivals(data, forecaster.window, joined)
-        calibrated = len(residuals) if highest_level(len(residuals)) else 0
-        return Verdict(
-            test=ensemble.overall,
-            members=[scores.overall for scores in members],
-            baselines={name: scores.overall for name, scores in rivals.items()},
-            decides={"mse": True, "mae": True},
-            steps=ensemble.steps,
-            baseline_steps={name: scores.steps for name, scores in rivals.items()},
-            intervals={
-                "method": _METHOD,
-                "windows": len(residuals),
-                "every": every,
-                "highest_level": highest_level(len(residuals)),
-                "measured": cross_coverage(residuals, gap),
-            },
-            extras={"radii": torch.from_numpy(radii(residuals).astype(np.float32))} if calibrated else {},
-            facts={"calibrated": calibrated},
-        )
+        return forecast_verdict(ensemble, members, rivals, residuals, method=_METHOD, every=every, gap=gap)
 
     def _score(
         self, forecaster: PanelForecaster, data: PanelData
