@@ -188,9 +188,8 @@ class Ledger(StudyView):
             self.diverge(number, f"the validation value is {value} at epoch {epoch}")
             return True
         with self._lock:
-            self._retrying(
-                self._storage.refresh_if_stale
-            )  # what an event that failed has left in memory did not happen
+            # What an event that failed has left in memory did not happen.
+            self._retrying(self._storage.refresh_if_stale)
             known = epoch in self.trials[number].intermediate_values
             reason = self._event(lambda: self._report(number, epoch, value, decide))
         if not known:

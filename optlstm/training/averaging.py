@@ -27,6 +27,8 @@ class WeightAverage:
         for name, tensor in (kept or {}).items():
             if name in self._average:
                 self._average[name].copy_(tensor)
+        # Made once: `update` is called at every step.
+        self._means, self._now = list(self._average.values()), [w.detach() for w in self._weights.values()]
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -37,8 +39,7 @@ class WeightAverage:
         """Take the weights in, after step number `step` (from 0)."""
         if self._weights:
             share = (1 - self._decay) / (1 - self._decay ** (step + 1))
-            average, weights = list(self._average.values()), [w.detach() for w in self._weights.values()]
-            torch._foreach_lerp_(average, weights, share)
+            torch._foreach_lerp_(self._means, self._now, share)
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
