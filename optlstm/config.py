@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CHOICES = {"sampler": "tpe", "pruner": "median"}  # sections with a name and its options, and the default name
 MOST_SEED = 2**32 - 1  # NumPy's, which some samplers draw from
-NAME_LENGTH = 128  # MySQL's limit on indexed text, so that a name means the same on every database
-
-
+NAME_LENGTH = 512  # what Optuna's tables hold, so that a name means the same on every database
 NAME_RULE = f"must be 1 to {NAME_LENGTH} printable characters"
 
 

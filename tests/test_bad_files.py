@@ -152,5 +152,5 @@ def test_a_study_is_not_continued_as_another_one(cli: Cli) -> None:
 
 def test_a_copy_gets_no_name_that_a_study_could_not_have(cli: Cli) -> None:
     cli("study", "tiny.toml", "--trials", 1)
-    for name in ("x" * 129, "a\x1b[2Jb", " "):
-        refuses(cli, ("copy", "tiny", "--to", "sqlite:///other.db", "--as", name), [["--as: must be 1 to 128 "]])
+    for name in ("x" * 513, "a\x1b[2Jb", " "):
+        refuses(cli, ("copy", "tiny", "--to", "sqlite:///other.db", "--as", name), [["--as: must be 1 to 512 "]])
