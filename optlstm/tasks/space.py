@@ -93,6 +93,7 @@ def sequence_space(steps: int, sequences: int) -> dict[str, object]:
     """
     halved = [2**i for i in range(20)]
     patches = [patch for patch in halved if 3 <= steps / patch <= 64][:5] or [1]
+    few = sequences < 1000
     return {
         "patch": {"choices": patches, "default": patches[len(patches) // 2]},
         "window_norm": {"choices": ["none", "mean_std"], "default": "none"},
@@ -103,8 +104,9 @@ def sequence_space(steps: int, sequences: int) -> dict[str, object]:
         "recurrent_dropout": {"low": 0.0, "high": 0.3, "step": 0.1, "default": 0.0},
         "pooling": {"choices": ["mean", "max", "last"], "default": "mean"},
         "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True, "default": 3e-3},
-        "batch_size": 16 if sequences < 1000 else 64,
+        "batch_size": 16 if few else 64,
         "label_smoothing": 0.1,
+        "input_noise": 0.2 if few else 0.0,
         **_OPTIMISATION,
     }
 

@@ -25,6 +25,7 @@ class ClassifierConfig:
     channels: int = 0
     patch: int = 1
     norm: str = "none"
+    input_noise: float = 0.0
     vocabulary: int = 0
     embedding_dropout: float = 0.0
 
@@ -32,7 +33,14 @@ class ClassifierConfig:
     def of_sequences(cls, hp: Hyperparameters, *, channels: int, classes: int) -> ClassifierConfig:
         """The classifier of sequences that `hp` asks for."""
         body = BodyConfig.of(hp, input_size=hp.patch * channels)
-        return cls(body=body, classes=classes, channels=channels, patch=hp.patch, norm=hp.window_norm)
+        return cls(
+            body=body,
+            classes=classes,
+            channels=channels,
+            patch=hp.patch,
+            norm=hp.window_norm,
+            input_noise=hp.input_noise,
+        )
 
     @classmethod
     def of_texts(cls, hp: Hyperparameters, *, vocabulary: int, classes: int) -> ClassifierConfig:
@@ -53,6 +61,8 @@ class SequenceClassifier(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """lengths [batch]: the steps of each sequence, whose result hangs on no other row of x; None: x.shape[1]."""
         patch = self.config.patch
+        if self.training and self.config.input_noise > 0:
+            x = x + self.config.input_noise * torch.randn_like(x)
         x = self._normalised(x, lengths)
         missing = -x.shape[1] % patch
         x = F.pad(x, (0, 0, 0, missing)) if missing else x

@@ -86,7 +86,8 @@ class Hyperparameters:
         the head; recurrent_dropout: share of recurrent weights dropped; pooling: how the steps become one feature
         vector; layer_norm: on those features; projection: size of a linear bottleneck before the head (0: none);
         linear_skip: a linear map from window to forecast, added to the LSTM's; embedding_dim: numbers that stand for a
-        token; embedding_dropout: share of them dropped.
+        token; embedding_dropout: share of them dropped; input_noise: standard deviation of the Gaussian noise that a
+        sequence's numbers get in training, on the scale they are standardised to (Bishop 1995).
     Optimisation
         optimizer, learning_rate, weight_decay, lr_schedule; warmup: share of all steps, linear (one_cycle has its own);
         grad_clip: greatest global norm (0: no clipping); averaging: memory of the moving average of the weights, as a
@@ -121,6 +122,7 @@ class Hyperparameters:
     embedding_dim: int = _integer(100, least=1)
     embedding_dropout: float = _number(0.0, least=0.0, below=1.0)
     label_smoothing: float = _number(0.0, least=0.0, below=1.0)
+    input_noise: float = _number(0.0, least=0.0)
     grown_layers: int = 0  # no choice, hence no rule: it follows from the trial's ancestors
 
     @classmethod

@@ -27,7 +27,7 @@ from optlstm.training.model import BodyConfig, grown_layer
 _GROWS = ("hidden_size", "num_layers")
 _FREE = (  # no weight's shape or meaning hangs on them
     *("dropout", "recurrent_dropout", "batch_size", "optimizer", "learning_rate", "weight_decay", "lr_schedule"),
-    *("warmup", "grad_clip", "grown_layers", "embedding_dropout", "label_smoothing", "averaging"),
+    *("warmup", "grad_clip", "grown_layers", "embedding_dropout", "label_smoothing", "input_noise", "averaging"),
 )
 _GATES = 4  # rows of an LSTM's weights: input, forget, cell, output
 _GROWN = re.compile(r"body\.grown\.(\d+)\.")

@@ -89,3 +89,16 @@ def test_recurrent_dropout_is_for_training() -> None:
 
     assert not torch.equal(network.train()(x, lengths), network(x, lengths))
     assert torch.equal(network.eval()(x, lengths), network(x, lengths))
+
+
+def test_input_noise_is_for_training_and_of_the_asked_size() -> None:
+    network = SequenceClassifier(ClassifierConfig.of_sequences(hyperparameters(input_noise=0.5), channels=1, classes=2))
+    x, lengths = torch.randn(3, 5, 1), torch.tensor([5, 2, 3])
+
+    torch.manual_seed(5)
+    noisy = network.train()(x, lengths)
+    torch.manual_seed(5)
+    by_hand = network.eval()(x + 0.5 * torch.randn(3, 5, 1), lengths)
+
+    assert torch.equal(noisy, by_hand)
+    assert not torch.allclose(noisy, network(x, lengths))
