@@ -8,7 +8,8 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
-from optlstm.config import CHOICES, attempt
+from optlstm.checks import attempt
+from optlstm.config import CHOICES
 from optlstm.errors import InputError, did_you_mean
 from optlstm.tasks.options import FILES
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from optlstm.backends.job import Job
-from optlstm.config import StudyConfig, attempt, check_config
+from optlstm.checks import attempt, check_config
+from optlstm.config import StudyConfig
 from optlstm.errors import InputError
 from optlstm.files import Location
 from optlstm.own import MakeOwn, OwnFile

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from optlstm.backends.job import Job
-from optlstm.config import StudyConfig, attempt, check_config, check_data_config
+from optlstm.checks import attempt, check_config, check_data_config
+from optlstm.config import StudyConfig
 from optlstm.errors import InputError, did_you_mean
 from optlstm.files import Location
 from optlstm.population_plan import mutable, population_problems, rigid

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from optlstm.config import PbtConfig, StudyConfig, attempt
+from optlstm.checks import attempt
+from optlstm.config import PbtConfig, StudyConfig
 from optlstm.errors import did_you_mean
 from optlstm.study.population import SHAPE_PARAMS, TRAINING_PARAMS, load_explore
 from optlstm.study.space import Space

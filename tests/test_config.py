@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from optlstm.config import StudyConfig, check_config
+from optlstm.checks import check_config
+from optlstm.config import StudyConfig
 from optlstm.errors import InputError
 from optlstm.layers import layer, read_layers, read_override, read_toml
 

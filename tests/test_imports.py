@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("training",),
     ("tasks", "study"),
     ("config", "models"),
+    ("checks",),
     ("layers",),
     ("measuring",),
     ("objective",),

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from optlstm.checks import check_lr_search
 from optlstm.cli.common import STORAGE_VARIABLE, app, flag
 from optlstm.cli.study import _given, _number, run_session
-from optlstm.config import LrSearchConfig, StudyConfig, check_lr_search
+from optlstm.config import LrSearchConfig, StudyConfig
 from optlstm.layers import layer, read_layers
 from optlstm.tasks.options import DataConfig
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from optlstm.checks import attempt
 from optlstm.cli.common import (
     DEFAULT_STORAGE,
     STORAGE_VARIABLE,
@@ -22,7 +23,7 @@ from optlstm.cli.common import (
     open_study_database,
     quieten_optuna,
 )
-from optlstm.config import ConstraintConfig, RayConfig, StopConfig, StudyConfig, TrainingConfig, attempt
+from optlstm.config import ConstraintConfig, RayConfig, StopConfig, StudyConfig, TrainingConfig
 from optlstm.layers import read_layers
 from optlstm.study.failures import STREAK
 from optlstm.study.pruners import PRUNERS

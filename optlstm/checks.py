@@ -1,0 +1,207 @@
+"""Checks a whole config: what pydantic finds, in our words, and what does not go together. Every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from optlstm.config import CHOICES, LrSearchConfig, StudyConfig, TrainingConfig
+from optlstm.errors import InputError, did_you_mean
+from optlstm.study.pruners import PRUNERS, check_pruner
+from optlstm.study.registry import check, in_words
+from optlstm.study.samplers import MULTI_OBJECTIVE, SAMPLERS
+from optlstm.tasks.options import DataConfig, as_toml
+from optlstm.tasks.task import check_keys, task_class
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+T = TypeVar("T")
+
+
+def default_choices(raw: Mapping[str, Any]) -> dict[str, str]:
+    """The sampler and pruner of a config that names none; the schedulers that decide themselves bring their own."""
+    pruner = {"asha": "asha", "pbt": "none"}.get(str(raw.get("scheduler")), CHOICES["pruner"])
+    if raw.get("objectives") is not None:
+        pruner = "none"
+    return {**CHOICES, "pruner": pruner}
+
+
+def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]:
+    """The config `raw` stands for, and one line per problem; no config where its shape is wrong."""
+    filled = dict(raw)
+    for section, name in default_choices(raw).items():
+        if isinstance(raw.get(section, {}), Mapping):
+            filled[section] = {"name": name, **raw.get(section, {})}
+    config, problems, choices = None, [], []
+    try:
+        config = StudyConfig.model_validate(filled)
+    except ValidationError as error:
+        problems = _problems(error)
+    for section, registry in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
+        choice = filled.get(section)
+        if isinstance(choice, Mapping) and isinstance(choice.get("name"), str):
+            options = {key: value for key, value in choice.items() if key != "name"}
+            choices += check(section, registry, choice["name"], options)
+    if config is not None and not choices:
+        problems += check_pruner(config.pruner.name, config.pruner.options, config.training.epochs)
+        problems += _scheduler_problems(config)
+        problems += _objective_problems(config) + _start_problems(config)
+    if config is not None and config.objective is None:
+        attempt(problems, lambda: check_keys(config.task, config.data))
+        problems += _metric_problems(config)
+    if config is not None:
+        from optlstm.study.tracking import check_trackers  # it brings optuna, which `--help` does not need
+
+        problems += check_trackers(config.tracking.trackers)
+    return config, problems + choices
+
+
+def _metric_problems(config: StudyConfig) -> list[str]:
+    names, metric = [m.name for m in task_class(config.task).metrics], config.training.metric
+    if metric is None or metric in names:
+        return []
+    return [f"training.metric: must be one of {', '.join(names)}, got {metric!r}{did_you_mean(metric, names)}"]
+
+
+def _scheduler_problems(config: StudyConfig) -> list[str]:
+    """What does not go together with the scheduler."""
+    problems, pruner = [], config.pruner.name
+    if config.scheduler == "asha":
+        if config.backend != "ray":
+            problems.append("scheduler: asha is Ray's own and needs --backend ray; on local use --pruner asha")
+        if pruner != "asha":
+            problems.append(f"pruner.name: with --scheduler asha Ray decides, and {pruner} would not; drop it")
+    elif config.pruner.options.get("brackets", 1) != 1:
+        problems.append("pruner.brackets: several brackets are for --scheduler asha; here use --pruner hyperband")
+    if config.scheduler == "pbt":
+        if pruner != "none":
+            problems.append(f"pruner.name: a population replaces its poor members itself; drop the pruner {pruner}")
+        if config.training.patience != TrainingConfig.model_fields["patience"].default:
+            problems.append("training.patience: the members of a population all live to their last epoch; drop it")
+        if "trials" in config.model_fields_set:
+            problems.append("trials: with --scheduler pbt they follow from pbt.population; drop trials")
+        if config.pbt.interval >= config.training.epochs:
+            epochs = config.training.epochs
+            problems.append(
+                f"pbt.interval: {config.pbt.interval} epochs leave no exploit in training.epochs = {epochs}"
+            )
+        elif all(e < config.pbt.burn_in for e in range(0, config.training.epochs, config.pbt.interval)):
+            burn_in, epochs = config.pbt.burn_in, config.training.epochs
+            problems.append(f"pbt.burn_in: {burn_in} epochs leave no exploit in training.epochs = {epochs}")
+        problems += [f"pbt.factors: must be above 0, got {f}" for f in config.pbt.factors if f <= 0]
+    return problems
+
+
+def _objective_problems(config: StudyConfig) -> list[str]:
+    """What does not go together with several objectives, with constraints, with rules to stop."""
+    problems = []
+    own_alone = config.objective is not None and not config.objectives and len(config.directions or ()) == 1
+    if config.directions and not own_alone and len(config.directions) != len(config.objectives or ()):
+        given, wanted = len(config.directions), len(config.objectives or ())
+        problems.append(f"directions: {given} for {wanted} objectives; give one for each of objectives = [...]")
+    if len(set(config.objectives or ())) < len(config.objectives or ()):
+        problems.append(f"objectives: {', '.join(config.objectives or ())} names one twice")
+    if several := config.several:
+        names = " and ".join(several)
+        if config.pruner.name != "none":
+            problems.append(
+                f"pruner.name: {config.pruner.name} compares one value, and this study has {names}; use --pruner none"
+            )
+        if config.sampler.name not in MULTI_OBJECTIVE:
+            problems.append(
+                f"sampler.name: {config.sampler.name} knows one objective, and this study has {names}"
+                f" (use one of: {', '.join(sorted(MULTI_OBJECTIVE))})"
+            )
+        if config.scheduler != "study":
+            problems.append(f"scheduler: {config.scheduler} compares one value, and this study has {names}")
+        problems += [f"stop.{key}: is for one objective, and this study has {names}" for key in config.stop.given]
+    if config.scheduler == "pbt":
+        problems += [f"stop.{key}: a population ends as one; use epochs or --timeout" for key in config.stop.given]
+        if config.constraints.limits:
+            problems.append("constraints: a population's copies change without asking; bound space.hidden_size instead")
+    return problems
+
+
+def _start_problems(config: StudyConfig) -> list[str]:
+    """What does not go together with the trials a study begins with."""
+    given = [key for key in ("enqueue", "import_from", "promote") if getattr(config, key)]
+    problems = []
+    if config.sampler.name == "grid":
+        problems += [f"{key}: a grid has its own points, and no other; use another sampler" for key in given]
+    if config.scheduler == "pbt" and config.import_from:
+        problems.append("import_from: a population begins with its own members; use enqueue")
+    if config.constraints.limits and config.import_from:
+        problems.append("import_from: with constraints use enqueue, so that every trial is measured here")
+    if config.promote and config.import_from:
+        problems.append("import_from: values of a promoted study come from other data; leave one of the two out")
+    return problems
+
+
+def check_lr_search(raw: Mapping[str, Any], problems: list[str]) -> LrSearchConfig:
+    """The `lr_search` section; what is wrong with it goes into the list, and the defaults stand in."""
+    section = raw.get("lr_search", {})
+    try:
+        options = LrSearchConfig.model_validate(section if isinstance(section, Mapping) else {})
+    except ValidationError:  # the config as a whole says what
+        return LrSearchConfig()  # type: ignore[call-arg]
+    if options.low >= options.high:
+        problems.append(f"lr_search.low: {options.low:g} is not below lr_search.high = {options.high:g}")
+        return LrSearchConfig()  # type: ignore[call-arg]
+    return options
+
+
+def check_data_config(raw: Mapping[str, Any]) -> DataConfig | None:
+    """The `data` section alone, so that its file is checked even where something else is wrong."""
+    section = raw.get("data", {})
+    if isinstance(section, Mapping):  # neither of these says which file and columns to read
+        section = {key: value for key, value in section.items() if key not in ("horizon", "splits")}
+    try:
+        return DataConfig.model_validate(section)
+    except ValidationError:
+        return None
+
+
+def attempt(problems: list[str], action: Callable[[], T]) -> T | None:
+    """What `action` returns; None where it raises an InputError, whose problems go into the list."""
+    try:
+        return action()
+    except InputError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """Pydantic's findings in our words, one line per key."""
+    found: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    for detail in error.errors():
+        path = tuple(part for part in detail["loc"] if isinstance(part, str) and not _is_union_branch(part))
+        found.setdefault(path, []).append(detail)
+    return [f"{'.'.join(path)}: {_problem(path, details)}" for path, details in found.items()]
+
+
+def _problem(path: tuple[str, ...], details: list[ErrorDetails]) -> str:
+    value = details[0]["input"]
+    if details[0]["type"] == "extra_forbidden":
+        keys = _section(path[:-1]).model_fields
+        return f"unknown key{did_you_mean(path[-1], keys)} (keys: {', '.join(keys)})"
+    if path[0] in CHOICES and isinstance(value, str):
+        return f"write {path[0]}.name = {value!r}, so that its options can stand beside it"
+    words = in_words(details)
+    secret = path[0] == "storage"  # it may hold a password
+    return words if secret or "got" in words else f"{words}, got {as_toml(value)!r}"
+
+
+def _is_union_branch(part: str) -> bool:
+    return part.startswith(("tuple[", "constrained-", "literal[", "function-"))
+
+
+def _section(path: Sequence[str]) -> type[BaseModel]:
+    model: type[BaseModel] = StudyConfig
+    for part in path:
+        field = model.model_fields[part]
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return model
