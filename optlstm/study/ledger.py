@@ -21,6 +21,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import StorageError
+from optlstm.study import rows
 from optlstm.study.constraints import (
     INFEASIBLE_KEY,
     MOST_IN_A_ROW,
@@ -387,10 +388,12 @@ class Ledger(StudyView):
         trial = self.trials[number]
         if trial.state.is_finished():
             return None
-        lease = Lease.of(self._database.rdb.get_trial_system_attrs(trial._trial_id))
-        if lease is None or lease.owner.token != self._owner.token:
+        state, stored = rows.state_and_attr(self._database.connection, trial._trial_id, LEASE_KEY)
+        lease = Lease.of({LEASE_KEY: stored})
+        if state.is_finished() or lease is None or lease.owner.token != self._owner.token:
             self._mine.discard(number)
-            raise LeaseLost(f"trial {number} was taken over by {lease.owner if lease else 'another program'}")
+            how = "was ended" if state.is_finished() else "was taken over"
+            raise LeaseLost(f"trial {number} {how} by {lease.owner if lease else 'another program'}")
         return trial
 
     def _write_lease(self, number: int, expires: float) -> None:

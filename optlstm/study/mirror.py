@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from optlstm.study import rows
 from optlstm.study.storage import Database
 
 
@@ -50,10 +51,14 @@ class MirrorStorage(InMemoryStorage):
         self._insert(trials)
 
     def sync(self) -> None:
-        """Take over what other drivers of the same study have written: new trials and unfinished ones."""
-        self._set_study_attrs(self._rdb.get_study_user_attrs(self._id), self._rdb.get_study_system_attrs(self._id))
+        """In a transaction: take over what other drivers have written: attributes, new trials and unfinished ones."""
+        now = self._database.connection
+        self._set_study_attrs(
+            rows.study_attrs(now, rows.STUDY_USER, self._id), rows.study_attrs(now, rows.STUDY_SYSTEM, self._id)
+        )
         unfinished = {t._trial_id for t in self._trials() if not t.state.is_finished()}
-        self._insert(self._rdb._get_trials(self._id, None, unfinished, self._max_trial_id))
+        if unfinished or rows.has_newer(now, self._id, self._max_trial_id):
+            self._insert(self._rdb._get_trials(self._id, None, unfinished, self._max_trial_id))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -99,15 +104,16 @@ class MirrorStorage(InMemoryStorage):
                 self._studies[self._id].param_distribution[name] = distribution
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        trial_id = self._rdb.create_new_trial(study_id, template_trial)
-        self.sync()
-        return trial_id
+        made = self._rdb._create_new_trial(study_id, template_trial)
+        # Of a template memory holds what a later reader will see, such as lists for tuples.
+        self._insert([made] if template_trial is None else [self._rdb.get_trial(made._trial_id)])
+        return made._trial_id
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
         super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
-        self._rdb.set_trial_param(trial_id, param_name, param_value_internal, distribution)
+        rows.insert_param(self._database.connection, trial_id, param_name, param_value_internal, distribution)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         # The database decides: another driver may have taken this waiting trial.
@@ -118,29 +124,26 @@ class MirrorStorage(InMemoryStorage):
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         super().set_trial_intermediate_value(trial_id, step, intermediate_value)
-        self._rdb.set_trial_intermediate_value(trial_id, step, intermediate_value)
+        rows.insert_value(self._database.connection, trial_id, step, intermediate_value)
+
+    # A tuple comes back from the database as a list: memory must hold what a later reader will see.
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        value = _as_stored(value)
-        super().set_trial_user_attr(trial_id, key, value)
-        self._rdb.set_trial_user_attr(trial_id, key, value)
+        stored = json.dumps(value)
+        super().set_trial_user_attr(trial_id, key, json.loads(stored))
+        rows.put_attr(self._database.connection, rows.TRIAL_USER, trial_id, key, stored)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        value = _as_stored(value)
-        super().set_trial_system_attr(trial_id, key, value)
-        self._rdb.set_trial_system_attr(trial_id, key, value)
+        stored = json.dumps(value)
+        super().set_trial_system_attr(trial_id, key, json.loads(stored))
+        rows.put_attr(self._database.connection, rows.TRIAL_SYSTEM, trial_id, key, stored)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        value = _as_stored(value)
-        super().set_study_user_attr(study_id, key, value)
-        self._rdb.set_study_user_attr(study_id, key, value)
+        stored = json.dumps(value)
+        super().set_study_user_attr(study_id, key, json.loads(stored))
+        rows.put_attr(self._database.connection, rows.STUDY_USER, study_id, key, stored)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        value = _as_stored(value)
-        super().set_study_system_attr(study_id, key, value)
-        self._rdb.set_study_system_attr(study_id, key, value)
-
-
-def _as_stored(value: Any) -> Any:
-    # A tuple comes back from the database as a list: memory must hold what a later reader will see.
-    return json.loads(json.dumps(value))
+        stored = json.dumps(value)
+        super().set_study_system_attr(study_id, key, json.loads(stored))
+        rows.put_attr(self._database.connection, rows.STUDY_SYSTEM, study_id, key, stored)

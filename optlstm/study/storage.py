@@ -19,7 +19,7 @@ import sqlalchemy
 from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import scoped_session, sessionmaker
@@ -82,6 +82,7 @@ class Database:
     def __init__(self, rdb: RDBStorage) -> None:
         self.rdb = rdb
         self._failure: SQLAlchemyError | None = None
+        self._connection: Connection | None = None
         event.listen(rdb.engine, "handle_error", self._note_failure)
         self.read_clock()
 
@@ -107,18 +108,31 @@ class Database:
         (SQLAlchemy: "Joining a Session into an External Transaction"). Not for several threads at once.
         """
         with self.rdb.engine.begin() as connection:
-            self._failure = None
+            self._failure, self._connection = None, connection
             outer = self.rdb.scoped_session
             self.rdb.scoped_session = scoped_session(
                 sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
             )
             try:
                 yield
+            except (SQLAlchemyError, StorageInternalError):
+                raise
+            except Exception:
+                if self._failure is None:
+                    raise
+                raise self._failure from None  # what followed from it is of no interest
             finally:
+                self._connection = None
                 self.rdb.scoped_session.remove()
                 self.rdb.scoped_session = outer
             if self._failure is not None:  # Optuna tried again by itself: what its first try has left is in doubt
                 raise self._failure
+
+    @property
+    def connection(self) -> Connection:
+        """That of the transaction; to be used inside one only."""
+        assert self._connection is not None, "not in a transaction"
+        return self._connection
 
     def _note_failure(self, context: ExceptionContext) -> None:
         # A row that is there already is Optuna's to handle, and its savepoint was rolled back.

