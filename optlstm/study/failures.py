@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,8 @@ def streak(trials: Sequence[FrozenTrial], since: int, most: int) -> str | None:
         since: The first trial that counts; failures before it were answered by going on.
         most: 0: never.
     """
-    ended = [t for t in trials if t.number >= since and t.state.is_finished() and counts_as_trial(t)]
-    last = ended[-most:] if most else []
+    newest = itertools.takewhile(lambda t: t.number >= since, reversed(trials))
+    last = list(itertools.islice((t for t in newest if t.state.is_finished() and counts_as_trial(t)), most))[::-1]
     kinds = {t.user_attrs.get(FAILURE_KEY) for t in last if t.state.name == "FAIL"}
     alike = len(last) == most and len(kinds) == 1 and all(t.state.name == "FAIL" for t in last)
     kind = next(iter(kinds), None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import math
 import threading
@@ -94,6 +95,7 @@ class Ledger(StudyView):
         self._database = database
         self._owner = Owner.current()
         self._mine: set[int] = set()
+        self._tally: tuple[list[FrozenTrial], int, int] = ([], 0, 0)  # ended trials, how many were read, and count
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
         self._retrying = Patience(storage_timeout)
@@ -271,7 +273,7 @@ class Ledger(StudyView):
 
     def _adopt(self) -> Assignment | None:
         now = self._database.now()
-        for trial in self.trials:
+        for trial in self._storage.unfinished:
             if trial.state != TrialState.RUNNING or trial.number in self._mine:
                 continue
             lease = Lease.of(self._storage.get_trial_system_attrs(trial._trial_id))
@@ -281,8 +283,7 @@ class Ledger(StudyView):
         return None
 
     def _ask(self, total: int) -> Assignment | TrialFinished | None:
-        used = sum(t.state != TrialState.WAITING and counts_as_trial(t) for t in self.trials)
-        if used >= self.most(total):
+        if self._used() >= self.most(total):
             self._note_stop(EXHAUSTED if self.stopped == EXHAUSTED else None)
             return None
         reason = self._why_stop()
@@ -293,9 +294,19 @@ class Ledger(StudyView):
         params = self.record.space.suggest(trial)
         if self.record.constraints and (rejected := self._rejected(trial, params)):
             return rejected
-        if (other := without_memory(self.trials, trial.params)) is not None:
+        failed = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        if (other := without_memory(failed, trial.params)) is not None:
             return self._reject(trial, f"trial {other} ran out of memory with these params")
         return self._take(self._storage.get_trial(trial._trial_id))
+
+    def _used(self) -> int:
+        """How many trials of the study's total are running or have ended."""
+        ended, (of, read, used) = self._storage.ended, self._tally
+        if of is not ended:
+            read, used = 0, 0
+        used += sum(map(counts_as_trial, itertools.islice(ended, read, None)))
+        self._tally = (ended, len(ended), used)
+        return used + sum(t.state == TrialState.RUNNING and counts_as_trial(t) for t in self._storage.unfinished)
 
     def _why_stop(self) -> str | None:
         if self.stopped == EXHAUSTED:

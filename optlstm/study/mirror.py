@@ -7,9 +7,10 @@ trial id (the parents of a generation, for example) means the same in both.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -36,6 +37,9 @@ class MirrorStorage(InMemoryStorage):
         self._rdb = database.rdb
         self._alias = alias
         self._id = study_id
+        self._ended: list[FrozenTrial] = []
+        self._unfinished: set[int] = set()  # their numbers
+        self._by_states: dict[frozenset[TrialState], list[FrozenTrial]] = {}  # of ended trials, by number
         self.load()
 
     def load(self) -> None:
@@ -45,6 +49,7 @@ class MirrorStorage(InMemoryStorage):
         attrs = self._rdb.get_study_user_attrs(self._id), self._rdb.get_study_system_attrs(self._id)
         trials = self._rdb._get_trials(self._id, None, set(), -1)
         InMemoryStorage.__init__(self)
+        self._ended, self._unfinished, self._by_states = [], set(), {}
         self._max_study_id = self._id - 1
         super().create_new_study(directions, self._alias)
         self._set_study_attrs(*attrs)
@@ -56,7 +61,7 @@ class MirrorStorage(InMemoryStorage):
         self._set_study_attrs(
             rows.study_attrs(now, rows.STUDY_USER, self._id), rows.study_attrs(now, rows.STUDY_SYSTEM, self._id)
         )
-        unfinished = {t._trial_id for t in self._trials() if not t.state.is_finished()}
+        unfinished = {t._trial_id for t in self.unfinished}
         if unfinished or rows.has_newer(now, self._id, self._max_trial_id):
             self._insert(self._rdb._get_trials(self._id, None, unfinished, self._max_trial_id))
 
@@ -78,6 +83,46 @@ class MirrorStorage(InMemoryStorage):
 
     _stale = False
 
+    @property
+    def ended(self) -> list[FrozenTrial]:
+        """Ended trials in the order in which they ended for us; another list when memory was read anew."""
+        return self._ended
+
+    @property
+    def unfinished(self) -> list[FrozenTrial]:
+        """The others, by number."""
+        with self._lock:
+            trials = self._trials()
+            return [trials[number] for number in sorted(self._unfinished)]
+
+    def _note(self, trial: FrozenTrial) -> None:
+        """Keep what is asked for again and again, so that nobody has to look at every trial for it."""
+        with self._lock:
+            if not trial.state.is_finished():
+                self._unfinished.add(trial.number)
+                return
+            self._unfinished.discard(trial.number)
+            self._ended.append(trial)
+            for states, found in self._by_states.items():
+                if trial.state in states:
+                    bisect.insort(found, trial, key=lambda t: t.number)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        if deepcopy or states is None or states == (TrialState.WAITING,):
+            return super().get_all_trials(study_id, deepcopy, states)
+        with self._lock:
+            asked = frozenset(state for state in TrialState if state in states)
+            if asked not in self._by_states:
+                in_order = sorted(self._ended, key=lambda t: t.number)
+                self._by_states[asked] = [trial for trial in in_order if trial.state in asked]
+            found = self._by_states[asked].copy()
+            for trial in self.unfinished:
+                if trial.state in asked:
+                    bisect.insort(found, trial, key=lambda t: t.number)
+            return found
+
     def _trials(self) -> list[FrozenTrial]:
         return self._studies[self._id].trials
 
@@ -94,12 +139,17 @@ class MirrorStorage(InMemoryStorage):
             known = self._trials()
             if trial.number < len(known):
                 known[trial.number] = trial
+                self._note(trial)
                 self._prev_waiting_trial_number[self._id] = 0
                 self._update_cache(trial._trial_id, self._id)
             else:
                 assert trial.number == len(known), "trial numbers in the database have a hole"
-                self._max_trial_id = trial._trial_id - 1
-                super().create_new_trial(self._id, trial)
+                # As InMemoryStorage does it, but for its copy: these were read for us alone.
+                self._max_trial_id = trial._trial_id
+                self._trial_id_to_study_id_and_number[trial._trial_id] = (self._id, trial.number)
+                known.append(trial)
+                self._update_cache(trial._trial_id, self._id)
+                self._note(trial)
             for name, distribution in trial.distributions.items():
                 self._studies[self._id].param_distribution[name] = distribution
 
@@ -120,7 +170,9 @@ class MirrorStorage(InMemoryStorage):
         if not self._rdb.set_trial_state_values(trial_id, state, values):
             self.sync()
             return False
-        return super().set_trial_state_values(trial_id, state, values)
+        done = super().set_trial_state_values(trial_id, state, values)
+        self._note(self.get_trial(trial_id))
+        return done
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         super().set_trial_intermediate_value(trial_id, step, intermediate_value)

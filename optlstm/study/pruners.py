@@ -57,9 +57,9 @@ def median(
     interval_steps: Count = 1,
     n_min_trials: Count = 1,
 ) -> BasePruner:
-    from optuna.pruners import MedianPruner
+    from optlstm.study.columns import ColumnPruner
 
-    return MedianPruner(n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials)
+    return ColumnPruner(50.0, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials)
 
 
 def percentile(
@@ -71,9 +71,9 @@ def percentile(
     interval_steps: Count = 1,
     n_min_trials: Count = 1,
 ) -> BasePruner:
-    from optuna.pruners import PercentilePruner
+    from optlstm.study.columns import ColumnPruner
 
-    return PercentilePruner(percentile, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials)
+    return ColumnPruner(percentile, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials)
 
 
 def patient(

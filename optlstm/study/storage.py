@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from optlstm.errors import InputError, StorageError
+from optlstm.study.reading import StudyStorage
 
 BUSY_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 8
@@ -192,7 +193,7 @@ def _open_server(url: URL) -> RDBStorage:
     if url.get_driver_name() in ("psycopg", "psycopg2"):
         arguments |= KEEP_ALIVE
     with _alone(url, arguments):
-        return RDBStorage(_template(url), {"connect_args": arguments, "pool_pre_ping": True})
+        return StudyStorage(_template(url), {"connect_args": arguments, "pool_pre_ping": True})
 
 
 @contextlib.contextmanager
@@ -211,7 +212,7 @@ def _open_sqlite(url: URL, path: Path) -> RDBStorage:
     with FileLock(f"{path}.lock", timeout=BUSY_TIMEOUT_S):
         if not path.exists() or path.stat().st_size == 0:
             _make_tables(url, path.resolve())
-        rdb = RDBStorage(_template(url), {"connect_args": {"timeout": BUSY_TIMEOUT_S}})
+        rdb = StudyStorage(_template(url), {"connect_args": {"timeout": BUSY_TIMEOUT_S}})
         with rdb.engine.connect() as connection:
             # Where WAL cannot be had (some network mounts), SQLite keeps its rollback journal.
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")

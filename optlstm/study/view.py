@@ -48,7 +48,7 @@ class StudyView:
         """Complete trials, the best first; of equal ones the earlier. Of several objectives the front, by its knee."""
         if self.record.objectives:
             return front(self._study)
-        complete = [t for t in self.trials if t.state == TrialState.COMPLETE and t.value is not None]
+        complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         sign = 1 if self.record.direction == "minimize" else -1
         return sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.number))
 

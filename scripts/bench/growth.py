@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from optlstm.backends.driver import Run
 from optlstm.backends.job import Job
 from optlstm.backends.local import run_local
 from optlstm.running import open_session, with_stored_config
+from optlstm.study.events import TrialFinished
 from optlstm.study.ledger import Ledger
 from optlstm.study.samplers import make_sampler
 from optlstm.study.storage import Database, open_database
@@ -107,13 +109,11 @@ def bare(ledger: Ledger, count: int) -> list[float]:
 
 
 def ours(ledger: Ledger, count: int) -> list[float]:
-    """Milliseconds for a trial that only reports, from its assignment to its end."""
-    taken: list[float] = []
-    for _ in range(count):
-        began = time.perf_counter()
-        run_local(Run(ledger, len(ledger.trials) + 1), Job(Quiet, REPORTS), 1)
-        taken.append(1000 * (time.perf_counter() - began))
-    return taken
+    """Milliseconds of each trial that only reports, from the end of the one before it to its own."""
+    ends = [time.perf_counter()]
+    ledger.listen(lambda event: ends.append(time.perf_counter()) if isinstance(event, TrialFinished) else None)
+    run_local(Run(ledger, len(ledger.trials) + count + 1), Job(Quiet, REPORTS), 1)
+    return [1000 * (after - before) for before, after in pairwise(ends[1:])]
 
 
 class Quiet(Nothing):
@@ -187,7 +187,7 @@ def main() -> None:
                 rows.append([f"{size:,}", sampler, spread(own), f"{np.median(own) / least:.2f}", spread(alone)])
         last = args.samplers[-1]
         storage = ["--storage", f"sqlite:///{last}.db"]
-        size = args.sizes[-1] + args.count
+        size = args.sizes[-1] + args.count + 1  # the first is not timed
         again = optlstm(
             "study", "--name", NAME, "--trials", str(size), "--quiet", *storage, "--storage-path", str(folder)
         )

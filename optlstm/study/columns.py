@@ -1,0 +1,61 @@
+"""Optuna's percentile pruner on columns: where it reads every value again at every report, this reads new ones."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from optuna.pruners import PercentilePruner
+from optuna.pruners._percentile import _get_best_intermediate_result_over_steps, _is_first_in_interval_step
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+
+class ColumnPruner(PercentilePruner):
+    """Decides as PercentilePruner does, for the trials of one study."""
+
+    def __init__(
+        self, percentile: float, n_startup_trials: int, n_warmup_steps: int, interval_steps: int, *, n_min_trials: int
+    ) -> None:
+        super().__init__(percentile, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials)
+        self._seen: set[int] = set()  # complete trials whose values are in the columns
+        self._columns: dict[int, array[float]] = {}  # step: the complete trials' values, in no order
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        if step is None or step < self._n_warmup_steps:
+            return False
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if not complete or len(complete) < self._n_startup_trials:
+            return False
+        steps = trial.intermediate_values.keys()
+        if not _is_first_in_interval_step(step, steps, self._n_warmup_steps, self._interval_steps):
+            return False
+        best = _get_best_intermediate_result_over_steps(trial, study.direction)
+        if math.isnan(best):
+            return True
+        self._read(complete)
+        column = self._columns.get(step, array("d"))
+        if len(column) < max(1, self._n_min_trials):
+            return False
+        maximize = study.direction == StudyDirection.MAXIMIZE
+        limit = np.nanpercentile(np.frombuffer(column), 100 - self._percentile if maximize else self._percentile)
+        return bool(best < limit if maximize else best > limit)
+
+    def _read(self, complete: Sequence[FrozenTrial]) -> None:
+        if len(complete) == len(self._seen):
+            return
+        if len(complete) < len(self._seen):  # an event that failed had ended one
+            self._seen, self._columns = set(), {}
+        for trial in complete:
+            if trial.number not in self._seen:
+                self._seen.add(trial.number)
+                for step, value in trial.intermediate_values.items():
+                    self._columns.setdefault(step, array("d")).append(value)
