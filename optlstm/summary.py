@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from optlstm.frontier import bracket_lines, front_lines
+from optlstm.long_table import MANY, LongTable
 from optlstm.progress import STYLES, UNCUT, WORDS, shown
 from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
 
@@ -190,6 +191,9 @@ def study_table(summary: Row, record: Mapping[str, Any], width: int) -> list[Any
     lines += bracket_lines(summary, record)
     if not summary["trials"]:
         return lines
+    if len(summary["trials"]) > MANY:
+        table = _long_table(summary, param_names(summary))
+        return [*lines, "", table if table.width <= width else _long_table(summary, None)]
     wide = _trials_table(summary, param_names(summary))
     fits = Console(width=UNCUT).measure(wide).maximum <= width
     return [*lines, "", wide if fits else _trials_table(summary, None)]
@@ -198,6 +202,27 @@ def study_table(summary: Row, record: Mapping[str, Any], width: int) -> list[Any
 def param_names(summary: Row) -> list[str]:
     """Every param that some trial has, in the order of their first use."""
     return list(dict.fromkeys(name for trial in summary["trials"] for name in trial["params"]))
+
+
+def _long_table(summary: Row, params: Sequence[str] | None) -> LongTable:
+    """As `_trials_table`; nothing wrapped."""
+    heading = ("trial", "value", "epochs", "seconds", "state", *(params or ()), "params" if params is None else "why")
+
+    def row(trial: Row) -> list[str]:
+        fixed = [str(trial["number"]), _number(trial["value"], 5), str(trial["epochs"]), _number(trial["seconds"], 1)]
+        state = WORDS.get(trial["state"], trial["state"].lower())
+        values = [shown(trial["params"].get(name, "")) for name in params or ()]
+        return [*fixed, state, *values, _last(trial, params)]
+
+    return LongTable(heading, map(row, summary["trials"]))
+
+
+def _last(trial: Row, params: Sequence[str] | None) -> str:
+    """Why it ended, and its params where they have no columns of their own."""
+    reason = trial["reason"] or ""
+    if params is not None:
+        return str(reason)
+    return "  ".join([*([reason] if reason else []), *(f"{k}={shown(v)}" for k, v in trial["params"].items())])
 
 
 def _trials_table(summary: Row, params: Sequence[str] | None) -> Table:
@@ -211,14 +236,12 @@ def _trials_table(summary: Row, params: Sequence[str] | None) -> Table:
         table.add_column(escape(name.replace("_", "\n_")), justify="right", vertical="bottom")
     table.add_column("params" if params is None else "why")
     for trial in summary["trials"]:
-        values, last = trial["params"], trial["reason"] or ""
-        if params is None:
-            last = "  ".join([*([last] if last else []), *(f"{k}={shown(v)}" for k, v in values.items())])
+        values = trial["params"]
         table.add_row(
             *(str(trial["number"]), _number(trial["value"], 5), str(trial["epochs"]), _number(trial["seconds"], 1)),
             Text(WORDS.get(trial["state"], trial["state"].lower()), STYLES.get(trial["state"], "")),
             *(Text(shown(values.get(name, ""))) for name in params or ()),
-            Text(last),
+            Text(_last(trial, params)),
             style="bold" if trial["number"] == best else "",
         )
     return table

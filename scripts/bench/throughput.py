@@ -1,10 +1,10 @@
-"""Training throughput: windows per second of the trainer against a hand-written loop of the same network, one thread.
+"""Training throughput: windows per second of the trainer against a bare loop of the same network, one thread each.
 
-Each peer is a process of its own, asked in turn for a second or two of training. Counted is the process's own time (user
-and system), for the machine may have other work; with one thread that never waits it is the time on a free core. The bare
-loop shuffles, takes a batch out of one tensor and steps AdamW: no validation, no checks, no bookkeeping. The trainer's
-own validation is taken out of its time; its snapshots of the weights are not. With `--neuralforecast FOLDER` its LSTM is
-measured too, in an environment made in that folder (several minutes, 2 GB).
+Each peer is a process of its own, asked in turn for a second or two of training. Counted is its own time (user and
+system), for the machine may have other work; with one thread it is the time on a free core. The bare loop shuffles,
+takes a batch out of one tensor and steps AdamW: no validation, no checks, no bookkeeping. The trainer's own validation
+is taken out of its time; its snapshots of the weights are not. With `--neuralforecast FOLDER` its LSTM is measured too,
+in an environment made in that folder (several minutes, 2 GB).
 """
 
 from __future__ import annotations
