@@ -38,7 +38,7 @@ class StudyStorage(RDBStorage):
             )
             wanted &= or_(newer, among) if included else newer
         with _create_scoped_session(self.scoped_session) as session:
-            models.StudyModel.find_or_raise_by_id(study_id, session)  # type: ignore[no-untyped-call]
+            models.StudyModel.find_or_raise_by_id(study_id, session)
             trials = _read(session, wanted)
         return [
             trial
@@ -89,10 +89,10 @@ def _read(session: Session, wanted: ColumnElement[bool]) -> list[FrozenTrial]:
         known = trial._values = trial._values or []
         known.extend([0.0] * (objective + 1 - len(known)))
         known[objective] = to_value(value, kind)
-    to_value = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
+    to_intermediate = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
     intermediate = ("step", "intermediate_value", "intermediate_value_type")
     for trial, (step, value, kind) in rows(models.TrialIntermediateValueModel, *intermediate):
-        trial.intermediate_values[step] = to_value(value, kind)
+        trial.intermediate_values[step] = to_intermediate(value, kind)
     for trial, (key, stored) in rows(models.TrialUserAttributeModel, "key", "value_json"):
         trial._user_attrs[key] = json.loads(stored)
     for trial, (key, stored) in rows(models.TrialSystemAttributeModel, "key", "value_json"):
