@@ -46,15 +46,18 @@ class ColumnPruner(PercentilePruner):
         if len(column) < max(1, self._n_min_trials):
             return False
         maximize = study.direction == StudyDirection.MAXIMIZE
-        limit = np.nanpercentile(np.frombuffer(column), 100 - self._percentile if maximize else self._percentile)
+        values, share = np.frombuffer(column), 100 - self._percentile if maximize else self._percentile
+        limit = np.percentile(values, share)  # the same, in half the time, where no value is NaN
+        if math.isnan(limit):
+            limit = np.nanpercentile(values, share)
         return bool(best < limit if maximize else best > limit)
 
     def _read(self, complete: Sequence[FrozenTrial]) -> None:
-        if len(complete) == len(self._seen):
-            return
         if len(complete) < len(self._seen):  # an event that failed had ended one
             self._seen, self._columns = set(), {}
-        for trial in complete:
+        for trial in reversed(complete):  # the new ones are among the last
+            if len(self._seen) == len(complete):
+                break
             if trial.number not in self._seen:
                 self._seen.add(trial.number)
                 for step, value in trial.intermediate_values.items():

@@ -200,6 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="of training, each time")
+    parser.add_argument("--patch", type=int, nargs="+", default=[1, 24])
     parser.add_argument("--hidden", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--neuralforecast", type=Path, metavar="FOLDER")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
@@ -214,7 +215,7 @@ def main() -> None:
         pythons[THEIRS] = environment(args.neuralforecast.absolute())
     children = {name: start(name, python) for name, python in pythons.items()}
     rows = []
-    for patch in (1, 24):
+    for patch in args.patch:
         for hidden in args.hidden:
 
             def asked(name: str, hidden: int = hidden, patch: int = patch) -> float:
