@@ -25,8 +25,8 @@ SAMPLER_CLASSES = {
 PRUNER_CLASSES = {
     "asha": "SuccessiveHalvingPruner",
     "hyperband": "HyperbandPruner",
-    "median": "MedianPruner",
-    "percentile": "PercentilePruner",
+    "median": "ColumnPruner",
+    "percentile": "ColumnPruner",
     "patient": "PatientPruner",
     "wilcoxon": "WilcoxonPruner",
     "threshold": "ThresholdPruner",
