@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import copy
+import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError, OptlstmError
 from optlstm.files import Location, absolute, join, open_folder
 from optlstm.results import load_study
 from optlstm.retention import study_folder
+from optlstm.study.bulk import write_trials
 from optlstm.study.lease import LEASE_KEY, Lease
 from optlstm.study.record import FOLDER_KEY, UID_KEY
 from optlstm.study.storage import Database
+from optlstm.text import many
 
 _ARTIFACTS = "dashboard:artifacts:"
 _PARENTS = ":parent:"  # in the study's system attributes, from optuna.samplers._ga._base
@@ -46,8 +51,7 @@ def copy_study(
         OptlstmError: The copy is not what was read.
     """
     study = load_study(source, name)
-    trials = study.get_trials(deepcopy=False)
-    _refuse_if_run(trials, source.now())
+    _refuse_if_run(study.get_trials(deepcopy=False), source.now())
     if new_name in optuna.get_all_study_names(target.rdb):
         raise InputError(f"study {new_name!r} is in that database already; name the copy: --as NAME")
     uid, new_uid = str(study.user_attrs.get(UID_KEY, "")), uuid.uuid4().hex
@@ -56,27 +60,47 @@ def copy_study(
         if uid:
             for done in _copy_files(study_folder(absolute(folders[0]), name, uid), copied):
                 progress(f"checkpoints: {done}")
-        progress(f"study: {len(trials)} trials")
+        progress("study: reading its trials")
+        # All of it before the transaction begins: source and target may be one SQLite file, with one writer at a time.
+        read = _Read.of(study, {UID_KEY: new_uid, FOLDER_KEY: str(copied)} if uid else {})
+        _refuse_if_run(read.trials, source.now())
+        progress(f"study: writing {many(len(read.trials), 'trial')}")
         with target.transaction():
-            _write(study, source, target, new_name, {UID_KEY: new_uid, FOLDER_KEY: str(copied)} if uid else {})
+            _write(read, target, new_name)
     except BaseException:
         for entry in open_folder(copied).names():
             open_folder(copied).remove(entry)
         open_folder(copied).tidy()
         raise
-    return len(trials)
+    return len(read.trials)
 
 
-def _write(study: optuna.Study, source: Database, target: Database, name: str, changes: Mapping[str, Any]) -> None:
-    rdb, trials = target.rdb, study.get_trials(deepcopy=False)
-    study_id = rdb.create_new_study(study.directions, name)
-    for key, value in {**study.user_attrs, **changes}.items():
+@dataclass(frozen=True)
+class _Read:
+    """A study as it was read."""
+
+    directions: list[StudyDirection]
+    user_attrs: dict[str, Any]
+    system_attrs: dict[str, Any]
+    trials: list[FrozenTrial]
+
+    @classmethod
+    def of(cls, study: optuna.Study, changes: Mapping[str, Any]) -> _Read:
+        attrs = study._storage.get_study_system_attrs(study._study_id)
+        return cls(study.directions, {**study.user_attrs, **changes}, attrs, study.get_trials(deepcopy=False))
+
+
+def _write(read: _Read, target: Database, name: str) -> None:
+    rdb = target.rdb
+    study_id = rdb.create_new_study(read.directions, name)
+    for key, value in read.user_attrs.items():
         rdb.set_study_user_attr(study_id, key, value)
-    ids = {t._trial_id: rdb.create_new_trial(study_id, template_trial=_without_lease(t)) for t in trials}
-    for key, value in source.rdb.get_study_system_attrs(study._study_id).items():
+    written = write_trials(target, study_id, [_without_lease(t) for t in read.trials])
+    ids = {t._trial_id: new for t, new in zip(read.trials, written, strict=True)}
+    for key, value in read.system_attrs.items():
         if not key.startswith(_ARTIFACTS):  # they stay with the original; the copy's next run makes its own
             rdb.set_study_system_attr(study_id, key, _with_ids(key, value, ids))
-    _compare(trials, rdb.get_all_trials(study_id, deepcopy=False))
+    _compare(read.trials, rdb.get_all_trials(study_id, deepcopy=False))
 
 
 def _refuse_if_run(trials: list[FrozenTrial], now: float) -> None:
@@ -103,11 +127,14 @@ def _with_ids(key: str, value: Any, ids: Mapping[int, int]) -> Any:
 
 def _compare(read: list[FrozenTrial], written: list[FrozenTrial]) -> None:
     def content(trial: FrozenTrial) -> tuple[object, ...]:
-        return (trial.number, trial.state, trial.values, trial.params, trial.distributions, trial.user_attrs,
-                trial.intermediate_values, trial.datetime_start, trial.datetime_complete)  # fmt: skip
+        # Rows come in whatever order a database has them. NaN is equal to itself as text alone.
+        steps = {step: repr(value) for step, value in trial.intermediate_values.items()}
+        attrs = {key: json.dumps(value, sort_keys=True) for key, value in trial.user_attrs.items()}
+        return (trial.number, trial.state, trial.values, trial.params, trial.distributions, attrs, steps,
+                trial.datetime_start, trial.datetime_complete)  # fmt: skip
 
     for one, other in zip(read, written, strict=True):
-        if repr(content(one)) != repr(content(other)):  # NaN is equal to itself as text alone
+        if content(one) != content(other):
             raise OptlstmError(f"trial {one.number} reads differently in the other database; nothing was copied")
 
 

@@ -145,6 +145,54 @@ def test_a_copy_is_continued_like_the_original(cli: Cli, request: pytest.Fixture
     assert weights[0] == weights[1]
 
 
+def test_a_study_that_ran_on_a_server_is_copied_to_a_file_and_within_it(cli: Cli, postgresql_url: str) -> None:
+    """A server gives rows in another order than they were written in; one SQLite file has one writer at a time."""
+    assert cli("study", "tiny.toml", "--name", "served", "--storage", postgresql_url).code == 0
+
+    to_file = cli("copy", "served", "--storage", postgresql_url, "--to", URL, "--to-path", "elsewhere")
+    within = cli("copy", "served", "--storage", URL, "--storage-path", "elsewhere", "--to", URL, "--as", "again")
+
+    assert (to_file.code, to_file.out) == (0, "copied: 3 trials\n"), to_file.err
+    assert (within.code, within.out) == (0, "copied: 3 trials\n"), within.err
+    original = [(*row[:3], dict(row[3]), row[4]) for row in rows_at(postgresql_url, "served")]
+    for name in ("served", "again"):
+        assert [(*row[:3], dict(row[3]), row[4]) for row in rows_at(URL, name)] == original
+    assert "study: writing 3 trials" in within.lines
+
+
+def test_every_kind_of_trial_is_copied_to_the_last_bit(cli: Cli) -> None:
+    study = optuna.create_study(study_name="any", storage=open_database(URL).rdb)
+    kinds = {
+        "x": optuna.distributions.FloatDistribution(-1, 1),
+        "c": optuna.distributions.CategoricalDistribution("ab"),
+    }
+    for number, state in enumerate((TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING)):
+        study.add_trial(
+            optuna.create_trial(
+                state=state,
+                value=float("inf") if state == TrialState.COMPLETE else None,
+                params={"x": number / 10, "c": "b"},
+                distributions=kinds,
+                intermediate_values={1: float("nan"), 2: float("-inf"), 3: 0.1 + 0.2},
+                user_attrs={"nan": float("nan"), "nested": {"b": [1, None], "a": "é"}},
+                system_attrs={"mine": [number]},
+            )
+        )
+
+    copied = cli("copy", "any", "--to", OTHER)
+
+    assert (copied.code, copied.out) == (0, "copied: 4 trials\n"), copied.err
+    assert repr(rows_at(OTHER, "any")) == repr(rows_at(URL, "any"))
+    attrs = [
+        [
+            (t.user_attrs, t.system_attrs, t.distributions, t.datetime_start)
+            for t in optuna.load_study(study_name="any", storage=url).trials
+        ]
+        for url in (OTHER, URL)
+    ]
+    assert repr(attrs[0]) == repr(attrs[1])
+
+
 def test_an_unfinished_trial_goes_on_in_the_copy(cli: Cli) -> None:
     database, other = open_database(URL), open_database(OTHER)
     ledger = Ledger(database, "half", record())

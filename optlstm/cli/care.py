@@ -69,6 +69,7 @@ def copy(
     from optlstm.moving import copy_study
     from optlstm.progress import make_console
     from optlstm.results import load_study
+    from optlstm.text import many
 
     console = make_console()
     if new_name is not None and not is_name(new_name):
@@ -78,5 +79,5 @@ def copy(
     target = open_study_database(to, create=True)
     folders = (storage_path, to_path or storage_path)
     count = copy_study(source, name, target, new_name or name, folders, lambda line: console.print(line, markup=False))
-    make_console(results=True).print(f"copied: {count} trials", markup=False)
+    make_console(results=True).print(f"copied: {many(count, 'trial')}", markup=False)
     return 0
