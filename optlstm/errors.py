@@ -55,6 +55,15 @@ class TrialDiverged(TrialFailed):
     """The loss of this trial is not finite."""
 
 
+def named(error: BaseException) -> str:
+    """`ValueError: what it says`; its kind alone where it says nothing, or fails at saying it."""
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `known`, or an empty string where none is near."""
     lowered = {str(k).lower(): str(k) for k in known}

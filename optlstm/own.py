@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from optlstm.errors import InputError, TrialFailed, did_you_mean
+from optlstm.errors import InputError, TrialFailed, did_you_mean, named
 from optlstm.files import Location, trial_folder
 from optlstm.study.seeds import derive_seed
 
@@ -148,8 +148,10 @@ class OwnFile:
             exec(compile(self.source, self.path, "exec"), module.__dict__)
         except SyntaxError as error:
             raise InputError(f"objective: {self.name}, line {error.lineno}: {error.msg}") from None
-        except Exception as error:
-            raise InputError(f"objective: {self.name} raised {type(error).__name__}: {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() too
+            raise InputError(f"objective: {self.name} raised {named(error)}") from error
         missing = [words for name, words in FUNCTIONS.items() if not callable(getattr(module, name, None))]
         if missing:
             raise InputError([f"objective: {self.name} has no function {words}" for words in missing])

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
-from optlstm.text import duration
+from optlstm.text import duration, in_a_line, visible
 
 if TYPE_CHECKING:
     from optlstm.study.ledger import Ledger
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 REFRESH_PER_S = 4
 UNCUT = 10_000  # columns
 INFEASIBLE_SHOWN = 3
+LONGEST_REASON = 200  # characters
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 WORDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
 
@@ -30,7 +31,7 @@ def shown(value: Any) -> str:
     """A number in few digits, a whole one whole, anything else as it is."""
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"
-    return str(value)
+    return visible(value)
 
 
 class Display:
@@ -86,7 +87,7 @@ class Display:
                 self.infeasible += 1
                 more = "; further ones are not shown" if self.infeasible == INFEASIBLE_SHOWN else ""
                 if self.infeasible <= INFEASIBLE_SHOWN:
-                    self.say(f"trial {number:>3}  {reason}{more}", "dim")
+                    self.say(f"trial {number:>3}  {in_a_line(reason, LONGEST_REASON)}{more}", "dim")
             case TrialFinished(number=number, state=state, value=value, reason=reason):
                 epoch, _, started = self.running.pop(number, (0, None, time.monotonic()))
                 self.ended += 1
@@ -103,14 +104,14 @@ class Display:
         line.append(f"trial {number:>3}  ")
         line.append(f"{WORDS[state]:<8}", style=STYLES[state])
         if state == "FAIL":
-            line.append(f"  {reason}", style="red")
+            line.append(f"  {in_a_line(reason, LONGEST_REASON)}", style="red")
         else:
             trial = self.ledger.trials[number]
             if state == "COMPLETE" and len(trial.values) > 1:
                 named = zip(self.ledger.record.objectives, trial.values, strict=True)
                 line.append("  " + "  ".join(f"{name} {shown(each)}" for name, each in named))
             elif value is None:  # it diverged, and that is what was to be found out
-                line.append(f"  {reason}")
+                line.append(f"  {in_a_line(reason, LONGEST_REASON)}")
             else:
                 line.append(f"  {self.metric} {value:.5f}")
             line.append(f"  epoch {epoch:>2}  {duration(seconds):>6}")

@@ -16,8 +16,9 @@ from rich.text import Text
 
 from optlstm.frontier import bracket_lines, front_lines
 from optlstm.long_table import MANY, LongTable
-from optlstm.progress import STYLES, UNCUT, WORDS, shown
+from optlstm.progress import LONGEST_REASON, STYLES, UNCUT, WORDS, shown
 from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
+from optlstm.text import in_a_line, visible
 
 if TYPE_CHECKING:
     from optlstm.files import Location
@@ -154,11 +155,14 @@ def notices(console: Console, session: Session, storage: str) -> None:
             )
         )
     if ledger.stopped and not run.stop_reason:
-        console.print(Text(f"stopped: {ledger.stopped}"), soft_wrap=True)
+        console.print(Text(f"stopped: {visible(ledger.stopped)}"), soft_wrap=True)
     if ledger.best is None:
         console.print(Text(f"no trial is complete ({counts_in_words(ledger.counts, running='unfinished')})", "red"))
         for trial in [t for t in ledger.trials if REASON_KEY in t.user_attrs][:REASONS_SHOWN]:
-            console.print(Text(f"  trial {trial.number}: {trial.user_attrs[REASON_KEY]}"), soft_wrap=True)
+            console.print(
+                Text(f"  trial {trial.number}: {in_a_line(trial.user_attrs[REASON_KEY], LONGEST_REASON)}"),
+                soft_wrap=True,
+            )
 
 
 def conclude(console: Console, session: Session, storage: str) -> None:
@@ -183,7 +187,7 @@ def study_table(summary: Row, record: Mapping[str, Any], width: int) -> list[Any
     if record:
         lines.append(f"sampler {record['sampler']['name']}, pruner {record['pruner']['name']}, seed {record['seed']}")
     if summary.get("stopped"):
-        lines.append(Text(f"stopped: {summary['stopped']}"))
+        lines.append(Text(f"stopped: {visible(summary['stopped'])}"))
     if "front" in summary:
         lines += front_lines(summary, record)
     elif best:
@@ -219,9 +223,9 @@ def _long_table(summary: Row, params: Sequence[str] | None) -> LongTable:
 
 def _last(trial: Row, params: Sequence[str] | None) -> str:
     """Why it ended, and its params where they have no columns of their own."""
-    reason = trial["reason"] or ""
+    reason = visible(trial["reason"] or "")
     if params is not None:
-        return str(reason)
+        return reason
     return "  ".join([*([reason] if reason else []), *(f"{k}={shown(v)}" for k, v in trial["params"].items())])
 
 

@@ -12,14 +12,21 @@ MOST_NAME = 60  # characters of a name in a figure
 
 def visible(text: object) -> str:
     """Text in which nothing is hidden: control characters and marks that turn the direction are written out."""
+    if (plain := str(text)).isprintable():
+        return plain
     return "".join(
-        c if unicodedata.category(c)[0] != "C" or c == "\n" else c.encode("unicode_escape").decode() for c in str(text)
+        c if unicodedata.category(c)[0] != "C" or c == "\n" else c.encode("unicode_escape").decode() for c in plain
     )
 
 
 def short(text: object, most: int = MOST_NAME) -> str:
     seen = visible(text)
     return seen if len(seen) <= most else seen[: most - 1] + "…"
+
+
+def in_a_line(text: object, most: int) -> str:
+    """As `short`, in one line."""
+    return short(" ".join(str(text).split()), most)
 
 
 def number(value: Any, digits: int = 4) -> str:

@@ -96,6 +96,51 @@ def test_a_report_of_step_0_fails_the_trial_and_says_so(studies: Studies, tmp_pa
     assert ledger.trials[0].user_attrs["reason"] == "report(value, step): steps are whole numbers from 1, got 0"
 
 
+def test_a_value_that_json_cannot_hold_fails_its_trial_at_the_call(studies: Studies, tmp_path: Path) -> None:
+    file = tmp_path / "attrs.py"
+    file.write_text(
+        "def space(trial):\n    return {}\n"
+        "def objective(trial, params):\n"
+        "    later = {'a': (1, 2)}\n"
+        "    trial.set_user_attr('kept', later)\n"
+        "    later['b'] = object()\n"
+        "    if trial.number == 0:\n        trial.set_user_attr('k', object())\n"
+        "    if trial.number == 1:\n        trial.set_user_attr('k' * 513, 1)\n"
+        "    return 1.0\n"
+    )
+    ledger = run(studies, "attrs", plan_of(trials=3, objective=str(file)), tmp_path / "attrs")
+    reasons = [trial.user_attrs.get("reason") for trial in ledger.trials]
+    assert reasons[0] == (
+        "TypeError: set_user_attr('k'): the value must be one that JSON holds: Object of type object is not JSON"
+        " serializable"
+    )
+    assert reasons[1].startswith("TypeError: set_user_attr('kkk")
+    assert reasons[1].endswith("a key is 1 to 512 printable characters")
+    assert ledger.trials[2].user_attrs["kept"] == {"a": [1, 2]}
+
+
+def test_what_an_error_says_is_shown_without_what_it_would_do_to_a_terminal(cli: Cli) -> None:
+    Path("mine.py").write_text(
+        "class Mute(Exception):\n    def __str__(self):\n        raise KeyError\n"
+        "def space(trial):\n    return {}\n"
+        "def objective(trial, params):\n"
+        "    if trial.number == 0:\n        raise ValueError('\\x1b[31mred\\nand ' + 'x' * 5000)\n"
+        "    raise Mute\n"
+    )
+    outcome = cli("study", "mine.py", "--trials", 2, "--workers", 1, "--set", "stop.failures=1")
+    more = cli("study", "mine.py", "--trials", 2, "--workers", 1)
+    shown = cli("show", "mine")
+
+    (live,) = [line for line in outcome.lines if line.startswith("trial   0")]
+    assert live.startswith("trial   0  failed    ValueError: \\x1b[31mred and xxx")
+    assert len(live) < 250
+    assert [line for line in outcome.lines if line.startswith("stopped: the last 1 trials failed alike")]
+    assert [line for line in more.lines if line == "trial   1  failed    Mute"]
+    assert "\\x1b[31mred" in shown.out
+    assert "x" * 5000 in shown.out
+    assert "\x1b" not in outcome.out + outcome.err + more.out + more.err + shown.out
+
+
 def test_from_the_command_line_it_runs_continues_and_maximises(cli: Cli) -> None:
     Path("mine.py").write_text(
         "def space(trial):\n    return {'x': trial.suggest_float('x', 0, 1)}\n"
@@ -121,6 +166,7 @@ def test_from_the_command_line_it_runs_continues_and_maximises(cli: Cli) -> None
     [
         ("def space(trial): return {}", "objective: mine.py has no function objective(trial, params) -> float"),
         ("def space(:", "objective: mine.py, line 1: invalid syntax"),
+        ("import sys; sys.exit(0)", "objective: mine.py raised SystemExit: 0"),
         ("import nowhere", "objective: mine.py raised ModuleNotFoundError: No module named 'nowhere'"),
         (
             "def space(trial): return [1]\ndef objective(trial, params): return 1",
@@ -130,9 +176,14 @@ def test_from_the_command_line_it_runs_continues_and_maximises(cli: Cli) -> None
             "def space(trial): return {'x': 1 / 0}\ndef objective(trial, params): return 1",
             "objective: mine.py: space(trial) raised ZeroDivisionError: division by zero",
         ),
+        (
+            "def space(trial): raise SystemExit(3)\ndef objective(trial, params): return 1",
+            "objective: mine.py: space(trial) raised SystemExit: 3",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_a_line(cli: Cli, text: str, expected: str) -> None:
     Path("mine.py").write_text(text)
-    outcome = cli("study", "mine.py")
-    assert (outcome.code, outcome.lines, Path("runs").exists()) == (2, [expected], False)
+    for command in (("study", "mine.py"), ("study", "mine.py", "--dry-run")):
+        outcome = cli(*command)
+        assert (outcome.code, outcome.lines, Path("runs").exists()) == (2, [expected], False)

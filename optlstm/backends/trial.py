@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -9,11 +10,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from optlstm.errors import OptlstmError, PlaceUnwritable, TrialDiverged
+from optlstm.errors import OptlstmError, PlaceUnwritable, TrialDiverged, named
 from optlstm.study.events import Assignment
 from optlstm.study.failures import FAILURE_KEY, MEMORY
 
 TRACEBACK_LINES = 20
+LONGEST_KEY = 512  # what Optuna's tables hold
 
 
 class Verdict(Enum):
@@ -87,7 +89,13 @@ class WorkerTrial:
         return self._over
 
     def set_user_attr(self, key: str, value: Any) -> None:
-        self.user_attrs[key] = value
+        """Keep a JSON value. Raises TypeError where it is none: here, and not where the study writes it down."""
+        if not isinstance(key, str) or not 0 < len(key) <= LONGEST_KEY or not key.isprintable():
+            raise TypeError(f"set_user_attr({key!r:.80}): a key is 1 to {LONGEST_KEY} printable characters")
+        try:
+            self.user_attrs[key] = json.loads(json.dumps(value))  # as the study will have it
+        except (TypeError, ValueError, RecursionError) as error:
+            raise TypeError(f"set_user_attr({key!r:.80}): the value must be one that JSON holds: {error}") from error
 
 
 def run_trial(
@@ -106,12 +114,14 @@ def run_trial(
         return Outcome(halt=f"{error}; nothing is lost: put that right, then go on with the same command")
     except OptlstmError as error:
         return Outcome(failure=str(error), attrs={FAILURE_KEY: type(error).__name__})
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, GeneratorExit: the trial's, and not ours
         if _is_pruned(error):
             return Outcome()
         lines = traceback.format_exc().strip().splitlines()
         return Outcome(
-            failure=f"{type(error).__name__}: {error}".strip(),
+            failure=named(error),
             attrs={"traceback": "\n".join(lines[-TRACEBACK_LINES:]), FAILURE_KEY: _kind(error)},
         )
 
@@ -119,7 +129,7 @@ def run_trial(
 def _kind(error: BaseException) -> str:
     """What an error is called, or that it is one of the ways to have too little memory: Python's, CUDA's, the CPU's."""
     is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return MEMORY if is_memory or "DefaultCPUAllocator" in str(error) else type(error).__name__
+    return MEMORY if is_memory or "DefaultCPUAllocator" in named(error) else type(error).__name__
 
 
 def _numbers(value: Any) -> float | tuple[float, ...]:

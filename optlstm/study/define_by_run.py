@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from optlstm.errors import InputError
+from optlstm.errors import InputError, named
 from optlstm.study.space import Param, Space, Suggester, Value
 
 Function = Callable[[Suggester], Mapping[str, Any]]
@@ -89,8 +89,10 @@ def _asked(function: Function, told: Mapping[str, Value]) -> dict[str, Param]:
     probe = _Probe(told)
     try:
         params = function(probe)
-    except Exception as error:
-        raise InputError(f"space(trial) raised {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise InputError(f"space(trial) raised {named(error)}") from error
     if not isinstance(params, Mapping):
         raise InputError(f"space(trial) must return a dict of params, and returned {type(params).__name__}")
     return probe.asked

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optlstm.study.constraints import counts_as_trial
+from optlstm.text import in_a_line
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -43,7 +44,7 @@ def streak(trials: Sequence[FrozenTrial], since: int, most: int) -> str | None:
     kind = next(iter(kinds), None)
     if not alike or kind is None or (kind == DIVERGED and any(t.values for t in trials)):
         return None
-    reason = last[-1].user_attrs.get("reason")
+    reason = in_a_line(last[-1].user_attrs.get("reason"), 200)
     return f"the last {most} trials {STREAK}{reason}; {ADVICE.get(kind, ELSE)}; then go on with the same command"
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from optlstm.errors import InputError, TrialFailed
+from optlstm.errors import InputError, TrialFailed, named
 from optlstm.training.hparams import Hyperparameters
 
 if TYPE_CHECKING:
@@ -80,8 +80,10 @@ class Factory:
             raise InputError(
                 f"model.factory: there is no module '{error.name}' (looked for it in {here}, too)"
             ) from None
-        except Exception as error:
-            raise InputError(f"model.factory: importing {module} raised {type(error).__name__}: {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() too
+            raise InputError(f"model.factory: importing {module} raised {named(error)}") from error
         if not callable(getattr(found, name, None)):
             raise InputError(f"model.factory: {module} has no {SIGNATURE.replace('function', name, 1)}")
         try:
@@ -126,8 +128,10 @@ class Factory:
                 problem = f"its network gives {given} for x of {list(example[0].shape)}, not {[2, shape.outputs]}"
         except TrialFailed as error:
             raise InputError(str(error)) from error
-        except Exception as error:
-            problem = f"raised {type(error).__name__}: {error}"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            problem = f"raised {named(error)}"
         if problem:
             raise InputError(f"model.factory: {self.reference}: {problem}")
 

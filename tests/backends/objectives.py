@@ -70,6 +70,8 @@ class Curve:
             raise MemoryError("no memory left")
         if kind == "exit":
             raise SystemExit(3)
+        if kind == "generator":
+            raise GeneratorExit("closed")
         if kind == "hang":
             signal.sigwait([signal.SIGUSR2])  # for ever
         if kind == "kill":

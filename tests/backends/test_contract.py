@@ -33,7 +33,7 @@ from tests.backends.objectives import CONDITIONAL, EPOCHS, FINITE, KNOWN, MakeTw
 
 TROUBLE = {
     **{2: (3, "raise"), 4: (1, "nan"), 5: (2, "inf"), 6: (4, "-inf"), 7: (2, "memory"), 8: (EPOCHS, "nan")},
-    **{9: (1, "exit"), 10: (3, "nan")},
+    **{9: (1, "exit"), 10: (3, "nan"), 11: (2, "generator")},
 }
 
 
@@ -161,9 +161,10 @@ def test_a_trial_that_misbehaves_fails_alone_and_says_why(backend: Backend, stud
         8: f"the validation value is nan at epoch {EPOCHS}",
         9: "SystemExit: 3",
         10: "the validation value is nan at epoch 3",
+        11: "GeneratorExit: closed",
     }
     assert "a bad configuration" in ledger.trials[2].user_attrs["traceback"]
-    assert ledger.counts == {"COMPLETE": 4, "FAIL": 8}
+    assert ledger.counts == {"COMPLETE": 3, "FAIL": 9}
     assert ledger.best is not None
     assert math.isfinite(ledger.best.value or math.nan)
 
