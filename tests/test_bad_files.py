@@ -56,6 +56,11 @@ FILES: dict[str, tuple[bytes | str, Lines]] = {
         "ds,y\n" + "".join(f"{time},1\n" for time in HOURS if time != "2021-03-28 02:00"),
         [["1 missing row(s)", "2021-03-28 03:00:00 after 2021-03-28 01:00:00", "convert the times to UTC"]],
     ),
+    "too large to be standardised": (
+        column(["-1e300", "1e300"] * 60),
+        [["column 'y' of tiny.csv: 120 value(s) beyond 1e+140 are too large to be standardised (row 2: -1e+300, row"]],
+    ),
+    "a very long cell": (column([1, "x" * 100_000, *range(118)]), [[f"(row 3: '{'x' * 59}…'); correct them"]]),
     "fewer rows than needed": (
         series(9),
         [["train has 6 rows and needs at least 12"], ["validation has 1"], ["test has 2"]],
@@ -75,6 +80,25 @@ def test_a_truncated_gzip_is_refused(cli: Cli) -> None:
     Path("cut.csv.gz").write_bytes(gzip.compress(series().encode())[:-20])
 
     refuses(cli, ("study", "tiny.toml", "--data", "cut.csv.gz"), [["cut.csv.gz is truncated or damaged"]])
+
+
+def test_a_damaged_gzip_is_said_in_a_line_and_plain_text_is_none(cli: Cli) -> None:
+    content = bytearray(gzip.compress(series(400).encode()))
+    content[495] ^= 0x55
+    Path("flipped.csv.gz").write_bytes(content)
+    Path("plain.csv.gz").write_text(series())
+
+    refuses(cli, ("study", "tiny.toml", "--data", "flipped.csv.gz"), [["flipped.csv.gz is truncated or damaged"]])
+    refuses(cli, ("study", "tiny.toml", "--data", "plain.csv.gz"), [["plain.csv.gz is no gzip file", "name it .csv"]])
+
+
+def test_sequences_and_many_series_too_large_to_be_standardised_are_refused(cli: Cli) -> None:
+    huge = [f"{i},{i // 20},{'ab'[i // 20 % 2]},{(-1) ** i}e300" for i in range(400)]
+    Path("huge.csv").write_text("\n".join(["ds,series,label,y", *huge]) + "\n")
+    expected = [["column 'y' of huge.csv: 400 value(s) beyond 1e+140 are too large to be standardised (row 2: 1e+300,"]]
+
+    refuses(cli, ("study", "--data", "huge.csv", "--series", "series", "--target", "y"), expected)
+    refuses(cli, ("study", "--data", "huge.csv", "--task", "sequence", "--set", "data.channels=['y']"), expected)
 
 
 def test_a_constant_series_with_a_byte_order_mark_is_taken_with_a_warning(cli: Cli) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from optlstm.text import short
+
 Ticks = npt.NDArray[np.int64]
 
 _ZONE = r"\d:\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*$"
@@ -43,7 +45,9 @@ def parse_times(text: pd.Series[str]) -> pd.DatetimeIndex:
     zoned = text.str.contains(_ZONE, na=False)
     if zoned.any() and not zoned[given].all():
         naive = text[given & ~zoned].iloc[0]
-        raise ValueError(f"some times have a time zone and some, like '{naive}', have none; write all of them in UTC")
+        raise ValueError(
+            f"some times have a time zone and some, like '{short(naive)}', have none; write all of them in UTC"
+        )
     best = _parsed(text, "ISO8601", utc=bool(zoned.any()))
     readable, wanted = np.count_nonzero(best.notna()), np.count_nonzero(given)
     if 2 * readable >= wanted:

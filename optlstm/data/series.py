@@ -17,9 +17,11 @@ import pandas as pd
 from optlstm.data import frequency
 from optlstm.data.table import column_names, file_rows, first_cells, list_columns, read_table, unknown_column
 from optlstm.errors import InputError, did_you_mean
+from optlstm.text import short
 
 Floats = npt.NDArray[np.float64]
 _EXACT = 2**53  # up to here a float holds every whole number
+_LARGEST = 1e140  # the squares of a hundred million of these can be added up
 Integers = npt.NDArray[np.int64]
 
 _BUNDLED = Path(__file__).parent / "bundled"
@@ -174,7 +176,7 @@ def fill_numbers(into: Floats, column: pd.Series, file: str) -> list[Flaw]:
         texts = [str(cell) for cell in column]
         into[:] = [_number(text) for text in texts]
         wrong = np.flatnonzero(np.isnan(into) & ~missing)
-        notes = [f"'{texts[i]}'" for i in wrong[:_SHOWN]]
+        notes = [f"'{short(texts[i])}'" for i in wrong[:_SHOWN]]
         if len(wrong):
             hint = _number_hint(notes)
             problems.append(Flaw(f"{what}: {len(wrong)} cell(s) are not numbers", wrong.tolist(), hint, notes))
@@ -191,6 +193,10 @@ def fill_numbers(into: Floats, column: pd.Series, file: str) -> list[Flaw]:
     if len(infinite):
         remedy = "; a value must be finite and below 1.8e308"
         problems.append(Flaw(f"{what}: {len(infinite)} infinite value(s)", infinite.tolist(), remedy))
+    if len(large := np.flatnonzero((np.abs(into) > _LARGEST) & ~np.isinf(into))):
+        too_large = f"{what}: {len(large)} value(s) beyond {_LARGEST:g} are too large to be standardised"
+        remedy = "; write them in another unit, or correct them"
+        problems.append(Flaw(too_large, large.tolist(), remedy, [f"{into[i]:g}" for i in large[:_SHOWN]]))
     return problems
 
 
@@ -227,7 +233,7 @@ def read_times(column: pd.Series, file: str) -> tuple[pd.Index | None, list[Flaw
         problems.append(Flaw(f"{what}: {len(empty)} empty time(s)", empty, "; fill them in or leave the rows out"))
     if wrong.any():
         places = np.flatnonzero(wrong).tolist()
-        notes = [f"'{column.iloc[i]}'" for i in places[:_SHOWN]]
+        notes = [f"'{short(column.iloc[i])}'" for i in places[:_SHOWN]]
         problems.append(Flaw(f"{what}: {len(places)} cell(s) are not times", places, remedy, notes))
     return (None if problems else index), problems
 

@@ -24,6 +24,7 @@ from pyarrow import parquet
 
 from optlstm.data.arrow import tidy
 from optlstm.errors import InputError, did_you_mean
+from optlstm.text import short
 
 _SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _OTHERS = {b"\x1f\x8b": "gzip: name it .csv.gz", b"PAR1": "Parquet: name it .parquet", b"PK\x03\x04": "Excel or zip"}
@@ -111,7 +112,7 @@ def unknown_column(path: Path, names: Sequence[str], column: str) -> str:
 
 def list_columns(names: Sequence[str], most: int = 12) -> str:
     """`a, b, c`, cut after `most` names with the number of all of them."""
-    shown = ", ".join(names[:most])
+    shown = ", ".join(short(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
 
 
@@ -126,6 +127,8 @@ def _check_file(path: Path) -> None:
         folder = path.absolute().parent
         near = did_you_mean(path.name, [file.name for file in folder.iterdir()]) if folder.is_dir() else ""
         raise InputError(f"data: file '{path.name}' not found{near}")
+    if path.suffix.lower() == ".gz" and path.stat().st_size and not _is_gzip(path):
+        raise InputError(f"data: {path.name} is no gzip file, whatever its name says; compress it, or name it .csv")
     if not path.name.lower().endswith(_SUFFIXES):
         raise InputError(f"data: {path.name} is none of {', '.join(_SUFFIXES)}; save it as one of these")
 
@@ -133,6 +136,14 @@ def _check_file(path: Path) -> None:
 def _open(path: Path) -> IO[bytes]:
     try:
         return cast("IO[bytes]", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+    except OSError as error:
+        raise InputError(f"data: {path.name} cannot be opened: {error.strerror}") from error
+
+
+def _is_gzip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"\x1f\x8b"
     except OSError as error:
         raise InputError(f"data: {path.name} cannot be opened: {error.strerror}") from error
 
@@ -199,7 +210,7 @@ def _diagnose(path: Path) -> list[str]:
     except csv.Error as error:
         first["quotes"] = f'data: {path.name}, {error} (a quote that is not closed?); write " within quotes as ""'
     except _DAMAGED:
-        first["gzip"] = f"data: {path.name} {_BREAKS_OFF}"
+        return [f"data: {path.name} {_BREAKS_OFF}"]  # what was read of it means nothing
     if ragged:
         shown = ", ".join(ragged[:_SHOWN] + ["..."] * (len(ragged) > _SHOWN))
         first["ragged"] = (

@@ -45,7 +45,7 @@ BAD: dict[str, tuple[str, bytes | str, list[str]]] = {
     "all rows too long": ("x.csv", "ds,y\n1,2,3\n4,5,6\n", ["2 row(s)", "row 2 has 3, row 3 has 3"]),
     "truncated gzip": ("x.csv.gz", LONG_GZIP[: len(LONG_GZIP) // 2], ["truncated or damaged"]),
     "cut gzip trailer": ("x.csv.gz", LONG_GZIP[:-3], ["truncated or damaged"]),
-    "not gzip": ("x.csv.gz", "ds,y\n1,2\n", ["truncated or damaged"]),
+    "not gzip": ("x.csv.gz", "ds,y\n1,2\n", ["is no gzip file"]),
     "gzip named csv": ("x.csv", LONG_GZIP, ["gzip: name it .csv.gz"]),
     "utf-16": ("x.csv", "ds,y\n1,2\n".encode("utf-16"), ["UTF-16", "UTF-8"]),
     "utf-16 without mark": ("x.csv", "ds,y\n1,2\n".encode("utf-16-le"), ["UTF-16"]),
