@@ -33,6 +33,12 @@ class StorageError(OptlstmError):
     """The study database cannot be opened, read or written."""
 
 
+class StorageUnopened(StorageError):
+    """The study database cannot be opened; nothing has begun."""
+
+    exit_code = 2
+
+
 class ArtifactError(OptlstmError):
     """A file we wrote is missing, truncated or altered."""
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Protocol
+from urllib.parse import urlsplit
 
 from optlstm.errors import InputError, OptlstmError
 
@@ -81,16 +82,39 @@ def check_output(path: Path) -> None:
         raise InputError(f"-o: {path}: {error.strerror or error}") from error
 
 
-def check_writable(location: Location) -> None:
-    """See that files can be made in or below a folder of this machine. Raises InputError, as of storage_path."""
-    if is_url(location):
+def check_place(location: Location) -> None:
+    """See that the folder of a URL can be opened. Raises InputError, as of storage_path."""
+    if not is_url(location):
         return
+    url = str(location)
+    if ":" in urlsplit(url).netloc.rpartition("@")[0]:
+        remedy = "give it in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for example)"
+        raise InputError(f"storage_path: {shown_place(url)} came with a password, which would be kept; {remedy}")
+    try:
+        RemoteFolder(url).names()
+    except Exception as error:  # pyarrow's, of any kind
+        said = str(error).replace(url, shown_place(url)).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"storage_path: cannot open {shown_place(url)}: {said[0][:200]}") from error
+
+
+def shown_place(location: Location) -> str:
+    """A location for people to read: a URL without its user, password and options."""
+    if not is_url(location):
+        return str(location)
+    scheme, _, rest = str(location).partition("://")
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+
+
+def check_writable(location: Location, what: str) -> None:
+    """See that files can be made in or below a folder. Raises InputError, as of the config key `what`."""
+    if is_url(location):
+        return check_place(location)
     path = Path(location)
     try:
         nearest = next(place for place in (path, *path.parents) if os.path.lexists(place))
         os.rmdir(tempfile.mkdtemp(prefix=".optlstm-", dir=nearest))
     except OSError as error:
-        raise InputError(f"storage_path: cannot write below {path}: {error.strerror or error}") from error
+        raise InputError(f"{what}: cannot write below {path}: {error.strerror or error}") from error
 
 
 def is_url(location: Location) -> bool:

@@ -215,7 +215,8 @@ def open_session(
         InputError: With every problem; nothing was created.
     """
     from optlstm.backends.driver import Run
-    from optlstm.files import absolute, check_writable
+    from optlstm.files import absolute
+    from optlstm.places import place_problems
     from optlstm.plan import make_plan
     from optlstm.retention import copy_weights, study_folder
     from optlstm.starting import imported_trials
@@ -227,7 +228,8 @@ def open_session(
         from optlstm.backends.ray.cluster import check_address
 
         check_address(config.ray.address)
-    check_writable(absolute(config.storage_path))
+    if problems := place_problems(config):
+        raise InputError(problems)
     database = open_database()
     ledger = _open_ledger(plan, name, database, imported_trials(database, plan, name))
     checkpoints = study_folder(absolute(config.storage_path), name, ledger.uid)
@@ -246,10 +248,14 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
     Raises:
         InputError: As the run itself would.
     """
+    from optlstm.files import shown_place
+    from optlstm.places import place_problems
     from optlstm.plan import make_plan
 
     plan = make_plan(_named(raw, name), found)
     config = plan.config
+    if problems := place_problems(config):
+        raise InputError(problems)
     rule = f"pruner {config.pruner.name}" if config.scheduler == "study" else config.scheduler
     pbt = plan.population
     what = f"a population of {pbt.population}" if pbt else f"{config.trials} in all"
@@ -259,7 +265,7 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
         ("trials", f"{what}, up to {config.training.epochs} epochs each"),
         ("sampler", config.sampler.name),
         ("scheduler", rule),
-        ("storage path", str(config.storage_path)),
+        ("storage path", shown_place(config.storage_path)),
         ("backend", config.backend),
     ]
     if config.backend == "ray":

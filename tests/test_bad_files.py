@@ -143,6 +143,64 @@ CONFIGS: dict[str, tuple[tuple[str, ...], Lines]] = {
 }
 
 
+PLACES: dict[str, tuple[tuple[str, ...], Lines]] = {
+    "no such file system": (
+        ("--storage-path", "postgresql://u@h/d?k=sentinel"),
+        [["storage_path: cannot open postgresql://h/d: Unrecognized filesystem type"]],
+    ),
+    "no URL": (("--storage-path", "file://::"), [["storage_path: cannot open file://::: "]]),
+    "a password": (
+        ("--storage-path", "postgresql://u:sentinel@h/d"),
+        [["storage_path: postgresql://h/d came with a password, which would be kept; give it in the environment"]],
+    ),
+    "no folder": (("--storage-path", "/dev/null"), [["storage_path: cannot write below /dev/null: Not a directory"]]),
+    "no disk": (("--storage-path", "/proc/nope"), [["storage_path: cannot write below /proc/nope: "]]),
+    "no disk for the database": (
+        ("--storage", "sqlite:////proc/x/y.db"),
+        [["storage: cannot write below /proc/x: No such file"]],
+    ),
+    "a folder for a database": (
+        ("--storage", "sqlite:////proc"),
+        [["storage: /proc is a folder; name a file in it"]],
+    ),
+    "unknown driver": (
+        ("--storage", "postgresql+foo://u@h/d"),
+        [["storage: cannot open postgresql+foo://u@h/d: Can't"]],
+    ),
+    "no server": (
+        ("--storage", "postgresql://u:sentinel@127.0.0.1:1/d"),
+        [["storage: cannot open postgresql+psycopg://u:***@127.0.0.1:1/d: ", "onnection refused"]],
+    ),
+    "what is for Ray": (
+        ("--gpus-per-trial", "1", "--cpus-per-trial", "2", "--address", "auto"),
+        [[f"{flag}: is for --backend ray"] for flag in ("--address", "--cpus-per-trial", "--gpus-per-trial")],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_where_a_study_cannot_be_kept_or_run_is_said_before_it_begins(cli: Cli, kind: str) -> None:
+    arguments, expected = PLACES[kind]
+
+    said = refuses(cli, ("study", "tiny.toml", *arguments), expected)
+
+    assert refuses(cli, ("study", "tiny.toml", *arguments, "--dry-run"), expected) == said
+    assert "sentinel" not in "".join(said)
+
+
+def test_a_storage_path_that_cannot_be_opened_is_one_line_wherever_it_is_given(cli: Cli) -> None:
+    assert cli("study", "tiny.toml", "--trials", 1).code == 0
+    expected = [["storage_path: cannot open file://::: "]]
+    for command in (("doctor",), ("studies",), ("copy", "tiny", "--to", "sqlite:///other.db")):
+        refuses(cli, (*command, "--storage-path", "file://::"), expected)
+
+
+def test_a_study_file_may_say_what_is_for_ray(cli: Cli) -> None:
+    Path("both.toml").write_text(Path("tiny.toml").read_text() + "[ray]\ncpus_per_trial = 2\n")
+
+    assert cli("study", "both.toml", "--dry-run").code == 0
+
+
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_bad_config_is_refused_by_its_key(cli: Cli, kind: str) -> None:
     arguments, expected = CONFIGS[kind]

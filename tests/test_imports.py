@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("population_plan", "plan", "own_plan", "results", "retention"),
     ("selection", "starting", "recommendation"),
     ("report",),
-    ("running", "dashboard", "moving", "refit", "export"),
+    ("places", "running", "dashboard", "moving", "refit", "export"),
     ("api", "progress"),
     ("frontier",),
     ("summary", "scores"),

@@ -31,9 +31,11 @@ def doctor(
 ) -> int:
     """Check storage, leases, checkpoints, disk, GPU, Ray; name a remedy for each fault. Exit 1 while one is left."""
     from optlstm.doctor import examine
+    from optlstm.files import check_place
     from optlstm.progress import make_console
 
     quieten_optuna()
+    check_place(storage_path)
     url = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
     console, rows, faults = make_console(results=True), [], 0
     for finding in examine(url, name, storage_path, address):
@@ -66,6 +68,7 @@ def copy(
 ) -> int:
     """Copy a study with its checkpoints into another database, to be continued there."""
     from optlstm.cli.common import open_study_database
+    from optlstm.files import check_place
     from optlstm.moving import copy_study
     from optlstm.progress import make_console
     from optlstm.results import load_study
@@ -74,6 +77,8 @@ def copy(
     console = make_console()
     if new_name is not None and not is_name(new_name):
         raise InputError(f"--as: {NAME_RULE}, got {new_name!r}")
+    for place in (storage_path, to_path or storage_path):
+        check_place(place)
     source = given_database(storage)
     load_study(source, name)  # a name that is not there must not create the other database
     target = open_study_database(to, create=True)

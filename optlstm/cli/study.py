@@ -141,6 +141,9 @@ def study(
     }  # fmt: skip
     kept_at = {"storage": os.environ.get(STORAGE_VARIABLE)}
     raw, problems = read_layers(study_file, _given(kept_at), overrides or (), _given(flags))
+    given = {"--address": address, "--cpus-per-trial": cpus, "--gpus-per-trial": gpus}
+    if raw.get("backend", StudyConfig.model_fields["backend"].default) == "local":  # a study file serves both
+        problems += [f"{flag}: is for --backend ray" for flag, value in given.items() if value is not None]
     if dry_run:
         return _dry_run(raw, problems, study_file)
     return _run_study(raw, problems, study_file, quiet, as_json)

@@ -24,7 +24,7 @@ from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import scoped_session, sessionmaker
 
-from optlstm.errors import InputError, StorageError
+from optlstm.errors import InputError, StorageUnopened
 from optlstm.study.reading import StudyStorage
 
 BUSY_TIMEOUT_S = 60.0
@@ -162,22 +162,24 @@ def open_database(text: str, *, create: bool = True) -> Database:
 
     Raises:
         InputError: The URL is not one we can use, or `create` is false and there is no such SQLite file.
-        StorageError: The database cannot be reached, or its schema is of another Optuna.
+        StorageUnopened: The database cannot be reached, or its schema is of another Optuna.
     """
     url = parse_url(text)
     path = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
     if path is not None and not create and not path.exists():
         raise InputError(f"storage: no study database at {path}; run a study first, or give --storage URL")
+    if path is not None and path.is_dir():
+        raise InputError(f"storage: {path} is a folder; name a file in it")
     try:
         return Database(_open_sqlite(url, path) if path is not None else _open_server(url))
     except ImportError:
         raise InputError(f"storage: the driver of {url.drivername}:// is not installed") from None
     except OSError as error:
-        raise StorageError(f"storage: cannot write {path}: {error.strerror or error}") from error
+        raise StorageUnopened(f"storage: cannot write {path}: {error.strerror or error}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise StorageError(f"storage: cannot open {shown(url)}: {first_line(error)}") from None
+        raise StorageUnopened(f"storage: cannot open {shown(url)}: {first_line(error)}") from None
     except RuntimeError as error:  # Optuna's word for a schema of another version
-        raise StorageError(f"storage: {shown(url)}: {first_line(error)}") from None
+        raise StorageUnopened(f"storage: {shown(url)}: {first_line(error)}") from None
 
 
 def open_existing(text: str) -> Database | None:

@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(tmp_path: Path) 
 
 
 def test_a_folder_in_place_of_the_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="unable to open database file"):
+    with pytest.raises(InputError, match="is a folder; name a file in it"):
         open_database(f"sqlite:///{tmp_path}")
 
 
