@@ -97,7 +97,7 @@ def _read_header(files: Folder, path: str) -> dict[str, Any]:
     """The JSON file's content once it is known to be what was written."""
     try:
         header = json.loads(_read(files, path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: is not JSON (truncated or altered): {error}") from error
     if not isinstance(header, dict):
         raise ArtifactError(f"{path}: is not a checkpoint's JSON")

@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -54,10 +54,7 @@ def examine(url: str, name: str | None, storage_path: Location, address: str | N
     except InputError as error:
         yield Finding("storage", "note", str(error).removeprefix("storage: "))
     except OptlstmError as error:
-        remedy = (
-            "optuna storage upgrade --storage URL" if "upgrade" in str(error) else "is it running, and the URL right?"
-        )
-        yield Finding("storage", "fault", str(error).removeprefix("storage: "), remedy)
+        yield Finding("storage", "fault", str(error).removeprefix("storage: "), _storage_remedy(url, str(error)))
     else:
         yield Finding("storage", "ok", f"{shown(parse_url(url))}, schema {database.rdb.get_current_version()}")
         yield from _studies(database, name, storage_path)
@@ -65,6 +62,14 @@ def examine(url: str, name: str | None, storage_path: Location, address: str | N
     yield from _disk(url, storage_path)
     yield _gpu()
     yield from _ray(address, storage_path)
+
+
+def _storage_remedy(url: str, said: str) -> str:
+    if "upgrade" in said:
+        return "optuna storage upgrade --storage URL"
+    if parse_url(url).get_backend_name() == "sqlite":
+        return "no SQLite database, or a damaged one: restore a backup, or give another --storage"
+    return "is it running, and the URL right?"
 
 
 def versions() -> list[Finding]:
@@ -84,8 +89,8 @@ def _studies(database: Database, name: str | None, storage_path: Location) -> It
             continue
         folder = study_folder(absolute(storage_path), one, study.user_attrs[UID_KEY])
         ours.add(str(folder))
-        keep = kept_best(study.user_attrs.get(CONFIG_KEY, {}))
-        found = [*_running(database, one, trials), *_checkpoints(one, folder, trials, keep)]
+        config = study.user_attrs.get(CONFIG_KEY, {})
+        found = [*_running(database, one, trials), *_checkpoints(one, folder, trials, config)]
         if all(finding.state == "ok" for finding in found):
             found = [Finding(f"study {one}", "ok", "; ".join(finding.found for finding in found))]
         yield from found
@@ -133,7 +138,9 @@ def _reaper(database: Database, trial: FrozenTrial) -> Callable[[], None]:
     return reap
 
 
-def _checkpoints(name: str, folder: Location, trials: list[FrozenTrial], keep: int) -> Iterator[Finding]:
+def _checkpoints(
+    name: str, folder: Location, trials: list[FrozenTrial], config: Mapping[str, Any]
+) -> Iterator[Finding]:
     """Weights of trials that the study does not have, and unfinished or best trials whose weights are damaged."""
     what = f"checkpoints of {name}"
     files = open_folder(folder)
@@ -146,7 +153,10 @@ def _checkpoints(name: str, folder: Location, trials: list[FrozenTrial], keep: i
             )
     wanted = [t.number for t in trials if t.state == TrialState.RUNNING and t.last_step]
     complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values and len(t.values) == 1]
-    wanted += [t.number for t in sorted(complete, key=lambda t: t.values[0])[:keep]]
+    wanted += [t.number for t in sorted(complete, key=lambda t: t.values[0])[: kept_best(config)]]
+    # An objective of one's own need not save any; what was saved leaves its folder, unless all of it was removed.
+    own = config.get("objective") is not None
+    wanted = [number for number in wanted if not own or number in there]
     damaged = [number for number in wanted if not _readable(folder, number)]
     for number in damaged:
         remedy = (

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -157,7 +158,11 @@ class LocalFolder:
             return set()
 
     def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        # Without waiting: a pipe in a file's place would be read for ever.
+        with open(os.open(self.path / name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(f"{name} is no regular file")
+            return file.read()
 
     def write(self, name: str, content: bytes) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -168,7 +173,11 @@ class LocalFolder:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())  # else a power failure can leave the new name on an empty file
-            os.replace(partial, self.path / name)
+            try:
+                os.replace(partial, self.path / name)
+            except IsADirectoryError:  # no file of ours, and in its way
+                shutil.rmtree(self.path / name)
+                os.replace(partial, self.path / name)
         except OSError:
             partial.unlink(missing_ok=True)
             raise

@@ -117,16 +117,22 @@ def storage_flag(url: str) -> str:
 
 def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
     """The commands one would type now, and what each is for; `storage` ends each of them."""
-    name = shlex.quote(session.ledger.name)
-    more, folder = 2 * session.run.total, shlex.quote(f"{re.sub(r'[^A-Za-z0-9._-]+', '-', session.ledger.name)}-model")
+    name, more = session.ledger.name, 2 * session.run.total
+    folder = shlex.quote(f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name).lstrip('-')}-model")
     return [
-        (f"python -m optlstm refit {name} -o {folder}{storage}", "train the best on all but the test rows, test it"),
-        (f"python -m optlstm show {name}{storage}", "every trial"),
-        (f"python -m optlstm dashboard {name}{storage}", "watch it in a browser"),
-        (f"python -m optlstm study --name {name} --trials {more}{storage}", "search on")
+        (_about("refit", name, f" -o {folder}{storage}"), "train the best on all but the test rows, test it"),
+        (_about("show", name, storage), "every trial"),
+        (_about("dashboard", name, storage), "watch it in a browser"),
+        (f"python -m optlstm study --name {shlex.quote(name)} --trials {more}{storage}", "search on")
         if session.plan.population is None
-        else (f"python -m optlstm show {name} --lineage{storage}", "who was copied from whom"),
+        else (_about("show", name, f" --lineage{storage}"), "who was copied from whom"),
     ]
+
+
+def _about(command: str, name: str, options: str) -> str:
+    """A command about a study; a name that looks like an option comes last, behind `--`."""
+    ending = f"{options} -- {shlex.quote(name)}" if name.startswith("-") else f" {shlex.quote(name)}{options}"
+    return f"python -m optlstm {command}{ending}"
 
 
 def how_to_go_on(session: Session, storage: str) -> str:

@@ -52,8 +52,41 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     ]
 
 
+def nest(path: Path) -> None:
+    path.write_bytes(b"[" * 200_000)
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "inside").touch()
+
+
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
-@pytest.mark.parametrize("damage", [truncate, flip, empty, Path.unlink], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("damage", [pipe, folder])
+def test_what_is_no_file_is_no_checkpoint_and_is_written_over(
+    tmp_path: Path, suffix: str, damage: Callable[[Path], None]
+) -> None:
+    write(tmp_path, 4, 5)
+    damage(tmp_path / f"epoch-00005.{suffix}")
+
+    found = newest_checkpoint(tmp_path)
+    write(tmp_path, 5)
+    again = newest_checkpoint(tmp_path)
+
+    assert found is not None
+    assert found[0] == 4
+    assert again is not None
+    assert again[0] == 5
+
+
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+@pytest.mark.parametrize("damage", [nest, truncate, flip, empty, Path.unlink], ids=lambda d: d.__name__)
 def test_damage_is_seen_and_the_one_before_is_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str, damage: Callable[[Path], None]
 ) -> None:

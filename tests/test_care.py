@@ -111,6 +111,26 @@ def test_damaged_weights_and_weights_of_no_trial_are_named(cli: Cli) -> None:
     assert (folder.parent / "gone-0123abcd").exists()
 
 
+def test_an_objective_that_saves_nothing_misses_nothing(cli: Cli) -> None:
+    Path("mine.py").write_text("def space(trial):\n    return {}\ndef objective(trial, params):\n    return 1.0\n")
+    assert cli("study", "mine.py", "--trials", 2, "--workers", 1).code == 0
+
+    code, states = found(cli)
+
+    assert (code, states["fault"]) == (0, [])
+    assert "study mine: 2 trials: 2 complete; weights of 0 kept, all whole" in states["ok"]
+
+
+def test_a_file_that_is_no_database_has_a_remedy_of_its_own(cli: Cli) -> None:
+    Path("junk.db").write_bytes(b"junk" * 4096)
+
+    outcome = cli("doctor", "--storage", "sqlite:///junk.db")
+
+    assert outcome.code == 1
+    assert "cannot open sqlite:///junk.db: file is not a database" in outcome.out
+    assert "-> no SQLite database, or a damaged one: restore a backup" in outcome.out
+
+
 def test_a_database_that_is_not_there_is_said(cli: Cli) -> None:
     code, states = found(cli, "--storage", "postgresql://nobody@127.0.0.1:1/none")
 

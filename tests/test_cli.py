@@ -205,3 +205,12 @@ def test_help_names_every_command_and_no_arguments_is_help(cli: Cli) -> None:
         assert command in overview.out
         assert cli(command, "--help").code == 0
     assert re.fullmatch(r"\d+\.\d+.*\n", cli("--version").out)
+
+
+def test_a_study_may_be_called_like_an_option(cli: Cli) -> None:
+    outcome = cli("study", "tiny.toml", "--trials", 1, "--name", "--trials", "--storage", "sqlite:///a.db")
+    commands = [line.split("   ")[0].split() for line in outcome.out.splitlines() if "python -m optlstm" in line]
+    (show,) = [command[3:] for command in commands if command[3] == "show"]
+
+    assert show == ["show", "--storage", "sqlite:///a.db", "--", "--trials"]
+    assert cli(*show).code == 0
