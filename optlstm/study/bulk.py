@@ -33,7 +33,7 @@ def write_trials(database: Database, study_id: int, trials: Sequence[FrozenTrial
     ]
     session.add_all(added)
     session.flush()
-    ids = [model.trial_id for model in added]
+    ids = [int(model.trial_id) for model in added]
     for model, rows in _rows(ids, trials).items():
         if rows:
             session.execute(insert(model.__table__), rows)
@@ -50,12 +50,12 @@ def _rows(ids: Iterable[int], trials: Iterable[FrozenTrial]) -> dict[Any, list[d
             stored, kind = models.TrialValueModel.value_to_stored_repr(value)
             values.append({**of, "objective": objective, "value": stored, "value_type": kind})
         for step, value in trial.intermediate_values.items():
-            stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-            steps.append({**of, "step": step, "intermediate_value": stored, "intermediate_value_type": kind})
+            stored, sort = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+            steps.append({**of, "step": step, "intermediate_value": stored, "intermediate_value_type": sort})
         for name, value in trial.params.items():
             distribution = trial.distributions[name]
-            inside, kind = distribution.to_internal_repr(value), distribution_to_json(distribution)
-            params.append({**of, "param_name": name, "param_value": inside, "distribution_json": kind})
+            inside, declared = distribution.to_internal_repr(value), distribution_to_json(distribution)
+            params.append({**of, "param_name": name, "param_value": inside, "distribution_json": declared})
         user += [{**of, "key": key, "value_json": json.dumps(value)} for key, value in trial.user_attrs.items()]
         system += [{**of, "key": key, "value_json": json.dumps(value)} for key, value in trial.system_attrs.items()]
     names = (
