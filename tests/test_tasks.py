@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from optlstm.tasks.options import DataConfig
+from optlstm.tasks.sequence_task import SequenceTask
 from tests.conftest import Cli, rows
 from tests.test_bad_input import refuses
 
@@ -112,6 +114,24 @@ def test_files_that_do_not_fit_each_other_are_refused(cli: Cli) -> None:
     Path("test.csv").write_text("series_id,t,z,label\na,0,1,0\n")
     command = (*SEQUENCES, "--data", "long.csv", "--test-data", "test.csv")
     refuses(cli, command, [["test.csv does not have the channels of long.csv: it lacks x and has z besides"]])
+
+
+def test_the_steps_of_the_test_file_are_matched_by_name(cli: Cli) -> None:
+    body = [line.split(",") for line in lines(10).splitlines()]
+    Path("test.csv").write_text("".join(",".join([*cells[:0:-1], cells[0]]) + "\n" for cells in body))
+    data = {"path": "lines.csv", "test_path": "test.csv"}
+    found = SequenceTask.read(DataConfig.model_validate(data)).sequences
+    Path("test.csv").write_text(lines(10))
+    assert SequenceTask.read(DataConfig.model_validate(data)).sequences.fingerprint == found.fingerprint
+
+    command = (*SEQUENCES, "--test-data", "test.csv", "--dry-run")
+    Path("test.csv").write_text("label,s0,s1,s2,s3,t4,t5\nup,1,2,3,4,5,6\n")
+    problem = ["test.csv does not have the columns of lines.csv: it lacks t0, t1, t2 (and 1 more) and has s0, s1, s2"]
+    refuses(cli, command, [problem])
+    Path("test.csv").write_text("label,t0,t1,t2,t3,t4,t5,t6\nup,1,2,3,4,5,6,7\n")
+    assert SequenceTask.read(DataConfig.model_validate(data)).warnings == (
+        "data: test.csv has columns that are none of lines.csv's; they are not read: t6",
+    )
 
 
 def test_a_wrong_encoding_names_the_likely_one(cli: Cli) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from optlstm.errors import InputError
@@ -53,9 +53,15 @@ class SequenceTask:
         classes = check_classes(sequences.labels, path.name, data.label or "label")
         apart = 0
         if test_path:
+            columns = replace(
+                columns,
+                series=sequences.series,
+                time=sequences.time,
+                channels=sequences.columns,
+                wide=sequences.series is None,
+                like=None if data.channels else path.name,
+            )
             test = read_sequences(test_path, columns)
-            if test.channels != sequences.channels:
-                raise InputError(_other_columns(path.name, sequences, test_path.name, test))
             check_test_classes(classes, test.labels, test_path.name)
             sequences, apart = sequences.joined(test), len(test.labels)
         codes = coded(sequences.labels, classes)
@@ -73,8 +79,8 @@ class SequenceTask:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """None so far."""
-        return ()
+        """Columns that are not read."""
+        return self.sequences.notes
 
     def default_space(self) -> dict[str, object]:
         """See `tasks.space`."""
@@ -143,11 +149,3 @@ def rows_of(starts: Integers, sequences: Integers) -> Integers:
     mine = lengths[sequences]
     first = np.repeat(starts[sequences] - np.concatenate([[0], np.cumsum(mine)[:-1]]), mine)
     return np.asarray(first + np.arange(mine.sum()), dtype=np.int64)
-
-
-def _other_columns(train_name: str, train: Sequences, test_name: str, test: Sequences) -> str:
-    lacks, more = set(train.channels) - set(test.channels), set(test.channels) - set(train.channels)
-    parts = [f"lacks {', '.join(sorted(lacks))}"] if lacks else []
-    parts += [f"has {', '.join(sorted(more))} besides"] if more else []
-    what = " and ".join(parts) or "has them in another order"
-    return f"data: {test_name} does not have the channels of {train_name}: it {what}; name them with data.channels"
