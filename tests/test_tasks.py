@@ -104,6 +104,28 @@ def test_bad_sequences_are_refused_in_one_line(cli: Cli, text: str, expected: li
     refuses(cli, SEQUENCES, [expected])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ("--label", "t4", "--data", "cut.csv"),
+            "no sequence is left to validate on or to test on: 24 of 24 classes have a single",
+        ),
+        (("--set", "data.group=label"), "data.group: 'label' is the label column; name another"),
+        (("--set", "data.group=t5", "--data", "cut.csv"), "too few values in column 't5' for so many parts"),
+    ],
+    ids=["continuous", "group-is-label", "few-groups"],
+)
+def test_a_split_without_sequences_is_refused(cli: Cli, arguments: tuple[str, ...], expected: str) -> None:
+    Path("cut.csv").write_text("label,t4,t5\n" + "".join(f"{i % 2},{i},{i // 12}\n" for i in range(24)))
+
+    refuses(cli, (*SEQUENCES, "--set", "data.folds=0", *arguments), [[expected]])
+
+
+def test_a_text_is_not_its_own_label(cli: Cli) -> None:
+    refuses(cli, (*TEXTS, "--text", "label"), [["data.text: 'label' is the label column; name another"]])
+
+
 def test_files_that_do_not_fit_each_other_are_refused(cli: Cli) -> None:
     Path("test.csv").write_text(lines(10).replace("up", "left"))
     refuses(cli, (*SEQUENCES, "--test-data", "test.csv"), [["1 class(es) of test.csv", "('left')"]])

@@ -91,18 +91,39 @@ def split_labels(
     return LabelledSplit(tuple(made), test)
 
 
-def absent_classes(codes: Integers, names: Sequence[str], split: LabelledSplit) -> list[str]:
-    """A problem line where some class is never trained on."""
-    problems = []
+def check_split(
+    codes: Integers, names: Sequence[str], split: LabelledSplit, column: str, group: str | None = None, *, tested: bool
+) -> None:
+    """See that there is something to train on, to validate on and (`tested`) to test on, and of every class.
+
+    Args:
+        codes: classes [n] of the sequences that were split. column, group: the columns of labels and groups.
+
+    Raises:
+        InputError: there is not, and why.
+    """
+    parts = {
+        "train on": all(len(fold.train) for fold in split.folds),
+        "validate on": all(len(fold.validation) for fold in split.folds),
+        "test on": len(split.test) or not tested,
+    }
+    empty = [part for part, there in parts.items() if not there]
+    if empty:
+        single = int((np.bincount(codes) == 1).sum())
+        few = f"values in column '{group}'" if group else "sequences"
+        why = f"there are too few {few} for so many parts"
+        if single and not group:
+            why = f"{single:,} of {len(names):,} classes have a single sequence"
+            why += f" (is '{column}' the right column? --label COL)"
+        raise InputError(f"data: no sequence is left to {' or to '.join(empty)}: {why}")
     for fold in split.folds:
         absent = np.setdiff1d(np.arange(len(names)), codes[fold.train])
         if len(absent):
             named = ", ".join(f"'{names[i]}'" for i in absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
-            problems.append(
+            raise InputError(
                 f"data: {len(absent)} class(es) have no sequence to train on ({named}); "
                 "give more of them, or leave their rows out"
             )
-    return problems[:1]
 
 
 def _shares(n: int, splits: Sequence[float] | Sequence[int], *, apart: bool) -> npt.NDArray[np.float64]:

@@ -90,9 +90,14 @@ def group_codes(groups: Sequence[str] | None) -> Integers | None:
 
 
 def files(data: DataConfig, task: str) -> tuple[Path, Path | None]:
-    """The data file and the test file. Raises InputError where no file is named."""
+    """The data file and the test file. Raises InputError where no file is named, or one column for two things."""
     if not data.path:
         raise InputError(f"data: --task {task} needs a file: --data FILE")
+    label = data.label or "label"
+    others = {"text": data.text, "series": data.series, "time": data.time, "group": data.group}
+    twice = [f"data.{key}: '{label}' is the label column; name another" for key in others if others[key] == label]
+    if twice:
+        raise InputError(twice)
     return Path(data.path).expanduser(), Path(data.test_path).expanduser() if data.test_path else None
 
 

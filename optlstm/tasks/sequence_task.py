@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from optlstm.errors import InputError
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.scores import METRICS
 from optlstm.tasks.space import sequence_space
@@ -42,7 +41,7 @@ class SequenceTask:
     @classmethod
     def read(cls, data: DataConfig) -> SequenceTask:
         """Raises InputError with every problem of the files and their split."""
-        from optlstm.data.labels import absent_classes, split_labels
+        from optlstm.data.labels import check_split, split_labels
         from optlstm.data.sequences import SequenceColumns, check_classes, read_sequences
         from optlstm.tasks.labelled import check_test_classes, coded, files, folds_wanted, group_codes
 
@@ -68,8 +67,8 @@ class SequenceTask:
         groups = group_codes(sequences.groups)
         folds = folds_wanted(data, codes[:n], n)
         split = split_labels(codes, groups, data.splits, tests_apart=apart, folds=folds)
-        if problems := absent_classes(codes, classes, split):
-            raise InputError(problems)
+        tested = not apart and data.splits[2] > 0
+        check_split(codes[:n], classes, split, data.label or "label", data.group, tested=tested)
         return cls(sequences, classes, codes, split, data.class_weights, data.label or "label")
 
     @classmethod

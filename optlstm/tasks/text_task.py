@@ -54,7 +54,7 @@ class TextTask:
         """Raises InputError with every problem of the files and their split."""
         import numpy as np
 
-        from optlstm.data.labels import absent_classes, split_labels
+        from optlstm.data.labels import check_split, split_labels
         from optlstm.data.sequences import check_classes
         from optlstm.data.texts import read_texts
         from optlstm.data.vocabulary import Tokenizer, Vocabulary, read_vectors
@@ -71,8 +71,8 @@ class TextTask:
         codes = coded(texts.labels, classes)
         folds = folds_wanted(data, codes[:n], n)
         split = split_labels(codes, group_codes(texts.groups), data.splits, tests_apart=apart, folds=folds)
-        if problems := absent_classes(codes, classes, split):
-            raise InputError(problems)
+        tested = not apart and data.splits[2] > 0
+        check_split(codes[:n], classes, split, data.label or "label", data.group, tested=tested)
         tokenizer = Tokenizer(data.level, data.lowercase, data.max_tokens)
         cut = [tokenizer(text) for text in texts.texts]
         fold = split.folds[0]
