@@ -7,6 +7,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import compute
 
+from optlstm.errors import InputError
+
 
 def tidy(table: Any, coded: str | None) -> Any:
     """The Arrow table with its columns in the few types that `read_table` promises."""
@@ -24,6 +26,18 @@ def tidy(table: Any, coded: str | None) -> Any:
             if compute.any(blank).as_py():
                 column = compute.if_else(blank, pa.scalar(None, column.type), column)
         table = table.set_column(i, field.name, column)
+    return table
+
+
+def bytes_as_text(table: Any, file: str) -> Any:
+    """The table with its columns of bytes decoded. Raises InputError where some are no UTF-8."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            try:
+                table = table.set_column(i, field.name, table.column(i).cast(pa.large_string()))
+            except pa.ArrowInvalid as error:
+                what = f"data: column '{field.name}' of {file} holds bytes that are no UTF-8 text"
+                raise InputError(f"{what}; write them as text") from error
     return table
 
 

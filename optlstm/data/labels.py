@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ Integers = npt.NDArray[np.int64]
 _SPLIT_SEED = 0  # of the shuffling before the cut: the study's seed is no part of the data
 _PARTS = ("train", "validation", "test")
 _SHOWN = 3
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +48,18 @@ def class_names(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def label_texts(column: pd.Series) -> tuple[list[str], Integers]:
-    """(labels as text, positions where there is none). 1.0 and 1 are one label: a missing value makes whole floats."""
-    from pandas.api.types import is_float_dtype
-
+    """(labels as text, positions where there is none). Where all are whole numbers, 1.0 and 1e0 are 1; 01 is not."""
     missing = column.isna().to_numpy()
-    if is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-        column = column.fillna(0).astype("int64")
-    return [str(value).strip() for value in column], np.flatnonzero(missing)
+    texts = ["" if absent else str(value).strip() for value, absent in zip(column, missing, strict=True)]
+    distinct = set(texts) - {""}
+    if all(_whole(text) for text in distinct):
+        names = {text: text if text.lstrip("+-").isdecimal() else str(int(float(text))) for text in distinct}
+        texts = [names.get(text, "") for text in texts]
+    return texts, np.array([i for i, text in enumerate(texts) if not text], dtype=np.int64)
+
+
+def _whole(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text)) and float(text).is_integer()
 
 
 def split_labels(

@@ -109,7 +109,7 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     if not channels:
         raise InputError(f"data: {path.name} has no column of numbers (columns: {list_columns(names)})")
     read = [name for name in (label, series, time, columns.group) if name]
-    frame = read_table(path, [*read, *channels])
+    frame = read_table(path, [*read, *channels], texts=[name for name in read if name != time])
     reader = _Reader(path, frame, label, columns.group, channels)
     found = reader.long(series, time) if series else reader.wide()
     if columns.like and more:

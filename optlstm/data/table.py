@@ -22,7 +22,7 @@ import pyarrow as pa
 from pyarrow import csv as pa_csv
 from pyarrow import parquet
 
-from optlstm.data.arrow import tidy
+from optlstm.data.arrow import bytes_as_text, tidy
 from optlstm.errors import InputError, did_you_mean
 from optlstm.text import short
 
@@ -36,12 +36,15 @@ _STREAM_BYTES, _BLOCK_BYTES = 1 << 20, 8 << 20  # of a block; a row must fit int
 _SHOWN = 3  # rows named in one problem
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None, *, coded: str | None = None) -> pd.DataFrame:
+def read_table(
+    path: Path, columns: Sequence[str] | None = None, *, coded: str | None = None, texts: Sequence[str] = ()
+) -> pd.DataFrame:
     """The rows of a CSV, gzipped CSV or Parquet file, with `columns` (all where None) in the order given.
 
     Numbers come as int64, float64 or bool (empty, NA, NaN: NaN), ISO dates and times as datetime64 (with an offset: in
     UTC), everything else as pandas strings, of which only the empty one is missing. The column `coded` comes as text in
     a pandas Categorical, its categories in order of appearance: it takes little where few texts come again and again.
+    The cells of a CSV's columns `texts` come as they stand, whatever they look like.
 
     Raises:
         InputError: the file is missing, empty, damaged, ragged, not UTF-8, has no header or lacks a column.
@@ -51,7 +54,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, coded: str |
     unknown = [unknown_column(path, names, column) for column in wanted if column not in names]
     if unknown:
         raise InputError(unknown)
-    table = tidy(_parquet_table(path, wanted) if _is_parquet(path) else _csv_table(path, wanted, coded), coded)
+    table = tidy(_parquet_table(path, wanted) if _is_parquet(path) else _csv_table(path, wanted, coded, texts), coded)
     if table.num_rows == 0:
         raise InputError(f"data: {path.name} has a header and no rows")
     frame = table.to_pandas(date_as_object=False, ignore_metadata=True, self_destruct=True, split_blocks=True)
@@ -253,10 +256,11 @@ class _Watched:
         return chunk
 
 
-def _csv_table(path: Path, wanted: list[str], coded: str | None) -> Any:
+def _csv_table(path: Path, wanted: list[str], coded: str | None, texts: Sequence[str]) -> Any:
     raw = {name.strip(): name for name in _csv_header(path)}
     columns = [raw[name] for name in wanted]
-    kinds = {raw[coded]: pa.dictionary(pa.int32(), pa.string())} if coded in raw else {}
+    kinds = {raw[name]: pa.string() for name in texts}
+    kinds |= {raw[coded]: pa.dictionary(pa.int32(), pa.string())} if coded in raw else {}
     try:
         try:
             table, suspicious = _arrow_table(path, columns, kinds, streaming=True)
@@ -298,6 +302,7 @@ def _parquet_table(path: Path, wanted: list[str]) -> Any:
         remedy = "write one value per cell, a column for each"
         raise InputError([f"data: column '{c}' of {path.name} holds lists or structs; {remedy}" for c in nested])
     try:
-        return file.read(columns=wanted).select(wanted)
+        table = file.read(columns=wanted).select(wanted)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"data: {path.name} is damaged; write or download it again") from error
+    return bytes_as_text(table, path.name)
