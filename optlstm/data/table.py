@@ -23,6 +23,7 @@ from pyarrow import csv as pa_csv
 from pyarrow import parquet
 
 from optlstm.data.arrow import bytes_as_text, tidy
+from optlstm.data.encodings import guess_encoding
 from optlstm.errors import InputError, did_you_mean
 from optlstm.text import short
 
@@ -208,8 +209,9 @@ def _diagnose(path: Path) -> list[str]:
             if len(cells) != len(names):
                 ragged.append(f"row {line} has {len(cells)}")
             for at, kind, remedy in _bad_cells(cells):
-                column = _as_latin1(names[at]).strip() if at < len(names) else str(at + 1)
-                first.setdefault(kind, f"data: {path.name}, row {line}, column '{column}': {kind}{remedy}")
+                name = guess_encoding(names[at])[1] if at < len(names) else None
+                column = str(at + 1) if name is None else f"'{name.strip()}'"
+                first.setdefault(kind, f"data: {path.name}, row {line}, column {column}: {kind}{remedy}")
     except csv.Error as error:
         first["quotes"] = f'data: {path.name}, {error} (a quote that is not closed?); write " within quotes as ""'
     except _DAMAGED:
@@ -230,13 +232,11 @@ def _bad_cells(cells: Sequence[str]) -> Iterator[tuple[int, str, str]]:
         return
     for at, cell in enumerate(cells):
         if any("\udc80" <= character <= "\udcff" for character in cell):
-            yield at, "not UTF-8", f", it looks like Latin-1 ('{_as_latin1(cell)[:40]}'); save the file again as UTF-8"
+            guess, read_so = guess_encoding(cell)
+            quoted = "" if read_so is None else f" ('{read_so[:40]}')"
+            yield at, "not UTF-8", f", {guess}{quoted}; save the file again as UTF-8"
         if "\0" in cell:
             yield at, "a NUL byte", "; the file is damaged, write or download it again"
-
-
-def _as_latin1(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 class _Watched:

@@ -81,7 +81,8 @@ def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[npt.NDArray[np.flo
                 if dim < 1 or len(parts) <= dim:
                     raise InputError(_bad_vector(path, line_number, line, f"{len(parts) - 1} numbers, not {dim}"))
                 if token in numbers:
-                    row = rows[numbers[token]] = np.array(parts[-dim:], dtype=np.float32)
+                    with np.errstate(over="ignore"):
+                        row = rows[numbers[token]] = np.array(parts[-dim:], dtype=np.float32)
                     if not np.isfinite(row).all():
                         what = f"the vector of '{token}' is not finite (NaN, infinity, or beyond 32-bit floats)"
                         raise InputError(_bad_vector(path, line_number, line, what))
