@@ -20,6 +20,7 @@ from optlstm.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 SERIES_NAMES, TIME_NAMES = ("series_id", "unique_id"), ("t", "ds")  # columns looked for where none is named
+_LIKE_TIMES = (*TIME_NAMES, "time", "timestamp", "datetime", "date", "step")
 _SHOWN = 3
 
 
@@ -108,6 +109,8 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
         raise InputError(problems)
     if not channels:
         raise InputError(f"data: {path.name} has no column of numbers (columns: {list_columns(names)})")
+    if label and not series and not columns.wide:
+        _check_rows_are_sequences(path, label, others)
     read = [name for name in (label, series, time, columns.group) if name]
     frame = read_table(path, [*read, *channels], texts=[name for name in read if name != time])
     reader = _Reader(path, frame, label, columns.group, channels)
@@ -116,6 +119,22 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
         note = f"data: {path.name} has columns that are none of {columns.like}'s; they are not read: {more}"
         return replace(found, notes=(note,))
     return found
+
+
+def _check_rows_are_sequences(path: Path, label: str, others: Sequence[str]) -> None:
+    """Raises InputError where a row seems to be a step of a sequence that another column names."""
+    time = next((name for name in others if name.lower() in _LIKE_TIMES), None)
+    names = sorted((name for name in others if name != time), key=lambda name: not name.lower().endswith("id"))
+    if time is None or not names:
+        return
+    frame = read_table(path, [label, time, *names], texts=[label])
+    for name in names:
+        several = 1 < frame[name].nunique() <= len(frame) / 2 and not pd.api.types.is_float_dtype(frame[name])
+        if several and not frame.duplicated([name, time]).any() and frame.groupby(name)[label].nunique().max() == 1:
+            raise InputError(
+                f"data: {path.name} seems to hold one row a step, at '{time}' of the sequence '{name}': "
+                f"--series {name} --time {time}; if a row is a sequence, rename '{time}'"
+            )
 
 
 def _listed(names: Sequence[str], known: Sequence[str]) -> str:
