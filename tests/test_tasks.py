@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.sequence_task import SequenceTask
+from optlstm.tasks.text_task import TextTask
 from tests.conftest import Cli, rows
 from tests.test_bad_input import refuses
 
@@ -120,6 +121,22 @@ def test_a_split_without_sequences_is_refused(cli: Cli, arguments: tuple[str, ..
     Path("cut.csv").write_text("label,t4,t5\n" + "".join(f"{i % 2},{i},{i // 12}\n" for i in range(24)))
 
     refuses(cli, (*SEQUENCES, "--set", "data.folds=0", *arguments), [[expected]])
+
+
+def test_a_class_of_one_sequence_says_why_there_is_no_cross_validation() -> None:
+    Path("lines.csv").write_text(lines() + "left,1,2,3,4,5,6\n")
+    Path("texts.csv").write_text(texts() + "once,2\n")
+    found = SequenceTask.read(DataConfig(path="lines.csv")), TextTask.read(DataConfig(path="texts.csv"))
+
+    for task, name in zip(found, ("left", "2"), strict=True):
+        (line,) = task.warnings
+        assert f"1 class(es) have a single sequence ('{name}'), so there is no cross-validation" in line
+
+
+def test_texts_that_are_all_empty_are_refused(cli: Cli) -> None:
+    Path("texts.csv").write_text("text,label\n" + ",0\n ,1\n" * 9)
+
+    refuses(cli, TEXTS, [["column 'text' of texts.csv: all training texts are empty"]])
 
 
 def test_a_text_is_not_its_own_label(cli: Cli) -> None:

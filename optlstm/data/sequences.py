@@ -212,8 +212,10 @@ class _Reader:
         table = np.empty((len(self.frame), len(self.channels)), dtype=np.float64)
         for i, name in enumerate(self.channels):
             found = fill_numbers(table[:, i], self.frame[name], self.path.name)
-            if not empty_is_flaw and self.frame[name].isna().all():
-                table[:, i] = np.nan
+            if not empty_is_flaw:
+                missing = self.frame[name].isna().to_numpy()
+                table[missing, i] = np.nan
+                table[~missing & np.isnan(table[:, i]), i] = 0.0  # no number: a flaw already, and not an empty cell
             self.flaws += [flaw for flaw in found if empty_is_flaw or "empty or NaN" not in flaw.what]
         return table
 

@@ -55,6 +55,16 @@ def folds_wanted(data: DataConfig, codes: Integers, outside_test: int) -> int:
     return min(SMALL_FOLDS, rarest) if outside_test < SMALL and rarest > 1 else 0
 
 
+def single_notes(data: DataConfig, codes: Integers, classes: Sequence[str]) -> tuple[str, ...]:
+    """A line where classes of one sequence are why there is no cross-validation. codes: outside a test file."""
+    single = np.flatnonzero(np.bincount(codes) == 1)
+    if data.folds is not None or len(codes) >= SMALL or not len(single):
+        return ()
+    shown = ", ".join(f"'{classes[i]}'" for i in single[:3]) + (", ..." if len(single) > 3 else "")
+    what = f"data: {len(single)} class(es) have a single sequence ({shown}), so there is no cross-validation"
+    return (f"{what}; leave such rows out, or set data.folds",)
+
+
 def describe_split(split: LabelledSplit, classes: Sequence[str]) -> str:
     """`60 train, 7 validation, 1029 test), 2 classes`."""
     test = f"{len(split.test)} test"

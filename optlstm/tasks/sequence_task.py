@@ -37,13 +37,14 @@ class SequenceTask:
     split: LabelledSplit
     class_weights: bool
     label: str  # the column
+    notes: tuple[str, ...]
 
     @classmethod
     def read(cls, data: DataConfig) -> SequenceTask:
         """Raises InputError with every problem of the files and their split."""
         from optlstm.data.labels import check_split, split_labels
         from optlstm.data.sequences import SequenceColumns, check_classes, read_sequences
-        from optlstm.tasks.labelled import check_test_classes, coded, files, folds_wanted, group_codes
+        from optlstm.tasks.labelled import check_test_classes, coded, files, folds_wanted, group_codes, single_notes
 
         path, test_path = files(data, cls.name)
         columns = SequenceColumns(data.label, data.series, data.time, data.group, data.channels)
@@ -69,7 +70,8 @@ class SequenceTask:
         split = split_labels(codes, groups, data.splits, tests_apart=apart, folds=folds)
         tested = not apart and data.splits[2] > 0
         check_split(codes[:n], classes, split, data.label or "label", data.group, tested=tested)
-        return cls(sequences, classes, codes, split, data.class_weights, data.label or "label")
+        notes = (*sequences.notes, *single_notes(data, codes[:n], classes))
+        return cls(sequences, classes, codes, split, data.class_weights, data.label or "label", notes)
 
     @classmethod
     def generic_space(cls) -> dict[str, object]:
@@ -78,8 +80,8 @@ class SequenceTask:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """Columns that are not read."""
-        return self.sequences.notes
+        """Columns that are not read, and classes too small for folds."""
+        return self.notes
 
     def default_space(self) -> dict[str, object]:
         """See `tasks.space`."""

@@ -81,6 +81,7 @@ def test_without_labels_where_none_are_needed(tmp_path: Path) -> None:
         ),
         (WIDE.replace("5,4,", ",,"), SequenceColumns(), ["1 sequence(s) of s.csv have no value", "row 3"]),
         (WIDE.replace("down", ""), SequenceColumns(), ["column 'label' of s.csv: 1 row(s) without a value", "row 3"]),
+        (WIDE.replace("5,4", "x,4"), SequenceColumns(), ["column 't0' of s.csv: 1 cell(s) are not numbers"]),
         (WIDE.replace("5,4", "5,four"), SequenceColumns(), ["column 't1' of s.csv: 1 cell(s) are not numbers"]),
         (LONG.replace("a,1,2", "a,0,2"), SequenceColumns(), ["1 row(s) repeat a (series_id, t)", "row 4: 'a' at 0"]),
         (LONG.replace("a,1,2", "a,9,2"), SequenceColumns(), ["1 row(s) are earlier", "row 6: 'a' at 2"]),
