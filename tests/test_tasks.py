@@ -168,9 +168,9 @@ def test_the_steps_of_the_test_file_are_matched_by_name(cli: Cli) -> None:
     problem = ["test.csv does not have the columns of lines.csv: it lacks t0, t1, t2 (and 1 more) and has s0, s1, s2"]
     refuses(cli, command, [problem])
     Path("test.csv").write_text("label,t0,t1,t2,t3,t4,t5,t6\nup,1,2,3,4,5,6,7\n")
-    assert SequenceTask.read(DataConfig.model_validate(data)).warnings == (
-        "data: test.csv has columns that are none of lines.csv's; they are not read: t6",
-    )
+    note = "data: test.csv has columns that are none of lines.csv's; they are not read: t6"
+    assert SequenceTask.read(DataConfig.model_validate(data)).warnings == (note,)
+    assert "note            data: test.csv has columns" in cli(*command).out
 
 
 def test_a_wrong_encoding_names_the_likely_one(cli: Cli) -> None:
