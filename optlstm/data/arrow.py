@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 from pyarrow import compute
@@ -52,3 +52,20 @@ def _coded(column: Any) -> Any:
         blank = compute.equal(decoded, "")
         column = compute.if_else(blank, pa.scalar(None, pa.string()), decoded).dictionary_encode()
     return column.unify_dictionaries()
+
+
+class Watched:
+    """The bytes that pyarrow asks for, noting what it would let pass: NUL bytes and an odd number of quotes."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.odd_quotes = False
+        self.nul = False
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = self._file.read(size)
+        self.odd_quotes ^= chunk.count(b'"') % 2 == 1
+        self.nul |= b"\0" in chunk
+        return chunk

@@ -22,7 +22,7 @@ import pyarrow as pa
 from pyarrow import csv as pa_csv
 from pyarrow import parquet
 
-from optlstm.data.arrow import bytes_as_text, tidy
+from optlstm.data.arrow import Watched, bytes_as_text, tidy
 from optlstm.data.encodings import guess_encoding
 from optlstm.errors import InputError, did_you_mean
 from optlstm.text import short
@@ -239,23 +239,6 @@ def _bad_cells(cells: Sequence[str]) -> Iterator[tuple[int, str, str]]:
             yield at, "a NUL byte", "; the file is damaged, write or download it again"
 
 
-class _Watched:
-    """The bytes that pyarrow asks for, noting what it would let pass: NUL bytes and an odd number of quotes."""
-
-    closed = False
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.odd_quotes = False
-        self.nul = False
-
-    def read(self, size: int = -1) -> bytes:
-        chunk = self._file.read(size)
-        self.odd_quotes ^= chunk.count(b'"') % 2 == 1
-        self.nul |= b"\0" in chunk
-        return chunk
-
-
 def _csv_table(path: Path, wanted: list[str], coded: str | None, texts: Sequence[str]) -> Any:
     raw = {name.strip(): name for name in _csv_header(path)}
     columns = [raw[name] for name in wanted]
@@ -282,7 +265,7 @@ def _arrow_table(path: Path, columns: list[str], kinds: dict[str, Any], streamin
     converting = pa_csv.ConvertOptions(include_columns=columns, null_values=_MISSING, column_types=kinds)
     read = pa_csv.open_csv if streaming else pa_csv.read_csv
     with _open(path) as file:
-        watched = _Watched(file)
+        watched = Watched(file)
         result = read(watched, reading, parsing, converting)
         table = result.read_all() if streaming else result
     return table, watched.nul or watched.odd_quotes
