@@ -262,6 +262,7 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
     rows = [
         ("study", name),
         ("data", plan.task.describe()),
+        *(("note", warning) for warning in plan.task.warnings),
         ("trials", f"{what}, up to {config.training.epochs} epochs each"),
         ("sampler", config.sampler.name),
         ("scheduler", rule),

@@ -98,7 +98,8 @@ def test_sequences_and_many_series_too_large_to_be_standardised_are_refused(cli:
     expected = [["column 'y' of huge.csv: 400 value(s) beyond 1e+140 are too large to be standardised (row 2: 1e+300,"]]
 
     refuses(cli, ("study", "--data", "huge.csv", "--series", "series", "--target", "y"), expected)
-    refuses(cli, ("study", "--data", "huge.csv", "--task", "sequence", "--set", "data.channels=['y']"), expected)
+    sequence = ("--task", "sequence", "--series", "series", "--set", "data.channels=['y']")
+    refuses(cli, ("study", "--data", "huge.csv", *sequence), expected)
 
 
 def test_a_constant_series_with_a_byte_order_mark_is_taken_with_a_warning(cli: Cli) -> None:

@@ -10,6 +10,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from optlstm.tasks.options import DataConfig
+from optlstm.tasks.sequence_task import SequenceTask
+from optlstm.tasks.text_task import TextTask
 from tests.conftest import Cli, rows
 from tests.test_bad_input import refuses
 
@@ -102,6 +105,44 @@ def test_bad_sequences_are_refused_in_one_line(cli: Cli, text: str, expected: li
     refuses(cli, SEQUENCES, [expected])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ("--label", "t4", "--data", "cut.csv"),
+            "no sequence is left to validate on or to test on: 24 of 24 classes have a single",
+        ),
+        (("--set", "data.group=label"), "data.group: 'label' is the label column; name another"),
+        (("--set", "data.group=t5", "--data", "cut.csv"), "too few values in column 't5' for so many parts"),
+    ],
+    ids=["continuous", "group-is-label", "few-groups"],
+)
+def test_a_split_without_sequences_is_refused(cli: Cli, arguments: tuple[str, ...], expected: str) -> None:
+    Path("cut.csv").write_text("label,t4,t5\n" + "".join(f"{i % 2},{i},{i // 12}\n" for i in range(24)))
+
+    refuses(cli, (*SEQUENCES, "--set", "data.folds=0", *arguments), [[expected]])
+
+
+def test_a_class_of_one_sequence_says_why_there_is_no_cross_validation() -> None:
+    Path("lines.csv").write_text(lines() + "left,1,2,3,4,5,6\n")
+    Path("texts.csv").write_text(texts() + "once,2\n")
+    found = SequenceTask.read(DataConfig(path="lines.csv")), TextTask.read(DataConfig(path="texts.csv"))
+
+    for task, name in zip(found, ("left", "2"), strict=True):
+        (line,) = task.warnings
+        assert f"1 class(es) have a single sequence ('{name}'), so there is no cross-validation" in line
+
+
+def test_texts_that_are_all_empty_are_refused(cli: Cli) -> None:
+    Path("texts.csv").write_text("text,label\n" + ",0\n ,1\n" * 9)
+
+    refuses(cli, TEXTS, [["column 'text' of texts.csv: all training texts are empty"]])
+
+
+def test_a_text_is_not_its_own_label(cli: Cli) -> None:
+    refuses(cli, (*TEXTS, "--text", "label"), [["data.text: 'label' is the label column; name another"]])
+
+
 def test_files_that_do_not_fit_each_other_are_refused(cli: Cli) -> None:
     Path("test.csv").write_text(lines(10).replace("up", "left"))
     refuses(cli, (*SEQUENCES, "--test-data", "test.csv"), [["1 class(es) of test.csv", "('left')"]])
@@ -112,6 +153,24 @@ def test_files_that_do_not_fit_each_other_are_refused(cli: Cli) -> None:
     Path("test.csv").write_text("series_id,t,z,label\na,0,1,0\n")
     command = (*SEQUENCES, "--data", "long.csv", "--test-data", "test.csv")
     refuses(cli, command, [["test.csv does not have the channels of long.csv: it lacks x and has z besides"]])
+
+
+def test_the_steps_of_the_test_file_are_matched_by_name(cli: Cli) -> None:
+    body = [line.split(",") for line in lines(10).splitlines()]
+    Path("test.csv").write_text("".join(",".join([*cells[:0:-1], cells[0]]) + "\n" for cells in body))
+    data = {"path": "lines.csv", "test_path": "test.csv"}
+    found = SequenceTask.read(DataConfig.model_validate(data)).sequences
+    Path("test.csv").write_text(lines(10))
+    assert SequenceTask.read(DataConfig.model_validate(data)).sequences.fingerprint == found.fingerprint
+
+    command = (*SEQUENCES, "--test-data", "test.csv", "--dry-run")
+    Path("test.csv").write_text("label,s0,s1,s2,s3,t4,t5\nup,1,2,3,4,5,6\n")
+    problem = ["test.csv does not have the columns of lines.csv: it lacks t0, t1, t2 (and 1 more) and has s0, s1, s2"]
+    refuses(cli, command, [problem])
+    Path("test.csv").write_text("label,t0,t1,t2,t3,t4,t5,t6\nup,1,2,3,4,5,6,7\n")
+    note = "data: test.csv has columns that are none of lines.csv's; they are not read: t6"
+    assert SequenceTask.read(DataConfig.model_validate(data)).warnings == (note,)
+    assert "note            data: test.csv has columns" in cli(*command).out
 
 
 def test_a_wrong_encoding_names_the_likely_one(cli: Cli) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 from pyarrow import compute
+
+from optlstm.errors import InputError
 
 
 def tidy(table: Any, coded: str | None) -> Any:
@@ -27,6 +29,18 @@ def tidy(table: Any, coded: str | None) -> Any:
     return table
 
 
+def bytes_as_text(table: Any, file: str) -> Any:
+    """The table with its columns of bytes decoded. Raises InputError where some are no UTF-8."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            try:
+                table = table.set_column(i, field.name, table.column(i).cast(pa.large_string()))
+            except pa.ArrowInvalid as error:
+                what = f"data: column '{field.name}' of {file} holds bytes that are no UTF-8 text"
+                raise InputError(f"{what}; write them as text") from error
+    return table
+
+
 def _coded(column: Any) -> Any:
     """A column as text, each text once, in order of appearance; the empty one is missing."""
     if not pa.types.is_dictionary(column.type):
@@ -38,3 +52,20 @@ def _coded(column: Any) -> Any:
         blank = compute.equal(decoded, "")
         column = compute.if_else(blank, pa.scalar(None, pa.string()), decoded).dictionary_encode()
     return column.unify_dictionaries()
+
+
+class Watched:
+    """The bytes that pyarrow asks for, noting what it would let pass: NUL bytes and an odd number of quotes."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.odd_quotes = False
+        self.nul = False
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = self._file.read(size)
+        self.odd_quotes ^= chunk.count(b'"') % 2 == 1
+        self.nul |= b"\0" in chunk
+        return chunk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ Integers = npt.NDArray[np.int64]
 _SPLIT_SEED = 0  # of the shuffling before the cut: the study's seed is no part of the data
 _PARTS = ("train", "validation", "test")
 _SHOWN = 3
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +48,18 @@ def class_names(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def label_texts(column: pd.Series) -> tuple[list[str], Integers]:
-    """(labels as text, positions where there is none). 1.0 and 1 are one label: a missing value makes whole floats."""
-    from pandas.api.types import is_float_dtype
-
+    """(labels as text, positions where there is none). Where all are whole numbers, 1.0 and 1e0 are 1; 01 is not."""
     missing = column.isna().to_numpy()
-    if is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-        column = column.fillna(0).astype("int64")
-    return [str(value).strip() for value in column], np.flatnonzero(missing)
+    texts = ["" if absent else str(value).strip() for value, absent in zip(column, missing, strict=True)]
+    distinct = set(texts) - {""}
+    if all(_whole(text) for text in distinct):
+        names = {text: text if text.lstrip("+-").isdecimal() else str(int(float(text))) for text in distinct}
+        texts = [names.get(text, "") for text in texts]
+    return texts, np.array([i for i, text in enumerate(texts) if not text], dtype=np.int64)
+
+
+def _whole(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text)) and float(text).is_integer()
 
 
 def split_labels(
@@ -91,18 +98,39 @@ def split_labels(
     return LabelledSplit(tuple(made), test)
 
 
-def absent_classes(codes: Integers, names: Sequence[str], split: LabelledSplit) -> list[str]:
-    """A problem line where some class is never trained on."""
-    problems = []
+def check_split(
+    codes: Integers, names: Sequence[str], split: LabelledSplit, column: str, group: str | None = None, *, tested: bool
+) -> None:
+    """See that there is something to train on, to validate on and (`tested`) to test on, and of every class.
+
+    Args:
+        codes: classes [n] of the sequences that were split. column, group: the columns of labels and groups.
+
+    Raises:
+        InputError: there is not, and why.
+    """
+    parts = {
+        "train on": all(len(fold.train) for fold in split.folds),
+        "validate on": all(len(fold.validation) for fold in split.folds),
+        "test on": len(split.test) or not tested,
+    }
+    empty = [part for part, there in parts.items() if not there]
+    if empty:
+        single = int((np.bincount(codes) == 1).sum())
+        few = f"values in column '{group}'" if group else "sequences"
+        why = f"there are too few {few} for so many parts"
+        if single and not group:
+            why = f"{single:,} of {len(names):,} classes have a single sequence"
+            why += f" (is '{column}' the right column? --label COL)"
+        raise InputError(f"data: no sequence is left to {' or to '.join(empty)}: {why}")
     for fold in split.folds:
         absent = np.setdiff1d(np.arange(len(names)), codes[fold.train])
         if len(absent):
             named = ", ".join(f"'{names[i]}'" for i in absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
-            problems.append(
+            raise InputError(
                 f"data: {len(absent)} class(es) have no sequence to train on ({named}); "
                 "give more of them, or leave their rows out"
             )
-    return problems[:1]
 
 
 def _shares(n: int, splits: Sequence[float] | Sequence[int], *, apart: bool) -> npt.NDArray[np.float64]:

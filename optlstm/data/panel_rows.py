@@ -132,11 +132,12 @@ def filled(panel: Panel, cuts: Integers) -> tuple[Panel, int]:
     Raises:
         InputError: a part of a series has no value at all.
     """
-    values, count, empty = panel.values.copy(), 0, []
+    values, count = panel.values.copy(), 0
+    empty: dict[str, list[int]] = {}  # the series, by column
     numbers: dict[str, Column] = {name: _copied(column) for name, column in panel.covariates.items()}
-    tables = [values[:, i] for i in range(values.shape[1])]
-    tables += [column for column in numbers.values() if not isinstance(column, Categories)]
-    for table in tables:
+    tables = {name: values[:, i] for i, name in enumerate(panel.columns)}
+    tables |= {name: column for name, column in numbers.items() if not isinstance(column, Categories)}
+    for name, table in tables.items():
         missing = np.isnan(table)
         if not missing.any():
             continue
@@ -144,15 +145,19 @@ def filled(panel: Panel, cuts: Integers) -> tuple[Panel, int]:
             for start, stop in pairwise(cuts[i].tolist()):
                 gone = missing[start:stop]
                 if gone.all() and stop > start:
-                    empty.append(i)
+                    empty.setdefault(name, []).append(i)
                 elif gone.any():
                     rows = np.arange(stop - start)
                     table[start:stop][gone] = np.interp(rows[gone], rows[~gone], table[start:stop][~gone])
                     count += int(gone.sum())
     if empty:
-        of = list(dict.fromkeys(empty))
-        which = f" of {len(of)} series ({panel.named(of)})" if panel.series else ""
-        raise InputError(f"data.gaps: a part (train, validation or test){which} has no value to interpolate from")
+        problems = []
+        for name, series in empty.items():
+            of = list(dict.fromkeys(series))
+            which = f" of {len(of)} series ({panel.named(of)})" if panel.series else ""
+            what = f"data.gaps: column '{name}': a part (train, validation or test){which}"
+            problems.append(f"{what} has no value to interpolate from")
+        raise InputError(problems)
     return replace(panel, values=values, covariates=numbers), count
 
 

@@ -20,6 +20,7 @@ from optlstm.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 SERIES_NAMES, TIME_NAMES = ("series_id", "unique_id"), ("t", "ds")  # columns looked for where none is named
+_LIKE_TIMES = (*TIME_NAMES, "time", "timestamp", "datetime", "date", "step")
 _SHOWN = 3
 
 
@@ -37,6 +38,7 @@ class Sequences:
     columns: tuple[str, ...]  # of the file that hold the numbers: the channels, or the steps
     series: str | None  # column of the sequences' names; None: one row a sequence
     time: str | None
+    notes: tuple[str, ...] = ()  # what is allowed, and worth knowing
 
     def joined(self, other: Sequences) -> Sequences:
         """These sequences, then the other's."""
@@ -44,7 +46,8 @@ class Sequences:
         groups = None if self.groups is None or other.groups is None else self.groups + other.groups
         values = np.concatenate([self.values, other.values])
         ids, labels = self.ids + other.ids, self.labels + other.labels
-        return replace(self, values=values, starts=starts, ids=ids, labels=labels, groups=groups)
+        notes = self.notes + other.notes
+        return replace(self, values=values, starts=starts, ids=ids, labels=labels, groups=groups, notes=notes)
 
     @property
     def fingerprint(self) -> str:
@@ -59,7 +62,8 @@ class Sequences:
 class SequenceColumns:
     """Which columns to read; None: by their usual names. `labelled`: whether there must be labels.
 
-    `wide`: one row a sequence, whatever the columns are called.
+    `wide`: one row a sequence, whatever the columns are called. `like`: what `channels` are the columns of; they are
+    read in their order, those that lack are told in one line, and others are left out with a note.
     """
 
     label: str | None = None
@@ -69,6 +73,7 @@ class SequenceColumns:
     channels: Sequence[str] | None = None
     labelled: bool = True
     wide: bool = False
+    like: str | None = None
 
 
 def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
@@ -82,7 +87,11 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     usual = () if columns.wide else SERIES_NAMES
     series = columns.series or next((name for name in usual if name in names), None)
     time = columns.time or next((name for name in TIME_NAMES if series and name in names), None)
-    asked = [label, columns.series, columns.time if series else None, columns.group, *(columns.channels or ())]
+    kept = (columns.label or "label", series, time, columns.group)
+    others = [name for name in names if name not in kept]
+    channels = list(columns.channels or others)
+    asked = [label, columns.series, columns.time if series else None, columns.group]
+    asked += [] if columns.like else channels
     problems = [unknown_column(path, names, name) for name in dict.fromkeys(asked) if name and name not in names]
     if label and label not in names and columns.label is None:
         listed = f"(columns: {list_columns(names)})"
@@ -92,16 +101,48 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
             f"data: --time {columns.time} is for files of one row a step; name the column that says which sequence "
             "a row belongs to with --series COLUMN"
         )
+    lacking, more = _listed(channels, others), _listed(others, channels)
+    if columns.like and lacking:
+        kind, besides = "channels" if series else "columns", f" and has {more} besides" if more else ""
+        problems.append(f"data: {path.name} does not have the {kind} of {columns.like}: it lacks {lacking}{besides}")
     if problems:
         raise InputError(problems)
-    kept = (columns.label or "label", series, time, columns.group)
-    channels = list(columns.channels or [name for name in names if name not in kept])
     if not channels:
         raise InputError(f"data: {path.name} has no column of numbers (columns: {list_columns(names)})")
+    if label and not series and not columns.wide:
+        _check_rows_are_sequences(path, label, others)
     read = [name for name in (label, series, time, columns.group) if name]
-    frame = read_table(path, [*read, *channels])
+    frame = read_table(path, [*read, *channels], texts=[name for name in read if name != time])
     reader = _Reader(path, frame, label, columns.group, channels)
-    return reader.long(series, time) if series else reader.wide()
+    found = reader.long(series, time) if series else reader.wide()
+    if columns.like and more:
+        note = f"data: {path.name} has columns that are none of {columns.like}'s; they are not read: {more}"
+        return replace(found, notes=(note,))
+    return found
+
+
+def _check_rows_are_sequences(path: Path, label: str, others: Sequence[str]) -> None:
+    """Raises InputError where a row seems to be a step of a sequence that another column names."""
+    time = next((name for name in others if name.lower() in _LIKE_TIMES), None)
+    names = sorted((name for name in others if name != time), key=lambda name: not name.lower().endswith("id"))
+    if time is None or not names:
+        return
+    frame = read_table(path, [label, time, *names], texts=[label])
+    for name in names:
+        several = 1 < frame[name].nunique() <= len(frame) / 2 and not pd.api.types.is_float_dtype(frame[name])
+        if several and not frame.duplicated([name, time]).any() and frame.groupby(name)[label].nunique().max() == 1:
+            raise InputError(
+                f"data: {path.name} seems to hold one row a step, at '{time}' of the sequence '{name}': "
+                f"--series {name} --time {time}; if a row is a sequence, rename '{time}'"
+            )
+
+
+def _listed(names: Sequence[str], known: Sequence[str]) -> str:
+    """Those of the names that are not known, the first few; the empty text where there is none."""
+    there = set(known)
+    unknown = [name for name in names if name not in there]
+    more = f" (and {len(unknown) - _SHOWN:,} more)" if len(unknown) > _SHOWN else ""
+    return ", ".join(unknown[:_SHOWN]) + more
 
 
 class _Reader:
@@ -171,8 +212,10 @@ class _Reader:
         table = np.empty((len(self.frame), len(self.channels)), dtype=np.float64)
         for i, name in enumerate(self.channels):
             found = fill_numbers(table[:, i], self.frame[name], self.path.name)
-            if not empty_is_flaw and self.frame[name].isna().all():
-                table[:, i] = np.nan
+            if not empty_is_flaw:
+                missing = self.frame[name].isna().to_numpy()
+                table[missing, i] = np.nan
+                table[~missing & np.isnan(table[:, i]), i] = 0.0  # no number: a flaw already, and not an empty cell
             self.flaws += [flaw for flaw in found if empty_is_flaw or "empty or NaN" not in flaw.what]
         return table
 

@@ -258,7 +258,7 @@ def _order_problems(index: pd.Index, file: str) -> list[Flaw]:
     repeated, back = np.sort(order[~new]), np.flatnonzero(np.diff(time) < 0) + 1
     problems = []
     if len(repeated):
-        remedy = "; keep one row per time" + _clock_hint(index, repeated, repeated, usual)
+        remedy = "; keep one row per time (many series: --series COL)" + _clock_hint(index, repeated, repeated, usual)
         problems.append(
             Flaw(f"{what}: {len(repeated)} repeated time(s)", repeated.tolist(), remedy, _name(index, repeated))
         )

@@ -92,9 +92,9 @@ def check_windows(splits: Splits, window: int, horizon: int, window_name: str = 
         )
     for part, rows in (("validation", splits.validation), ("test", splits.test)):
         if len(rows) < horizon:
+            remedy = f"lower the horizon, or give {part} more rows" if len(rows) else "its share is 0, give it one"
             problems.append(
-                f"data.splits: {part} has {len(rows)} rows and needs at least {horizon} (one horizon); "
-                f"lower the horizon, or give {part} more rows"
+                f"data.splits: {part} has {len(rows)} rows and needs at least {horizon} (one horizon); {remedy}"
             )
     if problems:
         raise InputError(problems)

@@ -22,7 +22,8 @@ import pyarrow as pa
 from pyarrow import csv as pa_csv
 from pyarrow import parquet
 
-from optlstm.data.arrow import tidy
+from optlstm.data.arrow import Watched, bytes_as_text, tidy
+from optlstm.data.encodings import guess_encoding
 from optlstm.errors import InputError, did_you_mean
 from optlstm.text import short
 
@@ -36,12 +37,15 @@ _STREAM_BYTES, _BLOCK_BYTES = 1 << 20, 8 << 20  # of a block; a row must fit int
 _SHOWN = 3  # rows named in one problem
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None, *, coded: str | None = None) -> pd.DataFrame:
+def read_table(
+    path: Path, columns: Sequence[str] | None = None, *, coded: str | None = None, texts: Sequence[str] = ()
+) -> pd.DataFrame:
     """The rows of a CSV, gzipped CSV or Parquet file, with `columns` (all where None) in the order given.
 
     Numbers come as int64, float64 or bool (empty, NA, NaN: NaN), ISO dates and times as datetime64 (with an offset: in
     UTC), everything else as pandas strings, of which only the empty one is missing. The column `coded` comes as text in
     a pandas Categorical, its categories in order of appearance: it takes little where few texts come again and again.
+    The cells of a CSV's columns `texts` come as they stand, whatever they look like.
 
     Raises:
         InputError: the file is missing, empty, damaged, ragged, not UTF-8, has no header or lacks a column.
@@ -51,7 +55,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, coded: str |
     unknown = [unknown_column(path, names, column) for column in wanted if column not in names]
     if unknown:
         raise InputError(unknown)
-    table = tidy(_parquet_table(path, wanted) if _is_parquet(path) else _csv_table(path, wanted, coded), coded)
+    table = tidy(_parquet_table(path, wanted) if _is_parquet(path) else _csv_table(path, wanted, coded, texts), coded)
     if table.num_rows == 0:
         raise InputError(f"data: {path.name} has a header and no rows")
     frame = table.to_pandas(date_as_object=False, ignore_metadata=True, self_destruct=True, split_blocks=True)
@@ -205,8 +209,9 @@ def _diagnose(path: Path) -> list[str]:
             if len(cells) != len(names):
                 ragged.append(f"row {line} has {len(cells)}")
             for at, kind, remedy in _bad_cells(cells):
-                column = _as_latin1(names[at]).strip() if at < len(names) else str(at + 1)
-                first.setdefault(kind, f"data: {path.name}, row {line}, column '{column}': {kind}{remedy}")
+                name = guess_encoding(names[at])[1] if at < len(names) else None
+                column = str(at + 1) if name is None else f"'{name.strip()}'"
+                first.setdefault(kind, f"data: {path.name}, row {line}, column {column}: {kind}{remedy}")
     except csv.Error as error:
         first["quotes"] = f'data: {path.name}, {error} (a quote that is not closed?); write " within quotes as ""'
     except _DAMAGED:
@@ -227,36 +232,18 @@ def _bad_cells(cells: Sequence[str]) -> Iterator[tuple[int, str, str]]:
         return
     for at, cell in enumerate(cells):
         if any("\udc80" <= character <= "\udcff" for character in cell):
-            yield at, "not UTF-8", f", it looks like Latin-1 ('{_as_latin1(cell)[:40]}'); save the file again as UTF-8"
+            guess, read_so = guess_encoding(cell)
+            quoted = "" if read_so is None else f" ('{read_so[:40]}')"
+            yield at, "not UTF-8", f", {guess}{quoted}; save the file again as UTF-8"
         if "\0" in cell:
             yield at, "a NUL byte", "; the file is damaged, write or download it again"
 
 
-def _as_latin1(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")
-
-
-class _Watched:
-    """The bytes that pyarrow asks for, noting what it would let pass: NUL bytes and an odd number of quotes."""
-
-    closed = False
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.odd_quotes = False
-        self.nul = False
-
-    def read(self, size: int = -1) -> bytes:
-        chunk = self._file.read(size)
-        self.odd_quotes ^= chunk.count(b'"') % 2 == 1
-        self.nul |= b"\0" in chunk
-        return chunk
-
-
-def _csv_table(path: Path, wanted: list[str], coded: str | None) -> Any:
+def _csv_table(path: Path, wanted: list[str], coded: str | None, texts: Sequence[str]) -> Any:
     raw = {name.strip(): name for name in _csv_header(path)}
     columns = [raw[name] for name in wanted]
-    kinds = {raw[coded]: pa.dictionary(pa.int32(), pa.string())} if coded in raw else {}
+    kinds = {raw[name]: pa.string() for name in texts}
+    kinds |= {raw[coded]: pa.dictionary(pa.int32(), pa.string())} if coded in raw else {}
     try:
         try:
             table, suspicious = _arrow_table(path, columns, kinds, streaming=True)
@@ -278,7 +265,7 @@ def _arrow_table(path: Path, columns: list[str], kinds: dict[str, Any], streamin
     converting = pa_csv.ConvertOptions(include_columns=columns, null_values=_MISSING, column_types=kinds)
     read = pa_csv.open_csv if streaming else pa_csv.read_csv
     with _open(path) as file:
-        watched = _Watched(file)
+        watched = Watched(file)
         result = read(watched, reading, parsing, converting)
         table = result.read_all() if streaming else result
     return table, watched.nul or watched.odd_quotes
@@ -298,6 +285,7 @@ def _parquet_table(path: Path, wanted: list[str]) -> Any:
         remedy = "write one value per cell, a column for each"
         raise InputError([f"data: column '{c}' of {path.name} holds lists or structs; {remedy}" for c in nested])
     try:
-        return file.read(columns=wanted).select(wanted)
+        table = file.read(columns=wanted).select(wanted)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"data: {path.name} is damaged; write or download it again") from error
+    return bytes_as_text(table, path.name)

@@ -60,7 +60,8 @@ def read_texts(path: Path, text: str | None, label: str | None, group: str | Non
         problems.append(unknown_column(path, names, group))
     if problems:
         raise InputError(problems)
-    frame = read_table(path, [*wanted.values(), *([group] if group else [])])
+    read = [*wanted.values(), *([group] if group else [])]
+    frame = read_table(path, read, texts=read)
     flaws: list[Flaw] = []
     texts = tuple("" if missing else str(cell) for cell, missing in zip(*_cells(frame[text or "text"]), strict=True))
     labels = _labels(frame[label or "label"], path, flaws) if labelled else ()

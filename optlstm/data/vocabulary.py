@@ -79,11 +79,16 @@ def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[npt.NDArray[np.flo
                 # Some of GloVe's tokens hold blanks: the vector is the end of the line.
                 token = " ".join(parts[:-dim]) if dim > 0 else ""
                 if dim < 1 or len(parts) <= dim:
-                    raise InputError(_bad_vector(path, line_number, f"{len(parts) - 1} numbers, not {dim}"))
+                    raise InputError(_bad_vector(path, line_number, line, f"{len(parts) - 1} numbers, not {dim}"))
                 if token in numbers:
-                    rows[numbers[token]] = np.array(parts[-dim:], dtype=np.float32)
+                    with np.errstate(over="ignore"):
+                        row = rows[numbers[token]] = np.array(parts[-dim:], dtype=np.float32)
+                    if not np.isfinite(row).all():
+                        what = f"the vector of '{token}' is not finite (NaN, infinity, or beyond 32-bit floats)"
+                        raise InputError(_bad_vector(path, line_number, line, what))
     except ValueError:
-        raise InputError(_bad_vector(path, line_number, "something else than numbers behind its token")) from None
+        what = "something else than numbers behind its token"
+        raise InputError(_bad_vector(path, line_number, line, what)) from None
     except OSError as error:
         raise InputError(f"data.vectors: '{path.name}' cannot be read: {error.strerror}") from None
     if not dim:
@@ -94,5 +99,12 @@ def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[npt.NDArray[np.flo
     return vectors, found
 
 
-def _bad_vector(path: Path, line: int, what: str) -> str:
-    return f"data.vectors: {path.name}, line {line}: {what}; a line is a token and its numbers, separated by blanks"
+def _bad_vector(path: Path, number: int, line: str, what: str) -> str:
+    where = f"data.vectors: {path.name}, line {number}: "
+    if "\0" in line or ("\ufffd" in line and number <= 2):
+        return f"data.vectors: {path.name} is no UTF-8 text (binary, or compressed); save it in GloVe's text format"
+    if not line.strip():
+        what = "it is empty"
+    elif " " not in line.strip():
+        what = "separated by tabs, not by blanks" if "\t" in line else "a token without numbers"
+    return f"{where}{what}; a line is a token and its numbers, separated by blanks"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from optlstm.training.hparams import Hyperparameters
 if TYPE_CHECKING:
     import pandas as pd
 
+_log = logging.getLogger(__name__)
 _MOST_DIM = 1_000_000  # numbers of an embedding
 _Text = Annotated[str, Field(max_length=10_000)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -97,8 +99,13 @@ class SequenceSection(_LabelSection):
         """(values, starts, ids, labels) of a file. Raises InputError where its columns are not the training file's."""
         from optlstm.data.sequences import SequenceColumns, read_sequences
 
-        columns = SequenceColumns(self.label, self.series, self.time, None, self.columns, labelled, self.series is None)
+        wide = self.series is None
+        columns = SequenceColumns(
+            self.label, self.series, self.time, None, self.columns, labelled, wide, like="the model"
+        )
         found = read_sequences(path, columns)
+        for note in found.notes:
+            _log.warning("%s", note)
         values = ((found.values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
         return values, found.starts, found.ids, found.labels
 

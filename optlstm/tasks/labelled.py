@@ -55,6 +55,16 @@ def folds_wanted(data: DataConfig, codes: Integers, outside_test: int) -> int:
     return min(SMALL_FOLDS, rarest) if outside_test < SMALL and rarest > 1 else 0
 
 
+def single_notes(data: DataConfig, codes: Integers, classes: Sequence[str]) -> tuple[str, ...]:
+    """A line where classes of one sequence are why there is no cross-validation. codes: outside a test file."""
+    single = np.flatnonzero(np.bincount(codes) == 1)
+    if data.folds is not None or len(codes) >= SMALL or not len(single):
+        return ()
+    shown = ", ".join(f"'{classes[i]}'" for i in single[:3]) + (", ..." if len(single) > 3 else "")
+    what = f"data: {len(single)} class(es) have a single sequence ({shown}), so there is no cross-validation"
+    return (f"{what}; leave such rows out, or set data.folds",)
+
+
 def describe_split(split: LabelledSplit, classes: Sequence[str]) -> str:
     """`60 train, 7 validation, 1029 test), 2 classes`."""
     test = f"{len(split.test)} test"
@@ -90,9 +100,14 @@ def group_codes(groups: Sequence[str] | None) -> Integers | None:
 
 
 def files(data: DataConfig, task: str) -> tuple[Path, Path | None]:
-    """The data file and the test file. Raises InputError where no file is named."""
+    """The data file and the test file. Raises InputError where no file is named, or one column for two things."""
     if not data.path:
         raise InputError(f"data: --task {task} needs a file: --data FILE")
+    label = data.label or "label"
+    others = {"text": data.text, "series": data.series, "time": data.time, "group": data.group}
+    twice = [f"data.{key}: '{label}' is the label column; name another" for key in others if others[key] == label]
+    if twice:
+        raise InputError(twice)
     return Path(data.path).expanduser(), Path(data.test_path).expanduser() if data.test_path else None
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from optlstm.errors import InputError
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.scores import METRICS
 from optlstm.tasks.space import sequence_space
@@ -38,13 +37,14 @@ class SequenceTask:
     split: LabelledSplit
     class_weights: bool
     label: str  # the column
+    notes: tuple[str, ...]
 
     @classmethod
     def read(cls, data: DataConfig) -> SequenceTask:
         """Raises InputError with every problem of the files and their split."""
-        from optlstm.data.labels import absent_classes, split_labels
+        from optlstm.data.labels import check_split, split_labels
         from optlstm.data.sequences import SequenceColumns, check_classes, read_sequences
-        from optlstm.tasks.labelled import check_test_classes, coded, files, folds_wanted, group_codes
+        from optlstm.tasks.labelled import check_test_classes, coded, files, folds_wanted, group_codes, single_notes
 
         path, test_path = files(data, cls.name)
         columns = SequenceColumns(data.label, data.series, data.time, data.group, data.channels)
@@ -53,18 +53,25 @@ class SequenceTask:
         classes = check_classes(sequences.labels, path.name, data.label or "label")
         apart = 0
         if test_path:
+            columns = replace(
+                columns,
+                series=sequences.series,
+                time=sequences.time,
+                channels=sequences.columns,
+                wide=sequences.series is None,
+                like=None if data.channels else path.name,
+            )
             test = read_sequences(test_path, columns)
-            if test.channels != sequences.channels:
-                raise InputError(_other_columns(path.name, sequences, test_path.name, test))
             check_test_classes(classes, test.labels, test_path.name)
             sequences, apart = sequences.joined(test), len(test.labels)
         codes = coded(sequences.labels, classes)
         groups = group_codes(sequences.groups)
         folds = folds_wanted(data, codes[:n], n)
         split = split_labels(codes, groups, data.splits, tests_apart=apart, folds=folds)
-        if problems := absent_classes(codes, classes, split):
-            raise InputError(problems)
-        return cls(sequences, classes, codes, split, data.class_weights, data.label or "label")
+        tested = not apart and data.splits[2] > 0
+        check_split(codes[:n], classes, split, data.label or "label", data.group, tested=tested)
+        notes = (*sequences.notes, *single_notes(data, codes[:n], classes))
+        return cls(sequences, classes, codes, split, data.class_weights, data.label or "label", notes)
 
     @classmethod
     def generic_space(cls) -> dict[str, object]:
@@ -73,8 +80,8 @@ class SequenceTask:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """None so far."""
-        return ()
+        """Columns that are not read, and classes too small for folds."""
+        return self.notes
 
     def default_space(self) -> dict[str, object]:
         """See `tasks.space`."""
@@ -143,11 +150,3 @@ def rows_of(starts: Integers, sequences: Integers) -> Integers:
     mine = lengths[sequences]
     first = np.repeat(starts[sequences] - np.concatenate([[0], np.cumsum(mine)[:-1]]), mine)
     return np.asarray(first + np.arange(mine.sum()), dtype=np.int64)
-
-
-def _other_columns(train_name: str, train: Sequences, test_name: str, test: Sequences) -> str:
-    lacks, more = set(train.channels) - set(test.channels), set(test.channels) - set(train.channels)
-    parts = [f"lacks {', '.join(sorted(lacks))}"] if lacks else []
-    parts += [f"has {', '.join(sorted(more))} besides"] if more else []
-    what = " and ".join(parts) or "has them in another order"
-    return f"data: {test_name} does not have the channels of {train_name}: it {what}; name them with data.channels"

@@ -48,17 +48,18 @@ class TextTask:
     starts: Integers  # [n + 1]
     vectors: npt.NDArray[np.float32] | None
     options: DataConfig
+    notes: tuple[str, ...]
 
     @classmethod
     def read(cls, data: DataConfig) -> TextTask:
         """Raises InputError with every problem of the files and their split."""
         import numpy as np
 
-        from optlstm.data.labels import absent_classes, split_labels
+        from optlstm.data.labels import check_split, split_labels
         from optlstm.data.sequences import check_classes
         from optlstm.data.texts import read_texts
         from optlstm.data.vocabulary import Tokenizer, Vocabulary, read_vectors
-        from optlstm.tasks.labelled import check_test_classes, coded, files, folds_wanted, group_codes
+        from optlstm.tasks.labelled import check_test_classes, coded, files, folds_wanted, group_codes, single_notes
 
         path, test_path = files(data, cls.name)
         texts = read_texts(path, data.text, data.label, data.group)
@@ -71,18 +72,21 @@ class TextTask:
         codes = coded(texts.labels, classes)
         folds = folds_wanted(data, codes[:n], n)
         split = split_labels(codes, group_codes(texts.groups), data.splits, tests_apart=apart, folds=folds)
-        if problems := absent_classes(codes, classes, split):
-            raise InputError(problems)
+        tested = not apart and data.splits[2] > 0
+        check_split(codes[:n], classes, split, data.label or "label", data.group, tested=tested)
         tokenizer = Tokenizer(data.level, data.lowercase, data.max_tokens)
         cut = [tokenizer(text) for text in texts.texts]
         fold = split.folds[0]
         seen = np.union1d(fold.train, fold.validation) if len(split.folds) > 1 else fold.train
         vocabulary = Vocabulary.of((cut[i] for i in seen), data.vocabulary, data.min_count)
+        if not any(cut[i] for i in seen):
+            raise InputError(f"data: column '{data.text or 'text'}' of {path.name}: all training texts are empty")
         if not vocabulary.tokens:
             raise InputError(f"data.min_count: no token occurs {data.min_count} times in the training texts; lower it")
         tokens, starts = vocabulary.encode(cut)
+        notes = single_notes(data, codes[:n], classes)
         vectors = read_vectors(Path(data.vectors).expanduser(), vocabulary)[0] if data.vectors else None
-        return cls(texts, classes, codes, split, tokenizer, vocabulary, tokens, starts, vectors, data)
+        return cls(texts, classes, codes, split, tokenizer, vocabulary, tokens, starts, vectors, data, notes)
 
     @classmethod
     def generic_space(cls) -> dict[str, object]:
@@ -91,9 +95,9 @@ class TextTask:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """Empty texts, and how many tokens have a pretrained vector."""
+        """Classes too small for folds, empty texts, and how many tokens have a pretrained vector."""
         empty = [i for i, text in enumerate(self.texts.texts) if not text.strip()]
-        lines = []
+        lines = list(self.notes)
         if empty:
             rows = ", ".join(str(i + 2) for i in empty[:3]) + (", ..." if len(empty) > 3 else "")
             lines.append(f"data: {len(empty)} empty text(s) (row {rows}); each is read as one unknown token")

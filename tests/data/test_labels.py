@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from optlstm.data.labels import class_names, split_labels
+from optlstm.data.sequences import SequenceColumns, read_sequences
+from optlstm.data.texts import read_texts
 from optlstm.errors import InputError
 
 CODES = np.repeat([0, 1, 2], [50, 30, 20])
+
+
+def test_labels_are_texts_and_only_empty_cells_are_missing(tmp_path: Path) -> None:
+    cells = ["01", "1", "1.0", "1e0", "2", "NA", "None", "null", "nan", " x"]
+    file = tmp_path / "texts.csv"
+    file.write_text("text,label,who\n" + "".join(f"NA,{cell},0{cell}\n" for cell in cells))
+    found = read_texts(file, None, None, "who")
+    assert (found.labels, found.texts) == (tuple(cell.strip() for cell in cells), ("NA",) * len(cells))
+    assert found.groups == tuple(f"0{cell}" for cell in cells)
+    file.write_text("text,label\n" + "".join(f"a,{cell}\n" for cell in cells[:5]))
+    assert read_texts(file, None, None, None).labels == ("01", "1", "1", "1", "2")
+
+    steps = tmp_path / "steps.csv"
+    steps.write_text("series_id,x,label\n01,1,NA\n1,2,01\nNA,3,1\n")
+    sequences = read_sequences(steps, SequenceColumns())
+    assert (sequences.ids, sequences.labels) == (("01", "1", "NA"), ("NA", "01", "1"))
+
+    pd.DataFrame({"text": ["a", "b"], "label": [1.0, None]}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"1 row\(s\) without a value .row 2"):
+        read_texts(tmp_path / "t.parquet", None, None, None)
+
+
+def test_texts_in_bytes_are_decoded_or_refused(tmp_path: Path) -> None:
+    file = tmp_path / "bytes.parquet"
+    pd.DataFrame({"text": ["schön".encode(), b"b"], "label": [1, 0]}).to_parquet(file)
+    assert read_texts(file, None, None, None).texts == ("schön", "b")
+    pd.DataFrame({"text": ["schön".encode("latin-1")], "label": [1]}).to_parquet(file)
+    with pytest.raises(InputError, match=r"column 'text' of bytes\.parquet holds bytes that are no UTF-8 text"):
+        read_texts(file, None, None, None)
 
 
 def test_every_class_has_the_same_shares_in_every_part() -> None:

@@ -135,7 +135,7 @@ def test_gaps_are_filled_inside_a_part_alone(tmp_path: Path) -> None:
     # 2 lies between 1 and 3; 5 is the last of the train part, 6 the first of the validation, 8 of the test
     assert whole.values[:, 0].tolist() == [0, 1, 2, 3, 4, 4, 7, 7, 9, 9]
     assert count == 4
-    with pytest.raises(InputError, match="has no value to interpolate from"):
+    with pytest.raises(InputError, match=r"column 'y': a part .* has no value to interpolate from"):
         filled(panel, np.array([[0, 5, 7, 10]]))
 
 

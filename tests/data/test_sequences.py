@@ -56,6 +56,12 @@ def test_columns_by_name(tmp_path: Path) -> None:
     assert (found.groups, found.channels, found.labels) == (("p",), ("x",), ("up",))
 
 
+def test_a_step_may_be_called_t(tmp_path: Path) -> None:
+    text = "label,t,u,id\nup,1,2,3\ndown,1,2,3\nup,4,4,3\ndown,2,9,3\n"
+
+    assert read_sequences(write(tmp_path, text), SequenceColumns()).starts.tolist() == [0, 3, 6, 9, 12]
+
+
 def test_without_labels_where_none_are_needed(tmp_path: Path) -> None:
     found = read_sequences(write(tmp_path, "t0,t1\n1,2\n3,4\n"), SequenceColumns(labelled=False))
 
@@ -75,6 +81,7 @@ def test_without_labels_where_none_are_needed(tmp_path: Path) -> None:
         ),
         (WIDE.replace("5,4,", ",,"), SequenceColumns(), ["1 sequence(s) of s.csv have no value", "row 3"]),
         (WIDE.replace("down", ""), SequenceColumns(), ["column 'label' of s.csv: 1 row(s) without a value", "row 3"]),
+        (WIDE.replace("5,4", "x,4"), SequenceColumns(), ["column 't0' of s.csv: 1 cell(s) are not numbers"]),
         (WIDE.replace("5,4", "5,four"), SequenceColumns(), ["column 't1' of s.csv: 1 cell(s) are not numbers"]),
         (LONG.replace("a,1,2", "a,0,2"), SequenceColumns(), ["1 row(s) repeat a (series_id, t)", "row 4: 'a' at 0"]),
         (LONG.replace("a,1,2", "a,9,2"), SequenceColumns(), ["1 row(s) are earlier", "row 6: 'a' at 2"]),
@@ -83,6 +90,8 @@ def test_without_labels_where_none_are_needed(tmp_path: Path) -> None:
             SequenceColumns(),
             ["column 'label' of s.csv changes within", "'a'", "row 4"],
         ),
+        (LONG.replace("series_id", "id"), SequenceColumns(), ["one row a step", "--series id --time t; if"]),
+        (LONG.replace("series_id,t", "who,Date"), SequenceColumns(channels=["x"]), ["--series who --time Date; if"]),
         (WIDE, SequenceColumns(time="t0"), ["--time t0 is for files of one row a step"]),
     ],
 )

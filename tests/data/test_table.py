@@ -51,6 +51,13 @@ BAD: dict[str, tuple[str, bytes | str, list[str]]] = {
     "utf-16 without mark": ("x.csv", "ds,y\n1,2\n".encode("utf-16-le"), ["UTF-16"]),
     "latin-1": ("x.csv", "ds,y\n1,a\n2,Zürich\n".encode("latin-1"), ["row 3, column 'y'", "Latin-1 ('Zürich')"]),
     "latin-1 header": ("x.csv", "ds,größe\n1,2\n".encode("latin-1"), ["row 1, column 'größe'", "Latin-1"]),
+    "windows-1252": ("x.csv", "ds,y\n1,“so”\n".encode("cp1252"), ["column 'y'", "looks like windows-1252 ('“so”')"]),
+    "cyrillic": (
+        "x.csv",
+        "ds,имя\n1,2\n".encode("cp1251"),
+        ["column 2: not UTF-8, perhaps", "windows-1251"],
+    ),
+    "one bad byte": ("x.csv", "ds,größe\n1,".encode() + b"\xfc\n", ["column 'größe'", "Latin-1 ('ü')"]),
     "nul byte": ("x.csv", b"ds,y,z\n1,2,aaaaa\n2,3\x00,b\n", ["row 3, column 'y'", "NUL byte"]),
     "open quote": ("x.csv", 'ds,y\n1,2\n2,"3\n3,4\n', ["row 3", "quote that is not closed"]),
     "another format": ("x.xlsx", "PK", [".csv, .csv.gz, .parquet"]),

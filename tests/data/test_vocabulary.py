@@ -46,6 +46,13 @@ def test_vectors_of_known_tokens_are_read(tmp_path: Path) -> None:
         ("", "is empty"),
         ("a 1 2\nb 3\n", "line 2: 1 numbers, not 2"),
         ("a 1 x\n", "line 1: something else than numbers"),
+        ("b 1 2\na 1 nan\n", "line 2: the vector of 'a' is not finite"),
+        ("a 1 1e300\n", "line 1: the vector of 'a' is not finite"),
+        ("\n", "line 1: it is empty"),
+        ("a\t1\t2\n", "line 1: separated by tabs, not by blanks"),
+        ("a\n", "line 1: a token without numbers"),
+        ("\x1f\ufffd\0\n", "vectors.txt is no UTF-8 text"),
+        ("1 2\na \0\ufffd\0 \0\n", "vectors.txt is no UTF-8 text"),
     ],
 )
 def test_a_file_of_another_format_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -71,13 +71,20 @@ def test_tuned_weights_are_a_model_where_there_is_one_split(cli: Cli) -> None:
     assert cli("refit", "s", "-o", "model", "--no-refit").code == 0
 
 
-def test_files_that_do_not_fit_the_model_are_refused(cli: Cli) -> None:
+def test_files_that_do_not_fit_the_model_are_refused(cli: Cli, caplog: pytest.LogCaptureFixture) -> None:
     cli(*SEQUENCES, "--name", "s")
     cli("refit", "s", "-o", "model")
     Path("narrow.csv").write_text("t0,t1\n1,2\n")
 
     command = ("predict", "model", "--data", "narrow.csv", "-o", "out.csv")
-    refuses(cli, command, [["column 't2' not found"], ["'t3'"], ["'t4'"], ["'t5'"]])
+    refuses(cli, command, [["narrow.csv does not have the columns of the model: it lacks t2, t3, t4 (and 1 more)"]])
+    Path("wide.csv").write_text("note,t5,t4,t3,t2,t1,t0\nx,6,5,4,3,2,1\n")
+    Path("straight.csv").write_text("t0,t1,t2,t3,t4,t5\n1,2,3,4,5,6\n")
+    with caplog.at_level("WARNING"):
+        pd.testing.assert_frame_equal(*(optlstm.load("model").predict(f"{name}.csv") for name in ("wide", "straight")))
+    assert [record.getMessage() for record in caplog.records] == [
+        "data: wide.csv has columns that are none of the model's; they are not read: note"
+    ]
     command = ("predict", "model", "--data", "lines.csv", "-o", "out.csv", "--backtest", "3", "--level", "90")
     refuses(cli, command, [["--backtest: is for forecasts"], ["--level: is for forecasts"]])
 
