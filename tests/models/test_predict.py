@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_refused_with_how(cli: Cli, made: Path, arguments: 
     rows = series().splitlines()
     Path("short.csv").write_text("\n".join(rows[:8]) + "\n")
     Path("other.csv").write_text(series(header="ds,z"))
-    Path("huge.csv").write_text("\n".join([*rows[:19], "18,1e300"]) + "\n")
+    Path("huge.csv").write_text("\n".join([*rows[:19], "18,1e100"]) + "\n")
     Path("second.csv").write_text("\n".join([rows[0], *rows[1::2]]) + "\n")
     Path("dates.csv").write_text("ds,y\n" + "".join(f"2024-01-{day:02d},{day}.0\n" for day in range(1, 21)))
     before = sorted(os.listdir())
