@@ -24,8 +24,8 @@ T = TypeVar("T")
 def default_choices(raw: Mapping[str, Any]) -> dict[str, str]:
     """The sampler and pruner of a config that names none; the schedulers that decide themselves bring their own."""
     pruner = {"asha": "asha", "pbt": "none"}.get(str(raw.get("scheduler")), CHOICES["pruner"])
-    if raw.get("objectives") is not None:
-        pruner = "none"
+    if raw.get("objectives") is not None or (raw.get("promote") is not None and pruner != "asha"):
+        pruner = "none"  # what is promoted is to be compared at its end
     return {**CHOICES, "pruner": pruner}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -9,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from optlstm.study.failures import FAILURES_IN_A_ROW, STORAGE_TIMEOUT_S
 from optlstm.tasks.options import DataConfig, Section
 from optlstm.tasks.task import DEFAULT_TASK, check_task
+from optlstm.text import listed
 
 CHOICES = {"sampler": "tpe", "pruner": "median"}  # sections with a name and its options, and the default name
 MOST_SEED = 2**32 - 1  # NumPy's, which some samplers draw from
+DIRECTIONS = ("minimize", "maximize")
 NAME_LENGTH = 512  # what Optuna's tables hold, so that a name means the same on every database
 NAME_RULE = f"must be 1 to {NAME_LENGTH} printable characters"
 
@@ -19,6 +22,11 @@ NAME_RULE = f"must be 1 to {NAME_LENGTH} printable characters"
 def is_name(text: str) -> bool:
     """Whether a study may have this name, in any database."""
     return bool(text.strip()) and len(text) <= NAME_LENGTH and text.isprintable()
+
+
+def is_lr_search(sampler: str, space: Mapping[str, Any]) -> bool:
+    """Whether a study's sampler and `[space]` are those that `lr-search` makes."""
+    return sampler == "narrowing" and space.get("only") == ["learning_rate"]
 
 
 class TrainingConfig(Section):
@@ -164,6 +172,14 @@ class StudyConfig(Section):
     def _lists_in_one_text(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
+    @field_validator("directions", mode="before")
+    @classmethod
+    def _directions_are_two_words(cls, value: Any) -> Any:
+        texts = value.split(",") if isinstance(value, str) else value
+        if isinstance(texts, list | tuple) and any(str(text).strip() not in DIRECTIONS for text in texts):
+            raise ValueError(f"{listed(DIRECTIONS)} are the words, one for each objective")
+        return value
+
     @field_validator("name")
     @classmethod
     def _name_fits_every_database(cls, value: str | None) -> str | None:
@@ -175,6 +191,11 @@ class StudyConfig(Section):
     def several(self) -> tuple[str, ...]:
         """The names of several objectives; none where there is one."""
         return self.objectives or ()
+
+    @property
+    def is_lr_search(self) -> bool:
+        """Whether it is what `lr-search` makes: rounds of draws of the learning rate alone."""
+        return is_lr_search(self.sampler.name, self.space)
 
     def stored(self) -> dict[str, Any]:
         """What a study keeps to be continued by its name alone. Where it is kept, and by whom it is run, is no part."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from optlstm.backends.job import Job
 from optlstm.checks import attempt, check_config
-from optlstm.config import StudyConfig
+from optlstm.config import StudyConfig, TrainingConfig
 from optlstm.errors import InputError
 from optlstm.files import Location
 from optlstm.own import MakeOwn, OwnFile
@@ -20,6 +20,7 @@ from optlstm.training.metric import Metric
 
 # Sections that say how an LSTM of the program is trained: a file of one's own says it itself.
 FOREIGN = ("data", "model", "constraints", "space")
+FOREIGN_TRAINING = ("patience", "metric", "device")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ def own_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> OwnPlan:
             f"{section}: {file.name} brings its own; leave it out"
             for section in FOREIGN
             if getattr(config, section) != StudyConfig.model_fields[section].get_default(call_default_factory=True)
+        ]
+        problems += [
+            f"training.{key}: {file.name} brings its own; leave it out"
+            for key in FOREIGN_TRAINING
+            if getattr(config.training, key) != TrainingConfig.model_fields[key].default
         ]
     if config is not None and space is not None:
         problems += enumerable(config, space) + params_problems(config.enqueue, space, "enqueue")

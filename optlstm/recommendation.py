@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optlstm.errors import InputError
+from optlstm.files import check_output, check_writable
 from optlstm.study.ledger import REASON_KEY
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 PARAM = "learning_rate"
-FORMATS = (".html", ".json")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,18 @@ def recommend(trials: Sequence[FrozenTrial], options: Mapping[str, Any], rounds:
     return None if found is None else Recommendation(*found)
 
 
+def check_picture(path: Path) -> None:
+    """See that `write_picture` can write this file. Raises InputError, as of option -o."""
+    check_output(path)
+    if path.suffix.lower() != ".html":
+        raise InputError(f"-o: {path.name} does not end in .html, and HTML is what is written")
+    if path.is_dir():
+        raise InputError(f"-o: {path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise InputError(f"-o: folder {path.parent} does not exist")
+    check_writable(path.parent, "-o")
+
+
 def write_picture(
     path: Path, name: str, trials: Sequence[FrozenTrial], draws: int, label: str, found: Recommendation | None
 ) -> None:
@@ -63,7 +75,7 @@ def write_picture(
     try:
         path.write_text(figure.to_html(include_plotlyjs=True, full_html=True), encoding="utf-8")
     except OSError as error:
-        raise InputError(f"--output: {path} cannot be written: {error.strerror}") from None
+        raise InputError(f"-o: {path} cannot be written: {error.strerror}") from None
 
 
 def picture(name: str, trials: Sequence[FrozenTrial], draws: int, label: str, found: Recommendation | None) -> Any:

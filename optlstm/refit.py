@@ -77,7 +77,7 @@ def refit(
     name: str,
     *,
     trial: int | None = None,
-    pick: str = "knee",
+    pick: str | None = None,
     top: int = 1,
     seeds: int = 1,
     averaging: float | None = None,
@@ -92,7 +92,7 @@ def refit(
 
     Args:
         trial: its number; None: the best one.
-        pick: which is the best of several objectives' front: see `optlstm.study.front.picked`.
+        pick: which is the best of several objectives' front: see `optlstm.study.front.picked`; None: its knee.
         top: how many of the best trials to train, each with its own params; the model is the mean of all networks.
         seeds: how many networks to train of each, every one from a seed of its own.
         averaging: memory of the weights' moving average as a share of all steps, in place of the trials' own: where a
@@ -106,7 +106,7 @@ def refit(
         InputError: there is no such study or trial, the data is not the study's, or the weights were not kept.
         TrialFailed: the training diverged.
     """
-    _check(trial, top, seeds, averaging, retrain)
+    _check(trial, pick, top, seeds, averaging, retrain)
     study = load_study(database, name)
     chosen = choose(study, trial, top, pick)
     plan = study_plan(study, data)
@@ -134,12 +134,14 @@ def _averaged(stretches: list[Stretch], averaging: float | None) -> list[Stretch
     return [replace(stretch, params={**stretch.params, "averaging": averaging}) for stretch in stretches]
 
 
-def _check(trial: int | None, top: int, seeds: int, averaging: float | None, retrain: bool) -> None:
+def _check(trial: int | None, pick: str | None, top: int, seeds: int, averaging: float | None, retrain: bool) -> None:
     """Raises InputError with everything that cannot be, or not together."""
     counts = {"--top": top, "--seeds": seeds}
     problems = [f"{flag}: must be at least 1, got {count}" for flag, count in counts.items() if count < 1]
     if trial is not None and top > 1:
         problems.append("--top: takes the best trials, and --trial another; leave out one of them")
+    if trial is not None and pick is not None:
+        problems.append("--pick: says which trial, and --trial another; leave out one of them")
     if seeds > 1 and not retrain:
         problems.append("--seeds: the weights that tuning kept are of one seed; leave out --no-refit")
     if averaging is not None and (wrong := validate_value("averaging", averaging)):

@@ -198,6 +198,8 @@ def with_stored_config(database: Database | None, name: str, raw: Mapping[str, A
         for key in STARTS
         if raw.get(key) is not None and raw[key] != stored.get(key)
     ]
+    if stored.get("promote") and raw.get("top", stored["top"]) != stored["top"]:
+        problems.append(f"top: study '{name}' exists and promoted {stored['top']}, not {raw['top']!r}; give --name")
     if problems := [*problems, *_same_scheduler(name, stored, raw)]:
         raise InputError(problems)
     return layer({key: value for key, value in stored.items() if value is not None}, raw)
@@ -258,13 +260,14 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
         raise InputError(problems)
     rule = f"pruner {config.pruner.name}" if config.scheduler == "study" else config.scheduler
     pbt = plan.population
-    what = f"a population of {pbt.population}" if pbt else f"{config.trials} in all"
+    grid = plan.space.combinations() if config.sampler.name == "grid" else None
+    what = f"a population of {pbt.population}" if pbt else f"{min(config.trials, grid or config.trials)} in all"
     rows = [
         ("study", name),
         ("data", plan.task.describe()),
         *(("note", warning) for warning in plan.task.warnings),
         ("trials", f"{what}, up to {config.training.epochs} epochs each"),
-        ("sampler", config.sampler.name),
+        ("sampler", config.sampler.name if grid is None else f"grid, {grid:,} combinations"),
         ("scheduler", rule),
         ("storage path", shown_place(config.storage_path)),
         ("backend", config.backend),

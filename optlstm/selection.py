@@ -11,7 +11,7 @@ from optlstm.errors import InputError
 from optlstm.plan import Plan, make_plan
 from optlstm.results import ranked, study_record
 from optlstm.study.family import Stretch, schedule
-from optlstm.study.front import picked
+from optlstm.study.front import KNEE, picked
 from optlstm.study.record import CONFIG_KEY
 from optlstm.training.hparams import Hyperparameters
 
@@ -39,11 +39,11 @@ class Choice:
         return [trials[s.trial].intermediate_values[e] for s in stretches for e in range(s.first, s.last + 1)]
 
 
-def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str = "knee") -> list[Choice]:
+def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str | None = None) -> list[Choice]:
     """The trial of this number, or the best `top`, the best first; each with its schedule up to its best epoch.
 
     Args:
-        pick: Which trial of a Pareto front is the best: see `optlstm.study.front.picked`.
+        pick: Which trial of a Pareto front is the best: see `optlstm.study.front.picked`; None: its knee.
 
     Raises:
         InputError: optlstm did not make the study, or a trial has nothing to be trained by.
@@ -59,10 +59,12 @@ def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str = "k
         name = study.study_name
         raise InputError(f"study {name!r} has no complete trial yet; run more, or name another with --trial")
     names = tuple(study_record(study).get("objectives") or ())
+    if pick not in (None, KNEE) and not names:
+        raise InputError(f"--pick: study {study.study_name!r} has one objective, so the best is known; leave it out")
     if names and top > 1:
         raise InputError("--top: of several objectives one trial is picked; leave it out, or give --seeds")
     if names:
-        return [_choice(study, picked(ranking, names, pick).number)]
+        return [_choice(study, picked(ranking, names, pick or KNEE).number)]
     if len(ranking) < top:
         raise InputError(f"--top: study {study.study_name!r} has {len(ranking)} complete trials, not {top}")
     return [_choice(study, trial.number) for trial in ranking[:top]]

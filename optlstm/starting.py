@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optlstm.checks import default_choices
+from optlstm.config import is_lr_search
 from optlstm.errors import InputError
 from optlstm.layers import layer
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 STARTS = {"promote": "promoted", "narrow_from": "narrowed", "import_from": "imported"}  # key: suffix of the new name
 # What is not taken over: what the other study began with, how much it ran, and how its population went on.
 _ITS_OWN = ("enqueue", "trials", "top", "scheduler", "pbt", *STARTS)
+_OF_LR_SEARCH = ("task", "data", "model")
 
 
 def started_from(database: Database | None, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,16 +77,43 @@ def _source(key: str, name: str, database: Database | None) -> optuna.Study:
     return study
 
 
+def _check_kind(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]) -> None:
+    """Raises InputError where one of the two has an objective of its own, and the other trains our networks."""
+    from optlstm.results import study_record
+
+    record, own = study_record(study), raw.get("objective")
+    if record.get("task") == "own":
+        clash = own is None and bool(raw.get("data") or raw.get("task"))
+        what = f"the objective {record['objective']['file']}"
+    else:
+        clash, what = own is not None, f"task {record['task']}"
+    if clash:
+        params = [param for param, entry in record["space"].items() if isinstance(entry, Mapping)]
+        ours = f"the objective {Path(str(own)).name}" if own else "data to train on"
+        raise InputError(
+            f"{key}: study '{name}' is another search: it has {what} and params {', '.join(params)}; this has {ours}"
+        )
+
+
 def _started(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]) -> dict[str, Any]:
     from optlstm.results import ranked, study_record
     from optlstm.study.record import CONFIG_KEY
     from optlstm.study.warm import narrowed
 
     stored = study.user_attrs[CONFIG_KEY]
+    _check_kind(key, name, study, raw)
     base = {k: v for k, v in stored.items() if v is not None and k not in _ITS_OWN}
     best = ranked(study)
     if key == "narrow_from":
-        base["space"] = narrowed(study_record(study)["space"], best, name)
+        space = narrowed(study_record(study)["space"], best, name)
+        if is_lr_search(stored["sampler"]["name"], stored["space"]):  # how it drew is no part of what it found
+            base = {k: v for k, v in base.items() if k in _OF_LR_SEARCH}
+            space = {param: entry for param, entry in space.items() if isinstance(entry, Mapping)}
+        base["space"] = space
+    if key == "promote":
+        if stored.get("objective"):
+            raise InputError(f"promote: study '{name}' has an objective of its own, and no data to take more of")
+        base["pruner"] = {"name": default_choices(raw)["pruner"]}
     whole = layer(base, raw)
     if key == "promote":
         if not best:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 REASONS_SHOWN = 3
+MOST_WRITTEN_OUT = 1e6  # values from here on (a loss that diverged) are shown as 1.2e+29
 
 
 def _counts_of(summary: Row) -> str:
@@ -60,13 +61,26 @@ def announce(console: Console, session: Session) -> None:
         lines.append(Text(f"begins with {taken} trials of study {source}, each param by its name; they do not count"))
     if session.finished >= session.run.total:
         so_far = counts_in_words(session.ledger.counts)
-        population = session.plan.population is not None
-        more = "for another population give a new --name" if population else "to search on, give a higher --trials"
-        lines.append(Text(f"nothing to do: the study has {so_far}; {more}"))
+        lines.append(Text(f"nothing to do: the study has {so_far}{_how_to_have_more(session)}"))
     elif any(t.state.name != "WAITING" and counts_as_trial(t) for t in session.ledger.trials):
         lines.append(Text(f"continuing: {session.finished} of {session.run.total} trials have ended"))
     for line in lines:
         console.print(line, soft_wrap=True)
+
+
+def _how_to_have_more(session: Session) -> str:
+    """What to type for more trials than a finished study has; nothing where there are no more."""
+    if _all_tried(session):
+        return ""
+    if session.plan.population is not None:
+        return "; for another population give a new --name"
+    return f"; to search on, give a higher {'--rounds' if session.plan.config.is_lr_search else '--trials'}"
+
+
+def _all_tried(session: Session) -> bool:
+    from optlstm.study.ledger import EXHAUSTED
+
+    return session.ledger.stopped == EXHAUSTED
 
 
 def result(session: Session) -> Row:
@@ -99,7 +113,8 @@ def best_table(session: Session) -> Table | None:
     for metric in session.plan.task.metrics:
         if metric.name in attrs and metric.name not in (deciding.label, *several):
             table.add_row(f"validation {metric.name}", f"{attrs[metric.name]:.6f}")
-    table.add_row("epoch", f"{attrs.get('best_epoch', best.last_step)} of {best.last_step}")
+    if best.last_step is not None:  # an objective of one's own need not report
+        table.add_row("epoch", f"{attrs.get('best_epoch', best.last_step)} of {best.last_step}")
     if "parameters" in attrs and "parameters" not in several:
         table.add_row("parameters", f"{attrs['parameters']:,}")
     for key, value in best.params.items():
@@ -119,14 +134,18 @@ def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
     """The commands one would type now, and what each is for; `storage` ends each of them."""
     name, more = session.ledger.name, 2 * session.run.total
     folder = shlex.quote(f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name).lstrip('-')}-model")
-    return [
-        (_about("refit", name, f" -o {folder}{storage}"), "train the best on all but the test rows, test it"),
+    commands = [
         (_about("show", name, storage), "every trial"),
         (_about("dashboard", name, storage), "watch it in a browser"),
-        (f"python -m optlstm study --name {shlex.quote(name)} --trials {more}{storage}", "search on")
-        if session.plan.population is None
-        else (_about("show", name, f" --lineage{storage}"), "who was copied from whom"),
     ]
+    if session.plan.config.objective is None:  # one of one's own makes no model of ours
+        refit = _about("refit", name, f" -o {folder}{storage}")
+        commands.insert(0, (refit, "train the best on all but the test rows, test it"))
+    if session.plan.population is not None:
+        commands.append((_about("show", name, f" --lineage{storage}"), "who was copied from whom"))
+    elif not _all_tried(session):
+        commands.append((f"python -m optlstm study --name {shlex.quote(name)} --trials {more}{storage}", "search on"))
+    return commands
 
 
 def _about(command: str, name: str, options: str) -> str:
@@ -197,7 +216,7 @@ def study_table(summary: Row, record: Mapping[str, Any], width: int) -> list[Any
     if "front" in summary:
         lines += front_lines(summary, record)
     elif best:
-        lines.append(f"best: trial {best['number']}, value {best['value']:.6f} ({summary['direction']})")
+        lines.append(f"best: trial {best['number']}, value {_number(best['value'], 6)} ({summary['direction']})")
     lines += bracket_lines(summary, record)
     if not summary["trials"]:
         return lines
@@ -257,10 +276,12 @@ def _trials_table(summary: Row, params: Sequence[str] | None) -> Table:
     return table
 
 
-def _number(value: float | Sequence[float] | None, digits: int) -> str:
+def _number(value: float | list[float] | None, digits: int) -> str:
     if isinstance(value, list):
         return "  ".join(shown(v) for v in value)
-    return "" if value is None else f"{value:.{digits}f}"
+    if value is None:
+        return ""
+    return f"{value:.{digits}f}" if abs(value) < MOST_WRITTEN_OUT else f"{value:g}"
 
 
 def study_csv(summary: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,75 @@ def test_from_the_command_line_it_runs_continues_and_maximises(cli: Cli) -> None
     Path("mine.py").write_text(Path("mine.py").read_text().replace("** 2", "** 3"))
     changed = cli("study", "--name", "mine", "--trials", 7)
     assert changed.code == 2
-    assert any("objective.fingerprint" in line for line in changed.lines)
+    assert any("objective.fingerprint: mine.py has changed: the study has" in line for line in changed.lines)
+
+
+def test_the_skeleton_in_the_docs_runs_as_it_is_pasted(cli: Cli) -> None:
+    text = (EXAMPLE.parents[1] / "docs" / "search.md").read_text()
+    block = re.search(r"## An objective of one's own.*?```python\n(.*?)```", text, re.S)
+    assert block is not None
+    Path("mine.py").write_text(block[1])
+    outcome = cli("study", "mine.py", "--trials", 2, "--epochs", 3, "--workers", 1, "--pruner", "none")
+    assert (outcome.code, "2 trials: 2 complete" in outcome.out) == (0, True)
+    assert re.search(r"epoch +3 of 3 ", outcome.out)
+
+
+FOUR = (
+    "def space(trial):\n    return {'x': trial.suggest_categorical('x', [1, 2, 3, 4])}\n"
+    "def objective(trial, params):\n    return 10.0 ** params['x']\n"
+)
+
+
+@pytest.mark.parametrize("sampler", ["grid", "brute-force"])
+def test_an_exhausted_study_says_so_and_next_names_only_what_works(cli: Cli, sampler: str) -> None:
+    Path("mine.py").write_text(FOUR)
+    arguments = ("study", "mine.py", "--sampler", sampler, "--workers", 1, "--trials")
+    first, again = cli(*arguments, 4), cli(*arguments, 4)
+    for outcome in (first, again):
+        assert outcome.code == 0
+        assert outcome.lines[-1] == "stopped: every configuration of the space was tried"
+        commands = [line.split()[3] for line in outcome.out.splitlines() if "python -m optlstm" in line]
+        assert commands == ["show", "dashboard"]
+        assert "None" not in outcome.out
+    assert again.lines[2] == "nothing to do: the study has 4 trials: 4 complete"
+
+
+def test_a_study_that_is_not_exhausted_can_go_on_and_makes_no_model(cli: Cli) -> None:
+    Path("mine.py").write_text(FOUR)
+    outcome = cli("study", "mine.py", "--sampler", "random", "--workers", 1, "--trials", 2)
+    commands = [line.split()[3] for line in outcome.out.splitlines() if "python -m optlstm" in line]
+    assert commands == ["show", "dashboard", "study"]
+    promoted = cli("study", "--promote", "mine")
+    expected = "promote: study 'mine' has an objective of its own, and no data to take more of"
+    assert (promoted.code, promoted.lines) == (2, [expected])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--set", "training.patience=2"), "training.patience: mine.py brings its own; leave it out"),
+        (("--set", "training.metric=mae"), "training.metric: mine.py brings its own; leave it out"),
+        (
+            ("--directions", "min,max"),
+            "directions: minimize and maximize are the words, one for each objective, got 'min,max'",
+        ),
+    ],
+)
+def test_what_an_objective_of_ones_own_does_not_take_is_refused(
+    cli: Cli, arguments: tuple[str, ...], expected: str
+) -> None:
+    Path("mine.py").write_text(FOUR)
+    outcome = cli("study", "mine.py", *arguments)
+    assert (outcome.code, outcome.lines, Path("runs").exists()) == (2, [expected], False)
+
+
+def test_values_too_large_to_read_and_studies_in_advice(cli: Cli) -> None:
+    Path("mine.py").write_text(FOUR.replace("10.0 **", "1e28 *"))
+    assert cli("study", "mine.py", "--trials", 1, "--workers", 1).code == 0
+    assert re.search(r"best: trial 0, value \de\+28 ", cli("show", "mine").out)
+    Path("mine.py").write_text(FOUR.replace("10.0 **", "{} +"))
+    failed = cli("study", "mine.py", "--name", "my own", "--workers", 1)
+    assert "; look at its traceback: show 'my own' --format json; then" in failed.err
 
 
 @pytest.mark.parametrize(

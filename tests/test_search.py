@@ -55,6 +55,7 @@ def one_line(outcome: Outcome, expected: str) -> None:
             "space.only: windw is not searched; did you mean 'window_norm'?",
         ),
         (("--max-parameters", "0"), "constraints.max_parameters: must be at least 1, got 0"),
+        (("--top", "5"), "top: says how many trials --promote NAME takes; give it too, or leave --top out"),
         (("--set", "enqueue=[{window=9}]"), "enqueue 1: window = 9, but the space fixes it at 8"),
     ],
 )
@@ -74,6 +75,9 @@ def test_a_grid_needs_steps_and_says_how_many_combinations_there_are(cli: Cli) -
     one_line(refused, "space.learning_rate: is continuous; to enumerate it give it a step or choices")
 
     rates = ("--set", "space.learning_rate={choices=[0.001, 0.01]}")
+    dry = cli(*STUDY, "--sampler", "grid", *fixed, *rates, "--trials", 50, "--dry-run").out.splitlines()
+    assert "sampler         grid, 2 combinations" in dry
+    assert "trials          2 in all, up to 2 epochs each" in dry
     outcome = cli(*STUDY, "--sampler", "grid", *fixed, *rates, "--trials", 50)
     assert "; the grid has 2 combinations" in outcome.lines[1]
     assert len(rows()) == 2
@@ -117,6 +121,10 @@ def test_several_objectives_end_in_a_front(cli: Cli) -> None:
         cli("refit", "tiny", "-o", "other", "--pick", "mae<=1"),
         "--pick: use knee, or a bound such as 'parameters<=1000' (objectives: mse, parameters), got 'mae<=1'",
     )
+    one_line(
+        cli("refit", "tiny", "-o", "other", "--pick", "knee", "--trial", 0),
+        "--pick: says which trial, and --trial another; leave out one of them",
+    )
 
 
 def test_no_network_above_the_limit_is_trained(cli: Cli) -> None:
@@ -128,17 +136,28 @@ def test_no_network_above_the_limit_is_trained(cli: Cli) -> None:
 
 
 def test_a_subset_first_then_the_best_on_everything(cli: Cli) -> None:
-    cli(*STUDY, "--set", "data.fraction=0.5", "--trials", 4, "--pruner", "none", *SEARCHED)
+    cli(*STUDY, "--set", "data.fraction=0.5", "--trials", 4, "--set", "pruner.n_startup_trials=9", *SEARCHED)
     best = sorted(shown(cli, "tiny")["trials"], key=lambda t: t["value"])[:2]
 
     outcome = cli("study", "--promote", "tiny", "--top", 2)
 
     assert outcome.code == 0
     assert "84 train" in outcome.lines[0]
+    assert "pruner none" in outcome.lines[1]  # what is promoted is trained to its end
     promoted = shown(cli, "tiny-promoted")["trials"]
     assert [t["params"] for t in promoted] == [t["params"] for t in best]
     assert cli("study", "--promote", "tiny", "--top", 2).code == 0
     assert len(shown(cli, "tiny-promoted")["trials"]) == 2
+    one_line(
+        cli("study", "--promote", "tiny", "--top", 3),
+        "top: study 'tiny-promoted' exists and promoted 2, not 3; give --name",
+    )
+    asked = cli("study", "--promote", "tiny", "--name", "other", "--pruner", "asha", "--top", 1)
+    assert "pruner asha" in asked.lines[1]
+    one_line(
+        cli("refit", "tiny", "-o", "model", "--pick", "parameters<=20000"),
+        "--pick: study 'tiny' has one objective, so the best is known; leave it out",
+    )
 
 
 def test_ranges_narrowed_and_trials_imported(cli: Cli) -> None:
@@ -154,8 +173,20 @@ def test_ranges_narrowed_and_trials_imported(cli: Cli) -> None:
     assert "begins with 8 trials of study tiny" in imported.err
     assert [t["value"] for t in shown(cli, "more")["trials"]][:8] == [t["value"] for t in shown(cli, "tiny")["trials"]]
     refused = cli("study", "--import", "tiny", "--name", "other", "--horizon", 3)
-    assert refused.code == 2
-    assert "has data.horizon = 4, this one has 3" in refused.lines[0]
+    one_line(refused, "import_from: study 'tiny' is another search: it has data.horizon = 4, this one has 3")
+    Path("mine.py").write_text(
+        "def space(trial):\n    return {'x': trial.suggest_float('x', 0, 1)}\n"
+        "def objective(trial, params):\n    return params['x']\n"
+    )
+    (line,) = cli("study", "mine.py", "--import", "tiny").lines
+    assert line.startswith("import_from: study 'tiny' is another search: it has task forecast and params hidden_size, ")
+    assert line.endswith("; this has the objective mine.py")
+    assert cli("study", "mine.py", "--trials", 1).code == 0
+    one_line(
+        cli(*STUDY, "--name", "other", "--import", "mine"),
+        "import_from: study 'mine' is another search: it has the objective mine.py and params x;"
+        " this has data to train on",
+    )
 
 
 def test_hyperbands_brackets_are_shown(cli: Cli) -> None:
@@ -177,4 +208,31 @@ def test_lr_search_recommends_a_range_and_draws_it(cli: Cli) -> None:
     assert len(summary["trials"]) == 8
     assert set(summary["counts"]) <= {"COMPLETE", "PRUNED"}
     assert {tuple(t["params"]) for t in summary["trials"]} == {("learning_rate",)}
-    assert json.loads(cli(*arguments, "-o", "lr.html", "--json").out) == found
+    again = cli(*arguments, "-o", "lr.html", "--json")
+    assert json.loads(again.out) == found
+    assert any(line.endswith("; to search on, give a higher --rounds") for line in again.lines)
+
+    narrowed = cli("study", "--narrow-from", "tiny-lr", "--trials", 1)
+    assert (narrowed.code, narrowed.lines[0].split(": ")[1]) == (0, outcome.lines[0].split(": ")[1])
+    assert narrowed.lines[1].startswith("1 trials of up to 10 epochs, sampler tpe, pruner median")
+    params = shown(cli, "tiny-lr-narrowed")["trials"][0]["params"]
+    assert len(params) > 1
+    assert params["learning_rate"] in {t["params"]["learning_rate"] for t in summary["trials"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("-o", "x.png"), "-o: x.png does not end in .html, and HTML is what is written"),
+        (("-o", "nowhere/x.html"), "-o: folder nowhere does not exist"),
+        (("--set", "pruner.name=asha"), "pruner.name: lr-search decides it; leave it out"),
+        (("--set", "sampler.name=tpe"), "sampler.name: lr-search decides it; leave it out"),
+        (("--set", "space.learning_rate=0.01"), "space.learning_rate: lr-search decides it; give --low and --high"),
+        (("--set", "training.epochs=9"), "training.epochs: lr-search decides it; give --epochs"),
+    ],
+)
+def test_an_lr_search_that_cannot_end_well_is_refused_before_it_trains(
+    cli: Cli, arguments: tuple[str, ...], expected: str
+) -> None:
+    one_line(cli("lr-search", "tiny.toml", *arguments), expected)
+    assert not Path("runs").exists()

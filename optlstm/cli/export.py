@@ -9,7 +9,7 @@ import typer
 
 from optlstm.cli.common import FactoryOption, app
 from optlstm.errors import InputError
-from optlstm.files import check_output
+from optlstm.files import check_output, check_writable
 
 
 @app.command()
@@ -31,6 +31,7 @@ def export(
         raise InputError(f"--format: must be {' or '.join(FORMATS)}, got {form!r}")
     file = out or model / f"model{FORMATS[form]}"
     check_output(file)
+    check_writable(file.parent, "-o")
     if file.is_dir():
         raise InputError(f"-o: {file} is a folder; name a file in it")
     if any(file.resolve() == (model / own).resolve() for own in (CARD_FILE, WEIGHT_FILE)):

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from optlstm.checks import check_lr_search
+from optlstm.checks import attempt, check_lr_search
 from optlstm.cli.common import STORAGE_VARIABLE, app, flag
 from optlstm.cli.study import _given, _number, run_session
 from optlstm.config import LrSearchConfig, StudyConfig
-from optlstm.layers import layer, read_layers
+from optlstm.layers import layer, read_layers, read_override
+from optlstm.study.record import flatten
 from optlstm.tasks.options import DataConfig
+
+# What `_as_study` says, and what to do instead of setting it.
+DECIDED = {
+    "trials": "give --rounds and --draws",
+    "sampler": "leave it out",
+    "pruner": "leave it out",
+    "training.epochs": "give --epochs",
+    "training.patience": "leave it out",
+    "defaults_first": "leave it out",
+    "diverged": "leave it out",
+    "space.only": "leave it out",
+    "space.learning_rate": "give --low and --high",
+}
 
 
 @app.command("lr-search")
@@ -36,12 +52,15 @@ def lr_search(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="override any config key", rich_help_panel="Search"),
     ] = None,
-    name: Annotated[str | None, flag(StudyConfig, "name", "--name", "NAME", "Running")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="the study's name (default: NAME-lr)", rich_help_panel="Running"),
+    ] = None,
     storage: Annotated[str | None, flag(StudyConfig, "storage", "--storage", "URL", "Running")] = None,
     workers: Annotated[str | None, flag(StudyConfig, "workers", "--workers", "N|auto", "Running")] = None,
     backend: Annotated[str | None, flag(StudyConfig, "backend", "--backend", "local|ray", "Running")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE.html", help="the picture (default: NAME.html)")
+        Path | None, typer.Option("--output", "-o", metavar="FILE.html", help="the picture (default: NAME-lr.html)")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print the result only")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
@@ -58,17 +77,34 @@ def lr_search(
     kept_at = {"storage": os.environ.get(STORAGE_VARIABLE)}
     raw, problems = read_layers(study_file, _given(kept_at), overrides or (), _given(flags))
     options = check_lr_search(raw, problems)
+    problems += _decided_already(overrides or ())
     whole = layer(raw, _as_study(options))
+    from optlstm.recommendation import check_picture
+    from optlstm.retention import file_name
     from optlstm.running import study_name
 
     whole["name"] = raw.get("name") or f"{study_name(raw, study_file)}-lr"
+    picture = output or Path(f"{file_name(str(whole['name']))}.html")
+    attempt(problems, lambda: check_picture(picture))
     session, code = run_session(whole, problems, None, quiet)
-    found, picture = _result(session, options, output)
+    found = _result(session, options, picture)
     if as_json:
         print(json.dumps(found))
     else:
         _say(found, picture)
     return code if found["value"] is not None else max(code, 1)
+
+
+def _decided_already(overrides: Sequence[str]) -> list[str]:
+    """What `--set` says and lr-search decides. A study file may say it: it serves `study` too."""
+    readable = [text for text in overrides if attempt([], partial(read_override, text)) is not None]  # others are told
+    keys = [key for text in readable for key in flatten(read_override(text))]
+    return [
+        f"{key}: lr-search decides it; {remedy}"
+        for key in keys
+        for decided, remedy in DECIDED.items()
+        if key == decided or key.startswith(f"{decided}.")
+    ]
 
 
 def _as_study(options: LrSearchConfig) -> dict[str, Any]:
@@ -84,18 +120,17 @@ def _as_study(options: LrSearchConfig) -> dict[str, Any]:
     }
 
 
-def _result(session: Any, options: LrSearchConfig, output: Path | None) -> tuple[dict[str, Any], Path]:
+def _result(session: Any, options: LrSearchConfig, picture: Path) -> dict[str, Any]:
     from optlstm.recommendation import recommend, write_picture
 
     ledger = session.ledger
     done = ledger.ended // options.draws
     found = recommend(ledger.trials, {"draws": options.draws, "keep": options.keep}, max(1, done))
-    picture = output or Path(f"{ledger.name}.html")
     write_picture(picture, ledger.name, ledger.trials, options.draws, session.plan.metric.label, found)
     result: dict[str, Any] = {"name": ledger.name, "value": None, "low": None, "high": None, "picture": str(picture)}
     if found is not None:
         result |= {"value": found.value, "low": found.low, "high": found.high, "space": found.space_line()}
-    return result, picture
+    return result
 
 
 def _say(found: dict[str, Any], picture: Path) -> None:

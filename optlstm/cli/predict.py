@@ -9,7 +9,7 @@ import typer
 
 from optlstm.cli.common import FactoryOption, app
 from optlstm.errors import InputError
-from optlstm.files import check_output
+from optlstm.files import check_output, check_writable
 
 
 @app.command()
@@ -57,6 +57,7 @@ def _levels(first: list[str], more: list[str]) -> list[int]:
 
 def _check_out(out: Path, data: Path) -> None:
     check_output(out)
+    check_writable(out.parent, "-o")
     if out.is_dir():
         raise InputError(f"-o: {out} is a folder; name a file in it")
     if out.suffix.lower() != ".csv":

@@ -28,8 +28,11 @@ def refit(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL_DIR", help="folder for the model")],
     trial: Annotated[int | None, typer.Option("--trial", metavar="N", help="a trial's number (default: best)")] = None,
     pick: Annotated[
-        str, typer.Option("--pick", metavar="RULE", help="of several objectives: knee, or a bound: parameters<=20000")
-    ] = "knee",
+        str | None,
+        typer.Option(
+            "--pick", metavar="RULE", help="of several objectives: knee (default), or a bound: parameters<=20000"
+        ),
+    ] = None,
     top: Annotated[int, typer.Option("--top", metavar="K", help="the best K trials; their mean is the model")] = 1,
     seeds: Annotated[int, typer.Option("--seeds", metavar="K", help="K networks of each; their mean is the model")] = 1,
     averaging: Annotated[

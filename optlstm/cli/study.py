@@ -144,6 +144,8 @@ def study(
     given = {"--address": address, "--cpus-per-trial": cpus, "--gpus-per-trial": gpus}
     if raw.get("backend", StudyConfig.model_fields["backend"].default) == "local":  # a study file serves both
         problems += [f"{flag}: is for --backend ray" for flag, value in given.items() if value is not None]
+    if top is not None and raw.get("promote") is None:
+        problems.append("top: says how many trials --promote NAME takes; give it too, or leave --top out")
     if dry_run:
         return _dry_run(raw, problems, study_file)
     return _run_study(raw, problems, study_file, quiet, as_json)

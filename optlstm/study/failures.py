@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,11 @@ ADVICE = {
     DIED: "look at what the system's log says of it, use fewer --workers",
     HUNG: "look at the trial's traceback, or give it more time with trial_timeout",
 }
-ELSE = "look at its traceback: show NAME --format json"
+ELSE = "look at its traceback: show {} --format json"
 STREAK = "failed alike, the last: "
 
 
-def streak(trials: Sequence[FrozenTrial], since: int, most: int) -> str | None:
+def streak(trials: Sequence[FrozenTrial], since: int, most: int, name: str) -> str | None:
     """Why the study stops for its failures, or None: the last `most` ended trials failed of one kind.
 
     A loss that is not finite is what a search meets at its borders: it counts only where no trial had any value.
@@ -36,6 +37,7 @@ def streak(trials: Sequence[FrozenTrial], since: int, most: int) -> str | None:
     Args:
         since: The first trial that counts; failures before it were answered by going on.
         most: 0: never.
+        name: Of the study.
     """
     newest = itertools.takewhile(lambda t: t.number >= since, reversed(trials))
     last = list(itertools.islice((t for t in newest if t.state.is_finished() and counts_as_trial(t)), most))[::-1]
@@ -45,7 +47,8 @@ def streak(trials: Sequence[FrozenTrial], since: int, most: int) -> str | None:
     if not alike or kind is None or (kind == DIVERGED and any(t.values for t in trials)):
         return None
     reason = in_a_line(last[-1].user_attrs.get("reason"), 200)
-    return f"the last {most} trials {STREAK}{reason}; {ADVICE.get(kind, ELSE)}; then go on with the same command"
+    advice = ADVICE.get(kind, ELSE.format(shlex.quote(name)))
+    return f"the last {most} trials {STREAK}{reason}; {advice}; then go on with the same command"
 
 
 def without_memory(trials: Sequence[FrozenTrial], params: Mapping[str, Any]) -> int | None:

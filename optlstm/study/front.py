@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
+KNEE = "knee"
 _BOUND = re.compile(r"\s*([^<>=\s]+)\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
 
 
@@ -50,7 +51,7 @@ def picked(ranking: Sequence[FrozenTrial], names: Sequence[str], rule: str) -> F
     Raises:
         InputError: The rule cannot be read, or no trial keeps it.
     """
-    if rule == "knee":
+    if rule == KNEE:
         return ranking[0]
     found = _BOUND.fullmatch(rule)
     if found is None or found[1] not in names:

@@ -314,7 +314,7 @@ class Ledger(StudyView):
         if infeasible_streak(self.trials) >= MOST_IN_A_ROW:
             return f"none of the last {MOST_IN_A_ROW} configurations kept the constraints {in_words(self.record)}"
         since = self._study.user_attrs.get(FORGIVEN_KEY, 0)
-        if reason := streak(self.trials, since, self.stopper.rules.failures):
+        if reason := streak(self.trials, since, self.stopper.rules.failures, self.name):
             return reason
         return self.stopper.reason(self._study, self.trials, self.best) if self.stopper.active else None
 

@@ -81,8 +81,10 @@ class StudyRecord:
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """One line per key that differs from a stored record: `training.epochs: the study has 12, this asks for 20`."""
         old, new = _comparable(stored, self.stored())
+        changed = {"objective.fingerprint": f"{new.get('objective.file')} has changed: "}
         lines = [
-            f"{key}: the study has {old.get(key, _MISSING)!r}, this asks for {new.get(key, _MISSING)!r}"
+            f"{key}: {changed.get(key, '')}the study has {old.get(key, _MISSING)!r}, this asks for"
+            f" {new.get(key, _MISSING)!r}"
             for key in sorted(old.keys() | new.keys())
             if old.get(key, _MISSING) != new.get(key, _MISSING)
         ]

@@ -12,6 +12,7 @@ from optlstm.errors import InputError, did_you_mean
 from optlstm.study.constraints import IMPORTED_KEY, INFEASIBLE_KEY
 from optlstm.study.record import StudyRecord, flatten
 from optlstm.study.space import Param, Space, Value
+from optlstm.text import in_a_line
 
 NARROW_FROM_LEAST = 8  # complete trials; a quarter of fewer says nothing
 _COMPARED = ("task", "data", "objective", "objectives", "direction")  # values of trials mean the same where these agree
@@ -85,33 +86,36 @@ def imported(source: Sequence[FrozenTrial], stored: Mapping[str, Any], record: S
         stored: What the database holds of it.
 
     Raises:
-        InputError: Its values mean something else, or its params are not this space's; each difference is named.
+        InputError: Its values mean something else, or its params are not this space's; one line names what differs.
     """
-    name, own = record.imported, record.stored()
-    theirs, ours = (flatten({k: v for k, v in r.items() if k in _COMPARED}) for r in (stored, own))
-    problems = [
-        f"import_from: study '{name}' has {key} = {theirs.get(key)!r}, this one has {ours.get(key)!r}: its values do "
-        "not compare; give its best params with enqueue instead"
-        for key in sorted(theirs.keys() | ours.keys())
-        if theirs.get(key) != ours.get(key)
-    ]
-    spec, space = stored["space"], record.space
-    known = {*space.fixed, *(p.name for p in space.params)}
-    problems += [
-        f"import_from: study '{name}' has no {p.name}, which this one searches"
-        for p in space.params
-        if p.name not in spec
-    ]
-    problems += [
-        f"import_from: study '{name}' searches {param}, which this space does not have"
-        for param, entry in spec.items()
-        if isinstance(entry, Mapping) and param not in known
-    ]
-    if problems:
-        raise InputError(problems)
+    if found := _differences(stored, record):
+        raise InputError(f"import_from: study '{record.imported}' is another search: {'; '.join(found)}")
+    spec = stored["space"]
     fixed = {param: entry for param, entry in spec.items() if not isinstance(entry, Mapping)}
     taken = (_taken(trial, {**fixed, **trial.params}, record) for trial in source)
     return [trial for trial in taken if trial is not None]
+
+
+def _differences(stored: Mapping[str, Any], record: StudyRecord) -> list[str]:
+    """Why trials of the study `stored` mean something else in this one; hashes are not shown."""
+    theirs, ours = (flatten({k: v for k, v in r.items() if k in _COMPARED}) for r in (stored, record.stored()))
+    keys = [key for key in sorted(theirs.keys() | ours.keys()) if theirs.get(key) != ours.get(key)]
+    if "task" in keys:  # then all that belongs to the task differs
+        keys = [key for key in keys if not key.startswith(("data.", "objective."))]
+    hashed = [key for key in keys if key.endswith("fingerprint")]
+    found = [
+        f"it has {key} = {in_a_line(theirs.get(key), 60)}, this one has {in_a_line(ours.get(key), 60)}"
+        for key in keys
+        if key not in hashed
+    ]
+    if hashed and not found:
+        found.append("the objective's code is another" if "objective.fingerprint" in hashed else "its data is other")
+    spec, space = stored["space"], record.space
+    known = {*space.fixed, *(p.name for p in space.params)}
+    unknown = [param for param, entry in spec.items() if isinstance(entry, Mapping) and param not in known]
+    missing = [p.name for p in space.params if p.name not in spec]
+    found += [f"it searches {', '.join(unknown)}, which this one has not"] if unknown else []
+    return found + ([f"this one searches {', '.join(missing)}, which it has not"] if missing else [])
 
 
 def _taken(trial: FrozenTrial, values: Mapping[str, Any], record: StudyRecord) -> FrozenTrial | None:
