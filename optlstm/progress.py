@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
-from optlstm.text import duration, in_a_line, visible
+from optlstm.text import decimals, duration, in_a_line, visible
 
 if TYPE_CHECKING:
     from optlstm.study.ledger import Ledger
@@ -113,7 +113,7 @@ class Display:
             elif value is None:  # it diverged, and that is what was to be found out
                 line.append(f"  {in_a_line(reason, LONGEST_REASON)}")
             else:
-                line.append(f"  {self.metric} {value:.5f}")
+                line.append(f"  {self.metric} {decimals(value, 5)}")
             line.append(f"  epoch {epoch:>2}  {duration(seconds):>6}")
             best = self.ledger.best
             if best is not None and best.number == number:
@@ -125,7 +125,11 @@ class Display:
         summary = Text("  ".join(f"{counts[s]} {WORDS[s]}" for s in ("COMPLETE", "PRUNED", "FAIL")))
         if best is not None:
             several = self.ledger.record.objectives
-            found = f"{len(self.ledger.ranking)} on the front" if several else f"best {self.metric} {best.value:.5f}"
+            found = (
+                f"{len(self.ledger.ranking)} on the front"
+                if several
+                else f"best {self.metric} {decimals(best.values[0], 5)}"
+            )
             summary.append(f"   {found} (trial {best.number})", style="bold")
         if left := self._time_left():
             summary.append(f"   about {left} left")
@@ -134,7 +138,7 @@ class Display:
         table = Table.grid(padding=(0, 2))
         for number, (epoch, value, _) in sorted(self.running.items()):
             done = round(12 * epoch / self.epochs)
-            shown = "" if value is None else f"{self.metric} {value:.5f}"
+            shown = "" if value is None else f"{self.metric} {decimals(value, 5)}"
             table.add_row(
                 f"  trial {number}", f"epoch {epoch}/{self.epochs}", Text("█" * done + "░" * (12 - done), "cyan"), shown
             )

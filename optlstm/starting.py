@@ -86,7 +86,7 @@ def _check_kind(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]
         clash = own is None and bool(raw.get("data") or raw.get("task"))
         what = f"the objective {record['objective']['file']}"
     else:
-        clash, what = own is not None, f"task {record['task']}"
+        clash, what = own is not None, f"task {record.get('task')}"
     if clash:
         params = [param for param, entry in record["space"].items() if isinstance(entry, Mapping)]
         ours = f"the objective {Path(str(own)).name}" if own else "data to train on"

@@ -18,7 +18,7 @@ from optlstm.frontier import bracket_lines, front_lines
 from optlstm.long_table import MANY, LongTable
 from optlstm.progress import LONGEST_REASON, STYLES, UNCUT, WORDS, shown
 from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
-from optlstm.text import in_a_line, visible
+from optlstm.text import decimals, in_a_line, visible
 
 if TYPE_CHECKING:
     from optlstm.files import Location
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 REASONS_SHOWN = 3
-MOST_WRITTEN_OUT = 1e6  # values from here on (a loss that diverged) are shown as 1.2e+29
 
 
 def _counts_of(summary: Row) -> str:
@@ -109,10 +108,10 @@ def best_table(session: Session) -> Table | None:
         table.add_row("front", f"{len(front)} trials")
     else:
         note = f" ({deciding.note})" if deciding.note else ""
-        table.add_row(f"validation {deciding.label}", f"[bold]{best.value:.6f}[/bold]{note}")
+        table.add_row(f"validation {deciding.label}", f"[bold]{decimals(best.values[0], 6)}[/bold]{note}")
     for metric in session.plan.task.metrics:
         if metric.name in attrs and metric.name not in (deciding.label, *several):
-            table.add_row(f"validation {metric.name}", f"{attrs[metric.name]:.6f}")
+            table.add_row(f"validation {metric.name}", f"{decimals(attrs[metric.name], 6)}")
     if best.last_step is not None:  # an objective of one's own need not report
         table.add_row("epoch", f"{attrs.get('best_epoch', best.last_step)} of {best.last_step}")
     if "parameters" in attrs and "parameters" not in several:
@@ -279,9 +278,7 @@ def _trials_table(summary: Row, params: Sequence[str] | None) -> Table:
 def _number(value: float | list[float] | None, digits: int) -> str:
     if isinstance(value, list):
         return "  ".join(shown(v) for v in value)
-    if value is None:
-        return ""
-    return f"{value:.{digits}f}" if abs(value) < MOST_WRITTEN_OUT else f"{value:g}"
+    return "" if value is None else decimals(value, digits)
 
 
 def study_csv(summary: Row) -> str:

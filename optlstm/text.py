@@ -36,6 +36,11 @@ def number(value: Any, digits: int = 4) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
 
 
+def decimals(value: float, digits: int) -> str:
+    """So many decimals; from a million on (a loss that diverged) `1.2e+29`."""
+    return f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:g}"
+
+
 def share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.0f} %" if whole else "0 %"
 

@@ -264,3 +264,8 @@ def test_a_password_appears_in_no_output(cli: Cli, monkeypatch: pytest.MonkeyPat
             assert outcome.lines
             assert secret not in outcome.out + outcome.err
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("command", [("predict", "model", "--data", "tiny.csv"), ("export", "model")])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(cli: Cli, command: tuple[str, ...]) -> None:
+    refuses(cli, (*command, "-o", "tiny.csv/out.csv"), [["-o: cannot write below tiny.csv: Not a directory"]])
