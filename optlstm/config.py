@@ -10,18 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from optlstm.study.failures import FAILURES_IN_A_ROW, STORAGE_TIMEOUT_S
 from optlstm.tasks.options import DataConfig, Section
 from optlstm.tasks.task import DEFAULT_TASK, check_task
-from optlstm.text import listed
+from optlstm.text import LONGEST_NAME, listed
 
 CHOICES = {"sampler": "tpe", "pruner": "median"}  # sections with a name and its options, and the default name
 MOST_SEED = 2**32 - 1  # NumPy's, which some samplers draw from
 DIRECTIONS = ("minimize", "maximize")
-NAME_LENGTH = 512  # what Optuna's tables hold, so that a name means the same on every database
-NAME_RULE = f"must be 1 to {NAME_LENGTH} printable characters"
+NAME_RULE = f"must be 1 to {LONGEST_NAME} printable characters"
 
 
 def is_name(text: str) -> bool:
     """Whether a study may have this name, in any database."""
-    return bool(text.strip()) and len(text) <= NAME_LENGTH and text.isprintable()
+    return bool(text.strip()) and len(text) <= LONGEST_NAME and text.isprintable()
 
 
 def is_lr_search(sampler: str, space: Mapping[str, Any]) -> bool:

@@ -111,7 +111,7 @@ def best_table(session: Session) -> Table | None:
         table.add_row(f"validation {deciding.label}", f"[bold]{decimals(best.values[0], 6)}[/bold]{note}")
     for metric in session.plan.task.metrics:
         if metric.name in attrs and metric.name not in (deciding.label, *several):
-            table.add_row(f"validation {metric.name}", f"{decimals(attrs[metric.name], 6)}")
+            table.add_row(f"validation {metric.name}", decimals(attrs[metric.name], 6))
     if best.last_step is not None:  # an objective of one's own need not report
         table.add_row("epoch", f"{attrs.get('best_epoch', best.last_step)} of {best.last_step}")
     if "parameters" in attrs and "parameters" not in several:
@@ -237,12 +237,16 @@ def _long_table(summary: Row, params: Sequence[str] | None) -> LongTable:
     heading = ("trial", "value", "epochs", "seconds", "state", *(params or ()), "params" if params is None else "why")
 
     def row(trial: Row) -> list[str]:
-        fixed = [str(trial["number"]), _number(trial["value"], 5), str(trial["epochs"]), _number(trial["seconds"], 1)]
         state = WORDS.get(trial["state"], trial["state"].lower())
         values = [shown(trial["params"].get(name, "")) for name in params or ()]
-        return [*fixed, state, *values, _last(trial, params)]
+        return [*_figures(trial), state, *values, _last(trial, params)]
 
     return LongTable(heading, map(row, summary["trials"]))
+
+
+def _figures(trial: Row) -> list[str]:
+    """Number, value, epochs and seconds."""
+    return [str(trial["number"]), _number(trial["value"], 5), str(trial["epochs"]), _number(trial["seconds"], 1)]
 
 
 def _last(trial: Row, params: Sequence[str] | None) -> str:
@@ -264,11 +268,10 @@ def _trials_table(summary: Row, params: Sequence[str] | None) -> Table:
         table.add_column(escape(name.replace("_", "\n_")), justify="right", vertical="bottom")
     table.add_column("params" if params is None else "why")
     for trial in summary["trials"]:
-        values = trial["params"]
         table.add_row(
-            *(str(trial["number"]), _number(trial["value"], 5), str(trial["epochs"]), _number(trial["seconds"], 1)),
+            *_figures(trial),
             Text(WORDS.get(trial["state"], trial["state"].lower()), STYLES.get(trial["state"], "")),
-            *(Text(shown(values.get(name, ""))) for name in params or ()),
+            *(Text(shown(trial["params"].get(name, ""))) for name in params or ()),
             Text(_last(trial, params)),
             style="bold" if trial["number"] == best else "",
         )

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
+LONGEST_NAME = 512  # of a study, of an attribute: what Optuna's tables hold
 MOST_NAME = 60  # characters of a name in a figure
 
 

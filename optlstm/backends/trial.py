@@ -13,9 +13,9 @@ from typing import Any
 from optlstm.errors import OptlstmError, PlaceUnwritable, TrialDiverged, named
 from optlstm.study.events import Assignment
 from optlstm.study.failures import FAILURE_KEY, MEMORY
+from optlstm.text import LONGEST_NAME
 
 TRACEBACK_LINES = 20
-LONGEST_KEY = 512  # what Optuna's tables hold
 
 
 class Verdict(Enum):
@@ -90,8 +90,8 @@ class WorkerTrial:
 
     def set_user_attr(self, key: str, value: Any) -> None:
         """Keep a JSON value. Raises TypeError where it is none: here, and not where the study writes it down."""
-        if not isinstance(key, str) or not 0 < len(key) <= LONGEST_KEY or not key.isprintable():
-            raise TypeError(f"set_user_attr({key!r:.80}): a key is 1 to {LONGEST_KEY} printable characters")
+        if not isinstance(key, str) or not 0 < len(key) <= LONGEST_NAME or not key.isprintable():
+            raise TypeError(f"set_user_attr({key!r:.80}): a key is 1 to {LONGEST_NAME} printable characters")
         try:
             self.user_attrs[key] = json.loads(json.dumps(value))  # as the study will have it
         except (TypeError, ValueError, RecursionError) as error:

@@ -17,16 +17,18 @@ _TRIALS: Table = models.TrialModel.__table__
 _VALUES: Table = models.TrialIntermediateValueModel.__table__
 _FINITE = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
 _PARAMS: Table = models.TrialParamModel.__table__
-_SYSTEM: Table = models.TrialSystemAttributeModel.__table__
+TRIAL_SYSTEM: Table = models.TrialSystemAttributeModel.__table__
 TRIAL_USER: Table = models.TrialUserAttributeModel.__table__
-TRIAL_SYSTEM: Table = _SYSTEM
 STUDY_USER: Table = models.StudyUserAttributeModel.__table__
 STUDY_SYSTEM: Table = models.StudySystemAttributeModel.__table__
 
 _ATTR_OF_RUNNING = (
-    select(_TRIALS.c.state, _SYSTEM.c.value_json)
+    select(_TRIALS.c.state, TRIAL_SYSTEM.c.value_json)
     .select_from(
-        _TRIALS.outerjoin(_SYSTEM, (_SYSTEM.c.trial_id == _TRIALS.c.trial_id) & (_SYSTEM.c.key == bindparam("name")))
+        _TRIALS.outerjoin(
+            TRIAL_SYSTEM,
+            (TRIAL_SYSTEM.c.trial_id == _TRIALS.c.trial_id) & (TRIAL_SYSTEM.c.key == bindparam("name")),
+        )
     )
     .where(_TRIALS.c.trial_id == bindparam("trial"))
 )

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 import optuna
+from nothing import Nothing
 from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from overhead import Nothing
 from rounds import heading, optlstm, own_peak_mb, plain, quietly, spread, table
 from sqlalchemy import insert
 

@@ -12,9 +12,9 @@ import time
 import uuid
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import optuna
+from nothing import SPACE, Nothing
 from rounds import alternate, heading, ratio, spread, table
 
 from optlstm.backends.driver import Run
@@ -25,30 +25,13 @@ from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
 from optlstm.study.storage import open_database
 
-SPACE = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1e-4, "high": 1.0, "log": True}}
-
-
-class Nothing:
-    """An objective that only reports. Its reports are the same for every trial, so the pruner has no reason to act."""
-
-    def __init__(self, reports: int) -> None:
-        self.reports = reports
-
-    def __call__(self, trial: Any) -> float:
-        value = trial.suggest_float("x", 0, 1) + trial.suggest_float("y", 1e-4, 1, log=True)
-        for epoch in range(1, self.reports + 1):
-            trial.report(1 / epoch, epoch)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-        return float(value)
-
 
 def ours(url: str, trials: int, reports: int, sampler: str) -> float:
     record = StudyRecord(parse_space(SPACE, {"x": 0.5, "y": 0.1}), 0, reports, sampler, "median")
     database = open_database(url)
     ledger = Ledger(database, f"overhead-{uuid.uuid4().hex}", record)
     began = time.perf_counter()
-    run_local(Run(ledger, trials), Job(Nothing, reports), 1)
+    run_local(Run(ledger, trials), Job(partial(Nothing, alike=True), reports), 1)
     taken = time.perf_counter() - began
     assert ledger.counts["COMPLETE"] == trials
     database.close()
@@ -59,7 +42,7 @@ def bare(url: str | None, trials: int, reports: int, sampler: str) -> float:
     samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
     study = optuna.create_study(storage=url, sampler=samplers[sampler](seed=0), pruner=optuna.pruners.MedianPruner())
     began = time.perf_counter()
-    study.optimize(Nothing(reports), n_trials=trials)
+    study.optimize(Nothing(reports, alike=True), n_trials=trials)
     taken = time.perf_counter() - began
     assert len(study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))) == trials
     return 1000 * taken / trials

@@ -10,9 +10,9 @@ import logging
 import os
 import tempfile
 import time
-from typing import Any
 
 import optuna
+from nothing import SPACE, Nothing
 
 from optlstm.backends.driver import Run
 from optlstm.backends.job import Job
@@ -23,23 +23,6 @@ from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
 from optlstm.study.storage import open_database
-
-SPACE = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1e-4, "high": 1.0, "log": True}}
-
-
-class Nothing:
-    """An objective that does nothing but report."""
-
-    def __init__(self, reports: int) -> None:
-        self.reports = reports
-
-    def __call__(self, trial: Any) -> float:
-        value = trial.suggest_float("x", 0, 1) + trial.suggest_float("y", 1e-4, 1, log=True)
-        for epoch in range(1, self.reports + 1):
-            trial.report(value / epoch, epoch)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-        return float(value / self.reports)
 
 
 def ours(engine: str, trials: int, reports: int, workers: int) -> float:
