@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Self
 
 import safetensors.torch
 from torch import Tensor
@@ -20,33 +22,77 @@ _NAME = re.compile(r"epoch-(\d{5,})\.(?:json|safetensors)")
 _log = logging.getLogger(__name__)
 
 
-def write_checkpoint(
-    folder: Location, epoch: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], keep: int = 2
-) -> None:
-    """Write `epoch-00003.safetensors`, then `epoch-00003.json`; a checkpoint exists once its JSON does.
+class CheckpointWriter:
+    """Writes a trial's checkpoints while it trains; leave it (`with`) to know that they are on the disk.
 
-    Whoever is killed at any moment leaves the checkpoints before this one whole. Then checkpoints older than the newest
-    `keep` are removed.
+    A checkpoint is `epoch-00003.safetensors`, then `epoch-00003.json`, and exists once its JSON does: whoever is killed
+    at any moment leaves those written before whole. The disk is waited for beside the training, 30 ms an epoch, and
+    only then are checkpoints older than the newest `keep` removed: a power failure takes the newest one at most, which
+    its checksum then says.
 
     Args:
         folder: A path, or a URL that pyarrow opens.
-        tensors: on the CPU; no two may share memory.
-        meta: JSON values only; no NaN or infinity.
-
-    Raises:
-        PlaceUnwritable: it cannot be written; the checkpoints before it are whole.
     """
-    files = open_folder(folder)
-    blob = safetensors.torch.save(dict(tensors))
-    header = {"format": _FORMAT, "epoch": epoch, "size": len(blob), "tensors": _sha256(blob), "meta": dict(meta)}
-    content = _json({**header, "sha256": _sha256(_json(header))})
-    try:
-        files.write(_tensor_file(epoch), blob)
-        files.write(_json_file(epoch), content)
-    except OSError as error:
-        raise PlaceUnwritable(f"{folder}: cannot write a checkpoint: {error.strerror or error}") from error
-    kept = set(_epochs(files)[:keep])
-    _remove(files, (stale for stale in _stored(files) if stale not in kept))
+
+    def __init__(self, folder: Location, keep: int = 2) -> None:
+        self._folder, self._keep = folder, keep
+        self._files = open_folder(folder)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._wait()
+        finally:
+            self._thread.shutdown()
+
+    def write(self, epoch: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Write one, which anyone can read then.
+
+        Args:
+            tensors: on the CPU; no two may share memory.
+            meta: JSON values only; no NaN or infinity.
+
+        Raises:
+            PlaceUnwritable: it, or the one before it, cannot be written; those before are whole.
+        """
+        blob = safetensors.torch.save(dict(tensors))
+        header = {"format": _FORMAT, "epoch": epoch, "size": len(blob), "tensors": _sha256(blob), "meta": dict(meta)}
+        content = _json({**header, "sha256": _sha256(_json(header))})
+        self._wait()
+        with self._telling():
+            self._files.write(_tensor_file(epoch), blob, wait=False)
+            self._files.write(_json_file(epoch), content, wait=False)
+        self._last = self._thread.submit(self._settle, epoch)
+
+    def _settle(self, epoch: int) -> None:
+        self._files.settle([_tensor_file(epoch), _json_file(epoch)])
+        kept = set(_epochs(self._files)[: self._keep])
+        _remove(self._files, (stale for stale in _stored(self._files) if stale not in kept))
+
+    def _wait(self) -> None:
+        last, self._last = self._last, None
+        with self._telling():
+            if last is not None:
+                last.result()
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise PlaceUnwritable(f"{self._folder}: cannot write a checkpoint: {error.strerror or error}") from error
+
+
+def write_checkpoint(
+    folder: Location, epoch: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], keep: int = 2
+) -> None:
+    """Write a single one, and wait for the disk. See `CheckpointWriter`."""
+    with CheckpointWriter(folder, keep) as checkpoints:
+        checkpoints.write(epoch, tensors, meta)
 
 
 def read_checkpoint(folder: Location, epoch: int) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -9,7 +9,7 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
@@ -33,8 +33,15 @@ class Folder(Protocol):
         """Raises OSError."""
         ...
 
-    def write(self, name: str, content: bytes) -> None:
-        """Raises OSError, after which what was there before is there still."""
+    def write(self, name: str, content: bytes, *, wait: bool = True) -> None:
+        """Raises OSError, after which what was there before is there still.
+
+        wait: for the disk. Without, a kill of this process does no harm; a power failure may, before `settle`.
+        """
+        ...
+
+    def settle(self, names: Iterable[str]) -> None:
+        """Wait until these files, written without waiting, are on the disk. Raises OSError."""
         ...
 
     def remove(self, name: str) -> None:
@@ -164,7 +171,7 @@ class LocalFolder:
                 raise OSError(f"{name} is no regular file")
             return file.read()
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes, *, wait: bool = True) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         # Named after its writer: a worker that was given up for dead may still be at the same file.
         partial = self.path / f".{name}.{socket.gethostname()}-{os.getpid()}{_PARTIAL}"
@@ -172,7 +179,8 @@ class LocalFolder:
             with partial.open("wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())  # else a power failure can leave the new name on an empty file
+                if wait:
+                    os.fsync(file.fileno())  # else a power failure can leave the new name on an empty file
             try:
                 os.replace(partial, self.path / name)
             except IsADirectoryError:  # no file of ours, and in its way
@@ -181,6 +189,15 @@ class LocalFolder:
         except OSError:
             partial.unlink(missing_ok=True)
             raise
+
+    def settle(self, names: Iterable[str]) -> None:
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # swept away: the trial is not among the best
+                file = os.open(self.path / name, os.O_RDONLY)
+                try:
+                    os.fsync(file)
+                finally:
+                    os.close(file)
 
     def remove(self, name: str) -> None:
         path = self.path / name
@@ -225,12 +242,15 @@ class RemoteFolder:
         with self._fs.open_input_file(f"{self._path}/{name}") as file:
             return bytes(file.read())
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes, *, wait: bool = True) -> None:
         self._fs.create_dir(self._path, recursive=True)
         partial = f"{self._path}/.{name}.{socket.gethostname()}-{os.getpid()}{_PARTIAL}"
         with self._fs.open_output_stream(partial) as file:
             file.write(content)
         self._fs.move(partial, f"{self._path}/{name}")
+
+    def settle(self, names: Iterable[str]) -> None:
+        """A file that is written to a store is there."""
 
     def remove(self, name: str) -> None:
         path = f"{self._path}/{name}"

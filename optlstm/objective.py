@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,11 +94,11 @@ class Objective:
         # Killed between a checkpoint and its report, the study lacks the last value; the trial skips those it has.
         for known, value in enumerate(state.meta["values"] if state else [], start=1):
             _report(trial, value, known)
-        run = self._fit(hp, seed, state, since, self.patience)
-        for epoch in run:
-            own = own.after(epoch)
-            self._save(trial.number, epoch.state(), params, own)
-            _report(trial, epoch.value, epoch.epoch)
+        with self._checkpoints(trial.number) as save:
+            for epoch in self._fit(hp, seed, state, since, self.patience):
+                own = own.after(epoch)
+                save(epoch.state(), params, own)
+                _report(trial, epoch.value, epoch.epoch)
         attrs = {**own.attrs, "train_seconds": round(own.seconds, 3), "parameters": parameters(self.problem, hp)}
         if "latency_ms" in self.objectives:
             attrs["latency_ms"] = round(latency_ms(self.problem, hp), 4)
@@ -183,12 +184,21 @@ class Objective:
         found = newest_checkpoint(trial_folder(self.checkpoints, number)) if self.checkpoints else None
         return State(*found[1:]) if found else None
 
-    def _save(self, number: int, state: State, params: Mapping[str, Any], own: Progress) -> None:
-        from optlstm.artifacts import write_checkpoint
+    @contextlib.contextmanager
+    def _checkpoints(self, number: int) -> Iterator[Callable[[State, Mapping[str, Any], Progress], None]]:
+        """What writes a trial's checkpoints; at the end they are on the disk."""
+        from optlstm.artifacts import CheckpointWriter
 
-        if self.checkpoints:
-            meta = {**state.meta, "params": dict(params), "attrs": own.attrs, "seconds": own.seconds}
-            write_checkpoint(trial_folder(self.checkpoints, number), state.meta["epoch"], state.tensors, meta)
+        if not self.checkpoints:
+            yield lambda *_: None
+            return
+        with CheckpointWriter(trial_folder(self.checkpoints, number)) as writer:
+
+            def save(state: State, params: Mapping[str, Any], own: Progress) -> None:
+                meta = {**state.meta, "params": dict(params), "attrs": own.attrs, "seconds": own.seconds}
+                writer.write(state.meta["epoch"], state.tensors, meta)
+
+            yield save
 
 
 @dataclass(frozen=True)

@@ -105,14 +105,30 @@ def _after(owner: Any, name: str, here: Callable[..., bool]) -> Callable[[], Non
     return arm
 
 
+_THIRD = "epoch-00003.safetensors"
+
+
 def _half_written() -> None:
-    """Die with half of a file of the third checkpoint on the disk."""
+    """Die with half of a file of the third checkpoint written, under the name of a file that is not whole yet."""
+    original = os.replace
+
+    def wrapped(source: Path, target: Path) -> None:
+        if Path(target).name == _THIRD:
+            os.truncate(source, os.stat(source).st_size // 2)
+            die()
+        original(source, target)
+
+    os.replace = wrapped
+
+
+def _lost_by_the_disk() -> None:
+    """Die before the disk has the third checkpoint, and lose half of it, as in a power failure."""
     original = os.fsync
 
     def wrapped(file: int) -> None:
-        if "epoch-00003.safetensors" in os.readlink(f"/proc/self/fd/{file}"):
-            os.ftruncate(file, os.fstat(file).st_size // 2)
-            original(file)
+        path = os.readlink(f"/proc/self/fd/{file}")
+        if path.endswith(_THIRD):
+            os.truncate(path, os.stat(path).st_size // 2)
             die()
         original(file)
 
@@ -138,7 +154,10 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "in schema creation, before alembic's": _at_statement("CREATE TABLE alembic_version"),
     "after ask": _after(Ledger, "assign", lambda found, *_: found is not None and found.number == 1),
     "in the middle of writing a checkpoint": _half_written,
-    "between a checkpoint's files": _before(LocalFolder, "write", lambda _, name, *__: name == "epoch-00003.json"),
+    "before the disk has a checkpoint": _lost_by_the_disk,
+    "between a checkpoint's files": _before(
+        LocalFolder, "write", lambda _, name, *__, **___: name == "epoch-00003.json"
+    ),
     "between checkpoint and report": _before(Ledger, "report", _is_trial(0, 2)),
     "after report": _after(Ledger, "report", lambda _, *args: _is_trial(0, 3)(*args)),
     "before tell": _before(Ledger, "complete", _is_trial(0)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from optlstm.artifacts import newest_checkpoint, read_checkpoint, write_checkpoint
-from optlstm.errors import ArtifactError
+from optlstm.artifacts import CheckpointWriter, newest_checkpoint, read_checkpoint, write_checkpoint
+from optlstm.errors import ArtifactError, PlaceUnwritable
 from tests.damage import empty, flip, truncate
 
 
@@ -163,3 +164,31 @@ def test_nan_in_meta_is_refused_before_anything_is_a_checkpoint(tmp_path: Path) 
         write_checkpoint(tmp_path, 1, tensors(1), {"value": float("nan")})
 
     assert newest_checkpoint(tmp_path) is None
+
+
+def test_a_checkpoint_can_be_read_before_the_disk_has_it(tmp_path: Path) -> None:
+    with CheckpointWriter(tmp_path, keep=2) as writer:
+        for epoch in range(1, 6):
+            writer.write(epoch, tensors(epoch), {"epoch": epoch})
+            found = newest_checkpoint(tmp_path)
+            assert found is not None
+            assert (found[0], found[2]) == (epoch, {"epoch": epoch})
+
+    assert {int(path.stem[6:]) for path in tmp_path.iterdir()} == {4, 5}
+
+
+def test_a_folder_that_is_swept_away_meanwhile_is_no_error(tmp_path: Path) -> None:
+    with CheckpointWriter(tmp_path / "trial-00001") as writer:
+        for epoch in range(1, 20):
+            writer.write(epoch, tensors(epoch), {})
+            shutil.rmtree(tmp_path / "trial-00001", ignore_errors=True)
+
+
+def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with (
+        pytest.raises(PlaceUnwritable, match="cannot write a checkpoint"),
+        CheckpointWriter(tmp_path / "file") as writer,
+    ):
+        writer.write(1, tensors(1), {})

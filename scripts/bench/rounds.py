@@ -76,6 +76,16 @@ def quietly(command: Sequence[str], folder: Path) -> None:
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
+def neuralforecast_python(folder: Path) -> Path:
+    """The Python of an environment with neuralforecast in it, made where there is none: several minutes, 2 GB."""
+    python = folder.absolute() / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        exact = f"torch=={version('torch').split('+')[0]}"
+        subprocess.run([python, "-m", "pip", "install", "-q", "neuralforecast==3.3.0", exact], check=True)
+    return python
+
+
 def own_peak_mb() -> float:
     """The most resident memory this process has had, megabytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

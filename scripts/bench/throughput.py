@@ -175,18 +175,6 @@ def child(name: str) -> None:
         print(PEERS[name](int(hidden), int(patch), float(seconds)), file=out, flush=True)
 
 
-def environment(folder: Path) -> Path:
-    """The Python of an environment with neuralforecast in it, made where there is none."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        import torch
-
-        exact = f"torch=={torch.__version__.split('+')[0]}"
-        subprocess.run([python, "-m", "pip", "install", "-q", "neuralforecast==3.3.0", exact], check=True)
-    return python
-
-
 def start(name: str, python: str | Path) -> subprocess.Popen[str]:
     from optlstm.backends.local import ALLOCATOR
 
@@ -208,11 +196,11 @@ def main() -> None:
     if args.peer:
         child(args.peer)
         return
-    from rounds import Rounds, alternate, heading, ratio, spread, table
+    from rounds import Rounds, alternate, heading, neuralforecast_python, ratio, spread, table
 
     pythons: dict[str, Any] = dict.fromkeys((OURS, BARE, TUNED), sys.executable)
     if args.neuralforecast:
-        pythons[THEIRS] = environment(args.neuralforecast.absolute())
+        pythons[THEIRS] = neuralforecast_python(args.neuralforecast)
     children = {name: start(name, python) for name, python in pythons.items()}
     rows = []
     for patch in args.patch:
