@@ -28,7 +28,7 @@ def alternate(peers: Mapping[str, Callable[[], float]], rounds: int) -> Rounds:
     return found
 
 
-def ratio(found: Rounds, name: str, base: str) -> float:
+def ratio(found: Mapping[Any, Sequence[float]], name: Any, base: Any) -> float:
     """The median over the rounds of one peer's figure by another's of the same round."""
     return statistics.median(a / b for a, b in zip(found[name], found[base], strict=True))
 

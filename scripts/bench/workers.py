@@ -1,7 +1,8 @@
 """Two workers of one thread against one worker of one and of two threads: the same trials, none pruned.
 
-Whole `study` commands are timed, start-up included, alternating. Beside them stands what the machine itself allows:
-the same training in a bare loop over the epochs, no study and no start-up, in two processes of one thread and in one.
+Trials an hour, once every worker has ended its first: from the ends that the study has. Beside that whole `study`
+commands, from start-up to the pictures for the dashboard, alternating; and what the machine itself allows: the same
+training in a bare loop over the epochs, no study and no start-up, in two processes of one thread and in one.
 The trials differ in their learning rate alone, so that they cost the same and no long one is left for the end; with
 `--whole-space` they are drawn from all of the default space, as a search has them. Ratios above 1: two are faster.
 """
@@ -19,19 +20,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
+from rounds import heading, ratio, spread, table
 
 from optlstm.backends.local import ALLOCATOR
 from optlstm.tasks.space import default_space
 
 EPOCHS = 10
+ONE, TWO, THREADS = "1 worker, 1 thread", "2 workers, 1 thread each", "1 worker, 2 threads"
 VARIANTS = {
-    "2 workers, 1 thread each": ["--workers", "2"],
-    "1 worker, 1 thread": ["--workers", "1"],
+    ONE: ["--workers", "1"],
+    TWO: ["--workers", "2"],
     # Beside anything else that is busy, two threads of one process wait for each other for minutes.
-    "1 worker, 2 threads": ["--workers", "1", "--set", "training.threads=2"],
+    THREADS: ["--workers", "1", "--set", "training.threads=2"],
 }
-BARE = {"2 bare loops, 1 thread each": (2, 1), "1 bare loop, 1 thread": (1, 1), "1 bare loop, 2 threads": (1, 2)}
+BARE = {ONE: (1, 1), TWO: (2, 1), THREADS: (1, 2)}  # processes, threads
 
 
 def write_series(path: Path, rows: int) -> None:
@@ -49,13 +53,21 @@ def one_shape(rows: int, hidden: int | None) -> dict[str, Any]:
     return fixed | ({"hidden_size": hidden} if hidden else {})
 
 
-def study_seconds(folder: Path, name: str, trials: int, backend: str, flags: list[str]) -> float:
+def study_seconds(folder: Path, name: str, trials: int, backend: str, flags: list[str]) -> tuple[float, float]:
+    """Seconds of the command, and seconds a trial from the end of the first trials, one a worker, to that of the last.
+
+    The second leaves start-up, the first trials' own and the pictures at the end out.
+    """
     command = [sys.executable, "-m", "optlstm", "study", "--data", "series.csv", "--horizon", "24", "--name", name]
     command += ["--pruner", "none", "--sampler", "random", "--epochs", str(EPOCHS), "--set", "training.patience=0"]
-    command += ["--backend", backend, "--trials", str(trials), "--quiet", *flags]
+    command += ["--backend", backend, "--trials", str(trials), "--quiet", "--storage", f"sqlite:///{name}.db", *flags]
     began = time.perf_counter()
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    taken = time.perf_counter() - began
+    study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/{name}.db")
+    ends = sorted(trial.datetime_complete for trial in study.get_trials(deepcopy=False))
+    workers = int(flags[flags.index("--workers") + 1])
+    return taken, (ends[-1] - ends[workers - 1]).total_seconds() / (trials - workers)
 
 
 def bare_seconds(folder: Path, trials: int, shape: dict[str, Any], processes: int, threads: int) -> float:
@@ -105,10 +117,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--rows", type=int, default=8_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--backend", default="local")
+    parser.add_argument("--backends", nargs="+", choices=("local", "ray"), default=["local", "ray"])
     parser.add_argument("--hidden", type=int, help="hidden_size of every trial (default: the space's default)")
     parser.add_argument("--whole-space", action="store_true")
-    parser.add_argument("--against", choices=("1 thread", "2 threads", "both"), default="both")
+    parser.add_argument("--threads-too", action="store_true", help="one worker of two threads as well")
     parser.add_argument("--bare", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -119,30 +131,41 @@ def main() -> None:
     if args.bare:
         bare(args.bare, args.trials, args.threads)
         return
-    wanted = [name for name in [*VARIANTS, *BARE] if args.against == "both" or name.endswith((args.against, "each"))]
+    kinds = [ONE, TWO, *([THREADS] if args.threads_too else [])]
+    wanted = [(place, kind) for place in (*args.backends, "bare loop") for kind in kinds]
     shape = one_shape(args.rows, args.hidden)
     flags = [flag for name, value in shape.items() for flag in ("--set", f"space.{name}={json.dumps(value)}")]
-    taken: dict[str, list[float]] = {name: [] for name in wanted if not (args.whole_space and name in BARE)}
+    whole: dict[tuple[str, str], list[float]] = {
+        key: [] for key in wanted if key[0] != "bare loop" or not args.whole_space
+    }
+    steady: dict[tuple[str, str], list[float]] = {key: [] for key in whole}
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         write_series(folder / "series.csv", args.rows)
         for round_ in range(args.rounds):
-            for number, (variant, all_) in enumerate(taken.items()):
-                if variant in BARE:
-                    all_.append(bare_seconds(folder, args.trials, shape, *BARE[variant]))
+            for number, (place, kind) in enumerate(wanted):
+                if place == "bare loop":
+                    seconds = bare_seconds(folder, args.trials, shape, *BARE[kind])
+                    found = seconds, seconds / args.trials
                 else:
-                    own = VARIANTS[variant] + ([] if args.whole_space else flags)
-                    all_.append(study_seconds(folder, f"bench-{round_}-{number}", args.trials, args.backend, own))
-                print(f"round {round_ + 1}: {variant}: {all_[-1]:.1f} s", file=sys.stderr)
+                    own = VARIANTS[kind] + ([] if args.whole_space else flags)
+                    found = study_seconds(folder, f"bench-{round_}-{number}", args.trials, place, own)
+                whole[place, kind].append(found[0])
+                steady[place, kind].append(found[1])
+                print(
+                    f"round {round_ + 1}: {place}, {kind}: {found[0]:.1f} s, {found[1]:.3f} s a trial", file=sys.stderr
+                )
     what = "drawn from the default space" if args.whole_space else f"of hidden_size {shape['hidden_size']}"
-    print(f"{args.trials} trials {what}, {EPOCHS} epochs each, backend {args.backend}, median of {args.rounds}\n")
-    print("| | median s | against two | all rounds, s |\n|---|---|---|---|")
-    for group in (VARIANTS, BARE):
-        first = next(iter(group))
-        for variant in (name for name in group if name in taken):
-            median, best = (sorted(taken[name])[args.rounds // 2] for name in (variant, first))
-            rounds = ", ".join(f"{s:.1f}" for s in taken[variant])
-            print(f"| {variant} | {median:.1f} | {median / best:.2f} | {rounds} |")
+    about = f"{args.trials} trials {what}, {EPOCHS} epochs each, {args.rounds} rounds"
+    heading(about, "optlstm", "torch", *(("ray",) if "ray" in args.backends else ()))
+    rows = []
+    for place, kind in wanted:
+        per_hour = [3600 / seconds for seconds in steady[place, kind]]
+        rates = {key: [1 / seconds for seconds in all_] for key, all_ in steady.items()}
+        by_one, by_first = (ratio(rates, (place, kind), base) for base in ((place, ONE), (args.backends[0], kind)))
+        row = [f"{place}: {kind}", spread(per_hour, ".0f"), f"{by_one:.2f}", f"{by_first:.2f}"]
+        rows.append([*row, "" if place == "bare loop" else spread(whole[place, kind])])
+    table(["", "trials an hour", "by one worker's", f"by {args.backends[0]}'s", "whole command, s"], rows)
 
 
 if __name__ == "__main__":
