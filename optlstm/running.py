@@ -66,17 +66,25 @@ class Session:
         self.ledger.listen(keep_the_best)
         self.ledger.go_on(INTERRUPTIONS)
         job = self.plan.job(self.checkpoints)
+
+        def finish(objective: Callable[[], Any]) -> None:
+            if ended and self._reason() is None:
+                self._publish(objective)
+
+        self.run.finish = finish
         with self._followed():
             self._start(job)
+        if reason := self._reason():
+            self.ledger.note_stop(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
+
+    def _reason(self) -> str | None:
+        """Why the run was stopped before all was done."""
         left = self.ledger.counts["RUNNING"] + self.ledger.counts["WAITING"]
         if left == 0 and self.ledger.ended >= self.run.total:
             self.run.stop_reason = None  # it came when all was done
-        if reason := self.run.stop_reason:
-            self.ledger.note_stop(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
-        if ended and self.run.stop_reason is None:
-            self._publish(job)
+        return self.run.stop_reason
 
-    def _publish(self, job: Job) -> None:
+    def _publish(self, objective: Callable[[], Any]) -> None:
         """Pictures and a note for the dashboard. The study is whole without them."""
         from optlstm.report.outcome import Trained
         from optlstm.report.publish import publish
@@ -86,8 +94,7 @@ class Session:
         if most == 0 or own or self.ledger.best is None:
             return
         try:
-            objective: Any = job.make_objective(job.data)
-            publish(self.ledger, self.checkpoints, most, Trained(self.plan, objective))
+            publish(self.ledger, self.checkpoints, most, Trained(self.plan, objective()))
         except Exception as error:
             logger.warning("no pictures for the dashboard: %s: %s", type(error).__name__, error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from typing import Any
 
 from optlstm.backends.trial import Outcome, Verdict
 from optlstm.study.events import Assignment
@@ -19,11 +20,20 @@ class Run:
     Args:
         total: The study's trials, those that exist included.
         timeout: Seconds after which running trials stop after their epoch, to be continued another time.
+        finish: Called after the last trial with what gives the objective, or what asks the workers for its `pictures`:
+            they have the data and torch, and this process may have neither.
     """
 
-    def __init__(self, ledger: Ledger, total: int, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        total: int,
+        timeout: float | None = None,
+        finish: Callable[[Callable[[], Any]], None] = lambda _: None,
+    ) -> None:
         self.ledger = ledger
         self.total = total
+        self.finish = finish
         self.stop_reason: str | None = None
         self.broken: str | None = None
         self._deadline = time.monotonic() + timeout if timeout is not None else None

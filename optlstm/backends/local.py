@@ -11,9 +11,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from multiprocessing.connection import Connection, wait
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from optlstm.backends.driver import MOST_RESTARTS, Run
 from optlstm.backends.job import Job
@@ -24,7 +26,11 @@ from optlstm.errors import OptlstmError
 from optlstm.study.events import Assignment
 from optlstm.study.failures import DIED, FAILURE_KEY, HUNG, MEMORY
 
+if TYPE_CHECKING:
+    from optlstm.tasks.pictures import Pictures
+
 POLL_S = 0.5
+PICTURES_S = 300.0  # for a worker to forecast the validation rows
 STACK_S = 1.0  # for a hung worker to write its stack
 # What glibc's allocator would give back to the system and fault in again at every training step (see docs).
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
@@ -64,6 +70,7 @@ def _run_inline(run: Run, job: Job) -> None:
 
         run.settle(number, run_trial(objective, assignment, report))
         assignment = run.next()
+    run.finish(lambda: objective)
 
 
 @dataclass
@@ -75,6 +82,33 @@ class _Worker:
     assignment: Assignment | None = None
     told: float = field(default_factory=time.monotonic)  # when it was last given something to do
     kernel_kills: int = 0  # of any process, before its trial
+
+
+class _Asked:
+    """What a driver without torch has for an objective: its workers, idle now, show what trials have learnt."""
+
+    def __init__(self, workers: list[Connection]) -> None:
+        self._workers = workers
+        self._asked: dict[int, Connection] = {}
+
+    def prepare(self, numbers: Sequence[int]) -> None:
+        """Have the workers look at these trials, side by side, while this process does something else."""
+        for number, connection in zip(numbers, cycle(self._workers), strict=False):
+            connection.send(("pictures", number))
+            self._asked[number] = connection
+
+    def pictures(self, number: int) -> Pictures | None:
+        """As `Objective.pictures`. Trials are asked for in the order in which they were prepared."""
+        if number not in self._asked:
+            self.prepare([number])
+        connection = self._asked.pop(number)
+        if not connection.poll(PICTURES_S):
+            raise OptlstmError(f"a worker was silent for {PICTURES_S:g} s")
+        found, problem = connection.recv()
+        if problem:
+            raise OptlstmError(problem)
+        pictures: Pictures | None = found
+        return pictures
 
 
 class _Pool:
@@ -105,6 +139,7 @@ class _Pool:
                 for connection in wait([w.connection for w in self.workers], timeout=POLL_S):
                     self._hear(next(w for w in self.workers if w.connection is connection))
                 self._end_hung()
+            self.run.finish(lambda: _Asked([worker.connection for worker in self.workers if worker.ready]))
         finally:
             self._close()
 

@@ -15,8 +15,10 @@ import sys
 import threading
 import time
 from multiprocessing.connection import Connection
+from typing import Any
 
 from optlstm.backends.trial import Verdict, run_trial
+from optlstm.study.events import Assignment
 
 PR_SET_PDEATHSIG = 1  # prctl's, from Linux's sys/prctl.h
 
@@ -54,8 +56,20 @@ def main(fd: int, parent: int, stack: int) -> None:
         verdict: Verdict = driver.recv()
         return verdict
 
-    while (assignment := driver.recv()) is not None:
-        driver.send(("outcome", run_trial(objective, assignment, report)))
+    while True:
+        match driver.recv():
+            case Assignment() as assignment:
+                driver.send(("outcome", run_trial(objective, assignment, report)))
+            case ("pictures", number):
+                driver.send(pictures(objective, number))
+
+
+def pictures(objective: Any, number: int) -> tuple[Any, str]:
+    """What the objective shows of a trial, or why it cannot."""
+    try:
+        return objective.pictures(number), ""
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"
 
 
 if __name__ == "__main__":

@@ -63,6 +63,11 @@ class Trained:
             found[name.replace("_", " ")] = [float(v) for v in total / len(firsts)]
         return found
 
+    def prepare(self, numbers: Sequence[int]) -> None:
+        """Say whose pictures will be asked for, in this order."""
+        if prepare := getattr(self.objective, "prepare", None):
+            prepare(numbers)
+
     def pictures(self, number: int) -> Pictures | None:
         """Of a trial's best weights; None where they are gone, or the objective is one's own."""
         show: Callable[[int], Pictures | None] | None = getattr(self.objective, "pictures", None)

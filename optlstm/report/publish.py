@@ -56,9 +56,12 @@ def publish(ledger: Ledger, folder: Location, most: int, networks: Trained) -> N
         folder: The study's, where its checkpoints are.
         most: How many trials.
     """
-    view = weighed(ledger.study, StudyView.of(ledger.study, ledger.name))
+    view = StudyView.of(ledger.study, ledger.name)
+    best = (view.front if view.several else view.ranking)[:most]
+    networks.prepare([trial.number for trial in best])
+    view = weighed(ledger.study, view)  # meanwhile
     attrs: dict[str, Any] = {}
-    for trial in (view.front if view.several else view.ranking)[:most]:
+    for trial in best:
         for artifact in _of(trial, view, networks):
             attrs |= store(trial, artifact, view, folder)
     ledger.annotate(system={**attrs, **note(ledger.system_attrs, view, spans(networks.plan))})

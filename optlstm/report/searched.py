@@ -85,12 +85,12 @@ def weighed(study: optuna.Study, view: StudyView) -> StudyView:
 
 def importances(study: optuna.Study, view: StudyView) -> dict[str, float]:
     """Each param's share in what made trials good (PED-ANOVA), the largest first; empty where it cannot be said."""
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-
     in_all = set(view.searched).intersection(*(t.params for t in view.ranking)) if view.ranking else set()
     varied = [n for n in view.searched if n in in_all and len({str(t.params[n]) for t in view.ranking}) > 1]
     if len(view.ranking) < LEAST_FOR_IMPORTANCE or len(varied) < 2:
         return {}
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # imports scikit-learn: a second
+
     # PED-ANOVA takes a small target for the good one, and warns of it; of one objective it knows the direction itself.
     target = (lambda trial: view.sign * trial.values[0]) if view.several else None
     try:

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from optuna.trial import FrozenTrial
@@ -218,12 +219,27 @@ def test_stopped_after_an_epoch_it_goes_on_as_if_nothing_had_been(backend: Backe
 
 def test_the_timeout_leaves_running_trials_to_be_continued(backend: Backend, studies: Studies) -> None:
     ledger = studies.ledger(pruner="none")
-    run = Run(ledger, 50, timeout=0.6)
+    run = Run(ledger, 50, timeout=5 if backend.name == "ray" else 0.6)  # Ray's first run in a process takes seconds
     backend.work(run, job(seconds=0.1), 1)
     assert run.stop_reason == "timeout"
     assert ledger.counts["RUNNING"] == 1
     backend.work(Run(studies.ledger(pruner="none"), 3), job(), 1)
     assert table(studies.ledger(pruner="none"))[:3] == reference(studies, 3, pruner="none")
+
+
+def test_after_the_last_trial_the_objective_shows_what_it_has(backend: Backend, studies: Studies) -> None:
+    shown: list[Any] = []
+
+    def finish(objective: Callable[[], Any]) -> None:
+        its = objective()
+        shown.extend(its.pictures(number) for number in (3, 0))
+        with pytest.raises(Exception, match="its weights are damaged"):
+            its.pictures(1)
+        shown.append(its.pictures(2))
+
+    backend.work(Run(studies.ledger(), 4, finish=finish), job(trouble={1: (2, "raise")}), 2)
+
+    assert shown == [f"picture of trial {number}" for number in (3, 0, 2)]
 
 
 def test_events_tell_the_life_of_each_trial(backend: Backend, studies: Studies) -> None:

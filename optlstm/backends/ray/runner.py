@@ -74,6 +74,7 @@ def run_ray(run: Run, job: Job, options: RayOptions, checkpoints: Location | Non
             check_shared_folder(checkpoints)
         with registered(run) as key, _ray_folder() as folder:
             _tuner(run, job, options, key, at_once, folder).fit()
+        run.finish(lambda: job.make_objective(job.data))
     if run.broken:
         raise OptlstmError(run.broken)
 
