@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from optlstm.config import StudyConfig
     from optlstm.files import Location
     from optlstm.plan import Plan
+    from optlstm.report.publish import Seen
     from optlstm.study.family import Stretch
     from optlstm.study.ledger import Ledger
     from optlstm.study.storage import Database
@@ -67,15 +68,19 @@ class Session:
         self.ledger.go_on(INTERRUPTIONS)
         job = self.plan.job(self.checkpoints)
 
-        def finish(objective: Callable[[], Any]) -> None:
-            if ended and self._reason() is None:
-                self._publish(objective)
+        seen: list[Seen] = []
 
-        self.run.finish = finish
+        def look(objective: Callable[[], Any]) -> None:
+            if ended and self._reason() is None:
+                seen.extend(self._look(objective))
+
+        self.run.finish = look
         with self._followed():
             self._start(job)
         if reason := self._reason():
             self.ledger.note_stop(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
+        for each in seen:
+            self._publish(each)
 
     def _reason(self) -> str | None:
         """Why the run was stopped before all was done."""
@@ -84,17 +89,29 @@ class Session:
             self.run.stop_reason = None  # it came when all was done
         return self.run.stop_reason
 
-    def _publish(self, objective: Callable[[], Any]) -> None:
-        """Pictures and a note for the dashboard. The study is whole without them."""
-        from optlstm.report.outcome import Trained
-        from optlstm.report.publish import publish
+    def _look(self, objective: Callable[[], Any]) -> Iterator[Seen]:
+        """While there are workers: what the dashboard's pictures are made from, where there are to be any."""
+        from optlstm.report.publish import look
 
         most = self.plan.config.artifacts
         own = self.plan.config.objective is not None  # it makes no forecasts
-        if most == 0 or own or self.ledger.best is None:
-            return
+        if most and not own and self.ledger.best is not None:
+            with self._apart():
+                yield look(self.ledger, most, objective())
+
+    def _publish(self, seen: Seen) -> None:
+        """Pictures and a note for the dashboard."""
+        from optlstm.report.outcome import Trained
+        from optlstm.report.publish import publish
+
+        with self._apart():
+            publish(self.ledger, self.checkpoints, self.plan.config.artifacts, Trained(self.plan, seen))
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """The study is whole without pictures."""
         try:
-            publish(self.ledger, self.checkpoints, most, Trained(self.plan, objective()))
+            yield
         except Exception as error:
             logger.warning("no pictures for the dashboard: %s: %s", type(error).__name__, error)
 

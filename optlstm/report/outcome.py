@@ -23,6 +23,7 @@ from optlstm.training.hparams import Hyperparameters
 if TYPE_CHECKING:
     from optlstm.objective import Objective
     from optlstm.plan import Plan
+    from optlstm.report.publish import Seen
 
 MOST_LABELS = 40
 TICK = 14  # characters of a class beside the matrix, so that a telephone has room for it
@@ -35,7 +36,7 @@ class Trained:
     """What can be shown of trained networks, or in `missing` why nothing can."""
 
     plan: Plan | None = None
-    objective: Objective | None = None
+    objective: Objective | Seen | None = None
     missing: str = ""
 
     def fixed(self, name: str) -> Any:

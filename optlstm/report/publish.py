@@ -21,7 +21,7 @@ from optlstm.report.png import png
 from optlstm.report.searched import weighed
 from optlstm.report.view import StudyView
 from optlstm.study.record import FOLDER_KEY, UID_KEY
-from optlstm.tasks.pictures import Forecasts
+from optlstm.tasks.pictures import Forecasts, Pictures
 from optlstm.text import visible
 
 if TYPE_CHECKING:
@@ -49,6 +49,24 @@ class Artifact:
     content: bytes
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the best trials' networks show, looked at while there were workers to ask."""
+
+    of: Mapping[int, Pictures | None]
+
+    def pictures(self, number: int) -> Pictures | None:
+        return self.of[number]
+
+
+def look(ledger: Ledger, most: int, objective: Any) -> Seen:
+    """Of the trials that `publish` will show: what `objective.pictures` shows of each."""
+    networks = Trained(objective=objective)
+    numbers = [trial.number for trial in _best(StudyView.of(ledger.study, ledger.name), most)]
+    networks.prepare(numbers)
+    return Seen({number: networks.pictures(number) for number in numbers})
+
+
 def publish(ledger: Ledger, folder: Location, most: int, networks: Trained) -> None:
     """Give the best trials their pictures and params, and the study its note.
 
@@ -56,15 +74,16 @@ def publish(ledger: Ledger, folder: Location, most: int, networks: Trained) -> N
         folder: The study's, where its checkpoints are.
         most: How many trials.
     """
-    view = StudyView.of(ledger.study, ledger.name)
-    best = (view.front if view.several else view.ranking)[:most]
-    networks.prepare([trial.number for trial in best])
-    view = weighed(ledger.study, view)  # meanwhile
+    view = weighed(ledger.study, StudyView.of(ledger.study, ledger.name))
     attrs: dict[str, Any] = {}
-    for trial in best:
+    for trial in _best(view, most):
         for artifact in _of(trial, view, networks):
             attrs |= store(trial, artifact, view, folder)
     ledger.annotate(system={**attrs, **note(ledger.system_attrs, view, spans(networks.plan))})
+
+
+def _best(view: StudyView, most: int) -> list[FrozenTrial]:
+    return list(view.front if view.several else view.ranking)[:most]
 
 
 def store(trial: FrozenTrial, artifact: Artifact, view: StudyView, folder: Location) -> dict[str, Any]:
