@@ -141,6 +141,14 @@ def test_one_lane_and_many_of_one_kind() -> None:
     assert_same(of_lane(FusedFit(Sine(), [hp, hp], epochs=2, patience=0, seeds=[5, 5]), 1), alone(hp, 5, epochs=2))
 
 
+def test_the_plateau_schedule_looks_at_the_lanes_own_values() -> None:
+    hp, values = params(lr_schedule="plateau"), [1.0, 2.0, 2.0, 2.0, 2.0]
+
+    expected = list(fit(Scripted(values), hp, epochs=5, patience=None, seed=SEEDS[0]))
+
+    assert_same(of_lane(fused([hp], epochs=5, problem=Scripted(values)), 0), expected)
+
+
 @pytest.mark.parametrize(
     ("hps", "problems"),
     [
