@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from optlstm.data.scaling import Standardizer
+from optlstm.data.splits import Splits
 from optlstm.errors import InputError, TrialDiverged
+from optlstm.tasks.forecast import ForecastProblem
+from optlstm.tasks.forecast_data import ForecastData
 from optlstm.training.folds import FoldedProblem
 from optlstm.training.fused import FusedFit
 from optlstm.training.hparams import Hyperparameters
@@ -29,8 +34,15 @@ def lanes(**shape: object) -> list[Hyperparameters]:
     return [params(**{**shape, **own}) for own in OWN]
 
 
-def alone(hp: Hyperparameters, seed: int, *, epochs: int = EPOCHS, state: State | None = None) -> list[Epoch]:
-    return list(fit(Sine(), hp, epochs=epochs, patience=None, seed=seed, state=state))
+def alone(
+    hp: Hyperparameters,
+    seed: int,
+    *,
+    epochs: int = EPOCHS,
+    state: State | None = None,
+    problem: Problem | None = None,
+) -> list[Epoch]:
+    return list(fit(problem or Sine(), hp, epochs=epochs, patience=None, seed=seed, state=state))
 
 
 def fused(hps: Sequence[Hyperparameters], *, epochs: int = EPOCHS, problem: Problem | None = None) -> FusedFit:
@@ -74,6 +86,19 @@ def test_every_lane_is_what_it_is_alone(shape: dict[str, object]) -> None:
 
     for lane, (hp, seed) in enumerate(zip(hps, SEEDS, strict=True)):
         assert_same([outcomes[lane] for outcomes in rounds], alone(hp, seed))
+
+
+def test_lanes_of_a_table_with_several_columns() -> None:
+    values = np.sin(np.arange(100)[:, None] * 0.3 + np.arange(2)).astype(np.float32)
+    splits = Splits(range(60), range(60, 80), range(80, 100))
+    table = ForecastData(values, ("a", "b"), Standardizer.fit(values.astype(np.float64)), splits, horizon=4)
+    problem = ForecastProblem(table, torch.device("cpu"))
+    hps = lanes(num_layers=2)
+
+    rounds = list(fused(hps, problem=problem))
+
+    for lane, (hp, seed) in enumerate(zip(hps, SEEDS, strict=True)):
+        assert_same([outcomes[lane] for outcomes in rounds], alone(hp, seed, problem=problem))
 
 
 def test_a_pruned_lane_leaves_and_changes_no_other() -> None:
@@ -144,7 +169,7 @@ def test_one_lane_and_many_of_one_kind() -> None:
 def test_the_plateau_schedule_looks_at_the_lanes_own_values() -> None:
     hp, values = params(lr_schedule="plateau"), [1.0, 2.0, 2.0, 2.0, 2.0]
 
-    expected = list(fit(Scripted(values), hp, epochs=5, patience=None, seed=SEEDS[0]))
+    expected = alone(hp, SEEDS[0], epochs=5, problem=Scripted(values))
 
     assert_same(of_lane(fused([hp], epochs=5, problem=Scripted(values)), 0), expected)
 
