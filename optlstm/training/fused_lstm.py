@@ -137,7 +137,7 @@ def lstm_steps(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class _LSTMSteps(torch.autograd.Function):
-    """The loop and its gradient by hand: autograd over single steps takes twice as many operations a step."""
+    """The loop and its gradient by hand: autograd would record and replay every operation of every step."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
