@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -20,7 +20,7 @@ from optlstm.training.metric import Metric
 from optlstm.training.optimizers import build_optimizer, eager_step, load_optimizer, optimizer_tensors
 from optlstm.training.schedule import lr_factor
 
-_CHECK_EVERY = 50  # steps between two looks at the loss on an accelerator, where each look waits for the device
+CHECK_EVERY = 50  # steps between two looks at the loss on an accelerator, where each look waits for the device
 
 
 class Problem(Protocol):
@@ -94,6 +94,74 @@ class Epoch:
         return self.snapshot
 
 
+@dataclass
+class Course:
+    """A run from epoch to epoch: what it has to show so far.
+
+    epochs, patience, since: as in `fit`. values: of every epoch behind it; step: of the optimizer; best: the best
+    epoch's weights as a State has them.
+    """
+
+    hp: Hyperparameters
+    epochs: int
+    patience: int | None
+    since: int = 0
+    values: list[float] = field(default_factory=list)
+    step: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def best_epoch(self) -> int:
+        """The first epoch (from 1) with the smallest value; 0 before any."""
+        own = self.values[self.since :]
+        return self.since + own.index(min(own)) + 1 if own else self.since
+
+    @property
+    def ended(self) -> bool:
+        """Whether no epoch follows: all are done, or the last `patience` brought no new best value."""
+        done = len(self.values)
+        return done >= self.epochs or bool(self.patience and done - self.best_epoch >= self.patience)
+
+    def after(
+        self,
+        weights: Mapping[str, Tensor],
+        moments: Mapping[str, Tensor],
+        average: Mapping[str, Tensor],
+        *,
+        value: float,
+        metrics: dict[str, float],
+        train_loss: float,
+        steps: int,
+        seconds: float,
+    ) -> Epoch:
+        """One epoch on, of so many steps: it leaves these weights, the optimizer's tensors, the weights' average."""
+        self.values.append(value)
+        self.step += steps
+        if self.best_epoch == len(self.values):
+            self.best = _named("best", {**weights, **average})
+        best_value = min(self.values[self.since :])
+        kept = {**_named("network", weights), **_named("average", average), **_named("optimizer", moments)}
+        meta = {
+            "epoch": len(self.values),
+            "step": self.step,
+            "values": list(self.values),
+            "best_value": best_value,
+            "best_epoch": self.best_epoch,
+            "optimizer": self.hp.optimizer,
+        }
+        return Epoch(
+            epoch=len(self.values),
+            value=value,
+            metrics=metrics,
+            train_loss=train_loss,
+            best_value=best_value,
+            best_epoch=self.best_epoch,
+            last=self.ended,
+            seconds=seconds,
+            snapshot=State(tensors={**kept, **self.best}, meta=meta),
+        )
+
+
 def fit(
     problem: Problem,
     hp: Hyperparameters,
@@ -127,27 +195,21 @@ def fit(
     values, step, best = _load(state, network, optimizer, hp) if state else ([], 0, {})
     memory = hp.averaging * epochs * problem.steps_per_epoch(hp)
     average = WeightAverage(network, memory, state.part("average") if state else None)
-    if len(values) == since:
-        best = {}
-    while not _ended(values, epochs, patience, since):
+    course = Course(hp, epochs, patience, since, values, step, best if len(values) > since else {})
+    while not course.ended:
         began = time.perf_counter()
-        train_loss = _train(problem, hp, network, optimizer, average, values, epochs, seed)
+        train_loss = _train(problem, hp, network, optimizer, average, course.values, epochs, seed)
         with average.in_place():
-            metrics, value = _validate(problem, hp, network, metric, epoch=len(values) + 1)
-        values = [*values, value]
-        step += problem.steps_per_epoch(hp)
-        if _best_epoch(values, since) == len(values):
-            best = _named("best", {**network.state_dict(), **average.tensors})
-        yield Epoch(
-            epoch=len(values),
-            value=values[-1],
+            metrics, value = validated(problem, hp, network, metric, epoch=len(course.values) + 1)
+        yield course.after(
+            network.state_dict(),
+            optimizer_tensors(network, optimizer),
+            average.tensors,
+            value=value,
             metrics=metrics,
             train_loss=train_loss,
-            best_value=min(values[since:]),
-            best_epoch=_best_epoch(values, since),
-            last=_ended(values, epochs, patience, since),
+            steps=problem.steps_per_epoch(hp),
             seconds=time.perf_counter() - began,
-            snapshot=_snapshot(network, optimizer, average, best, hp, values, step, since),
         )
 
 
@@ -169,7 +231,7 @@ def _train(
 ) -> float:
     """One epoch of steps; returns the mean training loss over its samples."""
     epoch, steps = len(values) + 1, problem.steps_per_epoch(hp)
-    every = 1 if problem.device.type == "cpu" else _CHECK_EVERY
+    every = 1 if problem.device.type == "cpu" else CHECK_EVERY
     torch.manual_seed(epoch_seed(seed, epoch))
     order = torch.Generator().manual_seed(epoch_seed(seed, epoch))
     parameters = list(network.parameters())
@@ -192,37 +254,31 @@ def _train(
         total += loss.detach().double() * len(batch[0])
         samples += len(batch[0])
         if (step + 1) % every == 0 or step + 1 == steps:
-            _check(total.item(), f"training loss is {{}} at epoch {epoch}, step {step + 1} of {steps}", hp)
+            check_finite(total.item(), f"training loss is {{}} at epoch {epoch}, step {step + 1} of {steps}", hp)
     return total.item() / samples
 
 
-def _validate(
+def validated(
     problem: Problem, hp: Hyperparameters, network: nn.Module, metric: Metric | None, *, epoch: int
 ) -> tuple[dict[str, float], float]:
-    """The metrics, and the value that decides."""
+    """The metrics, and the value that decides.
+
+    Raises:
+        TrialDiverged: it is not finite.
+    """
     network.eval()
     with torch.no_grad():
         metrics = problem.validate(network, hp)
     metric = metric or Metric(next(iter(metrics)))
     value = metric.value(metrics)
-    _check(value, f"validation {metric.label} is {{}} at epoch {epoch}", hp)
+    check_finite(value, f"validation {metric.label} is {{}} at epoch {epoch}", hp)
     return metrics, value
 
 
-def _check(value: float, message: str, hp: Hyperparameters) -> None:
+def check_finite(value: float, message: str, hp: Hyperparameters) -> None:
+    """Raise TrialDiverged where `value` is not finite; the message's {} becomes it."""
     if not math.isfinite(value):
         raise TrialDiverged(f"{message.format(value)} (learning_rate {hp.learning_rate:g})")
-
-
-def _best_epoch(values: Sequence[float], since: int) -> int:
-    """The first epoch (from 1) with the smallest value; 0 before any."""
-    own = values[since:]
-    return since + own.index(min(own)) + 1 if own else since
-
-
-def _ended(values: Sequence[float], epochs: int, patience: int | None, since: int) -> bool:
-    """Whether no epoch follows: all are done, or the last `patience` brought no new best value."""
-    return len(values) >= epochs or bool(patience and len(values) - _best_epoch(values, since) >= patience)
 
 
 def _load(
@@ -232,29 +288,6 @@ def _load(
     load_optimizer(network, optimizer, state.part("optimizer"), saved_by=state.meta["optimizer"], hp=hp)
     best = {key: tensor for key, tensor in state.tensors.items() if key.startswith("best.")}
     return list(state.meta["values"]), state.meta["step"], best
-
-
-def _snapshot(
-    network: nn.Module,
-    optimizer: Optimizer,
-    average: WeightAverage,
-    best: Mapping[str, Tensor],
-    hp: Hyperparameters,
-    values: list[float],
-    step: int,
-    since: int,
-) -> State:
-    weights = {**_named("network", network.state_dict()), **_named("average", average.tensors)}
-    moments = _named("optimizer", optimizer_tensors(network, optimizer))
-    meta = {
-        "epoch": len(values),
-        "step": step,
-        "values": list(values),
-        "best_value": min(values[since:]),
-        "best_epoch": _best_epoch(values, since),
-        "optimizer": hp.optimizer,
-    }
-    return State(tensors={**weights, **moments, **best}, meta=meta)
 
 
 def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import statistics
@@ -12,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from optlstm.backends.local import cores
+from optlstm.backends.local import ALLOCATOR, cores
 
 BENCH = Path(__file__).parent
 Rounds = dict[str, list[float]]
@@ -84,6 +85,33 @@ def neuralforecast_python(folder: Path) -> Path:
         exact = f"torch=={version('torch').split('+')[0]}"
         subprocess.run([python, "-m", "pip", "install", "-q", "neuralforecast==3.3.0", exact], check=True)
     return python
+
+
+def answering(command: Sequence[str], *, allocator: bool = True) -> subprocess.Popen[str]:
+    """A process of one thread that answers what is written to it, line by line.
+
+    allocator: with the settings that worker processes start with.
+    """
+    own = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")} | {"OMP_NUM_THREADS": "1"}
+    own |= ALLOCATOR if allocator else {}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen(list(command), env=own, **pipes)
+
+
+def write_line(process: subprocess.Popen[str], line: str) -> None:
+    """Ask such a process."""
+    assert process.stdin is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    """Its answer."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise SystemExit("a measured process ended; what it said stands above")
+    return line
 
 
 def own_peak_mb() -> float:

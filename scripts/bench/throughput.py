@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -175,15 +174,6 @@ def child(name: str) -> None:
         print(PEERS[name](int(hidden), int(patch), float(seconds)), file=out, flush=True)
 
 
-def start(name: str, python: str | Path) -> subprocess.Popen[str]:
-    from optlstm.backends.local import ALLOCATOR
-
-    own = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")} | {"OMP_NUM_THREADS": "1"}
-    own |= ALLOCATOR if name in (OURS, TUNED) else {}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    return subprocess.Popen([str(python), __file__, "--peer", name], env=own, **pipes)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
@@ -196,21 +186,33 @@ def main() -> None:
     if args.peer:
         child(args.peer)
         return
-    from rounds import Rounds, alternate, heading, neuralforecast_python, ratio, spread, table
+    from rounds import (
+        Rounds,
+        alternate,
+        answering,
+        heading,
+        neuralforecast_python,
+        ratio,
+        read_line,
+        spread,
+        table,
+        write_line,
+    )
 
     pythons: dict[str, Any] = dict.fromkeys((OURS, BARE, TUNED), sys.executable)
     if args.neuralforecast:
         pythons[THEIRS] = neuralforecast_python(args.neuralforecast)
-    children = {name: start(name, python) for name, python in pythons.items()}
+    children = {
+        name: answering([str(python), __file__, "--peer", name], allocator=name in (OURS, TUNED))
+        for name, python in pythons.items()
+    }
     rows = []
     for patch in args.patch:
         for hidden in args.hidden:
 
             def asked(name: str, hidden: int = hidden, patch: int = patch) -> float:
-                pipe = children[name]
-                pipe.stdin.write(f"{hidden} {patch} {args.seconds}\n")
-                pipe.stdin.flush()
-                return float(json.loads(pipe.stdout.readline()))
+                write_line(children[name], f"{hidden} {patch} {args.seconds}")
+                return float(json.loads(read_line(children[name])))
 
             names = [name for name in children if patch == 1 or name != THEIRS]
             found: Rounds = alternate({name: lambda name=name: asked(name) for name in names}, args.rounds)
