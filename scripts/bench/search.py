@@ -38,7 +38,7 @@ ROWS = ["--time", "date", "--target", "OT", "--horizon", "24", "--set", "data.sp
 TRIALS, EPOCHS, STEPS = 8, 8, 500
 GOAL = 0.030
 TUTORIAL = {  # its network and its training, in this program's words; two params are drawn
-    "window": 96, "patch": 1, "num_layers": 1, "dropout": 0.0, "recurrent_dropout": 0.0, "pooling": "last",
+    "window": 96, "num_layers": 1, "dropout": 0.0, "recurrent_dropout": 0.0, "pooling": "last",
     "linear_skip": False, "window_norm": "none", "batch_size": 64, "optimizer": "adamw", "weight_decay": 0.0,
     "lr_schedule": "constant", "grad_clip": 0.0,
 }  # fmt: skip
@@ -145,9 +145,9 @@ def theirs(folder: Path, python: Path, data: Path, backend: str) -> Run:
     return Run(answer["search_s"], peak, answer["test_mse"], {})
 
 
-def tutorial(folder: Path, data: Path, trials: Path, threads: Sequence[str]) -> Run:
+def tutorial(folder: Path, data: Path, trials: Path, patch: int, threads: Sequence[str] = ()) -> Run:
     (folder / "tutorial.db").unlink(missing_ok=True)
-    command = [sys.executable, str(BENCH / "tutorial.py"), str(data), str(trials), str(EPOCHS), *threads]
+    command = [sys.executable, str(BENCH / "tutorial.py"), str(data), str(trials), str(EPOCHS), str(patch), *threads]
     seconds, peak, printed = watched(command, folder)
     return Run(seconds, peak, json.loads(printed)["test_mse"], {})
 
@@ -165,12 +165,12 @@ def drawn(folder: Path) -> Path:
     return path
 
 
-def as_flags(trials: Path) -> list[str]:
+def as_flags(trials: Path, patch: int) -> list[str]:
     """The tutorial's trainings as a study: the first trial is the space's defaults, the others are enqueued."""
     first, *others = json.loads(trials.read_text())
     size = {"low": 32, "high": 80, "step": 16, "default": first["hidden_size"]}
     rate = {"low": 3e-4, "high": 3e-3, "log": True, "default": first["learning_rate"]}
-    space: dict[str, Any] = {**TUTORIAL, "hidden_size": size, "learning_rate": rate}
+    space: dict[str, Any] = {**TUTORIAL, "patch": patch, "hidden_size": size, "learning_rate": rate}
     flags = [f"space.{name}={toml(value)}" for name, value in space.items()]
     return [part for flag in [*flags, f"enqueue={toml(others)}"] for part in ("--set", flag)]
 
@@ -202,10 +202,12 @@ def peers(args: argparse.Namespace, folder: Path) -> dict[str, Callable[[int, fl
         if args.neuralforecast:
             flags = [*documented, "--backend", backend]
             found[f"optlstm, search, {backend}"] = own(f"search-{backend}", flags, ["--averaging", "1"])
-    if not args.no_tutorial:
-        found["tutorial's script"] = lambda *_: tutorial(folder, data, trials, [])
-        found["tutorial's script, 1 thread"] = lambda *_: tutorial(folder, data, trials, ["1"])
-        found["optlstm, same trainings"] = own("tutorial", [*same, *as_flags(trials)], tuned)
+    for patch in args.patch:
+        found[f"tutorial's script, patch {patch}"] = lambda *_, p=patch: tutorial(folder, data, trials, p)
+        found[f"tutorial's script, patch {patch}, 1 thread"] = lambda *_, p=patch: tutorial(
+            folder, data, trials, p, ["1"]
+        )
+        found[f"optlstm, same trainings, patch {patch}"] = own(f"as-{patch}", [*same, *as_flags(trials, patch)], tuned)
     return found
 
 
@@ -218,7 +220,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--neuralforecast", type=Path, metavar="FOLDER", help="an environment is made there")
     parser.add_argument("--backends", nargs="+", choices=THEIRS, default=list(THEIRS))
-    parser.add_argument("--no-tutorial", action="store_true")
+    parser.add_argument("--patch", type=int, nargs="*", default=[1, 24], help="of the tutorial's network")
     args = parser.parse_args()
     runs: dict[str, list[Run]] = {}
     with tempfile.TemporaryDirectory() as made:

@@ -1,8 +1,9 @@
 """A search as a tutorial writes it: Optuna, a Dataset and a DataLoader, `nn.LSTM`, one process. A peer of `search.py`.
 
-    python scripts/bench/tutorial.py ETTh1.csv trials.json EPOCHS [THREADS]
+    python scripts/bench/tutorial.py ETTh1.csv trials.json EPOCHS PATCH [THREADS]
 
-trials.json: a list of {"hidden_size": ..., "learning_rate": ...}. Prints {"test_mse": ...} of the best trial's weights.
+trials.json: a list of {"hidden_size": ..., "learning_rate": ...}. PATCH: rows that the LSTM reads at a time. Prints
+{"test_mse": ...} of the best trial's weights.
 """
 
 import json
@@ -34,13 +35,14 @@ class WindowDataset(Dataset):
 
 
 class Forecaster(nn.Module):
-    def __init__(self, hidden_size):
+    def __init__(self, hidden_size, patch):
         super().__init__()
-        self.lstm = nn.LSTM(1, hidden_size, batch_first=True)
+        self.patch = patch
+        self.lstm = nn.LSTM(patch, hidden_size, batch_first=True)
         self.head = nn.Linear(hidden_size, HORIZON)
 
     def forward(self, x):
-        out, _ = self.lstm(x)
+        out, _ = self.lstm(x.reshape(len(x), -1, self.patch))
         return self.head(out[:, -1])
 
 
@@ -55,9 +57,9 @@ def evaluate(model, loader):
 
 
 def main():
-    path, trials, epochs = sys.argv[1], json.loads(Path(sys.argv[2]).read_text()), int(sys.argv[3])
-    if len(sys.argv) > 4:
-        torch.set_num_threads(int(sys.argv[4]))
+    path, trials, epochs, patch = sys.argv[1], json.loads(Path(sys.argv[2]).read_text()), *map(int, sys.argv[3:5])
+    if len(sys.argv) > 5:
+        torch.set_num_threads(int(sys.argv[5]))
     series = pd.read_csv(path)["OT"]
     train = series[:8640]
     values = torch.tensor(((series - train.mean()) / train.std(ddof=0)).values, dtype=torch.float32)
@@ -67,7 +69,7 @@ def main():
     best = {"mse": float("inf"), "model": None}
 
     def objective(trial):
-        model = Forecaster(trial.suggest_int("hidden_size", 32, 80, step=16))
+        model = Forecaster(trial.suggest_int("hidden_size", 32, 80, step=16), patch)
         lr = trial.suggest_float("learning_rate", 3e-4, 3e-3, log=True)
         optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
         lowest = float("inf")
@@ -91,7 +93,7 @@ def main():
     for params in trials:
         study.enqueue_trial(params)
     study.optimize(objective, n_trials=len(trials))
-    model = Forecaster(study.best_params["hidden_size"])
+    model = Forecaster(study.best_params["hidden_size"], patch)
     model.load_state_dict(best["model"])
     print(json.dumps({"test_mse": evaluate(model, test_loader)}))
 
