@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -222,6 +223,7 @@ def main() -> None:
     parser.add_argument("--backends", nargs="+", choices=THEIRS, default=list(THEIRS))
     parser.add_argument("--patch", type=int, nargs="*", default=[1, 24], help="of the tutorial's network")
     args = parser.parse_args()
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # every Ray on loopback: the outer address may lead nowhere
     runs: dict[str, list[Run]] = {}
     with tempfile.TemporaryDirectory() as made:
         for round_ in range(args.rounds):
