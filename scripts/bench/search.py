@@ -8,7 +8,8 @@ splits are the ETT papers'. 500 steps of 64 windows are 3.75 epochs.
 
 same windows    8 trials of 4 epochs, none pruned, as many windows as AutoLSTM's have seen; tuned weights
 search          the documented search (`studies/etth1.toml`), pruned, and `refit --averaging 1`: what a person runs
-same trainings  the tutorial's network, trials and epochs, by its script and by `study`
+same trainings  the tutorial's network, 8 trials of `--epochs`, by its script and by `study`; `trials alone` is from the
+                start of the first to the end of the last
 
 Of the search stands, too, when the study first had a trial that is better on the test rows than AutoLSTM's result and
 than an MSE of .030: each trial that was the best so far on the validation rows is tested afterwards.
@@ -27,6 +28,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +49,13 @@ TUTORIAL = {  # its network and its training, in this program's words; two param
 
 @dataclass(frozen=True)
 class Run:
-    """seconds, peak_mb: of the peer's commands. reached: seconds until a trial was so good, by its name."""
+    """seconds, peak_mb: of the peer's commands; trained: seconds from the first trial's start to the last one's end.
+
+    reached: seconds until a trial was so good, by its name.
+    """
 
     seconds: float
+    trained: float | None
     peak_mb: float
     test_mse: float
     reached: dict[str, float | None]
@@ -111,7 +117,13 @@ def ours(folder: Path, name: str, data: Path, study: Sequence[str], refit: Seque
     more, refit_peak, printed = watched(command, folder)
     goals = {"AutoLSTM's": peer, f"{GOAL:.3f}": GOAL} if peer else {}
     reached = first_below(folder, name, storage, began, goals)
-    return Run(taken + more, max(peak, refit_peak), mse_of(printed), reached)
+    trained = trained_seconds(f"sqlite:///{folder}/{name}.db", name)
+    return Run(taken + more, trained, max(peak, refit_peak), mse_of(printed), reached)
+
+
+def trained_seconds(url: str, name: str | None) -> float:
+    trials = optuna.load_study(study_name=name, storage=url).get_trials(deepcopy=False)
+    return (max(t.datetime_complete for t in trials) - min(t.datetime_start for t in trials)).total_seconds()
 
 
 def mse_of(printed: str) -> float:
@@ -143,14 +155,15 @@ def theirs(folder: Path, python: Path, data: Path, backend: str) -> Run:
     seconds, peak, printed = watched(command, folder)
     answer = json.loads(printed.splitlines()[-1])
     print(f"AutoLSTM, {backend}: search and refit alone {answer['search_s']:.1f} s of {seconds:.1f}", file=sys.stderr)
-    return Run(answer["search_s"], peak, answer["test_mse"], {})
+    return Run(answer["search_s"], None, peak, answer["test_mse"], {})
 
 
-def tutorial(folder: Path, data: Path, trials: Path, patch: int, threads: Sequence[str] = ()) -> Run:
+def tutorial(folder: Path, data: Path, trials: Path, epochs: int, patch: int, threads: Sequence[str] = ()) -> Run:
     (folder / "tutorial.db").unlink(missing_ok=True)
-    command = [sys.executable, str(BENCH / "tutorial.py"), str(data), str(trials), str(EPOCHS), str(patch), *threads]
+    command = [sys.executable, str(BENCH / "tutorial.py"), str(data), str(trials), str(epochs), str(patch), *threads]
     seconds, peak, printed = watched(command, folder)
-    return Run(seconds, peak, json.loads(printed)["test_mse"], {})
+    trained = trained_seconds(f"sqlite:///{folder}/tutorial.db", None)
+    return Run(seconds, trained, peak, json.loads(printed)["test_mse"], {})
 
 
 def drawn(folder: Path) -> Path:
@@ -185,7 +198,8 @@ def toml(value: Any) -> str:
 def peers(args: argparse.Namespace, folder: Path) -> dict[str, Callable[[int, float | None], Run]]:
     """By name: from the round and AutoLSTM's test MSE in it, so far as it is known, to a run."""
     data, trials = args.data.absolute(), drawn(folder)
-    same = ["--trials", str(TRIALS), "--epochs", str(EPOCHS), "--pruner", "none", "--set", "training.patience=0"]
+    whole = ["--trials", str(TRIALS), "--pruner", "none", "--set", "training.patience=0", "--epochs"]
+    same = [*whole, str(EPOCHS)]
     tuned, documented = ["--no-refit"], ["--trials", "30"]
 
     def own(key: str, study: Sequence[str], refit: Sequence[str]) -> Callable[[int, float | None], Run]:
@@ -204,11 +218,11 @@ def peers(args: argparse.Namespace, folder: Path) -> dict[str, Callable[[int, fl
             flags = [*documented, "--backend", backend]
             found[f"optlstm, search, {backend}"] = own(f"search-{backend}", flags, ["--averaging", "1"])
     for patch in args.patch:
-        found[f"tutorial's script, patch {patch}"] = lambda *_, p=patch: tutorial(folder, data, trials, p)
-        found[f"tutorial's script, patch {patch}, 1 thread"] = lambda *_, p=patch: tutorial(
-            folder, data, trials, p, ["1"]
-        )
-        found[f"optlstm, same trainings, patch {patch}"] = own(f"as-{patch}", [*same, *as_flags(trials, patch)], tuned)
+        script = partial(tutorial, folder, data, trials, args.epochs, patch)
+        found[f"tutorial's script, patch {patch}"] = lambda *_, script=script: script()
+        found[f"tutorial's script, patch {patch}, 1 thread"] = lambda *_, script=script: script(["1"])
+        flags = [*whole, str(args.epochs), *as_flags(trials, patch)]
+        found[f"optlstm, same trainings, patch {patch}"] = own(f"as-{patch}", flags, tuned)
     return found
 
 
@@ -220,8 +234,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="ETTh1.csv, of github.com/zhouhaoyi/ETDataset")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--neuralforecast", type=Path, metavar="FOLDER", help="an environment is made there")
-    parser.add_argument("--backends", nargs="+", choices=THEIRS, default=list(THEIRS))
+    parser.add_argument("--backends", nargs="*", choices=THEIRS, default=list(THEIRS))
     parser.add_argument("--patch", type=int, nargs="*", default=[1, 24], help="of the tutorial's network")
+    parser.add_argument("--epochs", type=int, default=10, help="of its trials")
     args = parser.parse_args()
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # every Ray on loopback: the outer address may lead nowhere
     runs: dict[str, list[Run]] = {}
@@ -241,8 +256,10 @@ def main() -> None:
             for goal in all_[0].reached
         ]
         peak, mse = spread([run.peak_mb for run in all_]), spread([run.test_mse for run in all_], ".4f")
-        rows.append([name, spread([run.seconds for run in all_]), peak, mse, *(reached or ["", ""])])
-    table(["", "s", "peak MB", "test MSE", "s until AutoLSTM's MSE", f"s until {GOAL:.3f}"], rows)
+        trained = [run.trained for run in all_ if run.trained is not None]
+        seconds = [spread([run.seconds for run in all_]), spread(trained) if trained else ""]
+        rows.append([name, *seconds, peak, mse, *(reached or ["", ""])])
+    table(["", "s", "s, trials alone", "peak MB", "test MSE", "s until AutoLSTM's MSE", f"s until {GOAL:.3f}"], rows)
 
 
 if __name__ == "__main__":
