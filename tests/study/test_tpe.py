@@ -52,7 +52,10 @@ def test_it_asks_for_what_optunas_asks_for(options: dict[str, Any], directions: 
         params = [suggest(trial, wide=number > 20) for trial in trials]
         assert params[0] == params[1]
         end, values = chance.choice(ENDS), [chance.random() for _ in directions]
+        broken = chance.choice([-1.0, 0.5, 2.0, None])
         for study, trial in zip(studies, trials, strict=True):
+            if broken is not None and number > 30:
+                trial.set_constraint("size", broken)
             if len(directions) == 1:
                 trial.report(values[0], 1)
             if end is not None:
