@@ -81,6 +81,7 @@ class Session:
             self.ledger.note_stop(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
         for each in seen:
             self._publish(each)
+            self._reason()  # whoever interrupts the drawing has not interrupted the study
 
     def _reason(self) -> str | None:
         """Why the run was stopped before all was done."""

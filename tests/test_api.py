@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import optlstm
+from optlstm.artifacts import CheckpointWriter
 from optlstm.errors import InputError
-from optlstm.objective import Objective
 from tests.conftest import URL, Cli, rows
 
 SMALL = {"window": 8, "patch": 4, "hidden_size": 4, "num_layers": 1}
@@ -102,8 +102,8 @@ def test_ctrl_c_stops_after_the_epoch_and_the_same_call_goes_on(folder: Path, mo
 
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as during:
-        save = Objective._save
-        during.setattr(Objective, "_save", lambda *a: (save(*a), os.kill(os.getpid(), signal.SIGINT)))
+        save = CheckpointWriter.write
+        during.setattr(CheckpointWriter, "write", lambda *a: (save(*a), os.kill(os.getpid(), signal.SIGINT)))
         with pytest.raises(KeyboardInterrupt):
             tune("stopped")
 

@@ -94,17 +94,24 @@ class _Asked:
     def prepare(self, numbers: Sequence[int]) -> None:
         """Have the workers look at these trials, side by side, while this process does something else."""
         for number, connection in zip(numbers, cycle(self._workers), strict=False):
-            connection.send(("pictures", number))
+            with contextlib.suppress(ConnectionError):  # it died: its end of the pipe will say so
+                connection.send(("pictures", number))
             self._asked[number] = connection
 
     def pictures(self, number: int) -> Pictures | None:
         """As `Objective.pictures`. Trials are asked for in the order in which they were prepared."""
-        if number not in self._asked:
+        if self._asked.get(number) not in self._workers:
             self.prepare([number])
+        if not self._workers:
+            raise OptlstmError("there is no worker left to ask for pictures")
         connection = self._asked.pop(number)
-        if not connection.poll(PICTURES_S):
-            raise OptlstmError(f"a worker was silent for {PICTURES_S:g} s")
-        found, problem = connection.recv()
+        try:
+            if not connection.poll(PICTURES_S):
+                raise OptlstmError(f"a worker was silent for {PICTURES_S:g} s")
+            found, problem = connection.recv()
+        except (EOFError, ConnectionError):
+            self._workers.remove(connection)
+            raise OptlstmError("the worker that was asked for pictures died") from None
         if problem:
             raise OptlstmError(problem)
         pictures: Pictures | None = found

@@ -52,6 +52,8 @@ class Curve:
 
     def pictures(self, number: int) -> str:
         """What it shows of a trial once it has ended."""
+        if self.trouble.get(number, (0, ""))[1] == "die when asked":
+            os.kill(os.getpid(), signal.SIGKILL)
         if number in self.trouble:
             raise ValueError("its weights are damaged")
         return f"picture of trial {number}"

@@ -242,6 +242,23 @@ def test_after_the_last_trial_the_objective_shows_what_it_has(backend: Backend, 
     assert shown == [f"picture of trial {number}" for number in (3, 0, 2)]
 
 
+def test_a_worker_that_dies_over_a_picture_leaves_the_others(studies: Studies) -> None:
+    shown: list[str] = []
+
+    def finish(objective: Callable[[], Any]) -> None:
+        its = objective()
+        its.prepare([0, 1, 2])
+        shown.append(its.pictures(0))
+        with pytest.raises(OptlstmError, match="the worker that was asked for pictures died"):
+            its.pictures(1)
+        shown.append(its.pictures(2))
+
+    processes = next(backend for backend in BACKENDS if backend.name == "processes")
+    processes.work(Run(studies.ledger(), 3, finish=finish), job(trouble={1: (1, "die when asked")}), 2)
+
+    assert shown == ["picture of trial 0", "picture of trial 2"]
+
+
 def test_events_tell_the_life_of_each_trial(backend: Backend, studies: Studies) -> None:
     ledger = studies.ledger(pruner="asha")
     events: list[Event] = []

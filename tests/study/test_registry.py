@@ -11,7 +11,7 @@ from optlstm.study.samplers import SAMPLERS, Draw, make_sampler
 from tests.study.helpers import FINITE, space
 
 SAMPLER_CLASSES = {
-    "tpe": "TPESampler",
+    "tpe": "ColumnTPESampler",
     "random": "RandomSampler",
     "grid": "GridSampler",
     "gp": "GPSampler",
