@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rounds import Rounds, alternate, answering, heading, plain, ratio, read_line, spread, table, write_line
+from rounds import Rounds, alternate, answering, heading, plain, positive, ratio, read_line, spread, table, write_line
 from throughput import BATCH, HORIZON, WINDOW, problem_and_hp, windows
 
 from optlstm.backends.local import cores
@@ -66,13 +66,15 @@ def seconds(children: list[subprocess.Popen[str]], trials: int, **what: Any) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--epochs", type=positive, default=1)
     parser.add_argument("--patch", type=int, nargs="+", default=[1, 24])
     parser.add_argument("--hidden", type=int, nargs="+", default=[16, 32, 64])
-    parser.add_argument("--trials", type=int, nargs="+", default=[4, 8])
+    parser.add_argument("--trials", type=positive, nargs="+", default=[4, 8])
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if min(args.trials) < cores():
+        parser.error(f"--trials: must be at least {cores()}, one for each process")
     if args.child:
         child()
         return

@@ -26,7 +26,7 @@ from nothing import Nothing
 from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from rounds import heading, optlstm, own_peak_mb, plain, quietly, spread, table
+from rounds import heading, optlstm, own_peak_mb, plain, positive, quietly, spread, table
 from sqlalchemy import insert
 
 from optlstm.backends.driver import Run
@@ -171,9 +171,11 @@ def command_peak_mb(command: list[str], folder: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1_000, 5_000, 10_000])
-    parser.add_argument("--count", type=int, default=9, help="trials timed at each size")
+    parser.add_argument("--count", type=positive, default=9, help="trials timed at each size")
     parser.add_argument("--samplers", nargs="+", choices=THEIRS, default=list(THEIRS))
     args = parser.parse_args()
+    if args.sizes != sorted(set(args.sizes)):
+        parser.error("--sizes: must grow")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rows = []
     with tempfile.TemporaryDirectory() as made:

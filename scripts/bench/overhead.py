@@ -15,7 +15,7 @@ from pathlib import Path
 
 import optuna
 from nothing import SPACE, Nothing
-from rounds import alternate, heading, ratio, spread, table
+from rounds import alternate, heading, positive, ratio, spread, table
 
 from optlstm.backends.driver import Run
 from optlstm.backends.job import Job
@@ -50,9 +50,9 @@ def bare(url: str | None, trials: int, reports: int, sampler: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=50)
-    parser.add_argument("--reports", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--trials", type=positive, default=50)
+    parser.add_argument("--reports", type=positive, default=10)
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)

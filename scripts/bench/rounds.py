@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import resource
@@ -17,6 +18,14 @@ from optlstm.backends.local import ALLOCATOR, cores
 
 BENCH = Path(__file__).parent
 Rounds = dict[str, list[float]]
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
 
 
 def alternate(peers: Mapping[str, Callable[[], float]], rounds: int) -> Rounds:

@@ -35,7 +35,7 @@ from typing import Any
 import optuna
 import psutil
 from optuna.trial import TrialState
-from rounds import BENCH, heading, neuralforecast_python, optlstm, plain, spread, table
+from rounds import BENCH, heading, neuralforecast_python, optlstm, plain, positive, spread, table
 
 ROWS = ["--time", "date", "--target", "OT", "--horizon", "24", "--set", "data.splits=[8640,2880,2880]"]
 TRIALS, EPOCHS, STEPS = 8, 4, 500
@@ -232,12 +232,14 @@ THEIRS = {"local": "optuna", "ray": "ray"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="ETTh1.csv, of github.com/zhouhaoyi/ETDataset")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--neuralforecast", type=Path, metavar="FOLDER", help="an environment is made there")
     parser.add_argument("--backends", nargs="*", choices=THEIRS, default=list(THEIRS))
     parser.add_argument("--patch", type=int, nargs="*", default=[1, 24], help="of the tutorial's network")
-    parser.add_argument("--epochs", type=int, default=10, help="of its trials")
+    parser.add_argument("--epochs", type=positive, default=10, help="of its trials")
     args = parser.parse_args()
+    if not args.data.is_file():
+        parser.error(f"no file {args.data}")
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # every Ray on loopback: the outer address may lead nowhere
     runs: dict[str, list[Run]] = {}
     with tempfile.TemporaryDirectory() as made:

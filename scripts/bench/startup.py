@@ -16,7 +16,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from rounds import alternate, heading, optlstm, quietly, spread, table
+from rounds import alternate, heading, optlstm, positive, quietly, spread, table
 
 _NAMES = (f"study-{number}" for number in itertools.count())
 
@@ -57,7 +57,7 @@ def _has_a_value(path: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--ray", action="store_true", help="the first epoch on Ray too")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:

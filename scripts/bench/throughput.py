@@ -186,6 +186,8 @@ def main() -> None:
     if args.peer:
         child(args.peer)
         return
+    if args.rounds < 1:
+        parser.error("--rounds: must be at least 1")
     from rounds import (
         Rounds,
         alternate,

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from rounds import heading, ratio, spread, table
+from rounds import heading, positive, ratio, spread, table
 
 from optlstm.backends.local import ALLOCATOR
 from optlstm.tasks.space import default_space
@@ -114,16 +114,19 @@ def bare(shape: dict[str, Any], trials: int, threads: int) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--trials", type=positive, default=20)
     parser.add_argument("--rows", type=int, default=8_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--backends", nargs="+", choices=("local", "ray"), default=["local", "ray"])
     parser.add_argument("--hidden", type=int, help="hidden_size of every trial (default: the space's default)")
     parser.add_argument("--whole-space", action="store_true")
     parser.add_argument("--threads-too", action="store_true", help="one worker of two threads as well")
     parser.add_argument("--bare", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not args.bare and (args.trials < 4 or args.trials % 2):
+        parser.error("--trials: must be even and at least 4, for two workers to have more than a first one each")
+    return args
 
 
 def main() -> None:
