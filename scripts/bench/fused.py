@@ -73,12 +73,10 @@ def main() -> None:
     parser.add_argument("--trials", type=positive, nargs="+", default=[4, 8])
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if min(args.trials) < cores():
-        parser.error(f"--trials: must be at least {cores()}, one for each process")
     if args.child:
         child()
         return
-    children = [answering([sys.executable, __file__, "--child"]) for _ in range(cores())]
+    children = [answering([sys.executable, __file__, "--child"]) for _ in range(min(cores(), *args.trials))]
     used = {SEQUENCE: children[:1], PROCESSES: children, FUSED: children[:1], FUSED_PROCESSES: children}
     seconds(children, len(children), hidden=4, patch=24, epochs=1, fused=True)  # all have started
     rows = []
