@@ -68,19 +68,20 @@ class Session:
         self.ledger.go_on(INTERRUPTIONS)
         job = self.plan.job(self.checkpoints)
 
-        seen: list[Seen] = []
+        seen: Seen | None = None
 
         def look(objective: Callable[[], Any]) -> None:
+            nonlocal seen
             if ended and self._reason() is None:
-                seen.extend(self._look(objective))
+                seen = self._look(objective)
 
         self.run.finish = look
         with self._followed():
             self._start(job)
         if reason := self._reason():
             self.ledger.note_stop(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
-        for each in seen:
-            self._publish(each)
+        if seen:
+            self._publish(seen)
             self._reason()  # whoever interrupts the drawing has not interrupted the study
 
     def _reason(self) -> str | None:
@@ -90,15 +91,17 @@ class Session:
             self.run.stop_reason = None  # it came when all was done
         return self.run.stop_reason
 
-    def _look(self, objective: Callable[[], Any]) -> Iterator[Seen]:
+    def _look(self, objective: Callable[[], Any]) -> Seen | None:
         """While there are workers: what the dashboard's pictures are made from, where there are to be any."""
         from optlstm.report.publish import look
 
         most = self.plan.config.artifacts
         own = self.plan.config.objective is not None  # it makes no forecasts
-        if most and not own and self.ledger.best is not None:
-            with self._apart():
-                yield look(self.ledger, most, objective())
+        if most == 0 or own or self.ledger.best is None:
+            return None
+        with self._apart():
+            return look(self.ledger, most, objective())
+        return None
 
     def _publish(self, seen: Seen) -> None:
         """Pictures and a note for the dashboard."""

@@ -56,7 +56,7 @@ class Seen:
     of: Mapping[int, Pictures | None]
 
     def pictures(self, number: int) -> Pictures | None:
-        return self.of[number]
+        return self.of.get(number)  # None: another driver's, which ended since
 
 
 def look(ledger: Ledger, most: int, objective: Any) -> Seen:
