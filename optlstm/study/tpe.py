@@ -7,7 +7,8 @@ bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,76 +25,43 @@ _MOST_SPACES = 64
 _RUNNING = 3.0  # the last kind
 
 
-class _ByNumber:
-    """What is known of trials, in arrays by trial number. Of those that have not ended, nothing is known for long."""
+class Table:
+    """Some numbers of each trial of a study, by trial number; an ended trial is looked at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: int) -> None:
         self._known = np.zeros(0, bool)
+        self._values = np.zeros((rows, 0))
 
-    def see(self, trials: Sequence[FrozenTrial], numbers: Numbers) -> Iterator[FrozenTrial]:
-        """Those that are new or had not ended, each to be looked at now."""
+    def see(
+        self, trials: Sequence[FrozenTrial], numbers: Numbers, look: Callable[[FrozenTrial], Sequence[float]]
+    ) -> None:
+        """Take in these trials, of these numbers: those that are new, and those that had not ended."""
         count, have = int(numbers.max(initial=-1)) + 1, len(self._known)
         if count > have:
             more = max(count, 2 * have) - have
             self._known = np.pad(self._known, (0, more))
-            self._grow(more)
+            self._values = np.pad(self._values, ((0, 0), (0, more)))
         for at in np.flatnonzero(~self._known[numbers]):
             trial = trials[int(at)]
             self._known[trial.number] = trial.state.is_finished()
-            yield trial
+            self._values[:, trial.number] = look(trial)
 
-    def _grow(self, more: int) -> None:
-        raise NotImplementedError
-
-
-class Columns(_ByNumber):
-    """The params of a study's trials as TPE's numbers, for one search space."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._whole = np.zeros(0, bool)  # has all the params
-        self._values: dict[str, NDArray[np.generic]] = {}
-
-    def fill(self, trial: FrozenTrial, values: Mapping[str, NDArray[np.generic]]) -> None:
-        """values: by param, of length one; of length nought where the trial lacks one."""
-        number, whole = trial.number, all(map(len, values.values()))
-        self._whole[number] = whole
-        for name, value in values.items() if whole else ():
-            column = self._values.setdefault(name, np.zeros(len(self._known), value.dtype))
-            column[number] = value[0]
-
-    def of(self, numbers: Numbers) -> dict[str, NDArray[np.generic]]:
-        """By param: the numbers of the trials that have all of the params, in their order."""
-        rows = numbers[self._whole[numbers]]
-        return {name: column[rows] for name, column in self._values.items()}
-
-    def _grow(self, more: int) -> None:
-        self._whole = np.pad(self._whole, (0, more))
-        self._values = {name: np.pad(column, (0, more)) for name, column in self._values.items()}
+    def of(self, numbers: Numbers) -> NDArray[np.float64]:
+        """[rows, trials]"""
+        return self._values[:, numbers]
 
 
-class Ranks(_ByNumber):
-    """How TPE ranks a study's trials: complete ones, pruned, infeasible, running, each kind by a score of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._keys = np.zeros((3, 0))  # kind, and two scores
-
-    def fill(self, trial: FrozenTrial, study: Study) -> None:
-        self._keys[:, trial.number] = _rank(trial, study)
-
-    def split(self, numbers: Numbers, gamma: Callable[[int], int]) -> tuple[Numbers, Numbers]:
-        """The good ones, and the others, each by number. gamma: of how many have ended, how many are good."""
-        kind, first, second = self._keys[:, numbers]
-        order = np.lexsort((numbers, second, first, kind))
-        good = min(gamma(int((kind < _RUNNING).sum())), len(numbers))
-        return np.sort(numbers[order[:good]]), np.sort(numbers[order[good:]])
-
-    def _grow(self, more: int) -> None:
-        self._keys = np.pad(self._keys, ((0, 0), (0, more)))
+def _split(ranks: NDArray[np.float64], numbers: Numbers, gamma: Callable[[int], int]) -> tuple[Numbers, Numbers]:
+    """The good trials and the others, each by number. gamma: of how many have ended, how many are good."""
+    kind, first, second = ranks
+    order = np.lexsort((numbers, second, first, kind))
+    ended = int((kind < _RUNNING).sum())
+    good = min(gamma(ended), ended)
+    return np.sort(numbers[order[:good]]), np.sort(numbers[order[good:]])
 
 
-def _rank(trial: FrozenTrial, study: Study) -> tuple[float, float, float]:
+def _rank(study: Study, trial: FrozenTrial) -> tuple[float, float, float]:
+    """Its kind (complete, pruned, infeasible, running), and what orders the trials of that kind, the best first."""
     if trial.state == TrialState.RUNNING:
         return _RUNNING, 0.0, 0.0
     if (broken := _get_infeasible_trial_score(trial)) > 0:
@@ -105,18 +73,19 @@ def _rank(trial: FrozenTrial, study: Study) -> tuple[float, float, float]:
 
 
 class Memory:
-    """Of one study: its trials' ranks, and their columns by search space: several where params are conditional."""
+    """Of one study: its trials' ranks, and their params by search space: several where params are conditional."""
 
     def __init__(self) -> None:
-        self.ranks = Ranks()
-        self._columns: dict[_Space, Columns] = {}
+        self.ranks = Table(3)
+        self._params: dict[_Space, Table] = {}
 
-    def columns(self, search_space: Mapping[str, BaseDistribution]) -> Columns:
+    def params(self, search_space: Mapping[str, BaseDistribution]) -> Table:
+        """A row for each param, in the order of the space; NaN in all of them where a trial lacks one."""
         space = tuple(search_space.items())
-        found = self._columns.pop(space, None) or Columns()
-        if len(self._columns) >= _MOST_SPACES:  # of an objective that has other ranges at every trial
-            del self._columns[next(iter(self._columns))]
-        self._columns[space] = found
+        found = self._params.pop(space, None) or Table(len(space))
+        if len(self._params) >= _MOST_SPACES:  # of an objective that has other ranges at every trial
+            del self._params[next(iter(self._params))]
+        self._params[space] = found
         return found
 
 
@@ -136,15 +105,13 @@ class ColumnTPESampler(TPESampler):
         states = [TrialState.COMPLETE, TrialState.PRUNED, *([TrialState.RUNNING] if self._constant_liar else [])]
         trials = study._get_trials(deepcopy=False, states=states, use_cache=not self._constant_liar)
         numbers = _numbers(trials)
-        for new in self._memory.ranks.see(trials, numbers):
-            self._memory.ranks.fill(new, study)
         others = numbers[numbers != trial.number]
-        below, above = self._memory.ranks.split(others, self._gamma or default_gamma)
-        self._remember(trials, numbers, search_space, study)
-        columns = self._memory.columns(search_space)
+        self._memory.ranks.see(trials, numbers, partial(_rank, study))
+        below, above = _split(self._memory.ranks.of(others), others, self._gamma or default_gamma)
+        params = self._params(trials, numbers, search_space, study)
         good, bad = (
             self._parzen_estimator_cls(
-                _complete(columns.of(each), search_space), search_space, self._parzen_estimator_parameters
+                _whole(params, each, search_space), search_space, self._parzen_estimator_parameters
             )
             for each in (below, above)
         )
@@ -154,24 +121,28 @@ class ColumnTPESampler(TPESampler):
 
     def _get_internal_repr(
         self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: Study
-    ) -> dict[str, NDArray[np.generic]]:
+    ) -> dict[str, NDArray[np.float64]]:
         numbers = _numbers(trials)
-        self._remember(trials, numbers, search_space, study)
-        return _complete(self._memory.columns(search_space).of(numbers), search_space)
+        return _whole(self._params(trials, numbers, search_space, study), numbers, search_space)
 
-    def _remember(
+    def _params(
         self, trials: Sequence[FrozenTrial], numbers: Numbers, search_space: dict[str, BaseDistribution], study: Study
-    ) -> None:
-        columns = self._memory.columns(search_space)
-        for new in columns.see(trials, numbers):
-            columns.fill(new, super()._get_internal_repr([new], search_space, study))
+    ) -> Table:
+        """With these trials in it."""
+        optunas = super()._get_internal_repr  # of each param one number, or none where the trial lacks a param
+
+        def look(trial: FrozenTrial) -> list[float]:
+            return [float(next(iter(found), np.nan)) for found in optunas([trial], search_space, study).values()]
+
+        table = self._memory.params(search_space)
+        table.see(trials, numbers, look)
+        return table
 
 
-def _complete(
-    found: Mapping[str, NDArray[np.generic]], search_space: Mapping[str, BaseDistribution]
-) -> dict[str, NDArray[np.generic]]:
-    """In the order of the space; empty columns where no trial has all of the params."""
-    return {name: found.get(name, np.zeros(0)) for name in search_space}
+def _whole(params: Table, numbers: Numbers, names: Iterable[str]) -> dict[str, NDArray[np.float64]]:
+    """By param: the numbers of those trials that have all of the params, in their order."""
+    found = params.of(numbers)
+    return dict(zip(names, found[:, ~np.isnan(found[0])], strict=True))
 
 
 def _numbers(trials: Sequence[FrozenTrial]) -> Numbers:

@@ -135,13 +135,12 @@ def main() -> None:
         bare(args.bare, args.trials, args.threads)
         return
     kinds = [ONE, TWO, *([THREADS] if args.threads_too else [])]
-    wanted = [(place, kind) for place in (*args.backends, "bare loop") for kind in kinds]
+    places = [*args.backends, *([] if args.whole_space else ["bare loop"])]
+    wanted = [(place, kind) for place in places for kind in kinds]
     shape = one_shape(args.rows, args.hidden)
     flags = [flag for name, value in shape.items() for flag in ("--set", f"space.{name}={json.dumps(value)}")]
-    whole: dict[tuple[str, str], list[float]] = {
-        key: [] for key in wanted if key[0] != "bare loop" or not args.whole_space
-    }
-    steady: dict[tuple[str, str], list[float]] = {key: [] for key in whole}
+    whole: dict[tuple[str, str], list[float]] = {key: [] for key in wanted}
+    steady: dict[tuple[str, str], list[float]] = {key: [] for key in wanted}
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         write_series(folder / "series.csv", args.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -15,6 +16,7 @@ from optlstm.study.samplers import hand_over
 from optlstm.study.tpe import ColumnTPESampler
 
 ENDS = [TrialState.COMPLETE] * 4 + [TrialState.PRUNED] * 2 + [TrialState.FAIL, None]  # None: it is never told
+PRUNED = [TrialState.PRUNED] * 7 + [None]
 OPTIONS: list[dict[str, Any]] = [
     {"multivariate": True},
     {"multivariate": False},
@@ -40,6 +42,26 @@ def suggest(trial: optuna.Trial, wide: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("directions", [["minimize"], ["maximize"], ["minimize", "maximize"]], ids="-".join)
 def test_it_asks_for_what_optunas_asks_for(options: dict[str, Any], directions: list[str]) -> None:
+    compare(options, directions, ENDS, lambda chance, number: chance.choice([-1.0, 0.5, 2.0]) if number > 30 else None)
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_where_nearly_all_are_pruned_the_best_of_them_are_the_good_ones(direction: str) -> None:
+    compare({"multivariate": True}, [direction], PRUNED, lambda *_: None)
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_where_nothing_is_feasible_the_nearest_to_it_are_the_good_ones(direction: str) -> None:
+    compare({"multivariate": True}, [direction], ENDS, lambda chance, _: 0.1 + chance.random())
+
+
+def compare(
+    options: dict[str, Any],
+    directions: list[str],
+    ends: list[TrialState | None],
+    constraint: Callable[[random.Random, int], float | None],
+) -> None:
+    """The same search twice, by Optuna's sampler and by ours, a new one for every trial."""
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     known: dict[str, Any] = {}
     studies = [optuna.create_study(directions=directions) for _ in range(2)]
@@ -51,12 +73,12 @@ def test_it_asks_for_what_optunas_asks_for(options: dict[str, Any], directions: 
         trials = [study.ask() for study in studies]
         params = [suggest(trial, wide=number > 20) for trial in trials]
         assert params[0] == params[1]
-        end, values = chance.choice(ENDS), [chance.random() for _ in directions]
-        broken = chance.choice([-1.0, 0.5, 2.0, None])
+        end, values, broken = chance.choice(ends), [chance.random() for _ in directions], constraint(chance, number)
+        steps = chance.randint(1, 2)
         for study, trial in zip(studies, trials, strict=True):
-            if broken is not None and number > 30:
+            if broken is not None:
                 trial.set_constraint("size", broken)
             if len(directions) == 1:
-                trial.report(values[0], 1)
+                trial.report(values[0], steps)
             if end is not None:
                 study.tell(trial, values if end == TrialState.COMPLETE else None, state=end)
