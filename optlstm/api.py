@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from optlstm.config import StudyConfig
 from optlstm.errors import InputError
-from optlstm.files import absolute
 from optlstm.layers import layer
 from optlstm.models import Model
+from optlstm.util.files import absolute
 
 if TYPE_CHECKING:
     import optuna
@@ -145,7 +145,7 @@ def _path(data: pd.DataFrame | str | Path, raw: Mapping[str, Any]) -> str:
     if isinstance(data, str | Path):
         return str(Path(data).expanduser().absolute())
     from optlstm.data.frames import frame_bytes
-    from optlstm.files import LocalFolder, is_url
+    from optlstm.util.files import LocalFolder, is_url
 
     root = raw.get("storage_path") or StudyConfig.model_fields["storage_path"].default
     if is_url(str(root)):

@@ -15,7 +15,7 @@ import safetensors.torch
 from torch import Tensor
 
 from optlstm.errors import ArtifactError, PlaceUnwritable
-from optlstm.files import Folder, Location, open_folder
+from optlstm.util.files import Folder, Location, open_folder
 
 _FORMAT = 1
 _NAME = re.compile(r"epoch-(\d{5,})\.(?:json|safetensors)")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from optlstm.study.failures import FAILURES_IN_A_ROW, STORAGE_TIMEOUT_S
 from optlstm.tasks.options import DataConfig, Section
 from optlstm.tasks.task import DEFAULT_TASK, check_task
-from optlstm.text import LONGEST_NAME, listed
+from optlstm.util.format import LONGEST_NAME, listed
 
 CHOICES = {"sampler": "tpe", "pruner": "median"}  # sections with a name and its options, and the default name
 MOST_SEED = 2**32 - 1  # NumPy's, which some samplers draw from

@@ -17,13 +17,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError, OptlstmError
-from optlstm.files import Location, absolute, is_url, join, open_folder, trial_name
 from optlstm.results import load_study, study_record
 from optlstm.retention import kept_best, study_folder
 from optlstm.study.lease import Lease
 from optlstm.study.record import CONFIG_KEY, UID_KEY
 from optlstm.study.storage import Database, open_database, parse_url, shown
 from optlstm.summary import counts_in_words
+from optlstm.util.files import Location, absolute, is_url, join, open_folder, trial_name
 
 LEAST_FREE_BYTES = 1 << 30
 REAPED = "given up by doctor --fix: its process was gone"

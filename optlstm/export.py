@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from optlstm.errors import InputError
-from optlstm.files import write_stream
+from optlstm.util.files import write_stream
 
 if TYPE_CHECKING:
     from optlstm.models import Model

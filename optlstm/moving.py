@@ -14,14 +14,14 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError, OptlstmError
-from optlstm.files import Location, absolute, join, open_folder
 from optlstm.results import load_study
 from optlstm.retention import study_folder
 from optlstm.study.bulk import write_trials
 from optlstm.study.lease import LEASE_KEY, Lease
 from optlstm.study.record import FOLDER_KEY, UID_KEY
 from optlstm.study.storage import Database
-from optlstm.text import many
+from optlstm.util.files import Location, absolute, join, open_folder
+from optlstm.util.format import many
 
 _ARTIFACTS = "dashboard:artifacts:"
 _PARENTS = ":parent:"  # in the study's system attributes, from optuna.samplers._ga._base

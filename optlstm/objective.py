@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from optlstm.errors import TrialFailed
-from optlstm.files import Location, trial_folder
 from optlstm.measuring import latency_ms, parameters
 from optlstm.study.family import Stretch
 from optlstm.study.seeds import derive_seed
@@ -26,6 +25,7 @@ from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Epoch, Problem, State, fit
 from optlstm.training.metric import Metric
 from optlstm.training.runtime import use_threads
+from optlstm.util.files import Location, trial_folder
 
 
 class Trial(Suggester, Protocol):

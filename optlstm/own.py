@@ -15,8 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from optlstm.errors import InputError, TrialFailed, did_you_mean, named
-from optlstm.files import Location, trial_folder
 from optlstm.study.seeds import derive_seed
+from optlstm.util.files import Location, trial_folder
 
 if TYPE_CHECKING:
     from optlstm.backends.trial import WorkerTrial

@@ -10,13 +10,13 @@ from optlstm.backends.job import Job
 from optlstm.checks import attempt, check_config
 from optlstm.config import StudyConfig, TrainingConfig
 from optlstm.errors import InputError
-from optlstm.files import Location
 from optlstm.own import MakeOwn, OwnFile
 from optlstm.plan import Plan, enumerable, study_record
 from optlstm.study.define_by_run import FunctionSpace
 from optlstm.study.population import Population
 from optlstm.study.warm import params_problems
 from optlstm.training.metric import Metric
+from optlstm.util.files import Location
 
 # Sections that say how an LSTM of the program is trained: a file of one's own says it itself.
 FOREIGN = ("data", "model", "constraints", "space")

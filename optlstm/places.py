@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optlstm.checks import attempt
-from optlstm.files import absolute, check_writable
+from optlstm.util.files import absolute, check_writable
 
 if TYPE_CHECKING:
     from optlstm.config import StudyConfig

@@ -10,7 +10,6 @@ from optlstm.backends.job import Job
 from optlstm.checks import attempt, check_config, check_data_config
 from optlstm.config import StudyConfig
 from optlstm.errors import InputError, did_you_mean
-from optlstm.files import Location
 from optlstm.population_plan import mutable, population_problems, rigid
 from optlstm.study.declaration import merge, parse_space
 from optlstm.study.population import Population
@@ -26,6 +25,7 @@ from optlstm.tasks.task import DEFAULT_TASK, TASKS, Task, load, task_class
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters, validate_value
 from optlstm.training.metric import Metric
+from optlstm.util.files import Location
 
 if TYPE_CHECKING:
     from optlstm.objective import Objective

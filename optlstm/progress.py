@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
-from optlstm.text import decimals, duration, in_a_line, visible
+from optlstm.util.format import decimals, duration, in_a_line, visible
 
 if TYPE_CHECKING:
     from optlstm.study.ledger import Ledger

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optlstm.errors import InputError
-from optlstm.files import check_output, check_writable
 from optlstm.study.ledger import REASON_KEY
+from optlstm.util.files import check_output, check_writable
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from optlstm import __version__
 from optlstm.errors import InputError
-from optlstm.files import Location, absolute, trial_folder
 from optlstm.models import Model
 from optlstm.models.card import Card, Origin, Test, Trained, Training
 from optlstm.models.card import Stretch as CardStretch
@@ -30,6 +29,7 @@ from optlstm.training.hparams import Hyperparameters, validate_value
 from optlstm.training.loop import Problem
 from optlstm.training.metric import Metric
 from optlstm.training.runtime import use_threads
+from optlstm.util.files import Location, absolute, trial_folder
 
 if TYPE_CHECKING:
     from optlstm.study.storage import Database

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from optlstm.config import StudyConfig
-from optlstm.files import Location, join, open_folder, trial_folder, trial_name
 from optlstm.study.ledger import Ledger
+from optlstm.util.files import Location, join, open_folder, trial_folder, trial_name
 
 
 def file_name(name: str) -> str:

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from optlstm.backends.job import Job
     from optlstm.backends.ray.runner import RayOptions
     from optlstm.config import StudyConfig
-    from optlstm.files import Location
     from optlstm.plan import Plan
     from optlstm.report.publish import Seen
     from optlstm.study.family import Stretch
     from optlstm.study.ledger import Ledger
     from optlstm.study.storage import Database
+    from optlstm.util.files import Location
 
 
 INTERRUPTIONS = ("interrupted", "terminated", "timeout")  # how the reasons of a run that was stopped begin
@@ -124,8 +124,8 @@ class Session:
         tracking = self.plan.config.tracking
         if not tracking.trackers:
             return nullcontext()
-        from optlstm.files import is_url
         from optlstm.study.tracking import TrackedStudy, following
+        from optlstm.util.files import is_url
 
         folder = Path(str(self.checkpoints).rsplit("/", 1)[1] if is_url(self.checkpoints) else self.checkpoints)
         study = TrackedStudy(
@@ -245,12 +245,12 @@ def open_session(
         InputError: With every problem; nothing was created.
     """
     from optlstm.backends.driver import Run
-    from optlstm.files import absolute
     from optlstm.places import place_problems
     from optlstm.plan import make_plan
     from optlstm.retention import copy_weights, study_folder
     from optlstm.starting import imported_trials
     from optlstm.study.lineage import PopulationLedger
+    from optlstm.util.files import absolute
 
     plan = make_plan(_named(raw, name), found)
     config = plan.config
@@ -278,9 +278,9 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
     Raises:
         InputError: As the run itself would.
     """
-    from optlstm.files import shown_place
     from optlstm.places import place_problems
     from optlstm.plan import make_plan
+    from optlstm.util.files import shown_place
 
     plan = make_plan(_named(raw, name), found)
     config = plan.config
@@ -302,7 +302,7 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
     ]
     if config.backend == "ray":
         from optlstm.backends.ray.runner import describe
-        from optlstm.files import absolute
+        from optlstm.util.files import absolute
 
         workers = _workers(config, config.trials)
         return [*rows, *describe(ray_options(config, workers), absolute(config.storage_path))]

@@ -18,12 +18,12 @@ from optlstm.frontier import bracket_lines, front_lines
 from optlstm.long_table import MANY, LongTable
 from optlstm.progress import LONGEST_REASON, STYLES, UNCUT, WORDS, shown
 from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
-from optlstm.text import decimals, in_a_line, visible
+from optlstm.util.format import decimals, in_a_line, visible
 
 if TYPE_CHECKING:
-    from optlstm.files import Location
     from optlstm.running import Session
     from optlstm.study.storage import Database
+    from optlstm.util.files import Location
 
 Row = dict[str, Any]
 REASONS_SHOWN = 3
@@ -303,10 +303,10 @@ def list_studies(database: Database, storage_path: Location) -> list[Row]:
     """
     import optuna
 
-    from optlstm.files import absolute, open_folder
     from optlstm.results import load_study, study_record, summarise_study
     from optlstm.retention import study_folder
     from optlstm.study.record import UID_KEY
+    from optlstm.util.files import absolute, open_folder
 
     rows = []
     for name in sorted(optuna.get_all_study_names(database.rdb)):

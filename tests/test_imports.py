@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[1] / "optlstm"
 # From the bottom up; "" is optlstm/__init__.py. A module imports from its own row and from the rows written before it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "errors"),
-    ("files", "text", "long_table"),
+    ("util", "long_table"),
     ("data", "artifacts"),
     ("training",),
     ("tasks", "study"),

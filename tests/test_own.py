@@ -11,10 +11,10 @@ import pytest
 
 from optlstm.backends.driver import Run
 from optlstm.backends.local import run_local
-from optlstm.files import Location
 from optlstm.own_plan import OwnPlan, own_plan
 from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger
+from optlstm.util.files import Location
 from tests.backends.contract import Studies, table
 from tests.conftest import Cli
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optlstm.files import LocalFolder
+from optlstm.util.files import LocalFolder
 
 STEPS = 8  # epochs
 

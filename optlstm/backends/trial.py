@@ -13,7 +13,7 @@ from typing import Any
 from optlstm.errors import OptlstmError, PlaceUnwritable, TrialDiverged, named
 from optlstm.study.events import Assignment
 from optlstm.study.failures import FAILURE_KEY, MEMORY
-from optlstm.text import LONGEST_NAME
+from optlstm.util.format import LONGEST_NAME
 
 TRACEBACK_LINES = 20
 

@@ -31,8 +31,8 @@ def doctor(
 ) -> int:
     """Check storage, leases, checkpoints, disk, GPU, Ray; name a remedy for each fault. Exit 1 while one is left."""
     from optlstm.doctor import examine
-    from optlstm.files import check_place
     from optlstm.progress import make_console
+    from optlstm.util.files import check_place
 
     quieten_optuna()
     check_place(storage_path)
@@ -68,11 +68,11 @@ def copy(
 ) -> int:
     """Copy a study with its checkpoints into another database, to be continued there."""
     from optlstm.cli.common import open_study_database
-    from optlstm.files import check_place
     from optlstm.moving import copy_study
     from optlstm.progress import make_console
     from optlstm.results import load_study
-    from optlstm.text import many
+    from optlstm.util.files import check_place
+    from optlstm.util.format import many
 
     console = make_console()
     if new_name is not None and not is_name(new_name):

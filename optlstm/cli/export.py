@@ -9,7 +9,7 @@ import typer
 
 from optlstm.cli.common import FactoryOption, app
 from optlstm.errors import InputError
-from optlstm.files import check_output, check_writable
+from optlstm.util.files import check_output, check_writable
 
 
 @app.command()

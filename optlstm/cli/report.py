@@ -16,7 +16,7 @@ from optlstm.errors import InputError, OptlstmError
 if TYPE_CHECKING:
     import optuna
 
-    from optlstm.files import Location
+    from optlstm.util.files import Location
 
 
 @app.command()
@@ -131,9 +131,9 @@ def _is_stdout(target: Path) -> bool:
 
 def _folder(study: optuna.Study, given: str | None) -> Location | None:
     """Where the study's checkpoints are: as told, or where its last run has kept them."""
-    from optlstm.files import absolute
     from optlstm.retention import study_folder
     from optlstm.study.record import FOLDER_KEY, UID_KEY
+    from optlstm.util.files import absolute
 
     attrs = study.user_attrs
     if UID_KEY in attrs and (given is not None or FOLDER_KEY not in attrs):

@@ -89,9 +89,9 @@ def studies(
     storage_path: StoragePathOption = DEFAULT_STORAGE_PATH,
 ) -> int:
     """List the studies of a database: trials, best value, space on disk."""
-    from optlstm.files import check_place
     from optlstm.progress import make_console
     from optlstm.summary import list_studies, studies_table
+    from optlstm.util.files import check_place
 
     check_place(storage_path)
     rows = list_studies(given_database(storage), storage_path)

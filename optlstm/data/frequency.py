@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.text import short
+from optlstm.util.format import short
 
 Ticks = npt.NDArray[np.int64]
 

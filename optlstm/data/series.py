@@ -17,7 +17,7 @@ import pandas as pd
 from optlstm.data import frequency
 from optlstm.data.table import column_names, file_rows, first_cells, list_columns, read_table, unknown_column
 from optlstm.errors import InputError, did_you_mean
-from optlstm.text import short
+from optlstm.util.format import short
 
 Floats = npt.NDArray[np.float64]
 _EXACT = 2**53  # up to here a float holds every whole number

@@ -25,7 +25,7 @@ from pyarrow import parquet
 from optlstm.data.arrow import Watched, bytes_as_text, tidy
 from optlstm.data.encodings import guess_encoding
 from optlstm.errors import InputError, did_you_mean
-from optlstm.text import short
+from optlstm.util.format import short
 
 _SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _OTHERS = {b"\x1f\x8b": "gzip: name it .csv.gz", b"PAR1": "Parquet: name it .parquet", b"PK\x03\x04": "Excel or zip"}

@@ -16,11 +16,11 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from optlstm.errors import InputError, ModelFileError, OptlstmError
-from optlstm.files import LocalFolder, check_output
 from optlstm.models.card import CARD_FILE, WEIGHT_FILE, Card, Weights, read_card
 from optlstm.tasks.kind import bounded
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
+from optlstm.util.files import LocalFolder, check_output
 
 _MOST_JSON = 64 << 20  # bytes
 _MOST_HEADER = 64 << 20

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from optlstm.report.curves import best_so_far, caption, outside_in_words, shares_below, value_axis
 from optlstm.report.marks import Axis, Figure, Marks, Panel
 from optlstm.report.view import StudyView, trained
-from optlstm.text import listed, number, short
+from optlstm.util.format import listed, number, short
 
 SERIES = 8  # colours that can be told apart
 

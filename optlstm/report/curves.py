@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from optlstm.report.marks import Axis, Figure, Marks, Number, Panel, Position
 from optlstm.report.view import ENDED, StudyView, choose, chosen_in_words, last_value
 from optlstm.study.ledger import REASON_KEY
-from optlstm.text import many, number
+from optlstm.util.format import many, number
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

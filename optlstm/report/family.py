@@ -11,7 +11,7 @@ from optlstm.report.marks import Axis, Figure, Marks, Panel, Position
 from optlstm.report.searched import scale_of
 from optlstm.report.view import StudyView, choose, chosen_in_words, first_epoch
 from optlstm.study.family import members, schedule
-from optlstm.text import many
+from optlstm.util.format import many
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

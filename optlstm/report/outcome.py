@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optlstm.errors import OptlstmError
-from optlstm.files import Location
 from optlstm.report import rivals
 from optlstm.report.curves import caption
 from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.view import StudyView
 from optlstm.tasks.forecast_task import Forecast
 from optlstm.tasks.pictures import Confusion, Example, Forecasts, Pictures
-from optlstm.text import many, number, short
 from optlstm.training.hparams import Hyperparameters
+from optlstm.util.files import Location
+from optlstm.util.format import many, number, short
 
 if TYPE_CHECKING:
     from optlstm.objective import Objective

@@ -17,7 +17,6 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from optlstm import __version__
-from optlstm.files import Location
 from optlstm.report import curves, family, outcome, searched, words
 from optlstm.report.command import command_of
 from optlstm.report.compared import Comparison, compare
@@ -27,7 +26,8 @@ from optlstm.report.palette import DARK, LIGHT
 from optlstm.report.plotly import figures as as_plotly
 from optlstm.report.view import StudyView
 from optlstm.study.record import ENVIRONMENT_KEY
-from optlstm.text import moment, visible
+from optlstm.util.files import Location
+from optlstm.util.format import moment, visible
 
 if TYPE_CHECKING:
     import optuna

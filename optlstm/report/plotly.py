@@ -12,7 +12,7 @@ from typing import Any
 
 from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel
 from optlstm.report.palette import SCALE
-from optlstm.text import visible
+from optlstm.util.format import visible
 
 SYMBOLS = {"circle": "circle", "x": "x-thin-open", "star": "star"}
 # Looked up by the page in these places only, so that no text can pass for a colour.

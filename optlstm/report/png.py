@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from optlstm.errors import OptlstmError
 from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.palette import LIGHT, SCALE
-from optlstm.text import number, visible
+from optlstm.util.format import number, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

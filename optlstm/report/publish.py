@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from optlstm.files import Location, join, open_folder
 from optlstm.report import words
 from optlstm.report.outcome import Trained, confusion, forecasts, spans, times
 from optlstm.report.png import png
@@ -22,7 +21,8 @@ from optlstm.report.searched import weighed
 from optlstm.report.view import StudyView
 from optlstm.study.record import FOLDER_KEY, UID_KEY
 from optlstm.tasks.pictures import Forecasts, Pictures
-from optlstm.text import visible
+from optlstm.util.files import Location, join, open_folder
+from optlstm.util.format import visible
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

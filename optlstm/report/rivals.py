@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from optlstm.tasks.pictures import Confusion, Forecasts
-from optlstm.text import many, number
+from optlstm.util.format import many, number
 
 if TYPE_CHECKING:
     from optlstm.plan import Plan

@@ -14,7 +14,7 @@ from optlstm.report.curves import MOST_POINTS, caption, tip, value_axis
 from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.palette import SCALE
 from optlstm.report.view import StudyView, choose, chosen_in_words
-from optlstm.text import number, short
+from optlstm.util.format import number, short
 
 if TYPE_CHECKING:
     import optuna

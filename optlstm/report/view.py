@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 from optlstm.results import study_record
 from optlstm.study.record import CONFIG_KEY
 from optlstm.tasks.task import TASKS, task_class
-from optlstm.text import short
 from optlstm.training.metric import Metric
+from optlstm.util.format import short
 
 if TYPE_CHECKING:
     import optuna

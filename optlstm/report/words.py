@@ -12,7 +12,7 @@ from optlstm.report.searched import LEAST_FOR_IMPORTANCE
 from optlstm.report.view import StudyView, deciding_metric, first_epoch, task_metrics, trained
 from optlstm.study.ledger import REASON_KEY
 from optlstm.study.view import STOPPED_KEY
-from optlstm.text import duration, listed, many, moment, number, share, short
+from optlstm.util.format import duration, listed, many, moment, number, share, short
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optlstm.study.constraints import counts_as_trial
-from optlstm.text import in_a_line
+from optlstm.util.format import in_a_line
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

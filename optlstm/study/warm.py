@@ -12,7 +12,7 @@ from optlstm.errors import InputError, did_you_mean
 from optlstm.study.constraints import IMPORTED_KEY, INFEASIBLE_KEY
 from optlstm.study.record import StudyRecord, flatten
 from optlstm.study.space import Param, Space, Value
-from optlstm.text import in_a_line
+from optlstm.util.format import in_a_line
 
 NARROW_FROM_LEAST = 8  # complete trials; a quarter of fewer says nothing
 _COMPARED = ("task", "data", "objective", "objectives", "direction")  # values of trials mean the same where these agree

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from optlstm.data.frequency import following, same_step
 from optlstm.errors import InputError
-from optlstm.files import write_stream
 from optlstm.tasks.conformal import LEVELS, highest_level
+from optlstm.util.files import write_stream
 
 _DAY_US = 24 * 3600 * 10**6
 

@@ -207,7 +207,7 @@ class LabelRunner:
 
     def write(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there."""
-        from optlstm.files import write_stream
+        from optlstm.util.files import write_stream
 
         found = self.predict(data, **options)
 

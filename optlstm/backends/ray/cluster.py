@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from optlstm.backends.local import cores
 from optlstm.errors import InputError
-from optlstm.files import Location, absolute, open_folder
+from optlstm.util.files import Location, absolute, open_folder
 
 CLUSTER_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 CHECK_TIMEOUT_S = 60.0

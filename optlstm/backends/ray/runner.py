@@ -20,7 +20,7 @@ from optlstm.backends.ray.cluster import KEEP_VARIABLE, check_shared_folder, con
 from optlstm.backends.ray.search import LedgerSearch, StudyASHA, StudyScheduler, registered
 from optlstm.backends.ray.worker import run_assignment
 from optlstm.errors import OptlstmError
-from optlstm.files import Location
+from optlstm.util.files import Location
 
 # Ray Tune reads these when it runs. Results go to the study, not to CSV, JSON and TensorBoard files of each trial; the
 # state of its own experiment is of no use to us; Ctrl-C is ours; asked trials start at once.
