@@ -171,7 +171,7 @@ def _checkpoints(
 
 
 def _readable(folder: Location, number: int) -> bool:
-    from optlstm.artifacts import newest_checkpoint
+    from optlstm.training.checkpoints import newest_checkpoint
 
     return newest_checkpoint(join(folder, trial_name(number))) is not None
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from optlstm.errors import TrialFailed
-from optlstm.measuring import latency_ms, parameters
 from optlstm.study.family import Stretch
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
@@ -24,6 +23,7 @@ from optlstm.tasks.pictures import Pictures
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Epoch, Problem, State, fit
 from optlstm.training.metric import Metric
+from optlstm.training.network_cost import latency_ms, parameters
 from optlstm.training.runtime import use_threads
 from optlstm.util.files import Location, trial_folder
 
@@ -179,7 +179,7 @@ class Objective:
             return show(network.to(self.problem.device).eval(), hp)
 
     def _resume(self, number: int) -> State | None:
-        from optlstm.artifacts import newest_checkpoint
+        from optlstm.training.checkpoints import newest_checkpoint
 
         found = newest_checkpoint(trial_folder(self.checkpoints, number)) if self.checkpoints else None
         return State(*found[1:]) if found else None
@@ -187,7 +187,7 @@ class Objective:
     @contextlib.contextmanager
     def _checkpoints(self, number: int) -> Iterator[Callable[[State, Mapping[str, Any], Progress], None]]:
         """What writes a trial's checkpoints; at the end they are on the disk."""
-        from optlstm.artifacts import CheckpointWriter
+        from optlstm.training.checkpoints import CheckpointWriter
 
         if not self.checkpoints:
             yield lambda *_: None

@@ -74,7 +74,7 @@ class Trial:
         import numpy as np
         import torch
 
-        from optlstm.artifacts import write_checkpoint
+        from optlstm.training.checkpoints import write_checkpoint
 
         if self._folder is None:
             return
@@ -92,7 +92,7 @@ class Trial:
         Raises:
             TrialFailed: The weights it was to start from are gone.
         """
-        from optlstm.artifacts import newest_checkpoint
+        from optlstm.training.checkpoints import newest_checkpoint
 
         found = newest_checkpoint(self._folder) if self._folder is not None else None
         if found is None:

@@ -144,7 +144,7 @@ class Measuring:
         self._objective: Any = None
 
     def __call__(self, params: Mapping[str, Any]) -> dict[str, float]:
-        from optlstm.measuring import measure
+        from optlstm.training.network_cost import measure
 
         if self._objective is None:
             job = self.plan.job("")

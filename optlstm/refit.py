@@ -202,7 +202,7 @@ def _trained(
 
 def _kept(plan: Plan, chosen: Choice, folder: Location) -> _Weights:
     """The best epoch's weights from the trial's checkpoint."""
-    from optlstm.artifacts import newest_checkpoint
+    from optlstm.training.checkpoints import newest_checkpoint
     from optlstm.training.loop import State
     from optlstm.training.morph import with_growth
 

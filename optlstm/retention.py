@@ -23,7 +23,7 @@ def study_folder(root: Location, name: str, study_uid: str) -> Location:
 
 def copy_weights(checkpoints: Location, child: int, parent: int, epoch: int) -> None:
     """Give a trial the checkpoint that another has of an epoch. Raises ArtifactError where it is gone or damaged."""
-    from optlstm.artifacts import copy_checkpoint
+    from optlstm.training.checkpoints import copy_checkpoint
 
     copy_checkpoint(trial_folder(checkpoints, parent), epoch, trial_folder(checkpoints, child))
 

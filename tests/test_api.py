@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import optlstm
-from optlstm.artifacts import CheckpointWriter
 from optlstm.errors import InputError
+from optlstm.training.checkpoints import CheckpointWriter
 from tests.conftest import URL, Cli, rows
 
 SMALL = {"window": 8, "patch": 4, "hidden_size": 4, "num_layers": 1}

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 import optlstm
-from optlstm.artifacts import newest_checkpoint
+from optlstm.training.checkpoints import newest_checkpoint
 from tests.conftest import URL, Cli, series
 
 METRICS = ["mse", "mae", "mse_raw", "mae_raw", "mase", "smape"]

@@ -25,7 +25,14 @@ from tests.study.helpers import EPOCHS, assigned, best_of, drive, train, validat
 CONTEXT = multiprocessing.get_context("forkserver")
 # What they would each import anew, some of it late.
 CONTEXT.set_forkserver_preload(
-    ["optlstm.study.ledger", "optlstm.plan", "optlstm.objective", "optlstm.artifacts", "alembic.command", "tests.dying"]
+    [
+        "optlstm.study.ledger",
+        "optlstm.plan",
+        "optlstm.objective",
+        "optlstm.training.checkpoints",
+        "alembic.command",
+        "tests.dying",
+    ]
 )
 JOIN_S = 60.0
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from optlstm.artifacts import read_checkpoint, write_checkpoint
 from optlstm.training.averaging import WeightAverage
+from optlstm.training.checkpoints import read_checkpoint, write_checkpoint
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Epoch, State, fit
 from optlstm.training.morph import morph, with_growth

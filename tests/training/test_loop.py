@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from optlstm.artifacts import read_checkpoint, write_checkpoint
 from optlstm.errors import TrialFailed
+from optlstm.training.checkpoints import read_checkpoint, write_checkpoint
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Epoch, State, fit
 from tests.training.problems import Scripted, Sine, params

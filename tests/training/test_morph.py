@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.profiler import profile
 
-from optlstm.artifacts import read_checkpoint, write_checkpoint
 from optlstm.errors import InputError
+from optlstm.training.checkpoints import read_checkpoint, write_checkpoint
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import State, fit
 from optlstm.training.morph import growth_problems, morph, with_growth

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from optlstm.artifacts import CheckpointWriter, newest_checkpoint, read_checkpoint, write_checkpoint
 from optlstm.errors import ArtifactError, PlaceUnwritable
+from optlstm.training.checkpoints import CheckpointWriter, newest_checkpoint, read_checkpoint, write_checkpoint
 from tests.damage import empty, flip, truncate
 
 
