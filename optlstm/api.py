@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from optlstm.running import Session
-    from optlstm.study.storage import Database
+    from optlstm.study.database.connection import Database
 
 _IN_DATA = (
     *("time", "target", "horizon", "splits", "series", "label", "text", "group", "test_path", "folds"),
@@ -92,9 +92,9 @@ def tune(
     _quieten_optuna()
 
     from optlstm.progress import Display, make_console
-    from optlstm.results import load_study
     from optlstm.running import open_session, study_name, with_stored_config
-    from optlstm.study.storage import open_database, open_existing
+    from optlstm.study.database.connection import open_database, open_existing
+    from optlstm.study.results import load_study
 
     raw = _raw(config, n_trials)
     raw = layer(raw, {"data": {"path": _path(data, raw)}} if data is not None else {})

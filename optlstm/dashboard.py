@@ -8,8 +8,8 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from optlstm.errors import InputError, OptlstmError
-from optlstm.results import load_study
-from optlstm.study.storage import Database
+from optlstm.study.database.connection import Database
+from optlstm.study.results import load_study
 
 HOST = "127.0.0.1"
 PORTS_TRIED = 50

@@ -14,12 +14,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError, OptlstmError
-from optlstm.results import load_study
 from optlstm.retention import study_folder
-from optlstm.study.bulk import write_trials
-from optlstm.study.lease import LEASE_KEY, Lease
+from optlstm.study.database.bulk import write_trials
+from optlstm.study.database.connection import Database
+from optlstm.study.database.lease import LEASE_KEY, Lease
 from optlstm.study.record import FOLDER_KEY, UID_KEY
-from optlstm.study.storage import Database
+from optlstm.study.results import load_study
 from optlstm.util.files import Location, absolute, join, open_folder
 from optlstm.util.format import many
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from optlstm.errors import TrialFailed
-from optlstm.study.family import Stretch
+from optlstm.study.lineage import Stretch
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
 from optlstm.tasks.pictures import Pictures

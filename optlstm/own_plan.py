@@ -13,8 +13,8 @@ from optlstm.errors import InputError
 from optlstm.own import MakeOwn, OwnFile
 from optlstm.plan import Plan, enumerable, study_record
 from optlstm.study.define_by_run import FunctionSpace
-from optlstm.study.population import Population
-from optlstm.study.warm import params_problems
+from optlstm.study.pbt import Population
+from optlstm.study.warm_start import params_problems
 from optlstm.training.metric import Metric
 from optlstm.util.files import Location
 

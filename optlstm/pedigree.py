@@ -10,7 +10,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from optlstm.progress import STYLES, WORDS, shown
-from optlstm.study.family import Stretch, changes, children
+from optlstm.study.lineage import Stretch, changes, children
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def place_problems(config: StudyConfig) -> list[str]:
     """A line for each place that cannot be opened or written."""
-    from optlstm.study.storage import parse_url
+    from optlstm.study.database.connection import parse_url
 
     problems: list[str] = []
     attempt(problems, lambda: check_writable(absolute(config.storage_path), "storage_path"))

@@ -12,14 +12,14 @@ from optlstm.config import StudyConfig
 from optlstm.errors import InputError, did_you_mean
 from optlstm.population_plan import mutable, population_problems, rigid
 from optlstm.study.declaration import merge, parse_space
-from optlstm.study.population import Population
+from optlstm.study.pbt import Population
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.record import StudyRecord
 from optlstm.study.registry import resolved_options
 from optlstm.study.samplers import EXHAUSTIVE, SAMPLERS
 from optlstm.study.space import Space
 from optlstm.study.stopping import Stopping
-from optlstm.study.warm import params_problems, searched_part
+from optlstm.study.warm_start import params_problems, searched_part
 from optlstm.tasks.space import PRESETS, preset
 from optlstm.tasks.task import DEFAULT_TASK, TASKS, Task, load, task_class
 from optlstm.training.factory import Factory

@@ -5,7 +5,7 @@ from __future__ import annotations
 from optlstm.checks import attempt
 from optlstm.config import PbtConfig, StudyConfig
 from optlstm.errors import did_you_mean
-from optlstm.study.population import SHAPE_PARAMS, TRAINING_PARAMS, load_explore
+from optlstm.study.pbt import SHAPE_PARAMS, TRAINING_PARAMS, load_explore
 from optlstm.study.space import Space
 from optlstm.tasks.task import Task
 

@@ -17,11 +17,11 @@ from optlstm.models.card import Stretch as CardStretch
 from optlstm.models.folder import network_with, pack
 from optlstm.objective import Objective
 from optlstm.plan import Plan
-from optlstm.results import load_study
 from optlstm.retention import study_folder
 from optlstm.selection import Choice, choose, refit_schedule, study_plan
-from optlstm.study.family import Stretch
+from optlstm.study.lineage import Stretch
 from optlstm.study.record import UID_KEY
+from optlstm.study.results import load_study
 from optlstm.study.seeds import derive_seed
 from optlstm.tasks.kind import Finish, Verdict
 from optlstm.tasks.metrics import mean_and_spread
@@ -32,7 +32,7 @@ from optlstm.training.runtime import use_threads
 from optlstm.util.files import Location, absolute, trial_folder
 
 if TYPE_CHECKING:
-    from optlstm.study.storage import Database
+    from optlstm.study.database.connection import Database
 
 Listener = Callable[[int, int, int], None]  # network (from 1), epoch, epochs
 
@@ -92,7 +92,7 @@ def refit(
 
     Args:
         trial: its number; None: the best one.
-        pick: which is the best of several objectives' front: see `optlstm.study.front.picked`; None: its knee.
+        pick: which is the best of several objectives' front: see `optlstm.study.pareto.picked`; None: its knee.
         top: how many of the best trials to train, each with its own params; the model is the mean of all networks.
         seeds: how many networks to train of each, every one from a seed of its own.
         averaging: memory of the weights' moving average as a share of all steps, in place of the trials' own: where a

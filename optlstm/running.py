@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from optlstm.config import StudyConfig
     from optlstm.plan import Plan
     from optlstm.report.publish import Seen
-    from optlstm.study.family import Stretch
+    from optlstm.study.database.connection import Database
     from optlstm.study.ledger import Ledger
-    from optlstm.study.storage import Database
+    from optlstm.study.lineage import Stretch
     from optlstm.util.files import Location
 
 
@@ -211,9 +211,9 @@ def with_stored_config(database: Database | None, name: str, raw: Mapping[str, A
     Raises:
         InputError: The study to start from is not there, or the study of this name started from another one.
     """
-    from optlstm.results import load_study
     from optlstm.starting import STARTS, started_from
     from optlstm.study.record import CONFIG_KEY
+    from optlstm.study.results import load_study
 
     try:
         stored = load_study(database, name).user_attrs.get(CONFIG_KEY, {}) if database is not None else None
@@ -249,7 +249,7 @@ def open_session(
     from optlstm.plan import make_plan
     from optlstm.retention import copy_weights, study_folder
     from optlstm.starting import imported_trials
-    from optlstm.study.lineage import PopulationLedger
+    from optlstm.study.population_ledger import PopulationLedger
     from optlstm.util.files import absolute
 
     plan = make_plan(_named(raw, name), found)
@@ -325,7 +325,7 @@ def replayed(study: optuna.Study, stretches: Sequence[Stretch]) -> float:
 
 def _open_ledger(plan: Plan, name: str, database: Database, imported: Sequence[FrozenTrial]) -> Ledger:
     from optlstm.study.ledger import Ledger
-    from optlstm.study.lineage import PopulationLedger
+    from optlstm.study.population_ledger import PopulationLedger
 
     stored = plan.config.stored()
     if plan.population is not None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from optlstm.errors import InputError
 from optlstm.plan import Plan, make_plan
-from optlstm.results import ranked, study_record
-from optlstm.study.family import Stretch, schedule
-from optlstm.study.front import KNEE, picked
+from optlstm.study.lineage import Stretch, schedule
+from optlstm.study.pareto import KNEE, picked
 from optlstm.study.record import CONFIG_KEY
+from optlstm.study.results import ranked, study_record
 from optlstm.training.hparams import Hyperparameters
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str | No
     """The trial of this number, or the best `top`, the best first; each with its schedule up to its best epoch.
 
     Args:
-        pick: Which trial of a Pareto front is the best: see `optlstm.study.front.picked`; None: its knee.
+        pick: Which trial of a Pareto front is the best: see `optlstm.study.pareto.picked`; None: its knee.
 
     Raises:
         InputError: optlstm did not make the study, or a trial has nothing to be trained by.

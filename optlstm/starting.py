@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from optlstm.plan import Plan
-    from optlstm.study.storage import Database
+    from optlstm.study.database.connection import Database
 
 STARTS = {"promote": "promoted", "narrow_from": "narrowed", "import_from": "imported"}  # key: suffix of the new name
 # What is not taken over: what the other study began with, how much it ran, and how its population went on.
@@ -49,8 +49,8 @@ def imported_trials(database: Database, plan: Plan, name: str) -> Sequence[Froze
     Raises:
         InputError: They do not fit.
     """
-    from optlstm.results import load_study, study_record
-    from optlstm.study.warm import imported
+    from optlstm.study.results import load_study, study_record
+    from optlstm.study.warm_start import imported
 
     source = plan.record.imported
     if source is None:
@@ -64,7 +64,7 @@ def imported_trials(database: Database, plan: Plan, name: str) -> Sequence[Froze
 
 
 def _source(key: str, name: str, database: Database | None) -> optuna.Study:
-    from optlstm.results import load_study, study_record
+    from optlstm.study.results import load_study, study_record
 
     if database is None:
         raise InputError(f"{key}: study {name!r} is not in this database (it holds no study yet)")
@@ -79,7 +79,7 @@ def _source(key: str, name: str, database: Database | None) -> optuna.Study:
 
 def _check_kind(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]) -> None:
     """Raises InputError where one of the two has an objective of its own, and the other trains our networks."""
-    from optlstm.results import study_record
+    from optlstm.study.results import study_record
 
     record, own = study_record(study), raw.get("objective")
     if record.get("task") == "own":
@@ -96,9 +96,9 @@ def _check_kind(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]
 
 
 def _started(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]) -> dict[str, Any]:
-    from optlstm.results import ranked, study_record
     from optlstm.study.record import CONFIG_KEY
-    from optlstm.study.warm import narrowed
+    from optlstm.study.results import ranked, study_record
+    from optlstm.study.warm_start import narrowed
 
     stored = study.user_attrs[CONFIG_KEY]
     _check_kind(key, name, study, raw)

@@ -22,7 +22,7 @@ from optlstm.util.format import decimals, in_a_line, visible
 
 if TYPE_CHECKING:
     from optlstm.running import Session
-    from optlstm.study.storage import Database
+    from optlstm.study.database.connection import Database
     from optlstm.util.files import Location
 
 Row = dict[str, Any]
@@ -84,7 +84,7 @@ def _all_tried(session: Session) -> bool:
 
 def result(session: Session) -> Row:
     """A study's outcome for programs: as `show --format json`, without the trials."""
-    from optlstm.results import summarise
+    from optlstm.study.results import summarise
 
     ledger = session.ledger
     summary = summarise(ledger.name, ledger.record.directions, ledger.trials, ledger.ranking, ledger.stopped)
@@ -303,9 +303,9 @@ def list_studies(database: Database, storage_path: Location) -> list[Row]:
     """
     import optuna
 
-    from optlstm.results import load_study, study_record, summarise_study
     from optlstm.retention import study_folder
     from optlstm.study.record import UID_KEY
+    from optlstm.study.results import load_study, study_record, summarise_study
     from optlstm.util.files import absolute, open_folder
 
     rows = []

@@ -14,8 +14,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from optlstm.study.database.connection import open_database
 from optlstm.study.ledger import Ledger
-from optlstm.study.storage import open_database
 from tests.conftest import URL, Cli, rows
 from tests.study.helpers import record
 
@@ -23,7 +23,7 @@ OTHER = "sqlite:///other.db"
 ABANDONING = f"""
 import os
 from optlstm.study.ledger import Ledger
-from optlstm.study.storage import open_database
+from optlstm.study.database.connection import open_database
 from tests.study.helpers import record
 Ledger(open_database({URL!r}), "abandoned", record()).assign(2)
 os._exit(7)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from optlstm.study.storage import open_database
+from optlstm.study.database.connection import open_database
 from tests.conftest import URL, Cli, Row, rows
 from tests.study.helpers import start_again, stored_table
 from tests.study.processes import command, exit_code, start

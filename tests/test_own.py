@@ -31,7 +31,7 @@ def run(
     studies: Studies, name: str, plan: OwnPlan, folder: Location, backend: str = "local", after: int | None = None
 ) -> Ledger:
     """Run the study, or some reports of it."""
-    from optlstm.study.storage import open_database
+    from optlstm.study.database.connection import open_database
 
     ledger = Ledger(open_database(studies.url), name, plan.record)
     run, reports = Run(ledger, plan.config.trials), list[Event]()

@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 
 from optlstm.config import StudyConfig
 from optlstm.plan import make_plan
-from optlstm.study.storage import open_database
+from optlstm.study.database.connection import open_database
 from tests.conftest import Cli
 from tests.study.helpers import start_again
 

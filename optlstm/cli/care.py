@@ -70,7 +70,7 @@ def copy(
     from optlstm.cli.common import open_study_database
     from optlstm.moving import copy_study
     from optlstm.progress import make_console
-    from optlstm.results import load_study
+    from optlstm.study.results import load_study
     from optlstm.util.files import check_place
     from optlstm.util.format import many
 

@@ -15,7 +15,7 @@ from optlstm.errors import OptlstmError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from optlstm.study.storage import Database
+    from optlstm.study.database.connection import Database
 
 STORAGE_VARIABLE = "OPTLSTM_STORAGE"
 DEFAULT_STORAGE: str = StudyConfig.model_fields["storage"].default
@@ -62,7 +62,7 @@ def quieten_optuna() -> None:
 
 
 def open_study_database(url: str, *, create: bool) -> Database:
-    from optlstm.study.storage import open_database
+    from optlstm.study.database.connection import open_database
 
     database = open_database(url, create=create)
     _opened.append(database)
@@ -77,7 +77,7 @@ def close_databases() -> None:
 
 def existing(url: str) -> Database | None:
     """The database if there is one already; looking must not create a file."""
-    from optlstm.study.storage import open_existing
+    from optlstm.study.database.connection import open_existing
 
     database = open_existing(url)
     if database is not None:

@@ -79,9 +79,9 @@ def lr_search(
     options = check_lr_search(raw, problems)
     problems += _decided_already(overrides or ())
     whole = layer(raw, _as_study(options))
-    from optlstm.recommendation import check_picture
     from optlstm.retention import file_name
     from optlstm.running import study_name
+    from optlstm.study.recommendation import check_picture
 
     whole["name"] = raw.get("name") or f"{study_name(raw, study_file)}-lr"
     picture = output or Path(f"{file_name(str(whole['name']))}.html")
@@ -121,7 +121,7 @@ def _as_study(options: LrSearchConfig) -> dict[str, Any]:
 
 
 def _result(session: Any, options: LrSearchConfig, picture: Path) -> dict[str, Any]:
-    from optlstm.recommendation import recommend, write_picture
+    from optlstm.study.recommendation import recommend, write_picture
 
     ledger = session.ledger
     done = ledger.ended // options.draws

@@ -38,8 +38,8 @@ def report(
 ) -> int:
     """Write what a study found as one HTML file that needs no network."""
     from optlstm.report.page import make_report, render
-    from optlstm.results import load_study
     from optlstm.retention import file_name
+    from optlstm.study.results import load_study
 
     database = given_database(storage)
     problems: list[str] = []

@@ -23,7 +23,7 @@ def show(
 ) -> int:
     """Show a study: its best trial, counts by state, every trial, why the pruned ones were pruned."""
     from optlstm.progress import make_console
-    from optlstm.results import load_study, study_record, summarise_study
+    from optlstm.study.results import load_study, study_record, summarise_study
     from optlstm.summary import study_csv, study_table
 
     if form not in ("table", "json", "csv"):
@@ -62,9 +62,9 @@ def schedule(
     """Print the schedule of hyperparameters that led to a trial of a population; train it again."""
     from optlstm.pedigree import schedule_table
     from optlstm.progress import make_console
-    from optlstm.results import load_study
     from optlstm.running import replayed
-    from optlstm.study.family import schedule as schedule_of
+    from optlstm.study.lineage import schedule as schedule_of
+    from optlstm.study.results import load_study
 
     study = load_study(given_database(storage), name)
     _population_only(study)

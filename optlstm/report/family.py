@@ -10,7 +10,7 @@ from optlstm.report.curves import MOST_POINTS, OTHERS, STATES, caption, tip
 from optlstm.report.marks import Axis, Figure, Marks, Panel, Position
 from optlstm.report.searched import scale_of
 from optlstm.report.view import StudyView, choose, chosen_in_words, first_epoch
-from optlstm.study.family import members, schedule
+from optlstm.study.lineage import members, schedule
 from optlstm.util.format import many
 
 if TYPE_CHECKING:

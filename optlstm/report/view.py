@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
-from optlstm.results import study_record
 from optlstm.study.record import CONFIG_KEY
+from optlstm.study.results import study_record
 from optlstm.tasks.task import TASKS, task_class
 from optlstm.training.metric import Metric
 from optlstm.util.format import short

@@ -22,7 +22,6 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import StorageError
-from optlstm.study import rows
 from optlstm.study.constraints import (
     INFEASIBLE_KEY,
     MOST_IN_A_ROW,
@@ -32,16 +31,17 @@ from optlstm.study.constraints import (
     infeasible_streak,
 )
 from optlstm.study.creation import open_or_create
+from optlstm.study.database import rows
+from optlstm.study.database.cached_storage import MirrorStorage
+from optlstm.study.database.connection import Database
+from optlstm.study.database.lease import LEASE_KEY, LEASE_S, Lease, Owner
+from optlstm.study.database.retry import Patience
 from optlstm.study.events import Assignment, EpochReported, Event, Listener, TrialFinished, TrialStarted
 from optlstm.study.failures import DIVERGED, FAILURE_KEY, STORAGE_TIMEOUT_S, STREAK, streak, without_memory
-from optlstm.study.lease import LEASE_KEY, LEASE_S, Lease, Owner
-from optlstm.study.mirror import MirrorStorage
 from optlstm.study.pruners import alias, make_pruner
 from optlstm.study.record import StudyRecord
-from optlstm.study.retry import Patience
 from optlstm.study.samplers import EXHAUSTIVE, make_sampler
 from optlstm.study.stopping import Stopper, Stopping
-from optlstm.study.storage import Database
 from optlstm.study.view import STOPPED_KEY, AskedStudy, StudyView
 
 logger = logging.getLogger(__name__)

@@ -57,7 +57,7 @@ def median(
     interval_steps: Count = 1,
     n_min_trials: Count = 1,
 ) -> BasePruner:
-    from optlstm.study.columns import ColumnPruner
+    from optlstm.study.percentile_pruner import ColumnPruner
 
     return ColumnPruner(50.0, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials)
 
@@ -71,7 +71,7 @@ def percentile(
     interval_steps: Count = 1,
     n_min_trials: Count = 1,
 ) -> BasePruner:
-    from optlstm.study.columns import ColumnPruner
+    from optlstm.study.percentile_pruner import ColumnPruner
 
     return ColumnPruner(percentile, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials)
 

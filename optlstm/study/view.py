@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.study.constraints import counts_as_trial
-from optlstm.study.front import front
+from optlstm.study.pareto import front
 from optlstm.study.record import UID_KEY, StudyRecord
 
 STOPPED_KEY = "optlstm:stopped"

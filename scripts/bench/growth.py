@@ -33,9 +33,9 @@ from optlstm.backends.driver import Run
 from optlstm.backends.job import Job
 from optlstm.backends.local import run_local
 from optlstm.running import open_session, with_stored_config
+from optlstm.study.database.connection import Database, open_database
 from optlstm.study.events import TrialFinished
 from optlstm.study.ledger import Ledger
-from optlstm.study.storage import Database, open_database
 
 REPORTS = 10
 NAME = "growing"

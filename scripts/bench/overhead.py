@@ -20,10 +20,10 @@ from rounds import alternate, heading, positive, ratio, spread, table
 from optlstm.backends.driver import Run
 from optlstm.backends.job import Job
 from optlstm.backends.local import run_local
+from optlstm.study.database.connection import open_database
 from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
-from optlstm.study.storage import open_database
 
 
 def ours(url: str, trials: int, reports: int, sampler: str) -> float:

@@ -28,9 +28,9 @@ from optlstm.backends.ray.cluster import connected
 from optlstm.backends.ray.runner import RayOptions, run_ray
 from optlstm.plan import Plan, make_plan
 from optlstm.retention import copy_weights
+from optlstm.study.database.connection import open_database
 from optlstm.study.ledger import Ledger
-from optlstm.study.lineage import PopulationLedger
-from optlstm.study.storage import open_database
+from optlstm.study.population_ledger import PopulationLedger
 
 TRIALS = 24
 RAISES, NAN = (5, 17), (8, 20)  # trial numbers

@@ -19,10 +19,10 @@ from optlstm.backends.job import Job
 from optlstm.backends.local import run_local
 from optlstm.backends.ray.cluster import connected
 from optlstm.backends.ray.runner import RayOptions, run_ray
+from optlstm.study.database.connection import open_database
 from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
-from optlstm.study.storage import open_database
 
 
 def ours(engine: str, trials: int, reports: int, workers: int) -> float:

@@ -12,10 +12,10 @@ import optuna
 from optlstm.backends.driver import Run
 from optlstm.backends.job import Job
 from optlstm.backends.local import run_local
+from optlstm.study.database.connection import Database, open_database
 from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
-from optlstm.study.storage import Database, open_database
 from tests.backends import objectives
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

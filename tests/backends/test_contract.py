@@ -20,15 +20,15 @@ from optlstm.backends.job import Job
 from optlstm.config import StudyConfig
 from optlstm.errors import InputError, OptlstmError
 from optlstm.plan import make_plan
+from optlstm.study.database.connection import open_database
 from optlstm.study.declaration import parse_space
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
 from optlstm.study.ledger import Ledger
-from optlstm.study.lineage import PopulationLedger
-from optlstm.study.population import Population
+from optlstm.study.pbt import Population
+from optlstm.study.population_ledger import PopulationLedger
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.record import StudyRecord
 from optlstm.study.samplers import EXHAUSTIVE, SAMPLERS
-from optlstm.study.storage import open_database
 from tests.backends.contract import BACKENDS, Backend, Studies, job, table
 from tests.backends.objectives import CONDITIONAL, EPOCHS, FINITE, KNOWN, MakeTwo, broken
 

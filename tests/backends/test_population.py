@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from optlstm.backends.driver import Run
+from optlstm.study.database.connection import open_database
 from optlstm.study.declaration import parse_space
 from optlstm.study.events import EpochReported, Event
-from optlstm.study.lineage import PopulationLedger
-from optlstm.study.population import Population
+from optlstm.study.pbt import Population
+from optlstm.study.population_ledger import PopulationLedger
 from optlstm.study.record import StudyRecord
-from optlstm.study.storage import open_database
 from tests.backends import objectives
 from tests.backends.contract import BACKENDS, Backend, Studies, job
 

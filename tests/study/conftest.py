@@ -8,7 +8,7 @@ import pytest
 import tenacity
 from optuna.storages._rdb import storage as rdb_storage
 
-from optlstm.study.storage import Database, open_database
+from optlstm.study.database.connection import Database, open_database
 
 
 @pytest.fixture(scope="session")

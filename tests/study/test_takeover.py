@@ -9,10 +9,10 @@ import optuna
 import pytest
 
 from optlstm.study import ledger as ledger_module
+from optlstm.study.database.connection import Database
+from optlstm.study.database.lease import LEASE_KEY, LEASE_S, Lease, Owner
 from optlstm.study.events import Event, TrialStarted
-from optlstm.study.lease import LEASE_KEY, LEASE_S, Lease, Owner
 from optlstm.study.ledger import LeaseLost, Ledger
-from optlstm.study.storage import Database
 from tests.study.helpers import EPOCHS, assigned, drive, record, stored_table, table, train, validation_loss
 from tests.study.processes import CONTEXT, exit_code, start, train_and_hang
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from optlstm.errors import InputError
+from optlstm.study.database.connection import Database
 from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
-from optlstm.study.storage import Database
-from optlstm.study.warm import imported, narrowed, params_problems, searched_part
+from optlstm.study.warm_start import imported, narrowed, params_problems, searched_part
 from tests.study.helpers import CONDITIONAL, KNOWN, drive, record, space
 
 

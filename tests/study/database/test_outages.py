@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy
 
+from optlstm.study.database.connection import Database, open_database
 from optlstm.study.ledger import Ledger
-from optlstm.study.storage import Database, open_database
 from tests.study.helpers import drive, record, start_again, stored_table, table
 from tests.study.processes import CONTEXT, exit_code, open_files, start, work, work_slowly
 

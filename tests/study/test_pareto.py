@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, create_trial
 
-from optlstm.study.front import by_knee
+from optlstm.study.database.connection import Database
 from optlstm.study.ledger import Ledger
-from optlstm.study.storage import Database
+from optlstm.study.pareto import by_knee
 from tests.study.helpers import assigned, record
 
 

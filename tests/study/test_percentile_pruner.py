@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from optuna.pruners import PercentilePruner
 from optuna.trial import TrialState
 
-from optlstm.study.columns import ColumnPruner
+from optlstm.study.percentile_pruner import ColumnPruner
 
 VALUES = st.one_of(st.floats(-3, 3), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1.0]))
 CURVES = st.lists(st.tuples(st.dictionaries(st.integers(1, 6), VALUES, max_size=6), st.booleans()), max_size=9)

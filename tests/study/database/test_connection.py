@@ -11,7 +11,7 @@ from optuna.study import StudyDirection
 from sqlalchemy.exc import OperationalError
 
 from optlstm.errors import InputError, StorageError
-from optlstm.study.storage import Database, open_database, parse_url
+from optlstm.study.database.connection import Database, open_database, parse_url
 from tests.study.processes import CONTEXT, exit_code, open_files, start
 
 SECRET = "p@ss{0}{x}/w:rd%"

@@ -11,7 +11,7 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
 from sqlalchemy import insert
 
-from optlstm.study.storage import Database
+from optlstm.study.database.connection import Database
 
 
 def write_trials(database: Database, study_id: int, trials: Sequence[FrozenTrial]) -> list[int]:

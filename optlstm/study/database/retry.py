@@ -12,7 +12,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from optlstm.errors import StorageError
-from optlstm.study.storage import first_line
+from optlstm.study.database.connection import first_line
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -14,9 +14,9 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from optlstm.errors import StorageError
+from optlstm.study.database.connection import Database
 from optlstm.study.events import Event
 from optlstm.study.ledger import Ledger
-from optlstm.study.storage import Database
 from tests.study.helpers import assigned, drive, record, stored_table, table, validation_loss
 from tests.study.processes import exit_code, start, work_until_statement
 
@@ -146,7 +146,7 @@ def test_a_server_that_ends_the_connection_changes_nothing(
 
 @pytest.fixture(scope="module")
 def four_trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
-    from optlstm.study.storage import open_database
+    from optlstm.study.database.connection import open_database
 
     database = open_database(f"sqlite:///{tmp_path_factory.mktemp('whole')}/study.db")
     yield table(drive(Ledger(database, "whole", STUDY), 4).trials)

@@ -9,7 +9,7 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from optlstm.study.storage import Database
+from optlstm.study.database.connection import Database
 
 DIRECTIONS = ["minimize", "maximize"]
 

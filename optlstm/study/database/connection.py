@@ -25,7 +25,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from optlstm.errors import InputError, StorageUnopened
-from optlstm.study.reading import StudyStorage
+from optlstm.study.database.reading import StudyStorage
 
 BUSY_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 8

@@ -17,8 +17,8 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from optlstm.study import rows
-from optlstm.study.storage import Database
+from optlstm.study.database import rows
+from optlstm.study.database.connection import Database
 
 
 class MirrorStorage(InMemoryStorage):

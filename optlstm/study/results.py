@@ -11,11 +11,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError, did_you_mean
-from optlstm.study.front import front
-from optlstm.study.lease import Lease
+from optlstm.study.database.connection import Database
+from optlstm.study.database.lease import Lease
 from optlstm.study.ledger import REASON_KEY
+from optlstm.study.pareto import front
 from optlstm.study.record import RECORD_KEY
-from optlstm.study.storage import Database
 from optlstm.study.view import STOPPED_KEY
 
 
