@@ -53,7 +53,7 @@ def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]
         attempt(problems, lambda: check_keys(config.task, config.data))
         problems += _metric_problems(config)
     if config is not None:
-        from optlstm.study.tracking import check_trackers  # it brings optuna, which `--help` does not need
+        from optlstm.tracking import check_trackers  # it brings optuna, which `--help` does not need
 
         problems += check_trackers(config.tracking.trackers)
     return config, problems + choices

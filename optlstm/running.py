@@ -124,7 +124,7 @@ class Session:
         tracking = self.plan.config.tracking
         if not tracking.trackers:
             return nullcontext()
-        from optlstm.study.tracking import TrackedStudy, following
+        from optlstm.tracking import TrackedStudy, following
         from optlstm.util.files import is_url
 
         folder = Path(str(self.checkpoints).rsplit("/", 1)[1] if is_url(self.checkpoints) else self.checkpoints)

@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data",),
     ("training",),
     ("tasks", "study"),
+    ("tracking",),
     ("config", "models"),
     ("checks",),
     ("layers",),
@@ -45,6 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 TRAINING_NEVER = ("optuna", "ray", "optlstm.study")
 NEVER: dict[str, tuple[str, ...]] = {
     "study": ("torch", "optlstm.training", "optlstm.tasks", "optlstm.data"),
+    "tracking": ("torch", "optlstm.training", "optlstm.tasks", "optlstm.data"),
     "training": TRAINING_NEVER,
     "tasks": TRAINING_NEVER,
     "data": TRAINING_NEVER,

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from optlstm.study.tracking import Snapshot, TrackedStudy
+from optlstm.tracking import Snapshot, TrackedStudy
 
 ENDED = "ended"  # a file in a trial's folder, once all of the trial is written
 

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from optlstm.study.tracking import Snapshot, TrackedStudy
+from optlstm.tracking import Snapshot, TrackedStudy
 
 STUDY_TAG, TRIAL_TAG = "optlstm.study", "optlstm.trial"
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}

@@ -128,7 +128,7 @@ def following(ledger: Ledger, names: Sequence[str], study: TrackedStudy) -> Iter
 
 def _factory(name: str, study: TrackedStudy) -> Callable[[], Tracker]:
     def make() -> Tracker:  # in the follower's thread: importing some of these takes seconds
-        module = importlib.import_module(f"optlstm.study.tracking.{name}_")
+        module = importlib.import_module(f"optlstm.tracking.{name}_")
         tracker: Tracker = getattr(module, TRACKERS[name][1])(study)
         return tracker
 

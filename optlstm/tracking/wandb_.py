@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from optlstm.study.tracking import Snapshot, TrackedStudy
+from optlstm.tracking import Snapshot, TrackedStudy
 
 
 class WeightsAndBiases:
