@@ -19,7 +19,7 @@ from optlstm.errors import TrialFailed
 from optlstm.study.lineage import Stretch
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
-from optlstm.tasks.pictures import Pictures
+from optlstm.tasks.plot_data import Pictures
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Epoch, Problem, State, fit
 from optlstm.training.metric import Metric

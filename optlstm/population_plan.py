@@ -7,7 +7,7 @@ from optlstm.config import PbtConfig, StudyConfig
 from optlstm.errors import did_you_mean
 from optlstm.study.pbt import SHAPE_PARAMS, TRAINING_PARAMS, load_explore
 from optlstm.study.space import Space
-from optlstm.tasks.task import Task
+from optlstm.tasks.base import Task
 
 
 def mutable(pbt: PbtConfig, space: Space) -> tuple[str, ...]:

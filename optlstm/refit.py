@@ -23,8 +23,8 @@ from optlstm.study.lineage import Stretch
 from optlstm.study.record import UID_KEY
 from optlstm.study.results import load_study
 from optlstm.study.seeds import derive_seed
-from optlstm.tasks.kind import Finish, Verdict
-from optlstm.tasks.metrics import mean_and_spread
+from optlstm.tasks.evaluation import Finish, Verdict
+from optlstm.tasks.forecast.errors import mean_and_spread
 from optlstm.training.hparams import Hyperparameters, validate_value
 from optlstm.training.loop import Problem
 from optlstm.training.metric import Metric

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from optlstm.tasks.scores import METRICS
+from optlstm.tasks.label.scores import METRICS
 
 if TYPE_CHECKING:
     from optlstm.models.card import Card, Test
-    from optlstm.tasks.kind import Metrics
+    from optlstm.tasks.evaluation import Metrics
 
 OWN = "this model"
 MORE_IS_BETTER = {metric.name for metric in METRICS if metric.higher}

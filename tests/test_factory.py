@@ -13,9 +13,9 @@ import pytest
 
 import optlstm
 from tests.conftest import Cli, rows
-from tests.tasks.test_panel import write
+from tests.tasks.forecast.test_problem import write
+from tests.tasks.test_tasks import SEQUENCES, TEXTS, lines, texts
 from tests.test_bad_input import refuses
-from tests.test_tasks import SEQUENCES, TEXTS, lines, texts
 
 MODULE = """
 import torch

@@ -27,7 +27,7 @@ from optlstm.study.events import Assignment
 from optlstm.study.failures import DIED, FAILURE_KEY, HUNG, MEMORY
 
 if TYPE_CHECKING:
-    from optlstm.tasks.pictures import Pictures
+    from optlstm.tasks.plot_data import Pictures
 
 POLL_S = 0.5
 PICTURES_S = 300.0  # for a worker to forecast the validation rows

@@ -28,9 +28,9 @@ from optlstm.layers import read_layers
 from optlstm.study.failures import STREAK
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.samplers import SAMPLERS
+from optlstm.tasks.base import TASKS
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import PRESETS
-from optlstm.tasks.task import TASKS
 
 if TYPE_CHECKING:
     from optlstm.running import Session

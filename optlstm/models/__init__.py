@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from optlstm.models import folder as folders
 from optlstm.models.card import Card
-from optlstm.tasks.kind import Metrics, Runner
+from optlstm.tasks.evaluation import Metrics, Runner
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from optlstm.errors import InputError, ModelFileError
-from optlstm.tasks.forecaster import ForecastSection
-from optlstm.tasks.kind import Metrics
-from optlstm.tasks.label_model import SequenceSection, TextSection
-from optlstm.tasks.panel_model import PanelSection
+from optlstm.tasks.evaluation import Metrics
+from optlstm.tasks.forecast.predict import PanelSection
+from optlstm.tasks.forecast.series_predict import ForecastSection
+from optlstm.tasks.label.predict import SequenceSection, TextSection
 from optlstm.training.hparams import Hyperparameters
 
 FORMAT = 1

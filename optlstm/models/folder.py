@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from optlstm.errors import InputError, ModelFileError, OptlstmError
 from optlstm.models.card import CARD_FILE, WEIGHT_FILE, Card, Weights, read_card
-from optlstm.tasks.kind import bounded
+from optlstm.tasks.evaluation import bounded
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.files import LocalFolder, check_output

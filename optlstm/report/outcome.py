@@ -14,8 +14,8 @@ from optlstm.report import rivals
 from optlstm.report.curves import caption
 from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.view import StudyView
-from optlstm.tasks.forecast_task import Forecast
-from optlstm.tasks.pictures import Confusion, Example, Forecasts, Pictures
+from optlstm.tasks.forecast.series_task import Forecast
+from optlstm.tasks.plot_data import Confusion, Example, Forecasts, Pictures
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.files import Location
 from optlstm.util.format import many, number, short
@@ -48,7 +48,7 @@ class Trained:
         task = self.plan.task if self.plan else None
         if not isinstance(task, Forecast):
             return {}
-        from optlstm.tasks.baselines import baselines
+        from optlstm.tasks.forecast.baselines import baselines
 
         data = task.data()
         values, rows = np.asarray(data.values, dtype=np.float64), data.splits.validation

@@ -20,7 +20,7 @@ from optlstm.report.png import png
 from optlstm.report.searched import weighed
 from optlstm.report.view import StudyView
 from optlstm.study.record import FOLDER_KEY, UID_KEY
-from optlstm.tasks.pictures import Forecasts, Pictures
+from optlstm.tasks.plot_data import Forecasts, Pictures
 from optlstm.util.files import Location, join, open_folder
 from optlstm.util.format import visible
 

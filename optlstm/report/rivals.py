@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optlstm.tasks.pictures import Confusion, Forecasts
+from optlstm.tasks.plot_data import Confusion, Forecasts
 from optlstm.util.format import many, number
 
 if TYPE_CHECKING:

@@ -58,8 +58,8 @@ def problem_and_hp(hidden: int, patch: int) -> Any:
     import torch
 
     from optlstm.data.splits import split_rows
-    from optlstm.tasks.forecast import ForecastProblem
-    from optlstm.tasks.forecast_data import prepare
+    from optlstm.tasks.forecast.series_data import prepare
+    from optlstm.tasks.forecast.series_problem import ForecastProblem
     from optlstm.training.hparams import Hyperparameters
 
     params = {"window": WINDOW, "patch": patch, "batch_size": BATCH, "hidden_size": hidden, "num_layers": 1}

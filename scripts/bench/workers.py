@@ -95,8 +95,8 @@ def bare(shape: dict[str, Any], trials: int, threads: int) -> None:
 
     from optlstm.data.series import read_series
     from optlstm.data.splits import split_rows
-    from optlstm.tasks.forecast import ForecastProblem
-    from optlstm.tasks.forecast_data import prepare
+    from optlstm.tasks.forecast.series_data import prepare
+    from optlstm.tasks.forecast.series_problem import ForecastProblem
     from optlstm.training import runtime
     from optlstm.training.hparams import Hyperparameters
     from optlstm.training.loop import fit

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import optlstm
-from optlstm.tasks.label_baselines import bag_of_words, majority, nearest_neighbour
+from optlstm.tasks.label.baselines import bag_of_words, majority, nearest_neighbour
 from tests.conftest import Cli
+from tests.tasks.test_tasks import SEQUENCES, TEXTS, lines, texts
 from tests.test_bad_input import refuses
-from tests.test_tasks import SEQUENCES, TEXTS, lines, texts
 
 MODELS = [(SEQUENCES, "lines.csv", "nearest_neighbour"), (TEXTS, "texts.csv", "bag_of_words")]
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import optlstm
-from optlstm.tasks.baselines import untrained
+from optlstm.tasks.forecast.baselines import untrained
 from tests.conftest import Cli
-from tests.tasks.test_panel import write
+from tests.tasks.forecast.test_problem import write
 from tests.test_bad_input import refuses
 
 TINY = ("--horizon", "4", "--trials", "2", "--epochs", "2", "--workers", "1", "--set", "artifacts=0")

@@ -175,10 +175,11 @@ def test_options_of_the_wrong_kind_are_refused(made: Path, options: dict[str, ob
 
 
 def test_batches_do_not_change_a_forecast(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from optlstm.tasks import forecaster
 
     model = optlstm.load("model")
     whole = model.predict("tiny.csv", backtest=60)
-    monkeypatch.setattr(forecaster, "_BATCH", 7)
+    from optlstm.tasks.forecast import series_predict
+
+    monkeypatch.setattr(series_predict, "_BATCH", 7)
 
     pd.testing.assert_frame_equal(model.predict("tiny.csv", backtest=60), whole, atol=1e-6)

@@ -25,7 +25,7 @@ from optlstm.report.page import make_report, render
 from optlstm.report.png import draw
 from optlstm.report.searched import weighed
 from optlstm.report.view import StudyView
-from optlstm.tasks.pictures import Confusion
+from optlstm.tasks.plot_data import Confusion
 from tests.browser import Browser
 
 LONG = ["positive experience", "negative experience", "no experience stated"]

@@ -12,8 +12,8 @@ from torch import nn
 from optlstm.data.scaling import Standardizer
 from optlstm.data.splits import Splits
 from optlstm.errors import InputError, TrialDiverged
-from optlstm.tasks.forecast import ForecastProblem
-from optlstm.tasks.forecast_data import ForecastData
+from optlstm.tasks.forecast.series_data import ForecastData
+from optlstm.tasks.forecast.series_problem import ForecastProblem
 from optlstm.training.folds import FoldedProblem
 from optlstm.training.fused import FusedFit
 from optlstm.training.hparams import Hyperparameters

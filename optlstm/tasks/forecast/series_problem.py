@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from optlstm.data.windows import windows
 from optlstm.errors import InputError, TrialFailed
-from optlstm.tasks.forecast_data import ForecastData
-from optlstm.tasks.pictures import Example, Forecasts
+from optlstm.tasks.forecast.series_data import ForecastData
+from optlstm.tasks.plot_data import Example, Forecasts
 from optlstm.training.factory import Factory
 from optlstm.training.folds import FoldedProblem
 from optlstm.training.hparams import Hyperparameters

@@ -14,14 +14,14 @@ from optlstm.tasks.options import DataConfig
 from optlstm.training.metric import Metric
 
 if TYPE_CHECKING:
-    from optlstm.tasks.kind import Finish
+    from optlstm.tasks.evaluation import Finish
 
 # Task: where its class is. Importing one loads neither torch nor pandas.
 DEFAULT_TASK = "forecast"
 TASKS = {
-    "forecast": "optlstm.tasks.forecast_task:Forecast",
-    "sequence": "optlstm.tasks.sequence_task:SequenceTask",
-    "text": "optlstm.tasks.text_task:TextTask",
+    "forecast": "optlstm.tasks.forecast.series_task:Forecast",
+    "sequence": "optlstm.tasks.label.sequence_task:SequenceTask",
+    "text": "optlstm.tasks.label.text_task:TextTask",
 }
 
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from optlstm.tasks.label.sequence_task import SequenceTask
+from optlstm.tasks.label.text_task import TextTask
 from optlstm.tasks.options import DataConfig
-from optlstm.tasks.sequence_task import SequenceTask
-from optlstm.tasks.text_task import TextTask
 from tests.conftest import Cli, rows
 from tests.test_bad_input import refuses
 

@@ -11,13 +11,13 @@ import torch
 
 from optlstm.data.labels import Fold
 from optlstm.data.vocabulary import UNKNOWN
-from optlstm.tasks.classify import ClassifyProblem, FoldedClassification, make_problem
-from optlstm.tasks.labelled import LabelledData
+from optlstm.tasks.label.data import LabelledData
+from optlstm.tasks.label.problem import ClassifyProblem, FoldedClassification, make_problem
+from optlstm.tasks.label.scores import classification_scores
+from optlstm.tasks.label.sequence_task import SequenceTask
+from optlstm.tasks.label.text_task import TextTask
 from optlstm.tasks.options import DataConfig
-from optlstm.tasks.scores import classification_scores
-from optlstm.tasks.sequence_task import SequenceTask
 from optlstm.tasks.space import sequence_space, text_space
-from optlstm.tasks.text_task import TextTask
 from optlstm.training.hparams import Hyperparameters, validate_value
 from optlstm.training.loop import fit
 

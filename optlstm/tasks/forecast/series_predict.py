@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from optlstm.data.scaling import Standardizer
 from optlstm.data.windows import windows
 from optlstm.errors import InputError
-from optlstm.tasks.conformal import LEVELS
-from optlstm.tasks.forecast_data import window_shape
+from optlstm.tasks.forecast.conformal import LEVELS
+from optlstm.tasks.forecast.series_data import window_shape
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.model import ForecasterConfig, LSTMForecaster
@@ -92,7 +92,7 @@ class ForecastSection(BaseModel):
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
     ) -> Any:
         """The networks on files. hps: of each."""
-        from optlstm.tasks.forecast_files import ForecastRunner
+        from optlstm.tasks.forecast.series_files import ForecastRunner
 
         return ForecastRunner(Forecaster(self, networks, max(hp.window for hp in hps)), extras.get("radii"))
 

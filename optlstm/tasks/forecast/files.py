@@ -18,8 +18,12 @@ from optlstm.data.panel_reader import read_panel
 from optlstm.data.panel_rows import extended, filled, with_missing_rows
 from optlstm.data.series import ticks_of
 from optlstm.errors import InputError
-from optlstm.tasks.conformal import LEVELS
-from optlstm.tasks.forecast_tables import (
+from optlstm.tasks.evaluation import Metrics
+from optlstm.tasks.forecast.conformal import LEVELS
+from optlstm.tasks.forecast.data import Integers, PanelData
+from optlstm.tasks.forecast.predict import PanelForecaster
+from optlstm.tasks.forecast.scores import PanelSums
+from optlstm.tasks.forecast.tables import (
     as_frame,
     check_options,
     frequency_problem,
@@ -29,13 +33,9 @@ from optlstm.tasks.forecast_tables import (
     wanted_time,
     write_csv,
 )
-from optlstm.tasks.kind import Metrics
-from optlstm.tasks.panel_data import Integers, PanelData
-from optlstm.tasks.panel_model import PanelForecaster
-from optlstm.tasks.panel_scores import PanelSums
 
 if TYPE_CHECKING:
-    from optlstm.tasks.forecaster import Floats
+    from optlstm.tasks.forecast.series_predict import Floats
 
 
 class PanelRunner:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from optlstm.errors import InputError
+from optlstm.tasks.base import Bounds
+from optlstm.tasks.label.scores import METRICS
+from optlstm.tasks.label.sequence_task import LABEL_KEYS
 from optlstm.tasks.options import DataConfig
-from optlstm.tasks.scores import METRICS
-from optlstm.tasks.sequence_task import LABEL_KEYS
 from optlstm.tasks.space import text_space
-from optlstm.tasks.task import Bounds
 from optlstm.training.metric import Metric
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from optlstm.data.labels import Integers, LabelledSplit
     from optlstm.data.texts import Texts
     from optlstm.data.vocabulary import Tokenizer, Vocabulary
-    from optlstm.tasks.label_refit import LabelFinish
-    from optlstm.tasks.labelled import LabelledData
+    from optlstm.tasks.label.data import LabelledData
+    from optlstm.tasks.label.evaluate import LabelFinish
 
 _VOCABULARY_KEYS = ("level", "lowercase", "vocabulary", "min_count", "max_tokens")
 
@@ -36,7 +36,7 @@ class TextTask:
     keys: ClassVar[tuple[str, ...]] = (*LABEL_KEYS, "text", *_VOCABULARY_KEYS, "vectors")
     unused: ClassVar[tuple[str, ...]] = ("window", "patch", "window_norm", "linear_skip", "input_noise")
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
-    problem: ClassVar[str] = "optlstm.tasks.classify:make_problem"
+    problem: ClassVar[str] = "optlstm.tasks.label.problem:make_problem"
 
     texts: Texts
     classes: tuple[str, ...]
@@ -59,7 +59,7 @@ class TextTask:
         from optlstm.data.sequences import check_classes
         from optlstm.data.texts import read_texts
         from optlstm.data.vocabulary import Tokenizer, Vocabulary, read_vectors
-        from optlstm.tasks.labelled import check_test_classes, coded, files, folds_wanted, group_codes, single_notes
+        from optlstm.tasks.label.data import check_test_classes, coded, files, folds_wanted, group_codes, single_notes
 
         path, test_path = files(data, cls.name)
         texts = read_texts(path, data.text, data.label, data.group)
@@ -121,7 +121,7 @@ class TextTask:
 
     def describe(self) -> str:
         """`trec_train, 5952 texts (4771 train, 681 validation, 500 test), 6 classes, 8000 tokens known`."""
-        from optlstm.tasks.labelled import describe_split
+        from optlstm.tasks.label.data import describe_split
 
         split = describe_split(self.split, self.classes)
         return f"{self.texts.name}, {len(self.codes)} texts {split}, {len(self.vocabulary.tokens)} tokens known"
@@ -130,7 +130,7 @@ class TextTask:
         """Fingerprint, classes, what makes tokens of a text, vectors and the split."""
         import hashlib
 
-        from optlstm.tasks.labelled import record_split
+        from optlstm.tasks.label.data import record_split
 
         vectors = None if self.vectors is None else hashlib.sha256(self.vectors.tobytes()).hexdigest()
         return {
@@ -145,7 +145,7 @@ class TextTask:
 
     def data(self) -> LabelledData:
         """Token numbers; each fold knows only the tokens of its own training texts."""
-        from optlstm.tasks.labelled import LabelledData
+        from optlstm.tasks.label.data import LabelledData
 
         split = self.split
         return LabelledData(
@@ -163,6 +163,6 @@ class TextTask:
 
     def finish(self) -> LabelFinish:
         """The test part, and what a refit trains on."""
-        from optlstm.tasks.label_refit import LabelFinish
+        from optlstm.tasks.label.evaluate import LabelFinish
 
         return LabelFinish(self)

@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optlstm.data.series import ticks_of
-from optlstm.tasks.baselines import Baseline, nlinear, nlinear_weights, untrained
-from optlstm.tasks.forecast_verdict import forecast_verdict
-from optlstm.tasks.kind import Verdict
-from optlstm.tasks.metrics import Scores, seasonal_scale
-from optlstm.tasks.panel_data import Integers, PanelData
-from optlstm.tasks.panel_model import PanelForecaster, PanelSection
-from optlstm.tasks.panel_scores import PanelSums
-from optlstm.tasks.panel_task import inputs_of, prepare
+from optlstm.tasks.evaluation import Verdict
+from optlstm.tasks.forecast.baselines import Baseline, nlinear, nlinear_weights, untrained
+from optlstm.tasks.forecast.data import Integers, PanelData
+from optlstm.tasks.forecast.errors import Scores, seasonal_scale
+from optlstm.tasks.forecast.predict import PanelForecaster, PanelSection
+from optlstm.tasks.forecast.scores import PanelSums
+from optlstm.tasks.forecast.task import inputs_of, prepare
+from optlstm.tasks.forecast.verdict import forecast_verdict
 
 if TYPE_CHECKING:
-    from optlstm.tasks.panel_files import PanelRunner
-    from optlstm.tasks.panel_task import PanelForecast
+    from optlstm.tasks.forecast.files import PanelRunner
+    from optlstm.tasks.forecast.task import PanelForecast
 
 Floats = NDArray[np.float64]
 _CALIBRATION_WINDOWS = 20_000  # residuals that are kept; of more windows, every second, third, ...

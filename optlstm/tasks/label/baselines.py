@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optlstm.data.labels import Integers
-from optlstm.tasks.scores import classification_scores
+from optlstm.tasks.label.scores import classification_scores
 
 Metrics = dict[str, float | None]
 _MOST = 100_000_000  # numbers of all sequences padded to one length, above which no neighbours are searched

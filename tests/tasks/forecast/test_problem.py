@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from optlstm.data.panel_reader import PanelColumns, read_panel
-from optlstm.tasks.forecast_task import Forecast
+from optlstm.tasks.forecast.problem import PanelProblem, make_problem
+from optlstm.tasks.forecast.scores import PanelSums
+from optlstm.tasks.forecast.series_task import Forecast
+from optlstm.tasks.forecast.task import PanelForecast
 from optlstm.tasks.options import DataConfig
-from optlstm.tasks.panel import PanelProblem, make_problem
-from optlstm.tasks.panel_scores import PanelSums
-from optlstm.tasks.panel_task import PanelForecast
 from optlstm.training.covariates import CovariateForecaster
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.inputs import InputSizes
@@ -118,7 +118,7 @@ def test_a_past_covariate_is_not_read_ahead() -> None:
 
 def test_an_unseen_category_has_a_number_of_its_own(config: DataConfig, tmp_path: Path) -> None:
     task = PanelForecast.read(config.model_copy(update={"series": "unique_id", "future": ("kind",)}))
-    from optlstm.tasks.panel_task import inputs_of
+    from optlstm.tasks.forecast.task import inputs_of
 
     inputs = inputs_of(task)
     frame = pd.read_csv(tmp_path / "p.csv")

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from optlstm.tasks.base import Bounds
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import default_space
-from optlstm.tasks.task import Bounds
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
 
 if TYPE_CHECKING:
     from optlstm.data.series import Series
     from optlstm.data.splits import Splits
-    from optlstm.tasks.forecast_data import ForecastData
-    from optlstm.tasks.kind import Finish
-    from optlstm.tasks.panel_task import PanelForecast
+    from optlstm.tasks.evaluation import Finish
+    from optlstm.tasks.forecast.series_data import ForecastData
+    from optlstm.tasks.forecast.task import PanelForecast
 
 UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season to forecast
 
@@ -34,7 +34,7 @@ class Forecast:
     )
     unused: ClassVar[tuple[str, ...]] = ("embedding_dim", "embedding_dropout", "label_smoothing", "input_noise")
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("mse", "standardised scale"), Metric("mae"))
-    problem: ClassVar[str] = "optlstm.tasks.forecast:make_problem"
+    problem: ClassVar[str] = "optlstm.tasks.forecast.series_problem:make_problem"
 
     series: Series
     splits: Splits  # what of the training rows is not used is left out
@@ -106,13 +106,13 @@ class Forecast:
 
     def data(self) -> ForecastData:
         """Standardised values and the split."""
-        from optlstm.tasks.forecast_data import prepare
+        from optlstm.tasks.forecast.series_data import prepare
 
         return prepare(self.series, self.splits, self.horizon, self.folds)
 
     def finish(self) -> Finish:
         """The test rows, and what a refit trains on."""
-        from optlstm.tasks.forecast_refit import ForecastFinish
+        from optlstm.tasks.forecast.series_evaluate import ForecastFinish
 
         return ForecastFinish(self.series, self.splits, self.horizon)
 
@@ -121,7 +121,7 @@ def _panel(data: DataConfig) -> PanelForecast | None:
     """Many series, or one with covariates; None where the data is neither."""
     from optlstm.data.panel_reader import SERIES
     from optlstm.data.table import column_names, read_table
-    from optlstm.tasks.panel_task import PanelForecast, is_panel
+    from optlstm.tasks.forecast.task import PanelForecast, is_panel
 
     if not is_panel(data):
         path = Path(data.path).expanduser() if data.path else None

@@ -15,16 +15,16 @@ from optlstm.data.panel_reader import PanelColumns, read_panel
 from optlstm.data.panel_rows import check_lengths, filled, panel_cuts, panel_folds, with_missing_rows
 from optlstm.data.series import bundled
 from optlstm.errors import InputError
-from optlstm.tasks.forecast_task import UNSEASONAL_HORIZON
+from optlstm.tasks.base import Bounds
+from optlstm.tasks.forecast.data import Inputs, Integers, PanelData, scaled, scales
+from optlstm.tasks.forecast.series_task import UNSEASONAL_HORIZON
 from optlstm.tasks.options import DataConfig
-from optlstm.tasks.panel_data import Inputs, Integers, PanelData, scaled, scales
 from optlstm.tasks.space import default_space
-from optlstm.tasks.task import Bounds
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
 
 if TYPE_CHECKING:
-    from optlstm.tasks.kind import Finish
+    from optlstm.tasks.evaluation import Finish
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PanelForecast:
     keys: ClassVar[tuple[str, ...]] = ()  # those of Forecast, which makes it
     unused: ClassVar[tuple[str, ...]] = ("embedding_dim", "embedding_dropout", "label_smoothing", "input_noise")
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("mse", "standardised scale"), Metric("mae"))
-    problem: ClassVar[str] = "optlstm.tasks.panel:make_problem"
+    problem: ClassVar[str] = "optlstm.tasks.forecast.problem:make_problem"
 
     panel: Panel
     config: DataConfig
@@ -139,7 +139,7 @@ class PanelForecast:
 
     def finish(self) -> Finish:
         """The test rows, and what a refit trains on."""
-        from optlstm.tasks.panel_refit import PanelFinish
+        from optlstm.tasks.forecast.evaluate import PanelFinish
 
         return PanelFinish(self)
 

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from optlstm.data.frequency import following, same_step
 from optlstm.data.series import Series, read_series
 from optlstm.errors import InputError
-from optlstm.tasks.conformal import LEVELS
-from optlstm.tasks.forecast_tables import (
+from optlstm.tasks.evaluation import Metrics
+from optlstm.tasks.forecast.conformal import LEVELS
+from optlstm.tasks.forecast.errors import ErrorSums
+from optlstm.tasks.forecast.series_predict import Forecaster, ForecastGraph, ForecastSection
+from optlstm.tasks.forecast.tables import (
     as_frame,
     check_options,
     frequency_problem,
@@ -27,9 +30,6 @@ from optlstm.tasks.forecast_tables import (
     wanted_time,
     write_csv,
 )
-from optlstm.tasks.forecaster import Forecaster, ForecastGraph, ForecastSection
-from optlstm.tasks.kind import Metrics
-from optlstm.tasks.metrics import ErrorSums
 
 
 class ForecastRunner:

@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from optlstm.data.labels import Fold
 from optlstm.data.vocabulary import Tokenizer, Vocabulary
 from optlstm.errors import InputError
-from optlstm.tasks.classify import ClassifyProblem
-from optlstm.tasks.labelled import LabelledData, coded
-from optlstm.tasks.scores import classification_scores
+from optlstm.tasks.label.data import LabelledData, coded
+from optlstm.tasks.label.problem import ClassifyProblem
+from optlstm.tasks.label.scores import classification_scores
 from optlstm.training.classifier import ClassifierConfig, SequenceClassifier, TextClassifier
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters

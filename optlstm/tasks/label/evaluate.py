@@ -8,13 +8,13 @@ import numpy as np
 
 from optlstm.data.labels import Fold, Integers
 from optlstm.errors import InputError
-from optlstm.tasks.kind import Metrics, Verdict
-from optlstm.tasks.label_baselines import bag_of_words, majority, nearest_neighbour
-from optlstm.tasks.label_model import LabelRunner, SequenceSection, TextSection
-from optlstm.tasks.labelled import LabelledData
-from optlstm.tasks.scores import classification_scores
-from optlstm.tasks.sequence_task import SequenceTask
-from optlstm.tasks.text_task import TextTask
+from optlstm.tasks.evaluation import Metrics, Verdict
+from optlstm.tasks.label.baselines import bag_of_words, majority, nearest_neighbour
+from optlstm.tasks.label.data import LabelledData
+from optlstm.tasks.label.predict import LabelRunner, SequenceSection, TextSection
+from optlstm.tasks.label.scores import classification_scores
+from optlstm.tasks.label.sequence_task import SequenceTask
+from optlstm.tasks.label.text_task import TextTask
 
 _DECIDES = {"accuracy": False, "log_loss": True}  # whether less is better
 

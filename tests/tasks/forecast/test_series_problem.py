@@ -16,9 +16,9 @@ from optlstm.data.scaling import Standardizer
 from optlstm.data.series import read_series
 from optlstm.data.splits import Splits
 from optlstm.errors import TrialFailed
-from optlstm.tasks.forecast import ForecastProblem, make_problem
-from optlstm.tasks.forecast_data import ForecastData, prepare
-from optlstm.tasks.forecast_task import Forecast
+from optlstm.tasks.forecast.series_data import ForecastData, prepare
+from optlstm.tasks.forecast.series_problem import ForecastProblem, make_problem
+from optlstm.tasks.forecast.series_task import Forecast
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import default_space
 from optlstm.training.hparams import Hyperparameters, validate_value

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from optlstm.tasks.conformal import cross_coverage, highest_level, radii
-from optlstm.tasks.kind import Verdict
-from optlstm.tasks.metrics import Scores
+from optlstm.tasks.evaluation import Verdict
+from optlstm.tasks.forecast.conformal import cross_coverage, highest_level, radii
+from optlstm.tasks.forecast.errors import Scores
 
 
 def forecast_verdict(

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from optlstm.data.scaling import Standardizer
 from optlstm.data.splits import Splits
-from optlstm.tasks.baselines import Baseline, baselines
-from optlstm.tasks.forecast_data import ForecastData, prepare
-from optlstm.tasks.forecast_verdict import forecast_verdict
-from optlstm.tasks.forecaster import Forecaster, ForecastSection
-from optlstm.tasks.kind import Verdict
-from optlstm.tasks.metrics import ErrorSums, Scores, seasonal_scale
+from optlstm.tasks.evaluation import Verdict
+from optlstm.tasks.forecast.baselines import Baseline, baselines
+from optlstm.tasks.forecast.errors import ErrorSums, Scores, seasonal_scale
+from optlstm.tasks.forecast.series_data import ForecastData, prepare
+from optlstm.tasks.forecast.series_predict import Forecaster, ForecastSection
+from optlstm.tasks.forecast.verdict import forecast_verdict
 
 if TYPE_CHECKING:
     from optlstm.data.series import Series
-    from optlstm.tasks.forecast_files import ForecastRunner
+    from optlstm.tasks.forecast.series_files import ForecastRunner
 
 _CALIBRATION_WINDOWS = 20_000  # residuals that are kept; of more windows, every second, third, ...
 _CHUNK = 4096  # windows of a baseline at a time

@@ -16,11 +16,11 @@ from optlstm.data.calendar import PERIODS
 from optlstm.data.panel import Panel
 from optlstm.data.panel_reader import PanelColumns
 from optlstm.data.scaling import Standardizer
-from optlstm.tasks.conformal import LEVELS
-from optlstm.tasks.forecast import forecast
-from optlstm.tasks.forecaster import LONGEST_WINDOW, check_freq
-from optlstm.tasks.panel import Rows, make_network
-from optlstm.tasks.panel_data import Inputs, Integers, PanelData, covariate_shape, scaled
+from optlstm.tasks.forecast.conformal import LEVELS
+from optlstm.tasks.forecast.data import Inputs, Integers, PanelData, covariate_shape, scaled
+from optlstm.tasks.forecast.problem import Rows, make_network
+from optlstm.tasks.forecast.series_predict import LONGEST_WINDOW, check_freq
+from optlstm.tasks.forecast.series_problem import forecast
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 
@@ -96,7 +96,7 @@ class PanelSection(BaseModel):
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
     ) -> Any:
         """The networks on files. hps: of each."""
-        from optlstm.tasks.panel_files import PanelRunner
+        from optlstm.tasks.forecast.files import PanelRunner
 
         return PanelRunner(PanelForecaster(self, networks, max(hp.window for hp in hps)), extras.get("radii"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from optlstm.tasks.conformal import LEVELS, cross_coverage, highest_level, radii
+from optlstm.tasks.forecast.conformal import LEVELS, cross_coverage, highest_level, radii
 
 
 def test_the_radius_is_the_smallest_that_held_in_enough_of_the_windows() -> None:

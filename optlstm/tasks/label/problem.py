@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from optlstm.data.labels import Fold, Integers
 from optlstm.data.vocabulary import UNKNOWN
-from optlstm.tasks.labelled import LabelledData
-from optlstm.tasks.pictures import Confusion
-from optlstm.tasks.scores import classification_scores, confusion_counts
+from optlstm.tasks.label.data import LabelledData
+from optlstm.tasks.label.scores import classification_scores, confusion_counts
+from optlstm.tasks.plot_data import Confusion
 from optlstm.training.classifier import ClassifierConfig, SequenceClassifier, TextClassifier
 from optlstm.training.factory import Factory
 from optlstm.training.folds import FoldedProblem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from optlstm.tasks.metrics import NAMES, Scores, finite
+from optlstm.tasks.forecast.errors import NAMES, Scores, finite
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

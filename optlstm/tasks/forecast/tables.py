@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from optlstm.data.frequency import following, same_step
 from optlstm.errors import InputError
-from optlstm.tasks.conformal import LEVELS, highest_level
+from optlstm.tasks.forecast.conformal import LEVELS, highest_level
 from optlstm.util.files import write_stream
 
 _DAY_US = 24 * 3600 * 10**6

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optlstm.errors import TrialFailed
-from optlstm.tasks.forecast import FoldedForecast, ForecastProblem, Place
-from optlstm.tasks.panel_data import Integers, PanelData
+from optlstm.tasks.forecast.data import Integers, PanelData
+from optlstm.tasks.forecast.series_problem import FoldedForecast, ForecastProblem, Place
 from optlstm.training.covariates import CovariateForecaster
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from optlstm.tasks.base import Bounds
+from optlstm.tasks.label.scores import METRICS
 from optlstm.tasks.options import DataConfig
-from optlstm.tasks.scores import METRICS
 from optlstm.tasks.space import sequence_space
-from optlstm.tasks.task import Bounds
 from optlstm.training.metric import Metric
 
 if TYPE_CHECKING:
     from optlstm.data.labels import Integers, LabelledSplit
     from optlstm.data.sequences import Sequences
-    from optlstm.tasks.label_refit import LabelFinish
-    from optlstm.tasks.labelled import LabelledData
+    from optlstm.tasks.label.data import LabelledData
+    from optlstm.tasks.label.evaluate import LabelFinish
 
 LABEL_KEYS = ("path", "test_path", "label", "group", "splits", "folds", "class_weights")
 
@@ -29,7 +29,7 @@ class SequenceTask:
     keys: ClassVar[tuple[str, ...]] = (*LABEL_KEYS, "series", "time", "channels")
     unused: ClassVar[tuple[str, ...]] = ("window", "linear_skip", "embedding_dim", "embedding_dropout")
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
-    problem: ClassVar[str] = "optlstm.tasks.classify:make_problem"
+    problem: ClassVar[str] = "optlstm.tasks.label.problem:make_problem"
 
     sequences: Sequences
     classes: tuple[str, ...]
@@ -44,7 +44,7 @@ class SequenceTask:
         """Raises InputError with every problem of the files and their split."""
         from optlstm.data.labels import check_split, split_labels
         from optlstm.data.sequences import SequenceColumns, check_classes, read_sequences
-        from optlstm.tasks.labelled import check_test_classes, coded, files, folds_wanted, group_codes, single_notes
+        from optlstm.tasks.label.data import check_test_classes, coded, files, folds_wanted, group_codes, single_notes
 
         path, test_path = files(data, cls.name)
         columns = SequenceColumns(data.label, data.series, data.time, data.group, data.channels)
@@ -96,7 +96,7 @@ class SequenceTask:
 
     def describe(self) -> str:
         """`ItalyPowerDemand, 1096 sequences (67 in 5 folds, 1029 test), 2 classes, 24 steps`."""
-        from optlstm.tasks.labelled import describe_split
+        from optlstm.tasks.label.data import describe_split
 
         data = self.sequences
         lengths = data.starts[1:] - data.starts[:-1]
@@ -108,7 +108,7 @@ class SequenceTask:
 
     def record(self) -> dict[str, Any]:
         """Fingerprint, classes, channels and the split."""
-        from optlstm.tasks.labelled import record_split
+        from optlstm.tasks.label.data import record_split
 
         return {
             "fingerprint": self.sequences.fingerprint,
@@ -124,7 +124,7 @@ class SequenceTask:
         import numpy as np
 
         from optlstm.data.scaling import Standardizer
-        from optlstm.tasks.labelled import LabelledData
+        from optlstm.tasks.label.data import LabelledData
 
         data, fold = self.sequences, self.split.folds[0]
         seen = np.union1d(fold.train, fold.validation) if len(self.split.folds) > 1 else fold.train
@@ -137,7 +137,7 @@ class SequenceTask:
 
     def finish(self) -> LabelFinish:
         """The test part, and what a refit trains on."""
-        from optlstm.tasks.label_refit import LabelFinish
+        from optlstm.tasks.label.evaluate import LabelFinish
 
         return LabelFinish(self)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from optlstm.data.scaling import Standardizer
-from optlstm.tasks.metrics import NAMES, ErrorSums, mean_and_spread, seasonal_scale
+from optlstm.tasks.forecast.errors import NAMES, ErrorSums, mean_and_spread, seasonal_scale
 
 RNG = np.random.default_rng(0)
 TRAIN = RNG.normal(5, 3, (50, 2)) * [1, 10]

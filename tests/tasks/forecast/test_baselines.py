@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from optlstm.tasks import baselines as module
-from optlstm.tasks.baselines import baselines, nlinear_weights
+from optlstm.tasks.forecast import baselines as module
+from optlstm.tasks.forecast.baselines import baselines, nlinear_weights
 
 RNG = np.random.default_rng(1)
 VALUES = RNG.normal(size=(80, 2)).cumsum(axis=0)
