@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optlstm.config import StudyConfig
+from optlstm.config.schema import StudyConfig
+from optlstm.config.sources import layer
 from optlstm.errors import InputError
-from optlstm.layers import layer
 from optlstm.models import Model
 from optlstm.util.files import absolute
 

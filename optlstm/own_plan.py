@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from optlstm.backends.job import Job
-from optlstm.checks import attempt, check_config
-from optlstm.config import StudyConfig, TrainingConfig
+from optlstm.config.schema import StudyConfig, TrainingConfig
+from optlstm.config.validate import attempt, check_config
 from optlstm.errors import InputError
 from optlstm.own import MakeOwn, OwnFile
 from optlstm.plan import Plan, enumerable, study_record

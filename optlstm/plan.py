@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from optlstm.backends.job import Job
-from optlstm.checks import attempt, check_config, check_data_config
-from optlstm.config import StudyConfig
+from optlstm.config.schema import StudyConfig
+from optlstm.config.validate import attempt, check_config, check_data_config
 from optlstm.errors import InputError, did_you_mean
 from optlstm.population_plan import mutable, population_problems, rigid
 from optlstm.study.declaration import merge, parse_space

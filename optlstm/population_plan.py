@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from optlstm.checks import attempt
-from optlstm.config import PbtConfig, StudyConfig
+from optlstm.config.schema import PbtConfig, StudyConfig
+from optlstm.config.validate import attempt
 from optlstm.errors import did_you_mean
 from optlstm.study.pbt import SHAPE_PARAMS, TRAINING_PARAMS, load_explore
 from optlstm.study.space import Space

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from optlstm.config import StudyConfig
+from optlstm.config.schema import StudyConfig
 from optlstm.study.ledger import Ledger
 from optlstm.util.files import Location, join, open_folder, trial_folder, trial_name
 

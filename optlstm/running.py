@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optlstm.config.sources import layer
 from optlstm.errors import InputError
-from optlstm.layers import layer
 from optlstm.study.events import Event, TrialFinished
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from optlstm.backends.driver import Run
     from optlstm.backends.job import Job
     from optlstm.backends.ray.runner import RayOptions
-    from optlstm.config import StudyConfig
+    from optlstm.config.schema import StudyConfig
     from optlstm.plan import Plan
     from optlstm.report.publish import Seen
     from optlstm.study.database.connection import Database
@@ -245,7 +245,7 @@ def open_session(
         InputError: With every problem; nothing was created.
     """
     from optlstm.backends.driver import Run
-    from optlstm.places import place_problems
+    from optlstm.config.storage_path import place_problems
     from optlstm.plan import make_plan
     from optlstm.retention import copy_weights, study_folder
     from optlstm.starting import imported_trials
@@ -278,7 +278,7 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
     Raises:
         InputError: As the run itself would.
     """
-    from optlstm.places import place_problems
+    from optlstm.config.storage_path import place_problems
     from optlstm.plan import make_plan
     from optlstm.util.files import shown_place
 

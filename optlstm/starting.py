@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optlstm.checks import default_choices
-from optlstm.config import is_lr_search
+from optlstm.config.schema import is_lr_search
+from optlstm.config.sources import layer
+from optlstm.config.validate import default_choices
 from optlstm.errors import InputError
-from optlstm.layers import layer
 
 if TYPE_CHECKING:
     import optuna

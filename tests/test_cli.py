@@ -11,7 +11,7 @@ import optuna
 import pandas as pd
 import pytest
 
-from optlstm.config import StudyConfig
+from optlstm.config.schema import StudyConfig
 from tests.conftest import URL, Cli, rows, series
 
 STUDY = ("study", "tiny.toml")

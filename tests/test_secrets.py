@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 from sqlalchemy.engine import make_url
 
-from optlstm.config import StudyConfig
+from optlstm.config.schema import StudyConfig
 from optlstm.plan import make_plan
 from optlstm.study.database.connection import open_database
 from tests.conftest import Cli

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from optlstm.cli.common import DEFAULT_STORAGE, STORAGE_VARIABLE, StorageOption, app, given_database, quieten_optuna
-from optlstm.config import NAME_RULE, StudyConfig, is_name
+from optlstm.config.schema import NAME_RULE, StudyConfig, is_name
 from optlstm.errors import InputError
 
 _PATH_HELP = StudyConfig.model_fields["storage_path"].description

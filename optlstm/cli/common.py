@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from optlstm.config import StudyConfig
+from optlstm.config.schema import StudyConfig
 from optlstm.errors import OptlstmError
 
 if TYPE_CHECKING:

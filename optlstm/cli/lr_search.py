@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from optlstm.checks import attempt, check_lr_search
 from optlstm.cli.common import STORAGE_VARIABLE, app, flag
 from optlstm.cli.study import _given, _number, run_session
-from optlstm.config import LrSearchConfig, StudyConfig
-from optlstm.layers import layer, read_layers, read_override
+from optlstm.config.schema import LrSearchConfig, StudyConfig
+from optlstm.config.sources import layer, read_layers, read_override
+from optlstm.config.validate import attempt, check_lr_search
 from optlstm.study.record import flatten
 from optlstm.tasks.options import DataConfig
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optlstm.cli.common import StorageOption, app, given_database
-from optlstm.config import StudyConfig
+from optlstm.config.schema import StudyConfig
 from optlstm.errors import InputError, OptlstmError
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from optlstm.checks import attempt
 from optlstm.cli.common import (
     DEFAULT_STORAGE,
     STORAGE_VARIABLE,
@@ -23,8 +22,9 @@ from optlstm.cli.common import (
     open_study_database,
     quieten_optuna,
 )
-from optlstm.config import ConstraintConfig, RayConfig, StopConfig, StudyConfig, TrainingConfig
-from optlstm.layers import read_layers
+from optlstm.config.schema import ConstraintConfig, RayConfig, StopConfig, StudyConfig, TrainingConfig
+from optlstm.config.sources import read_layers
+from optlstm.config.validate import attempt
 from optlstm.study.failures import STREAK
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.samplers import SAMPLERS

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from optlstm.config import CHOICES, StudyConfig
+from optlstm.config.schema import CHOICES, StudyConfig
 
 # Config keys with a flag of their own.
 FLAGS = {

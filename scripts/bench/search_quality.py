@@ -29,7 +29,7 @@ from scipy.stats import binomtest, spearmanr
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import cross_val_predict
 
-from optlstm.config import CHOICES
+from optlstm.config.schema import CHOICES
 from optlstm.study.declaration import parse_space
 from optlstm.study.pruners import make_pruner
 from optlstm.study.samplers import make_sampler

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 
 from optlstm.backends.driver import Run
 from optlstm.backends.job import Job
-from optlstm.config import StudyConfig
+from optlstm.config.schema import StudyConfig
 from optlstm.errors import InputError, OptlstmError
 from optlstm.plan import make_plan
 from optlstm.study.database.connection import open_database

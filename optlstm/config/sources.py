@@ -8,8 +8,8 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
-from optlstm.checks import attempt
-from optlstm.config import CHOICES
+from optlstm.config.schema import CHOICES
+from optlstm.config.validate import attempt
 from optlstm.errors import InputError, did_you_mean
 from optlstm.tasks.options import FILES
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from optlstm.config import CHOICES, LrSearchConfig, StudyConfig, TrainingConfig
+from optlstm.config.schema import CHOICES, LrSearchConfig, StudyConfig, TrainingConfig
 from optlstm.errors import InputError, did_you_mean
 from optlstm.study.pruners import PRUNERS, check_pruner
 from optlstm.study.registry import check, in_words

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from optlstm.checks import check_config
-from optlstm.config import StudyConfig
+from optlstm.config.schema import StudyConfig
+from optlstm.config.sources import layer, read_layers, read_override, read_toml
+from optlstm.config.validate import check_config
 from optlstm.errors import InputError
-from optlstm.layers import layer, read_layers, read_override, read_toml
 
 
 def config(raw: dict[str, Any]) -> StudyConfig:

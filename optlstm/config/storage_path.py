@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optlstm.checks import attempt
+from optlstm.config.validate import attempt
 from optlstm.util.files import absolute, check_writable
 
 if TYPE_CHECKING:
-    from optlstm.config import StudyConfig
+    from optlstm.config.schema import StudyConfig
 
 
 def place_problems(config: StudyConfig) -> list[str]:
