@@ -145,7 +145,7 @@ class Session:
 
             run_ray(self.run, job, ray_options(config, self.workers), self.checkpoints)
         else:
-            from optlstm.backends.local import run_local
+            from optlstm.backends.local.runner import run_local
 
             # What hangs is ended from outside.
             run_local(self.run, job, self.workers or 1, inline=False if job.trial_timeout else None)
@@ -156,7 +156,7 @@ def environment(backend: str) -> dict[str, str | int]:
     import platform
     from importlib.metadata import version
 
-    from optlstm.backends.local import cores
+    from optlstm.backends.local.runner import cores
 
     packages = ("optlstm", "optuna", "torch", "numpy", *(("ray",) if backend == "ray" else ()))
     return {
@@ -352,7 +352,7 @@ def _check_stop_value(ledger: Ledger) -> None:
 
 def _workers(config: StudyConfig, left: int) -> int | None:
     """Trials at a time: never more than there are left."""
-    from optlstm.backends.local import cores
+    from optlstm.backends.local.runner import cores
 
     if config.workers == "auto":
         return None if config.backend == "ray" else max(1, min(cores(), left))

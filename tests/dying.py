@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 
 from optlstm.backends.driver import Run
 from optlstm.backends.job import Job
-from optlstm.backends.local import run_local
+from optlstm.backends.local.runner import run_local
 from optlstm.study.database.connection import open_database
 from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger

@@ -57,7 +57,7 @@ MAKES_CODE = {"eval", "exec", "pickle.load", "pickle.loads", "pickle.Unpickler",
 MAY_MAKE_CODE = {
     ("optlstm.own", "exec"),
     ("optlstm.training.factory", "exec"),
-    ("optlstm.backends.sharing", "pickle.loads"),
+    ("optlstm.backends.local.shared_data", "pickle.loads"),
 }
 
 HEAVY = ("torch", "ray", "plotly", "optuna")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from optlstm.backends.driver import Run
-from optlstm.backends.local import run_local
+from optlstm.backends.local.runner import run_local
 from optlstm.own_plan import OwnPlan, own_plan
 from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger

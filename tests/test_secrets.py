@@ -82,7 +82,7 @@ def test_the_password_is_in_nothing_that_is_said_written_or_handed_on(
     finally:
         start_again(postgresql_server)
 
-    assert any("optlstm.backends.worker" in title for title in titles)
+    assert any("optlstm.backends.local.worker" in title for title in titles)
     written = {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert "report.html" in " ".join(written)
     everything = {

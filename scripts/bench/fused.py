@@ -20,7 +20,7 @@ from typing import Any
 from rounds import Rounds, alternate, answering, heading, plain, positive, ratio, read_line, spread, table, write_line
 from throughput import BATCH, HORIZON, WINDOW, problem_and_hp, windows
 
-from optlstm.backends.local import cores
+from optlstm.backends.local.runner import cores
 
 SEQUENCE, PROCESSES, FUSED, FUSED_PROCESSES = "in sequence", "processes", "fused", "fused processes"
 

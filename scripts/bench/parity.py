@@ -23,7 +23,7 @@ import pandas as pd
 
 from optlstm.backends.driver import Run
 from optlstm.backends.job import Job
-from optlstm.backends.local import run_local
+from optlstm.backends.local.runner import run_local
 from optlstm.backends.ray.cluster import connected
 from optlstm.backends.ray.runner import RayOptions, run_ray
 from optlstm.plan import Plan, make_plan

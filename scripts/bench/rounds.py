@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from optlstm.backends.local import ALLOCATOR, cores
+from optlstm.backends.local.runner import ALLOCATOR, cores
 
 BENCH = Path(__file__).parent
 Rounds = dict[str, list[float]]

@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from optlstm.backends.local import cores
+from optlstm.backends.local.runner import cores
 from optlstm.errors import InputError
 from optlstm.util.files import Location, absolute, open_folder
 

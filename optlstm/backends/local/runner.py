@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from optlstm.backends.driver import MOST_RESTARTS, Run
 from optlstm.backends.job import Job
-from optlstm.backends.memory import kernel_kills
-from optlstm.backends.sharing import SharedData
+from optlstm.backends.local.memory import kernel_kills
+from optlstm.backends.local.shared_data import SharedData
 from optlstm.backends.trial import TRACEBACK_LINES, Outcome, Verdict, run_trial
 from optlstm.errors import OptlstmError
 from optlstm.study.events import Assignment
@@ -236,7 +236,7 @@ class _Pool:
             "-W",
             "ignore",
             "-m",
-            "optlstm.backends.worker",
+            "optlstm.backends.local.worker",
             str(theirs.fileno()),
             str(os.getpid()),
             str(stack.fileno()),
