@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
-    from optlstm.running import Session
+    from optlstm.run.session import Session
     from optlstm.study.database.connection import Database
 
 _IN_DATA = (
@@ -92,7 +92,7 @@ def tune(
     _quieten_optuna()
 
     from optlstm.progress import Display, make_console
-    from optlstm.running import open_session, study_name, with_stored_config
+    from optlstm.run.session import open_session, study_name, with_stored_config
     from optlstm.study.database.connection import open_database, open_existing
     from optlstm.study.results import load_study
 

@@ -17,7 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError, OptlstmError
-from optlstm.retention import kept_best, study_folder
+from optlstm.run.retention import kept_best, study_folder
 from optlstm.study.database.connection import Database, open_database, parse_url, shown
 from optlstm.study.database.lease import Lease
 from optlstm.study.record import CONFIG_KEY, UID_KEY

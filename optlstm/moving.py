@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError, OptlstmError
-from optlstm.retention import study_folder
+from optlstm.run.retention import study_folder
 from optlstm.study.database.bulk import write_trials
 from optlstm.study.database.connection import Database
 from optlstm.study.database.lease import LEASE_KEY, Lease

@@ -15,9 +15,9 @@ from optlstm.models import Model
 from optlstm.models.card import Card, Origin, Test, Trained, Training
 from optlstm.models.card import Stretch as CardStretch
 from optlstm.models.folder import network_with, pack
-from optlstm.objective import Objective
-from optlstm.plan import Plan
-from optlstm.retention import study_folder
+from optlstm.run.objective import Objective
+from optlstm.run.plan import Plan
+from optlstm.run.retention import study_folder
 from optlstm.selection import Choice, choose, refit_schedule, study_plan
 from optlstm.study.lineage import Stretch
 from optlstm.study.record import UID_KEY

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optlstm.errors import InputError
-from optlstm.plan import Plan, make_plan
+from optlstm.run.plan import Plan, make_plan
 from optlstm.study.lineage import Stretch, schedule
 from optlstm.study.pareto import KNEE, picked
 from optlstm.study.record import CONFIG_KEY

@@ -21,7 +21,7 @@ from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
 from optlstm.util.format import decimals, in_a_line, visible
 
 if TYPE_CHECKING:
-    from optlstm.running import Session
+    from optlstm.run.session import Session
     from optlstm.study.database.connection import Database
     from optlstm.util.files import Location
 
@@ -303,7 +303,7 @@ def list_studies(database: Database, storage_path: Location) -> list[Row]:
     """
     import optuna
 
-    from optlstm.retention import study_folder
+    from optlstm.run.retention import study_folder
     from optlstm.study.record import UID_KEY
     from optlstm.study.results import load_study, study_record, summarise_study
     from optlstm.util.files import absolute, open_folder

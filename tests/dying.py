@@ -54,7 +54,7 @@ class MakeTraining:
     """LSTMs that learn a sine in milliseconds."""
 
     def __call__(self, folder: Path) -> Any:
-        from optlstm.objective import Objective
+        from optlstm.run.objective import Objective
         from tests.training.problems import Sine
 
         small = {"window": 12, "patch": 3, "hidden_size": 6, "batch_size": 32}

@@ -26,13 +26,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tasks", "study"),
     ("tracking",),
     ("config", "models"),
-    ("objective",),
     ("backends",),
-    ("own",),
-    ("population_plan", "plan", "own_plan", "retention"),
-    ("selection", "starting"),
-    ("report",),
-    ("running", "dashboard", "moving", "refit", "export"),
+    ("run", "report"),  # a session draws at its end
+    ("selection", "refit", "dashboard", "moving", "export"),
     ("api", "progress"),
     ("frontier",),
     ("summary", "scores"),
@@ -55,7 +51,7 @@ PRINTING = {"print", "exit", "quit", "SystemExit", "sys.exit", "typer.echo", "ty
 
 MAKES_CODE = {"eval", "exec", "pickle.load", "pickle.loads", "pickle.Unpickler", "torch.load", "marshal.loads"}
 MAY_MAKE_CODE = {
-    ("optlstm.own", "exec"),
+    ("optlstm.run.custom_objective", "exec"),
     ("optlstm.training.factory", "exec"),
     ("optlstm.backends.local.shared_data", "pickle.loads"),
 }
@@ -226,7 +222,7 @@ BROKEN = [
     (printing_problems, {"api.py": "import typer\ntyper.echo('x')"}, "typer.echo"),
     (printing_problems, {"api.py": "raise SystemExit(1)"}, "SystemExit"),
     (code_problems, {"models/a.py": "import torch\ntorch.load('x', weights_only=True)"}, "models.a:2 calls torch.load"),
-    (code_problems, {"own.py": "exec('1')\neval('1')"}, "optlstm.own:2 calls eval"),
+    (code_problems, {"run/custom_objective.py": "exec('1')\neval('1')"}, "optlstm.run.custom_objective:2 calls eval"),
 ]
 
 SOUND = {
@@ -235,8 +231,8 @@ SOUND = {
     "data/a.py": "import torch\nfrom .. import errors, __version__",
     "study/a.py": "import optuna\nfrom optlstm.errors import x",
     "study/rayon.py": "import rays",
-    "objective.py": "from optlstm.study import a\nfrom optlstm.data import a as b",
-    "backends/ray_tune/core.py": "import ray\nfrom optlstm import objective",
+    "run/objective.py": "from optlstm.study import a\nfrom optlstm.data import a as b",
+    "backends/ray_tune/core.py": "import ray\nfrom optlstm.study import a",
     "cli.py": "import sys\nfrom optlstm.backends import local\nprint(1)\nsys.exit(0)",
     "progress.py": "print(1)",
 }

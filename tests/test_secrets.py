@@ -15,7 +15,7 @@ import psutil
 from sqlalchemy.engine import make_url
 
 from optlstm.config.schema import StudyConfig
-from optlstm.plan import make_plan
+from optlstm.run.plan import make_plan
 from optlstm.study.database.connection import open_database
 from tests.conftest import Cli
 from tests.study.helpers import start_again

@@ -79,8 +79,8 @@ def lr_search(
     options = check_lr_search(raw, problems)
     problems += _decided_already(overrides or ())
     whole = layer(raw, _as_study(options))
-    from optlstm.retention import file_name
-    from optlstm.running import study_name
+    from optlstm.run.retention import file_name
+    from optlstm.run.session import study_name
     from optlstm.study.recommendation import check_picture
 
     whole["name"] = raw.get("name") or f"{study_name(raw, study_file)}-lr"

@@ -38,7 +38,7 @@ def report(
 ) -> int:
     """Write what a study found as one HTML file that needs no network."""
     from optlstm.report.page import make_report, render
-    from optlstm.retention import file_name
+    from optlstm.run.retention import file_name
     from optlstm.study.results import load_study
 
     database = given_database(storage)
@@ -131,7 +131,7 @@ def _is_stdout(target: Path) -> bool:
 
 def _folder(study: optuna.Study, given: str | None) -> Location | None:
     """Where the study's checkpoints are: as told, or where its last run has kept them."""
-    from optlstm.retention import study_folder
+    from optlstm.run.retention import study_folder
     from optlstm.study.record import FOLDER_KEY, UID_KEY
     from optlstm.util.files import absolute
 

@@ -62,7 +62,7 @@ def schedule(
     """Print the schedule of hyperparameters that led to a trial of a population; train it again."""
     from optlstm.pedigree import schedule_table
     from optlstm.progress import make_console
-    from optlstm.running import replayed
+    from optlstm.run.session import replayed
     from optlstm.study.lineage import schedule as schedule_of
     from optlstm.study.results import load_study
 

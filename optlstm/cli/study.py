@@ -33,7 +33,7 @@ from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import PRESETS
 
 if TYPE_CHECKING:
-    from optlstm.running import Session
+    from optlstm.run.session import Session
 
 
 @app.command()
@@ -153,7 +153,7 @@ def study(
 
 def _dry_run(raw: dict[str, Any], problems: list[str], study_file: Path | None) -> int:
     from optlstm.progress import make_console
-    from optlstm.running import dry_run, study_name, with_stored_config
+    from optlstm.run.session import dry_run, study_name, with_stored_config
 
     quieten_optuna()
     name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
@@ -203,7 +203,7 @@ def shown_storage(raw: dict[str, Any]) -> str:
 def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool) -> tuple[Session, int]:
     """Open the study, run its trials, show how it goes. Gives the session and the exit code."""
     from optlstm.progress import Display, make_console
-    from optlstm.running import open_session, study_name, with_stored_config
+    from optlstm.run.session import open_session, study_name, with_stored_config
     from optlstm.summary import announce, how_to_go_on, notices
 
     quieten_optuna()

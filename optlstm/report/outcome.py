@@ -21,9 +21,9 @@ from optlstm.util.files import Location
 from optlstm.util.format import many, number, short
 
 if TYPE_CHECKING:
-    from optlstm.objective import Objective
-    from optlstm.plan import Plan
     from optlstm.report.publish import Seen
+    from optlstm.run.objective import Objective
+    from optlstm.run.plan import Plan
 
 MOST_LABELS = 40
 TICK = 14  # characters of a class beside the matrix, so that a telephone has room for it
@@ -80,7 +80,7 @@ class Trained:
 
 def trained(view: StudyView, checkpoints: Location) -> Trained:
     """Read the study's data again, and see that it is what the trials were trained on."""
-    from optlstm.plan import make_plan
+    from optlstm.run.plan import make_plan
 
     if not view.config:
         return Trained(missing="This study was not made by optlstm: what its networks forecast cannot be drawn.")

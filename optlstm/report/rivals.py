@@ -12,7 +12,7 @@ from optlstm.tasks.plot_data import Confusion, Forecasts
 from optlstm.util.format import many, number
 
 if TYPE_CHECKING:
-    from optlstm.plan import Plan
+    from optlstm.run.plan import Plan
 
 
 def of_forecasts(trial: int, pictures: Forecasts, untuned: Mapping[str, Sequence[float]]) -> str:

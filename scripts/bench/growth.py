@@ -32,7 +32,7 @@ from sqlalchemy import insert
 from optlstm.backends.driver import Run
 from optlstm.backends.job import Job
 from optlstm.backends.local.runner import run_local
-from optlstm.running import open_session, with_stored_config
+from optlstm.run.session import open_session, with_stored_config
 from optlstm.study.database.connection import Database, open_database
 from optlstm.study.events import TrialFinished
 from optlstm.study.ledger import Ledger

@@ -26,8 +26,8 @@ from optlstm.backends.job import Job
 from optlstm.backends.local.runner import run_local
 from optlstm.backends.ray.cluster import connected
 from optlstm.backends.ray.runner import RayOptions, run_ray
-from optlstm.plan import Plan, make_plan
-from optlstm.retention import copy_weights
+from optlstm.run.plan import Plan, make_plan
+from optlstm.run.retention import copy_weights
 from optlstm.study.database.connection import open_database
 from optlstm.study.ledger import Ledger
 from optlstm.study.population_ledger import PopulationLedger

@@ -19,7 +19,7 @@ from optlstm.backends.driver import Run
 from optlstm.backends.job import Job
 from optlstm.config.schema import StudyConfig
 from optlstm.errors import InputError, OptlstmError
-from optlstm.plan import make_plan
+from optlstm.run.plan import make_plan
 from optlstm.study.database.connection import open_database
 from optlstm.study.declaration import parse_space
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted

@@ -14,7 +14,6 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from optlstm.plan import make_plan
 from optlstm.report import rivals, words
 from optlstm.report.compared import compare
 from optlstm.report.curves import timeline, tip
@@ -25,6 +24,7 @@ from optlstm.report.page import make_report, render
 from optlstm.report.png import draw
 from optlstm.report.searched import weighed
 from optlstm.report.view import StudyView
+from optlstm.run.plan import make_plan
 from optlstm.tasks.plot_data import Confusion
 from tests.browser import Browser
 

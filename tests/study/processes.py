@@ -27,8 +27,8 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
         "optlstm.study.ledger",
-        "optlstm.plan",
-        "optlstm.objective",
+        "optlstm.run.plan",
+        "optlstm.run.objective",
         "optlstm.training.checkpoints",
         "alembic.command",
         "tests.dying",

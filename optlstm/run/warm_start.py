@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-    from optlstm.plan import Plan
+    from optlstm.run.plan import Plan
     from optlstm.study.database.connection import Database
 
 STARTS = {"promote": "promoted", "narrow_from": "narrowed", "import_from": "imported"}  # key: suffix of the new name

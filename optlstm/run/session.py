@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from optlstm.backends.job import Job
     from optlstm.backends.ray.runner import RayOptions
     from optlstm.config.schema import StudyConfig
-    from optlstm.plan import Plan
     from optlstm.report.publish import Seen
+    from optlstm.run.plan import Plan
     from optlstm.study.database.connection import Database
     from optlstm.study.ledger import Ledger
     from optlstm.study.lineage import Stretch
@@ -48,7 +48,7 @@ class Session:
 
     def work(self) -> None:
         """Run trials until there are none left or the run is told to stop."""
-        from optlstm.retention import sweep
+        from optlstm.run.retention import sweep
         from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY
 
         self.ledger.annotate(
@@ -177,7 +177,7 @@ def ray_options(config: StudyConfig, workers: int | None) -> RayOptions:
 
 def study_name(raw: Mapping[str, Any], study_file: Path | None) -> str:
     """The name given, or else that of the study it starts from, of its file, of its data, of the bundled series."""
-    from optlstm.starting import STARTS
+    from optlstm.run.warm_start import STARTS
 
     path = raw.get("data", {}).get("path") if isinstance(raw.get("data"), Mapping) else None
     if raw.get("name") is not None:
@@ -211,7 +211,7 @@ def with_stored_config(database: Database | None, name: str, raw: Mapping[str, A
     Raises:
         InputError: The study to start from is not there, or the study of this name started from another one.
     """
-    from optlstm.starting import STARTS, started_from
+    from optlstm.run.warm_start import STARTS, started_from
     from optlstm.study.record import CONFIG_KEY
     from optlstm.study.results import load_study
 
@@ -246,9 +246,9 @@ def open_session(
     """
     from optlstm.backends.driver import Run
     from optlstm.config.storage_path import place_problems
-    from optlstm.plan import make_plan
-    from optlstm.retention import copy_weights, study_folder
-    from optlstm.starting import imported_trials
+    from optlstm.run.plan import make_plan
+    from optlstm.run.retention import copy_weights, study_folder
+    from optlstm.run.warm_start import imported_trials
     from optlstm.study.population_ledger import PopulationLedger
     from optlstm.util.files import absolute
 
@@ -279,7 +279,7 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
         InputError: As the run itself would.
     """
     from optlstm.config.storage_path import place_problems
-    from optlstm.plan import make_plan
+    from optlstm.run.plan import make_plan
     from optlstm.util.files import shown_place
 
     plan = make_plan(_named(raw, name), found)
@@ -311,8 +311,8 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
 
 def replayed(study: optuna.Study, stretches: Sequence[Stretch]) -> float:
     """Train a schedule of a study from scratch, with the config the study was made with; the best value of its end."""
-    from optlstm.objective import Objective
-    from optlstm.plan import make_plan
+    from optlstm.run.objective import Objective
+    from optlstm.run.plan import make_plan
     from optlstm.study.record import CONFIG_KEY
 
     stored = {key: value for key, value in study.user_attrs[CONFIG_KEY].items() if value is not None}

@@ -10,8 +10,8 @@ from optlstm.backends.job import Job
 from optlstm.config.schema import StudyConfig, TrainingConfig
 from optlstm.config.validate import attempt, check_config
 from optlstm.errors import InputError
-from optlstm.own import MakeOwn, OwnFile
-from optlstm.plan import Plan, enumerable, study_record
+from optlstm.run.custom_objective import MakeOwn, OwnFile
+from optlstm.run.plan import Plan, enumerable, study_record
 from optlstm.study.define_by_run import FunctionSpace
 from optlstm.study.pbt import Population
 from optlstm.study.warm_start import params_problems

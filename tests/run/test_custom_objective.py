@@ -11,14 +11,14 @@ import pytest
 
 from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import run_local
-from optlstm.own_plan import OwnPlan, own_plan
+from optlstm.run.custom_plan import OwnPlan, own_plan
 from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger
 from optlstm.util.files import Location
 from tests.backends.contract import Studies, table
 from tests.conftest import Cli
 
-EXAMPLE = Path(__file__).parents[1] / "studies" / "logistic.py"
+EXAMPLE = Path(__file__).parents[2] / "studies" / "logistic.py"
 BACKENDS = ["local", pytest.param("ray", marks=pytest.mark.ray)]
 
 

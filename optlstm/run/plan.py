@@ -10,7 +10,7 @@ from optlstm.backends.job import Job
 from optlstm.config.schema import StudyConfig
 from optlstm.config.validate import attempt, check_config, check_data_config
 from optlstm.errors import InputError, did_you_mean
-from optlstm.population_plan import mutable, population_problems, rigid
+from optlstm.run.population_plan import mutable, population_problems, rigid
 from optlstm.study.declaration import merge, parse_space
 from optlstm.study.pbt import Population
 from optlstm.study.pruners import PRUNERS
@@ -28,7 +28,7 @@ from optlstm.training.metric import Metric
 from optlstm.util.files import Location
 
 if TYPE_CHECKING:
-    from optlstm.objective import Objective
+    from optlstm.run.objective import Objective
     from optlstm.study.constraints import Measure
 
 
@@ -116,7 +116,7 @@ class MakeObjective:
     factory: Factory | None = None
 
     def __call__(self, data: Any) -> Objective:
-        from optlstm.objective import Objective
+        from optlstm.run.objective import Objective
         from optlstm.training.runtime import choose_deterministic_kernels, prepare, resolve_device
 
         prepare(self.threads)
@@ -163,7 +163,7 @@ def make_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> Plan:
         InputError: With every problem of the config, the data and the space, one line each.
     """
     if raw.get("objective") is not None:
-        from optlstm.own_plan import own_plan
+        from optlstm.run.custom_plan import own_plan
 
         return own_plan(raw, found)
     config, more = check_config(raw)
