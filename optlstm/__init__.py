@@ -8,7 +8,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 # Read when first asked for: `import optlstm` loads no torch. Their types stand in __init__.pyi.
-_HOME = {"Model": "optlstm.models", "Result": "optlstm.api", "load": "optlstm.api", "tune": "optlstm.api"}
+_HOME = {"Model": "optlstm.models.model", "Result": "optlstm.api", "load": "optlstm.api", "tune": "optlstm.api"}
 __all__ = ["Model", "Result", "load", "tune"]
 
 

@@ -1,6 +1,6 @@
 from optlstm.api import Result as Result
 from optlstm.api import load as load
 from optlstm.api import tune as tune
-from optlstm.models import Model as Model
+from optlstm.models.model import Model as Model
 
 __version__: str

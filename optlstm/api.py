@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from optlstm.config.schema import StudyConfig
 from optlstm.config.sources import layer
 from optlstm.errors import InputError
-from optlstm.models import Model
+from optlstm.models.model import Model
 from optlstm.util.files import absolute
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ class Result:
         """Train the best params on training and validation rows, score the test rows once; not saved yet.
 
         Args:
-            options: `trial`, `top`, `seeds`, `averaging`, `retrain`, `data`: see `optlstm.refit.refit`.
+            options: `trial`, `top`, `seeds`, `averaging`, `retrain`, `data`: see `optlstm.models.refit.refit`.
         """
-        from optlstm.refit import refit
+        from optlstm.models.refit import refit
 
         return refit(self.database, self.study.study_name, storage_path=self.config.storage_path, **options)
 

@@ -25,10 +25,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("training",),
     ("tasks", "study"),
     ("tracking",),
-    ("config", "models"),
+    ("config",),
     ("backends",),
     ("run", "report"),  # a session draws at its end
-    ("selection", "refit", "dashboard", "moving", "export"),
+    ("models", "dashboard", "moving"),
     ("api", "progress"),
     ("frontier",),
     ("summary", "scores"),

@@ -30,7 +30,7 @@ def predict(
     more_levels: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> int:
     """Forecasts in the data's units, from the end of the data on or from anywhere in it; or classes."""
-    from optlstm.models import Model
+    from optlstm.models.model import Model
     from optlstm.progress import make_console
 
     _check_out(out, data)

@@ -19,7 +19,7 @@ from optlstm.cli.common import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from optlstm.models import Model
+    from optlstm.models.model import Model
 
 
 @app.command()
@@ -49,8 +49,8 @@ def refit(
 ) -> int:
     """Train a study's best params on training and validation rows, score the test rows once, save the model."""
     from optlstm.models.folder import check_target
+    from optlstm.models.refit import refit as make_model
     from optlstm.progress import Epochs, make_console
-    from optlstm.refit import refit as make_model
     from optlstm.scores import outcome
 
     check_target(out)

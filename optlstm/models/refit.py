@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from optlstm import __version__
 from optlstm.errors import InputError
-from optlstm.models import Model
 from optlstm.models.card import Card, Origin, Test, Trained, Training
 from optlstm.models.card import Stretch as CardStretch
 from optlstm.models.folder import network_with, pack
+from optlstm.models.model import Model
+from optlstm.models.selection import Choice, choose, refit_schedule, study_plan
 from optlstm.run.objective import Objective
 from optlstm.run.plan import Plan
 from optlstm.run.retention import study_folder
-from optlstm.selection import Choice, choose, refit_schedule, study_plan
 from optlstm.study.lineage import Stretch
 from optlstm.study.record import UID_KEY
 from optlstm.study.results import load_study

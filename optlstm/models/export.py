@@ -17,7 +17,7 @@ from optlstm.errors import InputError
 from optlstm.util.files import write_stream
 
 if TYPE_CHECKING:
-    from optlstm.models import Model
+    from optlstm.models.model import Model
 
 FORMATS = {"onnx": ".onnx", "torchscript": ".torchscript.pt", "pt2": ".pt2"}
 _NEEDS = ("onnx", "onnxscript")

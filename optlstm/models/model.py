@@ -1,0 +1,87 @@
+"""The model one takes home: networks, and a card that says all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optlstm.models import folder as folders
+from optlstm.models.card import Card
+from optlstm.tasks.evaluation import Metrics, Runner
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor, nn
+
+    Data = pd.DataFrame | str | Path
+
+
+class Model:
+    """A tuned, tested model. `load` it, or get it from a refit.
+
+    Attributes:
+        card: what `model.json` says: params, study, data, test metrics beside the baselines', intervals.
+        runner: the task's own methods.
+    """
+
+    def __init__(self, card: Card, weights: bytes, networks: Sequence[nn.Module], extras: dict[str, Tensor]) -> None:
+        self.card, self._weights = card, weights
+        self.runner: Runner = card.task.runner(networks, card.hyperparameters(), extras)
+
+    @classmethod
+    def load(cls, folder: str | Path, factory: str | None = None) -> Model:
+        """The model in a folder.
+
+        Args:
+            factory: `module:function`, where networks of one's own were tuned. The folder names it too, but what a
+                file says is not imported.
+
+        Raises:
+            ModelFileError: a file is missing, altered, or says what cannot be.
+            InputError: the folder's networks are made by another factory.
+        """
+        return cls(*folders.read(Path(folder), factory))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `model.json` and `model.safetensors`; the folder is new, empty, or another model's.
+
+        Raises:
+            InputError: something else stands there.
+            OptlstmError: it cannot be written.
+        """
+        folders.write(Path(folder), self.card, self._weights)
+        return Path(folder)
+
+    @property
+    def test(self) -> Metrics:
+        """The metrics of the untouched test rows."""
+        return dict(self.card.test.metrics)
+
+    def predict(self, data: Data, **options: Any) -> pd.DataFrame:
+        """Forecasts for a DataFrame or a file, as a DataFrame.
+
+        Args:
+            options: of the task; for forecasting `start`, `backtest` and `levels` (see ForecastRunner).
+
+        Raises:
+            InputError: the data does not fit, with how.
+        """
+        from optlstm.data.frames import as_file
+
+        with as_file(data) as path:
+            return self.runner.predict(path, **options)
+
+    def score(self, data: Data) -> Metrics:
+        """The task's metrics on data that holds the truth. Raises as `predict`."""
+        from optlstm.data.frames import as_file
+
+        with as_file(data) as path:
+            return self.runner.score(path)
+
+    def __repr__(self) -> str:
+        short = sorted(self.test.items(), key=lambda item: (len(item[0]), item[0]))[:2]  # mae and mse, and not mae_raw
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in short if value is not None)
+        trials = ", ".join(str(trained.trial) for trained in self.card.trials)
+        of = f"{'trial' if len(self.card.trials) == 1 else 'trials'} {trials}"
+        return f"<optlstm Model of study {self.card.study.name!r}, {of}; test {shown}>"
