@@ -46,7 +46,7 @@ def serve(database: Database, name: str | None, port: int, announce: Callable[[s
 def _artifacts(database: Database) -> Any:
     import optuna
 
-    from optlstm.report.publish import StudyArtifacts, folders
+    from optlstm.report.dashboard_artifacts import StudyArtifacts, folders
 
     return StudyArtifacts(folders([study.user_attrs for study in optuna.get_all_study_summaries(database.rdb)]))
 

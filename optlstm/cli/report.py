@@ -37,7 +37,7 @@ def report(
     storage: StorageOption = None,
 ) -> int:
     """Write what a study found as one HTML file that needs no network."""
-    from optlstm.report.page import make_report, render
+    from optlstm.report.html import make_report, render
     from optlstm.run.retention import file_name
     from optlstm.study.results import load_study
 

@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel
-from optlstm.report.palette import SCALE
+from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel
+from optlstm.report.figures.palette import SCALE
 from optlstm.util.format import visible
 
 SYMBOLS = {"circle": "circle", "x": "x-thin-open", "star": "star"}

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optlstm.errors import OptlstmError
-from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel, Position
-from optlstm.report.palette import LIGHT, SCALE
+from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
+from optlstm.report.figures.palette import LIGHT, SCALE
 from optlstm.util.format import number, visible
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optlstm.backends.job import Job
     from optlstm.backends.ray.runner import RayOptions
     from optlstm.config.schema import StudyConfig
-    from optlstm.report.publish import Seen
+    from optlstm.report.dashboard_artifacts import Seen
     from optlstm.run.plan import Plan
     from optlstm.study.database.connection import Database
     from optlstm.study.ledger import Ledger
@@ -93,7 +93,7 @@ class Session:
 
     def _look(self, objective: Callable[[], Any]) -> Seen | None:
         """While there are workers: what the dashboard's pictures are made from, where there are to be any."""
-        from optlstm.report.publish import look
+        from optlstm.report.dashboard_artifacts import look
 
         most = self.plan.config.artifacts
         own = self.plan.config.objective is not None  # it makes no forecasts
@@ -105,8 +105,8 @@ class Session:
 
     def _publish(self, seen: Seen) -> None:
         """Pictures and a note for the dashboard."""
-        from optlstm.report.outcome import Trained
-        from optlstm.report.publish import publish
+        from optlstm.report.dashboard_artifacts import publish
+        from optlstm.report.figures.best_network import Trained
 
         with self._apart():
             publish(self.ledger, self.checkpoints, self.plan.config.artifacts, Trained(self.plan, seen))

@@ -14,15 +14,15 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from optlstm.report import rivals, words
-from optlstm.report.compared import compare
-from optlstm.report.curves import timeline, tip
-from optlstm.report.family import lineage
-from optlstm.report.marks import Axis, Figure, Marks, Panel
-from optlstm.report.outcome import confusion
-from optlstm.report.page import make_report, render
+from optlstm.report import baseline_text, summary_text
+from optlstm.report.figures.best_network import confusion
+from optlstm.report.figures.comparison import compare
+from optlstm.report.figures.curves import timeline, tip
+from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
+from optlstm.report.figures.lineage import lineage
+from optlstm.report.figures.search_space import weighed
+from optlstm.report.html import make_report, render
 from optlstm.report.png import draw
-from optlstm.report.searched import weighed
 from optlstm.report.view import StudyView
 from optlstm.run.plan import make_plan
 from optlstm.tasks.plot_data import Confusion
@@ -104,7 +104,7 @@ def test_labels_stand_beside_the_most_frequent_class(tmp_path: Path) -> None:
     plan = make_plan({"task": "text", "data": data})
     counts = np.array([[7, 3], [1, 4]])
 
-    sentence = rivals.of_labels(5, Confusion(("a", "b"), counts), plan)
+    sentence = baseline_text.of_labels(5, Confusion(("a", "b"), counts), plan)
     view = replace(StudyView.of(study([])), record=plan.record.stored())
 
     validation = view.record["data"]["splits"][1]
@@ -113,7 +113,9 @@ def test_labels_stand_beside_the_most_frequent_class(tmp_path: Path) -> None:
     assert validation == 15
     assert sentence.startswith("Of 15 validation examples trial 5 classifies 11 rightly (73.3 %);")
     assert f"most frequent class would be right for {frequent} ({100 * frequent / 15:.1f} %)" in sentence
-    assert words.subtitle(view).endswith("60 texts of 2 classes: 30 for training, 15 for validation, 15 for test")
+    assert summary_text.subtitle(view).endswith(
+        "60 texts of 2 classes: 30 for training, 15 for validation, 15 for test"
+    )
 
 
 @pytest.mark.browser
@@ -152,7 +154,7 @@ def test_a_trial_is_told_by_what_mattered_most() -> None:
 
     assert lines[2].startswith("decisive ")
     assert lines[-1] == "and 3 more"
-    _, heading, _ = words.leaders(view)
+    _, heading, _ = summary_text.leaders(view)
     assert heading[4] == "decisive"
 
 
@@ -191,7 +193,7 @@ def test_only_trials_that_have_ended_can_have_saved_epochs() -> None:
     running = create_trial(state=TrialState.RUNNING, intermediate_values=dict.fromkeys(range(1, 8), 1.0))
     view = replace(StudyView.of(study([ended, running])), record={"training": {"epochs": 10}})
 
-    cost = words.summary(view)[-1]
+    cost = summary_text.summary(view)[-1]
 
     assert (
         "9 epochs of training; 2 of them are of trials that have ended, and those to their last epoch would be 10"

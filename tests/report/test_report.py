@@ -17,7 +17,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from optlstm.report.page import make_report, render
+from optlstm.report.html import make_report, render
 from tests.browser import Browser
 from tests.conftest import Cli, rows, series
 

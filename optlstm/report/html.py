@@ -17,12 +17,13 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from optlstm import __version__
-from optlstm.report import curves, family, outcome, searched, words
+from optlstm.report import summary_text
 from optlstm.report.command import command_of
-from optlstm.report.compared import Comparison, compare
-from optlstm.report.marks import Figure
-from optlstm.report.outcome import Network
-from optlstm.report.palette import DARK, LIGHT
+from optlstm.report.figures import best_network, curves, lineage, search_space
+from optlstm.report.figures.best_network import Network
+from optlstm.report.figures.comparison import Comparison, compare
+from optlstm.report.figures.figure import Figure
+from optlstm.report.figures.palette import DARK, LIGHT
 from optlstm.report.plotly import figures as as_plotly
 from optlstm.report.view import StudyView
 from optlstm.study.record import ENVIRONMENT_KEY
@@ -51,21 +52,21 @@ def make_report(study: optuna.Study, checkpoints: Location | None, others: Seque
         checkpoints: The study's folder of checkpoints; None: it is not known.
         others: Studies to lay beside it.
     """
-    view = searched.weighed(study, StudyView.of(study))
+    view = search_space.weighed(study, StudyView.of(study))
     network, missing = _network(view, checkpoints)
     comparison = compare([view, *map(StudyView.of, others)]) if others else None
     figures = [
         *(comparison.figures if comparison else ()),
-        family.pareto(view),
+        lineage.pareto(view),
         curves.history(view),
         *network.figures,
         curves.learning_curves(view),
-        family.lineage(view),
-        family.schedules(view),
-        searched.importance_figure(view),
-        searched.parallel(view),
-        searched.slices(view),
-        searched.contour(view),
+        lineage.lineage(view),
+        lineage.schedules(view),
+        search_space.importance_figure(view),
+        search_space.parallel(view),
+        search_space.slices(view),
+        search_space.contour(view),
         curves.distribution(view),
         curves.timeline(view),
     ]
@@ -80,8 +81,8 @@ def _network(view: StudyView, checkpoints: Location | None) -> tuple[Network, li
         return Network(), [
             "Where the study's weights are kept is not known, so no forecast is drawn; see --storage-path."
         ]
-    found = outcome.trained(view, checkpoints or "")
-    network = outcome.network(view, found)
+    found = best_network.trained(view, checkpoints or "")
+    network = best_network.network(view, found)
     if found.missing:
         return network, [found.missing]
     gone = f"The weights of trial {view.best.number} are gone, so what its network forecasts cannot be drawn."
@@ -99,7 +100,7 @@ def render(report: Report) -> str:
     plotly = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
     script = read.joinpath("report.js").read_text(encoding="utf-8")
     panels = {"panels": as_plotly(report.figures), "light": dict(LIGHT), "dark": dict(DARK)}
-    title, heading, rows = words.leaders(view)
+    title, heading, rows = summary_text.leaders(view)
     template = environment.from_string(read.joinpath("report.html").read_text(encoding="utf-8"))
     return template.render(
         name=view.name,
@@ -110,9 +111,9 @@ def render(report: Report) -> str:
         data=Markup(_embedded(panels)),
         light=LIGHT,
         dark=DARK,
-        subtitle=words.subtitle(view, report.network.spans),
-        tiles=words.tiles(view),
-        words=words.summary(view, report.network.rivals),
+        subtitle=summary_text.subtitle(view, report.network.spans),
+        tiles=summary_text.tiles(view),
+        words=summary_text.summary(view, report.network.rivals),
         comparison=report.comparison,
         figures=report.figures,
         missing=report.missing,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optlstm.errors import OptlstmError
-from optlstm.report import rivals
-from optlstm.report.curves import caption
-from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel, Position
+from optlstm.report import baseline_text
+from optlstm.report.figures.curves import caption
+from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.view import StudyView
 from optlstm.tasks.forecast.series_task import Forecast
 from optlstm.tasks.plot_data import Confusion, Example, Forecasts, Pictures
@@ -21,7 +21,7 @@ from optlstm.util.files import Location
 from optlstm.util.format import many, number, short
 
 if TYPE_CHECKING:
-    from optlstm.report.publish import Seen
+    from optlstm.report.dashboard_artifacts import Seen
     from optlstm.run.objective import Objective
     from optlstm.run.plan import Plan
 
@@ -117,8 +117,10 @@ def network(view: StudyView, found: Trained) -> Network:
         window = int(best.params.get("window") or found.fixed("window") or Hyperparameters().window)
         untuned = found.untuned(window)
         figures = [forecasts(pictures, times(found.plan), best.number), by_step(pictures, untuned)]
-        return Network(figures, rivals.of_forecasts(best.number, pictures, untuned), dates)
-    return Network([confusion(pictures, best.number)], rivals.of_labels(best.number, pictures, found.plan), dates)
+        return Network(figures, baseline_text.of_forecasts(best.number, pictures, untuned), dates)
+    return Network(
+        [confusion(pictures, best.number)], baseline_text.of_labels(best.number, pictures, found.plan), dates
+    )
 
 
 def spans(plan: Plan | None) -> list[str]:

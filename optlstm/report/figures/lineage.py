@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from optlstm.errors import InputError
-from optlstm.report.curves import MOST_POINTS, OTHERS, STATES, caption, tip
-from optlstm.report.marks import Axis, Figure, Marks, Panel, Position
-from optlstm.report.searched import scale_of
+from optlstm.report.figures.curves import MOST_POINTS, OTHERS, STATES, caption, tip
+from optlstm.report.figures.figure import Axis, Figure, Marks, Panel, Position
+from optlstm.report.figures.search_space import scale_of
 from optlstm.report.view import StudyView, choose, chosen_in_words, first_epoch
 from optlstm.study.lineage import members, schedule
 from optlstm.util.format import many

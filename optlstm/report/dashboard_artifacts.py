@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from optlstm.report import words
-from optlstm.report.outcome import Trained, confusion, forecasts, spans, times
+from optlstm.report import summary_text
+from optlstm.report.figures.best_network import Trained, confusion, forecasts, spans, times
+from optlstm.report.figures.search_space import weighed
 from optlstm.report.png import png
-from optlstm.report.searched import weighed
 from optlstm.report.view import StudyView
 from optlstm.study.record import FOLDER_KEY, UID_KEY
 from optlstm.tasks.plot_data import Forecasts, Pictures
@@ -124,7 +124,7 @@ def note(known: Mapping[str, Any], view: StudyView, dates: Sequence[str]) -> dic
     """The attributes of the study's note; none where the note there was written by someone else.
 
     Args:
-        dates: See `words.subtitle`.
+        dates: See `summary_text.subtitle`.
     """
     parts = sorted(
         (int(key.removeprefix(NOTE_TEXT)), str(text)) for key, text in known.items() if key.startswith(NOTE_TEXT)
@@ -141,8 +141,8 @@ def note(known: Mapping[str, Any], view: StudyView, dates: Sequence[str]) -> dic
 
 def markdown(view: StudyView, dates: Sequence[str] = ()) -> str:
     """The summary in words, as a list."""
-    lines = "\n".join(f"- {escaped(sentence)}" for sentence in words.summary(view))
-    return f"{escaped(words.subtitle(view, dates))}\n\n{lines}\n\n{MARK}\n"
+    lines = "\n".join(f"- {escaped(sentence)}" for sentence in summary_text.summary(view))
+    return f"{escaped(summary_text.subtitle(view, dates))}\n\n{lines}\n\n{MARK}\n"
 
 
 def escaped(text: str) -> str:

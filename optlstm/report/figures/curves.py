@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from optlstm.report.marks import Axis, Figure, Marks, Number, Panel, Position
+from optlstm.report.figures.figure import Axis, Figure, Marks, Number, Panel, Position
 from optlstm.report.view import ENDED, StudyView, choose, chosen_in_words, last_value
 from optlstm.study.ledger import REASON_KEY
 from optlstm.util.format import many, number

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optlstm.report.curves import MOST_POINTS, caption, tip, value_axis
-from optlstm.report.marks import Axis, Figure, Heat, Marks, Panel, Position
-from optlstm.report.palette import SCALE
+from optlstm.report.figures.curves import MOST_POINTS, caption, tip, value_axis
+from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
+from optlstm.report.figures.palette import SCALE
 from optlstm.report.view import StudyView, choose, chosen_in_words
 from optlstm.util.format import number, short
 

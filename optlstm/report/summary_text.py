@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from optlstm.report.curves import OTHERS, STATES
-from optlstm.report.searched import LEAST_FOR_IMPORTANCE
+from optlstm.report.figures.curves import OTHERS, STATES
+from optlstm.report.figures.search_space import LEAST_FOR_IMPORTANCE
 from optlstm.report.view import StudyView, deciding_metric, first_epoch, task_metrics, trained
 from optlstm.study.ledger import REASON_KEY
 from optlstm.study.view import STOPPED_KEY

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optlstm.report.curves import best_so_far, caption, outside_in_words, shares_below, value_axis
-from optlstm.report.marks import Axis, Figure, Marks, Panel
+from optlstm.report.figures.curves import best_so_far, caption, outside_in_words, shares_below, value_axis
+from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
 from optlstm.report.view import StudyView, trained
 from optlstm.util.format import listed, number, short
 
