@@ -91,7 +91,7 @@ def tune(
     """
     _quieten_optuna()
 
-    from optlstm.progress import Display, make_console
+    from optlstm.console.progress import Display, make_console
     from optlstm.run.session import open_session, study_name, with_stored_config
     from optlstm.study.database.connection import open_database, open_existing
     from optlstm.study.results import load_study

@@ -16,13 +16,13 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from optlstm.console.summary import counts_in_words
 from optlstm.errors import InputError, OptlstmError
 from optlstm.run.retention import kept_best, study_folder
 from optlstm.study.database.connection import Database, open_database, parse_url, shown
 from optlstm.study.database.lease import Lease
 from optlstm.study.record import CONFIG_KEY, UID_KEY
 from optlstm.study.results import load_study, study_record
-from optlstm.summary import counts_in_words
 from optlstm.util.files import Location, absolute, is_url, join, open_folder, trial_name
 
 LEAST_FREE_BYTES = 1 << 30

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[1] / "optlstm"
 # From the bottom up; "" is optlstm/__init__.py. A module imports from its own row and from the rows written before it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "errors"),
-    ("util", "long_table"),
+    ("util",),
     ("data",),
     ("training",),
     ("tasks", "study"),
@@ -29,10 +29,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("backends",),
     ("run", "report"),  # a session draws at its end
     ("models", "dashboard", "moving"),
-    ("api", "progress"),
-    ("frontier",),
-    ("summary", "scores"),
-    ("pedigree", "doctor"),
+    ("console",),
+    ("api", "doctor"),
     ("cli", "__main__"),
 )
 
@@ -46,7 +44,7 @@ NEVER: dict[str, tuple[str, ...]] = {
     "data": TRAINING_NEVER,
 }
 
-MAY_PRINT = ("cli", "progress", "__main__")
+MAY_PRINT = ("cli", "console", "__main__")
 PRINTING = {"print", "exit", "quit", "SystemExit", "sys.exit", "typer.echo", "typer.secho"}
 
 MAKES_CODE = {"eval", "exec", "pickle.load", "pickle.loads", "pickle.Unpickler", "torch.load", "marshal.loads"}
@@ -234,7 +232,7 @@ SOUND = {
     "run/objective.py": "from optlstm.study import a\nfrom optlstm.data import a as b",
     "backends/ray_tune/core.py": "import ray\nfrom optlstm.study import a",
     "cli.py": "import sys\nfrom optlstm.backends import local\nprint(1)\nsys.exit(0)",
-    "progress.py": "print(1)",
+    "console/progress.py": "print(1)",
 }
 
 

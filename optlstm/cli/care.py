@@ -30,8 +30,8 @@ def doctor(
     storage: StorageOption = None,
 ) -> int:
     """Check storage, leases, checkpoints, disk, GPU, Ray; name a remedy for each fault. Exit 1 while one is left."""
+    from optlstm.console.progress import make_console
     from optlstm.doctor import examine
-    from optlstm.progress import make_console
     from optlstm.util.files import check_place
 
     quieten_optuna()
@@ -68,8 +68,8 @@ def copy(
 ) -> int:
     """Copy a study with its checkpoints into another database, to be continued there."""
     from optlstm.cli.common import open_study_database
+    from optlstm.console.progress import make_console
     from optlstm.moving import copy_study
-    from optlstm.progress import make_console
     from optlstm.study.results import load_study
     from optlstm.util.files import check_place
     from optlstm.util.format import many

@@ -22,10 +22,10 @@ def export(
     factory: FactoryOption = None,
 ) -> int:
     """Write the model as one file: raw input to raw output, any number of samples at a time."""
+    from optlstm.console.progress import make_console
     from optlstm.models.card import CARD_FILE, WEIGHT_FILE
     from optlstm.models.export import FORMATS, export_model
     from optlstm.models.model import Model
-    from optlstm.progress import make_console
 
     if form not in FORMATS:
         raise InputError(f"--format: must be {' or '.join(FORMATS)}, got {form!r}")

@@ -134,7 +134,7 @@ def _result(session: Any, options: LrSearchConfig, picture: Path) -> dict[str, A
 
 
 def _say(found: dict[str, Any], picture: Path) -> None:
-    from optlstm.progress import make_console
+    from optlstm.console.progress import make_console
 
     console = make_console(results=True)
     if found["value"] is None:

@@ -30,8 +30,8 @@ def predict(
     more_levels: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> int:
     """Forecasts in the data's units, from the end of the data on or from anywhere in it; or classes."""
+    from optlstm.console.progress import make_console
     from optlstm.models.model import Model
-    from optlstm.progress import make_console
 
     _check_out(out, data)
     options: dict[str, Any] = {"start": start, "levels": _levels(level or [], more_levels or [])}

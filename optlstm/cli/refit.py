@@ -48,10 +48,10 @@ def refit(
     storage_path: StoragePathOption = DEFAULT_STORAGE_PATH,
 ) -> int:
     """Train a study's best params on training and validation rows, score the test rows once, save the model."""
+    from optlstm.console.progress import Epochs, make_console
+    from optlstm.console.scores import outcome
     from optlstm.models.folder import check_target
     from optlstm.models.refit import refit as make_model
-    from optlstm.progress import Epochs, make_console
-    from optlstm.scores import outcome
 
     check_target(out)
     database = given_database(storage)
@@ -71,7 +71,7 @@ def refit(
 def _tell(console: Console, model: Model, out: Path, steps: bool) -> None:
     import shlex
 
-    from optlstm.scores import heading, in_words, interval_lines, score_table, step_table
+    from optlstm.console.scores import heading, in_words, interval_lines, score_table, step_table
 
     test = model.card.test
     console.print(heading(model.card), soft_wrap=True)

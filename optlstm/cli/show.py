@@ -22,16 +22,16 @@ def show(
     storage: StorageOption = None,
 ) -> int:
     """Show a study: its best trial, counts by state, every trial, why the pruned ones were pruned."""
-    from optlstm.progress import make_console
+    from optlstm.console.progress import make_console
+    from optlstm.console.summary import study_csv, study_table
     from optlstm.study.results import load_study, study_record, summarise_study
-    from optlstm.summary import study_csv, study_table
 
     if form not in ("table", "json", "csv"):
         raise InputError(f"--format: must be table, json or csv, got '{form}'")
     study = load_study(given_database(storage), name)
     if lineage:
         _population_only(study)
-        from optlstm.pedigree import lineage_tree
+        from optlstm.console.lineage import lineage_tree
 
         make_console(results=True).print(lineage_tree(name, study.get_trials(deepcopy=False)))
         return 0
@@ -60,8 +60,8 @@ def schedule(
     storage: StorageOption = None,
 ) -> int:
     """Print the schedule of hyperparameters that led to a trial of a population; train it again."""
-    from optlstm.pedigree import schedule_table
-    from optlstm.progress import make_console
+    from optlstm.console.lineage import schedule_table
+    from optlstm.console.progress import make_console
     from optlstm.run.session import replayed
     from optlstm.study.lineage import schedule as schedule_of
     from optlstm.study.results import load_study
@@ -89,8 +89,8 @@ def studies(
     storage_path: StoragePathOption = DEFAULT_STORAGE_PATH,
 ) -> int:
     """List the studies of a database: trials, best value, space on disk."""
-    from optlstm.progress import make_console
-    from optlstm.summary import list_studies, studies_table
+    from optlstm.console.progress import make_console
+    from optlstm.console.summary import list_studies, studies_table
     from optlstm.util.files import check_place
 
     check_place(storage_path)

@@ -152,7 +152,7 @@ def study(
 
 
 def _dry_run(raw: dict[str, Any], problems: list[str], study_file: Path | None) -> int:
-    from optlstm.progress import make_console
+    from optlstm.console.progress import make_console
     from optlstm.run.session import dry_run, study_name, with_stored_config
 
     quieten_optuna()
@@ -181,8 +181,8 @@ def _given(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run_study(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool, as_json: bool) -> int:
-    from optlstm.progress import make_console
-    from optlstm.summary import conclude, result
+    from optlstm.console.progress import make_console
+    from optlstm.console.summary import conclude, result
 
     session, code = run_session(raw, problems, study_file, quiet)
     console = make_console(quiet) if as_json else make_console(results=True)
@@ -194,7 +194,7 @@ def _run_study(raw: dict[str, Any], problems: list[str], study_file: Path | None
 
 def shown_storage(raw: dict[str, Any]) -> str:
     """The flag that a command to go on needs."""
-    from optlstm.summary import storage_flag
+    from optlstm.console.summary import storage_flag
 
     url = str(raw.get("storage") or DEFAULT_STORAGE)
     return "" if url in (DEFAULT_STORAGE, os.environ.get(STORAGE_VARIABLE)) else storage_flag(url)
@@ -202,9 +202,9 @@ def shown_storage(raw: dict[str, Any]) -> str:
 
 def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool) -> tuple[Session, int]:
     """Open the study, run its trials, show how it goes. Gives the session and the exit code."""
-    from optlstm.progress import Display, make_console
+    from optlstm.console.progress import Display, make_console
+    from optlstm.console.summary import announce, how_to_go_on, notices
     from optlstm.run.session import open_session, study_name, with_stored_config
-    from optlstm.summary import announce, how_to_go_on, notices
 
     quieten_optuna()
     name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)

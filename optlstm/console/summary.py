@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from optlstm.frontier import bracket_lines, front_lines
-from optlstm.long_table import MANY, LongTable
-from optlstm.progress import LONGEST_REASON, STYLES, UNCUT, WORDS, shown
+from optlstm.console.long_table import MANY, LongTable
+from optlstm.console.pareto import bracket_lines, front_lines
+from optlstm.console.progress import LONGEST_REASON, STYLES, UNCUT, WORDS, shown
 from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
 from optlstm.util.format import decimals, in_a_line, visible
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from optlstm.progress import STYLES, WORDS, shown
+from optlstm.console.progress import STYLES, WORDS, shown
 from optlstm.study.lineage import Stretch, changes, children
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from optlstm.progress import shown
+from optlstm.console.progress import shown
 from optlstm.study.pruners import bracket_of
 
 Row = dict[str, Any]
