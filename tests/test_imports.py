@@ -28,9 +28,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("backends",),
     ("run", "report"),  # a session draws at its end
-    ("models", "dashboard", "moving"),
+    ("models",),
     ("console",),
-    ("api", "doctor"),
+    ("maintenance",),
+    ("api",),
     ("cli", "__main__"),
 )
 

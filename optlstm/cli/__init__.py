@@ -11,7 +11,7 @@ import typer
 from optlstm import __version__
 
 # Importing them registers their commands.
-from optlstm.cli import care, export, lr_search, predict, refit, report, show, study  # noqa: F401
+from optlstm.cli import export, lr_search, maintenance, predict, refit, report, show, study  # noqa: F401
 from optlstm.cli.common import app, close_databases
 from optlstm.errors import InputError, OptlstmError
 

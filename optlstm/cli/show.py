@@ -109,7 +109,7 @@ def dashboard(
     storage: StorageOption = None,
 ) -> int:
     """Watch the studies in a browser: optuna-dashboard on the same database, on this machine only."""
-    from optlstm.dashboard import serve
+    from optlstm.maintenance.dashboard import serve
 
     def announce(address: str) -> None:
         print(f"optuna-dashboard on {address}  (Ctrl-C ends it)", flush=True)

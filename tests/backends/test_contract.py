@@ -68,7 +68,7 @@ def test_every_pruner_decides_the_same_everywhere(backend: Backend, studies: Stu
 
 @pytest.mark.parametrize("scheduler", get_args(StudyConfig.model_fields["scheduler"].annotation))
 def test_every_scheduler_finishes_a_study(backend: Backend, studies: Studies, scheduler: str) -> None:
-    if scheduler == "asha" and backend.name != "ray":  # Ray's own, as the config says (tests/test_bad_input.py)
+    if scheduler == "asha" and backend.name != "ray":  # Ray's own, as the config says (tests/cli/test_bad_input.py)
         with pytest.raises(InputError, match="needs --backend ray"):
             make_plan({"name": "asha", "scheduler": "asha"})
         return

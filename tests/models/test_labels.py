@@ -12,9 +12,9 @@ import torch
 
 import optlstm
 from optlstm.tasks.label.baselines import bag_of_words, majority, nearest_neighbour
+from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli
 from tests.tasks.test_tasks import SEQUENCES, TEXTS, lines, texts
-from tests.test_bad_input import refuses
 
 MODELS = [(SEQUENCES, "lines.csv", "nearest_neighbour"), (TEXTS, "texts.csv", "bag_of_words")]
 

@@ -12,9 +12,9 @@ import pytest
 
 import optlstm
 from optlstm.tasks.forecast.baselines import untrained
+from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli
 from tests.tasks.forecast.test_problem import write
-from tests.test_bad_input import refuses
 
 TINY = ("--horizon", "4", "--trials", "2", "--epochs", "2", "--workers", "1", "--set", "artifacts=0")
 SPACE = ("--set", "space.window=8", "--set", "space.patch=4", "--set", "space.hidden_size=4", "--set", "seed=1")

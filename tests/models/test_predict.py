@@ -175,7 +175,6 @@ def test_options_of_the_wrong_kind_are_refused(made: Path, options: dict[str, ob
 
 
 def test_batches_do_not_change_a_forecast(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-
     model = optlstm.load("model")
     whole = model.predict("tiny.csv", backtest=60)
     from optlstm.tasks.forecast import series_predict

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 import optlstm
+from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli, rows
 from tests.tasks.forecast.test_problem import write
 from tests.tasks.test_tasks import SEQUENCES, TEXTS, lines, texts
-from tests.test_bad_input import refuses
 
 MODULE = """
 import torch

@@ -13,8 +13,8 @@ from pyarrow import parquet
 from optlstm.tasks.label.sequence_task import SequenceTask
 from optlstm.tasks.label.text_task import TextTask
 from optlstm.tasks.options import DataConfig
+from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli, rows
-from tests.test_bad_input import refuses
 
 TINY = ("--trials", "2", "--epochs", "2", "--workers", "1", "--set", "space.hidden_size=4", "--set", "data.folds=2")
 SEQUENCES = ("study", "--task", "sequence", "--data", "lines.csv", *TINY)

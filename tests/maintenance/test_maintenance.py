@@ -69,7 +69,7 @@ def test_an_abandoned_trial_is_named_and_ended(cli: Cli) -> None:
     assert held is not None
     assert found(cli, "stopped")[0] == 0  # its owner, this process, is alive
     ledger.release(held.number)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     assert subprocess.run([sys.executable, "-c", ABANDONING], check=False, env=environment).returncode == 7
 
     code, states = found(cli)

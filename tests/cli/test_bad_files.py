@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.cli.test_bad_input import Lines, refuses
 from tests.conftest import Cli, series
-from tests.test_bad_input import Lines, refuses
 
 ROWS = series().splitlines()
 HOURS = [f"2021-03-{27 + h // 24:02d} {h % 24:02d}:00" for h in range(20, 92)]

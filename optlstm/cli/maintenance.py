@@ -31,7 +31,7 @@ def doctor(
 ) -> int:
     """Check storage, leases, checkpoints, disk, GPU, Ray; name a remedy for each fault. Exit 1 while one is left."""
     from optlstm.console.progress import make_console
-    from optlstm.doctor import examine
+    from optlstm.maintenance.doctor import examine
     from optlstm.util.files import check_place
 
     quieten_optuna()
@@ -69,7 +69,7 @@ def copy(
     """Copy a study with its checkpoints into another database, to be continued there."""
     from optlstm.cli.common import open_study_database
     from optlstm.console.progress import make_console
-    from optlstm.moving import copy_study
+    from optlstm.maintenance.copy_study import copy_study
     from optlstm.study.results import load_study
     from optlstm.util.files import check_place
     from optlstm.util.format import many
