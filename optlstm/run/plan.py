@@ -23,7 +23,7 @@ from optlstm.study.warm_start import params_problems, searched_part
 from optlstm.tasks.base import DEFAULT_TASK, TASKS, Task, load, task_class
 from optlstm.tasks.space import PRESETS, preset
 from optlstm.training.factory import Factory
-from optlstm.training.hparams import Hyperparameters, validate_value
+from optlstm.training.hparams import GROWING, Hyperparameters, used_by, validate_value
 from optlstm.training.metric import Metric
 from optlstm.util.files import Location
 
@@ -58,6 +58,7 @@ class Plan:
             factors=pbt.factors,
             resample_probability=pbt.resample_probability,
             params=params,
+            growing=GROWING,
             burn_in=pbt.burn_in,
             explore=pbt.explore,
             synchronous=pbt.synchronous,
@@ -205,9 +206,7 @@ def _space(kind: type[Task], task: Task | None, changes: Mapping[str, Any]) -> S
         near = did_you_mean(str(name), PRESETS)
         raise InputError(f"space.preset: must be one of {', '.join(PRESETS)}, got {name!r}{near}")
     base, only = preset(base, name), changes.pop("only", None)
-    meaningless = ("grown_layers", *kind.unused)
-    known = {name: value for name, value in vars(Hyperparameters()).items() if name not in meaningless}
-    space = parse_space(merge(base, changes), known, validate_value)
+    space = parse_space(merge(base, changes), used_by(kind.name), validate_value)
     return space if only is None else _only(space, only)
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from optlstm.config.schema import PbtConfig, StudyConfig
 from optlstm.config.validate import attempt
 from optlstm.errors import did_you_mean
-from optlstm.study.pbt import SHAPE_PARAMS, TRAINING_PARAMS, load_explore
+from optlstm.study.pbt import load_explore
 from optlstm.study.space import Space
 from optlstm.tasks.base import Task
+from optlstm.training.hparams import GROWING, PBT_PARAMS
 
 
 def mutable(pbt: PbtConfig, space: Space) -> tuple[str, ...]:
     """The params that a copy may change."""
-    wanted = pbt.params or tuple(p.name for p in space.params if p.name in TRAINING_PARAMS)
-    grown = tuple(p.name for p in space.params if p.name in SHAPE_PARAMS and p.name not in wanted)
+    wanted = pbt.params or tuple(p.name for p in space.params if p.name in PBT_PARAMS)
+    grown = tuple(p.name for p in space.params if p.name in GROWING and p.name not in wanted)
     return wanted + (grown if pbt.morph else ())
 
 
@@ -26,20 +27,20 @@ def population_problems(config: StudyConfig, space: Space) -> list[str]:
             near = did_you_mean(name, searched)
             why = "is fixed in this space" if name in space.fixed else f"is not in the space{near}"
             problems.append(f"pbt.params: '{name}' {why} (searched: {', '.join(searched)})")
-        elif name in SHAPE_PARAMS and not pbt.morph:
+        elif name in GROWING and not pbt.morph:
             problems.append(f"pbt.params: '{name}' changes the network's shape; add pbt.morph = true")
-        elif name not in TRAINING_PARAMS + SHAPE_PARAMS:
-            allowed = ", ".join(TRAINING_PARAMS + SHAPE_PARAMS)
+        elif name not in PBT_PARAMS + GROWING:
+            allowed = ", ".join(PBT_PARAMS + GROWING)
             problems.append(f"pbt.params: '{name}' cannot change while weights are kept (those that can: {allowed})")
     may_normalise = space.fixed.get("layer_norm") is True or "layer_norm" in searched
     if pbt.morph and {"hidden_size_2", "hidden_size_3"} & ({*searched} | {k for k, v in space.fixed.items() if v}):
         problems.append("pbt.morph: layers of different widths cannot grow; leave out hidden_size_2 and hidden_size_3")
     if pbt.morph and may_normalise and "hidden_size" in searched:
         problems.append("pbt.morph: hidden_size cannot grow under layer_norm; fix space.layer_norm = false")
-    endless = [p.name for p in space.params if p.name in SHAPE_PARAMS and p.values() is None]
+    endless = [p.name for p in space.params if p.name in GROWING and p.values() is None]
     problems += [f"pbt.morph: space.{name} must have a step or choices to grow along" for name in endless if pbt.morph]
     if not problems and not mutable(pbt, space) and pbt.explore is None:
-        problems.append(f"pbt.params: none of {', '.join(TRAINING_PARAMS)} is searched, so a copy could not differ")
+        problems.append(f"pbt.params: none of {', '.join(PBT_PARAMS)} is searched, so a copy could not differ")
     if pbt.explore is not None:
         attempt(problems, lambda: load_explore(str(pbt.explore)))
     return problems

@@ -16,9 +16,6 @@ from optlstm.errors import InputError
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Param, Space, Value
 
-# What PBT changes on the way unless told otherwise: params of the training, which fit any weights.
-TRAINING_PARAMS = ("learning_rate", "weight_decay", "dropout", "recurrent_dropout", "grad_clip")
-SHAPE_PARAMS = ("hidden_size", "num_layers")  # with morphing: the weights are widened or deepened
 Params = Mapping[str, Value]
 Explore = Callable[[Params, Space, random.Random], Params]
 
@@ -35,6 +32,7 @@ class Population:
         factors: A number is multiplied by one of these.
         resample_probability: Chance that a param is drawn anew from its range instead.
         params: Which params change.
+        growing: Which params can only grow, the weights being kept.
         burn_in: No exploit before this epoch.
         explore: `module:function` in place of the rule here; called with (params, space, random generator).
         synchronous: Members wait for each other at every interval.
@@ -47,6 +45,7 @@ class Population:
     factors: tuple[float, ...]
     resample_probability: float
     params: tuple[str, ...]
+    growing: tuple[str, ...] = ()
     burn_in: int = 0
     explore: str | None = None
     synchronous: bool = True
@@ -105,7 +104,7 @@ def load_explore(path: str) -> Explore:
 def _perturbed(param: Param, value: Value, options: Population, draw: random.Random) -> Value:
     resample, factor = draw.random() < options.resample_probability, draw.choice(options.factors)
     values = param.values()
-    if param.name in SHAPE_PARAMS:
+    if param.name in options.growing:
         return _grown(param, value, resample, factor, draw)
     if values is not None:  # finitely many: a new one, or the neighbour
         if resample:

@@ -38,7 +38,6 @@ class Task(Protocol):
 
     name: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]  # of the `data` section that mean something to it
-    unused: ClassVar[tuple[str, ...]]  # hyperparameters that mean nothing to it
     metrics: ClassVar[tuple[Metric, ...]]  # the default `training.metric` first
     problem: ClassVar[str]  # `module:name` of what makes the `Problem` in a worker, from (data(), device)
 

@@ -97,13 +97,5 @@ class Finish(Protocol):
 
 def bounded(hp: Hyperparameters, numbers: Sequence[int], most: int) -> str | None:
     """Which size is more than `most`, the numbers a weight file holds; None where all may be true."""
-    sizes = {
-        "hidden_size": hp.hidden_size,
-        "num_layers": hp.num_layers,
-        "grown_layers": hp.grown_layers,
-        "patch": hp.patch,
-        "projection": hp.projection,
-        "window": hp.window if hp.linear_skip else 0,
-        **{f"the task's size {n}": number for n, number in enumerate(numbers, start=1)},
-    }
+    sizes = {**hp.sizes(), **{f"the task's size {n}": number for n, number in enumerate(numbers, start=1)}}
     return next((f"{name} {value}" for name, value in sizes.items() if value > most), None)

@@ -1,18 +1,33 @@
-"""The hyperparameters of one training run: every name, default, range and choice, stated once. Imports no torch."""
+"""The hyperparameters of one training run: name, default, range, and who may use or change it, all at its field.
+
+A new hyperparameter is a line in `Hyperparameters` and the code that reads it. Imports no torch.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from optlstm.errors import InputError, did_you_mean
 
 
 @dataclass(frozen=True)
-class _Rule:
-    """What one hyperparameter may be: a kind, and either bounds or choices. `above` and `below` are exclusive."""
+class Facets:
+    """Everything there is to know of one hyperparameter but its name and its default.
+
+    Args:
+        kind: Of its values.
+        least: Smallest value; `most` the largest, `above` and `below` exclusive bounds.
+        choices: Of a text.
+        tasks: The tasks that have a use for it; empty: all of them.
+        weights: Whether it may change while a network's weights are kept. fixed: their shapes or their meaning depend
+            on it; grows: `morph` can make it larger; free: they do not depend on it.
+        pbt: Population based training changes it, unless it is told what to change.
+        size: A network has at least so many weights; `size_needs`: only where this other hyperparameter is on.
+        param: A trial may choose it.
+    """
 
     kind: type
     least: float | None = None
@@ -20,6 +35,12 @@ class _Rule:
     above: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    weights: Literal["fixed", "grows", "free"] = "fixed"
+    pbt: bool = False
+    size: bool = False
+    size_needs: str | None = None
+    param: bool = True
 
     def problem(self, value: object) -> str | None:
         """What is wrong with `value`, or None."""
@@ -56,20 +77,12 @@ class _Rule:
         return " and ".join(f"{word} {bound:g}" for word, bound in words if bound is not None)
 
 
-def _integer(default: int, *, least: int) -> Any:
-    return field(default=default, metadata={"rule": _Rule(int, least=least)})
+def _param(default: Any, **facets: Any) -> Any:
+    return field(default=default, metadata={"facets": Facets(type(default), **facets)})
 
 
-def _number(default: float, **bounds: float) -> Any:
-    return field(default=default, metadata={"rule": _Rule(float, **bounds)})  # type: ignore[arg-type]
-
-
-def _choice(default: str, *choices: str) -> Any:
-    return field(default=default, metadata={"rule": _Rule(str, choices=choices)})
-
-
-def _flag(default: bool) -> Any:
-    return field(default=default, metadata={"rule": _Rule(bool)})
+_LABEL = ("sequence", "text")
+_NUMERIC = ("forecast", "sequence")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,33 +110,33 @@ class Hyperparameters:
         grown_layers: how many of num_layers were added to a trained network (`morph`); no param, see `with_growth`.
     """
 
-    window: int = _integer(96, least=1)
-    batch_size: int = _integer(64, least=1)
-    hidden_size: int = _integer(64, least=1)
-    num_layers: int = _integer(1, least=1)
-    hidden_size_2: int = _integer(0, least=0)
-    hidden_size_3: int = _integer(0, least=0)
-    dropout: float = _number(0.0, least=0.0, below=1.0)
-    recurrent_dropout: float = _number(0.0, least=0.0, below=1.0)
-    patch: int = _integer(1, least=1)
-    window_norm: str = _choice("last", "none", "last", "mean_std")
-    linear_skip: bool = _flag(False)
-    pooling: str = _choice("last", "last", "mean", "max")
-    layer_norm: bool = _flag(False)
-    projection: int = _integer(0, least=0)
-    bidirectional: bool = _flag(False)
-    optimizer: str = _choice("adamw", "adam", "adamw", "rmsprop", "sgd")
-    learning_rate: float = _number(1e-3, above=0.0)
-    weight_decay: float = _number(0.0, least=0.0)
-    lr_schedule: str = _choice("one_cycle", "constant", "cosine", "one_cycle", "plateau")
-    warmup: float = _number(0.0, least=0.0, most=1.0)
-    grad_clip: float = _number(1.0, least=0.0)
-    averaging: float = _number(0.0, least=0.0, most=1.0)
-    embedding_dim: int = _integer(100, least=1)
-    embedding_dropout: float = _number(0.0, least=0.0, below=1.0)
-    label_smoothing: float = _number(0.0, least=0.0, below=1.0)
-    input_noise: float = _number(0.0, least=0.0)
-    grown_layers: int = 0  # no choice, hence no rule: it follows from the trial's ancestors
+    window: int = _param(96, least=1, tasks=("forecast",), size=True, size_needs="linear_skip")
+    batch_size: int = _param(64, least=1, weights="free")
+    hidden_size: int = _param(64, least=1, weights="grows", size=True)
+    num_layers: int = _param(1, least=1, weights="grows", size=True)
+    hidden_size_2: int = _param(0, least=0)
+    hidden_size_3: int = _param(0, least=0)
+    dropout: float = _param(0.0, least=0.0, below=1.0, weights="free", pbt=True)
+    recurrent_dropout: float = _param(0.0, least=0.0, below=1.0, weights="free", pbt=True)
+    patch: int = _param(1, least=1, tasks=_NUMERIC, size=True)
+    window_norm: str = _param("last", choices=("none", "last", "mean_std"), tasks=_NUMERIC)
+    linear_skip: bool = _param(False, tasks=("forecast",))
+    pooling: str = _param("last", choices=("last", "mean", "max"))
+    layer_norm: bool = _param(False)
+    projection: int = _param(0, least=0, size=True)
+    bidirectional: bool = _param(False)
+    optimizer: str = _param("adamw", choices=("adam", "adamw", "rmsprop", "sgd"), weights="free")
+    learning_rate: float = _param(1e-3, above=0.0, weights="free", pbt=True)
+    weight_decay: float = _param(0.0, least=0.0, weights="free", pbt=True)
+    lr_schedule: str = _param("one_cycle", choices=("constant", "cosine", "one_cycle", "plateau"), weights="free")
+    warmup: float = _param(0.0, least=0.0, most=1.0, weights="free")
+    grad_clip: float = _param(1.0, least=0.0, weights="free", pbt=True)
+    averaging: float = _param(0.0, least=0.0, most=1.0, weights="free")
+    embedding_dim: int = _param(100, least=1, tasks=("text",))
+    embedding_dropout: float = _param(0.0, least=0.0, below=1.0, tasks=("text",), weights="free")
+    label_smoothing: float = _param(0.0, least=0.0, below=1.0, tasks=_LABEL, weights="free")
+    input_noise: float = _param(0.0, least=0.0, tasks=("sequence",), weights="free")
+    grown_layers: int = _param(0, weights="free", size=True, param=False)
 
     @classmethod
     def from_params(cls, params: Mapping[str, object]) -> Hyperparameters:
@@ -132,18 +145,31 @@ class Hyperparameters:
         Raises:
             InputError: one line `space.NAME: ...` for every unknown name and every value out of its range or kind.
         """
-        found = ((name, validate_value(name, value)) for name, value in params.items())
-        problems = [f"space.{name}: {problem}" for name, problem in found if problem]
+        checked = ((name, validate_value(name, value)) for name, value in params.items())
+        problems = [f"space.{name}: {problem}" for name, problem in checked if problem]
         if problems:
             raise InputError(problems)
         values: dict[str, Any] = dict(params)
         for name in values:
-            if _RULES[name].kind is float:
+            if FACETS[name].kind is float:
                 values[name] = float(values[name])
         return cls(**values)
 
+    def sizes(self) -> dict[str, int]:
+        """Those that count weights: the network has at least so many of each."""
+        needs = {name: facets.size_needs for name, facets in FACETS.items() if facets.size}
+        return {name: getattr(self, name) for name, other in needs.items() if other is None or getattr(self, other)}
 
-_RULES: dict[str, _Rule] = {f.name: f.metadata["rule"] for f in fields(Hyperparameters) if "rule" in f.metadata}
+
+FACETS: dict[str, Facets] = {f.name: f.metadata["facets"] for f in fields(Hyperparameters)}
+_PARAMS = [name for name, facets in FACETS.items() if facets.param]
+GROWING = tuple(name for name, facets in FACETS.items() if facets.weights == "grows")
+PBT_PARAMS = tuple(name for name, facets in FACETS.items() if facets.pbt)
+
+
+def used_by(task: str) -> dict[str, Any]:
+    """The hyperparameters that a study of this task may set, with their defaults."""
+    return {name: getattr(Hyperparameters, name) for name in _PARAMS if task in (FACETS[name].tasks or (task,))}
 
 
 def validate_value(name: str, value: object) -> str | None:
@@ -151,6 +177,6 @@ def validate_value(name: str, value: object) -> str | None:
 
     It serves the search space too: each bound and each choice of a parameter must itself be a valid value.
     """
-    if name not in _RULES:
-        return f"no hyperparameter has this name{did_you_mean(name, _RULES)}"
-    return _RULES[name].problem(value)
+    if name not in _PARAMS:
+        return f"no hyperparameter has this name{did_you_mean(name, _PARAMS)}"
+    return FACETS[name].problem(value)

@@ -13,22 +13,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from optlstm.errors import InputError
-from optlstm.training.hparams import Hyperparameters
+from optlstm.training.hparams import FACETS, GROWING, Hyperparameters
 from optlstm.training.loop import State
 from optlstm.training.model import BodyConfig, grown_layer
 
-_GROWS = ("hidden_size", "num_layers")
-_FREE = (  # no weight's shape or meaning hangs on them
-    *("dropout", "recurrent_dropout", "batch_size", "optimizer", "learning_rate", "weight_decay", "lr_schedule"),
-    *("warmup", "grad_clip", "grown_layers", "embedding_dropout", "label_smoothing", "input_noise", "averaging"),
-)
 _GATES = 4  # rows of an LSTM's weights: input, forget, cell, output
 _GROWN = re.compile(r"body\.grown\.(\d+)\.")
 _MOMENTS = {"exp_avg": 1, "momentum_buffer": 1, "exp_avg_sq": 2, "square_avg": 2}  # powers of the gradient in them
@@ -81,12 +76,12 @@ def with_growth(hp: Hyperparameters, tensors: Iterable[str]) -> Hyperparameters:
 def growth_problems(old: Hyperparameters, new: Hyperparameters) -> list[str]:
     """Why a network of `old`'s shape cannot be grown into one of `new`'s, one line each; empty where it can."""
     problems = []
-    for name in (f.name for f in fields(Hyperparameters) if f.name not in _FREE):
+    for name, facets in FACETS.items():
         before, after = getattr(old, name), getattr(new, name)
-        if name in _GROWS and after < before:
+        if facets.weights == "grows" and after < before:
             problems.append(f"pbt: {name} can only grow ({before} -> {after})")
-        elif name not in _GROWS and after != before:
-            problems.append(f"pbt: {name} cannot change ({before} -> {after}); only {' and '.join(_GROWS)} can grow")
+        elif facets.weights == "fixed" and after != before:
+            problems.append(f"pbt: {name} cannot change ({before} -> {after}); only {' and '.join(GROWING)} can grow")
     # Mean and variance over the units stay what they were only where every unit is copied equally often.
     if new.layer_norm and new.hidden_size > old.hidden_size and new.hidden_size % old.hidden_size:
         above = -(-new.hidden_size // old.hidden_size) * old.hidden_size

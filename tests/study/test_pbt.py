@@ -129,7 +129,7 @@ def test_a_zero_is_drawn_anew_because_no_factor_moves_it() -> None:
 
 
 def test_shapes_only_grow_and_bring_the_params_they_switch_on() -> None:
-    options = replace(OPTIONS, params=("hidden_size", "num_layers"))
+    options = replace(OPTIONS, params=("hidden_size", "num_layers"), growing=("hidden_size", "num_layers"))
     copies = [explored(PARAMS, SPACE, options, seed, 1, 0) for seed in range(60)]
     assert {c["hidden_size"] for c in copies} == {32, 64, 96}
     assert {c["num_layers"] for c in copies} == {1, 2}

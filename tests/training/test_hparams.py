@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from optlstm.errors import InputError
-from optlstm.training.hparams import Hyperparameters, validate_value
+from optlstm.tasks.base import TASKS
+from optlstm.training.hparams import FACETS, GROWING, PBT_PARAMS, Hyperparameters, used_by, validate_value
 
 
 def test_missing_names_get_their_defaults() -> None:
@@ -58,6 +59,33 @@ def test_wrong_values_are_named(name: str, value: object) -> None:
 )
 def test_values_at_the_edge_are_right(name: str, value: object) -> None:
     assert validate_value(name, value) is None
+
+
+def test_a_task_is_offered_what_it_has_a_use_for() -> None:
+    assert {"window", "linear_skip", "patch"} <= set(used_by("forecast"))
+    assert {"embedding_dim", "input_noise", "label_smoothing", "grown_layers"}.isdisjoint(used_by("forecast"))
+    assert {"window", "linear_skip", "embedding_dim", "grown_layers"}.isdisjoint(used_by("sequence"))
+    assert {"window", "patch", "window_norm", "linear_skip", "input_noise"}.isdisjoint(used_by("text"))
+    assert used_by("text")["embedding_dim"] == 100
+
+
+def test_the_facets_agree_with_each_other() -> None:
+    assert {task for facets in FACETS.values() for task in facets.tasks} <= set(TASKS)
+    assert all(FACETS[name].weights == "free" for name in PBT_PARAMS)
+    assert GROWING == ("hidden_size", "num_layers")
+    assert all(facets.size_needs in (None, *FACETS) for facets in FACETS.values())
+
+
+def test_a_size_counts_where_the_network_has_such_weights() -> None:
+    assert Hyperparameters(window=96, linear_skip=True, projection=8).sizes() == {
+        "window": 96,
+        "hidden_size": 64,
+        "num_layers": 1,
+        "patch": 1,
+        "projection": 8,
+        "grown_layers": 0,
+    }
+    assert "window" not in Hyperparameters(linear_skip=False).sizes()
 
 
 def test_no_torch_is_imported_to_check_a_study() -> None:

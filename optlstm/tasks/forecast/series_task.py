@@ -32,7 +32,6 @@ class Forecast:
         *("path", "time", "target", "horizon", "splits", "folds", "fraction"),
         *("series", "past", "future", "static", "categorical", "calendar", "gaps", "scaling", "epoch_windows"),
     )
-    unused: ClassVar[tuple[str, ...]] = ("embedding_dim", "embedding_dropout", "label_smoothing", "input_noise")
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("mse", "standardised scale"), Metric("mae"))
     problem: ClassVar[str] = "optlstm.tasks.forecast.series_problem:make_problem"
 

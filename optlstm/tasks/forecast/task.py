@@ -33,7 +33,6 @@ class PanelForecast:
 
     name: ClassVar[str] = "forecast"
     keys: ClassVar[tuple[str, ...]] = ()  # those of Forecast, which makes it
-    unused: ClassVar[tuple[str, ...]] = ("embedding_dim", "embedding_dropout", "label_smoothing", "input_noise")
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("mse", "standardised scale"), Metric("mae"))
     problem: ClassVar[str] = "optlstm.tasks.forecast.problem:make_problem"
 

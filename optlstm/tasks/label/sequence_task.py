@@ -27,7 +27,6 @@ class SequenceTask:
 
     name: ClassVar[str] = "sequence"
     keys: ClassVar[tuple[str, ...]] = (*LABEL_KEYS, "series", "time", "channels")
-    unused: ClassVar[tuple[str, ...]] = ("window", "linear_skip", "embedding_dim", "embedding_dropout")
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
     problem: ClassVar[str] = "optlstm.tasks.label.problem:make_problem"
 

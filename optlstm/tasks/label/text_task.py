@@ -34,7 +34,6 @@ class TextTask:
 
     name: ClassVar[str] = "text"
     keys: ClassVar[tuple[str, ...]] = (*LABEL_KEYS, "text", *_VOCABULARY_KEYS, "vectors")
-    unused: ClassVar[tuple[str, ...]] = ("window", "patch", "window_norm", "linear_skip", "input_noise")
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
     problem: ClassVar[str] = "optlstm.tasks.label.problem:make_problem"
 
