@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -85,12 +87,23 @@ def rows(name: str = "tiny", url: str = URL) -> list[Row]:
     return [(t.number, t.state.name, t.values, tuple(t.params.items()), t.intermediate_values) for t in trials]
 
 
+@pytest.fixture(scope="session")
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("test") / "folder"
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory: a new one, with the tiny study's files."""
-    monkeypatch.chdir(tmp_path)
-    write_tiny(tmp_path)
-    return tmp_path
+def folder(_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current directory: a new one, with the tiny study's files.
+
+    Its path is the same in every test, for `cached_cli`: a study knows the path of its data and of its checkpoints.
+    What a test leaves in it is moved to its `tmp_path`.
+    """
+    _folder.mkdir()
+    monkeypatch.chdir(_folder)
+    write_tiny(_folder)
+    yield _folder
+    _folder.rename(tmp_path / "folder")
 
 
 @pytest.fixture
@@ -104,6 +117,47 @@ def cli(capsys: pytest.CaptureFixture[str], folder: Path) -> Cli:
         return Outcome(code, said.out, said.err)
 
     return run
+
+
+class CommandCache:
+    """By a command and the files it began with: its outcome, and a copy of the folder after it."""
+
+    def __init__(self, copies: Path) -> None:
+        self.copies = copies
+        self.results: dict[tuple[object, ...], tuple[Outcome, Path]] = {}
+
+    def run(self, cli: Cli, folder: Path, arguments: tuple[object, ...]) -> Outcome:
+        key = (*arguments, _digest(folder))
+        if key in self.results:
+            outcome, copy = self.results[key]
+            shutil.copytree(copy, folder, dirs_exist_ok=True)
+        else:
+            outcome, copy = cli(*arguments), self.copies / str(len(self.results))
+            shutil.copytree(folder, copy)
+            self.results[key] = outcome, copy
+        return outcome
+
+
+def _digest(folder: Path) -> str:
+    """Of the names and contents of all files in a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="session")
+def _command_cache(tmp_path_factory: pytest.TempPathFactory) -> CommandCache:
+    return CommandCache(tmp_path_factory.mktemp("commands"))
+
+
+@pytest.fixture
+def cached_cli(cli: Cli, folder: Path, _command_cache: CommandCache) -> Cli:
+    """As `cli`, for what a test begins with (a finished study, a model): the first test of a run to give a command
+    runs it, and the others get a copy of the files that it left. Not for commands that are tested themselves.
+    """
+    return lambda *arguments: _command_cache.run(cli, folder, arguments)
 
 
 @pytest.fixture(scope="session")

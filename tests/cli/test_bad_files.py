@@ -189,8 +189,8 @@ def test_where_a_study_cannot_be_kept_or_run_is_said_before_it_begins(cli: Cli, 
     assert "sentinel" not in "".join(said)
 
 
-def test_a_storage_path_that_cannot_be_opened_is_one_line_wherever_it_is_given(cli: Cli) -> None:
-    assert cli("study", "tiny.toml", "--trials", 1).code == 0
+def test_a_storage_path_that_cannot_be_opened_is_one_line_wherever_it_is_given(cli: Cli, cached_cli: Cli) -> None:
+    assert cached_cli("study", "tiny.toml").code == 0
     expected = [["storage_path: cannot open file://::: "]]
     for command in (("doctor",), ("studies",), ("copy", "tiny", "--to", "sqlite:///other.db")):
         refuses(cli, (*command, "--storage-path", "file://::"), expected)
@@ -216,8 +216,8 @@ def test_a_gpu_that_is_not_there_is_refused(cli: Cli) -> None:
     )
 
 
-def test_a_study_is_not_continued_as_another_one(cli: Cli) -> None:
-    assert cli("study", "tiny.toml", "--trials", 1).code == 0
+def test_a_study_is_not_continued_as_another_one(cli: Cli, cached_cli: Cli) -> None:
+    assert cached_cli("study", "tiny.toml").code == 0
     changes = {
         "space.hidden_size": ("--set", "space.hidden_size=8"),
         "data.horizon": ("--set", "data.horizon=5"),
@@ -228,12 +228,12 @@ def test_a_study_is_not_continued_as_another_one(cli: Cli) -> None:
     for key, change in changes.items():
         refuses(cli, ("study", "tiny.toml", *change), [["study 'tiny' exists and is another search"], [f"  {key}: "]])
     Path("tiny.csv").write_text(series(121))
-    other_data = cli("study", "tiny.toml", "--trials", 2)
+    other_data = cli("study", "tiny.toml", "--trials", 4)
     assert other_data.code == 2
     assert [line for line in other_data.lines if "data.rows: the study has 120, this asks for 121" in line]
 
 
-def test_a_copy_gets_no_name_that_a_study_could_not_have(cli: Cli) -> None:
-    cli("study", "tiny.toml", "--trials", 1)
+def test_a_copy_gets_no_name_that_a_study_could_not_have(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli("study", "tiny.toml")
     for name in ("x" * 513, "a\x1b[2Jb", " "):
         refuses(cli, ("copy", "tiny", "--to", "sqlite:///other.db", "--as", name), [["--as: must be 1 to 512 "]])

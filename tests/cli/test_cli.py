@@ -30,8 +30,8 @@ def test_a_study_runs_says_what_it_does_and_what_to_type_next(cli: Cli) -> None:
     assert "\x1b" not in outcome.out + outcome.err
 
 
-def test_the_same_command_again_has_nothing_to_do_and_says_so(cli: Cli) -> None:
-    cli(*STUDY)
+def test_the_same_command_again_has_nothing_to_do_and_says_so(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli(*STUDY)
     before = rows()
 
     outcome = cli(*STUDY)
@@ -43,8 +43,10 @@ def test_the_same_command_again_has_nothing_to_do_and_says_so(cli: Cli) -> None:
     assert rows() == before
 
 
-def test_the_name_alone_continues_with_the_stored_config(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    cli(*STUDY, "--trials", 2, "--sampler", "random", "--seed", 5)
+def test_the_name_alone_continues_with_the_stored_config(
+    cli: Cli, cached_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached_cli(*STUDY, "--trials", 2, "--sampler", "random", "--seed", 5)
     Path("tiny.toml").unlink()
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
@@ -60,8 +62,8 @@ def test_the_name_alone_continues_with_the_stored_config(cli: Cli, monkeypatch: 
     assert "study --name tiny --trials 6 --storage sqlite:///" in outcome.out
 
 
-def test_two_commands_find_what_one_finds(cli: Cli) -> None:
-    cli(*STUDY, "--trials", 2)
+def test_two_commands_find_what_one_finds(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli(*STUDY, "--trials", 2)
     cli(*STUDY, "--trials", 4)
     in_two = rows()
 
@@ -84,10 +86,10 @@ def test_two_commands_find_what_one_finds(cli: Cli) -> None:
     ],
 )
 def test_another_search_under_the_name_is_refused_with_both_values(
-    cli: Cli, arguments: list[str], expected: str
+    cli: Cli, cached_cli: Cli, arguments: list[str], expected: str
 ) -> None:
+    cached_cli(*STUDY)
     Path("other.csv").write_text(series(130))
-    cli(*STUDY)
     before, files = rows(), sorted(Path.cwd().rglob("*"))
 
     outcome = cli(*STUDY, *arguments, "--trials", "5")
@@ -140,8 +142,8 @@ def test_json_is_one_object_on_standard_output_and_quiet_says_nothing_else(cli: 
     assert "best trial" in cli(*STUDY, "--quiet").out
 
 
-def test_show_in_every_form_tells_the_same(cli: Cli) -> None:
-    cli(*STUDY, "--set", "space.dropout={low=0.0,high=0.4}", "--set", "pruner.n_startup_trials=1", "--trials", 6)
+def test_show_in_every_form_tells_the_same(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli(*STUDY, "--set", "space.dropout={low=0.0,high=0.4}", "--set", "pruner.n_startup_trials=1", "--trials", 6)
     shown = json.loads(cli("show", "tiny", "--format", "json").out)
     table = pd.read_csv(io.StringIO(cli("show", "tiny", "--format", "csv").out))
     text = cli("show", "tiny").out
@@ -157,15 +159,15 @@ def test_show_in_every_form_tells_the_same(cli: Cli) -> None:
     assert "median at epoch" in text
 
 
-def test_studies_are_listed_and_a_near_name_is_suggested(cli: Cli) -> None:
-    cli(*STUDY, "--trials", 1)
-    cli(*STUDY, "--trials", 1, "--name", "[b] 'two'")
+def test_studies_are_listed_and_a_near_name_is_suggested(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli(*STUDY)
+    cli(*STUDY, "--name", "[b] 'two'")
 
     listed = json.loads(cli("studies", "--json").out)
     unknown = cli("show", "tinny")
 
     assert [row["name"] for row in listed] == ["[b] 'two'", "tiny"]
-    assert all(row["optlstm"] and row["counts"] == {"COMPLETE": 1} for row in listed)
+    assert all(row["optlstm"] and row["counts"] == {"COMPLETE": 3} for row in listed)
     assert "[b] 'two'" in cli("studies").out
     assert unknown.code == 2
     assert unknown.lines[0].startswith("study 'tinny' is not in this database; did you mean 'tiny'?")

@@ -160,8 +160,8 @@ def test_a_terminal_gets_a_live_display_that_leaves_no_trace(folder: Path) -> No
     assert text.rstrip().endswith("search on")
 
 
-def test_the_dashboard_serves_the_study_on_loopback_at_the_next_free_port(cli: Cli) -> None:
-    cli("study", "tiny.toml", "--trials", 1)
+def test_the_dashboard_serves_the_study_on_loopback_at_the_next_free_port(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli("study", "tiny.toml")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with running("dashboard", "tiny", "--port", str(port)) as process:
@@ -182,8 +182,8 @@ def test_the_dashboard_serves_the_study_on_loopback_at_the_next_free_port(cli: C
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "70000"])
-def test_a_port_that_is_none_is_refused(cli: Cli, port: str) -> None:
-    cli("study", "tiny.toml", "--trials", 1)
+def test_a_port_that_is_none_is_refused(cli: Cli, cached_cli: Cli, port: str) -> None:
+    cached_cli("study", "tiny.toml")
 
     outcome = cli("dashboard", "--port", port)
 

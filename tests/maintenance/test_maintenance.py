@@ -51,8 +51,8 @@ def folder_of(name: str) -> Path:
     return path
 
 
-def test_a_healthy_study_has_no_fault(cli: Cli) -> None:
-    cli("study", "tiny.toml")
+def test_a_healthy_study_has_no_fault(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli("study", "tiny.toml")
 
     code, states = found(cli)
 
@@ -60,8 +60,8 @@ def test_a_healthy_study_has_no_fault(cli: Cli) -> None:
     assert "study tiny: 3 trials: 3 complete; weights of 3 kept, all whole" in states["ok"]
 
 
-def test_an_abandoned_trial_is_named_and_ended(cli: Cli) -> None:
-    cli("study", "tiny.toml", "--trials", 2)
+def test_an_abandoned_trial_is_named_and_ended(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli("study", "tiny.toml")
     cli("study", "tiny.toml", "--trials", 1, "--name", "other")
     database = open_database(URL)
     ledger = Ledger(database, "stopped", record())
@@ -90,8 +90,8 @@ def test_an_abandoned_trial_is_named_and_ended(cli: Cli) -> None:
     database.close()
 
 
-def test_damaged_weights_and_weights_of_no_trial_are_named(cli: Cli) -> None:
-    cli("study", "tiny.toml")
+def test_damaged_weights_and_weights_of_no_trial_are_named(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli("study", "tiny.toml")
     folder = folder_of("tiny")
     shutil.copytree(folder / "trial-00000", folder / "trial-00007")
     shutil.copytree(folder, folder.parent / "gone-0123abcd")
@@ -141,13 +141,15 @@ def test_a_database_that_is_not_there_is_said(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("server", [False, True], ids=["sqlite", "postgresql"])
-def test_a_copy_is_continued_like_the_original(cli: Cli, request: pytest.FixtureRequest, server: bool) -> None:
+def test_a_copy_is_continued_like_the_original(
+    cli: Cli, cached_cli: Cli, request: pytest.FixtureRequest, server: bool
+) -> None:
     to = request.getfixturevalue("postgresql_url") if server else OTHER
     nsga = ("--sampler", "nsga2", "--set", "sampler.population_size=2", "--workers", 1)
     cli(
         "study", "tiny.toml", "--name", "filler", "--trials", 2, "--storage", to
     )  # so that the copy's trial ids are others
-    cli("study", "tiny.toml", *nsga, "--trials", 5)
+    cached_cli("study", "tiny.toml", *nsga, "--trials", 5)
 
     copied = cli("copy", "tiny", "--to", to, "--to-path", "elsewhere", "--as", "moved")
     original = cli("study", "tiny.toml", *nsga, "--trials", 8)
@@ -232,8 +234,8 @@ def test_an_unfinished_trial_goes_on_in_the_copy(cli: Cli) -> None:
     other.close()
 
 
-def test_a_copy_that_cannot_be_made_leaves_nothing(cli: Cli) -> None:
-    cli("study", "tiny.toml")
+def test_a_copy_that_cannot_be_made_leaves_nothing(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli("study", "tiny.toml")
     before = sorted(Path.cwd().rglob("trial-*"))
 
     twice = cli("copy", "tiny", "--to", URL)

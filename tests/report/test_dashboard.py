@@ -61,8 +61,8 @@ def test_the_dashboard_shows_pictures_and_the_note(
         browser.wait_for(f"document.body.innerText.includes('Trial {best} is best')")
 
 
-def test_artifacts_are_pictures_and_params_and_come_once(cli: Cli) -> None:
-    cli(*STUDY)
+def test_artifacts_are_pictures_and_params_and_come_once(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli(*STUDY)
     study = optuna.load_study(study_name="tiny", storage=URL)
     told = artifacts(study)
     (folder,) = Path("runs").glob("tiny-*/artifacts")
@@ -88,10 +88,10 @@ def test_artifacts_are_pictures_and_params_and_come_once(cli: Cli) -> None:
     assert "4 trials" in get_note(again)
 
 
-def test_a_note_of_ones_own_is_left_alone(cli: Cli) -> None:
+def test_a_note_of_ones_own_is_left_alone(cli: Cli, cached_cli: Cli) -> None:
     from optuna_dashboard import save_note
 
-    cli(*STUDY)
+    cached_cli(*STUDY)
     save_note(optuna.load_study(study_name="tiny", storage=URL), "mine")
 
     cli(*STUDY, "--trials", 4)

@@ -47,8 +47,8 @@ def keys(page: str) -> list[str]:
 
 
 @pytest.mark.browser
-def test_a_report_is_drawn_whole_and_asks_for_nothing(cli: Cli, browser: Browser) -> None:
-    cli(*STUDY, *SPACE, "--quiet")
+def test_a_report_is_drawn_whole_and_asks_for_nothing(cli: Cli, cached_cli: Cli, browser: Browser) -> None:
+    cached_cli(*STUDY, *SPACE, "--quiet")
 
     said = cli("report", "tiny")
 
@@ -72,8 +72,8 @@ def embedded(page: str) -> str:
     return found[1]
 
 
-def test_the_words_are_the_databases(cli: Cli) -> None:
-    cli(*STUDY, *SPACE, "--quiet")
+def test_the_words_are_the_databases(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli(*STUDY, *SPACE, "--quiet")
     Path("link.html").symlink_to("r.html")
     cli("report", "tiny", "-o", "link.html")
 
@@ -109,8 +109,8 @@ def test_the_command_in_it_makes_the_same_trials(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("change", ["weights", "data", "other data"])
-def test_what_is_gone_is_said(cli: Cli, change: str) -> None:
-    cli(*STUDY, "--quiet", "--trials", 3)
+def test_what_is_gone_is_said(cli: Cli, cached_cli: Cli, change: str) -> None:
+    cached_cli(*STUDY, "--quiet", "--trials", 3)
     if change == "weights":
         for folder in Path("runs").glob("tiny-*/trial-*"):
             shutil.rmtree(folder)
@@ -128,8 +128,8 @@ def test_what_is_gone_is_said(cli: Cli, change: str) -> None:
     assert "forecasts" not in keys(page)
 
 
-def test_pictures_for_papers(cli: Cli) -> None:
-    cli(*STUDY, *SPACE, "--quiet")
+def test_pictures_for_papers(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli(*STUDY, *SPACE, "--quiet")
     cli(*STUDY, *SPACE, "--quiet", "--trials", 1, "--name", "other")
 
     said = cli("report", "tiny", "--png", "pictures/here", "--compare", "other")
@@ -140,8 +140,8 @@ def test_pictures_for_papers(cli: Cli) -> None:
     assert all(content.startswith(b"\x89PNG") and len(content) > 5000 for content in files.values())
 
 
-def test_studies_side_by_side(cli: Cli) -> None:
-    cli(*STUDY, "--quiet", "--trials", 3)
+def test_studies_side_by_side(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli(*STUDY, "--quiet", "--trials", 3)
     Path("tiny.csv").write_text(series(130))
     cli(*STUDY, "--quiet", "--trials", 3, "--name", "other")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tests.conftest import Cli
 
-STUDY = ("study", "tiny.toml", "--quiet", "--trials", 1)
+STUDY = ("study", "tiny.toml")
 
 
-def test_what_cannot_be_written_is_said_before_anything_is(cli: Cli) -> None:
-    cli(*STUDY)
+def test_what_cannot_be_written_is_said_before_anything_is(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli(*STUDY)
     Path("taken").write_text("")
 
     refused = cli("report", "tiny", "-o", "", "--png", "taken", "--compare", "tiny")
@@ -30,8 +30,8 @@ def test_what_cannot_be_written_is_said_before_anything_is(cli: Cli) -> None:
     assert not list(Path.cwd().glob("*.html"))
 
 
-def test_a_pipe_gets_the_page_and_stays_a_pipe(cli: Cli) -> None:
-    cli(*STUDY)
+def test_a_pipe_gets_the_page_and_stays_a_pipe(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli(*STUDY)
     os.mkfifo("pipe")
 
     with ThreadPoolExecutor(1) as reader:
@@ -42,8 +42,8 @@ def test_a_pipe_gets_the_page_and_stays_a_pipe(cli: Cli) -> None:
     assert Path("pipe").is_fifo()
 
 
-def test_bad_input_is_one_line_a_problem(cli: Cli) -> None:
-    cli(*STUDY)
+def test_bad_input_is_one_line_a_problem(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli(*STUDY)
 
     outcome = cli("report", "tinny", "--compare", "nobody", "-o", "nowhere/r.html")
 

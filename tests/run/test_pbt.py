@@ -50,8 +50,10 @@ def population(folder: Path) -> str:
     return "pbt.toml"
 
 
-def test_a_population_with_growing_networks_and_the_replay_of_every_trial(cli: Cli, population: str) -> None:
-    assert cli("study", population).code == 0
+def test_a_population_with_growing_networks_and_the_replay_of_every_trial(
+    cli: Cli, cached_cli: Cli, population: str
+) -> None:
+    assert cached_cli("study", population).code == 0
     trials = optuna.load_study(study_name="pbt", storage=URL).trials
     copies = [t for t in trials if "parent" in t.user_attrs]
     assert len(copies) == 2
@@ -65,8 +67,8 @@ def test_a_population_with_growing_networks_and_the_replay_of_every_trial(cli: C
     assert all(f"trial {trial.number} " in tree for trial in trials)
 
 
-def test_run_twice_the_second_has_nothing_to_do(cli: Cli, population: str) -> None:
-    assert cli("study", population).code == 0
+def test_run_twice_the_second_has_nothing_to_do(cli: Cli, cached_cli: Cli, population: str) -> None:
+    assert cached_cli("study", population).code == 0
     before = optuna.load_study(study_name="pbt", storage=URL).trials
     again = cli("study", "--name", "pbt")
     assert again.code == 0
@@ -101,8 +103,8 @@ def test_nonsense_is_refused_in_one_line(cli: Cli, population: str, flags: list[
     assert not Path("runs").exists()
 
 
-def test_a_study_that_is_no_population_has_no_lineage(cli: Cli) -> None:
-    assert cli("study", "tiny.toml").code == 0
+def test_a_study_that_is_no_population_has_no_lineage(cli: Cli, cached_cli: Cli) -> None:
+    assert cached_cli("study", "tiny.toml").code == 0
     for command in (["show", "tiny", "--lineage"], ["schedule", "tiny", "0"]):
         refused = cli(*command)
         assert refused.code == 2
