@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError, OptlstmError
 from optlstm.run.retention import study_folder
-from optlstm.study.database.bulk import write_trials
 from optlstm.study.database.connection import Database
 from optlstm.study.database.lease import LEASE_KEY, Lease
+from optlstm.study.database.optuna_tables import write_trials
 from optlstm.study.record import FOLDER_KEY, UID_KEY
 from optlstm.study.results import load_study
 from optlstm.util.files import Location, absolute, join, open_folder
@@ -95,7 +95,7 @@ def _write(read: _Read, target: Database, name: str) -> None:
     study_id = rdb.create_new_study(read.directions, name)
     for key, value in read.user_attrs.items():
         rdb.set_study_user_attr(study_id, key, value)
-    written = write_trials(target, study_id, [_without_lease(t) for t in read.trials])
+    written = write_trials(target.connection, study_id, [_without_lease(t) for t in read.trials])
     ids = {t._trial_id: new for t, new in zip(read.trials, written, strict=True)}
     for key, value in read.system_attrs.items():
         if not key.startswith(_ARTIFACTS):  # they stay with the original; the copy's next run makes its own

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 
 from optlstm.errors import StudyConflict
 from optlstm.study.database.connection import Database
+from optlstm.study.database.optuna_tables import write_trials
 from optlstm.study.record import CONFIG_KEY, METRIC_NAMES_KEY, RECORD_KEY, UID_KEY, StudyRecord
 
 DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
@@ -39,8 +40,7 @@ def open_or_create(
         rdb.set_study_user_attr(study_id, UID_KEY, uuid.uuid4().hex)
         if record.objectives:
             rdb.set_study_system_attr(study_id, METRIC_NAMES_KEY, list(record.objectives))
-        for trial in imported:
-            rdb.create_new_trial(study_id, trial)
+        write_trials(database.connection, study_id, imported)
         study = optuna.load_study(study_name=name, storage=rdb)
         for params in record.queue:
             study.enqueue_trial(dict(params))

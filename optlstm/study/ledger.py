@@ -31,11 +31,11 @@ from optlstm.study.constraints import (
     infeasible_streak,
 )
 from optlstm.study.creation import open_or_create
-from optlstm.study.database import rows
-from optlstm.study.database.cached_storage import MirrorStorage
+from optlstm.study.database import optuna_tables
+from optlstm.study.database.cached_storage import CachedStorage
 from optlstm.study.database.connection import Database
 from optlstm.study.database.lease import LEASE_KEY, LEASE_S, Lease, Owner
-from optlstm.study.database.retry import Patience
+from optlstm.study.database.retry import Retry
 from optlstm.study.events import Assignment, EpochReported, Event, Listener, TrialFinished, TrialStarted
 from optlstm.study.failures import DIVERGED, FAILURE_KEY, STORAGE_TIMEOUT_S, STREAK, streak, without_memory
 from optlstm.study.pruners import alias, make_pruner
@@ -98,9 +98,9 @@ class Ledger(StudyView):
         self._tally: tuple[list[FrozenTrial], int, int] = ([], 0, 0)  # ended trials, how many were read, and count
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
-        self._retrying = Patience(storage_timeout)
+        self._retrying = Retry(storage_timeout)
         study_id = self._retrying(lambda: open_or_create(database, name, record, config or {}, imported))
-        self._storage = self._retrying(lambda: MirrorStorage(database, study_id, alias=alias(record.seed)))
+        self._storage = self._retrying(lambda: CachedStorage(database, study_id, alias=alias(record.seed)))
         self._study = AskedStudy(
             self._storage.get_study_name_from_id(study_id),
             self._storage,
@@ -399,7 +399,7 @@ class Ledger(StudyView):
         trial = self.trials[number]
         if trial.state.is_finished():
             return None
-        state, stored = rows.state_and_attr(self._database.connection, trial._trial_id, LEASE_KEY)
+        state, stored = optuna_tables.state_and_attr(self._database.connection, trial._trial_id, LEASE_KEY)
         lease = Lease.of({LEASE_KEY: stored})
         if state.is_finished() or lease is None or lease.owner.token != self._owner.token:
             self._mine.discard(number)

@@ -17,11 +17,11 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from optlstm.study.database import rows
+from optlstm.study.database import optuna_tables as tables
 from optlstm.study.database.connection import Database
 
 
-class MirrorStorage(InMemoryStorage):
+class CachedStorage(InMemoryStorage):
     """Optuna storage of exactly one study.
 
     Args:
@@ -59,10 +59,10 @@ class MirrorStorage(InMemoryStorage):
         """In a transaction: take over what other drivers have written: attributes, new trials and unfinished ones."""
         now = self._database.connection
         self._set_study_attrs(
-            rows.study_attrs(now, rows.STUDY_USER, self._id), rows.study_attrs(now, rows.STUDY_SYSTEM, self._id)
+            tables.study_attrs(now, tables.STUDY_USER, self._id), tables.study_attrs(now, tables.STUDY_SYSTEM, self._id)
         )
         unfinished = {t._trial_id for t in self.unfinished}
-        if unfinished or rows.has_newer(now, self._id, self._max_trial_id):
+        if unfinished or tables.has_newer(now, self._id, self._max_trial_id):
             self._insert(self._rdb._get_trials(self._id, None, unfinished, self._max_trial_id))
 
     @contextlib.contextmanager
@@ -163,7 +163,7 @@ class MirrorStorage(InMemoryStorage):
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
         super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
-        rows.insert_param(self._database.connection, trial_id, param_name, param_value_internal, distribution)
+        tables.insert_param(self._database.connection, trial_id, param_name, param_value_internal, distribution)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         # The database decides: another driver may have taken this waiting trial.
@@ -176,26 +176,26 @@ class MirrorStorage(InMemoryStorage):
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         super().set_trial_intermediate_value(trial_id, step, intermediate_value)
-        rows.insert_value(self._database.connection, trial_id, step, intermediate_value)
+        tables.insert_value(self._database.connection, trial_id, step, intermediate_value)
 
     # A tuple comes back from the database as a list: memory must hold what a later reader will see.
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         stored = json.dumps(value)
         super().set_trial_user_attr(trial_id, key, json.loads(stored))
-        rows.put_attr(self._database.connection, rows.TRIAL_USER, trial_id, key, stored)
+        tables.put_attr(self._database.connection, tables.TRIAL_USER, trial_id, key, stored)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         stored = json.dumps(value)
         super().set_trial_system_attr(trial_id, key, json.loads(stored))
-        rows.put_attr(self._database.connection, rows.TRIAL_SYSTEM, trial_id, key, stored)
+        tables.put_attr(self._database.connection, tables.TRIAL_SYSTEM, trial_id, key, stored)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         stored = json.dumps(value)
         super().set_study_user_attr(study_id, key, json.loads(stored))
-        rows.put_attr(self._database.connection, rows.STUDY_USER, study_id, key, stored)
+        tables.put_attr(self._database.connection, tables.STUDY_USER, study_id, key, stored)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         stored = json.dumps(value)
         super().set_study_system_attr(study_id, key, json.loads(stored))
-        rows.put_attr(self._database.connection, rows.STUDY_SYSTEM, study_id, key, stored)
+        tables.put_attr(self._database.connection, tables.STUDY_SYSTEM, study_id, key, stored)

@@ -25,7 +25,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from optlstm.errors import InputError, StorageUnopened
-from optlstm.study.database.reading import StudyStorage
+from optlstm.study.database import optuna_tables
 
 BUSY_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 8
@@ -145,8 +145,7 @@ class Database:
     def lock_study(self, study_id: int) -> None:
         """Inside a transaction: let no other driver pass this line until it ends. SQLite's transactions do already."""
         if self.rdb.engine.name != "sqlite":
-            statement = sqlalchemy.text("SELECT study_id FROM studies WHERE study_id = :id FOR UPDATE")
-            self.rdb.scoped_session().execute(statement, {"id": study_id})
+            optuna_tables.lock_study(self.connection, study_id)
 
     def close(self) -> None:
         self.rdb.remove_session()
@@ -195,7 +194,7 @@ def _open_server(url: URL) -> RDBStorage:
     if url.get_driver_name() in ("psycopg", "psycopg2"):
         arguments |= KEEP_ALIVE
     with _alone(url, arguments):
-        return StudyStorage(_template(url), {"connect_args": arguments, "pool_pre_ping": True})
+        return optuna_tables.StudyStorage(_template(url), {"connect_args": arguments, "pool_pre_ping": True})
 
 
 @contextlib.contextmanager
@@ -214,7 +213,7 @@ def _open_sqlite(url: URL, path: Path) -> RDBStorage:
     with FileLock(f"{path}.lock", timeout=BUSY_TIMEOUT_S):
         if not path.exists() or path.stat().st_size == 0:
             _make_tables(url, path.resolve())
-        rdb = StudyStorage(_template(url), {"connect_args": {"timeout": BUSY_TIMEOUT_S}})
+        rdb = optuna_tables.StudyStorage(_template(url), {"connect_args": {"timeout": BUSY_TIMEOUT_S}})
         with rdb.engine.connect() as connection:
             # Where WAL cannot be had (some network mounts), SQLite keeps its rollback journal.
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")

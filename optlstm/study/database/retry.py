@@ -25,7 +25,7 @@ def _is_passing(error: BaseException) -> bool:
     return isinstance(error, SQLAlchemyError) and not isinstance(error, ProgrammingError | DataError | IntegrityError)
 
 
-class Patience:
+class Retry:
     """Asks a failing database again until a deadline.
 
     One that was away for so long is asked once from then on, until it answers: whoever ends a run because of it need

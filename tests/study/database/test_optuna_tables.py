@@ -1,4 +1,4 @@
-"""Studies are read as plain rows: what Optuna's own storage reads, to the last attribute."""
+"""Studies are read and written as plain rows: what Optuna's own storage reads and writes, to the last attribute."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import math
 import optuna
 import pytest
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
+from sqlalchemy import select
 
 from optlstm.study.database.connection import Database
+from optlstm.study.database.optuna_tables import write_trials
 
 DIRECTIONS = ["minimize", "maximize"]
 
@@ -52,3 +56,41 @@ def test_many_trials_are_read_as_optuna_reads_them(kind: str, name: str, request
         assert repr(some) == repr(theirs._get_trials(study_id, None, known, ids[3]))
     theirs.remove_session()
     theirs.engine.dispose()
+
+
+def rows_of(database: Database, study_id: int) -> dict[str, list[dict[str, object]]]:
+    """Every row of a study's trials by table, in the order they were written; ids are left out, but for its number."""
+    tables = {table.name: table for table in models.BaseModel.metadata.sorted_tables if "trial_id" in table.c}
+    trials = tables["trials"]
+    written: dict[str, list[dict[str, object]]] = {}
+    with database.rdb.engine.connect() as connection:
+        for name, table in tables.items():
+            kept = [c for c in table.c if not c.primary_key and c.name not in ("trial_id", "study_id")]
+            query = select(trials.c.number.label("of"), *kept).where(
+                trials.c.study_id == study_id, table.c.trial_id == trials.c.trial_id
+            )
+            rows = connection.execute(query.order_by(trials.c.trial_id, *table.primary_key.columns)).mappings()
+            written[name] = [dict(row) for row in rows]
+    return written
+
+
+@pytest.mark.parametrize("kind", ["own_sqlite", "own_postgresql"])
+def test_trials_written_at_once_are_the_rows_that_optuna_writes(
+    kind: str, name: str, request: pytest.FixtureRequest
+) -> None:
+    database: Database = request.getfixturevalue(kind)
+    trials = database.rdb.get_all_trials(every_kind_of_trial(database.rdb, name))
+    directions = [StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE]
+    study_ids = [database.rdb.create_new_study(directions, f"{name} {how}") for how in ("one by one", "at once")]
+    for trial in trials:
+        database.rdb.create_new_trial(study_ids[0], trial)
+    with database.transaction():
+        ids = write_trials(database.connection, study_ids[1], trials)
+
+    one_by_one, at_once = (rows_of(database, study_id) for study_id in study_ids)
+    assert at_once == one_by_one
+    assert {table for table, rows in one_by_one.items() if rows} == {
+        "trials", "trial_values", "trial_intermediate_values", "trial_params", "trial_user_attributes",
+        "trial_system_attributes",
+    }  # fmt: skip
+    assert ids == [trial._trial_id for trial in database.rdb.get_all_trials(study_ids[1])]

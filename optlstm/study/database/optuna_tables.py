@@ -1,0 +1,245 @@
+"""All that the package knows of Optuna's tables: the statements of every report, whole studies read and written.
+
+Optuna's object mapper makes an object of every value: most of the cost of a report, milliseconds for every trial that
+is read or written. What is written here is what Optuna's storage would write; any Optuna program may read it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+_STUDIES: Table = models.StudyModel.__table__
+_TRIALS: Table = models.TrialModel.__table__
+_VALUES: Table = models.TrialValueModel.__table__
+_STEPS: Table = models.TrialIntermediateValueModel.__table__
+_PARAMS: Table = models.TrialParamModel.__table__
+TRIAL_SYSTEM: Table = models.TrialSystemAttributeModel.__table__
+TRIAL_USER: Table = models.TrialUserAttributeModel.__table__
+STUDY_USER: Table = models.StudyUserAttributeModel.__table__
+STUDY_SYSTEM: Table = models.StudySystemAttributeModel.__table__
+
+_FINITE = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
+_MOST_IDS = 500  # in one statement; databases have a limit
+
+# -- the statements of a report: prepared once, on the connection of the transaction ----------------------------------
+
+_STATE_AND_ATTR = (
+    select(_TRIALS.c.state, TRIAL_SYSTEM.c.value_json)
+    .select_from(
+        _TRIALS.outerjoin(
+            TRIAL_SYSTEM,
+            (TRIAL_SYSTEM.c.trial_id == _TRIALS.c.trial_id) & (TRIAL_SYSTEM.c.key == bindparam("name")),
+        )
+    )
+    .where(_TRIALS.c.trial_id == bindparam("trial"))
+)
+_NEWER = select(_TRIALS.c.trial_id).where(
+    _TRIALS.c.study_id == bindparam("study"), _TRIALS.c.trial_id > bindparam("after")
+)
+_INSERT_STEP = insert(_STEPS)
+_INSERT_PARAM = insert(_PARAMS)
+
+
+def state_and_attr(connection: Connection, trial_id: int, key: str) -> tuple[TrialState, Any]:
+    """A trial's state, and one of its system attributes (None where it has none)."""
+    state, stored = connection.execute(_STATE_AND_ATTR, {"trial": trial_id, "name": key}).one()
+    return state, None if stored is None else json.loads(stored)
+
+
+def insert_value(connection: Connection, trial_id: int, step: int, value: float) -> None:
+    """A finite intermediate value of a step that has none.
+
+    Raises:
+        IntegrityError: The step has one.
+    """
+    row = {"trial_id": trial_id, "step": step, "intermediate_value": value, "intermediate_value_type": _FINITE}
+    connection.execute(_INSERT_STEP, row)
+
+
+def insert_param(
+    connection: Connection, trial_id: int, name: str, value: float, distribution: BaseDistribution
+) -> None:
+    """A param of a new trial, as its distribution represents it inside."""
+    stored = distribution_to_json(distribution)
+    row = {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": stored}
+    connection.execute(_INSERT_PARAM, row)
+
+
+def put_attr(connection: Connection, table: Table, owner_id: int, key: str, stored: str) -> None:
+    """Set an attribute of a trial or a study, its value as JSON."""
+    owner = table.c.trial_id if "trial_id" in table.c else table.c.study_id
+    there = update(table).where(owner == owner_id, table.c.key == key).values(value_json=stored)
+    if connection.execute(there).rowcount == 0:
+        connection.execute(insert(table), {owner.name: owner_id, "key": key, "value_json": stored})
+
+
+def study_attrs(connection: Connection, table: Table, study_id: int) -> dict[str, Any]:
+    """A study's user or system attributes."""
+    rows = connection.execute(select(table.c.key, table.c.value_json).where(table.c.study_id == study_id))
+    return {key: json.loads(stored) for key, stored in rows}
+
+
+def has_newer(connection: Connection, study_id: int, trial_id: int) -> bool:
+    """Whether a study has trials behind this id."""
+    return connection.execute(_NEWER.limit(1), {"study": study_id, "after": trial_id}).first() is not None
+
+
+def lock_study(connection: Connection, study_id: int) -> None:
+    """Let no other transaction that locks this study begin its work until this one ends; not for SQLite."""
+    connection.execute(select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update())
+
+
+# -- many trials read -------------------------------------------------------------------------------------------------
+
+
+class StudyStorage(RDBStorage):
+    """Optuna's storage, which reads many trials at once in a tenth of the time."""
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        included = {i for i in included_trial_ids if i <= trial_id_greater_than}
+        wanted: ColumnElement[bool] = _TRIALS.c.study_id == study_id
+        if trial_id_greater_than > -1:
+            newer = _TRIALS.c.trial_id > trial_id_greater_than
+            among = (
+                _TRIALS.c.trial_id.in_(included) if len(included) <= _MOST_IDS else _TRIALS.c.trial_id >= min(included)
+            )
+            wanted &= or_(newer, among) if included else newer
+        with _create_scoped_session(self.scoped_session) as session:
+            models.StudyModel.find_or_raise_by_id(study_id, session)
+            trials = _read(session, wanted)
+        return [
+            trial
+            for trial in trials
+            if (states is None or trial.state in states)
+            and (trial._trial_id > trial_id_greater_than or trial._trial_id in included)
+        ]
+
+
+def _read(session: Session, wanted: ColumnElement[bool]) -> list[FrozenTrial]:
+    """The trials that are wanted, by id, with all that belongs to them."""
+    trials = {trial._trial_id: trial for trial in _read_trials(session, wanted)}
+
+    def rows(table: Table, *names: str) -> Iterator[tuple[FrozenTrial, Any]]:
+        belongs = table.c.trial_id.in_(select(_TRIALS.c.trial_id).where(wanted))
+        query = select(table.c.trial_id, *(table.c[name] for name in names)).where(belongs)
+        for trial_id, *values in session.execute(query.order_by(*table.primary_key.columns)):
+            if trial_id in trials:  # else made since
+                yield trials[trial_id], values
+
+    distributions: dict[str, BaseDistribution] = {}
+    for trial, (name, value, stored) in rows(_PARAMS, "param_name", "param_value", "distribution_json"):
+        if stored not in distributions:
+            distributions[stored] = json_to_distribution(stored)
+        trial._params[name] = distributions[stored].to_external_repr(value)
+        trial._distributions[name] = distributions[stored]
+    to_value = models.TrialValueModel.stored_repr_to_value
+    for trial, (objective, value, kind) in rows(_VALUES, "objective", "value", "value_type"):
+        known = trial._values = trial._values or []
+        known.extend([0.0] * (objective + 1 - len(known)))
+        known[objective] = to_value(value, kind)
+    to_intermediate = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
+    for trial, (step, value, kind) in rows(_STEPS, "step", "intermediate_value", "intermediate_value_type"):
+        trial.intermediate_values[step] = to_intermediate(value, kind)
+    for trial, (key, stored) in rows(TRIAL_USER, "key", "value_json"):
+        trial._user_attrs[key] = json.loads(stored)
+    for trial, (key, stored) in rows(TRIAL_SYSTEM, "key", "value_json"):
+        trial._system_attrs[key] = json.loads(stored)
+    return list(trials.values())
+
+
+def _read_trials(session: Session, wanted: ColumnElement[bool]) -> Iterator[FrozenTrial]:
+    """What the trials' own rows hold, by id."""
+    columns = ("trial_id", "number", "state", "datetime_start", "datetime_complete")
+    query = select(*(_TRIALS.c[name] for name in columns)).where(wanted).order_by(_TRIALS.c.trial_id)
+    for trial_id, number, state, start, complete in session.execute(query):
+        yield FrozenTrial(
+            number=number,
+            state=state,
+            value=None,
+            datetime_start=_to_local(start),
+            datetime_complete=_to_local(complete),
+            params={},
+            distributions={},
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+            trial_id=trial_id,
+        )
+
+
+# -- many trials written ----------------------------------------------------------------------------------------------
+
+
+def write_trials(connection: Connection, study_id: int, trials: Sequence[FrozenTrial]) -> list[int]:
+    """Write trials to a study that has none; they are numbered in the order given.
+
+    Returns:
+        Their ids there, in the same order.
+    """
+    if not trials:
+        return []
+    trial_rows = [
+        {
+            "study_id": study_id,
+            "number": number,
+            "state": trial.state,
+            "datetime_start": _to_utc(trial.datetime_start),
+            "datetime_complete": _to_utc(trial.datetime_complete),
+        }
+        for number, trial in enumerate(trials)
+    ]
+    connection.execute(insert(_TRIALS), trial_rows)
+    written = select(_TRIALS.c.trial_id).where(_TRIALS.c.study_id == study_id).order_by(_TRIALS.c.number)
+    ids = list(connection.scalars(written))
+    rows: dict[Table, list[dict[str, Any]]] = {}
+    for trial_id, trial in zip(ids, trials, strict=True):
+        for table, row in _rows_of(trial):
+            rows.setdefault(table, []).append({"trial_id": trial_id, **row})
+    for table, its_rows in rows.items():
+        connection.execute(insert(table), its_rows)
+    return ids
+
+
+def _rows_of(trial: FrozenTrial) -> Iterator[tuple[Table, dict[str, Any]]]:
+    """What belongs to a trial, beside its own row; without its id."""
+    for objective, value in enumerate(trial.values or ()):
+        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+        yield _VALUES, {"objective": objective, "value": stored, "value_type": kind}
+    for name, value in trial.params.items():
+        distribution = trial.distributions[name]
+        inside, declared = distribution.to_internal_repr(value), distribution_to_json(distribution)
+        yield _PARAMS, {"param_name": name, "param_value": inside, "distribution_json": declared}
+    for table, attrs in ((TRIAL_USER, trial.user_attrs), (TRIAL_SYSTEM, trial.system_attrs)):
+        for key, value in attrs.items():
+            yield table, {"key": key, "value_json": json.dumps(value)}
+    for step, value in trial.intermediate_values.items():
+        stored, sort = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+        yield _STEPS, {"step": step, "intermediate_value": stored, "intermediate_value_type": sort}
+
+
+# Optuna keeps UTC and shows local time, neither with a zone.
+
+
+def _to_local(stored: datetime | None) -> datetime | None:
+    return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+
+
+def _to_utc(shown: datetime | None) -> datetime | None:
+    return None if shown is None else shown.astimezone(UTC).replace(tzinfo=None)
