@@ -20,7 +20,7 @@ class Run:
     Args:
         total: The study's trials, those that exist included.
         timeout: Seconds after which running trials stop after their epoch, to be continued another time.
-        finish: Called after the last trial with what gives the objective, or what asks the workers for its `pictures`:
+        finish: Called after the last trial with what gives the objective, or what asks the workers for its `plot_data`:
             they have the data and torch, and this process may have neither.
     """
 

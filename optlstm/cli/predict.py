@@ -39,7 +39,7 @@ def predict(
         if backtest < 1:
             raise InputError(f"--backtest: must be a whole number of at least 1, got {backtest}")
         options["backtest"] = backtest
-    rows = Model.load(model, factory).runner.write(data.expanduser(), out, **options)
+    rows = Model.load(model, factory).predictor.write_csv(data.expanduser(), out, **options)
     make_console().print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)
     return 0
 

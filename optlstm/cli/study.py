@@ -28,8 +28,8 @@ from optlstm.config.validate import attempt
 from optlstm.study.failures import STREAK
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.samplers import SAMPLERS
-from optlstm.tasks.base import TASKS
 from optlstm.tasks.options import DataConfig
+from optlstm.tasks.registry import TASKS
 from optlstm.tasks.space import PRESETS
 
 if TYPE_CHECKING:

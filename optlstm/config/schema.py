@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from optlstm.study.failures import FAILURES_IN_A_ROW, STORAGE_TIMEOUT_S
-from optlstm.tasks.base import DEFAULT_TASK, check_task
 from optlstm.tasks.options import DataConfig, Section
+from optlstm.tasks.registry import DEFAULT_TASK, check_task
 from optlstm.util.format import LONGEST_NAME, listed
 
 CHOICES = {"sampler": "tpe", "pruner": "median"}  # sections with a name and its options, and the default name

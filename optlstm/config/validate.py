@@ -12,8 +12,8 @@ from optlstm.errors import InputError, did_you_mean
 from optlstm.study.pruners import PRUNERS, check_pruner
 from optlstm.study.registry import check, in_words
 from optlstm.study.samplers import MULTI_OBJECTIVE, SAMPLERS
-from optlstm.tasks.base import check_keys, task_class
 from optlstm.tasks.options import DataConfig, as_toml
+from optlstm.tasks.registry import check_keys, task_class
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -12,7 +12,7 @@ from optlstm.tasks.label.scores import METRICS
 
 if TYPE_CHECKING:
     from optlstm.models.card import Card, Test
-    from optlstm.tasks.evaluation import Metrics
+    from optlstm.tasks.base import Metrics
 
 OWN = "this model"
 MORE_IS_BETTER = {metric.name for metric in METRICS if metric.higher}

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from optlstm.errors import InputError, ModelFileError
-from optlstm.tasks.evaluation import Metrics
+from optlstm.tasks.base import Metrics
 from optlstm.tasks.forecast.predict import PanelSection
 from optlstm.tasks.forecast.series_predict import ForecastSection
 from optlstm.tasks.label.predict import SequenceSection, TextSection

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from optlstm.errors import InputError
 from optlstm.util.files import write_stream
 
 if TYPE_CHECKING:
     from optlstm.models.model import Model
+    from optlstm.tasks.base import ExportModule
 
 FORMATS = {"onnx": ".onnx", "torchscript": ".torchscript.pt", "pt2": ".pt2"}
 _NEEDS = ("onnx", "onnxscript")
@@ -33,20 +34,22 @@ def export_model(model: Model, form: str, file: Path) -> str:
         InputError: a package that the format needs is missing.
         OptlstmError: the file cannot be written.
     """
-    graph, example, takes, gives = model.runner.graph()
-    graph.eval()
-    content = _WRITERS[form](graph, example, takes, gives)
+    exported = model.predictor.export_module()
+    exported.module.eval()
+    content = _WRITERS[form](exported)
     write_stream(file, lambda out: void(out.write(content)))
     with torch.no_grad():
-        answer = graph(example)
-    return f"{takes} {_shape(example)} -> {gives} {_shape(answer)}, {str(example.dtype).removeprefix('torch.')}"
+        answer = exported.module(exported.example)
+    takes = f"{exported.input_name} {_shape(exported.example)}"
+    dtype = str(exported.example.dtype).removeprefix("torch.")
+    return f"{takes} -> {exported.output_name} {_shape(answer)}, {dtype}"
 
 
 def void(_: Any) -> None:
     """What a value is of no interest for."""
 
 
-def _onnx(graph: nn.Module, example: Tensor, takes: str, gives: str) -> bytes:
+def _onnx(exported: ExportModule) -> bytes:
     missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"--format: onnx needs {' and '.join(missing)}: pip install 'optlstm[onnx]'")
@@ -54,35 +57,37 @@ def _onnx(graph: nn.Module, example: Tensor, takes: str, gives: str) -> bytes:
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")  # torch's own, about itself
         program: Any = torch.onnx.export(
-            graph,
-            (example,),
+            exported.module,
+            (exported.example,),
             dynamo=True,
-            input_names=[takes],
-            output_names=[gives],
+            input_names=[exported.input_name],
+            output_names=[exported.output_name],
             dynamic_shapes=({0: batch},),
             verbose=False,
         )
     return bytes(program.model_proto.SerializeToString(deterministic=True))
 
 
-def _torchscript(graph: nn.Module, example: Tensor, takes: str, gives: str) -> bytes:
+def _torchscript(exported: ExportModule) -> bytes:
     out = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch calls TorchScript deprecated
-        torch.jit.save(torch.jit.trace(graph, example, check_trace=False), out)  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.trace(exported.module, exported.example, check_trace=False), out)  # type: ignore[no-untyped-call]
     return out.getvalue()
 
 
-def _pt2(graph: nn.Module, example: Tensor, takes: str, gives: str) -> bytes:
+def _pt2(exported: ExportModule) -> bytes:
     out = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+        program = torch.export.export(
+            exported.module, (exported.example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
+        )
         torch.export.save(program, out)
     return out.getvalue()
 
 
-_WRITERS: dict[str, Callable[[nn.Module, Tensor, str, str], bytes]] = {
+_WRITERS: dict[str, Callable[[ExportModule], bytes]] = {
     "onnx": _onnx,
     "torchscript": _torchscript,
     "pt2": _pt2,

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from optlstm.errors import InputError, ModelFileError, OptlstmError
 from optlstm.models.card import CARD_FILE, WEIGHT_FILE, Card, Weights, read_card
-from optlstm.tasks.evaluation import bounded
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.files import LocalFolder, check_output
@@ -159,7 +158,7 @@ def _check_shapes(card: Card, start: bytes, size: int) -> None:
     expected: dict[str, tuple[int, ...]] = {}
     for trained in card.trials:
         hp, count = trained.hyperparameters(), len(trained.seeds)
-        too_large = card.task.problem(hp) or bounded(hp, card.task.sizes(), size)
+        too_large = card.task.problem(hp) or _oversized(hp, card.task.sizes(), size)
         least = 4 * hp.num_layers * count  # tensors
         if too_large or len(expected) + least > len(found):
             what = too_large or f"{first + count} network(s) of {hp.num_layers} layer(s)"
@@ -225,3 +224,9 @@ def network_with(
         first = str(error).splitlines()[-1].strip()
         raise InputError(f"model.factory: {factory.reference} makes networks of other weights: {first}") from error
     return network.eval().requires_grad_(False)
+
+
+def _oversized(hp: Hyperparameters, sizes: Sequence[int], limit: int) -> str | None:
+    """The first size above `limit`, the bytes of the weight file; None where all may be true."""
+    named = {**hp.sizes(), **{f"the task's size {n}": number for n, number in enumerate(sizes, start=1)}}
+    return next((f"{name} {value}" for name, value in named.items() if value > limit), None)

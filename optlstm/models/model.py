@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from optlstm.models import folder as folders
 from optlstm.models.card import Card
-from optlstm.tasks.evaluation import Metrics, Runner
+from optlstm.tasks.base import Metrics, Predictor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,12 +22,12 @@ class Model:
 
     Attributes:
         card: what `model.json` says: params, study, data, test metrics beside the baselines', intervals.
-        runner: the task's own methods.
+        predictor: the task's own methods.
     """
 
     def __init__(self, card: Card, weights: bytes, networks: Sequence[nn.Module], extras: dict[str, Tensor]) -> None:
         self.card, self._weights = card, weights
-        self.runner: Runner = card.task.runner(networks, card.hyperparameters(), extras)
+        self.predictor: Predictor = card.task.predictor(networks, card.hyperparameters(), extras)
 
     @classmethod
     def load(cls, folder: str | Path, factory: str | None = None) -> Model:
@@ -62,7 +62,7 @@ class Model:
         """Forecasts for a DataFrame or a file, as a DataFrame.
 
         Args:
-            options: of the task; for forecasting `start`, `backtest` and `levels` (see ForecastRunner).
+            options: of the task; for forecasting `start`, `backtest` and `levels` (see ForecastPredictor).
 
         Raises:
             InputError: the data does not fit, with how.
@@ -70,14 +70,14 @@ class Model:
         from optlstm.data.frames import as_file
 
         with as_file(data) as path:
-            return self.runner.predict(path, **options)
+            return self.predictor.predict(path, **options)
 
     def score(self, data: Data) -> Metrics:
         """The task's metrics on data that holds the truth. Raises as `predict`."""
         from optlstm.data.frames import as_file
 
         with as_file(data) as path:
-            return self.runner.score(path)
+            return self.predictor.score(path)
 
     def __repr__(self) -> str:
         short = sorted(self.test.items(), key=lambda item: (len(item[0]), item[0]))[:2]  # mae and mse, and not mae_raw

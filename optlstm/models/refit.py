@@ -23,7 +23,7 @@ from optlstm.study.lineage import Stretch
 from optlstm.study.record import UID_KEY
 from optlstm.study.results import load_study
 from optlstm.study.seeds import derive_seed
-from optlstm.tasks.evaluation import Finish, Verdict
+from optlstm.tasks.base import Evaluation, Evaluator
 from optlstm.tasks.forecast.errors import mean_and_spread
 from optlstm.training.hparams import Hyperparameters, validate_value
 from optlstm.training.loop import Problem
@@ -110,11 +110,11 @@ def refit(
     study = load_study(database, name)
     chosen = choose(study, trial, top, pick)
     plan = study_plan(study, data)
-    finish = plan.task.finish()
+    evaluator = plan.task.evaluator()
     if not retrain and plan.task.record().get("folds"):
         raise InputError("--no-refit: a trial of a cross-validation is several networks, each of a part; leave it out")
     if retrain:
-        objective = plan.job("").make_objective(finish.data(joined=True))
+        objective = plan.job("").make_objective(evaluator.training_data(joined=True))
         assert isinstance(objective, Objective)
         weights = [
             _trained(
@@ -125,7 +125,7 @@ def refit(
     else:
         folder = study_folder(absolute(storage_path), name, str(study.user_attrs[UID_KEY]))
         weights = [_kept(plan, choice, folder) for choice in chosen]
-    return _judged(finish, plan, weights, retrain)
+    return _judged(evaluator, plan, weights, retrain)
 
 
 def _averaged(stretches: list[Stretch], averaging: float | None) -> list[Stretch]:
@@ -152,17 +152,17 @@ def _check(trial: int | None, pick: str | None, top: int, seeds: int, averaging:
         raise InputError(problems)
 
 
-def _judged(finish: Finish, plan: Plan, weights: Sequence[_Weights], retrain: bool) -> Model:
+def _judged(evaluator: Evaluator, plan: Plan, weights: Sequence[_Weights], retrain: bool) -> Model:
     """Score the test rows with the networks as they will be saved, and write the card."""
     use_threads(plan.config.training.threads)  # the number changes the last bits of the scores
-    section = finish.section()
+    section = evaluator.card_section()
     each = [(w.hp, member) for w in weights for member in w.members]
     networks = [network_with(section, hp, member, plan.factory) for hp, member in each]
-    verdict = finish.judge(section.runner(networks, [hp for hp, _ in each], {}), joined=retrain)
-    blob, sums = pack([member for _, member in each], verdict.extras)
+    evaluation = evaluator.evaluate(section.predictor(networks, [hp for hp, _ in each], {}), joined=retrain)
+    blob, sums = pack([member for _, member in each], evaluation.extras)
     card = Card(
         trials=[_card_of(w) for w in weights],
-        task=section.model_copy(update=verdict.facts),
+        task=section.model_copy(update=evaluation.card_updates),
         training=Training(
             refit=retrain,
             trained_on=["train", "validation"] if retrain else ["train"],
@@ -170,13 +170,13 @@ def _judged(finish: Finish, plan: Plan, weights: Sequence[_Weights], retrain: bo
         ),
         study=_origin(plan, weights[0].chosen.study.study_name),
         data=dict(plan.record.task["data"]),
-        test=_test(verdict),
-        intervals=verdict.intervals,
+        test=_test(evaluation),
+        intervals=evaluation.intervals,
         versions={"optlstm": __version__, "torch": torch.__version__},
         weights=sums,
         factory=plan.config.model.factory,
     )
-    return Model(card, blob, networks, verdict.extras)
+    return Model(card, blob, networks, evaluation.extras)
 
 
 def _trained(
@@ -243,13 +243,13 @@ def _origin(plan: Plan, name: str) -> Origin:
     )
 
 
-def _test(verdict: Verdict) -> Test:
+def _test(evaluation: Evaluation) -> Test:
     return Test(
-        metrics=verdict.test,
-        members=verdict.members,
-        spread=mean_and_spread(verdict.members) if len(verdict.members) > 1 else {},
-        steps=verdict.steps,
-        baselines=verdict.baselines,
-        baseline_steps=verdict.baseline_steps,
-        beaten_by=verdict.beaten_by(),
+        metrics=evaluation.test,
+        members=evaluation.members,
+        spread=mean_and_spread(evaluation.members) if len(evaluation.members) > 1 else {},
+        steps=evaluation.steps,
+        baselines=evaluation.baselines,
+        baseline_steps=evaluation.baseline_steps,
+        beaten_by=evaluation.beaten_by(),
     )

@@ -20,7 +20,7 @@ from optlstm.report.figures.search_space import weighed
 from optlstm.report.png import png
 from optlstm.report.view import StudyView
 from optlstm.study.record import FOLDER_KEY, UID_KEY
-from optlstm.tasks.plot_data import Forecasts, Pictures
+from optlstm.tasks.plot_data import Forecasts, PlotData
 from optlstm.util.files import Location, join, open_folder
 from optlstm.util.format import visible
 
@@ -53,18 +53,18 @@ class Artifact:
 class Seen:
     """What the best trials' networks show, looked at while there were workers to ask."""
 
-    of: Mapping[int, Pictures | None]
+    of: Mapping[int, PlotData | None]
 
-    def pictures(self, number: int) -> Pictures | None:
+    def plot_data(self, number: int) -> PlotData | None:
         return self.of.get(number)  # None: another driver's, which ended since
 
 
 def look(ledger: Ledger, most: int, objective: Any) -> Seen:
-    """Of the trials that `publish` will show: what `objective.pictures` shows of each."""
+    """Of the trials that `publish` will show: what `objective.plot_data` shows of each."""
     networks = Trained(objective=objective)
     numbers = [trial.number for trial in _best(StudyView.of(ledger.study, ledger.name), most)]
     networks.prepare(numbers)
-    return Seen({number: networks.pictures(number) for number in numbers})
+    return Seen({number: networks.plot_data(number) for number in numbers})
 
 
 def publish(ledger: Ledger, folder: Location, most: int, networks: Trained) -> None:
@@ -105,7 +105,7 @@ def _of(trial: FrozenTrial, view: StudyView, networks: Trained) -> list[Artifact
         "params": {**_fixed(view), **trial.params},
     }  # fmt: skip
     found = [Artifact("params.json", "application/json", json.dumps(content, indent=2).encode())]
-    pictures = networks.pictures(trial.number)
+    pictures = networks.plot_data(trial.number)
     if pictures is not None:
         drawn = (
             forecasts(pictures, times(networks.plan), trial.number)

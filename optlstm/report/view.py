@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from optlstm.study.record import CONFIG_KEY
 from optlstm.study.results import study_record
-from optlstm.tasks.base import TASKS, task_class
+from optlstm.tasks.registry import TASKS, task_class
 from optlstm.training.metric import Metric
 from optlstm.util.format import short
 

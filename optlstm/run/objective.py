@@ -19,7 +19,7 @@ from optlstm.errors import TrialFailed
 from optlstm.study.lineage import Stretch
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
-from optlstm.tasks.plot_data import Pictures
+from optlstm.tasks.plot_data import PlotData
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Epoch, Problem, State, fit
 from optlstm.training.metric import Metric
@@ -158,16 +158,16 @@ class Objective:
             metric=self.metric,
         )
 
-    def pictures(self, number: int) -> Pictures | None:
+    def plot_data(self, number: int) -> PlotData | None:
         """What the task shows of a trial's best weights on its validation data; None where they are gone.
 
-        A task has pictures where its problem has `pictures(network, hp)`, called in eval mode and without gradients.
+        A task has pictures where its problem has `plot_data(network, hp)`, called in eval mode and without gradients.
         """
         import torch
 
         from optlstm.training.morph import with_growth
 
-        show: Callable[[Any, Hyperparameters], Pictures] | None = getattr(self.problem, "pictures", None)
+        show: Callable[[Any, Hyperparameters], PlotData] | None = getattr(self.problem, "plot_data", None)
         state = self._resume(number)
         if show is None or state is None or not state.part("best"):
             return None

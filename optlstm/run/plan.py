@@ -20,7 +20,8 @@ from optlstm.study.samplers import EXHAUSTIVE, SAMPLERS
 from optlstm.study.space import Space
 from optlstm.study.stopping import Stopping
 from optlstm.study.warm_start import params_problems, searched_part
-from optlstm.tasks.base import DEFAULT_TASK, TASKS, Task, load, task_class
+from optlstm.tasks.base import Task
+from optlstm.tasks.registry import DEFAULT_TASK, TASKS, load, task_class
 from optlstm.tasks.space import PRESETS, preset
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import GROWING, Hyperparameters, used_by, validate_value

@@ -1,28 +1,30 @@
 """What a task is to the rest of the program: data that were read and checked, and what can be learned from them.
 
-A new task is a class of this shape, the problem it names, a reader in `optlstm/data/`, and a line in `TASKS`.
+Task       the data, read, checked and split, and the search space that suits them. No torch.
+Problem    what a worker makes of `Task.data()`: batches, loss and validation scores (`optlstm.training.loop.Problem`).
+Evaluator  the task once the search is over: what a refit trains on, the task's part of the model's card, the test.
+Evaluation the scores of that test, beside baselines.
+Predictor  trained networks on new files.
+
+A new task has one of each, a reader in `optlstm/data/`, a section in `models/card.py` and a line in
+`tasks/registry.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from optlstm.errors import InputError, did_you_mean
 from optlstm.tasks.options import DataConfig
 from optlstm.training.metric import Metric
 
 if TYPE_CHECKING:
-    from optlstm.tasks.evaluation import Finish
+    import pandas as pd
+    from torch import Tensor, nn
 
-# Task: where its class is. Importing one loads neither torch nor pandas.
-DEFAULT_TASK = "forecast"
-TASKS = {
-    "forecast": "optlstm.tasks.forecast.series_task:Forecast",
-    "sequence": "optlstm.tasks.label.sequence_task:SequenceTask",
-    "text": "optlstm.tasks.label.text_task:TextTask",
-}
+Metrics = dict[str, float | None]  # None: not defined on these rows
 
 
 class Bounds(Protocol):
@@ -80,34 +82,91 @@ class Task(Protocol):
         """What workers need: pickles, its arrays NumPy's, nothing of it a tensor."""
         ...
 
-    def finish(self) -> Finish:
+    def evaluator(self) -> Evaluator:
         """What a refit asks once the search is over."""
         ...
 
 
-def task_class(name: str) -> type[Task]:
-    """Raises KeyError for a name that is not in TASKS."""
-    return cast("type[Task]", load(TASKS[name]))
+class Evaluator(Protocol):
+    """A task whose search is over: what a refit trains on, what its card holds, how the test rows score it."""
+
+    def training_data(self, joined: bool) -> Any:
+        """What the objective's factory takes. joined: training and validation rows are one, to train on."""
+        ...
+
+    def card_section(self) -> Any:
+        """The task's part of the card."""
+        ...
+
+    def evaluate(self, predictor: Any, joined: bool) -> Evaluation:
+        """Score the test rows, once. joined: baselines that learn, learn from training and validation rows."""
+        ...
 
 
-def load(reference: str) -> Any:
-    """What `module:name` names. Raises ImportError or AttributeError."""
-    module, _, name = reference.partition(":")
-    return getattr(import_module(module), name)
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores on the test rows.
+
+    Args:
+        test: the saved model's metrics.
+        steps: each metric by horizon step, where the task has steps.
+        members: every single network's metrics, in their order; `test` itself where there is one.
+        baselines: by name, on the same test rows; `baseline_steps` as `steps`.
+        lower_is_better: of each metric in which model and baselines are compared.
+        intervals: how sure the model is, measured; JSON.
+        extras: tensors that are saved with the weights.
+        card_updates: what the task's section of the card learns here.
+    """
+
+    test: Metrics
+    members: list[Metrics]
+    baselines: dict[str, Metrics]
+    lower_is_better: Mapping[str, bool]
+    steps: dict[str, list[float | None]] = field(default_factory=dict)
+    baseline_steps: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
+    intervals: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, Tensor] = field(default_factory=dict)
+    card_updates: dict[str, Any] = field(default_factory=dict)
+
+    def beaten_by(self) -> dict[str, list[str]]:
+        """Baselines that are better than the model: {metric: [name, ...]}, the best first."""
+        winners = {}
+        for metric, lower_is_better in self.lower_is_better.items():
+            score, sign = self.test.get(metric), 1 if lower_is_better else -1
+            if score is None:
+                continue
+            rivals = {name: metrics.get(metric) for name, metrics in self.baselines.items()}
+            signed = {name: sign * rival for name, rival in rivals.items() if rival is not None}
+            better = [name for name in signed if signed[name] < sign * score]
+            if better:
+                winners[metric] = sorted(better, key=signed.__getitem__)
+        return winners
 
 
-def check_task(name: str) -> str:
-    """Raises ValueError for an unknown task, in words that follow `task: `."""
-    if name not in TASKS:
-        raise ValueError(f"must be one of {', '.join(TASKS)}, got {name!r}{did_you_mean(name, TASKS)}")
-    return name
+class Predictor(Protocol):
+    """Networks of a task, ready to be used on new data."""
+
+    def predict(self, data: Path, **options: Any) -> pd.DataFrame:
+        """Raises InputError where the data does not fit."""
+        ...
+
+    def write_csv(self, data: Path, out: Path, **options: Any) -> int:
+        """The predictions as a CSV file, streamed; the number of rows. Raises as `predict`."""
+        ...
+
+    def score(self, data: Path) -> Metrics:
+        """The task's metrics on data that holds the truth."""
+        ...
+
+    def export_module(self) -> ExportModule:
+        """Raises InputError where the networks need more than one input."""
+        ...
 
 
-def check_keys(name: str, data: DataConfig) -> None:
-    """Raises InputError where the `data` section sets keys that this task would ignore."""
-    keys = task_class(name).keys
-    changed = [key for key, field in DataConfig.model_fields.items() if getattr(data, key) != field.default]
-    unread = [key for key in changed if key not in keys]
-    problems = [f"data.{key}: --task {name} does not read it (it reads {', '.join(keys)})" for key in unread]
-    if problems:
-        raise InputError(problems)
+class ExportModule(NamedTuple):
+    """All of a model in one module, for formats that other programs read."""
+
+    module: nn.Module  # from raw input to raw output
+    example: Tensor  # an input of two samples
+    input_name: str
+    output_name: str

@@ -57,4 +57,4 @@ class Confusion:
     counts: Integers
 
 
-Pictures = Forecasts | Confusion
+PlotData = Forecasts | Confusion

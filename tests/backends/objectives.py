@@ -50,7 +50,7 @@ class Curve:
         trial.set_user_attr("note", f"ran {self.epochs} epochs")
         return best
 
-    def pictures(self, number: int) -> str:
+    def plot_data(self, number: int) -> str:
         """What it shows of a trial once it has ended."""
         if self.trouble.get(number, (0, ""))[1] == "die when asked":
             os.kill(os.getpid(), signal.SIGKILL)

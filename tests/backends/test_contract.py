@@ -232,10 +232,10 @@ def test_after_the_last_trial_the_objective_shows_what_it_has(backend: Backend, 
 
     def finish(objective: Callable[[], Any]) -> None:
         its = objective()
-        shown.extend(its.pictures(number) for number in (3, 0))
+        shown.extend(its.plot_data(number) for number in (3, 0))
         with pytest.raises(Exception, match="its weights are damaged"):
-            its.pictures(1)
-        shown.append(its.pictures(2))
+            its.plot_data(1)
+        shown.append(its.plot_data(2))
 
     backend.work(Run(studies.ledger(), 4, finish=finish), job(trouble={1: (2, "raise")}), 2)
 
@@ -248,10 +248,10 @@ def test_a_worker_that_dies_over_a_picture_leaves_the_others(studies: Studies) -
     def finish(objective: Callable[[], Any]) -> None:
         its = objective()
         its.prepare([0, 1, 2])
-        shown.append(its.pictures(0))
+        shown.append(its.plot_data(0))
         with pytest.raises(OptlstmError, match="the worker that was asked for pictures died"):
-            its.pictures(1)
-        shown.append(its.pictures(2))
+            its.plot_data(1)
+        shown.append(its.plot_data(2))
 
     processes = next(backend for backend in BACKENDS if backend.name == "processes")
     processes.work(Run(studies.ledger(), 3, finish=finish), job(trouble={1: (1, "die when asked")}), 2)

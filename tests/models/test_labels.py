@@ -96,7 +96,7 @@ def test_the_graph_for_export_gives_the_same_probabilities(cli: Cli) -> None:
     model = optlstm.load("model")
     frame = pd.read_csv("lines.csv")
 
-    module, _, _, _ = model.runner.graph()
+    module = model.predictor.export_module().module
     with torch.no_grad():
         given = module(torch.tensor(frame[["t0", "t1", "t2"]].to_numpy(dtype=np.float64))[:, :, None])
 

@@ -24,7 +24,7 @@ def by_hand(model: optlstm.Model, values: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         each = [
             network(standardised[:, -network.config.window :])[0].double().numpy()
-            for network in model.runner.forecaster.networks
+            for network in model.predictor.forecaster.networks
         ]
     return np.mean(each, axis=0) * std + mean
 

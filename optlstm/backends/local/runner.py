@@ -27,7 +27,7 @@ from optlstm.study.events import Assignment
 from optlstm.study.failures import DIED, FAILURE_KEY, HUNG, MEMORY
 
 if TYPE_CHECKING:
-    from optlstm.tasks.plot_data import Pictures
+    from optlstm.tasks.plot_data import PlotData
 
 POLL_S = 0.5
 PICTURES_S = 300.0  # for a worker to forecast the validation rows
@@ -95,11 +95,11 @@ class _Asked:
         """Have the workers look at these trials, side by side, while this process does something else."""
         for number, connection in zip(numbers, cycle(self._workers), strict=False):
             with contextlib.suppress(ConnectionError):  # it died: its end of the pipe will say so
-                connection.send(("pictures", number))
+                connection.send(("plot_data", number))
             self._asked[number] = connection
 
-    def pictures(self, number: int) -> Pictures | None:
-        """As `Objective.pictures`. Trials are asked for in the order in which they were prepared."""
+    def plot_data(self, number: int) -> PlotData | None:
+        """As `Objective.plot_data`. Trials are asked for in the order in which they were prepared."""
         if self._asked.get(number) not in self._workers:
             self.prepare([number])
         if not self._workers:
@@ -114,7 +114,7 @@ class _Asked:
             raise OptlstmError("the worker that was asked for pictures died") from None
         if problem:
             raise OptlstmError(problem)
-        pictures: Pictures | None = found
+        pictures: PlotData | None = found
         return pictures
 
 

@@ -60,14 +60,14 @@ def main(fd: int, parent: int, stack: int) -> None:
         match driver.recv():
             case Assignment() as assignment:
                 driver.send(("outcome", run_trial(objective, assignment, report)))
-            case ("pictures", number):
-                driver.send(pictures(objective, number))
+            case ("plot_data", number):
+                driver.send(plot_data(objective, number))
 
 
-def pictures(objective: Any, number: int) -> tuple[Any, str]:
+def plot_data(objective: Any, number: int) -> tuple[Any, str]:
     """What the objective shows of a trial, or why it cannot."""
     try:
-        return objective.pictures(number), ""
+        return objective.plot_data(number), ""
     except Exception as error:
         return None, f"{type(error).__name__}: {error}"
 

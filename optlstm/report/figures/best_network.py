@@ -15,7 +15,7 @@ from optlstm.report.figures.curves import caption
 from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.view import StudyView
 from optlstm.tasks.forecast.series_task import Forecast
-from optlstm.tasks.plot_data import Confusion, Example, Forecasts, Pictures
+from optlstm.tasks.plot_data import Confusion, Example, Forecasts, PlotData
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.files import Location
 from optlstm.util.format import many, number, short
@@ -69,9 +69,9 @@ class Trained:
         if prepare := getattr(self.objective, "prepare", None):
             prepare(numbers)
 
-    def pictures(self, number: int) -> Pictures | None:
+    def plot_data(self, number: int) -> PlotData | None:
         """Of a trial's best weights; None where they are gone, or the objective is one's own."""
-        show: Callable[[int], Pictures | None] | None = getattr(self.objective, "pictures", None)
+        show: Callable[[int], PlotData | None] | None = getattr(self.objective, "plot_data", None)
         try:
             return show(number) if show else None
         except OptlstmError:  # a file that was altered
@@ -110,7 +110,7 @@ class Network:
 
 def network(view: StudyView, found: Trained) -> Network:
     dates, best = spans(found.plan), view.best
-    pictures = found.pictures(best.number) if best else None
+    pictures = found.plot_data(best.number) if best else None
     if best is None or pictures is None:
         return Network(spans=dates)
     if isinstance(pictures, Forecasts):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optlstm.data.series import ticks_of
-from optlstm.tasks.evaluation import Verdict
+from optlstm.tasks.base import Evaluation
 from optlstm.tasks.forecast.baselines import Baseline, nlinear, nlinear_weights, untrained
 from optlstm.tasks.forecast.data import Integers, PanelData
 from optlstm.tasks.forecast.errors import Scores, seasonal_scale
@@ -20,7 +20,7 @@ from optlstm.tasks.forecast.task import inputs_of, prepare
 from optlstm.tasks.forecast.verdict import forecast_verdict
 
 if TYPE_CHECKING:
-    from optlstm.tasks.forecast.files import PanelRunner
+    from optlstm.tasks.forecast.files import PanelPredictor
     from optlstm.tasks.forecast.task import PanelForecast
 
 Floats = NDArray[np.float64]
@@ -34,12 +34,12 @@ _METHOD = (
 
 
 @dataclass(frozen=True)
-class PanelFinish:
-    """Series whose search is over (`kind.Finish`)."""
+class PanelEvaluator:
+    """Series whose search is over (`tasks.base.Evaluator`)."""
 
     task: PanelForecast
 
-    def data(self, joined: bool) -> PanelData:
+    def training_data(self, joined: bool) -> PanelData:
         """Standardised by the training rows alone, also where the validation rows are trained on too."""
         prepared = prepare(replace(self.task, folds=()))
         if not joined:
@@ -48,7 +48,7 @@ class PanelFinish:
         cuts[:, 1] = cuts[:, 2]
         return replace(prepared, cuts=cuts)
 
-    def section(self) -> PanelSection:
+    def card_section(self) -> PanelSection:
         task = replace(self.task, folds=())
         panel, config = task.panel, task.config
         data = prepare(task)
@@ -71,8 +71,8 @@ class PanelFinish:
             naive=[[float(value) if np.isfinite(value) else None for value in row] for row in naive],
         )
 
-    def judge(self, runner: PanelRunner, joined: bool) -> Verdict:
-        data, forecaster = prepare(replace(self.task, folds=())), runner.forecaster
+    def evaluate(self, predictor: PanelPredictor, joined: bool) -> Evaluation:
+        data, forecaster = prepare(replace(self.task, folds=())), predictor.forecaster
         ensemble, members, residuals, every, gap = self._score(forecaster, data)
         rivals = self._rivals(data, forecaster.window, joined)
         return forecast_verdict(ensemble, members, rivals, residuals, method=_METHOD, every=every, gap=gap)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from optlstm.data.panel import Categories, Panel, named
 from optlstm.data.panel_reader import read_panel
 from optlstm.data.panel_rows import extended, filled, with_missing_rows
 from optlstm.data.series import ticks_of
 from optlstm.errors import InputError
-from optlstm.tasks.evaluation import Metrics
+from optlstm.tasks.base import ExportModule, Metrics
 from optlstm.tasks.forecast.conformal import LEVELS
 from optlstm.tasks.forecast.data import Integers, PanelData
 from optlstm.tasks.forecast.predict import PanelForecaster
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from optlstm.tasks.forecast.series_predict import Floats
 
 
-class PanelRunner:
-    """A forecaster of many series on files (`kind.Runner`). radii: float32 [levels, columns, horizon], or None.
+class PanelPredictor:
+    """A `Predictor` of many series on files. radii: float32 [levels, columns, horizon], or None.
 
-    Options of `predict` and `write` are those of a single series' model (`ForecastRunner`), each for every series of
-    the file. The output has a row for every series and step: the series, the time, then the same columns.
+    Options of `predict` and `write_csv` are those of a single series' model (`ForecastPredictor`), each for every
+    series of the file. The output has a row for every series and step: the series, the time, then the same columns.
     """
 
     def __init__(self, forecaster: PanelForecaster, radii: Tensor | None) -> None:
@@ -53,7 +53,7 @@ class PanelRunner:
         """Raises InputError with everything in which the file or the options do not fit the model."""
         return as_frame(self._job(data, dates=False, **options))
 
-    def write(self, data: Path, out: Path, **options: Any) -> int:
+    def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there; a batch of windows in memory at a time."""
         return write_csv(self._job(data, dates=True, **options), out)
 
@@ -80,7 +80,7 @@ class PanelRunner:
             sums.add(of, stretches[first[part]], raw)
         return sums.scores().overall
 
-    def graph(self) -> tuple[nn.Module, Tensor, str, str]:
+    def export_module(self) -> ExportModule:
         """Raises InputError: a graph has one input, and these networks need each series' scale and covariates."""
         raise InputError("export: a model of many series, or with covariates, has no single input; use predict")
 

@@ -92,13 +92,13 @@ class PanelSection(BaseModel):
         """Shapes of the tensors beside the weights: the intervals' radii, on the standardised scale."""
         return {"radii": (len(LEVELS), len(self.columns), self.horizon)} if self.calibrated else {}
 
-    def runner(
+    def predictor(
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
     ) -> Any:
         """The networks on files. hps: of each."""
-        from optlstm.tasks.forecast.files import PanelRunner
+        from optlstm.tasks.forecast.files import PanelPredictor
 
-        return PanelRunner(PanelForecaster(self, networks, max(hp.window for hp in hps)), extras.get("radii"))
+        return PanelPredictor(PanelForecaster(self, networks, max(hp.window for hp in hps)), extras.get("radii"))
 
     def wanted(self) -> PanelColumns:
         """The columns to read of a file."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from optlstm.data.scaling import Standardizer
 from optlstm.data.splits import Splits
-from optlstm.tasks.evaluation import Verdict
+from optlstm.tasks.base import Evaluation
 from optlstm.tasks.forecast.baselines import Baseline, baselines
 from optlstm.tasks.forecast.errors import ErrorSums, Scores, seasonal_scale
 from optlstm.tasks.forecast.series_data import ForecastData, prepare
@@ -19,7 +19,7 @@ from optlstm.tasks.forecast.verdict import forecast_verdict
 
 if TYPE_CHECKING:
     from optlstm.data.series import Series
-    from optlstm.tasks.forecast.series_files import ForecastRunner
+    from optlstm.tasks.forecast.series_files import ForecastPredictor
 
 _CALIBRATION_WINDOWS = 20_000  # residuals that are kept; of more windows, every second, third, ...
 _CHUNK = 4096  # windows of a baseline at a time
@@ -30,14 +30,14 @@ _METHOD = (
 
 
 @dataclass(frozen=True)
-class ForecastFinish:
-    """A series whose search is over (`kind.Finish`)."""
+class ForecastEvaluator:
+    """A series whose search is over (`tasks.base.Evaluator`)."""
 
     series: Series
     splits: Splits
     horizon: int
 
-    def data(self, joined: bool) -> ForecastData:
+    def training_data(self, joined: bool) -> ForecastData:
         """Standardised by the training rows alone, also where the validation rows are trained on too."""
         prepared = prepare(self.series, self.splits, self.horizon)
         if not joined:
@@ -45,7 +45,7 @@ class ForecastFinish:
         splits = Splits(self._learnt(joined), self.splits.validation, self.splits.test)
         return ForecastData(prepared.values, prepared.columns, prepared.scaler, splits, prepared.horizon)
 
-    def section(self) -> ForecastSection:
+    def card_section(self) -> ForecastSection:
         series, time = self.series, self.series.time
         scaler = Standardizer.fit(self._train)
         naive = seasonal_scale(self._train, series.season)
@@ -61,8 +61,8 @@ class ForecastFinish:
             naive=[float(value) if np.isfinite(value) else None for value in naive],
         )
 
-    def judge(self, runner: ForecastRunner, joined: bool) -> Verdict:
-        forecaster, test = runner.forecaster, self.splits.test
+    def evaluate(self, predictor: ForecastPredictor, joined: bool) -> Evaluation:
+        forecaster, test = predictor.forecaster, self.splits.test
         first = range(test.start, test.stop - self.horizon + 1)
         ensemble, members, residuals, every = self._score(forecaster, first)
         scaled = forecaster.scaler.transform(self.series.values)

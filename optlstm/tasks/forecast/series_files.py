@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from optlstm.data.frequency import following, same_step
 from optlstm.data.series import Series, read_series
 from optlstm.errors import InputError
-from optlstm.tasks.evaluation import Metrics
+from optlstm.tasks.base import ExportModule, Metrics
 from optlstm.tasks.forecast.conformal import LEVELS
 from optlstm.tasks.forecast.errors import ErrorSums
 from optlstm.tasks.forecast.series_predict import Forecaster, ForecastGraph, ForecastSection
@@ -32,10 +32,10 @@ from optlstm.tasks.forecast.tables import (
 )
 
 
-class ForecastRunner:
-    """A forecaster on files (`kind.Runner`). radii: float32 [levels, columns, horizon], or None without intervals.
+class ForecastPredictor:
+    """A `Predictor` of one series on files. radii: float32 [levels, columns, horizon], or None without intervals.
 
-    Options of `predict` and `write`:
+    Options of `predict` and `write_csv`:
         start: the first time to forecast, as text; the rows before it are the input. Default: the first after the data.
         backtest: forecast again from each of so many rows on, with what came beside it. Default end: the data's.
         levels: percent, of prediction intervals.
@@ -52,7 +52,7 @@ class ForecastRunner:
         """Raises InputError with everything in which the file or the options do not fit the model."""
         return as_frame(self._job(data, dates=False, **options))
 
-    def write(self, data: Path, out: Path, **options: Any) -> int:
+    def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there; a batch of windows in memory at a time."""
         return write_csv(self._job(data, dates=True, **options), out)
 
@@ -73,7 +73,7 @@ class ForecastRunner:
             sums.add(np.lib.stride_tricks.sliding_window_view(rows, section.horizon, axis=0), each.mean(axis=0))
         return sums.scores().overall
 
-    def graph(self) -> tuple[nn.Module, Tensor, str, str]:
+    def export_module(self) -> ExportModule:
         """[batch, window, columns] -> [batch, horizon, columns], float64, in the data's units."""
         import torch
 
@@ -81,7 +81,7 @@ class ForecastRunner:
         shape = (2, self.forecaster.window, len(self.section.columns))
         example = torch.linspace(-1, 1, shape[0] * shape[1] * shape[2], dtype=torch.float64).reshape(shape)
         example = example * torch.from_numpy(scaler.std) + torch.from_numpy(scaler.mean)
-        return ForecastGraph(self.forecaster), example, "window", "forecast"
+        return ExportModule(ForecastGraph(self.forecaster), example, "window", "forecast")
 
     def _job(
         self, data: Path, *, dates: bool, start: str | None = None, backtest: int = 0, levels: Sequence[int] = ()

@@ -88,13 +88,13 @@ class ForecastSection(BaseModel):
         """Shapes of the tensors beside the weights: the intervals' radii, on the standardised scale."""
         return {"radii": (len(LEVELS), len(self.columns), self.horizon)} if self.calibrated else {}
 
-    def runner(
+    def predictor(
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
     ) -> Any:
         """The networks on files. hps: of each."""
-        from optlstm.tasks.forecast.series_files import ForecastRunner
+        from optlstm.tasks.forecast.series_files import ForecastPredictor
 
-        return ForecastRunner(Forecaster(self, networks, max(hp.window for hp in hps)), extras.get("radii"))
+        return ForecastPredictor(Forecaster(self, networks, max(hp.window for hp in hps)), extras.get("radii"))
 
 
 class Forecaster:

@@ -84,9 +84,9 @@ class Place:
 class FoldedForecast(FoldedProblem["ForecastProblem"]):
     """A rolling-origin validation as one problem."""
 
-    def pictures(self, network: nn.Module, hp: Hyperparameters) -> Forecasts:
+    def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Forecasts:
         """Of the newest fold."""
-        return self.problems[-1].pictures(self.member(network, len(self.problems) - 1), hp)
+        return self.problems[-1].plot_data(self.member(network, len(self.problems) - 1), hp)
 
 
 class ForecastProblem:
@@ -135,7 +135,7 @@ class ForecastProblem:
             count += error.numel()
         return {"mse": squared / count, "mae": absolute / count}
 
-    def pictures(self, network: nn.Module, hp: Hyperparameters) -> Forecasts:
+    def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Forecasts:
         """Its best, median and worst forecast on the validation windows, and the error by step ahead."""
         found = self._validation(hp)
         squared, absolute = torch.zeros(2, self.data.horizon, dtype=torch.float64)

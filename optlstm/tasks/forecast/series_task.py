@@ -16,7 +16,7 @@ from optlstm.training.metric import Metric
 if TYPE_CHECKING:
     from optlstm.data.series import Series
     from optlstm.data.splits import Splits
-    from optlstm.tasks.evaluation import Finish
+    from optlstm.tasks.base import Evaluator
     from optlstm.tasks.forecast.series_data import ForecastData
     from optlstm.tasks.forecast.task import PanelForecast
 
@@ -109,11 +109,11 @@ class Forecast:
 
         return prepare(self.series, self.splits, self.horizon, self.folds)
 
-    def finish(self) -> Finish:
+    def evaluator(self) -> Evaluator:
         """The test rows, and what a refit trains on."""
-        from optlstm.tasks.forecast.series_evaluate import ForecastFinish
+        from optlstm.tasks.forecast.series_evaluate import ForecastEvaluator
 
-        return ForecastFinish(self.series, self.splits, self.horizon)
+        return ForecastEvaluator(self.series, self.splits, self.horizon)
 
 
 def _panel(data: DataConfig) -> PanelForecast | None:

@@ -24,7 +24,7 @@ from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
 
 if TYPE_CHECKING:
-    from optlstm.tasks.evaluation import Finish
+    from optlstm.tasks.base import Evaluator
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,11 @@ class PanelForecast:
         """Standardised values, covariates and the split."""
         return prepare(self)
 
-    def finish(self) -> Finish:
+    def evaluator(self) -> Evaluator:
         """The test rows, and what a refit trains on."""
-        from optlstm.tasks.forecast.evaluate import PanelFinish
+        from optlstm.tasks.forecast.evaluate import PanelEvaluator
 
-        return PanelFinish(self)
+        return PanelEvaluator(self)
 
 
 def prepare(task: PanelForecast) -> PanelData:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from optlstm.tasks.evaluation import Verdict
+from optlstm.tasks.base import Evaluation
 from optlstm.tasks.forecast.conformal import cross_coverage, highest_level, radii
 from optlstm.tasks.forecast.errors import Scores
 
@@ -22,7 +22,7 @@ def forecast_verdict(
     method: str,
     every: int,
     gap: int,
-) -> Verdict:
+) -> Evaluation:
     """The verdict on test rows.
 
     Args:
@@ -31,11 +31,11 @@ def forecast_verdict(
         gap: windows to leave out between the two halves that coverage is measured on.
     """
     highest = highest_level(len(residuals))
-    return Verdict(
+    return Evaluation(
         test=ensemble.overall,
         members=[scores.overall for scores in members],
         baselines={name: scores.overall for name, scores in rivals.items()},
-        decides={"mse": True, "mae": True},
+        lower_is_better={"mse": True, "mae": True},
         steps=ensemble.steps,
         baseline_steps={name: scores.steps for name, scores in rivals.items()},
         intervals={
@@ -46,5 +46,5 @@ def forecast_verdict(
             "measured": cross_coverage(residuals, gap),
         },
         extras={"radii": torch.from_numpy(radii(residuals).astype(np.float32))} if highest else {},
-        facts={"calibrated": len(residuals) if highest else 0},
+        card_updates={"calibrated": len(residuals) if highest else 0},
     )

@@ -8,10 +8,10 @@ import numpy as np
 
 from optlstm.data.labels import Fold, Integers
 from optlstm.errors import InputError
-from optlstm.tasks.evaluation import Metrics, Verdict
+from optlstm.tasks.base import Evaluation, Metrics
 from optlstm.tasks.label.baselines import bag_of_words, majority, nearest_neighbour
 from optlstm.tasks.label.data import LabelledData
-from optlstm.tasks.label.predict import LabelRunner, SequenceSection, TextSection
+from optlstm.tasks.label.predict import LabelPredictor, SequenceSection, TextSection
 from optlstm.tasks.label.scores import classification_scores
 from optlstm.tasks.label.sequence_task import SequenceTask
 from optlstm.tasks.label.text_task import TextTask
@@ -20,19 +20,19 @@ _DECIDES = {"accuracy": False, "log_loss": True}  # whether less is better
 
 
 @dataclass(frozen=True)
-class LabelFinish:
-    """Labelled sequences or texts whose search is over (`kind.Finish`)."""
+class LabelEvaluator:
+    """Labelled sequences or texts whose search is over (`tasks.base.Evaluator`)."""
 
     task: SequenceTask | TextTask
 
-    def data(self, joined: bool) -> LabelledData:
+    def training_data(self, joined: bool) -> LabelledData:
         """One split: all but the test's to train on, or the first fold's training sequences."""
         prepared = self.task.data()
         if not len(prepared.test):
             raise InputError("data.splits: no sequence is left to test on; give a test share, or --test-data FILE")
         return replace(prepared, folds=(Fold(self._learnt(joined), np.arange(0)),))
 
-    def section(self) -> SequenceSection | TextSection:
+    def card_section(self) -> SequenceSection | TextSection:
         """The task's part of the card."""
         task = self.task
         if isinstance(task, TextTask):
@@ -58,10 +58,10 @@ class LabelFinish:
             std=scaler.std.tolist(),
         )
 
-    def judge(self, runner: LabelRunner, joined: bool) -> Verdict:
+    def evaluate(self, predictor: LabelPredictor, joined: bool) -> Evaluation:
         """Score the test sequences, once, beside baselines that learn from what the model learnt from."""
         data = self.task.data()
-        each = runner.probabilities(data, data.test)
+        each = predictor.probabilities(data, data.test)
         codes, learnt, classes = data.codes, self._learnt(joined), len(data.classes)
         rivals: dict[str, Metrics | None] = {"majority_class": majority(codes, learnt, data.test, classes)}
         if isinstance(self.task, TextTask):
@@ -71,11 +71,11 @@ class LabelFinish:
         else:
             known = nearest_neighbour(data.values, data.starts, codes, learnt, data.test, classes)
             rivals["nearest_neighbour"] = known
-        return Verdict(
+        return Evaluation(
             test=dict(classification_scores(each.mean(axis=0), codes[data.test])),
             members=[dict(classification_scores(one, codes[data.test])) for one in each],
             baselines={name: scores for name, scores in rivals.items() if scores is not None},
-            decides=_DECIDES,
+            lower_is_better=_DECIDES,
         )
 
     def _learnt(self, joined: bool) -> Integers:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from optlstm.data.labels import Fold
 from optlstm.data.vocabulary import Tokenizer, Vocabulary
 from optlstm.errors import InputError
+from optlstm.tasks.base import ExportModule
 from optlstm.tasks.label.data import LabelledData, coded
 from optlstm.tasks.label.problem import ClassifyProblem
 from optlstm.tasks.label.scores import classification_scores
@@ -89,11 +90,11 @@ class SequenceSection(_LabelSection):
         """Of the networks."""
         return Shape({"channels": len(self.mean)}, len(self.classes))
 
-    def runner(
+    def predictor(
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
-    ) -> LabelRunner:
+    ) -> LabelPredictor:
         """The networks on files. hps: of each."""
-        return LabelRunner(self, networks)
+        return LabelPredictor(self, networks)
 
     def read(self, path: Path, *, labelled: bool) -> Rows:
         """(values, starts, ids, labels) of a file. Raises InputError where its columns are not the training file's."""
@@ -109,10 +110,10 @@ class SequenceSection(_LabelSection):
         values = ((found.values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
         return values, found.starts, found.ids, found.labels
 
-    def graph(self, networks: Sequence[nn.Module]) -> tuple[nn.Module, Tensor, str, str]:
+    def export_module(self, networks: Sequence[nn.Module]) -> ExportModule:
         """float64 [batch, steps, channels] in the data's units -> probabilities [batch, classes]; all of one length."""
         scale = (torch.tensor(self.mean), torch.tensor(self.std))
-        return (
+        return ExportModule(
             LabelGraph(networks, scale),
             torch.zeros(2, 24, len(self.mean), dtype=torch.float64),
             "x",
@@ -148,11 +149,11 @@ class TextSection(_LabelSection):
         """Of the networks."""
         return Shape({"vocabulary": len(self.vocabulary) + 2}, len(self.classes))
 
-    def runner(
+    def predictor(
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
-    ) -> LabelRunner:
+    ) -> LabelPredictor:
         """The networks on files. hps: of each."""
-        return LabelRunner(self, networks)
+        return LabelPredictor(self, networks)
 
     def read(self, path: Path, *, labelled: bool) -> Rows:
         """(token numbers, starts, ids, labels) of a file. Raises InputError where it lacks a column."""
@@ -167,9 +168,11 @@ class TextSection(_LabelSection):
         """Texts whose classes are not known."""
         return replace(super().data(values, starts), vocabulary=len(self.vocabulary) + 2)
 
-    def graph(self, networks: Sequence[nn.Module]) -> tuple[nn.Module, Tensor, str, str]:
+    def export_module(self, networks: Sequence[nn.Module]) -> ExportModule:
         """Token numbers [batch, tokens], int64 -> probabilities [batch, classes]; all of one length."""
-        return LabelGraph(networks, None), torch.full((2, 12), 2, dtype=torch.int64), "tokens", "probabilities"
+        return ExportModule(
+            LabelGraph(networks, None), torch.full((2, 12), 2, dtype=torch.int64), "tokens", "probabilities"
+        )
 
     @property
     def called(self) -> str:
@@ -177,8 +180,8 @@ class TextSection(_LabelSection):
         return "row"
 
 
-class LabelRunner:
-    """Classifiers on files (`kind.Runner`). Several networks: the mean of their probabilities.
+class LabelPredictor:
+    """Classifiers on files (`tasks.base.Predictor`). Several networks: the mean of their probabilities.
 
     A prediction is a row: which sequence, the likeliest class, and the probability of each, `p_CLASS`.
     """
@@ -205,7 +208,7 @@ class LabelRunner:
             {self.section.called: list(ids), "prediction": said, **{f"p_{name}": p for name, p in columns.items()}}
         )
 
-    def write(self, data: Path, out: Path, **options: Any) -> int:
+    def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there."""
         from optlstm.util.files import write_stream
 
@@ -236,9 +239,9 @@ class LabelRunner:
         wanted = np.arange(len(data.starts) - 1) if sequences is None else sequences
         return np.stack([problem.probabilities(network, wanted) for network in self.networks])
 
-    def graph(self) -> tuple[nn.Module, Tensor, str, str]:
+    def export_module(self) -> ExportModule:
         """For export: see the sections' `graph`."""
-        return self.section.graph(self.networks)
+        return self.section.export_module(self.networks)
 
 
 class LabelGraph(nn.Module):

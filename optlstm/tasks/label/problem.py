@@ -35,9 +35,9 @@ def make_problem(data: LabelledData, device: torch.device, factory: Factory | No
 class FoldedClassification(FoldedProblem["ClassifyProblem"]):
     """A cross-validation's folds as one problem."""
 
-    def pictures(self, network: nn.Module, hp: Hyperparameters) -> Confusion:
+    def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Confusion:
         """Every sequence outside the test, judged by the network that was not trained on it."""
-        each = [problem.pictures(self.member(network, i), hp) for i, problem in enumerate(self.problems)]
+        each = [problem.plot_data(self.member(network, i), hp) for i, problem in enumerate(self.problems)]
         return Confusion(each[0].labels, np.sum([confusion.counts for confusion in each], axis=0))
 
 
@@ -118,7 +118,7 @@ class ClassifyProblem:
         """log_loss, accuracy, balanced_accuracy and macro_f1 of the fold's validation sequences."""
         return self.score(network, self.fold.validation)
 
-    def pictures(self, network: nn.Module, hp: Hyperparameters) -> Confusion:
+    def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Confusion:
         """The fold's validation sequences: their classes, and what the network says."""
         classes, held_out = self.data.classes, self.fold.validation
         predicted = self.probabilities(network, held_out).argmax(axis=1)

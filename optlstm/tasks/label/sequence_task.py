@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from optlstm.data.labels import Integers, LabelledSplit
     from optlstm.data.sequences import Sequences
     from optlstm.tasks.label.data import LabelledData
-    from optlstm.tasks.label.evaluate import LabelFinish
+    from optlstm.tasks.label.evaluate import LabelEvaluator
 
 LABEL_KEYS = ("path", "test_path", "label", "group", "splits", "folds", "class_weights")
 
@@ -134,11 +134,11 @@ class SequenceTask:
             values, data.starts, self.codes, self.classes, split.folds, split.test, self.class_weights, scaler=scaler
         )
 
-    def finish(self) -> LabelFinish:
+    def evaluator(self) -> LabelEvaluator:
         """The test part, and what a refit trains on."""
-        from optlstm.tasks.label.evaluate import LabelFinish
+        from optlstm.tasks.label.evaluate import LabelEvaluator
 
-        return LabelFinish(self)
+        return LabelEvaluator(self)
 
 
 def rows_of(starts: Integers, sequences: Integers) -> Integers:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from optlstm.data.texts import Texts
     from optlstm.data.vocabulary import Tokenizer, Vocabulary
     from optlstm.tasks.label.data import LabelledData
-    from optlstm.tasks.label.evaluate import LabelFinish
+    from optlstm.tasks.label.evaluate import LabelEvaluator
 
 _VOCABULARY_KEYS = ("level", "lowercase", "vocabulary", "min_count", "max_tokens")
 
@@ -160,8 +160,8 @@ class TextTask:
             self.vectors,
         )
 
-    def finish(self) -> LabelFinish:
+    def evaluator(self) -> LabelEvaluator:
         """The test part, and what a refit trains on."""
-        from optlstm.tasks.label.evaluate import LabelFinish
+        from optlstm.tasks.label.evaluate import LabelEvaluator
 
-        return LabelFinish(self)
+        return LabelEvaluator(self)

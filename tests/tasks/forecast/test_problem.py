@@ -161,7 +161,7 @@ def test_pictures_say_which_series(config: DataConfig) -> None:
     network = problem.network(HP).eval()
 
     with torch.no_grad():
-        shown = problem.pictures(network, HP)
+        shown = problem.plot_data(network, HP)
 
     assert {example.column for example in shown.examples} <= {"s0", "s1", "s2"}
     for example in shown.examples:

@@ -211,7 +211,7 @@ def test_the_confusion_of_a_cross_validation_has_every_sequence_once() -> None:
     network = problem.network(hyperparameters()).eval()
 
     with torch.no_grad():
-        shown = problem.pictures(network, hyperparameters())
+        shown = problem.plot_data(network, hyperparameters())
         scores = problem.validate(network, hyperparameters())
 
     assert shown.labels == ("down", "up")

@@ -1,0 +1,46 @@
+"""The tasks by name, and which keys of the `data` section each of them reads."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, cast
+
+from optlstm.errors import InputError, did_you_mean
+from optlstm.tasks.base import Task
+from optlstm.tasks.options import DataConfig
+
+# Task: where its class is. Importing one loads neither torch nor pandas.
+DEFAULT_TASK = "forecast"
+TASKS = {
+    "forecast": "optlstm.tasks.forecast.series_task:Forecast",
+    "sequence": "optlstm.tasks.label.sequence_task:SequenceTask",
+    "text": "optlstm.tasks.label.text_task:TextTask",
+}
+
+
+def task_class(name: str) -> type[Task]:
+    """Raises KeyError for a name that is not in TASKS."""
+    return cast("type[Task]", load(TASKS[name]))
+
+
+def load(reference: str) -> Any:
+    """What `module:name` names. Raises ImportError or AttributeError."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)
+
+
+def check_task(name: str) -> str:
+    """Raises ValueError for an unknown task, in words that follow `task: `."""
+    if name not in TASKS:
+        raise ValueError(f"must be one of {', '.join(TASKS)}, got {name!r}{did_you_mean(name, TASKS)}")
+    return name
+
+
+def check_keys(name: str, data: DataConfig) -> None:
+    """Raises InputError where the `data` section sets keys that this task would ignore."""
+    keys = task_class(name).keys
+    changed = [key for key, field in DataConfig.model_fields.items() if getattr(data, key) != field.default]
+    unread = [key for key in changed if key not in keys]
+    problems = [f"data.{key}: --task {name} does not read it (it reads {', '.join(keys)})" for key in unread]
+    if problems:
+        raise InputError(problems)
