@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from optlstm.errors import InputError
-from optlstm.tasks.base import TASKS
+from optlstm.tasks.registry import TASKS
 from optlstm.training.hparams import FACETS, GROWING, PBT_PARAMS, Hyperparameters, used_by, validate_value
 
 
