@@ -92,6 +92,7 @@ def tune(
     _quieten_optuna()
 
     from optlstm.console.progress import Display, make_console
+    from optlstm.report.publisher import DashboardPublisher
     from optlstm.run.session import open_session, study_name, with_stored_config
     from optlstm.study.database.connection import open_database, open_existing
     from optlstm.study.results import load_study
@@ -112,7 +113,7 @@ def tune(
         session.plan.metric.label,
     )
     with _stopping_gently(session) as stopped, display if progress else nullcontext():
-        session.work()
+        session.work(DashboardPublisher(session))
     if stopped:
         raise KeyboardInterrupt
     opened = database or open_database(url)

@@ -17,18 +17,20 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "optlstm"
 
-# From the bottom up; "" is optlstm/__init__.py. A module imports from its own row and from the rows written before it.
+# From the bottom up, a row a folder; "" is optlstm/__init__.py. A module imports from its own row and those before it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "errors"),
     ("util",),
     ("data",),
     ("training",),
-    ("tasks", "study"),
+    ("study",),
     ("tracking",),
+    ("tasks",),
     ("config",),
     ("backends",),
-    ("run", "report"),  # a session draws at its end
+    ("run",),
     ("models",),
+    ("report",),
     ("console",),
     ("maintenance",),
     ("api",),

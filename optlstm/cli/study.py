@@ -204,6 +204,7 @@ def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | Non
     """Open the study, run its trials, show how it goes. Gives the session and the exit code."""
     from optlstm.console.progress import Display, make_console
     from optlstm.console.summary import announce, how_to_go_on, notices
+    from optlstm.report.publisher import DashboardPublisher
     from optlstm.run.session import open_session, study_name, with_stored_config
 
     quieten_optuna()
@@ -217,7 +218,7 @@ def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | Non
     shown = shown_storage(raw)
     display = Display(console, session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, label)
     with stop_on_signals(session, how_to_go_on(session, shown)) as received, display:
-        session.work()
+        session.work(DashboardPublisher(session))
     notices(make_console(), session, shown)
     if received and session.run.stop_reason:  # not where it came when all was done
         return session, 128 + received[0]

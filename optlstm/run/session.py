@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from optlstm.config.sources import layer
 from optlstm.errors import InputError
 from optlstm.study.events import Event, TrialFinished
-
-logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import optuna
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
     from optlstm.backends.job import Job
     from optlstm.backends.ray.runner import RayOptions
     from optlstm.config.schema import StudyConfig
-    from optlstm.report.dashboard_artifacts import Seen
     from optlstm.run.plan import Plan
     from optlstm.study.database.connection import Database
     from optlstm.study.ledger import Ledger
@@ -33,6 +29,20 @@ if TYPE_CHECKING:
 
 
 INTERRUPTIONS = ("interrupted", "terminated", "timeout")  # how the reasons of a run that was stopped begin
+
+
+class Publisher(Protocol):
+    """Shows what a study found to people elsewhere. It raises nothing: the study is whole without it."""
+
+    def collect(self, objective: Callable[[], Any]) -> None:
+        """Called once all trials have run, while there are workers.
+
+        Args:
+            objective: Gives the objective, or what asks the workers for its `pictures`.
+        """
+
+    def publish(self) -> None:
+        """Called at the end of every run, after what `collect` was called for, if it was."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +56,8 @@ class Session:
     workers: int | None  # trials at a time; None: what Ray's cluster holds
     finished: int  # trials that had ended before this command
 
-    def work(self) -> None:
-        """Run trials until there are none left or the run is told to stop."""
+    def work(self, publisher: Publisher) -> None:
+        """Run trials until there are none left or the run is told to stop, and let `publisher` show what they found."""
         from optlstm.run.retention import sweep
         from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY
 
@@ -63,26 +73,21 @@ class Session:
                 ended.append(event.number)
                 sweep(self.checkpoints, self.ledger, self.plan.config.keep)
 
+        def collect(objective: Callable[[], Any]) -> None:
+            if ended and self._reason() is None:
+                publisher.collect(objective)
+
         sweep(self.checkpoints, self.ledger, self.plan.config.keep)
         self.ledger.listen(keep_the_best)
         self.ledger.go_on(INTERRUPTIONS)
         job = self.plan.job(self.checkpoints)
-
-        seen: Seen | None = None
-
-        def look(objective: Callable[[], Any]) -> None:
-            nonlocal seen
-            if ended and self._reason() is None:
-                seen = self._look(objective)
-
-        self.run.finish = look
+        self.run.finish = collect
         with self._followed():
             self._start(job)
         if reason := self._reason():
             self.ledger.note_stop(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
-        if seen:
-            self._publish(seen)
-            self._reason()  # whoever interrupts the drawing has not interrupted the study
+        publisher.publish()
+        self._reason()  # whoever interrupts the drawing has not interrupted the study
 
     def _reason(self) -> str | None:
         """Why the run was stopped before all was done."""
@@ -90,34 +95,6 @@ class Session:
         if left == 0 and self.ledger.ended >= self.run.total:
             self.run.stop_reason = None  # it came when all was done
         return self.run.stop_reason
-
-    def _look(self, objective: Callable[[], Any]) -> Seen | None:
-        """While there are workers: what the dashboard's pictures are made from, where there are to be any."""
-        from optlstm.report.dashboard_artifacts import look
-
-        most = self.plan.config.artifacts
-        own = self.plan.config.objective is not None  # it makes no forecasts
-        if most == 0 or own or self.ledger.best is None:
-            return None
-        with self._apart():
-            return look(self.ledger, most, objective())
-        return None
-
-    def _publish(self, seen: Seen) -> None:
-        """Pictures and a note for the dashboard."""
-        from optlstm.report.dashboard_artifacts import publish
-        from optlstm.report.figures.best_network import Trained
-
-        with self._apart():
-            publish(self.ledger, self.checkpoints, self.plan.config.artifacts, Trained(self.plan, seen))
-
-    @contextmanager
-    def _apart(self) -> Iterator[None]:
-        """The study is whole without pictures."""
-        try:
-            yield
-        except Exception as error:
-            logger.warning("no pictures for the dashboard: %s: %s", type(error).__name__, error)
 
     def _followed(self) -> AbstractContextManager[None]:
         """Trackers at work, where there are any."""
