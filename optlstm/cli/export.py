@@ -9,7 +9,7 @@ import typer
 
 from optlstm.cli.common import FactoryOption, app
 from optlstm.errors import InputError
-from optlstm.util.files import check_output, check_writable
+from optlstm.util.files import OutputFile
 
 
 @app.command()
@@ -29,13 +29,8 @@ def export(
 
     if form not in FORMATS:
         raise InputError(f"--format: must be {' or '.join(FORMATS)}, got {form!r}")
-    file = out or model / f"model{FORMATS[form]}"
-    check_output(file)
-    check_writable(file.parent, "-o")
-    if file.is_dir():
-        raise InputError(f"-o: {file} is a folder; name a file in it")
-    if any(file.resolve() == (model / own).resolve() for own in (CARD_FILE, WEIGHT_FILE)):
-        raise InputError(f"-o: {file} is the model itself; name another file")
-    made = export_model(Model.load(model, factory), form, file)
-    make_console().print(f"{file}: {made}", soft_wrap=True, markup=False)
+    file = OutputFile(out or model / f"model{FORMATS[form]}")
+    file.check({model / CARD_FILE: "the model", model / WEIGHT_FILE: "the model"})
+    signature = export_model(Model.load(model, factory), form, file)
+    make_console().print(f"{file.path}: {signature}", soft_wrap=True, markup=False)
     return 0

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,12 @@ from optlstm.config.sources import layer, read_layers, read_override
 from optlstm.config.validate import attempt, check_lr_search
 from optlstm.study.record import flatten
 from optlstm.tasks.options import DataConfig
+from optlstm.util.files import OutputFile
+from optlstm.util.format import many
+
+if TYPE_CHECKING:
+    from optlstm.run.session import Session
+    from optlstm.study.recommendation import Recommendation
 
 # What `_as_study` says, and what to do instead of setting it.
 DECIDED = {
@@ -81,18 +87,20 @@ def lr_search(
     whole = layer(raw, _as_study(options))
     from optlstm.run.retention import file_name
     from optlstm.run.session import study_name
-    from optlstm.study.recommendation import check_picture
+    from optlstm.study.recommendation import recommend
 
     whole["name"] = raw.get("name") or f"{study_name(raw, study_file)}-lr"
-    picture = output or Path(f"{file_name(str(whole['name']))}.html")
-    attempt(problems, lambda: check_picture(picture))
+    picture = OutputFile(output or Path(f"{file_name(str(whole['name']))}.html"), ".html")
+    attempt(problems, picture.check)
     session, code = run_session(whole, problems, None, quiet)
-    found = _result(session, options, picture)
+    ledger, drawn = session.ledger, max(1, session.ledger.ended // options.draws)
+    recommended = recommend(ledger.trials, options.draws, options.keep, drawn)
+    picture.write(_page(session, options.draws, recommended).encode())
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(_result(ledger.name, recommended, picture.path)))
     else:
-        _say(found, picture)
-    return code if found["value"] is not None else max(code, 1)
+        _print_result(recommended, picture.path)
+    return code if recommended is not None else max(code, 1)
 
 
 def _decided_already(overrides: Sequence[str]) -> list[str]:
@@ -120,27 +128,44 @@ def _as_study(options: LrSearchConfig) -> dict[str, Any]:
     }
 
 
-def _result(session: Any, options: LrSearchConfig, picture: Path) -> dict[str, Any]:
-    from optlstm.study.recommendation import recommend, write_picture
+def _page(session: Session, draws: int, recommended: Recommendation | None) -> str:
+    from optlstm.report.figures.learning_rate import learning_rates
+    from optlstm.report.html import Page, render_page
+    from optlstm.report.summary_text import Tile
 
-    ledger = session.ledger
-    done = ledger.ended // options.draws
-    found = recommend(ledger.trials, {"draws": options.draws, "keep": options.keep}, max(1, done))
-    write_picture(picture, ledger.name, ledger.trials, options.draws, session.plan.metric.label, found)
-    result: dict[str, Any] = {"name": ledger.name, "value": None, "low": None, "high": None, "picture": str(picture)}
-    if found is not None:
-        result |= {"value": found.value, "low": found.low, "high": found.high, "space": found.space_line()}
-    return result
+    ledger, label = session.ledger, session.plan.metric.label
+    tiles, words = [], ["Every draw diverged: there is no learning rate to recommend."]
+    if recommended is not None:
+        tiles = [
+            Tile("learning rate", f"{recommended.value:.2g}", "to use without a search"),
+            Tile("range to search", f"{recommended.low:.2g} to {recommended.high:.2g}", "on a log axis"),
+        ]
+        words = [f"For [space] in a study file: {recommended.space_line()}"]
+    return render_page(
+        Page(
+            name=ledger.name,
+            subtitle=f"Learning-rate search: {many(len(ledger.trials), 'draw')}, {draws} a round",
+            tiles=tiles,
+            words=words,
+            figures=[learning_rates(ledger.trials, draws, label, recommended)],
+        )
+    )
 
 
-def _say(found: dict[str, Any], picture: Path) -> None:
+def _result(name: str, recommended: Recommendation | None, picture: Path) -> dict[str, Any]:
+    """For --json."""
+    result: dict[str, Any] = {"name": name, "value": None, "low": None, "high": None, "picture": str(picture)}
+    return result if recommended is None else {**result, **vars(recommended), "space": recommended.space_line()}
+
+
+def _print_result(recommended: Recommendation | None, picture: Path) -> None:
     from optlstm.console.progress import make_console
 
     console = make_console(results=True)
-    if found["value"] is None:
+    if recommended is None:
         console.print("every draw diverged: there is no learning rate to recommend", markup=False)
     else:
-        console.print(f"\nlearning rate      {found['value']:.2g}", markup=False)
-        console.print(f"range to search    {found['low']:.2g} to {found['high']:.2g}", markup=False)
-        console.print(f"\n[space]\n{found['space']}\n", markup=False, soft_wrap=True)
+        console.print(f"\nlearning rate      {recommended.value:.2g}", markup=False)
+        console.print(f"range to search    {recommended.low:.2g} to {recommended.high:.2g}", markup=False)
+        console.print(f"\n[space]\n{recommended.space_line()}\n", markup=False, soft_wrap=True)
     console.print(f"picture            {picture}", markup=False, soft_wrap=True)

@@ -9,7 +9,7 @@ import typer
 
 from optlstm.cli.common import FactoryOption, app
 from optlstm.errors import InputError
-from optlstm.util.files import check_output, check_writable
+from optlstm.util.files import OutputFile
 
 
 @app.command()
@@ -33,7 +33,7 @@ def predict(
     from optlstm.console.progress import make_console
     from optlstm.models.model import Model
 
-    _check_out(out, data)
+    OutputFile(out, ".csv").check({data.expanduser(): "the data"})
     options: dict[str, Any] = {"start": start, "levels": _levels(level or [], more_levels or [])}
     if backtest is not None:
         if backtest < 1:
@@ -53,14 +53,3 @@ def _levels(first: list[str], more: list[str]) -> list[int]:
     if wrong:
         raise InputError([f"--level: must be whole percent, got {text!r}" for text in wrong])
     return sorted({int(text) for text in texts})
-
-
-def _check_out(out: Path, data: Path) -> None:
-    check_output(out)
-    check_writable(out.parent, "-o")
-    if out.is_dir():
-        raise InputError(f"-o: {out} is a folder; name a file in it")
-    if out.suffix.lower() != ".csv":
-        raise InputError(f"-o: {out.name} does not end in .csv, and CSV is what is written")
-    if out.exists() and data.exists() and out.samefile(data):
-        raise InputError(f"-o: {out} is the data itself; name another file")

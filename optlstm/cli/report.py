@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,9 @@ import typer
 
 from optlstm.cli.common import StorageOption, app, given_database
 from optlstm.config.schema import StudyConfig
-from optlstm.errors import InputError, OptlstmError
+from optlstm.config.validate import attempt
+from optlstm.errors import InputError
+from optlstm.util.files import OutputFile, check_folder
 
 if TYPE_CHECKING:
     import optuna
@@ -42,91 +44,29 @@ def report(
     from optlstm.study.results import load_study
 
     database = given_database(storage)
+    names = [name, *(compare or ())]
     problems: list[str] = []
-    studies = []
-    for each in (name, *(compare or ())):
-        try:
-            studies.append(load_study(database, each))
-        except InputError as error:
-            problems += error.problems
-    target = out or Path(f"{file_name(name)}.html")
-    problems += _places(target, png)
-    twice = sorted({each for each in (compare or ()) if [name, *(compare or ())].count(each) > 1})
-    problems += [f"--compare: {each!r} is named twice" for each in twice]
-    if problems := problems or _unwritable(target, png):
+    loaded = [attempt(problems, partial(load_study, database, name)) for name in names]
+    file = OutputFile(out or Path(f"{file_name(name)}.html"))
+    attempt(problems, file.check)
+    if png is not None:
+        attempt(problems, lambda: check_folder(png, "--png"))
+    problems += [
+        f"--compare: {twice!r} is named twice" for twice in sorted({n for n in names[1:] if names.count(n) > 1})
+    ]
+    if problems:
         raise InputError(problems)
-    made = make_report(studies[0], _folder(studies[0], storage_path), studies[1:])
-    page = render(made)
-    said = sys.stderr if _is_stdout(target) else sys.stdout  # the page is all that goes there
-    _write(target, page)
-    print(f"{target} ({len(page.encode()) / 1e6:.1f} MB)", file=said)
+    study, *others = (study for study in loaded if study is not None)
+    made = make_report(study, _folder(study, storage_path), others)
+    page = render(made).encode()
+    file.write(page)
+    console = sys.stderr if file.is_stdout else sys.stdout  # the page is all that goes there
+    print(f"{file.path} ({len(page) / 1e6:.1f} MB)", file=console)
     if png is not None:
         from optlstm.report.png import write_pngs
 
-        print(f"{len(write_pngs(made.figures, png))} pictures in {png}", file=said)
+        print(f"{len(write_pngs(made.figures, png))} pictures in {png}", file=console)
     return 0
-
-
-def _places(target: Path, png: Path | None) -> list[str]:
-    """What cannot be the page's file or the pictures' folder."""
-    problems = []
-    if target.name == "" or target.is_dir():
-        problems.append(f"-o: {str(target)!r} is no file's name; give one such as report.html")
-    elif not _is_stream(target) and not _real(target).parent.is_dir():
-        folder = _real(target).parent if target.is_symlink() else target.parent
-        problems.append(f"-o: folder {folder} does not exist")
-    if png is not None and png.exists() and not png.is_dir():
-        problems.append(f"--png: {png} is a file; give a folder")
-    return problems
-
-
-def _unwritable(target: Path, png: Path | None) -> list[str]:
-    """Try both places before the work; the pictures' folder is there afterwards."""
-    if not _is_stream(target):
-        try:
-            _partial(target).touch()
-            _partial(target).unlink()
-        except OSError as error:
-            return [f"-o: cannot write {target}: {error.strerror or error}"]
-    if png is not None:
-        try:
-            png.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            return [f"--png: cannot write {png}: {error.strerror or error}"]
-    return []
-
-
-def _write(target: Path, page: str) -> None:
-    """Whole or not at all; through a link into what it names, and straight into what is no regular file."""
-    if _is_stdout(target):
-        sys.stdout.write(page)
-        return
-    partial = None if _is_stream(target) else _partial(target)
-    try:
-        (partial or target).write_text(page, encoding="utf-8", newline="\n")
-        if partial:
-            partial.replace(_real(target))
-    except OSError as error:
-        if partial:
-            partial.unlink(missing_ok=True)
-        raise OptlstmError(f"-o: cannot write {target}: {error.strerror or error}") from error
-
-
-def _real(target: Path) -> Path:
-    return Path(os.path.realpath(target))
-
-
-def _partial(target: Path) -> Path:
-    return _real(target).with_name(f".{target.name}.{os.getpid()}")
-
-
-def _is_stream(target: Path) -> bool:
-    """A pipe, a device, or what standard output goes to: no other file can be put in its place."""
-    return _is_stdout(target) or (target.exists() and not target.is_file())
-
-
-def _is_stdout(target: Path) -> bool:
-    return str(target.absolute()) in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 def _folder(study: optuna.Study, given: str | None) -> Location | None:

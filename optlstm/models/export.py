@@ -7,14 +7,13 @@ import io
 import logging
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from optlstm.errors import InputError
-from optlstm.util.files import write_stream
+from optlstm.util.files import OutputFile
 
 if TYPE_CHECKING:
     from optlstm.models.model import Model
@@ -24,7 +23,7 @@ FORMATS = {"onnx": ".onnx", "torchscript": ".torchscript.pt", "pt2": ".pt2"}
 _NEEDS = ("onnx", "onnxscript")
 
 
-def export_model(model: Model, form: str, file: Path) -> str:
+def export_model(model: Model, form: str, file: OutputFile) -> str:
     """Write `model` to `file`, whole or not at all; says in words what it takes and gives.
 
     onnx: for onnxruntime and others. torchscript: for C++ (libtorch); torch itself calls it deprecated. pt2: what
@@ -36,17 +35,12 @@ def export_model(model: Model, form: str, file: Path) -> str:
     """
     exported = model.predictor.export_module()
     exported.module.eval()
-    content = _WRITERS[form](exported)
-    write_stream(file, lambda out: void(out.write(content)))
+    file.write(_WRITERS[form](exported))
     with torch.no_grad():
         answer = exported.module(exported.example)
     takes = f"{exported.input_name} {_shape(exported.example)}"
     dtype = str(exported.example.dtype).removeprefix("torch.")
     return f"{takes} -> {exported.output_name} {_shape(answer)}, {dtype}"
-
-
-def void(_: Any) -> None:
-    """What a value is of no interest for."""
 
 
 def _onnx(exported: ExportModule) -> bytes:

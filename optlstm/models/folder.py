@@ -19,7 +19,7 @@ from optlstm.errors import InputError, ModelFileError, OptlstmError
 from optlstm.models.card import CARD_FILE, WEIGHT_FILE, Card, Weights, read_card
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
-from optlstm.util.files import LocalFolder, check_output
+from optlstm.util.files import LocalFolder, check_folder
 
 _MOST_JSON = 64 << 20  # bytes
 _MOST_HEADER = 64 << 20
@@ -34,15 +34,9 @@ def check_target(folder: Path) -> None:
     Raises:
         InputError: something else stands there, or nothing may be made there.
     """
-    check_output(folder)
-    if folder.is_dir():
-        if any(folder.iterdir()) and not (folder / CARD_FILE).is_file():
-            raise InputError(f"-o: {folder} is not empty and holds no model; name a new folder")
-    elif folder.exists() or folder.is_symlink():
-        raise InputError(f"-o: {folder} is a file; name a folder")
-    parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"-o: nothing can be written in {parent}")
+    check_folder(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CARD_FILE).is_file():
+        raise InputError(f"-o: {folder} is not empty and holds no model; name a new folder")
 
 
 def pack(networks: Sequence[Mapping[str, Tensor]], extras: Mapping[str, Tensor]) -> tuple[bytes, Weights]:

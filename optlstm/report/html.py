@@ -25,6 +25,7 @@ from optlstm.report.figures.comparison import Comparison, compare
 from optlstm.report.figures.figure import Figure
 from optlstm.report.figures.palette import DARK, LIGHT
 from optlstm.report.plotly import figures as as_plotly
+from optlstm.report.summary_text import Tile
 from optlstm.report.view import StudyView
 from optlstm.study.record import ENVIRONMENT_KEY
 from optlstm.util.files import Location
@@ -89,40 +90,70 @@ def _network(view: StudyView, checkpoints: Location | None) -> tuple[Network, li
     return network, [] if network.figures else [gone]
 
 
+@dataclass(frozen=True)
+class Page:
+    """The parts of an HTML file from top to bottom; what is empty is left out.
+
+    Args:
+        leaders: Title, heading and rows of the table of the best trials.
+        command: Runs the study again, with a note on that.
+        environment: What the study was run in, by name.
+    """
+
+    name: str
+    subtitle: str
+    tiles: Sequence[Tile]
+    words: Sequence[str]
+    figures: Sequence[Figure]
+    comparison: Comparison | None = None
+    missing: Sequence[str] = ()
+    leaders: tuple[str, Sequence[str], Sequence[Sequence[str]]] = ("", (), ())
+    command: str = ""
+    repeat_note: str = ""
+    environment: Sequence[tuple[str, str]] = ()
+
+
 def render(report: Report) -> str:
-    """The page as HTML."""
+    """The report as HTML."""
+    view, network = report.view, report.network
+    return render_page(
+        Page(
+            name=view.name,
+            subtitle=summary_text.subtitle(view, network.spans),
+            tiles=summary_text.tiles(view),
+            words=summary_text.summary(view, network.rivals),
+            figures=report.figures,
+            comparison=report.comparison,
+            missing=report.missing,
+            leaders=summary_text.leaders(view),
+            command=command_of(view.config, view.name) if view.config else "",
+            repeat_note=_repeat_note(view),
+            environment=_environment(view),
+        )
+    )
+
+
+def render_page(page: Page) -> str:
+    """A page as one HTML file that loads nothing."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    view, read = report.view, resources.files("optlstm.report").joinpath("templates")
+    templates = resources.files("optlstm.report").joinpath("templates")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     environment.filters["seen"] = visible
     plotly = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
-    script = read.joinpath("report.js").read_text(encoding="utf-8")
-    panels = {"panels": as_plotly(report.figures), "light": dict(LIGHT), "dark": dict(DARK)}
-    title, heading, rows = summary_text.leaders(view)
-    template = environment.from_string(read.joinpath("report.html").read_text(encoding="utf-8"))
+    script = templates.joinpath("report.js").read_text(encoding="utf-8")
+    panels = {"panels": as_plotly(page.figures), "light": dict(LIGHT), "dark": dict(DARK)}
+    template = environment.from_string(templates.joinpath("report.html").read_text(encoding="utf-8"))
     return template.render(
-        name=view.name,
+        vars(page),
         policy=_policy(plotly, script),
-        css=Markup(read.joinpath("report.css").read_text(encoding="utf-8")),
+        css=Markup(templates.joinpath("report.css").read_text(encoding="utf-8")),
         js=Markup(script),
         plotly=Markup(plotly),
         data=Markup(_embedded(panels)),
         light=LIGHT,
         dark=DARK,
-        subtitle=summary_text.subtitle(view, report.network.spans),
-        tiles=summary_text.tiles(view),
-        words=summary_text.summary(view, report.network.rivals),
-        comparison=report.comparison,
-        figures=report.figures,
-        missing=report.missing,
-        leaders_title=title,
-        leaders_heading=heading,
-        leaders=rows,
-        command=command_of(view.config, view.name) if view.config else "",
-        repeat_note=_repeat_note(view),
-        environment=_environment(view),
         version=__version__,
         made=moment(datetime.datetime.now()),
     )

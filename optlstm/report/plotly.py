@@ -90,7 +90,13 @@ def _heat(heat: Heat) -> dict[str, Any]:
 def _layout(panel: Panel) -> dict[str, Any]:
     x = _axis(panel.x) | _whole_ticks(panel.x, [v for mark in panel.marks for v in mark.x])
     y = _axis(panel.y) | _whole_ticks(panel.y, [v for mark in panel.marks for v in mark.y])
-    return {"xaxis": x, "yaxis": {**y, **({"autorange": "reversed"} if panel.down else {})}}
+    layout: dict[str, Any] = {"xaxis": x, "yaxis": {**y, **({"autorange": "reversed"} if panel.down else {})}}
+    if panel.band is not None:
+        low, high = panel.band
+        place = {"type": "rect", "xref": "x", "yref": "paper", "x0": low, "x1": high, "y0": 0, "y1": 1}
+        fill = {"fillcolor": f"{ROLE}good", "opacity": 0.15, "line": {"width": 0}, "layer": "below"}
+        layout["shapes"] = [place | fill]
+    return layout
 
 
 def _whole_ticks(axis: Axis, values: Sequence[Any]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optlstm.errors import OptlstmError
 from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.figures.palette import LIGHT, SCALE
+from optlstm.util.files import OutputFile
 from optlstm.util.format import number, visible
 
 if TYPE_CHECKING:
@@ -43,15 +43,10 @@ STYLE: Any = {
 
 def write_pngs(figures: Sequence[Figure], folder: Path) -> list[Path]:
     """One file per figure, named by its key; the folder is made. Raises OptlstmError where it cannot be written."""
-    written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for figure in figures:
-            written.append(folder / f"{figure.key}.png")
-            written[-1].write_bytes(png(figure))
-    except OSError as error:
-        raise OptlstmError(f"--png: cannot write {folder}: {error.strerror or error}") from error
-    return written
+    files = [OutputFile(folder / f"{figure.key}.png", option="--png") for figure in figures]
+    for figure, file in zip(figures, files, strict=True):
+        file.write(png(figure))
+    return [file.path for file in files]
 
 
 def png(figure: Figure, dpi: int = DPI) -> bytes:
@@ -103,6 +98,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
     for which, axis in (("x", panel.x), ("y", panel.y)):
         if axis.log:
             _logarithmic(axes, which)
+    if panel.band is not None:
+        axes.axvspan(*panel.band, color=LIGHT["good"], alpha=0.15, linewidth=0)
     for mark in panel.marks:
         if isinstance(mark, Heat):
             _heat(axes, mark)

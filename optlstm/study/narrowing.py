@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -108,21 +108,3 @@ def _value(position: float, distribution: FloatDistribution | IntDistribution) -
         value = distribution.low + round((value - distribution.low) / distribution.step) * distribution.step
     value = min(max(value, distribution.low), distribution.high)
     return int(value) if isinstance(distribution, IntDistribution) else value
-
-
-def recommendation(
-    trials: Sequence[FrozenTrial], name: str, distribution: FloatDistribution, options: Mapping[str, Any], rounds: int
-) -> tuple[float, float, float] | None:
-    """(low, high, value) after so many rounds: the range the next one would have, half a decade at least; the value is
-    the geometric mean of the best draws. None where every draw diverged."""
-    kept = best(trials, math.ceil(options["keep"] * options["draws"]), 1.0)
-    if not kept:
-        return None
-    low, high = interval(trials, name, distribution, rounds, options["draws"], options["keep"], 1.0)
-    value = math.exp(sum(math.log(t.params[name]) for t in kept) / len(kept))
-    beyond = max(0.0, (math.log(10) / 2 - (high - low)) / 2)
-    return (
-        max(distribution.low, math.exp(low - beyond)),
-        min(distribution.high, math.exp(high + beyond)),
-        value,
-    )

@@ -1,21 +1,19 @@
-"""What a learning-rate search found: the range and the value to use, and the picture of every draw."""
+"""What a learning-rate search recommends: a range to search on, and a value to use without one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from optlstm.errors import InputError
-from optlstm.study.ledger import REASON_KEY
-from optlstm.util.files import check_output, check_writable
+from optlstm.study.narrowing import best, interval
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 PARAM = "learning_rate"
+LEAST_WIDTH = math.log(10) / 2  # of the range, on the log axis
 
 
 @dataclass(frozen=True)
@@ -31,98 +29,32 @@ class Recommendation:
         return f"{PARAM} = {{low = {self.low:.2g}, high = {self.high:.2g}, log = true, default = {self.value:.2g}}}"
 
 
-def recommend(trials: Sequence[FrozenTrial], options: Mapping[str, Any], rounds: int) -> Recommendation | None:
-    """None where every draw diverged.
+def recommend(trials: Sequence[FrozenTrial], draws: int, keep: float, rounds: int) -> Recommendation | None:
+    """The range that the next round would have, half a decade at least, and the geometric mean of the best draws.
+
+    None where every draw diverged.
 
     Args:
-        options: Of the narrowing sampler.
+        draws: Of a round; `keep` is the share of them that narrows the range.
         rounds: That were drawn.
     """
     from optuna.distributions import FloatDistribution
 
-    from optlstm.study.narrowing import recommendation
-
-    drawn = [t for t in trials if t.state.is_finished() and PARAM in t.params]
-    if not drawn:
+    drawn = drawn_trials(trials)
+    kept = best(drawn, math.ceil(keep * draws), 1.0)
+    if not kept:
         return None
-    distribution = drawn[0].distributions[PARAM]
+    distribution = kept[0].distributions[PARAM]
     assert isinstance(distribution, FloatDistribution)
-    found = recommendation(drawn, PARAM, distribution, options, rounds)
-    return None if found is None else Recommendation(*found)
-
-
-def check_picture(path: Path) -> None:
-    """See that `write_picture` can write this file. Raises InputError, as of option -o."""
-    check_output(path)
-    if path.suffix.lower() != ".html":
-        raise InputError(f"-o: {path.name} does not end in .html, and HTML is what is written")
-    if path.is_dir():
-        raise InputError(f"-o: {path} is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise InputError(f"-o: folder {path.parent} does not exist")
-    check_writable(path.parent, "-o")
-
-
-def write_picture(
-    path: Path, name: str, trials: Sequence[FrozenTrial], draws: int, label: str, found: Recommendation | None
-) -> None:
-    """Loss over learning rate, log axes, a colour for each round, diverged draws on the upper edge; one HTML file.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
-    figure = picture(name, trials, draws, label, found)
-    try:
-        path.write_text(figure.to_html(include_plotlyjs=True, full_html=True), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"-o: {path} cannot be written: {error.strerror}") from None
-
-
-def picture(name: str, trials: Sequence[FrozenTrial], draws: int, label: str, found: Recommendation | None) -> Any:
-    """The figure as plotly has it."""
-    import plotly.graph_objects as go
-    from plotly.colors import sample_colorscale
-
-    drawn = [t for t in trials if t.state.is_finished() and PARAM in t.params]
-    valued = [t for t in drawn if t.value is not None]
-    rounds = sorted({t.number // draws for t in drawn})
-    colours = sample_colorscale("Viridis", [0.15 + 0.7 * i / max(1, len(rounds) - 1) for i in range(len(rounds))])
-    top = max((float(t.value or 0) for t in valued), default=1.0) * 1.6
-    figure = go.Figure()
-    for number, colour in zip(rounds, colours, strict=True):
-        own = [t for t in valued if t.number // draws == number]
-        figure.add_scatter(
-            x=[t.params[PARAM] for t in own],
-            y=[t.value for t in own],
-            mode="markers",
-            name=f"round {number + 1}",
-            marker={"size": 11, "color": colour, "line": {"width": 1, "color": "white"}},
-            text=[f"trial {t.number}" for t in own],
-            hovertemplate="%{text}<br>learning rate %{x:.3g}<br>" + label + " %{y:.4g}<extra></extra>",
-        )
-    lost = [t for t in drawn if t.value is None]
-    if lost:
-        figure.add_scatter(
-            x=[t.params[PARAM] for t in lost],
-            y=[top] * len(lost),
-            mode="markers",
-            name="diverged",
-            marker={"size": 11, "symbol": "x", "color": "#c0392b"},
-            text=[f"trial {t.number}: {t.user_attrs.get(REASON_KEY, 'diverged')}" for t in lost],
-            hovertemplate="%{text}<extra></extra>",
-        )
-    if found is not None:
-        figure.add_vrect(x0=found.low, x1=found.high, fillcolor="#2a9d8f", opacity=0.15, line_width=0)
-        # Shapes take data, annotations logarithms: so plotly has it for log axes.
-        figure.add_vline(x=found.value, line={"color": "#2a9d8f", "dash": "dash"})
-        figure.add_annotation(
-            x=math.log10(found.value), y=1, yref="paper", yanchor="bottom", showarrow=False, text=f"{found.value:.2g}"
-        )
-    figure.update_layout(
-        title={"text": f"{name}: {label} over learning rate; shaded: the range to search on"},
-        template="plotly_white",
-        legend={"orientation": "h", "y": -0.2},
+    low, high = interval(drawn, PARAM, distribution, rounds, draws, keep, 1.0)
+    beyond = max(0.0, (LEAST_WIDTH - (high - low)) / 2)
+    return Recommendation(
+        low=max(distribution.low, math.exp(low - beyond)),
+        high=min(distribution.high, math.exp(high + beyond)),
+        value=math.exp(sum(math.log(t.params[PARAM]) for t in kept) / len(kept)),
     )
-    figure.update_xaxes(type="log", title="learning rate", exponentformat="power", dtick=1)
-    figure.update_yaxes(type="log", title=f"validation {label}")
-    return figure
+
+
+def drawn_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those that ended with a learning rate."""
+    return [t for t in trials if t.state.is_finished() and PARAM in t.params]

@@ -7,9 +7,11 @@ import os
 import shutil
 import socket
 import stat
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
@@ -57,37 +59,122 @@ class Folder(Protocol):
         ...
 
 
-def write_stream(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """A file of any length, whole or not there: what `write` writes takes its name once it is on the disk.
+@dataclass(frozen=True)
+class OutputFile:
+    """A file that a command is asked to write: refused before the work where it cannot be written, and then written
+    whole or not at all.
 
-    Raises:
-        OptlstmError: it cannot be written; what stood there before stands there still.
+    The folders above it are made. A link is followed. A pipe, a device or standard output is written straight into,
+    since no other file can take its place.
+
+    Args:
+        suffix: What its name has to end in; empty: anything.
+        option: That names it, for messages.
     """
+
+    path: Path
+    suffix: str = ""
+    option: str = "-o"
+
+    @property
+    def is_stdout(self) -> bool:
+        return str(self.path.absolute()) in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+    @property
+    def _is_stream(self) -> bool:
+        return self.is_stdout or (self.path.exists() and not self.path.is_file())
+
+    @property
+    def _target(self) -> Path:
+        return Path(os.path.realpath(self.path)) if self.path.is_symlink() else self.path
+
+    def check(self, inputs: Mapping[Path, str] | None = None) -> None:
+        """Raises InputError where the file cannot be written.
+
+        Args:
+            inputs: Files that must not be overwritten, with what each is.
+        """
+        check_name(self.path, self.option)
+        if self.path.is_dir():
+            raise InputError(f"{self.option}: {self.path} is a folder; name a file in it")
+        if self._is_stream:
+            return
+        check_writable(self._target.parent, self.option)
+        if self.suffix and self.path.suffix.lower() != self.suffix:
+            kind = self.suffix.removeprefix(".").upper()
+            raise InputError(
+                f"{self.option}: {self.path.name} does not end in {self.suffix}, and {kind} is what is written"
+            )
+        for file, name in (inputs or {}).items():
+            if self.path.exists() and file.exists() and self.path.samefile(file):
+                raise InputError(f"{self.option}: {self.path} is {name} itself; name another file")
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """A file of any length to write into; its content takes the path's place when the block ends.
+
+        Raises:
+            OptlstmError: It cannot be written; what stood there before stands there still.
+        """
+        try:
+            if self.is_stdout:
+                sys.stdout.flush()
+                yield sys.stdout.buffer
+            elif self._is_stream:
+                with self.path.open("wb") as file:
+                    yield file
+            else:
+                self._target.parent.mkdir(parents=True, exist_ok=True)
+                with _replacing(self._target) as file:
+                    yield file
+        except OSError as error:
+            raise OptlstmError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def write(self, content: bytes) -> None:
+        """Raises as `open`."""
+        with self.open() as file:
+            file.write(content)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` at the end, or is not there. sync: not before it is on the disk."""
+    # Named after its writer: a worker that was given up for dead may still be at the same file.
     partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}{_PARTIAL}")
     try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OptlstmError(f"cannot write {path}: {error.strerror or error}") from error
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())  # else a power failure can leave the new name on an empty file
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
-def check_output(path: Path) -> None:
-    """See that the system takes this name for a file or folder to be written. Raises InputError, as of option -o."""
+def _write_whole(path: Path, content: bytes, *, sync: bool) -> None:
+    with _replacing(path, sync=sync) as file:
+        file.write(content)
+
+
+def check_name(path: Path, option: str = "-o") -> None:
+    """See that the system takes this name for a file or folder to be written. Raises InputError."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
-        raise InputError(f"-o: {path}: {error.strerror or error}") from error
+        raise InputError(f"{option}: {path}: {error.strerror or error}") from error
+
+
+def check_folder(path: Path, option: str = "-o") -> None:
+    """See that `path` is a folder in which files can be made, or can become one. Raises InputError."""
+    check_name(path, option)
+    if os.path.lexists(path) and not path.is_dir():
+        raise InputError(f"{option}: {path} is a file; name a folder")
+    check_writable(path, option)
 
 
 def check_place(location: Location) -> None:
@@ -113,8 +200,8 @@ def shown_place(location: Location) -> str:
     return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
-def check_writable(location: Location, what: str) -> None:
-    """See that files can be made in or below a folder. Raises InputError, as of the config key `what`."""
+def check_writable(location: Location, key: str) -> None:
+    """See that files can be made in or below a folder. Raises InputError, as of this config key or option."""
     if is_url(location):
         return check_place(location)
     path = Path(location)
@@ -122,7 +209,7 @@ def check_writable(location: Location, what: str) -> None:
         nearest = next(place for place in (path, *path.parents) if os.path.lexists(place))
         os.rmdir(tempfile.mkdtemp(prefix=".optlstm-", dir=nearest))
     except OSError as error:
-        raise InputError(f"{what}: cannot write below {path}: {error.strerror or error}") from error
+        raise InputError(f"{key}: cannot write below {path}: {error.strerror or error}") from error
 
 
 def is_url(location: Location) -> bool:
@@ -173,22 +260,12 @@ class LocalFolder:
 
     def write(self, name: str, content: bytes, *, wait: bool = True) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        # Named after its writer: a worker that was given up for dead may still be at the same file.
-        partial = self.path / f".{name}.{socket.gethostname()}-{os.getpid()}{_PARTIAL}"
+        target = self.path / name
         try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                if wait:
-                    os.fsync(file.fileno())  # else a power failure can leave the new name on an empty file
-            try:
-                os.replace(partial, self.path / name)
-            except IsADirectoryError:  # no file of ours, and in its way
-                shutil.rmtree(self.path / name)
-                os.replace(partial, self.path / name)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
+            _write_whole(target, content, sync=wait)
+        except IsADirectoryError:  # no file of ours, and in its way
+            shutil.rmtree(target)
+            _write_whole(target, content, sync=wait)
 
     def settle(self, names: Iterable[str]) -> None:
         for name in names:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +205,17 @@ def test_lr_search_recommends_a_range_and_draws_it(cli: Cli) -> None:
     found = json.loads(outcome.out)
     assert outcome.code == 0
     assert found["low"] <= found["value"] <= found["high"]
-    assert "learning rate" in Path("lr.html").read_text()
+    page = Path("lr.html").read_text()
+    assert f"<b>{found['value']:.2g}</b>" in page
+    assert f"<b>{found['low']:.2g} to {found['high']:.2g}</b>" in page
+    assert html.escape(found["space"]) in page
+    embedded = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
+    assert embedded is not None
+    (panel,) = json.loads(embedded[1])["panels"]
+    assert [(s["x0"], s["x1"]) for s in panel["layout"]["shapes"]] == [(found["low"], found["high"])]
+    points = [trace for trace in panel["data"] if trace["mode"] == "markers"]
+    assert sum(len(trace["x"]) for trace in points) == 8
+    assert {trace["name"] for trace in points} <= {"round 1", "round 2", "diverged"}
     summary = shown(cli, "tiny-lr")
     assert len(summary["trials"]) == 8
     assert set(summary["counts"]) <= {"COMPLETE", "PRUNED"}
@@ -224,7 +236,7 @@ def test_lr_search_recommends_a_range_and_draws_it(cli: Cli) -> None:
     ("arguments", "expected"),
     [
         (("-o", "x.png"), "-o: x.png does not end in .html, and HTML is what is written"),
-        (("-o", "nowhere/x.html"), "-o: folder nowhere does not exist"),
+        (("-o", "tiny.csv/x.html"), "-o: cannot write below tiny.csv: Not a directory"),
         (("--set", "pruner.name=asha"), "pruner.name: lr-search decides it; leave it out"),
         (("--set", "sampler.name=tpe"), "sampler.name: lr-search decides it; leave it out"),
         (("--set", "space.learning_rate=0.01"), "space.learning_rate: lr-search decides it; give --low and --high"),

@@ -70,6 +70,7 @@ class Panel:
     title: str = ""
     height: int = 340  # px
     down: bool = False  # y grows downward
+    band: tuple[float, float] | None = None  # a shaded range of x
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
   var dark = window.matchMedia("(prefers-color-scheme: dark)");
   var hover = window.matchMedia("(hover: hover)").matches;
   var coarse = window.matchMedia("(pointer: coarse)").matches;
-  var places = { color: 1, colorscale: 1 };
+  var places = { color: 1, colorscale: 1, fillcolor: 1 };
 
   // A role ("@accent") becomes a colour, and only where a colour stands: texts are never looked at.
   function painted(value, palette, here) {
@@ -36,6 +36,7 @@
         bgcolor: palette.page, bordercolor: palette.line, align: "left",
         font: { family: "system-ui, sans-serif", color: palette.text }
       },
+      shapes: painted(panel.layout.shapes || [], palette, false),
       xaxis: axis(panel.layout.xaxis, palette), yaxis: axis(panel.layout.yaxis, palette)
     }, {
       responsive: true, displaylogo: false, displayModeBar: hover ? "hover" : false,

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from optlstm.data.frequency import following, same_step
 from optlstm.errors import InputError
 from optlstm.tasks.forecast.conformal import LEVELS, highest_level
-from optlstm.util.files import write_stream
+from optlstm.util.files import OutputFile
 
 _DAY_US = 24 * 3600 * 10**6
 
@@ -45,9 +45,7 @@ def write_csv(job: Job, out: Path) -> int:
     from pyarrow import csv as pa_csv
 
     rows = 0
-
-    def write_to(file: IO[bytes]) -> None:
-        nonlocal rows
+    with OutputFile(out).open() as file:
         heading = io.StringIO()
         csv.writer(heading, lineterminator="\n").writerow(job.schema.names)
         file.write(heading.getvalue().encode())
@@ -57,8 +55,6 @@ def write_csv(job: Job, out: Path) -> int:
             for table in job.tables():
                 writer.write_batch(table)
                 rows += table.num_rows
-
-    write_stream(out, write_to)
     return rows
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -210,14 +210,10 @@ class LabelPredictor:
 
     def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there."""
-        from optlstm.util.files import write_stream
+        from optlstm.util.files import OutputFile
 
         found = self.predict(data, **options)
-
-        def write_to(file: IO[bytes]) -> None:
-            file.write(found.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
-
-        write_stream(out, write_to)
+        OutputFile(out).write(found.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
         return len(found)
 
     def score(self, data: Path) -> dict[str, float | None]:
