@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from optlstm.config.flags import STORAGE_VARIABLE
 from optlstm.config.schema import StudyConfig
 from optlstm.errors import OptlstmError
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from optlstm.study.database.connection import Database
 
-STORAGE_VARIABLE = "OPTLSTM_STORAGE"
+Function = TypeVar("Function", bound=Callable[..., Any])
 DEFAULT_STORAGE: str = StudyConfig.model_fields["storage"].default
 
 
@@ -28,7 +28,22 @@ class _Interrupted(OptlstmError):
     exit_code = 128 + signal.SIGINT
 
 
-class _Commands(TyperGroup):
+class _Help:
+    """A switch takes no value, so none is shown; typer shows its type."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class _Command(_Help, TyperCommand):
+    pass
+
+
+class _Commands(_Help, TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Ctrl-C while nothing runs yet says so; typer alone would end without a word."""
         try:
@@ -37,22 +52,21 @@ class _Commands(TyperGroup):
             raise _Interrupted("interrupted") from None
 
 
-app = typer.Typer(
+class _App(typer.Typer):
+    def command(self, name: str | None = None) -> Callable[[Function], Function]:  # type: ignore[override]
+        return super().command(name, cls=_Command)
+
+
+app = _App(
     cls=_Commands,
     name="optlstm",
     help="Tune PyTorch LSTMs: bring sequences in a file, get the best LSTM for them.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    # `--output` is what some commands called `--out`; it is still understood.
+    context_settings={"token_normalize_func": lambda token: "out" if token == "output" else token},
 )
-
-
-def flag(section: type[BaseModel], key: str, flag: str, metavar: str, panel: str, extra: str = "") -> Any:
-    """An option that sets a config key: its help and its default are the config's. The config checks its text."""
-    field = section.model_fields[key]
-    default = getattr(field.default, "name", field.default)
-    shown = "" if default is None else f" [dim]\\[default: {default}][/dim]"
-    return typer.Option(flag, help=f"{field.description}{extra}{shown}", metavar=metavar, rich_help_panel=panel)
 
 
 def quieten_optuna() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from optlstm.cli.common import STORAGE_VARIABLE, app, flag
-from optlstm.cli.study import _given, _number, run_session
-from optlstm.config.schema import LrSearchConfig, StudyConfig
-from optlstm.config.sources import layer, read_layers, read_override
+from optlstm.cli.common import app
+from optlstm.cli.flags import AsJson, Overrides, Quiet, config_flags, read_config
+from optlstm.cli.session import run_session
+from optlstm.config.schema import LrSearchConfig
+from optlstm.config.sources import layer, read_override
 from optlstm.config.validate import attempt, check_lr_search
 from optlstm.study.record import flatten
-from optlstm.tasks.options import DataConfig
 from optlstm.util.files import OutputFile
 from optlstm.util.format import many
 
@@ -40,48 +39,23 @@ DECIDED = {
 
 
 @app.command("lr-search")
+@config_flags("lr-search")
 def lr_search(
     study_file: Annotated[Path | None, typer.Argument(metavar="STUDY.toml", help="a study file")] = None,
-    data: Annotated[str | None, flag(DataConfig, "path", "--data", "FILE", "Data")] = None,
-    task: Annotated[str | None, flag(StudyConfig, "task", "--task", "NAME", "Data")] = None,
-    time: Annotated[str | None, flag(DataConfig, "time", "--time", "COL", "Data")] = None,
-    target: Annotated[str | None, flag(DataConfig, "target", "--target", "COL[,COL]", "Data")] = None,
-    horizon: Annotated[str | None, flag(DataConfig, "horizon", "--horizon", "N", "Data")] = None,
-    rounds: Annotated[str | None, flag(LrSearchConfig, "rounds", "--rounds", "N", "Search")] = None,
-    draws: Annotated[str | None, flag(LrSearchConfig, "draws", "--draws", "N", "Search")] = None,
-    keep: Annotated[str | None, flag(LrSearchConfig, "keep", "--keep", "SHARE", "Search")] = None,
-    low: Annotated[str | None, flag(LrSearchConfig, "low", "--low", "X", "Search")] = None,
-    high: Annotated[str | None, flag(LrSearchConfig, "high", "--high", "X", "Search")] = None,
-    epochs: Annotated[str | None, flag(LrSearchConfig, "epochs", "--epochs", "N", "Search")] = None,
-    seed: Annotated[str | None, flag(StudyConfig, "seed", "--seed", "N", "Search")] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="override any config key", rich_help_panel="Search"),
+    *,
+    flags: dict[str, Any],
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE.html", help="the picture (default: NAME-lr.html)", rich_help_panel="Output"
+        ),
     ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option("--name", metavar="NAME", help="the study's name (default: NAME-lr)", rich_help_panel="Running"),
-    ] = None,
-    storage: Annotated[str | None, flag(StudyConfig, "storage", "--storage", "URL", "Running")] = None,
-    workers: Annotated[str | None, flag(StudyConfig, "workers", "--workers", "N|auto", "Running")] = None,
-    backend: Annotated[str | None, flag(StudyConfig, "backend", "--backend", "local|ray", "Running")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE.html", help="the picture (default: NAME-lr.html)")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print the result only")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> int:
     """Search the learning rate alone: short trainings at random rates, round after round in a narrower range."""
-    flags: dict[str, Any] = {
-        "name": name, "task": task, "seed": _number(seed), "backend": backend, "workers": _number(workers),
-        "storage": storage, "data": {"path": data, "time": time, "target": target, "horizon": _number(horizon)},
-        "lr_search": {
-            "rounds": _number(rounds), "draws": _number(draws), "keep": _number(keep), "low": _number(low),
-            "high": _number(high), "epochs": _number(epochs),
-        },
-    }  # fmt: skip
-    kept_at = {"storage": os.environ.get(STORAGE_VARIABLE)}
-    raw, problems = read_layers(study_file, _given(kept_at), overrides or (), _given(flags))
+    raw, problems = read_config(study_file, overrides, flags)
     options = check_lr_search(raw, problems)
     problems += _decided_already(overrides or ())
     whole = layer(raw, _as_study(options))
@@ -90,7 +64,7 @@ def lr_search(
     from optlstm.study.recommendation import recommend
 
     whole["name"] = raw.get("name") or f"{study_name(raw, study_file)}-lr"
-    picture = OutputFile(output or Path(f"{file_name(str(whole['name']))}.html"), ".html")
+    picture = OutputFile(out or Path(f"{file_name(str(whole['name']))}.html"), ".html")
     attempt(problems, picture.check)
     session, code = run_session(whole, problems, None, quiet)
     ledger, drawn = session.ledger, max(1, session.ledger.ended // options.draws)

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from optlstm.cli.common import DEFAULT_STORAGE, STORAGE_VARIABLE, StorageOption, app, given_database, quieten_optuna
+from optlstm.cli.common import DEFAULT_STORAGE, StorageOption, app, given_database, quieten_optuna
+from optlstm.config.flags import STORAGE_VARIABLE
 from optlstm.config.schema import NAME_RULE, StudyConfig, is_name
 from optlstm.errors import InputError
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def report(
     name: Annotated[str, typer.Argument(help="the study's name")],
     out: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE.html", help="the file to write (default: NAME.html)")
+        Path | None, typer.Option("--out", "-o", metavar="FILE.html", help="the file to write (default: NAME.html)")
     ] = None,
     compare: Annotated[
         list[str] | None, typer.Option("--compare", metavar="NAME", help="lay another study beside it; repeatable")

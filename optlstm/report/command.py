@@ -7,22 +7,9 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from optlstm.config.flags import FLAGS, STUDY
 from optlstm.config.schema import CHOICES, StudyConfig
 
-# Config keys with a flag of their own.
-FLAGS = {
-    "task": "--task",
-    "data.path": "--data",
-    "data.time": "--time",
-    "data.target": "--target",
-    "data.horizon": "--horizon",
-    "trials": "--trials",
-    "training.epochs": "--epochs",
-    "sampler.name": "--sampler",
-    "pruner.name": "--pruner",
-    "scheduler": "--scheduler",
-    "seed": "--seed",
-}
 # What does not change the trials.
 LEFT_OUT = ("artifacts", "tracking")
 
@@ -30,14 +17,14 @@ LEFT_OUT = ("artifacts", "tracking")
 def command_of(config: Mapping[str, Any], name: str) -> str:
     """What differs from the defaults, as flags and `--set`; the order is that of the config."""
     defaults = StudyConfig.model_validate({}).model_dump(mode="json")
+    flags = {flag.key: flag.name for flag in FLAGS if STUDY in flag.commands}
     parts = ["python", "-m", "optlstm", "study"]
     for key, value in _differing(config, defaults):
         if key.split(".")[0] in LEFT_OUT:
             continue
-        if key == "data.target" and not any("," in column for column in value):
-            parts += [f"--target={','.join(value)}"]
-        elif key in FLAGS and key != "data.target":
-            parts += [f"{FLAGS[key]}={value}"]
+        listed = isinstance(value, list | tuple) and not any("," in str(entry) for entry in value)
+        if key in flags and (listed or isinstance(value, str | int | float)):
+            parts += [f"{flags[key]}={','.join(value) if listed else value}"]
         else:
             parts += ["--set", f"{key}={toml(value)}"]
     return shlex.join([*parts, f"--name={name}"])

@@ -1,0 +1,81 @@
+"""Run a session's trials on this terminal: its display, its signals, its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optlstm.cli.common import DEFAULT_STORAGE, existing, open_study_database, quieten_optuna
+from optlstm.config.flags import STORAGE_VARIABLE
+from optlstm.config.validate import attempt
+from optlstm.study.failures import STREAK
+
+if TYPE_CHECKING:
+    from optlstm.run.session import Session
+
+
+def shown_storage(raw: dict[str, Any]) -> str:
+    """The flag that a command to go on needs."""
+    from optlstm.console.summary import storage_flag
+
+    url = str(raw.get("storage") or DEFAULT_STORAGE)
+    return "" if url in (DEFAULT_STORAGE, os.environ.get(STORAGE_VARIABLE)) else storage_flag(url)
+
+
+def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool) -> tuple[Session, int]:
+    """Open the study, run its trials, show how it goes. Gives the session and the exit code."""
+    from optlstm.console.progress import Display, make_console
+    from optlstm.console.summary import announce, how_to_go_on, notices
+    from optlstm.report.publisher import DashboardPublisher
+    from optlstm.run.session import open_session, study_name, with_stored_config
+
+    quieten_optuna()
+    name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
+    database = attempt(problems, lambda: existing(url))
+    given = {"storage": url, **raw}
+    whole = attempt(problems, lambda: with_stored_config(database, name, given)) or given
+    session = open_session(whole, name, lambda: database or open_study_database(url, create=True), problems)
+    console, run, label = make_console(quiet), session.run, session.plan.metric.label
+    announce(console, session)
+    shown = shown_storage(raw)
+    display = Display(console, session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, label)
+    with stop_on_signals(session, how_to_go_on(session, shown)) as received, display:
+        session.work(DashboardPublisher(session))
+    notices(make_console(), session, shown)
+    if received and session.run.stop_reason:  # not where it came when all was done
+        return session, 128 + received[0]
+    failed = session.ledger.best is None or STREAK in (session.ledger.stopped or "")
+    return session, 1 if failed else 0
+
+
+@contextmanager
+def stop_on_signals(session: Session, to_go_on: str) -> Iterator[list[int]]:
+    """First SIGINT or SIGTERM: stop after the epoch. Second: at once; a dead process's leases are void.
+
+    Args:
+        to_go_on: The command to print when there is no time for anything else.
+    """
+    received: list[int] = []
+
+    def handle(number: int, _frame: object) -> None:
+        # os.write: whoever was interrupted may be in the middle of a print.
+        if received:
+            shown_again = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the live display has hidden the cursor
+            os.write(2, f"{shown_again}stopped; what was reported is saved. To go on:\n  {to_go_on}\n".encode())
+            os._exit(128 + number)  # worker processes end with us
+        if not sys.stderr.isatty():
+            os.write(2, b"stopping after this epoch; again: at once\n")
+        received.append(number)
+        session.run.stop("interrupted" if number == signal.SIGINT else "terminated")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
