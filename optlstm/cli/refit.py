@@ -64,11 +64,11 @@ def refit(
     if as_json:
         print(json.dumps(outcome(model.card, str(out))))
     else:
-        _tell(make_console(results=True), model, out, steps)
+        _print_result(make_console(results=True), model, out, steps)
     return 0
 
 
-def _tell(console: Console, model: Model, out: Path, steps: bool) -> None:
+def _print_result(console: Console, model: Model, out: Path, steps: bool) -> None:
     import shlex
 
     from optlstm.console.scores import heading, in_words, interval_lines, score_table, step_table
@@ -87,6 +87,6 @@ def _tell(console: Console, model: Model, out: Path, steps: bool) -> None:
     for line in interval_lines(model.card.intervals):
         console.print(line, soft_wrap=True, markup=False)
     console.print(f"saved: {out}", soft_wrap=True, markup=False)
-    own = f" --factory {shlex.quote(model.card.factory)}" if model.card.factory else ""
-    command = f"python -m optlstm predict {shlex.quote(str(out))} --data FILE -o OUT.csv{own}"
+    factory = f" --factory {shlex.quote(model.card.factory)}" if model.card.factory else ""
+    command = f"python -m optlstm predict {shlex.quote(str(out))} --data FILE -o OUT.csv{factory}"
     console.print(f"\n[bold]next[/bold]\n  {command}", soft_wrap=True)

@@ -69,16 +69,16 @@ def schedule(
     study = load_study(given_database(storage), name)
     _population_only(study)
     trials = study.get_trials(deepcopy=False)
-    stretches = schedule_of(trials, trial)
+    segments = schedule_of(trials, trial)
     console = make_console(results=True)
-    console.print(schedule_table(stretches))
+    console.print(schedule_table(segments))
     if replay:
-        value, known = replayed(study, stretches), trials[trial].values
+        value, known = replayed(study, segments), trials[trial].values
         console.print(f"replayed: {value!r}")
         # A pruned trial's own value is that of its last epoch; its best is what a schedule is trained for.
-        own = [v for epoch, v in trials[trial].intermediate_values.items() if epoch >= stretches[-1].first]
-        console.print(f"the study: {min(own)!r}" if known or own else "the study has no value for it")
-        return 0 if value == min(own) else 1
+        reports = [v for epoch, v in trials[trial].intermediate_values.items() if epoch >= segments[-1].first]
+        console.print(f"the study: {min(reports)!r}" if known or reports else "the study has no value for it")
+        return 0 if value == min(reports) else 1
     return 0
 
 

@@ -49,8 +49,8 @@ def _dry_run(raw: dict[str, Any], problems: list[str], study_file: Path | None) 
     name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
     raw = with_stored_config(attempt(problems, lambda: existing(url)), name, {"storage": url, **raw})
     console = make_console(results=True)
-    for what, value in dry_run(raw, name, problems):
-        console.print(f"{what:<16}{value}", markup=False, soft_wrap=True)
+    for heading, value in dry_run(raw, name, problems):
+        console.print(f"{heading:<16}{value}", markup=False, soft_wrap=True)
     return 0
 
 

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def of_forecasts(trial: int, pictures: Forecasts, untuned: Mapping[str, Sequence[float]]) -> str:
-    """untuned: see `outcome.by_step`."""
+    """untuned: see `Trained.untuned`."""
     if not untuned:
         return ""
-    own, means = mean(map(float, pictures.by_step["mse"])), {name: mean(each) for name, each in untuned.items()}
+    error, means = mean(map(float, pictures.by_step["mse"])), {name: mean(errors) for name, errors in untuned.items()}
     best = min(means, key=lambda name: means[name])
     others = ", ".join(f"{name} {number(value)}" for name, value in means.items())
-    apart = f"{100 * abs(own - means[best]) / means[best]:.1f} % " if means[best] else ""
-    verdict = f"{apart}{'less' if own < means[best] else 'more'} than {best}, the best of them"
+    apart = f"{100 * abs(error - means[best]) / means[best]:.1f} % " if means[best] else ""
+    verdict = f"{apart}{'less' if error < means[best] else 'more'} than {best}, the best of them"
     known = f"Forecasts that need no tuning, on the validation rows: mse {others}."
-    return f"{known} Trial {trial} has {number(own)}: {verdict}."
+    return f"{known} Trial {trial} has {number(error)}: {verdict}."
 
 
 def of_labels(trial: int, pictures: Confusion, plan: Plan | None) -> str:
@@ -36,8 +36,9 @@ def of_labels(trial: int, pictures: Confusion, plan: Plan | None) -> str:
         return ""
     guesses = [(codes[fold.validation], np.bincount(codes[fold.train]).argmax()) for fold in split.folds]
     guessed, count = sum(int((truth == guess).sum()) for truth, guess in guesses), int(pictures.counts.sum())
-    own = int(np.trace(pictures.counts))
+    correct = int(np.trace(pictures.counts))
     return (
-        f"Of {many(count, 'validation example')} trial {trial} classifies {own:,} rightly ({100 * own / count:.1f} %);"
+        f"Of {many(count, 'validation example')} trial {trial} classifies {correct:,} rightly"
+        f" ({100 * correct / count:.1f} %);"
         f" the training data's most frequent class would be right for {guessed:,} ({100 * guessed / count:.1f} %)."
     )

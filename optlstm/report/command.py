@@ -32,11 +32,11 @@ def command_of(config: Mapping[str, Any], name: str) -> str:
 
 def _differing(config: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     # Of a scheduler that decides itself, the pruner follows from it.
-    own = {"asha": "asha", "pbt": "none"}.get(str(config.get("scheduler"))) if not prefix else None
+    implied = {"asha": "asha", "pbt": "none"}.get(str(config.get("scheduler"))) if not prefix else None
     for key, value in config.items():
         default = defaults.get(key)
         if key in CHOICES and not prefix and isinstance(value, Mapping):
-            default = {"name": own if own and key == "pruner" else CHOICES[key]}
+            default = {"name": implied if implied and key == "pruner" else CHOICES[key]}
         if isinstance(value, Mapping):
             if key == "space" and not prefix:
                 yield from ((f"space.{toml_key(name)}", entry) for name, entry in value.items())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from optlstm.report import summary_text
 from optlstm.report.figures.best_network import Trained, confusion, forecasts, spans, times
-from optlstm.report.figures.search_space import weighed
+from optlstm.report.figures.search_space import with_importances
 from optlstm.report.png import png
 from optlstm.report.view import StudyView
 from optlstm.study.record import FOLDER_KEY, UID_KEY
@@ -74,7 +74,7 @@ def publish(ledger: Ledger, folder: Location, most: int, networks: Trained) -> N
         folder: The study's, where its checkpoints are.
         most: How many trials.
     """
-    view = weighed(ledger.study, StudyView.of(ledger.study, ledger.name))
+    view = with_importances(ledger.study, StudyView.of(ledger.study, ledger.name))
     attrs: dict[str, Any] = {}
     for trial in _best(view, most):
         for artifact in _of(trial, view, networks):

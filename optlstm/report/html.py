@@ -24,7 +24,7 @@ from optlstm.report.figures.best_network import Network
 from optlstm.report.figures.comparison import Comparison, compare
 from optlstm.report.figures.figure import Figure
 from optlstm.report.figures.palette import DARK, LIGHT
-from optlstm.report.plotly import figures as as_plotly
+from optlstm.report.plotly import plotly_panels
 from optlstm.report.summary_text import Tile
 from optlstm.report.view import StudyView
 from optlstm.study.record import ENVIRONMENT_KEY
@@ -53,7 +53,7 @@ def make_report(study: optuna.Study, checkpoints: Location | None, others: Seque
         checkpoints: The study's folder of checkpoints; None: it is not known.
         others: Studies to lay beside it.
     """
-    view = search_space.weighed(study, StudyView.of(study))
+    view = search_space.with_importances(study, StudyView.of(study))
     network, missing = _network(view, checkpoints)
     comparison = compare([view, *map(StudyView.of, others)]) if others else None
     figures = [
@@ -82,10 +82,10 @@ def _network(view: StudyView, checkpoints: Location | None) -> tuple[Network, li
         return Network(), [
             "Where the study's weights are kept is not known, so no forecast is drawn; see --storage-path."
         ]
-    found = best_network.trained(view, checkpoints or "")
-    network = best_network.network(view, found)
-    if found.missing:
-        return network, [found.missing]
+    trained = best_network.trained(view, checkpoints or "")
+    network = best_network.network(view, trained)
+    if trained.missing:
+        return network, [trained.missing]
     gone = f"The weights of trial {view.best.number} are gone, so what its network forecasts cannot be drawn."
     return network, [] if network.figures else [gone]
 
@@ -143,7 +143,7 @@ def render_page(page: Page) -> str:
     environment.filters["seen"] = visible
     plotly = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
     script = templates.joinpath("report.js").read_text(encoding="utf-8")
-    panels = {"panels": as_plotly(page.figures), "light": dict(LIGHT), "dark": dict(DARK)}
+    panels = {"panels": plotly_panels(page.figures), "light": dict(LIGHT), "dark": dict(DARK)}
     template = environment.from_string(templates.joinpath("report.html").read_text(encoding="utf-8"))
     return template.render(
         vars(page),
@@ -186,4 +186,4 @@ def _environment(view: StudyView) -> list[tuple[str, str]]:
     stored = view.attrs.get(ENVIRONMENT_KEY)
     if not isinstance(stored, Mapping):
         return [("optuna", f"{importlib.metadata.version('optuna')} (when this report was made)")]
-    return [(str(what), str(value)) for what, value in stored.items()]
+    return [(str(name), str(value)) for name, value in stored.items()]

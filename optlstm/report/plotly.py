@@ -26,11 +26,11 @@ def plain(text: str) -> str:
     return "".join(entities.get(c, c) for c in visible(text))
 
 
-def figures(found: Sequence[Figure]) -> list[dict[str, Any]]:
+def plotly_panels(figures: Sequence[Figure]) -> list[dict[str, Any]]:
     """{id, data, layout, height} of every panel; the page has an element of that id."""
     return [
         {"id": f"{figure.key}-{k}", "data": _traces(panel), "layout": _layout(panel), "height": panel.height}
-        for figure in found
+        for figure in figures
         for k, panel in enumerate(figure.panels)
     ]
 
@@ -107,17 +107,17 @@ def _whole_ticks(axis: Axis, values: Sequence[Any]) -> dict[str, Any]:
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    found: dict[str, Any] = {"title": {"text": plain(axis.title)}, "type": "log" if axis.log else "-"}
+    settings: dict[str, Any] = {"title": {"text": plain(axis.title)}, "type": "log" if axis.log else "-"}
     if axis.time:
-        found["type"] = "date"
+        settings["type"] = "date"
     if axis.ticks is not None:
-        found.update(tickvals=[at for at, _ in axis.ticks], ticktext=[plain(text) for _, text in axis.ticks])
+        settings.update(tickvals=[at for at, _ in axis.ticks], ticktext=[plain(text) for _, text in axis.ticks])
         # plotly.js leaves out a text that would be past the edge; so the margin grows, and no text leans over it.
-        found.update(ticklabeloverflow="allow", autotickangles=[0, 90])
+        settings.update(ticklabeloverflow="allow", autotickangles=[0, 90])
     if axis.low is not None or axis.high is not None:
         ends = (axis.low, axis.high)
-        found["range"] = [math.log10(end) if axis.log and end else end for end in ends]
-    return found
+        settings["range"] = [math.log10(end) if axis.log and end else end for end in ends]
+    return settings
 
 
 def _role(colour: str | Sequence[str]) -> str | list[str]:

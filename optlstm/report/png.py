@@ -95,9 +95,9 @@ def _legend(canvas: Any) -> None:
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    for which, axis in (("x", panel.x), ("y", panel.y)):
+    for side, axis in (("x", panel.x), ("y", panel.y)):
         if axis.log:
-            _logarithmic(axes, which)
+            _logarithmic(axes, side)
     if panel.band is not None:
         axes.axvspan(*panel.band, color=LIGHT["good"], alpha=0.15, linewidth=0)
     for mark in panel.marks:
@@ -105,32 +105,32 @@ def _draw(axes: Axes, panel: Panel) -> None:
             _heat(axes, mark)
         else:
             _mark(axes, mark, panel)
-    for which, axis in (("x", panel.x), ("y", panel.y)):
-        _settle(axes, which, axis)
+    for side, axis in (("x", panel.x), ("y", panel.y)):
+        _set_axis(axes, side, axis)
     if panel.down:
         axes.invert_yaxis()
     axes.set_title(visible(panel.title), loc="left")
 
 
-def _logarithmic(axes: Axes, which: str) -> None:
+def _logarithmic(axes: Axes, side: str) -> None:
     """matplotlib labels such an axis in LaTeX, its minor ticks too where it is short; here a dollar is a dollar."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.set(**{f"{which}scale": "log"})
-    side = getattr(axes, f"{which}axis")
-    side.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
-    side.set_major_formatter(FuncFormatter(lambda value, _: number(float(value))))
-    side.set_minor_formatter(NullFormatter())
+    axes.set(**{f"{side}scale": "log"})
+    axis = getattr(axes, f"{side}axis")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(float(value))))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _mark(axes: Axes, mark: Marks, panel: Panel) -> None:
     colour: Any = LIGHT[mark.colour] if isinstance(mark.colour, str) else [LIGHT[c] for c in mark.colour]
     label = visible(mark.name) or "_"  # matplotlib lists no name with that before it
-    x: Any = _places(mark.x, panel.x) if not mark.base else None
-    y: Any = _places(mark.y, panel.y)
+    x: Any = _coordinates(mark.x, panel.x) if not mark.base else None
+    y: Any = _coordinates(mark.y, panel.y)
     if mark.kind == "bars":
         lengths: Any = x or [datetime.timedelta(milliseconds=float(v or 0)) for v in mark.x]
-        left = _places(mark.base, panel.x) if mark.base else None
+        left = _coordinates(mark.base, panel.x) if mark.base else None
         axes.barh(y, lengths, left=left, color=colour, label=label, alpha=mark.opacity)
     elif mark.kind == "points":
         axes.scatter(
@@ -164,31 +164,31 @@ def _heat(axes: Axes, heat: Heat) -> None:
             axes.text(x[column], y[row], visible(text), ha="center", va="center", color="w" if dark else "k")
 
 
-def _settle(axes: Axes, which: str, axis: Axis) -> None:
-    settings: dict[str, Any] = {f"{which}label": visible(axis.title)}
+def _set_axis(axes: Axes, side: str, axis: Axis) -> None:
+    settings: dict[str, Any] = {f"{side}label": visible(axis.title)}
     if axis.ticks is not None:
-        settings[f"{which}ticks"] = [at for at, _ in axis.ticks]
-        settings[f"{which}ticklabels"] = [visible(text) for _, text in axis.ticks]
+        settings[f"{side}ticks"] = [at for at, _ in axis.ticks]
+        settings[f"{side}ticklabels"] = [visible(text) for _, text in axis.ticks]
     elif axis.time:
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
         locator: Any = AutoDateLocator
         formatter: Any = ConciseDateFormatter
         ticks = locator(minticks=3, maxticks=6)
-        getattr(axes, f"{which}axis").set_major_locator(ticks)
-        getattr(axes, f"{which}axis").set_major_formatter(formatter(ticks))
+        getattr(axes, f"{side}axis").set_major_locator(ticks)
+        getattr(axes, f"{side}axis").set_major_formatter(formatter(ticks))
     elif axis.whole and not axis.log:
         from matplotlib.ticker import MaxNLocator
 
-        getattr(axes, f"{which}axis").set_major_locator(MaxNLocator("auto", integer=True))
+        getattr(axes, f"{side}axis").set_major_locator(MaxNLocator("auto", integer=True))
     axes.set(**settings)
     if axis.low is not None or axis.high is not None:
-        axes.set(**{f"{which}lim": (axis.low, axis.high)})
-    if which == "x" and axis.ticks is not None and sum(len(text) for _, text in axis.ticks) > 40:
+        axes.set(**{f"{side}lim": (axis.low, axis.high)})
+    if side == "x" and axis.ticks is not None and sum(len(text) for _, text in axis.ticks) > 40:
         axes.tick_params(axis="x", labelrotation=30)
 
 
-def _places(values: Sequence[Position], axis: Axis) -> list[Any]:
+def _coordinates(values: Sequence[Position], axis: Axis) -> list[Any]:
     if axis.time:
         return [None if v is None else datetime.datetime.fromisoformat(str(v)) for v in values]
     return [math.nan if v is None else v for v in values]

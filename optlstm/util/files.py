@@ -1,4 +1,4 @@
-"""A folder on this machine, or anywhere pyarrow opens by URL (s3://, gs://, hdfs://): the little we ask of one."""
+"""Folders on this machine or anywhere pyarrow opens by URL (s3://, gs://, hdfs://), and the files commands write."""
 
 from __future__ import annotations
 
@@ -188,8 +188,8 @@ def check_place(location: Location) -> None:
     try:
         RemoteFolder(url).names()
     except Exception as error:  # pyarrow's, of any kind
-        said = str(error).replace(url, shown_place(url)).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"storage_path: cannot open {shown_place(url)}: {said[0][:200]}") from error
+        lines = str(error).replace(url, shown_place(url)).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"storage_path: cannot open {shown_place(url)}: {lines[0][:200]}") from error
 
 
 def shown_place(location: Location) -> str:
@@ -312,8 +312,8 @@ class RemoteFolder:
         self._missing = fs.FileType.NotFound
 
     def names(self) -> set[str]:
-        found = self._fs.get_file_info(self._selector(self._path, allow_not_found=True))
-        return {info.base_name for info in found if not info.base_name.endswith(_PARTIAL)}
+        entries = self._fs.get_file_info(self._selector(self._path, allow_not_found=True))
+        return {info.base_name for info in entries if not info.base_name.endswith(_PARTIAL)}
 
     def read(self, name: str) -> bytes:
         with self._fs.open_input_file(f"{self._path}/{name}") as file:

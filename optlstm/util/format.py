@@ -1,4 +1,4 @@
-"""Words and numbers for people: names are anybody's, numbers in few digits."""
+"""Names, numbers and times as people read them; a name may hold anything."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def visible(text: object) -> str:
 
 
 def short(text: object, most: int = MOST_NAME) -> str:
-    seen = visible(text)
-    return seen if len(seen) <= most else seen[: most - 1] + "…"
+    shown = visible(text)
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
 def in_a_line(text: object, most: int) -> str:
@@ -46,9 +46,9 @@ def share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.0f} %" if whole else "0 %"
 
 
-def many(count: int, what: str, several: str | None = None) -> str:
-    """`1 trial`, `1,200 trials`; several: a plural that an s does not make."""
-    return f"{count:,} {what if count == 1 else several or what + 's'}"
+def many(count: int, noun: str, plural: str | None = None) -> str:
+    """`1 trial`, `1,200 trials`; plural: where an s does not make it."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def listed(items: Iterable[str]) -> str:

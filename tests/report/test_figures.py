@@ -20,7 +20,7 @@ from optlstm.report.figures.comparison import compare
 from optlstm.report.figures.curves import timeline, tip
 from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
 from optlstm.report.figures.lineage import lineage
-from optlstm.report.figures.search_space import weighed
+from optlstm.report.figures.search_space import with_importances
 from optlstm.report.html import make_report, render
 from optlstm.report.png import draw
 from optlstm.report.view import StudyView
@@ -148,7 +148,7 @@ def test_long_names_are_drawn_on_a_telephone(browser: Browser, tmp_path: Path) -
 
 def test_a_trial_is_told_by_what_mattered_most() -> None:
     made = many_params(11)
-    view = weighed(made, StudyView.of(made))
+    view = with_importances(made, StudyView.of(made))
 
     lines = tip(view.trials[0], view).splitlines()
 

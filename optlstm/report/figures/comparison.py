@@ -137,14 +137,14 @@ def _by_reports(view: StudyView) -> tuple[list[int], list[float]]:
 
 def _notes(views: Sequence[StudyView]) -> list[str]:
     """What must be known before values are held against each other."""
-    found = []
+    notes = []
     differing = [
-        what
-        for what, key in (("data", "data"), ("task", "task"), ("direction", "direction"))
+        name
+        for name, key in (("data", "data"), ("task", "task"), ("direction", "direction"))
         if len({str(view.record.get(key)) for view in views}) > 1
     ]
     if differing:
-        found.append(f"These studies differ in {listed(differing)}: their values do not mean the same.")
+        notes.append(f"These studies differ in {listed(differing)}: their values do not mean the same.")
     if any(view.several for view in views):
-        found.append("Of a study with several objectives the first is compared.")
-    return found
+        notes.append("Of a study with several objectives the first is compared.")
+    return notes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from optlstm.report.figures.figure import Axis, Figure, Marks, Number, Panel, Position
 from optlstm.report.view import ENDED, StudyView, choose, chosen_in_words, last_value
@@ -99,19 +99,14 @@ def _value(trial: FrozenTrial, at: int) -> float:
 
 
 def _points(trials: Sequence[FrozenTrial], view: StudyView, at: int) -> list[Marks]:
-    found = []
+    marks = []
     for state, (word, colour) in STATES.items():
-        mine = [t for t in trials if t.state.name == state and math.isfinite(_value(t, at))]
-        if mine:
-            values = [_value(t, at) for t in mine]
-            tips, symbol = [tip(t, view) for t in mine], "circle" if state == "COMPLETE" else "x"
-            found.append(
-                Marks(
-                    "points", [t.number for t in mine], values, colour, word, tips, size=7, opacity=0.75,
-                    symbol="circle" if symbol == "circle" else "x",
-                )
-            )  # fmt: skip
-    return found
+        group = [t for t in trials if t.state.name == state and math.isfinite(_value(t, at))]
+        if group:
+            x, y, tips = [t.number for t in group], [_value(t, at) for t in group], [tip(t, view) for t in group]
+            symbol: Literal["circle", "x"] = "circle" if state == "COMPLETE" else "x"
+            marks.append(Marks("points", x, y, colour, word, tips, size=7, opacity=0.75, symbol=symbol))
+    return marks
 
 
 def best_so_far(view: StudyView, at: int = 0) -> tuple[list[int], list[float]]:
@@ -144,10 +139,10 @@ def learning_curves(view: StudyView) -> Figure | None:
     marks: list[Marks] = []
     opacity = 0.5 if len(chosen) < 60 else 0.25
     for state, word, colour in groups:
-        mine = [t for t in chosen if t.state.name == state and t != best]
-        marks += _lines(mine, colour, word, opacity)
+        group = [t for t in chosen if t.state.name == state and t != best]
+        marks += _lines(group, colour, word, opacity)
         if state != "COMPLETE":
-            marks += _ends(mine, view, colour)
+            marks += _ends(group, view, colour)
     marks += _lines([t for t in chosen if t.state not in ENDED], OTHERS[1], OTHERS[0], opacity)
     if best is not None and best in chosen:
         marks += _lines([best], "good", f"best (trial {best.number})", 1.0, size=8)
@@ -218,12 +213,12 @@ def timeline(view: StudyView) -> Figure | None:
     lanes = _lanes(timed)
     marks = []
     for state, (word, colour) in STATES.items():
-        mine = [t for t in chosen if t.state.name == state]
-        if mine:
-            base = [_iso(t.datetime_start) for t in mine]
-            lengths = [_milliseconds(t) for t in mine]
-            tips = [f"{tip(t, view)}\n{_milliseconds(t) / 1000:,.1f} s" for t in mine]
-            rows = [lanes[t.number] for t in mine]
+        group = [t for t in chosen if t.state.name == state]
+        if group:
+            base = [_iso(t.datetime_start) for t in group]
+            lengths = [_milliseconds(t) for t in group]
+            tips = [f"{tip(t, view)}\n{_milliseconds(t) / 1000:,.1f} s" for t in group]
+            rows = [lanes[t.number] for t in group]
             marks.append(Marks("bars", lengths, rows, colour, word, tips, base=base, across=True, opacity=0.85))
     count = max(lanes.values()) + 1
     rows_axis = Axis("at the same time", ticks=[(k, str(k + 1)) for k in range(count)] if count <= 16 else None)
@@ -243,15 +238,15 @@ def timeline(view: StudyView) -> Figure | None:
 def _lanes(trials: Sequence[FrozenTrial]) -> dict[int, int]:
     """Each trial's row: the first that is free when it starts."""
     free: list[datetime.datetime] = []
-    found = {}
+    rows = {}
     for trial in sorted(trials, key=lambda t: (t.datetime_start, t.number)):
         start, end = trial.datetime_start, trial.datetime_complete
         assert start is not None
         assert end is not None
         row = next((k for k, since in enumerate(free) if since <= start), len(free))
         free[row : row + 1] = [end]
-        found[trial.number] = row
-    return found
+        rows[trial.number] = row
+    return rows
 
 
 def _iso(when: datetime.datetime | None) -> str:

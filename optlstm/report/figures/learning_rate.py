@@ -26,12 +26,12 @@ def learning_rates(trials: Sequence[FrozenTrial], draws: int, label: str, recomm
     marks: list[Marks] = []
     rounds = sorted({t.number // draws for t in drawn})
     for index, round_ in enumerate(rounds):
-        mine = [t for t in drawn if t.number // draws == round_ and t.value is not None]
+        group = [t for t in drawn if t.number // draws == round_ and t.value is not None]
         colour = f"s{2 + index * (SCALE - 3) // max(1, len(rounds) - 1)}"
         tips = [
-            f"trial {t.number}\nlearning rate {number(t.params[PARAM], 3)}\n{label} {number(t.value)}" for t in mine
+            f"trial {t.number}\nlearning rate {number(t.params[PARAM], 3)}\n{label} {number(t.value)}" for t in group
         ]
-        marks.append(_points(mine, [t.value for t in mine], colour, f"round {round_ + 1}", tips))
+        marks.append(_points(group, [t.value for t in group], colour, f"round {round_ + 1}", tips))
     if diverged := [t for t in drawn if t.value is None]:
         tips = [f"trial {t.number}: {t.user_attrs.get(REASON_KEY, 'diverged')}" for t in diverged]
         marks.append(_points(diverged, [top] * len(diverged), "failed", "diverged", tips, symbol="x"))

@@ -27,8 +27,8 @@ def lineage(view: StudyView) -> Figure | None:
     shown = dict(list(family.items())[:SHOWN_MEMBERS])
     marks = []
     for state, (word, colour) in {**STATES, "RUNNING": OTHERS}.items():
-        mine = [t for trials in shown.values() for t in trials if t.state.name == state]
-        marks += _stretches(mine, colour, word, 12)
+        group = [t for trials in shown.values() for t in trials if t.state.name == state]
+        marks += _stretches(group, colour, word, 12)
     marks += _stretches(_ancestry(view), "good", "led to the best", 20) + _copies(shown, view)
     ends = [t for trials in shown.values() for t in trials]
     marks.append(
@@ -84,10 +84,10 @@ def _copied(trial: FrozenTrial, view: StudyView) -> list[str]:
 
 def _ancestry(view: StudyView) -> list[FrozenTrial]:
     """The trials whose weights the best one began with, itself included."""
-    found = [view.best] if view.best else []
-    while found and "parent" in found[-1].user_attrs:
-        found.append(view.trials[found[-1].user_attrs["parent"]])
-    return found
+    ancestry = [view.best] if view.best else []
+    while ancestry and "parent" in ancestry[-1].user_attrs:
+        ancestry.append(view.trials[ancestry[-1].user_attrs["parent"]])
+    return ancestry
 
 
 def schedules(view: StudyView) -> Figure | None:
@@ -113,10 +113,12 @@ def schedules(view: StudyView) -> Figure | None:
                     x += [first_epoch(trial), trial.last_step]
                     y += [scale.place(trial.params[name])] * 2
             x, y = [*x, None], [*y, None]
-        own = [(s.first - 1, s.last, scale.place(s.params[name])) for s in best if name in s.params]
+        path = [(s.first - 1, s.last, scale.place(s.params[name])) for s in best if name in s.params]
         marks = [
             Marks("line", x, y, "muted", size=4, opacity=0.6),
-            Marks("line", [e for a, b, _ in own for e in (a, b)], [v for _, _, v in own for _ in "ab"], "good", size=8),
+            Marks(
+                "line", [e for a, b, _ in path for e in (a, b)], [v for _, _, v in path for _ in "ab"], "good", size=8
+            ),
         ]
         panels.append(Panel(Axis("epoch", whole=True), scale.axis, marks, height=280))
     text = "What the population changed on the way. The thick line is the schedule that led to the best trial."

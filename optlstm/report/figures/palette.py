@@ -8,13 +8,13 @@ from collections.abc import Mapping
 def _blend(stops: tuple[str, ...], count: int) -> list[str]:
     """`count` colours from the first stop to the last, evenly spaced."""
     rgb = [tuple(int(stop[i : i + 2], 16) for i in (1, 3, 5)) for stop in stops]
-    found = []
+    colours = []
     for k in range(count):
         at = k / (count - 1) * (len(rgb) - 1)
         left = min(int(at), len(rgb) - 2)
         mixed = (a + (b - a) * (at - left) for a, b in zip(rgb[left], rgb[left + 1], strict=True))
-        found.append("#" + "".join(f"{round(part):02x}" for part in mixed))
-    return found
+        colours.append("#" + "".join(f"{round(part):02x}" for part in mixed))
+    return colours
 
 
 SCALE = 12

@@ -78,8 +78,8 @@ def colours(trials: Sequence[FrozenTrial], view: StudyView) -> list[str]:
     return [f"s{SCALE - 1 - rank[t.number] * (SCALE - 1) // last}" for t in trials]
 
 
-def weighed(study: optuna.Study, view: StudyView) -> StudyView:
-    """The view, with what mattered."""
+def with_importances(study: optuna.Study, view: StudyView) -> StudyView:
+    """The view with its hyperparameters' importances."""
     return replace(view, importances=importances(study, view))
 
 
@@ -97,10 +97,10 @@ def importances(study: optuna.Study, view: StudyView) -> dict[str, float]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             evaluator = PedAnovaImportanceEvaluator()
-            found = get_param_importances(study, evaluator=evaluator, params=varied, target=target)
+            shares = get_param_importances(study, evaluator=evaluator, params=varied, target=target)
     except (ValueError, RuntimeError):  # too few trials that differ
         return {}
-    clean = {name: float(v) for name, v in found.items() if math.isfinite(v)}
+    clean = {name: float(v) for name, v in shares.items() if math.isfinite(v)}
     return clean if any(clean.values()) else {}
 
 
@@ -142,9 +142,9 @@ def parallel(view: StudyView) -> Figure | None:
         x: list[Position] = []
         y: list[Position] = []
         for trial in groups[colour]:
-            there = [(k, scales[n].unit(trial.params[n])) for k, n in enumerate(names) if n in trial.params]
-            x += [*(k for k, _ in there), None]
-            y += [*(round(at, 4) for _, at in there), None]
+            points = [(k, scales[n].unit(trial.params[n])) for k, n in enumerate(names) if n in trial.params]
+            x += [*(k for k, _ in points), None]
+            y += [*(round(at, 4) for _, at in points), None]
         marks.append(Marks("line", x, y, colour, opacity=0.8, size=7 if colour == f"s{SCALE - 1}" else 4))
     ticks = [(float(k), f"{short(n, 20)}\n{_ends(view.searched[n])}") for k, n in enumerate(names)]
     return Figure(
@@ -181,10 +181,10 @@ def slices(view: StudyView) -> Figure | None:
     axis, outside = value_axis([t.values[0] for t in view.ranking], view.objective)
     for name in view.by_importance:
         scale = scale_of(name, view.searched[name])
-        mine = [t for t in chosen if name in t.params]
+        group = [t for t in chosen if name in t.params]
         points = Marks(
-            "points", [scale.place(t.params[name]) for t in mine], [t.values[0] for t in mine], colours(mine, view),
-            tips=[f"trial {t.number}\n{number(t.params[name])}: {number(t.values[0], 5)}" for t in mine],
+            "points", [scale.place(t.params[name]) for t in group], [t.values[0] for t in group], colours(group, view),
+            tips=[f"trial {t.number}\n{number(t.params[name])}: {number(t.values[0], 5)}" for t in group],
             size=7, opacity=0.9,
         )  # fmt: skip
         panels.append(Panel(scale.axis, axis, [points], height=280))
