@@ -105,22 +105,22 @@ def _as_study(options: LrSearchConfig) -> dict[str, Any]:
 def _page(session: Session, draws: int, recommended: Recommendation | None) -> str:
     from optlstm.report.figures.learning_rate import learning_rates
     from optlstm.report.html import Page, render_page
-    from optlstm.report.summary_text import Tile
+    from optlstm.report.summary_text import KeyNumber
 
     ledger, label = session.ledger, session.plan.metric.label
-    tiles, words = [], ["Every draw diverged: there is no learning rate to recommend."]
+    key_numbers, summary = [], ["Every draw diverged: there is no learning rate to recommend."]
     if recommended is not None:
-        tiles = [
-            Tile("learning rate", f"{recommended.value:.2g}", "to use without a search"),
-            Tile("range to search", f"{recommended.low:.2g} to {recommended.high:.2g}", "on a log axis"),
+        key_numbers = [
+            KeyNumber("learning rate", f"{recommended.value:.2g}", "to use without a search"),
+            KeyNumber("range to search", f"{recommended.low:.2g} to {recommended.high:.2g}", "on a log axis"),
         ]
-        words = [f"For [space] in a study file: {recommended.space_line()}"]
+        summary = [f"For [space] in a study file: {recommended.space_line()}"]
     return render_page(
         Page(
             name=ledger.name,
             subtitle=f"Learning-rate search: {many(len(ledger.trials), 'draw')}, {draws} a round",
-            tiles=tiles,
-            words=words,
+            key_numbers=key_numbers,
+            summary=summary,
             figures=[learning_rates(ledger.trials, draws, label, recommended)],
         )
     )

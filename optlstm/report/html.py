@@ -25,7 +25,7 @@ from optlstm.report.figures.comparison import Comparison, compare
 from optlstm.report.figures.figure import Figure
 from optlstm.report.figures.palette import DARK, LIGHT
 from optlstm.report.plotly import plotly_panels
-from optlstm.report.summary_text import Tile
+from optlstm.report.summary_text import KeyNumber
 from optlstm.report.view import StudyView
 from optlstm.study.record import ENVIRONMENT_KEY
 from optlstm.util.files import Location
@@ -95,19 +95,19 @@ class Page:
     """The parts of an HTML file from top to bottom; what is empty is left out.
 
     Args:
-        leaders: Title, heading and rows of the table of the best trials.
+        best_trials: Title, heading and rows of the table of the best trials.
         command: Runs the study again, with a note on that.
         environment: What the study was run in, by name.
     """
 
     name: str
     subtitle: str
-    tiles: Sequence[Tile]
-    words: Sequence[str]
+    key_numbers: Sequence[KeyNumber]
+    summary: Sequence[str]
     figures: Sequence[Figure]
     comparison: Comparison | None = None
     missing: Sequence[str] = ()
-    leaders: tuple[str, Sequence[str], Sequence[Sequence[str]]] = ("", (), ())
+    best_trials: tuple[str, Sequence[str], Sequence[Sequence[str]]] = ("", (), ())
     command: str = ""
     repeat_note: str = ""
     environment: Sequence[tuple[str, str]] = ()
@@ -120,12 +120,12 @@ def render(report: Report) -> str:
         Page(
             name=view.name,
             subtitle=summary_text.subtitle(view, network.spans),
-            tiles=summary_text.tiles(view),
-            words=summary_text.summary(view, network.rivals),
+            key_numbers=summary_text.key_numbers(view),
+            summary=summary_text.summary(view, network.rivals),
             figures=report.figures,
             comparison=report.comparison,
             missing=report.missing,
-            leaders=summary_text.leaders(view),
+            best_trials=summary_text.best_trials_table(view),
             command=command_of(view.config, view.name) if view.config else "",
             repeat_note=_repeat_note(view),
             environment=_environment(view),

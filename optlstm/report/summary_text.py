@@ -17,13 +17,13 @@ from optlstm.util.format import duration, listed, many, moment, number, share, s
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-LEADERS = 10
+BEST_TRIALS = 10
 NAMED_PARAMS = 12
 REASONS = 4
 
 
-class Tile(NamedTuple):
-    what: str
+class KeyNumber(NamedTuple):
+    label: str
     value: str
     note: str
 
@@ -59,27 +59,29 @@ def _sizes(data: Mapping[str, Any], dates: Sequence[str]) -> list[str]:
     return [f"{whole}{unused}: {used}"]
 
 
-def tiles(view: StudyView) -> list[Tile]:
+def key_numbers(view: StudyView) -> list[KeyNumber]:
     """The few numbers a reader looks for first."""
     found = []
     best, default = view.best, view.default
     if best is not None and not view.several:
         metric = deciding_metric(view.record)
         where = f" ({metric.note})" if metric and metric.note else ""
-        found.append(Tile(f"best validation {view.objective}", number(_value(best), 4), f"trial {best.number}{where}"))
+        found.append(
+            KeyNumber(f"best validation {view.objective}", number(_value(best), 4), f"trial {best.number}{where}")
+        )
     elif view.several:
-        found.append(Tile("not beaten by any", f"{len(view.front):,}", f"of {many(len(view.ranking), 'trial')}"))
+        found.append(KeyNumber("not beaten by any", f"{len(view.front):,}", f"of {many(len(view.ranking), 'trial')}"))
     if default is not None and best is not None and not view.several:
         change = "none better" if default is best else _change(best, default)
-        found.append(Tile("against the defaults", change, f"they reach {number(_value(default))}"))
-    found.append(Tile("trials", f"{len(view.trials):,}", _counts(view)))
+        found.append(KeyNumber("against the defaults", change, f"they reach {number(_value(default))}"))
+    found.append(KeyNumber("trials", f"{len(view.trials):,}", _counts(view)))
     epochs = sum(map(trained, view.trials))
     if epochs:
         done, full = _ended_epochs(view), _full_cost(view)
         saved = f"{share(full - done, full)} saved by early ends" if full and full > done else "in all trials"
-        found.append(Tile("epochs trained", f"{epochs:,}", saved))
+        found.append(KeyNumber("epochs trained", f"{epochs:,}", saved))
     if seconds := _seconds(view):
-        found.append(Tile("trial time", duration(seconds), "of all trials, pauses included"))
+        found.append(KeyNumber("trial time", duration(seconds), "of all trials, pauses included"))
     return found
 
 
@@ -257,12 +259,12 @@ def _value(trial: FrozenTrial) -> float:
     return float(trial.values[0])
 
 
-def leaders(view: StudyView) -> tuple[str, Sequence[str], list[list[str]]]:
+def best_trials_table(view: StudyView) -> tuple[str, Sequence[str], list[list[str]]]:
     """Title, heading and rows of the table of the best trials."""
     if view.several:
-        chosen, title = view.front[:LEADERS], f"Trials that no other beats, by {short(view.objective)}"
+        chosen, title = view.front[:BEST_TRIALS], f"Trials that no other beats, by {short(view.objective)}"
     else:
-        chosen, title = view.ranking[:LEADERS], "The best trials"
+        chosen, title = view.ranking[:BEST_TRIALS], "The best trials"
     names = view.by_importance
     seconds = "seconds with waiting" if view.is_population else "seconds"
     heading = ["trial", *view.objectives, "epochs", seconds, *map(short, names)]

@@ -154,7 +154,7 @@ def test_a_trial_is_told_by_what_mattered_most() -> None:
 
     assert lines[2].startswith("decisive ")
     assert lines[-1] == "and 3 more"
-    _, heading, _ = summary_text.leaders(view)
+    _, heading, _ = summary_text.best_trials_table(view)
     assert heading[4] == "decisive"
 
 
