@@ -33,10 +33,10 @@ def doctor(
     """Check storage, leases, checkpoints, disk, GPU, Ray; name a remedy for each fault. Exit 1 while one is left."""
     from optlstm.console.progress import make_console
     from optlstm.maintenance.doctor import examine
-    from optlstm.util.files import check_place
+    from optlstm.util.files import check_url
 
     quieten_optuna()
-    check_place(storage_path)
+    check_url(storage_path)
     url = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
     console, rows, faults = make_console(results=True), [], 0
     for finding in examine(url, name, storage_path, address):
@@ -72,14 +72,14 @@ def copy(
     from optlstm.console.progress import make_console
     from optlstm.maintenance.copy_study import copy_study
     from optlstm.study.results import load_study
-    from optlstm.util.files import check_place
+    from optlstm.util.files import check_url
     from optlstm.util.format import many
 
     console = make_console()
     if new_name is not None and not is_name(new_name):
         raise InputError(f"--as: {NAME_RULE}, got {new_name!r}")
-    for place in (storage_path, to_path or storage_path):
-        check_place(place)
+    for location in (storage_path, to_path or storage_path):
+        check_url(location)
     source = given_database(storage)
     load_study(source, name)  # a name that is not there must not create the other database
     target = open_study_database(to, create=True)

@@ -91,9 +91,9 @@ def studies(
     """List the studies of a database: trials, best value, space on disk."""
     from optlstm.console.progress import make_console
     from optlstm.console.summary import list_studies, studies_table
-    from optlstm.util.files import check_place
+    from optlstm.util.files import check_url
 
-    check_place(storage_path)
+    check_url(storage_path)
     rows = list_studies(given_database(storage), storage_path)
     if as_json:
         print(json.dumps(rows, indent=2))

@@ -257,7 +257,7 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
     """
     from optlstm.config.storage_path import place_problems
     from optlstm.run.plan import make_plan
-    from optlstm.util.files import shown_place
+    from optlstm.util.files import shown_location
 
     plan = make_plan(_named(raw, name), found)
     config = plan.config
@@ -274,7 +274,7 @@ def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> lis
         ("trials", f"{what}, up to {config.training.epochs} epochs each"),
         ("sampler", config.sampler.name if grid is None else f"grid, {grid:,} combinations"),
         ("scheduler", rule),
-        ("storage path", shown_place(config.storage_path)),
+        ("storage path", shown_location(config.storage_path)),
         ("backend", config.backend),
     ]
     if config.backend == "ray":

@@ -177,22 +177,22 @@ def check_folder(path: Path, option: str = "-o") -> None:
     check_writable(path, option)
 
 
-def check_place(location: Location) -> None:
+def check_url(location: Location) -> None:
     """See that the folder of a URL can be opened. Raises InputError, as of storage_path."""
     if not is_url(location):
         return
     url = str(location)
     if ":" in urlsplit(url).netloc.rpartition("@")[0]:
         remedy = "give it in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for example)"
-        raise InputError(f"storage_path: {shown_place(url)} came with a password, which would be kept; {remedy}")
+        raise InputError(f"storage_path: {shown_location(url)} came with a password, which would be kept; {remedy}")
     try:
         RemoteFolder(url).names()
     except Exception as error:  # pyarrow's, of any kind
-        lines = str(error).replace(url, shown_place(url)).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"storage_path: cannot open {shown_place(url)}: {lines[0][:200]}") from error
+        lines = str(error).replace(url, shown_location(url)).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"storage_path: cannot open {shown_location(url)}: {lines[0][:200]}") from error
 
 
-def shown_place(location: Location) -> str:
+def shown_location(location: Location) -> str:
     """A location for people to read: a URL without its user, password and options."""
     if not is_url(location):
         return str(location)
@@ -203,7 +203,7 @@ def shown_place(location: Location) -> str:
 def check_writable(location: Location, key: str) -> None:
     """See that files can be made in or below a folder. Raises InputError, as of this config key or option."""
     if is_url(location):
-        return check_place(location)
+        return check_url(location)
     path = Path(location)
     try:
         nearest = next(place for place in (path, *path.parents) if os.path.lexists(place))
