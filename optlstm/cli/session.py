@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def shown_storage(raw: dict[str, Any]) -> str:
     """The flag that a command to go on needs."""
-    from optlstm.console.summary import storage_flag
+    from optlstm.console.run_summary import storage_flag
 
     url = str(raw.get("storage") or DEFAULT_STORAGE)
     return "" if url in (DEFAULT_STORAGE, os.environ.get(STORAGE_VARIABLE)) else storage_flag(url)
@@ -30,7 +30,7 @@ def shown_storage(raw: dict[str, Any]) -> str:
 def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool) -> tuple[Session, int]:
     """Open the study, run its trials, show how it goes. Gives the session and the exit code."""
     from optlstm.console.progress import Display, make_console
-    from optlstm.console.summary import announce, how_to_go_on, notices
+    from optlstm.console.run_summary import announce, how_to_go_on, notices
     from optlstm.report.publisher import DashboardPublisher
     from optlstm.run.session import open_session, study_name, with_stored_config
 

@@ -23,8 +23,8 @@ def show(
 ) -> int:
     """Show a study: its best trial, counts by state, every trial, why the pruned ones were pruned."""
     from optlstm.console.progress import make_console
-    from optlstm.console.summary import study_csv, study_table
-    from optlstm.study.results import load_study, study_record, summarise_study
+    from optlstm.console.study_table import study_csv, study_table
+    from optlstm.study.results import StudyResults, load_study, study_record
 
     if form not in ("table", "json", "csv"):
         raise InputError(f"--format: must be table, json or csv, got '{form}'")
@@ -35,7 +35,7 @@ def show(
 
         make_console(results=True).print(lineage_tree(name, study.get_trials(deepcopy=False)))
         return 0
-    summary = summarise_study(study)
+    summary = StudyResults(study).summary()
     if form == "json":
         print(json.dumps(summary, indent=2))
     elif form == "csv":
@@ -90,7 +90,7 @@ def studies(
 ) -> int:
     """List the studies of a database: trials, best value, space on disk."""
     from optlstm.console.progress import make_console
-    from optlstm.console.summary import list_studies, studies_table
+    from optlstm.console.study_table import list_studies, studies_table
     from optlstm.util.files import check_url
 
     check_url(storage_path)

@@ -56,7 +56,7 @@ def _dry_run(raw: dict[str, Any], problems: list[str], study_file: Path | None) 
 
 def _run_study(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool, as_json: bool) -> int:
     from optlstm.console.progress import make_console
-    from optlstm.console.summary import conclude, result
+    from optlstm.console.run_summary import conclude, result
 
     session, code = run_session(raw, problems, study_file, quiet)
     console = make_console(quiet) if as_json else make_console(results=True)

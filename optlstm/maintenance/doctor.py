@@ -16,12 +16,12 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from optlstm.console.summary import counts_in_words
+from optlstm.console.study_table import counts_in_words
 from optlstm.errors import InputError, OptlstmError
 from optlstm.run.retention import kept_best, study_folder
 from optlstm.study.database.connection import Database, open_database, parse_url, shown
 from optlstm.study.database.lease import Lease
-from optlstm.study.record import CONFIG_KEY, UID_KEY
+from optlstm.study.record import CONFIG_KEY, REASON_KEY, UID_KEY
 from optlstm.study.results import load_study, study_record
 from optlstm.util.files import Location, absolute, is_url, join, open_folder, trial_name
 
@@ -124,8 +124,6 @@ def _running(database: Database, name: str, trials: list[FrozenTrial]) -> Iterat
 
 def _reaper(database: Database, trial: FrozenTrial) -> Callable[[], None]:
     def reap() -> None:
-        from optlstm.study.ledger import REASON_KEY
-
         rdb = database.rdb
         with database.transaction():
             now = rdb.get_trial(trial._trial_id)

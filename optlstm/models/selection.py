@@ -12,7 +12,7 @@ from optlstm.run.plan import Plan, make_plan
 from optlstm.study.lineage import Stretch, schedule
 from optlstm.study.pareto import KNEE, picked
 from optlstm.study.record import CONFIG_KEY
-from optlstm.study.results import ranked, study_record
+from optlstm.study.results import StudyResults, study_record
 from optlstm.training.hparams import Hyperparameters
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str | No
         raise InputError(f"study {study.study_name!r} has an objective of its own, which makes no model of optlstm's")
     if number is not None:
         return [_choice(study, number)]
-    ranking = ranked(study)
+    ranking = StudyResults(study).ranking
     if not ranking:
         name = study.study_name
         raise InputError(f"study {name!r} has no complete trial yet; run more, or name another with --trial")

@@ -62,7 +62,7 @@ class Seen:
 def look(ledger: Ledger, most: int, objective: Any) -> Seen:
     """Of the trials that `publish` will show: what `objective.plot_data` shows of each."""
     networks = Trained(objective=objective)
-    numbers = [trial.number for trial in _best(StudyView.of(ledger.study, ledger.name), most)]
+    numbers = [trial.number for trial in _best(StudyView(ledger.study, ledger.name), most)]
     networks.prepare(numbers)
     return Seen({number: networks.plot_data(number) for number in numbers})
 
@@ -74,7 +74,7 @@ def publish(ledger: Ledger, folder: Location, most: int, networks: Trained) -> N
         folder: The study's, where its checkpoints are.
         most: How many trials.
     """
-    view = with_importances(ledger.study, StudyView.of(ledger.study, ledger.name))
+    view = with_importances(ledger.study, StudyView(ledger.study, ledger.name))
     attrs: dict[str, Any] = {}
     for trial in _best(view, most):
         for artifact in _of(trial, view, networks):
@@ -83,7 +83,7 @@ def publish(ledger: Ledger, folder: Location, most: int, networks: Trained) -> N
 
 
 def _best(view: StudyView, most: int) -> list[FrozenTrial]:
-    return list(view.front if view.several else view.ranking)[:most]
+    return list(view.front if view.several else view.by_value)[:most]
 
 
 def store(trial: FrozenTrial, artifact: Artifact, view: StudyView, folder: Location) -> dict[str, Any]:

@@ -53,9 +53,9 @@ def make_report(study: optuna.Study, checkpoints: Location | None, others: Seque
         checkpoints: The study's folder of checkpoints; None: it is not known.
         others: Studies to lay beside it.
     """
-    view = search_space.with_importances(study, StudyView.of(study))
+    view = search_space.with_importances(study, StudyView(study))
     network, missing = _network(view, checkpoints)
-    comparison = compare([view, *map(StudyView.of, others)]) if others else None
+    comparison = compare([view, *map(StudyView, others)]) if others else None
     figures = [
         *(comparison.figures if comparison else ()),
         lineage.pareto(view),

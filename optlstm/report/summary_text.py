@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from optlstm.report.figures.curves import OTHERS, STATES
 from optlstm.report.figures.search_space import LEAST_FOR_IMPORTANCE
 from optlstm.report.view import StudyView, deciding_metric, first_epoch, task_metrics, trained
-from optlstm.study.ledger import REASON_KEY
-from optlstm.study.view import STOPPED_KEY
+from optlstm.study.record import REASON_KEY
 from optlstm.util.format import duration, listed, many, moment, number, share, short
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def key_numbers(view: StudyView) -> list[KeyNumber]:
             KeyNumber(f"best validation {view.objective}", number(_value(best), 4), f"trial {best.number}{where}")
         )
     elif view.several:
-        found.append(KeyNumber("not beaten by any", f"{len(view.front):,}", f"of {many(len(view.ranking), 'trial')}"))
+        found.append(KeyNumber("not beaten by any", f"{len(view.front):,}", f"of {many(len(view.by_value), 'trial')}"))
     if default is not None and best is not None and not view.several:
         change = "none better" if default is best else _change(best, default)
         found.append(KeyNumber("against the defaults", change, f"they reach {number(_value(default))}"))
@@ -115,15 +114,14 @@ def _aim(view: StudyView) -> str:
 
 
 def _outcome(view: StudyView) -> str:
-    stopped = view.attrs.get(STOPPED_KEY)
     if not view.trials:
         return "No trial has begun yet."
     wanted = view.config.get("trials") or 0
     text = many(len(view.trials), "trial") + (f" of {wanted:,} wanted" if wanted > len(view.trials) else "")
     text += f": {_counts(view)}."
-    if left_out := view.counts.get("COMPLETE", 0) - len(view.ranking):
+    if left_out := view.counts.get("COMPLETE", 0) - len(view.by_value):
         text += f" Of {many(left_out, 'complete trial')} a value is not finite: left out of all that follows."
-    return text + (f" It ended because {stopped}." if stopped else "")
+    return text + (f" It ended because {view.stopped}." if view.stopped else "")
 
 
 def _counts(view: StudyView) -> str:
@@ -164,7 +162,7 @@ def _winner(view: StudyView) -> list[str]:
 
 def _bests(view: StudyView) -> list[FrozenTrial]:
     return [
-        min(view.ranking, key=lambda t: (t.values[k] * (1 if direction == "minimize" else -1), t.number))
+        min(view.by_value, key=lambda t: (t.values[k] * (1 if direction == "minimize" else -1), t.number))
         for k, direction in enumerate(view.directions)
     ]
 
@@ -178,8 +176,8 @@ def _margins(view: StudyView, best: FrozenTrial) -> list[str]:
         parts.append(f"the defaults the search began with (trial 0) reach {number(_value(default), 5)}")
         change = _change(best, default)
         parts[-1] += f", so the search {'raised' if change[0] == '+' else 'lowered'} {view.objective} by {change[1:]}"
-    if len(view.ranking) > 2:
-        middle = view.ranking[(len(view.ranking) - 1) // 2]
+    if len(view.by_value) > 2:
+        middle = view.by_value[(len(view.by_value) - 1) // 2]
         parts.append(f"the median complete trial reaches {number(_value(middle), 5)}")
     return [f"For comparison: {'; '.join(parts)}."] if parts else []
 
@@ -195,7 +193,7 @@ def _change(best: FrozenTrial, other: FrozenTrial) -> str:
 def _mattered(view: StudyView) -> str:
     most = list(view.importances.items())[:3]
     first = [f"{short(name)} ({share(weight, 1)})" for name, weight in most if weight > 0.005]
-    if 0 < len(view.ranking) < LEAST_FOR_IMPORTANCE and len(view.searched) > 1:
+    if 0 < len(view.by_value) < LEAST_FOR_IMPORTANCE and len(view.searched) > 1:
         return f"What mattered is not said of fewer than {LEAST_FOR_IMPORTANCE} complete trials."
     what = f" for {short(view.objective)}" if view.several else ""
     return f"What mattered most{what}: {listed(first)}." if first else ""
@@ -264,7 +262,7 @@ def best_trials_table(view: StudyView) -> tuple[str, Sequence[str], list[list[st
     if view.several:
         chosen, title = view.front[:BEST_TRIALS], f"Trials that no other beats, by {short(view.objective)}"
     else:
-        chosen, title = view.ranking[:BEST_TRIALS], "The best trials"
+        chosen, title = view.by_value[:BEST_TRIALS], "The best trials"
     names = view.by_importance
     seconds = "seconds with waiting" if view.is_population else "seconds"
     heading = ["trial", *view.objectives, "epochs", seconds, *map(short, names)]
@@ -278,7 +276,7 @@ def best_trials_table(view: StudyView) -> tuple[str, Sequence[str], list[list[st
         ]
         for t in chosen
     ]
-    return (f"{title} ({len(rows)} of {len(view.front if view.several else view.ranking):,})", heading, rows)
+    return (f"{title} ({len(rows)} of {len(view.front if view.several else view.by_value):,})", heading, rows)
 
 
 def _span(trial: FrozenTrial) -> float:

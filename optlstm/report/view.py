@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
-from optlstm.study.record import CONFIG_KEY
-from optlstm.study.results import study_record
+from optlstm.study.record import CONFIG_KEY, RECORD_KEY
+from optlstm.study.results import StudyResults
 from optlstm.tasks.registry import TASKS, task_class
 from optlstm.training.metric import Metric
 from optlstm.util.format import short
@@ -25,40 +23,57 @@ if TYPE_CHECKING:
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-@dataclass(frozen=True)
-class StudyView:
-    """A study's trials and what it was made with; `record` and `config` are empty for a study of someone else's.
+class StudyView(StudyResults):
+    """The results of a study as they were when first asked for: all figures show the same trials.
 
-    objectives: What each value is called. directions: `minimize` or `maximize`, one per objective.
-    importances: Each hyperparameter's importance, the largest first; empty where it is not known.
+    Attributes:
+        importances: Each hyperparameter's importance, the largest first; empty where it is not known.
     """
 
-    name: str
-    directions: tuple[str, ...]
-    objectives: tuple[str, ...]
-    trials: Sequence[FrozenTrial]
-    record: Mapping[str, Any]
-    config: Mapping[str, Any]
-    attrs: Mapping[str, Any]
-    importances: Mapping[str, float] = field(default_factory=dict)
+    def __init__(self, study: optuna.Study, name: str | None = None) -> None:
+        super().__init__(study, name)
+        self.importances: Mapping[str, float] = {}
 
-    @classmethod
-    def of(cls, study: optuna.Study, name: str | None = None) -> StudyView:
-        """name: Where the study object has another one, as a ledger's has."""
-        record, directions = study_record(study), tuple(d.name.lower() for d in study.directions)
-        return cls(
-            name=name or study.study_name,
-            directions=directions,
-            objectives=tuple(study.metric_names or _objectives(record, len(directions))),
-            trials=study.get_trials(deepcopy=False),
-            record=record,
-            config=study.user_attrs.get(CONFIG_KEY, {}),
-            attrs=study.user_attrs,
-        )
+    @functools.cached_property
+    def trials(self) -> list[FrozenTrial]:
+        return super().trials
+
+    @functools.cached_property
+    def directions(self) -> tuple[str, ...]:
+        return super().directions
+
+    @functools.cached_property
+    def attrs(self) -> Mapping[str, Any]:
+        return super().attrs
+
+    @functools.cached_property
+    def counts(self) -> Counter[str]:
+        return super().counts
+
+    @functools.cached_property
+    def by_value(self) -> list[FrozenTrial]:
+        return super().by_value
+
+    @functools.cached_property
+    def front(self) -> list[FrozenTrial]:
+        return super().front
 
     @property
-    def several(self) -> bool:
-        return len(self.directions) > 1
+    def record(self) -> Mapping[str, Any]:
+        """What the study was made with, as it is stored; empty for a study of someone else's."""
+        record: Mapping[str, Any] = self.attrs.get(RECORD_KEY, {})
+        return record
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The config that continues the study; empty for a study of someone else's."""
+        config: Mapping[str, Any] = self.attrs.get(CONFIG_KEY, {})
+        return config
+
+    @functools.cached_property
+    def objectives(self) -> tuple[str, ...]:
+        """What each value is called."""
+        return tuple(self.study.metric_names or _objectives(self.record, len(self.directions)))
 
     @property
     def objective(self) -> str:
@@ -75,50 +90,24 @@ class StudyView:
         return 1 if self.directions[0] == "minimize" else -1
 
     @functools.cached_property
-    def counts(self) -> Counter[str]:
-        return Counter(trial.state.name for trial in self.trials)
-
-    @functools.cached_property
-    def ranking(self) -> list[FrozenTrial]:
-        """Complete trials by their first value, the best first; of equal ones the earlier."""
-        complete = [t for t in self.trials if t.state == TrialState.COMPLETE and all(map(math.isfinite, t.values))]
-        return sorted(complete, key=lambda t: (self.sign * t.values[0], t.number))
-
-    @functools.cached_property
-    def front(self) -> list[FrozenTrial]:
-        """Complete trials that no other beats in every objective, by their first value."""
-        signs = [1 if d == "minimize" else -1 for d in self.directions]
-        front: list[tuple[list[float], FrozenTrial]] = []
-        for trial in self.ranking:
-            values = [s * v for s, v in zip(signs, trial.values, strict=True)]
-            if not any(_beats(other, values) for other, _ in front):
-                front = [(other, t) for other, t in front if not _beats(values, other)] + [(values, trial)]
-        return [trial for _, trial in front]
-
-    @property
-    def best(self) -> FrozenTrial | None:
-        """The best by the first objective."""
-        return next(iter(self.ranking), None)
-
-    @functools.cached_property
     def default(self) -> FrozenTrial | None:
         """The trial of the space's defaults, where it is complete: the search begins with it."""
         start = {k: v["default"] for k, v in self.record.get("space", {}).items() if isinstance(v, dict)}
         for trial in self.trials[:1]:
-            if start and trial in self.ranking and all(start.get(k) == v for k, v in trial.params.items()):
+            if start and trial in self.by_value and all(start.get(k) == v for k, v in trial.params.items()):
                 return trial
         return None
 
     @functools.cached_property
     def searched(self) -> dict[str, BaseDistribution]:
         """Every param that some trial has, in the order of their first use, with its range."""
-        found: dict[str, BaseDistribution] = {}
+        distributions: dict[str, BaseDistribution] = {}
         for trial in self.trials:
             for name, distribution in trial.distributions.items():
-                found.setdefault(name, distribution)
-        return found
+                distributions.setdefault(name, distribution)
+        return distributions
 
-    @functools.cached_property
+    @property
     def by_importance(self) -> list[str]:
         """The names of `searched`, those that mattered most first."""
         return sorted(self.searched, key=lambda name: -self.importances.get(name, -1.0))
@@ -132,11 +121,6 @@ class StudyView:
         """Most epochs of a trial."""
         value: int | None = self.record.get("training", {}).get("epochs")
         return value
-
-
-def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
-    """As good in every objective and better in one; smaller is better."""
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
 
 def first_epoch(trial: FrozenTrial) -> int:
@@ -158,11 +142,11 @@ def last_value(trial: FrozenTrial) -> float | None:
 
 
 def choose(trials: Sequence[FrozenTrial], most: int, view: StudyView) -> list[FrozenTrial]:
-    """At most `most` trials by number: the better part of them the best, and of the others every so-manieth."""
+    """At most `most` trials by number: a third of them the best, the others evenly spaced."""
     if len(trials) <= most:
         return list(trials)
     among = {t.number for t in trials}
-    best = [t for t in view.ranking if t.number in among][: most // 3]
+    best = [t for t in view.by_value if t.number in among][: most // 3]
     kept = {t.number for t in best}
     others = [t for t in trials if t.number not in kept]
     left = most - len(best)

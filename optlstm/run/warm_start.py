@@ -97,13 +97,13 @@ def _check_kind(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]
 
 def _started(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]) -> dict[str, Any]:
     from optlstm.study.record import CONFIG_KEY
-    from optlstm.study.results import ranked, study_record
+    from optlstm.study.results import StudyResults, study_record
     from optlstm.study.warm_start import narrowed
 
     stored = study.user_attrs[CONFIG_KEY]
     _check_kind(key, name, study, raw)
     base = {k: v for k, v in stored.items() if v is not None and k not in _ITS_OWN}
-    best = ranked(study)
+    best = StudyResults(study).ranking
     if key == "narrow_from":
         space = narrowed(study_record(study)["space"], best, name)
         if is_lr_search(stored["sampler"]["name"], stored["space"]):  # how it drew is no part of what it found

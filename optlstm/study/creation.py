@@ -20,6 +20,15 @@ from optlstm.study.record import CONFIG_KEY, METRIC_NAMES_KEY, RECORD_KEY, UID_K
 DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 
 
+class StoppableStudy(optuna.Study):
+    """Samplers that have tried everything call `stop()`, which Optuna allows only inside `optimize`."""
+
+    exhausted = False
+
+    def stop(self) -> None:
+        self.exhausted = True
+
+
 def open_or_create(
     database: Database,
     name: str,

@@ -30,7 +30,7 @@ from optlstm.study.constraints import (
     in_words,
     infeasible_streak,
 )
-from optlstm.study.creation import open_or_create
+from optlstm.study.creation import StoppableStudy, open_or_create
 from optlstm.study.database import optuna_tables
 from optlstm.study.database.cached_storage import CachedStorage
 from optlstm.study.database.connection import Database
@@ -39,16 +39,15 @@ from optlstm.study.database.retry import Retry
 from optlstm.study.events import Assignment, EpochReported, Event, Listener, TrialFinished, TrialStarted
 from optlstm.study.failures import DIVERGED, FAILURE_KEY, STORAGE_TIMEOUT_S, STREAK, streak, without_memory
 from optlstm.study.pruners import alias, make_pruner
-from optlstm.study.record import StudyRecord
+from optlstm.study.record import REASON_KEY, STOPPED_KEY, StudyRecord
+from optlstm.study.results import StudyResults
 from optlstm.study.samplers import EXHAUSTIVE, make_sampler
 from optlstm.study.stopping import Stopper, Stopping
-from optlstm.study.view import STOPPED_KEY, AskedStudy, StudyView
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Decision = Callable[[], bool]
 
-REASON_KEY = "reason"
 EXHAUSTED = "every configuration of the space was tried"
 FORGIVEN_KEY = "optlstm:forgiven"  # of the study: trials whose failures were answered by going on
 
@@ -57,7 +56,7 @@ class LeaseLost(Exception):
     """Another process has taken this trial over (ours was silent for too long): drop it."""
 
 
-class Ledger(StudyView):
+class Ledger(StudyResults):
     """Opens or creates a study. Safe to call from several threads of one process.
 
     Args:
@@ -88,7 +87,6 @@ class Ledger(StudyView):
         measure: Measure | None = None,
         storage_timeout: float = STORAGE_TIMEOUT_S,
     ) -> None:
-        self.name = name
         self.record = record
         self.stopper = Stopper(stopping, record.direction, record.seed)
         self._measure = measure
@@ -101,21 +99,22 @@ class Ledger(StudyView):
         self._retrying = Retry(storage_timeout)
         study_id = self._retrying(lambda: open_or_create(database, name, record, config or {}, imported))
         self._storage = self._retrying(lambda: CachedStorage(database, study_id, alias=alias(record.seed)))
-        self._study = AskedStudy(
+        self._study = StoppableStudy(
             self._storage.get_study_name_from_id(study_id),
             self._storage,
             make_sampler(record.sampler, dict(record.sampler_options), record.space, record.seed),
             make_pruner(record.pruner, dict(record.pruner_options), record.epochs),
         )
+        super().__init__(self._study, name)
 
     def most(self, total: int) -> int:
         """How many trials there can be: a grid has no more than its points."""
         return min(total, self.record.space.combinations()) if self.record.sampler == "grid" else total
 
     @property
-    def study(self) -> optuna.Study:
-        """For reading, as this process knows it; its name is not ours."""
-        return self._study
+    def ended(self) -> int:
+        """How many of the study's total are done."""
+        return sum(trial.state.is_finished() and counts_as_trial(trial) for trial in self.trials)
 
     @property
     def system_attrs(self) -> dict[str, Any]:

@@ -7,20 +7,35 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from optlstm.errors import InputError
 
 if TYPE_CHECKING:
-    from optuna import Study
     from optuna.trial import FrozenTrial
 
 KNEE = "knee"
 _BOUND = re.compile(r"\s*([^<>=\s]+)\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
 
 
-def front(study: Study) -> list[FrozenTrial]:
-    """The complete, feasible trials that no other is better than in everything; the knee first."""
-    directions = [direction.name.lower() for direction in study.directions]
-    return by_knee(study.best_trials, directions)
+def pareto_front(trials: Sequence[FrozenTrial], directions: Sequence[str]) -> list[FrozenTrial]:
+    """The feasible trials that no other is at least as good as in every objective, and better than in one; in order.
+
+    Args:
+        trials: Complete ones.
+        directions: `minimize` or `maximize`, one for each objective.
+    """
+    feasible = [trial for trial in trials if all(value <= 0 for value in trial.constraints.values())]
+    if not feasible:
+        return []
+    losses = _losses(feasible, directions)
+    rows, positions = np.unique(losses, axis=0, return_inverse=True)  # sorted: no row is beaten by a later one
+    beaten = np.zeros(len(rows), dtype=bool)
+    for k in range(len(rows)):
+        if not beaten[k]:
+            beaten[k + 1 :] |= (rows[k] <= rows[k + 1 :]).all(axis=1)
+    return [trial for trial, row in zip(feasible, positions.ravel(), strict=True) if not beaten[row]]
 
 
 def by_knee(trials: Sequence[FrozenTrial], directions: Sequence[str]) -> list[FrozenTrial]:
@@ -28,15 +43,21 @@ def by_knee(trials: Sequence[FrozenTrial], directions: Sequence[str]) -> list[Fr
 
     The ideal point has the best value of each objective; every objective is scaled to the range it has in `trials`.
     """
-    columns = list(zip(*(t.values for t in trials), strict=True))
+    if not trials:
+        return []
+    losses = _losses(trials, directions)
+    ideal = losses.min(axis=0)
+    spread = losses.max(axis=0) - ideal
+    spread[spread == 0] = 1.0
+    distances = [math.hypot(*row) for row in (losses - ideal) / spread]
+    order = sorted(range(len(trials)), key=lambda k: (distances[k], trials[k].number))
+    return [trials[k] for k in order]
+
+
+def _losses(trials: Sequence[FrozenTrial], directions: Sequence[str]) -> NDArray[np.float64]:
+    """[trials, objectives], smaller is better."""
     signs = [1.0 if direction == "minimize" else -1.0 for direction in directions]
-    ideal = [min(sign * v for v in column) for sign, column in zip(signs, columns, strict=False)]
-    spread = [(max(column) - min(column)) or 1.0 for column in columns]
-
-    def distance(trial: FrozenTrial) -> float:
-        return math.hypot(*((s * v - i) / w for s, v, i, w in zip(signs, trial.values, ideal, spread, strict=True)))
-
-    return sorted(trials, key=lambda trial: (distance(trial), trial.number))
+    return np.array([trial.values for trial in trials], dtype=np.float64) * signs
 
 
 def picked(ranking: Sequence[FrozenTrial], names: Sequence[str], rule: str) -> FrozenTrial:
@@ -53,13 +74,13 @@ def picked(ranking: Sequence[FrozenTrial], names: Sequence[str], rule: str) -> F
     """
     if rule == KNEE:
         return ranking[0]
-    found = _BOUND.fullmatch(rule)
-    if found is None or found[1] not in names:
+    bound = _BOUND.fullmatch(rule)
+    if bound is None or bound[1] not in names:
         known = ", ".join(names)
         raise InputError(
             f"--pick: use knee, or a bound such as '{names[-1]}<=1000' (objectives: {known}), got {rule!r}"
         )
-    column, limit, below = names.index(found[1]), float(found[3]), found[2] == "<="
+    column, limit, below = names.index(bound[1]), float(bound[3]), bound[2] == "<="
     within = [t for t in ranking if (t.values[column] <= limit if below else t.values[column] >= limit)]
     if not within:
         values = [t.values[column] for t in ranking]

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
 from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from optuna.pruners import PercentilePruner
-from optuna.pruners._percentile import _get_best_intermediate_result_over_steps, _is_first_in_interval_step
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+
+from optlstm.study.internals import are_known
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
+
+_optuna_percentile: Any = sys.modules[PercentilePruner.__module__]
+
+
+@functools.cache
+def pruner_class() -> type[PercentilePruner]:
+    """`ColumnPruner`; Optuna's own class, where its internals are not those this was written for."""
+    methods = {
+        "__init__": "percentile n_startup_trials n_warmup_steps interval_steps n_min_trials",
+        "prune": "study trial",
+    }
+    attributes = "_percentile _n_startup_trials _n_warmup_steps _interval_steps _n_min_trials"
+    functions = "_get_best_intermediate_result_over_steps _is_first_in_interval_step"
+    return ColumnPruner if are_known(PercentilePruner(50.0), methods, attributes, functions) else PercentilePruner
 
 
 class ColumnPruner(PercentilePruner):
@@ -36,9 +53,9 @@ class ColumnPruner(PercentilePruner):
         if not complete or len(complete) < self._n_startup_trials:
             return False
         steps = trial.intermediate_values.keys()
-        if not _is_first_in_interval_step(step, steps, self._n_warmup_steps, self._interval_steps):
+        if not _optuna_percentile._is_first_in_interval_step(step, steps, self._n_warmup_steps, self._interval_steps):
             return False
-        best = _get_best_intermediate_result_over_steps(trial, study.direction)
+        best = _optuna_percentile._get_best_intermediate_result_over_steps(trial, study.direction)
         if math.isnan(best):
             return True
         self._read(complete)

@@ -19,9 +19,9 @@ from optlstm.study.database.connection import Database
 from optlstm.study.database.lease import LEASE_KEY, Lease
 from optlstm.study.events import Assignment, TrialFinished
 from optlstm.study.failures import STORAGE_TIMEOUT_S
-from optlstm.study.ledger import REASON_KEY, Decision, Ledger
+from optlstm.study.ledger import Decision, Ledger
 from optlstm.study.pbt import Population, exploits, explored
-from optlstm.study.record import StudyRecord
+from optlstm.study.record import REASON_KEY, StudyRecord
 
 logger = logging.getLogger(__name__)
 

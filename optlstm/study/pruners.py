@@ -57,9 +57,9 @@ def median(
     interval_steps: Count = 1,
     n_min_trials: Count = 1,
 ) -> BasePruner:
-    from optlstm.study.percentile_pruner import ColumnPruner
+    from optlstm.study.percentile_pruner import pruner_class
 
-    return ColumnPruner(50.0, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials)
+    return pruner_class()(50.0, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials)
 
 
 def percentile(
@@ -71,9 +71,9 @@ def percentile(
     interval_steps: Count = 1,
     n_min_trials: Count = 1,
 ) -> BasePruner:
-    from optlstm.study.percentile_pruner import ColumnPruner
+    from optlstm.study.percentile_pruner import pruner_class
 
-    return ColumnPruner(percentile, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials)
+    return pruner_class()(percentile, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials)
 
 
 def patient(

@@ -1,10 +1,11 @@
-"""What a study's trials amount to, as plain data: the one source of `show`, `studies` and the summary after a run."""
+"""What a study's trials amount to: the one source of `show`, `studies`, the report and the ledger."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -13,10 +14,101 @@ from optuna.trial import FrozenTrial, TrialState
 from optlstm.errors import InputError, did_you_mean
 from optlstm.study.database.connection import Database
 from optlstm.study.database.lease import Lease
-from optlstm.study.ledger import REASON_KEY
-from optlstm.study.pareto import front
-from optlstm.study.record import RECORD_KEY
-from optlstm.study.view import STOPPED_KEY
+from optlstm.study.pareto import by_knee, pareto_front
+from optlstm.study.record import REASON_KEY, RECORD_KEY, STOPPED_KEY, UID_KEY
+
+
+class StudyResults:
+    """Reads an Optuna study, which may grow meanwhile; of somebody else's study record and config are empty.
+
+    Args:
+        study: Of any storage.
+        name: Where the study object has another name than the study, as a ledger's has.
+    """
+
+    def __init__(self, study: optuna.Study, name: str | None = None) -> None:
+        self.study = study
+        self.name = name or study.study_name
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials by number; do not change them."""
+        return self.study.get_trials(deepcopy=False)
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """`minimize` or `maximize`, one for each objective."""
+        return tuple(direction.name.lower() for direction in self.study.directions)
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several objectives."""
+        return len(self.directions) > 1
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """The study's user attributes."""
+        return self.study.user_attrs
+
+    @property
+    def uid(self) -> str:
+        """The study's own id: its name may stand in several databases."""
+        return str(self.attrs[UID_KEY])
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the study took no more trials when it was last asked, or None."""
+        reason: str | None = self.attrs.get(STOPPED_KEY)
+        return reason
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many trials are in each state."""
+        return Counter(trial.state.name for trial in self.trials)
+
+    @property
+    def by_value(self) -> list[FrozenTrial]:
+        """Complete trials by their first value, the best first; of equal ones the earlier.
+
+        Those with a value that is not finite, which other programs may have written, are left out.
+        """
+        sign = 1 if self.directions[0] == "minimize" else -1
+        finite = [t for t in self.trials if t.state == TrialState.COMPLETE and all(map(math.isfinite, t.values))]
+        return sorted(finite, key=lambda trial: (sign * trial.values[0], trial.number))
+
+    @property
+    def front(self) -> list[FrozenTrial]:
+        """The Pareto front of several objectives, in the order of `by_value`."""
+        return pareto_front(self.by_value, self.directions)
+
+    @property
+    def ranking(self) -> list[FrozenTrial]:
+        """The best trial first: complete trials by value; of several objectives the front, its knee first."""
+        return by_knee(self.front, self.directions) if self.several else self.by_value
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        return next(iter(self.ranking), None)
+
+    def summary(self) -> dict[str, Any]:
+        """{name, direction, best: {number, value, params} or null, counts: {state: n}, at_work, trials: [...]}.
+
+        `at_work`: whether a process trains one of its trials now. `stopped` says why, where something ended the study
+        early. With several objectives `direction` names each of theirs, `best` is the knee of the Pareto front, and
+        `front` holds the numbers of its trials.
+        """
+        trials, ranking = self.trials, self.ranking
+        best = ranking[0] if ranking else None
+        return {
+            "name": self.name,
+            "direction": ", ".join(self.directions),
+            "best": best and {"number": best.number, "value": value_of(best), "params": dict(best.params)},
+            "counts": dict(Counter(trial.state.name for trial in trials)),
+            "at_work": any(map(is_at_work, trials)),
+            **({"stopped": self.stopped} if self.stopped else {}),
+            **({"front": sorted(trial.number for trial in ranking)} if self.several else {}),
+            "trials": [trial_row(trial) for trial in trials],
+        }
 
 
 def load_study(database: Database, name: str) -> optuna.Study:
@@ -36,6 +128,7 @@ def study_record(study: optuna.Study) -> dict[str, Any]:
 
 
 def trial_row(trial: FrozenTrial) -> dict[str, Any]:
+    """A trial for programs, as `show --format json` prints it."""
     seconds = None
     if trial.datetime_start and trial.datetime_complete:
         seconds = (trial.datetime_complete - trial.datetime_start).total_seconds()
@@ -63,47 +156,3 @@ def value_of(trial: FrozenTrial) -> float | list[float] | None:
     """One number, or a list where the study has several objectives."""
     values: list[float] | None = trial.values
     return values[0] if values and len(values) == 1 else values
-
-
-def summarise(
-    name: str,
-    directions: Sequence[str],
-    trials: Sequence[FrozenTrial],
-    ranking: Sequence[FrozenTrial],
-    stopped: str | None = None,
-) -> dict[str, Any]:
-    """{name, direction, best: {number, value, params} or null, counts: {state: n}, at_work, trials: [...]}.
-
-    `at_work`: whether a process trains one of its trials now. `stopped` says why, where something ended the study
-    early. With several objectives `direction` names each of theirs, `best` is the knee of the Pareto front, and `front`
-    holds the numbers of its trials.
-
-    Args:
-        ranking: The best trial first, if there is one; of several objectives the front, its knee first.
-    """
-    best = next(iter(ranking), None)
-    return {
-        "name": name,
-        "direction": ", ".join(directions),
-        "best": best and {"number": best.number, "value": value_of(best), "params": dict(best.params)},
-        "counts": dict(Counter(trial.state.name for trial in trials)),
-        "at_work": any(is_at_work(trial) for trial in trials),
-        **({"stopped": stopped} if stopped else {}),
-        **({"front": sorted(trial.number for trial in ranking)} if len(directions) > 1 else {}),
-        "trials": [trial_row(trial) for trial in trials],
-    }
-
-
-def ranked(study: optuna.Study) -> list[FrozenTrial]:
-    """Complete trials, the best first; of several objectives the front, its knee first."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(study.directions) > 1:
-        return front(study) if complete else []
-    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
-    return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
-
-
-def summarise_study(study: optuna.Study) -> dict[str, Any]:
-    trials = study.get_trials(deepcopy=False)
-    directions = [direction.name.lower() for direction in study.directions]
-    return summarise(study.study_name, directions, trials, ranked(study), study.user_attrs.get(STOPPED_KEY))

@@ -45,9 +45,9 @@ def tpe(
     group: bool = False,
     constant_liar: bool = True,
 ) -> BaseSampler:
-    from optlstm.study.tpe import ColumnTPESampler
+    from optlstm.study.tpe import tpe_class
 
-    return ColumnTPESampler(
+    return tpe_class()(
         n_startup_trials=n_startup_trials,
         n_ei_candidates=n_ei_candidates,
         multivariate=multivariate,

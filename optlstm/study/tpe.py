@@ -7,17 +7,21 @@ bit.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
-from optuna.samplers._tpe.sampler import _get_infeasible_trial_score, _get_pruned_trial_score, default_gamma
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from optlstm.study.internals import are_known
+
+_optuna_tpe: Any = sys.modules[TPESampler.__module__]
 
 Numbers = NDArray[np.int64]
 _Space = tuple[tuple[str, BaseDistribution], ...]
@@ -64,10 +68,10 @@ def _rank(study: Study, trial: FrozenTrial) -> tuple[float, float, float]:
     """Its kind (complete, pruned, infeasible, running), and what orders the trials of that kind, the best first."""
     if trial.state == TrialState.RUNNING:
         return _RUNNING, 0.0, 0.0
-    if (broken := _get_infeasible_trial_score(trial)) > 0:
+    if (broken := _optuna_tpe._get_infeasible_trial_score(trial)) > 0:
         return 2.0, broken, 0.0
     if trial.state == TrialState.PRUNED:
-        return 1.0, *_get_pruned_trial_score(trial, study)
+        return 1.0, *_optuna_tpe._get_pruned_trial_score(trial, study)
     assert trial.value is not None
     return 0.0, trial.value if study.direction == StudyDirection.MINIMIZE else -trial.value, 0.0
 
@@ -89,6 +93,20 @@ class Memory:
         return found
 
 
+@cache
+def tpe_class() -> type[TPESampler]:
+    """`ColumnTPESampler`; Optuna's own class, where its internals are not those this was written for."""
+    methods = {
+        "_sample": "study trial search_space",
+        "_get_internal_repr": "trials search_space study",
+        "_compute_acquisition_func": "samples mpe_below mpe_above",
+        "_compare": "samples acquisition_func_vals",
+    }
+    attributes = "_constant_liar _gamma _n_ei_candidates _parzen_estimator_cls _parzen_estimator_parameters _rng"
+    functions = "_get_infeasible_trial_score _get_pruned_trial_score default_gamma"
+    return ColumnTPESampler if are_known(TPESampler(), methods, attributes, functions) else TPESampler
+
+
 class ColumnTPESampler(TPESampler):
     """`TPESampler` to the bit. Its memory may be given to the next sampler of the same study."""
 
@@ -107,7 +125,7 @@ class ColumnTPESampler(TPESampler):
         numbers = _numbers(trials)
         others = numbers[numbers != trial.number]
         self._memory.ranks.see(trials, numbers, partial(_rank, study))
-        below, above = _split(self._memory.ranks.of(others), others, self._gamma or default_gamma)
+        below, above = _split(self._memory.ranks.of(others), others, self._gamma or _optuna_tpe.default_gamma)
         params = self._params(trials, numbers, search_space, study)
         good, bad = (
             self._parzen_estimator_cls(

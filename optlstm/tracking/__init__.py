@@ -21,7 +21,8 @@ from optuna.trial import FrozenTrial
 
 from optlstm.errors import did_you_mean
 from optlstm.study.events import EpochReported, Event
-from optlstm.study.ledger import REASON_KEY, Ledger
+from optlstm.study.ledger import Ledger
+from optlstm.study.record import REASON_KEY
 
 logger = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from optlstm.report.html import make_report, render
 from optlstm.report.png import draw
 from optlstm.report.view import StudyView
 from optlstm.run.plan import make_plan
+from optlstm.study.record import RECORD_KEY
 from optlstm.tasks.plot_data import Confusion
 from tests.browser import Browser
 
@@ -32,10 +34,12 @@ LONG = ["positive experience", "negative experience", "no experience stated"]
 START = datetime.datetime(2026, 1, 1)
 
 
-def study(trials: Sequence[FrozenTrial]) -> optuna.Study:
-    found = optuna.create_study(study_name="made")
-    found.add_trials(trials)
-    return found
+def study(trials: Sequence[FrozenTrial], attrs: Mapping[str, Any] = MappingProxyType({})) -> optuna.Study:
+    made = optuna.create_study(study_name="made")
+    made.add_trials(trials)
+    for key, value in attrs.items():
+        made.set_user_attr(key, value)
+    return made
 
 
 def many_params(count: int) -> optuna.Study:
@@ -105,7 +109,7 @@ def test_labels_stand_beside_the_most_frequent_class(tmp_path: Path) -> None:
     counts = np.array([[7, 3], [1, 4]])
 
     sentence = baseline_text.of_labels(5, Confusion(("a", "b"), counts), plan)
-    view = replace(StudyView.of(study([])), record=plan.record.stored())
+    view = StudyView(study([], {RECORD_KEY: plan.record.stored()}))
 
     validation = view.record["data"]["splits"][1]
     (fold,) = plan.task.split.folds  # type: ignore[attr-defined]
@@ -148,7 +152,7 @@ def test_long_names_are_drawn_on_a_telephone(browser: Browser, tmp_path: Path) -
 
 def test_a_trial_is_told_by_what_mattered_most() -> None:
     made = many_params(11)
-    view = with_importances(made, StudyView.of(made))
+    view = with_importances(made, StudyView(made))
 
     lines = tip(view.trials[0], view).splitlines()
 
@@ -159,7 +163,7 @@ def test_a_trial_is_told_by_what_mattered_most() -> None:
 
 
 def test_every_copy_has_a_line_of_its_own() -> None:
-    figure = lineage(StudyView.of(population()))
+    figure = lineage(StudyView(population()))
     assert figure is not None
 
     (copies,) = [m for m in figure.panels[0].marks if isinstance(m, Marks) and m.name == "copied"]
@@ -176,7 +180,7 @@ def test_a_populations_epochs_are_counted_side_by_side() -> None:
     for trial in one_by_one.get_trials(deepcopy=False):
         trial.user_attrs.pop("member")
 
-    (figure,) = compare([StudyView.of(population()), replace(StudyView.of(one_by_one), name="other")]).figures
+    (figure,) = compare([StudyView(population()), StudyView(one_by_one, "other")]).figures
 
     together, after = figure.panels[1].marks
     assert isinstance(together, Marks)
@@ -191,7 +195,7 @@ def test_a_populations_epochs_are_counted_side_by_side() -> None:
 def test_only_trials_that_have_ended_can_have_saved_epochs() -> None:
     ended = create_trial(state=TrialState.PRUNED, intermediate_values={1: 1.0, 2: 1.0})
     running = create_trial(state=TrialState.RUNNING, intermediate_values=dict.fromkeys(range(1, 8), 1.0))
-    view = replace(StudyView.of(study([ended, running])), record={"training": {"epochs": 10}})
+    view = StudyView(study([ended, running], {RECORD_KEY: {"training": {"epochs": 10}}}))
 
     cost = summary_text.summary(view)[-1]
 
@@ -204,7 +208,7 @@ def test_only_trials_that_have_ended_can_have_saved_epochs() -> None:
 
 def test_the_timelines_rows_are_those_of_all_trials() -> None:
     trials = [member(k, {1: 0.5}) for k in range(1200)]
-    view = StudyView.of(study(trials))
+    view = StudyView(study(trials))
 
     figure = timeline(view)
 

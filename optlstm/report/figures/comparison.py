@@ -27,22 +27,22 @@ class Comparison:
 def compare(views: Sequence[StudyView]) -> Comparison:
     names = [view.objective for view in views]
     title = names[0] if len(set(names)) == 1 else "value"
-    axis, outside = value_axis([t.values[0] for view in views for t in view.ranking], title)
+    axis, outside = value_axis([t.values[0] for view in views for t in view.by_value], title)
     best_axis, _ = value_axis([v for view in views for v in (*_best_at_each(view), *_by_epochs(view)[1])], title)
     bests = [
         Marks("step", *best_so_far(view), f"c{k % SERIES}", short(view.name), size=7)
         for k, view in enumerate(views)
-        if view.ranking
+        if view.by_value
     ]
     epochs = [
         Marks("step", *_by_epochs(view), f"c{k % SERIES}", short(view.name), size=7)
         for k, view in enumerate(views)
-        if view.ranking
+        if view.by_value
     ]
     shares = [
         Marks("step", *shares_below(view), f"c{k % SERIES}", short(view.name), size=7)
         for k, view in enumerate(views)
-        if view.ranking
+        if view.by_value
     ]
     figure = Figure(
         "compared",
@@ -88,7 +88,7 @@ HEADING = (
 
 
 def _row(view: StudyView) -> list[str]:
-    record, best = view.record, view.best
+    record, best = view.record, next(iter(view.by_value), None)
     scheduler = record.get("scheduler", {}).get("name", "study")
     rule = record.get("pruner", {}).get("name", "") if scheduler == "study" else scheduler
     counts = (view.counts.get(state, 0) for state in ("COMPLETE", "PRUNED", "FAIL"))

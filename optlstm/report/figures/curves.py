@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from optlstm.report.figures.figure import Axis, Figure, Marks, Number, Panel, Position
 from optlstm.report.view import ENDED, StudyView, choose, chosen_in_words, last_value
-from optlstm.study.ledger import REASON_KEY
+from optlstm.study.record import REASON_KEY
 from optlstm.util.format import many, number
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def best_so_far(view: StudyView, at: int = 0) -> tuple[list[int], list[float]]:
     sign = 1 if view.directions[at] == "minimize" else -1
     numbers: list[int] = []
     values: list[float] = []
-    for trial in sorted(view.ranking, key=lambda t: t.number):
+    for trial in sorted(view.by_value, key=lambda t: t.number):
         if not values or sign * trial.values[at] < sign * values[-1]:
             numbers.append(trial.number)
             values.append(trial.values[at])
@@ -145,7 +145,7 @@ def learning_curves(view: StudyView) -> Figure | None:
             marks += _ends(group, view, colour)
     marks += _lines([t for t in chosen if t.state not in ENDED], OTHERS[1], OTHERS[0], opacity)
     if best is not None and best in chosen:
-        marks += _lines([best], "good", f"best (trial {best.number})", 1.0, size=8)
+        marks += _lines([best], "good", f"{'knee' if view.several else 'best'} (trial {best.number})", 1.0, size=8)
     return Figure(
         "curves",
         "Learning curves",
@@ -180,7 +180,7 @@ def _ends(trials: Sequence[FrozenTrial], view: StudyView, colour: str) -> list[M
 
 def distribution(view: StudyView) -> Figure | None:
     """The share of complete trials that are at least as good as a value."""
-    if len(view.ranking) < 3 or view.several:
+    if len(view.by_value) < 3 or view.several:
         return None
     values, shares = shares_below(view)
     axis, outside = value_axis(values, view.objective)
@@ -189,7 +189,7 @@ def distribution(view: StudyView) -> Figure | None:
         "distribution",
         "How good the trials are",
         caption(
-            f"The share of the {len(view.ranking):,} complete trials that are at least as good as a value:"
+            f"The share of the {len(view.by_value):,} complete trials that are at least as good as a value:"
             " the steeper and the further to the good side, the better the search.",
             outside_in_words(outside, "trial"),
         ),
@@ -199,9 +199,9 @@ def distribution(view: StudyView) -> Figure | None:
 
 def shares_below(view: StudyView) -> tuple[list[float], list[float]]:
     """Values from the best on, and the share of complete trials at least that good; at most MOST_POINTS of them."""
-    count = len(view.ranking)
+    count = len(view.by_value)
     kept = sorted({round(k * (count - 1) / (MOST_POINTS - 1)) for k in range(MOST_POINTS)})
-    return [view.ranking[k].values[0] for k in kept], [(k + 1) / count for k in kept]
+    return [view.by_value[k].values[0] for k in kept], [(k + 1) / count for k in kept]
 
 
 def timeline(view: StudyView) -> Figure | None:

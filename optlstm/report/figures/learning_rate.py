@@ -9,8 +9,8 @@ from optlstm.report.figures.curves import caption
 from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
 from optlstm.report.figures.palette import SCALE
 from optlstm.report.figures.search_space import scale_of
-from optlstm.study.ledger import REASON_KEY
 from optlstm.study.recommendation import PARAM, Recommendation, drawn_trials
+from optlstm.study.record import REASON_KEY
 from optlstm.util.format import number
 
 if TYPE_CHECKING:

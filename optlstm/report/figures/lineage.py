@@ -131,9 +131,9 @@ def _values(trials: Sequence[FrozenTrial], name: str) -> int:
 
 def pareto(view: StudyView) -> Figure | None:
     """Every pair of objectives, with the trials that no other beats in all of them."""
-    if not view.several or not view.ranking:
+    if not view.several or not view.by_value:
         return None
-    chosen = choose(view.ranking, MOST_POINTS, view)
+    chosen = choose(view.by_value, MOST_POINTS, view)
     front = {t.number for t in view.front}
     rest, count = [t for t in chosen if t.number not in front], len(view.objectives)
     panels = []
@@ -152,9 +152,9 @@ def pareto(view: StudyView) -> Figure | None:
         "pareto",
         "The trade-off",
         caption(
-            f"For {len(view.front):,} of {many(len(view.ranking), 'complete trial')} no other is at least as good in"
+            f"For {len(view.front):,} of {many(len(view.by_value), 'complete trial')} no other is at least as good in"
             f" every objective and better in one: {aims}.",
-            chosen_in_words(len(chosen), len(view.ranking)),
+            chosen_in_words(len(chosen), len(view.by_value)),
         ),
         panels,
         wide=count == 2,

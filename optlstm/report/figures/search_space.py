@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,21 +73,22 @@ def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 def colours(trials: Sequence[FrozenTrial], view: StudyView) -> list[str]:
     """Each complete trial's colour by its rank among all of them: ranks spread evenly, however far the values."""
-    rank = {t.number: k for k, t in enumerate(view.ranking)}
+    rank = {t.number: k for k, t in enumerate(view.by_value)}
     last = max(1, len(rank) - 1)
     return [f"s{SCALE - 1 - rank[t.number] * (SCALE - 1) // last}" for t in trials]
 
 
 def with_importances(study: optuna.Study, view: StudyView) -> StudyView:
     """The view with its hyperparameters' importances."""
-    return replace(view, importances=importances(study, view))
+    view.importances = importances(study, view)
+    return view
 
 
 def importances(study: optuna.Study, view: StudyView) -> dict[str, float]:
     """Each param's share in what made trials good (PED-ANOVA), the largest first; empty where it cannot be said."""
-    in_all = set(view.searched).intersection(*(t.params for t in view.ranking)) if view.ranking else set()
-    varied = [n for n in view.searched if n in in_all and len({str(t.params[n]) for t in view.ranking}) > 1]
-    if len(view.ranking) < LEAST_FOR_IMPORTANCE or len(varied) < 2:
+    in_all = set(view.searched).intersection(*(t.params for t in view.by_value)) if view.by_value else set()
+    varied = [n for n in view.searched if n in in_all and len({str(t.params[n]) for t in view.by_value}) > 1]
+    if len(view.by_value) < LEAST_FOR_IMPORTANCE or len(varied) < 2:
         return {}
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # imports scikit-learn: a second
 
@@ -119,7 +120,7 @@ def importance_figure(view: StudyView) -> Figure | None:
         "importances",
         "What mattered",
         caption(
-            f"Share of each hyperparameter in what sets the better of the {len(view.ranking):,} complete trials"
+            f"Share of each hyperparameter in what sets the better of the {len(view.by_value):,} complete trials"
             f"{view.by_which} apart (PED-ANOVA). With few trials this is a hint, no proof.",
             f"Without a bar, for lack of values in every trial: {', '.join(left)}." if left else "",
         ),
@@ -130,9 +131,9 @@ def importance_figure(view: StudyView) -> Figure | None:
 def parallel(view: StudyView) -> Figure | None:
     """A line per complete trial through its hyperparameters; those that mattered most stand first."""
     names = view.by_importance
-    if len(view.ranking) < 2 or len(names) < 2:
+    if len(view.by_value) < 2 or len(names) < 2:
         return None
-    chosen = choose(view.ranking, MOST_LINES, view)
+    chosen = choose(view.by_value, MOST_LINES, view)
     scales = {name: scale_of(name, view.searched[name]) for name in names}
     groups: dict[str, list[FrozenTrial]] = {}
     for trial, colour in zip(chosen, colours(chosen, view), strict=True):
@@ -153,7 +154,7 @@ def parallel(view: StudyView) -> Figure | None:
         caption(
             f"A line is a complete trial; the colour is its rank{view.by_which}, the best standing out most.",
             "Each axis runs over the hyperparameter's range, from the bottom to the top as it says below it.",
-            chosen_in_words(len(chosen), len(view.ranking)),
+            chosen_in_words(len(chosen), len(view.by_value)),
         ),
         [
             Panel(
@@ -174,11 +175,11 @@ def _ends(distribution: Any) -> str:
 
 def slices(view: StudyView) -> Figure | None:
     """Value against each hyperparameter."""
-    if len(view.ranking) < 2 or not view.searched:
+    if len(view.by_value) < 2 or not view.searched:
         return None
-    chosen = choose(view.ranking, MOST_POINTS // 2, view)
+    chosen = choose(view.by_value, MOST_POINTS // 2, view)
     panels = []
-    axis, outside = value_axis([t.values[0] for t in view.ranking], view.objective)
+    axis, outside = value_axis([t.values[0] for t in view.by_value], view.objective)
     for name in view.by_importance:
         scale = scale_of(name, view.searched[name])
         group = [t for t in chosen if name in t.params]
@@ -193,7 +194,7 @@ def slices(view: StudyView) -> Figure | None:
         "One hyperparameter at a time",
         caption(
             f"Complete trials; the colour is their rank{view.by_which}.",
-            chosen_in_words(len(chosen), len(view.ranking)),
+            chosen_in_words(len(chosen), len(view.by_value)),
             f"{outside:,} outside the figure." if outside else "",
         ),
         panels,
@@ -204,7 +205,7 @@ def slices(view: StudyView) -> Figure | None:
 def contour(view: StudyView) -> Figure | None:
     """The plane of the two hyperparameters that mattered most."""
     names = list(view.importances)[:2]
-    both = [t for t in view.ranking if all(n in t.params for n in names)]
+    both = [t for t in view.by_value if all(n in t.params for n in names)]
     if len(names) < 2 or len(both) < LEAST_FOR_CONTOUR:
         return None
     scales = [scale_of(name, view.searched[name]) for name in names]
