@@ -43,7 +43,7 @@ class ArtifactError(OptlstmError):
     """A file we wrote is missing, truncated or altered."""
 
 
-class PlaceUnwritable(ArtifactError):
+class CheckpointWriteError(ArtifactError):
     """No checkpoint can be written (a full disk): no trial is to blame, and none can go on."""
 
 
@@ -59,6 +59,10 @@ class TrialFailed(OptlstmError):
 
 class TrialDiverged(TrialFailed):
     """The loss of this trial is not finite."""
+
+
+class StopTrial(BaseException):
+    """Leaves an objective whose trial is told to stop, pruned or paused; no `except Exception` may swallow it."""
 
 
 def named(error: BaseException) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from optlstm.backends.trial import Outcome, Verdict
+from optlstm.backends.trial import Blocked, Completed, Decision, Diverged, Failed, Interrupted, Outcome, Pruned
+from optlstm.errors import OptlstmError
 from optlstm.study.events import Assignment
-from optlstm.study.ledger import LeaseLost, Ledger
+from optlstm.study.leases import LeaseLost
+from optlstm.study.ledger import Ledger
 
 MOST_RESTARTS = 3  # of one trial whose worker died under it
 
@@ -19,7 +21,7 @@ class Run:
 
     Args:
         total: The study's trials, those that exist included.
-        timeout: Seconds after which running trials stop after their epoch, to be continued another time.
+        timeout: Seconds after which running trials stop after their epoch, to be resumed another time.
         finish: Called after the last trial with what gives the objective, or what asks the workers for its `plot_data`:
             they have the data and torch, and this process may have neither.
     """
@@ -35,17 +37,20 @@ class Run:
         self.total = total
         self.finish = finish
         self.stop_reason: str | None = None
-        self.broken: str | None = None
+        self._blocked: str | None = None
         self._deadline = time.monotonic() + timeout if timeout is not None else None
+
+    @contextlib.contextmanager
+    def under_way(self) -> Iterator[None]:
+        """While trials run. Raises OptlstmError at the end where none can run."""
+        with self.ledger.held():
+            yield
+        if self._blocked:
+            raise OptlstmError(self._blocked)
 
     def stop(self, reason: str) -> None:
         """Start nothing new, and let running trials stop after their epoch. May be called from a signal handler."""
         self.stop_reason = self.stop_reason or reason
-
-    def give_up(self, reason: str) -> None:
-        """The task cannot be set up, or nothing can be written: no trial is to blame, and none can run."""
-        self.broken = self.broken or reason
-        self.stop("broken")
 
     @property
     def stopping(self) -> bool:
@@ -56,27 +61,31 @@ class Run:
     def next(self) -> Assignment | None:
         return None if self.stopping else self.ledger.assign(self.total)
 
-    def report(self, number: int, epoch: int, value: float, decide: Callable[[], bool] | None = None) -> Verdict:
+    def report(self, number: int, epoch: int, value: float, decide: Callable[[], bool] | None = None) -> Decision:
         """Write down an epoch. `decide` replaces the study's pruner where a scheduler of Ray's does its work."""
         try:
-            over = self.ledger.report(number, epoch, value, decide)
+            ended = self.ledger.report(number, epoch, value, decide)
         except LeaseLost:
-            return Verdict.OVER
-        if over:
-            return Verdict.OVER
-        return Verdict.STOP if self.stopping or self.ledger.pauses(number, epoch) else Verdict.GO_ON
+            return Decision.END
+        if ended:
+            return Decision.END
+        return Decision.PAUSE if self.stopping or self.ledger.pauses(number, epoch) else Decision.CONTINUE
 
-    def settle(self, number: int, outcome: Outcome) -> None:
-        """Write down how a trial ended; a trial that was pruned is already written, an interrupted one is released."""
+    def record_outcome(self, number: int, outcome: Outcome) -> None:
+        """Write down how a trial left its worker; nothing where another process has it now."""
         with contextlib.suppress(LeaseLost):
-            if outcome.value is not None:
-                self.ledger.complete(number, outcome.value, outcome.attrs)
-            elif outcome.diverged:
-                self.ledger.diverge(number, outcome.failure or "its loss is not finite")
-            elif outcome.halt is not None:
-                self.ledger.release(number)
-                self.give_up(outcome.halt)
-            elif outcome.failure is not None:
-                self.ledger.fail(number, outcome.failure, outcome.attrs)
-            else:
-                self.ledger.release(number)
+            match outcome:
+                case Completed(value, attrs):
+                    self.ledger.complete(number, value, attrs)
+                case Pruned():
+                    self.ledger.prune(number)
+                case Diverged(reason):
+                    self.ledger.diverge(number, reason)
+                case Failed(reason):
+                    self.ledger.fail(number, reason, outcome.attrs)
+                case Interrupted():
+                    self.ledger.release(number)
+                case Blocked(reason):
+                    self.ledger.release(number)
+                    self._blocked = self._blocked or reason
+                    self.stop("blocked")

@@ -1,57 +1,109 @@
-"""The worker's side of a trial, the same on every backend: run the objective, say how it ended."""
+"""A trial between driver and worker, the same on every backend: what travels there and back, and what runs it there."""
 
 from __future__ import annotations
 
 import json
-import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
-from optlstm.errors import OptlstmError, PlaceUnwritable, TrialDiverged, named
+from optlstm.errors import CheckpointWriteError, OptlstmError, StopTrial, TrialDiverged, named
 from optlstm.study.events import Assignment
-from optlstm.study.failures import FAILURE_KEY, MEMORY
+from optlstm.study.failures import FAILURE_KEY, HUNG, MEMORY
 from optlstm.util.format import LONGEST_NAME
 
 TRACEBACK_LINES = 20
 
 
-class Verdict(Enum):
+class Decision(Enum):
     """The driver's answer to a report."""
 
-    GO_ON = "go on"
-    OVER = "over"  # pruned, failed or taken over: the study knows, the worker drops it
-    STOP = "stop"  # the run is interrupted, or the trial must wait for others: it stays unfinished
+    CONTINUE = "continue"
+    END = "end"  # pruned, failed or taken over: the study knows, the worker drops it
+    PAUSE = "pause"  # the run is interrupted, or the trial must wait for others: it stays unfinished
 
 
-class Interrupted(BaseException):
-    """Leaves the objective when the run is interrupted; no `except Exception` may swallow it."""
+Report = Callable[[int, float], Decision]  # of an epoch and its value
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a trial left its worker. Exactly one of: a value, a failure, a halt, or nothing (over or interrupted).
+class Completed:
+    """The objective has returned: one number, or one for each objective of the study."""
 
-    `value` is one number for each objective where the study has several; `diverged`: the failure is a loss that is not
-    finite; `halt`: why no trial can go on, this one being as little to blame as any.
-    """
-
-    value: float | Sequence[float] | None = None
-    failure: str | None = None
-    diverged: bool = False
-    halt: str | None = None
+    value: float | Sequence[float]
     attrs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The study ended the trial at its last report, or another process has it now, or its objective gave it up."""
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """The trial stays unfinished: it is resumed by another run, or when the others have caught up."""
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """Its loss is not finite."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """`kind`: see `optlstm.study.failures`."""
+
+    reason: str
+    kind: str
+    traceback: str | None = None
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {FAILURE_KEY: self.kind, **({} if self.traceback is None else {"traceback": self.traceback})}
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """No trial can run, and none is to blame: the task cannot be set up, no checkpoint can be written."""
+
+    reason: str
+
+
+Outcome = Completed | Pruned | Interrupted | Diverged | Failed | Blocked
+_KINDS = {kind.__name__: kind for kind in (Assignment, Completed, Pruned, Interrupted, Diverged, Failed, Blocked)}
+
+
+def encode(message: Assignment | Outcome) -> str:
+    """As JSON text: Ray flattens, copies and prints dicts, and reads a "/" in a key as nesting."""
+    return json.dumps([type(message).__name__, asdict(message)])
+
+
+def decode(text: str) -> Any:
+    """The assignment or outcome that was encoded."""
+    kind, fields = json.loads(text)
+    return _KINDS[kind](**fields)
+
+
+def hung(limit: float, stack: str) -> Failed:
+    """A trial that has not reported for `limit` seconds."""
+    return Failed(f"hung: no report for {limit:g} s", HUNG, stack)
+
+
+def setup_failure(error: Exception) -> str:
+    return f"a worker could not set up its task: {named(error)}"
 
 
 class WorkerTrial:
     """What the objective sees of a trial; `suggest_*` answer what the driver sampled."""
 
-    def __init__(self, assignment: Assignment, report: Callable[[int, float], Verdict]) -> None:
+    def __init__(self, assignment: Assignment, report: Report) -> None:
         self._assignment = assignment
         self._report = report
-        self._over = False
+        self._ended = False
         self.user_attrs: dict[str, Any] = {}
 
     @property
@@ -80,13 +132,13 @@ class WorkerTrial:
     def report(self, value: float, step: int) -> None:
         if step <= self._assignment.last_epoch:
             return  # the study has it; the pruner has let it pass
-        verdict = self._report(step, value)
-        if verdict is Verdict.STOP:
-            raise Interrupted
-        self._over = verdict is Verdict.OVER
+        decision = self._report(step, value)
+        if decision is Decision.PAUSE:
+            raise StopTrial
+        self._ended = decision is Decision.END
 
     def should_prune(self) -> bool:
-        return self._over
+        return self._ended
 
     def set_user_attr(self, key: str, value: Any) -> None:
         """Keep a JSON value. Raises TypeError where it is none: here, and not where the study writes it down."""
@@ -98,47 +150,46 @@ class WorkerTrial:
             raise TypeError(f"set_user_attr({key!r:.80}): the value must be one that JSON holds: {error}") from error
 
 
-def run_trial(
-    objective: Callable[[Any], Any], assignment: Assignment, report: Callable[[int, float], Verdict]
-) -> Outcome:
+def run_trial(objective: Callable[[Any], Any], assignment: Assignment, report: Report) -> Outcome:
     """Run the objective on one trial; nothing that goes wrong in it leaves this function."""
     trial = WorkerTrial(assignment, report)
     try:
-        value = _numbers(objective(trial))
-        return Outcome() if trial.should_prune() else Outcome(value=value, attrs=trial.user_attrs)
-    except Interrupted:
-        return Outcome()
-    except TrialDiverged as error:
-        return Outcome(failure=str(error), diverged=True)
-    except PlaceUnwritable as error:
-        return Outcome(halt=f"{error}; nothing is lost: put that right, then go on with the same command")
-    except OptlstmError as error:
-        return Outcome(failure=str(error), attrs={FAILURE_KEY: type(error).__name__})
+        value = objective(trial)
+        return Pruned() if trial.should_prune() else Completed(_numbers(value), trial.user_attrs)
+    except StopTrial:
+        return Pruned() if trial.should_prune() else Interrupted()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, GeneratorExit: the trial's, and not ours
-        if _is_pruned(error):
-            return Outcome()
-        lines = traceback.format_exc().strip().splitlines()
-        return Outcome(
-            failure=named(error),
-            attrs={"traceback": "\n".join(lines[-TRACEBACK_LINES:]), FAILURE_KEY: _kind(error)},
-        )
+        return _outcome_of(error)
+
+
+def _numbers(value: Any) -> float | tuple[float, ...]:
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return tuple(float(v) for v in value) if several else float(value)
+
+
+def _outcome_of(error: BaseException) -> Outcome:
+    """What an error that left the objective means; called while it is handled."""
+    match error:
+        case TrialDiverged():
+            return Diverged(str(error))
+        case CheckpointWriteError():
+            return Blocked(f"{error}; nothing is lost: put that right, then go on with the same command")
+        case OptlstmError():
+            return Failed(str(error), type(error).__name__)
+    if _is_optunas_pruned(error):
+        return Pruned()
+    lines = traceback.format_exc().strip().splitlines()
+    return Failed(named(error), _kind(error), "\n".join(lines[-TRACEBACK_LINES:]))
 
 
 def _kind(error: BaseException) -> str:
-    """What an error is called, or that it is one of the ways to have too little memory: Python's, CUDA's, the CPU's."""
+    """An error's class, or that it is one of the ways to have too little memory: Python's, CUDA's, the CPU's."""
     is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return MEMORY if is_memory or "DefaultCPUAllocator" in named(error) else type(error).__name__
 
 
-def _numbers(value: Any) -> float | tuple[float, ...]:
-    return (
-        tuple(float(v) for v in value) if isinstance(value, Sequence) and not isinstance(value, str) else float(value)
-    )
-
-
-def _is_pruned(error: BaseException) -> bool:
-    # Whoever raised it has imported optuna; a worker whose trials all complete never pays for that.
-    optuna = sys.modules.get("optuna")
-    return optuna is not None and isinstance(error, optuna.TrialPruned)
+def _is_optunas_pruned(error: BaseException) -> bool:
+    """Whether it is `optuna.TrialPruned`, by name: a worker does not import Optuna for it."""
+    return any((c.__module__, c.__name__) == ("optuna.exceptions", "TrialPruned") for c in type(error).__mro__)

@@ -79,7 +79,7 @@ def publish(ledger: Ledger, folder: Location, most: int, networks: Trained) -> N
     for trial in _best(view, most):
         for artifact in _of(trial, view, networks):
             attrs |= store(trial, artifact, view, folder)
-    ledger.annotate(system={**attrs, **note(ledger.system_attrs, view, spans(networks.plan))})
+    ledger.set_attrs(system={**attrs, **note(ledger.system_attrs, view, spans(networks.plan))})
 
 
 def _best(view: StudyView, most: int) -> list[FrozenTrial]:

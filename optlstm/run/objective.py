@@ -3,8 +3,9 @@
     objective(trial): ask the trial for its params, train, report every epoch, stop when it is pruned, return the best
     validation value.
 
-`trial` is an Optuna trial (`study.optimize(objective)` works) or, on a worker, an object with the same methods whose
-`suggest_*` answer what was sampled on the driver. Below this function nobody knows Optuna or Ray.
+On a worker `trial` has an Optuna trial's methods, and its `suggest_*` answer what was sampled on the driver. Under
+`study.optimize` the objective is given Optuna's exception: `Objective(..., pruned=optuna.TrialPruned)`. Nothing here
+imports Optuna or Ray.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from optlstm.errors import TrialFailed
+from optlstm.errors import StopTrial, TrialFailed
 from optlstm.study.lineage import Stretch
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
@@ -56,6 +57,7 @@ class Objective:
         threads: Torch's threads; another number changes the last bits.
         metric: The validation metric that decides; None: the problem's first.
         objectives: Names of several values to return; without them it is the best validation value.
+        pruned: Raised where the trial is pruned.
     """
 
     problem: Problem
@@ -67,6 +69,7 @@ class Objective:
     threads: int = 1
     metric: Metric | None = None
     objectives: tuple[str, ...] = ()
+    pruned: type[BaseException] = StopTrial
 
     def __call__(self, trial: Trial) -> float | tuple[float, ...]:
         """Train one trial, from its newest checkpoint if there is one.
@@ -77,7 +80,7 @@ class Objective:
             The best validation value over the epochs; or each of `objectives`, as they are of the best epoch.
 
         Raises:
-            optuna.TrialPruned: The pruner decided so.
+            StopTrial, or what `pruned` is: The trial is told to stop.
             TrialDiverged: The loss is not finite.
         """
         use_threads(self.threads)
@@ -93,18 +96,23 @@ class Objective:
             state, hp = _fitting(state, hp, since, seed)
         # Killed between a checkpoint and its report, the study lacks the last value; the trial skips those it has.
         for known, value in enumerate(state.meta["values"] if state else [], start=1):
-            _report(trial, value, known)
+            self._report(trial, value, known)
         with self._checkpoints(trial.number) as save:
             for epoch in self._fit(hp, seed, state, since, self.patience):
                 own = own.after(epoch)
                 save(epoch.state(), params, own)
-                _report(trial, epoch.value, epoch.epoch)
+                self._report(trial, epoch.value, epoch.epoch)
         attrs = {**own.attrs, "train_seconds": round(own.seconds, 3), "parameters": parameters(self.problem, hp)}
         if "latency_ms" in self.objectives:
             attrs["latency_ms"] = round(latency_ms(self.problem, hp), 4)
         for key, value in attrs.items():
             trial.set_user_attr(key, value)
         return tuple(float(attrs[name]) for name in self.objectives) if self.objectives else own.best
+
+    def _report(self, trial: Trial, value: float, epoch: int) -> None:
+        trial.report(value, epoch)
+        if trial.should_prune():
+            raise self.pruned
 
     def replay(self, stretches: Sequence[Stretch]) -> float:
         """Train a schedule of hyperparameters from scratch, as the population did.
@@ -229,11 +237,3 @@ def _fitting(state: State, hp: Hyperparameters, since: int, seed: int) -> tuple[
     if since and state.meta["epoch"] == since:
         state = morph(state, Hyperparameters.from_params(state.meta["params"]), hp, seed=seed)
     return state, with_growth(hp, state.tensors)
-
-
-def _report(trial: Trial, value: float, epoch: int) -> None:
-    trial.report(value, epoch)
-    if trial.should_prune():
-        from optuna import TrialPruned
-
-        raise TrialPruned

@@ -61,7 +61,7 @@ class Session:
         from optlstm.run.retention import sweep
         from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY
 
-        self.ledger.annotate(
+        self.ledger.set_attrs(
             {FOLDER_KEY: str(self.checkpoints), ENVIRONMENT_KEY: environment(self.plan.config.backend)},
             system={} if self.plan.config.several else {METRIC_NAMES_KEY: [self.plan.metric.label]},
         )
@@ -79,13 +79,13 @@ class Session:
 
         sweep(self.checkpoints, self.ledger, self.plan.config.keep)
         self.ledger.listen(keep_the_best)
-        self.ledger.go_on(INTERRUPTIONS)
+        self.ledger.clear_stop_reason(INTERRUPTIONS)
         job = self.plan.job(self.checkpoints)
         self.run.finish = collect
         with self._followed():
             self._start(job)
         if reason := self._reason():
-            self.ledger.note_stop(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
+            self.ledger.set_stop_reason(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
         publisher.publish()
         self._reason()  # whoever interrupts the drawing has not interrupted the study
 

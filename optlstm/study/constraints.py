@@ -7,7 +7,7 @@ the other samplers propose is filtered. It is not one of the study's total.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +25,27 @@ Measure = Callable[[Mapping[str, Any]], Mapping[str, float]]
 def counts_as_trial(trial: FrozenTrial) -> bool:
     """Whether a trial is one of the study's total: it was or is trained here."""
     return INFEASIBLE_KEY not in trial.user_attrs and IMPORTED_KEY not in trial.user_attrs
+
+
+class TrialCount:
+    """How many of a list of ended trials count as the study's; of a list that has grown, the new ones are looked at."""
+
+    def __init__(self) -> None:
+        self._ended: Sequence[FrozenTrial] = []
+        self._seen = self._count = 0
+
+    def of(self, ended: Sequence[FrozenTrial]) -> int:
+        if self._ended is not ended:
+            self._ended, self._seen, self._count = ended, 0, 0
+        self._count += sum(map(counts_as_trial, islice(ended, self._seen, None)))
+        self._seen = len(ended)
+        return self._count
+
+
+def infeasible(measured: Mapping[str, float], limits: Mapping[str, float]) -> str | None:
+    """Which constraints are broken, or None."""
+    above = [f"{name} {value:,g} above {limits[name]:,g}" for name, value in measured.items() if value > limits[name]]
+    return f"infeasible: {', '.join(above)}" if above else None
 
 
 def infeasible_streak(trials: Sequence[FrozenTrial]) -> int:

@@ -1,59 +1,49 @@
 """The ledger: the study's only writer.
 
-It alone asks, reports, prunes, tells, resumes, and holds the leases. Every backend goes through it, which is why the
+It alone asks, reports, prunes, tells, resumes, and writes the leases. Every backend goes through it, which is why the
 search is the same on each. Each of its methods is one database transaction: a process killed at any moment leaves the
 study before the event or after it, never between (a report without its pruning decision, a trial without params).
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import itertools
-import logging
 import math
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from optlstm.errors import StorageError
 from optlstm.study.constraints import (
     INFEASIBLE_KEY,
     MOST_IN_A_ROW,
     Measure,
+    TrialCount,
     counts_as_trial,
     in_words,
+    infeasible,
     infeasible_streak,
 )
 from optlstm.study.creation import StoppableStudy, open_or_create
-from optlstm.study.database import optuna_tables
 from optlstm.study.database.cached_storage import CachedStorage
 from optlstm.study.database.connection import Database
-from optlstm.study.database.lease import LEASE_KEY, LEASE_S, Lease, Owner
 from optlstm.study.database.retry import Retry
+from optlstm.study.database.transactions import Transactions
 from optlstm.study.events import Assignment, EpochReported, Event, Listener, TrialFinished, TrialStarted
 from optlstm.study.failures import DIVERGED, FAILURE_KEY, STORAGE_TIMEOUT_S, STREAK, streak, without_memory
+from optlstm.study.leases import Leases
 from optlstm.study.pruners import alias, make_pruner
 from optlstm.study.record import REASON_KEY, STOPPED_KEY, StudyRecord
 from optlstm.study.results import StudyResults
 from optlstm.study.samplers import EXHAUSTIVE, make_sampler
 from optlstm.study.stopping import Stopper, Stopping
 
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
-Decision = Callable[[], bool]
+Decide = Callable[[], bool]  # whether to prune the trial that has just reported
 
 EXHAUSTED = "every configuration of the space was tried"
-FORGIVEN_KEY = "optlstm:forgiven"  # of the study: trials whose failures were answered by going on
-
-
-class LeaseLost(Exception):
-    """Another process has taken this trial over (ours was silent for too long): drop it."""
+FORGIVEN_KEY = "optlstm:forgiven"  # of the study: how many trials it had when it was resumed after failures
 
 
 class Ledger(StudyResults):
@@ -91,14 +81,13 @@ class Ledger(StudyResults):
         self.stopper = Stopper(stopping, record.direction, record.seed)
         self._measure = measure
         self._database = database
-        self._owner = Owner.current()
-        self._mine: set[int] = set()
-        self._tally: tuple[list[FrozenTrial], int, int] = ([], 0, 0)  # ended trials, how many were read, and count
-        self._lock = threading.RLock()
+        self._ended_count = TrialCount()
         self._listeners: list[Listener] = []
-        self._retrying = Retry(storage_timeout)
-        study_id = self._retrying(lambda: open_or_create(database, name, record, config or {}, imported))
-        self._storage = self._retrying(lambda: CachedStorage(database, study_id, alias=alias(record.seed)))
+        retrying = Retry(storage_timeout)
+        study_id = retrying(lambda: open_or_create(database, name, record, config or {}, imported))
+        self._storage = retrying(lambda: CachedStorage(database, study_id, alias=alias(record.seed)))
+        self._transact = Transactions(self._storage, retrying)
+        self._leases = Leases(database, self._storage, self._transact)
         self._study = StoppableStudy(
             self._storage.get_study_name_from_id(study_id),
             self._storage,
@@ -124,36 +113,32 @@ class Ledger(StudyResults):
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
 
-    def annotate(
+    def set_attrs(
         self, user: Mapping[str, Any] = MappingProxyType({}), system: Mapping[str, Any] = MappingProxyType({})
     ) -> None:
         """Write attributes of the study that decide nothing, in one transaction, where they are not there already."""
         study_id = self._study._study_id
-        with self._lock:
-            writes = [
-                (write, key, value)
-                for write, known, given in (
-                    (self._storage.set_study_user_attr, self._storage.get_study_user_attrs(study_id), user),
-                    (self._storage.set_study_system_attr, self._storage.get_study_system_attrs(study_id), system),
-                )
-                for key, value in given.items()
-                if known.get(key) != value
-            ]
-            if writes:
-                self._event(lambda: [write(study_id, key, value) for write, key, value in writes])
 
-    def note_stop(self, reason: str | None) -> None:
-        """Keep why a run ended before its last trial (a timeout, say), until the study goes on."""
-        with self._lock:
-            self._event(lambda: self._note_stop(reason))
+        def write() -> None:
+            known_user, known_system = self._study.user_attrs, self.system_attrs
+            for key in (key for key in user if known_user.get(key) != user[key]):
+                self._storage.set_study_user_attr(study_id, key, user[key])
+            for key in (key for key in system if known_system.get(key) != system[key]):
+                self._storage.set_study_system_attr(study_id, key, system[key])
 
-    def go_on(self, interruptions: tuple[str, ...]) -> None:
+        self._transact(write)
+
+    def set_stop_reason(self, reason: str | None) -> None:
+        """Keep why a run ended before its last trial (a timeout, say), until the study is resumed."""
+        self._transact(lambda: self._write_stop_reason(reason))
+
+    def clear_stop_reason(self, interruptions: tuple[str, ...]) -> None:
         """A new run: what stopped the last one is over, be it one of `interruptions` or trials that failed alike."""
         reason = self.stopped or ""
-        failed = STREAK in reason
-        if failed or reason.startswith(interruptions):
-            with self._lock:
-                self._event(lambda: self._forget(len(self.trials) if failed else None))
+        if STREAK in reason:
+            self._transact(self._forgive)
+        elif reason.startswith(interruptions):
+            self.set_stop_reason(None)
 
     # -- the life of a trial ------------------------------------------------------------------------------------------
 
@@ -163,18 +148,18 @@ class Ledger(StudyResults):
         Configurations that break a constraint are written down on the way, and neither trained nor counted.
         """
         while True:
-            with self._lock:
-                found = self._event(lambda: self._next(total))
-                if isinstance(found, Assignment):
-                    self._mine.add(found.number)
-            if isinstance(found, TrialFinished):
-                self._emit(found)
+            with self._transact.lock:
+                asked = self._transact(lambda: self._next(total))
+                if isinstance(asked, Assignment):
+                    self._leases.keep(asked.number, self.trials[asked.number]._trial_id)
+            if isinstance(asked, TrialFinished):
+                self._emit(asked)
                 continue
-            if found is not None:
-                self._emit(TrialStarted(found.number, found.params, found.last_epoch))
-            return found
+            if asked is not None:
+                self._emit(TrialStarted(asked.number, asked.params, asked.last_epoch))
+            return asked
 
-    def report(self, number: int, epoch: int, value: float, decide: Decision | None = None) -> bool:
+    def report(self, number: int, epoch: int, value: float, decide: Decide | None = None) -> bool:
         """Store an epoch's value and let the pruner decide; both are one transaction.
 
         Args:
@@ -189,20 +174,21 @@ class Ledger(StudyResults):
         if not math.isfinite(value):
             self.diverge(number, f"the validation value is {value} at epoch {epoch}")
             return True
-        with self._lock:
+        with self._transact.lock:
             # What an event that failed has left in memory did not happen.
-            self._retrying(self._storage.refresh_if_stale)
+            self._transact.retrying(self._storage.refresh_if_stale)
             known = epoch in self.trials[number].intermediate_values
-            reason = self._event(lambda: self._report(number, epoch, value, decide))
+            reason = self._transact(lambda: self._report(number, epoch, value, decide))
+            if reason is not None:
+                self._leases.drop(number)
         if not known:
             self._emit(EpochReported(number, epoch, value))
         if reason is not None:
-            self._mine.discard(number)
             self._emit(TrialFinished(number, "PRUNED", value, reason))
         return reason is not None
 
     def pauses(self, number: int, epoch: int) -> bool:
-        """Whether a trial leaves its worker after this epoch, unfinished, to go on when the study says so."""
+        """Whether a trial leaves its worker after this epoch, unfinished, and waits to be assigned again."""
         return False
 
     def complete(self, number: int, value: float | Sequence[float], attrs: Mapping[str, Any]) -> None:
@@ -215,6 +201,11 @@ class Ledger(StudyResults):
         else:
             self._finish(number, TrialState.COMPLETE, values, attrs)
 
+    def prune(self, number: int) -> None:
+        """End a trial that its objective gave up by itself; one that the study has ended stays as it is."""
+        if not self.trials[number].state.is_finished():
+            self._finish(number, TrialState.PRUNED, None, {REASON_KEY: "pruned by its objective"})
+
     def diverge(self, number: int, reason: str) -> None:
         """End a trial whose loss is not finite: as failed, or where that is what is being searched, as pruned."""
         kind = {FAILURE_KEY: DIVERGED} if self.record.diverged == "FAIL" else {}
@@ -226,39 +217,11 @@ class Ledger(StudyResults):
 
     def release(self, number: int) -> None:
         """Give a trial back unfinished: it stays RUNNING, and the next `study` command continues it at once."""
-        with self._lock:
-            if number in self._mine:
-                with contextlib.suppress(LeaseLost):
-                    self._event(lambda: self._renew_one(number, expires=0.0))
-                self._mine.discard(number)
+        self._leases.release(number)
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> AbstractContextManager[None]:
         """Renew the leases of our running trials in the background; what is still ours at the end is released."""
-        done = threading.Event()
-
-        def renew() -> None:
-            while not done.wait(LEASE_S / 4):
-                try:
-                    self._renew()
-                except StorageError as error:  # the next report will meet the same trouble, and say so
-                    logger.warning("could not renew leases: %s", error)
-
-        thread = threading.Thread(target=renew, name="optlstm-leases", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-            self._release_all()
-
-    def _release_all(self) -> None:
-        try:
-            for number in sorted(self._mine):
-                self.release(number)
-        except StorageError as error:  # they are free when the lease runs out, or this process ends
-            logger.debug("could not release trials: %s", error)
+        return self._leases.held()
 
     # -- inside a transaction -----------------------------------------------------------------------------------------
 
@@ -271,41 +234,29 @@ class Ledger(StudyResults):
         self._storage.sync()
 
     def _adopt(self) -> Assignment | None:
-        now = self._database.now()
-        for trial in self._storage.unfinished:
-            if trial.state != TrialState.RUNNING or trial.number in self._mine:
-                continue
-            lease = Lease.of(self._storage.get_trial_system_attrs(trial._trial_id))
-            # Ours, and yet not known to be: the answer to the commit that gave it to us was lost.
-            if lease is not None and (lease.is_void(now) or lease.owner.token == self._owner.token):
-                return self._take(trial)
-        return None
+        """A running trial whose driver is gone."""
+        running = (trial for trial in self._storage.unfinished if trial.state == TrialState.RUNNING)
+        free = next(filter(self._leases.is_free, running), None)
+        return self._take(free) if free else None
 
     def _ask(self, total: int) -> Assignment | TrialFinished | None:
+        """A new trial, or one that was ended at once, or None where the study takes no more."""
         if self._used() >= self.most(total):
-            self._note_stop(EXHAUSTED if self.stopped == EXHAUSTED else None)
+            self._write_stop_reason(EXHAUSTED if self.stopped == EXHAUSTED else None)
             return None
         reason = self._why_stop()
-        self._note_stop(reason)
+        self._write_stop_reason(reason)
         if reason is not None:
             return None
         trial = self._study.ask()
-        params = self.record.space.suggest(trial)
-        if self.record.constraints and (rejected := self._rejected(trial, params)):
-            return rejected
-        failed = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-        if (other := without_memory(failed, trial.params)) is not None:
-            return self._reject(trial, f"trial {other} ran out of memory with these params")
+        if problem := self._problem(trial, self.record.space.suggest(trial)):
+            return self._reject(trial, problem)
         return self._take(self._storage.get_trial(trial._trial_id))
 
     def _used(self) -> int:
         """How many trials of the study's total are running or have ended."""
-        ended, (of, read, used) = self._storage.ended, self._tally
-        if of is not ended:
-            read, used = 0, 0
-        used += sum(map(counts_as_trial, itertools.islice(ended, read, None)))
-        self._tally = (ended, len(ended), used)
-        return used + sum(t.state == TrialState.RUNNING and counts_as_trial(t) for t in self._storage.unfinished)
+        running = sum(t.state == TrialState.RUNNING and counts_as_trial(t) for t in self._storage.unfinished)
+        return self._ended_count.of(self._storage.ended) + running
 
     def _why_stop(self) -> str | None:
         if self.stopped == EXHAUSTED:
@@ -317,28 +268,28 @@ class Ledger(StudyResults):
             return reason
         return self.stopper.reason(self._study, self.trials, self.best) if self.stopper.active else None
 
-    def _forget(self, failed: int | None) -> None:
-        self._note_stop(None)
-        if failed is not None:
-            self._study.set_user_attr(FORGIVEN_KEY, failed)
-
-    def _note_stop(self, reason: str | None) -> None:
+    def _write_stop_reason(self, reason: str | None) -> None:
         if reason != self.stopped:
             self._study.set_user_attr(STOPPED_KEY, reason)
 
-    def _rejected(self, trial: optuna.Trial, params: Mapping[str, Any]) -> TrialFinished | None:
-        """Ends a trial that breaks a constraint; what was measured is kept with every trial."""
-        assert self._measure is not None
-        broken = []
-        for name, value in self._measure(params).items():
-            limit = self.record.constraints[name]
-            trial.set_user_attr(name, value)
-            trial.set_constraint(name, value - limit)
-            if value > limit:
-                broken.append(f"{name} {value:,g} above {limit:,g}")
-        if not broken:
-            return None
-        return self._reject(trial, f"infeasible: {', '.join(broken)}")
+    def _forgive(self) -> None:
+        """The failures so far no longer stop the study."""
+        self._write_stop_reason(None)
+        self._study.set_user_attr(FORGIVEN_KEY, len(self.trials))
+
+    def _problem(self, trial: optuna.Trial, params: Mapping[str, Any]) -> str | None:
+        """Why a new trial is not worth training; what was measured of it is kept with every trial."""
+        if self.record.constraints:
+            assert self._measure is not None
+            measured = self._measure(params)
+            for name, value in measured.items():
+                trial.set_user_attr(name, value)
+                trial.set_constraint(name, value - self.record.constraints[name])
+            if problem := infeasible(measured, self.record.constraints):
+                return problem
+        failed = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        earlier = without_memory(failed, trial.params)
+        return None if earlier is None else f"trial {earlier} ran out of memory with these params"
 
     def _reject(self, trial: optuna.Trial, reason: str) -> TrialFinished:
         """Ends a trial that is neither trained nor counted."""
@@ -348,7 +299,7 @@ class Ledger(StudyResults):
         return TrialFinished(trial.number, "PRUNED", None, reason)
 
     def _take(self, trial: FrozenTrial) -> Assignment:
-        self._write_lease(trial.number, self._database.now() + LEASE_S)
+        self._leases.write(trial._trial_id)
         return Assignment(
             number=trial.number,
             params={**self.record.space.fixed, **trial.params},
@@ -356,7 +307,7 @@ class Ledger(StudyResults):
             from_epoch=trial.user_attrs.get("from_epoch", 0),
         )
 
-    def _report(self, number: int, epoch: int, value: float, decide: Decision | None) -> str | None:
+    def _report(self, number: int, epoch: int, value: float, decide: Decide | None) -> str | None:
         trial = self._running(number)
         if trial is None:  # a commit whose answer was lost: the pruning it held has happened
             reason: str | None = self.trials[number].user_attrs.get(REASON_KEY)
@@ -382,9 +333,9 @@ class Ledger(StudyResults):
                 self._tell(number, state, values)
             return trial is not None
 
-        with self._lock:
-            self._event(finish)
-            self._mine.discard(number)
+        with self._transact.lock:
+            self._transact(finish)
+            self._leases.drop(number)
         self._emit(TrialFinished(number, state.name, values[0] if values else None, attrs.get(REASON_KEY)))
 
     def _tell(self, number: int, state: TrialState, values: list[float] | None) -> None:
@@ -394,43 +345,12 @@ class Ledger(StudyResults):
             self._study.set_user_attr(STOPPED_KEY, EXHAUSTED)
 
     def _running(self, number: int) -> FrozenTrial | None:
-        """The trial if it is running and ours by the database's word, None if it has ended."""
+        """The trial, None if it has ended. Raises LeaseLost where it is not ours."""
         trial = self.trials[number]
         if trial.state.is_finished():
             return None
-        state, stored = optuna_tables.state_and_attr(self._database.connection, trial._trial_id, LEASE_KEY)
-        lease = Lease.of({LEASE_KEY: stored})
-        if state.is_finished() or lease is None or lease.owner.token != self._owner.token:
-            self._mine.discard(number)
-            how = "was ended" if state.is_finished() else "was taken over"
-            raise LeaseLost(f"trial {number} {how} by {lease.owner if lease else 'another program'}")
+        self._leases.check(number, trial._trial_id)
         return trial
-
-    def _write_lease(self, number: int, expires: float) -> None:
-        trial_id = self.trials[number]._trial_id
-        with contextlib.suppress(UpdateFinishedTrialError):
-            self._storage.set_trial_system_attr(trial_id, LEASE_KEY, Lease(self._owner, expires).stored())
-
-    def _renew(self) -> None:
-        with self._lock:
-            self._retrying(self._database.read_clock)
-            for number in sorted(self._mine):
-                with contextlib.suppress(LeaseLost):
-                    self._event(functools.partial(self._renew_one, number, self._database.now() + LEASE_S))
-
-    def _renew_one(self, number: int, expires: float) -> None:
-        if self._running(number) is not None:
-            self._write_lease(number, expires)
-
-    def _event(self, action: Callable[[], T]) -> T:
-        """Run an action as one transaction; when the database fails, read it anew and try again for a minute."""
-
-        def attempt() -> T:
-            self._storage.refresh_if_stale()
-            with self._storage.transaction():
-                return action()
-
-        return self._retrying(attempt)
 
     def _emit(self, event: Event) -> None:
         for listener in self._listeners:

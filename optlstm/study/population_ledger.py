@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optlstm.errors import ArtifactError
 from optlstm.study.database.connection import Database
-from optlstm.study.database.lease import LEASE_KEY, Lease
+from optlstm.study.database.lease import LEASE_KEY
 from optlstm.study.events import Assignment, TrialFinished
 from optlstm.study.failures import STORAGE_TIMEOUT_S
-from optlstm.study.ledger import Decision, Ledger
+from optlstm.study.ledger import Decide, Ledger
 from optlstm.study.pbt import Population, exploits, explored
 from optlstm.study.record import REASON_KEY, StudyRecord
 
@@ -82,7 +82,7 @@ class PopulationLedger(Ledger):
         self._lock_and_sync()
         self._replaced = []
         while len(self._members()) < self.options.population:
-            # All before any trains: what the sampler proposes hangs on nobody's speed.
+            # All before any trains: what the sampler proposes does not depend on who is faster.
             self._ask_member(len(self._members()))
         ready = self._ready()
         if ready is None and self._boundary_reached():
@@ -99,7 +99,7 @@ class PopulationLedger(Ledger):
         self.record.space.suggest(trial)
         self._storage.set_trial_user_attr(trial._trial_id, "member", member)
         self._storage.set_trial_user_attr(trial._trial_id, "generation", 0)
-        self._write_lease(trial.number, expires=0.0)
+        self._leases.write(trial._trial_id, seconds=0.0)
 
     @property
     def _generation(self) -> int:
@@ -113,22 +113,15 @@ class PopulationLedger(Ledger):
 
     def _ready(self) -> FrozenTrial | None:
         """The member that is furthest behind, of those that may train and that nobody has."""
-        now = self._database.now()
         # A trial at its last epoch is ready too: what is left of it is to be told complete.
         free = [
             t
             for t in self._members().values()
             if t.state == TrialState.RUNNING
             and (position(t) < self._limit or position(t) == self.options.epochs)
-            and self._is_free(t, now)
+            and self._leases.is_free(t)
         ]
         return min(free, key=lambda t: (position(t), t.user_attrs["member"]), default=None)
-
-    def _is_free(self, trial: FrozenTrial, now: float) -> bool:
-        lease = Lease.of(self._storage.get_trial_system_attrs(trial._trial_id))
-        if trial.number in self._mine or lease is None:
-            return False
-        return lease.is_void(now) or lease.owner.token == self._owner.token
 
     def _boundary_reached(self) -> bool:
         """Every member stands at the boundary or has failed, and one at least can be a donor."""
@@ -170,12 +163,12 @@ class PopulationLedger(Ledger):
             params=dict(params),
             distributions={p.name: p.distribution() for p in space.params if p.name in params},
             user_attrs=attrs,
-            system_attrs={LEASE_KEY: Lease(self._owner, 0.0).stored()},
+            system_attrs={LEASE_KEY: self._leases.stored(seconds=0.0)},
         )
         self._storage.create_new_trial(self._study._study_id, child)
         return reason
 
-    def _report(self, number: int, epoch: int, value: float, decide: Decision | None) -> str | None:
+    def _report(self, number: int, epoch: int, value: float, decide: Decide | None) -> str | None:
         reason = super()._report(number, epoch, value, lambda: False)
         if reason is None and not self.options.synchronous and epoch in self.options.boundaries:
             return self._exploit_alone(number, epoch)

@@ -14,7 +14,7 @@ from typing import Any, Self
 import safetensors.torch
 from torch import Tensor
 
-from optlstm.errors import ArtifactError, PlaceUnwritable
+from optlstm.errors import ArtifactError, CheckpointWriteError
 from optlstm.util.files import Folder, Location, open_folder
 
 _FORMAT = 1
@@ -57,7 +57,7 @@ class CheckpointWriter:
             meta: JSON values only; no NaN or infinity.
 
         Raises:
-            PlaceUnwritable: it, or the one before it, cannot be written; those before are whole.
+            CheckpointWriteError: it, or the one before it, cannot be written; those before are whole.
         """
         blob = safetensors.torch.save(dict(tensors))
         header = {"format": _FORMAT, "epoch": epoch, "size": len(blob), "tensors": _sha256(blob), "meta": dict(meta)}
@@ -84,7 +84,8 @@ class CheckpointWriter:
         try:
             yield
         except OSError as error:
-            raise PlaceUnwritable(f"{self._folder}: cannot write a checkpoint: {error.strerror or error}") from error
+            reason = error.strerror or error
+            raise CheckpointWriteError(f"{self._folder}: cannot write a checkpoint: {reason}") from error
 
 
 def write_checkpoint(

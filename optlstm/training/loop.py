@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from optlstm.errors import TrialDiverged
 from optlstm.training.averaging import WeightAverage
@@ -94,74 +93,6 @@ class Epoch:
         return self.snapshot
 
 
-@dataclass
-class Course:
-    """A run from epoch to epoch: what it has to show so far.
-
-    epochs, patience, since: as in `fit`. values: of every epoch behind it; step: of the optimizer; best: the best
-    epoch's weights as a State has them.
-    """
-
-    hp: Hyperparameters
-    epochs: int
-    patience: int | None
-    since: int = 0
-    values: list[float] = field(default_factory=list)
-    step: int = 0
-    best: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def best_epoch(self) -> int:
-        """The first epoch (from 1) with the smallest value; 0 before any."""
-        own = self.values[self.since :]
-        return self.since + own.index(min(own)) + 1 if own else self.since
-
-    @property
-    def ended(self) -> bool:
-        """Whether no epoch follows: all are done, or the last `patience` brought no new best value."""
-        done = len(self.values)
-        return done >= self.epochs or bool(self.patience and done - self.best_epoch >= self.patience)
-
-    def after(
-        self,
-        weights: Mapping[str, Tensor],
-        moments: Mapping[str, Tensor],
-        average: Mapping[str, Tensor],
-        *,
-        value: float,
-        metrics: dict[str, float],
-        train_loss: float,
-        steps: int,
-        seconds: float,
-    ) -> Epoch:
-        """One epoch on, of so many steps: it leaves these weights, the optimizer's tensors, the weights' average."""
-        self.values.append(value)
-        self.step += steps
-        if self.best_epoch == len(self.values):
-            self.best = _named("best", {**weights, **average})
-        best_value = min(self.values[self.since :])
-        kept = {**_named("network", weights), **_named("average", average), **_named("optimizer", moments)}
-        meta = {
-            "epoch": len(self.values),
-            "step": self.step,
-            "values": list(self.values),
-            "best_value": best_value,
-            "best_epoch": self.best_epoch,
-            "optimizer": self.hp.optimizer,
-        }
-        return Epoch(
-            epoch=len(self.values),
-            value=value,
-            metrics=metrics,
-            train_loss=train_loss,
-            best_value=best_value,
-            best_epoch=self.best_epoch,
-            last=self.ended,
-            seconds=seconds,
-            snapshot=State(tensors={**kept, **self.best}, meta=meta),
-        )
-
-
 def fit(
     problem: Problem,
     hp: Hyperparameters,
@@ -189,73 +120,137 @@ def fit(
     Raises:
         TrialDiverged: the training loss or the validation value is not finite.
     """
-    torch.manual_seed(epoch_seed(seed, 0))
-    network = problem.network(hp).to(problem.device)
-    optimizer = build_optimizer(network, hp)
-    values, step, best = _load(state, network, optimizer, hp) if state else ([], 0, {})
-    memory = hp.averaging * epochs * problem.steps_per_epoch(hp)
-    average = WeightAverage(network, memory, state.part("average") if state else None)
-    course = Course(hp, epochs, patience, since, values, step, best if len(values) > since else {})
-    while not course.ended:
+    run = TrainingRun(problem, hp, epochs, patience, seed, state, since, metric)
+    while not run.ended:
+        yield run.train_epoch()
+
+
+class TrainingRun:
+    """A training between two epochs: network, optimizer, averaged weights, and what there is to show so far.
+
+    Args: As of `fit`.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        hp: Hyperparameters,
+        epochs: int,
+        patience: int | None,
+        seed: int,
+        state: State | None,
+        since: int,
+        metric: Metric | None,
+    ) -> None:
+        self.problem, self.hp, self.epochs, self.patience = problem, hp, epochs, patience
+        self.seed, self.since, self.metric = seed, since, metric
+        self.values: list[float] = []  # of every epoch
+        self.step = 0  # of the optimizer
+        self.best: dict[str, Tensor] = {}  # the best epoch's weights, as a State has them
+        torch.manual_seed(epoch_seed(seed, 0))
+        self.network = problem.network(hp).to(problem.device)
+        self.optimizer = build_optimizer(self.network, hp)
+        if state:
+            self._load(state)
+        self.steps = problem.steps_per_epoch(hp)
+        memory = hp.averaging * epochs * self.steps
+        self.average = WeightAverage(self.network, memory, state.part("average") if state else None)
+
+    def _load(self, state: State) -> None:
+        self.network.load_state_dict(state.part("network"))
+        kept = state.part("optimizer")
+        load_optimizer(self.network, self.optimizer, kept, saved_by=state.meta["optimizer"], hp=self.hp)
+        self.values, self.step = list(state.meta["values"]), state.meta["step"]
+        if len(self.values) > self.since:
+            self.best = {key: tensor for key, tensor in state.tensors.items() if key.startswith("best.")}
+
+    @property
+    def best_epoch(self) -> int:
+        """The first epoch (from 1) with the smallest value; before any, `since`."""
+        values = self.values[self.since :]
+        return self.since + values.index(min(values)) + 1 if values else self.since
+
+    @property
+    def ended(self) -> bool:
+        """Whether no epoch follows: all are done, or the last `patience` brought no new best value."""
+        done = len(self.values)
+        return done >= self.epochs or bool(self.patience and done - self.best_epoch >= self.patience)
+
+    def train_epoch(self) -> Epoch:
         began = time.perf_counter()
-        train_loss = _train(problem, hp, network, optimizer, average, course.values, epochs, seed)
-        with average.in_place():
-            metrics, value = validated(problem, hp, network, metric, epoch=len(course.values) + 1)
-        yield course.after(
-            network.state_dict(),
-            optimizer_tensors(network, optimizer),
-            average.tensors,
+        train_loss = self._train()
+        with self.average.in_place():
+            metrics, value = validated(self.problem, self.hp, self.network, self.metric, epoch=len(self.values) + 1)
+        seconds = time.perf_counter() - began
+        self.values.append(value)
+        self.step += self.steps
+        if self.best_epoch == len(self.values):
+            self.best = _named("best", {**self.network.state_dict(), **self.average.tensors})
+        state = self._state()
+        return Epoch(
+            epoch=len(self.values),
             value=value,
             metrics=metrics,
             train_loss=train_loss,
-            steps=problem.steps_per_epoch(hp),
-            seconds=time.perf_counter() - began,
+            best_value=state.meta["best_value"],
+            best_epoch=self.best_epoch,
+            last=self.ended,
+            seconds=seconds,
+            snapshot=state,
         )
+
+    def _state(self) -> State:
+        tensors = {
+            **_named("network", self.network.state_dict()),
+            **_named("average", self.average.tensors),
+            **_named("optimizer", optimizer_tensors(self.network, self.optimizer)),
+            **self.best,
+        }
+        meta = {
+            "epoch": len(self.values),
+            "step": self.step,
+            "values": list(self.values),
+            "best_value": min(self.values[self.since :]),
+            "best_epoch": self.best_epoch,
+            "optimizer": self.hp.optimizer,
+        }
+        return State(tensors, meta)
+
+    def _train(self) -> float:
+        """One epoch of steps; returns the mean training loss over its samples."""
+        problem, hp, network, optimizer = self.problem, self.hp, self.network, self.optimizer
+        epoch, steps = len(self.values) + 1, self.steps
+        every = 1 if problem.device.type == "cpu" else CHECK_EVERY
+        torch.manual_seed(epoch_seed(self.seed, epoch))
+        order = torch.Generator().manual_seed(epoch_seed(self.seed, epoch))
+        parameters = list(network.parameters())
+        advance = eager_step(optimizer)
+        network.train()
+        total, samples = torch.zeros((), dtype=torch.float64, device=problem.device), 0
+        for step, batch in enumerate(problem.batches(hp, order)):
+            whole = (epoch - 1) * steps + step
+            factor = lr_factor(hp.lr_schedule, whole, self.epochs * steps, warmup=hp.warmup, values=self.values)
+            for group in optimizer.param_groups:
+                group["lr"] = hp.learning_rate * factor
+            optimizer.zero_grad(set_to_none=True)
+            loss = problem.loss(network, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if hp.grad_clip > 0:
+                nn.utils.clip_grad_norm_(parameters, hp.grad_clip)
+            with torch.no_grad():
+                advance()
+                self.average.update(whole)
+            total += loss.detach().double() * len(batch[0])
+            samples += len(batch[0])
+            if (step + 1) % every == 0 or step + 1 == steps:
+                check_finite(total.item(), f"training loss is {{}} at epoch {epoch}, step {step + 1} of {steps}", hp)
+        return total.item() / samples
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
     """The seed of an epoch (0: the network's initialisation), so that neighbouring seeds and epochs share nothing."""
     digest = hashlib.sha256(f"optlstm {seed} {epoch}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1  # torch takes 63 bits without a sign
-
-
-def _train(
-    problem: Problem,
-    hp: Hyperparameters,
-    network: nn.Module,
-    optimizer: Optimizer,
-    average: WeightAverage,
-    values: Sequence[float],
-    epochs: int,
-    seed: int,
-) -> float:
-    """One epoch of steps; returns the mean training loss over its samples."""
-    epoch, steps = len(values) + 1, problem.steps_per_epoch(hp)
-    every = 1 if problem.device.type == "cpu" else CHECK_EVERY
-    torch.manual_seed(epoch_seed(seed, epoch))
-    order = torch.Generator().manual_seed(epoch_seed(seed, epoch))
-    parameters = list(network.parameters())
-    advance = eager_step(optimizer)
-    network.train()
-    total, samples = torch.zeros((), dtype=torch.float64, device=problem.device), 0
-    for step, batch in enumerate(problem.batches(hp, order)):
-        whole = (epoch - 1) * steps + step
-        factor = lr_factor(hp.lr_schedule, whole, epochs * steps, warmup=hp.warmup, values=values)
-        for group in optimizer.param_groups:
-            group["lr"] = hp.learning_rate * factor
-        optimizer.zero_grad(set_to_none=True)
-        loss = problem.loss(network, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if hp.grad_clip > 0:
-            nn.utils.clip_grad_norm_(parameters, hp.grad_clip)
-        with torch.no_grad():
-            advance()
-            average.update(whole)
-        total += loss.detach().double() * len(batch[0])
-        samples += len(batch[0])
-        if (step + 1) % every == 0 or step + 1 == steps:
-            check_finite(total.item(), f"training loss is {{}} at epoch {epoch}, step {step + 1} of {steps}", hp)
-    return total.item() / samples
 
 
 def validated(
@@ -279,15 +274,6 @@ def check_finite(value: float, message: str, hp: Hyperparameters) -> None:
     """Raise TrialDiverged where `value` is not finite; the message's {} becomes it."""
     if not math.isfinite(value):
         raise TrialDiverged(f"{message.format(value)} (learning_rate {hp.learning_rate:g})")
-
-
-def _load(
-    state: State, network: nn.Module, optimizer: Optimizer, hp: Hyperparameters
-) -> tuple[list[float], int, dict[str, Tensor]]:
-    network.load_state_dict(state.part("network"))
-    load_optimizer(network, optimizer, state.part("optimizer"), saved_by=state.meta["optimizer"], hp=hp)
-    best = {key: tensor for key, tensor in state.tensors.items() if key.startswith("best.")}
-    return list(state.meta["values"]), state.meta["step"], best
 
 
 def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -44,9 +44,7 @@ class Curve:
             time.sleep(self.seconds)
             trial.report(value, epoch)
             if trial.should_prune():
-                from optuna import TrialPruned
-
-                raise TrialPruned
+                raise _pruned()
         trial.set_user_attr("note", f"ran {self.epochs} epochs")
         return best
 
@@ -80,11 +78,19 @@ class Curve:
             raise SystemExit(3)
         if kind == "generator":
             raise GeneratorExit("closed")
+        if kind == "prune":
+            raise _pruned()
         if kind == "hang":
             signal.sigwait([signal.SIGUSR2])  # for ever
         if kind == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         return {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}.get(kind)
+
+
+def _pruned() -> Exception:
+    from optuna import TrialPruned
+
+    return TrialPruned()
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,15 @@ def test_a_pruned_trial_keeps_its_last_report_and_says_why(backend: Backend, stu
         assert trial.value == trial.intermediate_values[trial.last_step or 0]
 
 
+def test_a_trial_that_its_objective_prunes_is_pruned(backend: Backend, studies: Studies) -> None:
+    ledger = studies.ledger(pruner="none")
+    backend.work(Run(ledger, 4), job(trouble={1: (1, "prune"), 2: (3, "prune")}), 1)
+    assert [trial.state.name for trial in ledger.trials] == ["COMPLETE", "PRUNED", "PRUNED", "COMPLETE"]
+    assert [ledger.trials[number].last_step for number in (1, 2)] == [None, 2]
+    assert ledger.trials[2].value == ledger.trials[2].intermediate_values[2]
+    assert ledger.trials[2].user_attrs["reason"] == "pruned by its objective"
+
+
 def test_a_trial_that_misbehaves_fails_alone_and_says_why(backend: Backend, studies: Studies) -> None:
     ledger = studies.ledger(pruner="none")
     backend.work(Run(ledger, 12), job(trouble=TROUBLE), 2)
@@ -313,7 +322,7 @@ def test_trials_that_fail_alike_stop_the_study_until_it_is_told_to_go_on(backend
     assert ledger.counts == {"COMPLETE": 2, "FAIL": 4}
     assert "ValueError: a bad configuration; look at its traceback" in (ledger.stopped or "")
     again = studies.ledger(pruner="none")
-    again.go_on(())
+    again.clear_stop_reason(())
     backend.work(Run(again, 9), job(), 1)
     assert again.counts == {"COMPLETE": 5, "FAIL": 4}
     assert again.stopped is None

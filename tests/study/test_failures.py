@@ -62,7 +62,7 @@ def test_told_to_go_on_the_next_three_count(sqlite: Database, name: str) -> None
     fail_in_turn(Ledger(sqlite, name, record()), ["A"] * 3)
 
     again = Ledger(sqlite, name, record())
-    again.go_on(())
+    again.clear_stop_reason(())
 
     assert fail_in_turn(again, ["A"] * 5) == 3
 

@@ -62,7 +62,7 @@ def test_optunas_terminator_ends_a_study_at_the_same_trial_after_every_interrupt
 
 def test_why_a_run_ended_is_kept_until_it_goes_on(sqlite: Database, name: str) -> None:
     opened = drive(ledger(sqlite, name, Stopping()), 2)
-    opened.note_stop("timeout of 5 s")
+    opened.set_stop_reason("timeout of 5 s")
     assert ledger(sqlite, name, Stopping()).stopped == "timeout of 5 s"
     drive(ledger(sqlite, name, Stopping()), 3)
     assert ledger(sqlite, name, Stopping()).stopped is None

@@ -8,11 +8,12 @@ import time
 import optuna
 import pytest
 
-from optlstm.study import ledger as ledger_module
+from optlstm.study import leases
 from optlstm.study.database.connection import Database
 from optlstm.study.database.lease import LEASE_KEY, LEASE_S, Lease, Owner
 from optlstm.study.events import Event, TrialStarted
-from optlstm.study.ledger import LeaseLost, Ledger
+from optlstm.study.leases import LeaseLost
+from optlstm.study.ledger import Ledger
 from tests.study.helpers import EPOCHS, assigned, drive, record, stored_table, table, train, validation_loss
 from tests.study.processes import CONTEXT, exit_code, start, train_and_hang
 
@@ -170,7 +171,7 @@ def test_a_trial_another_driver_has_ended_is_lost_too(database: Database, name: 
 def test_leases_are_renewed_while_held_and_released_at_the_end(
     sqlite: Database, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "LEASE_S", 0.4)
+    monkeypatch.setattr(leases, "LEASE_S", 0.4)
     ledger = Ledger(sqlite, name, record())
     with ledger.held():
         assigned(ledger)
@@ -192,12 +193,12 @@ def test_leases_are_renewed_while_held_and_released_at_the_end(
 def test_a_trial_that_was_taken_over_is_not_renewed(
     sqlite: Database, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "LEASE_S", 0.2)
+    monkeypatch.setattr(leases, "LEASE_S", 0.2)
     ledger = Ledger(sqlite, name, record())
     taken = Lease(STRANGER, sqlite.now() + 30)
     with ledger.held():
         assigned(ledger)
-        with ledger._lock:
+        with ledger._transact.lock:
             forge(sqlite, name, 0, taken)
         time.sleep(0.2)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from optlstm.errors import ArtifactError, PlaceUnwritable
+from optlstm.errors import ArtifactError, CheckpointWriteError
 from optlstm.training.checkpoints import CheckpointWriter, newest_checkpoint, read_checkpoint, write_checkpoint
 from tests.damage import empty, flip, truncate
 
@@ -188,7 +188,7 @@ def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with (
-        pytest.raises(PlaceUnwritable, match="cannot write a checkpoint"),
+        pytest.raises(CheckpointWriteError, match="cannot write a checkpoint"),
         CheckpointWriter(tmp_path / "file") as writer,
     ):
         writer.write(1, tensors(1), {})

@@ -17,8 +17,8 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
-from optlstm.backends.trial import Verdict, run_trial
-from optlstm.study.events import Assignment
+from optlstm.backends.trial import Decision, decode, encode, run_trial, setup_failure
+from optlstm.errors import named
 
 PR_SET_PDEATHSIG = 1  # prctl's, from Linux's sys/prctl.h
 
@@ -47,19 +47,19 @@ def main(fd: int, parent: int, stack: int) -> None:
         make_objective, shared = driver.recv()
         objective = make_objective(shared.read())
     except Exception as error:
-        driver.send(("broken", f"a worker could not set up its task: {type(error).__name__}: {error}"))
+        driver.send(("setup failed", setup_failure(error)))
         return
     driver.send(("ready",))
 
-    def report(epoch: int, value: float) -> Verdict:
+    def report(epoch: int, value: float) -> Decision:
         driver.send(("report", epoch, value))
-        verdict: Verdict = driver.recv()
-        return verdict
+        decision: Decision = driver.recv()
+        return decision
 
     while True:
         match driver.recv():
-            case Assignment() as assignment:
-                driver.send(("outcome", run_trial(objective, assignment, report)))
+            case ("trial", text):
+                driver.send(("outcome", encode(run_trial(objective, decode(text), report))))
             case ("plot_data", number):
                 driver.send(plot_data(objective, number))
 
@@ -69,7 +69,7 @@ def plot_data(objective: Any, number: int) -> tuple[Any, str]:
     try:
         return objective.plot_data(number), ""
     except Exception as error:
-        return None, f"{type(error).__name__}: {error}"
+        return None, named(error)
 
 
 if __name__ == "__main__":

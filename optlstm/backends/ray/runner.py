@@ -19,7 +19,6 @@ from optlstm.backends.job import Job
 from optlstm.backends.ray.cluster import KEEP_VARIABLE, check_shared_folder, connected, nodes_in_words, trials_at_once
 from optlstm.backends.ray.search import LedgerSearch, StudyASHA, StudyScheduler, registered
 from optlstm.backends.ray.worker import run_assignment
-from optlstm.errors import OptlstmError
 from optlstm.util.files import Location
 
 # Ray Tune reads these when it runs. Results go to the study, not to CSV, JSON and TensorBoard files of each trial; the
@@ -68,15 +67,13 @@ def run_ray(run: Run, job: Job, options: RayOptions, checkpoints: Location | Non
         InputError: The cluster cannot be reached, has too little for one trial, or does not share the folder.
         OptlstmError: The task could not be set up on a worker.
     """
-    with connected(options.address, options.workers, options.cpus_per_trial), run.ledger.held():
+    with connected(options.address, options.workers, options.cpus_per_trial), run.under_way():
         at_once = trials_at_once(options.resources, options.workers)
         if checkpoints is not None:
             check_shared_folder(checkpoints)
         with registered(run) as key, _ray_folder() as folder:
             _tuner(run, job, options, key, at_once, folder).fit()
         run.finish(lambda: job.make_objective(job.data))
-    if run.broken:
-        raise OptlstmError(run.broken)
 
 
 def describe(options: RayOptions, checkpoints: Location) -> list[tuple[str, str]]:

@@ -11,12 +11,11 @@ its password never leave the driver's memory.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,10 @@ from ray.tune.search.optuna import OptunaSearch
 
 from optlstm.backends.driver import MOST_RESTARTS, Run
 from optlstm.backends.ray.cluster import dead_nodes, has_other_nodes
-from optlstm.backends.ray.worker import ASSIGNMENT, BROKEN, EPOCH, OUTCOME, VALUE, assignment_of
-from optlstm.backends.trial import Outcome, Verdict
+from optlstm.backends.ray.worker import ASSIGNMENT, EPOCH, OUTCOME, VALUE
+from optlstm.backends.trial import Decision, Failed, Interrupted, decode, encode
+from optlstm.study.events import Assignment
+from optlstm.study.failures import DIED
 from optlstm.study.seeds import derive_seed
 
 _RUNS: dict[str, Run] = {}
@@ -49,24 +50,26 @@ def registered(run: Run) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class _Suspect:
-    """A trial whose workers died, as long as it may have been their machine."""
+class _LostTrial:
+    """A trial whose workers died, while it is not known whether their machine did."""
 
     number: int
     dead_before: int  # nodes that had died when the trial began
     until: float
 
     @property
-    def acquitted(self) -> bool:
+    def node_died(self) -> bool:
         return dead_nodes() > self.dead_before
 
     @property
-    def convicted(self) -> bool:
+    def timed_out(self) -> bool:
         return not has_other_nodes() or time.monotonic() > self.until
 
 
 class LedgerSearch(OptunaSearch):
     """OptunaSearch whose study is the ledger's: it asks and tells nobody else.
+
+    Ray would take any Searcher: it is an OptunaSearch for whoever checks with `isinstance` what searches.
 
     Args:
         key: From `registered`.
@@ -80,7 +83,7 @@ class LedgerSearch(OptunaSearch):
         self._at_once = at_once
         self._live: dict[str, int] = {}  # Ray's trial id: our number
         self._dead_before: dict[str, int] = {}
-        self._suspects: list[_Suspect] = []
+        self._lost: list[_LostTrial] = []
 
     def set_search_properties(self, metric: Any, mode: Any, config: dict[str, Any], **spec: Any) -> bool:
         return True  # nothing to set: the space is the ledger's
@@ -89,17 +92,16 @@ class LedgerSearch(OptunaSearch):
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        self._judge()
+        self._resolve_lost()
         if len(self._live) >= self._at_once:
             return None
         assignment = _RUNS[self._key].next()
         if assignment is None:
             # With trials alive the study may still free one (a lost lease); with none there is nothing to wait for.
-            return None if self._live or self._suspects else Searcher.FINISHED
+            return None if self._live or self._lost else Searcher.FINISHED
         self._live[trial_id] = assignment.number
         self._dead_before[trial_id] = dead_nodes()
-        # As text: Ray flattens, copies and prints configs, and reads a "/" in a name as nesting.
-        return {ASSIGNMENT: json.dumps({**asdict(assignment), "params": dict(assignment.params)})}
+        return {ASSIGNMENT: encode(assignment)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         pass  # the scheduler has reported it already
@@ -110,28 +112,25 @@ class LedgerSearch(OptunaSearch):
             return
         dead_before = self._dead_before.pop(trial_id)
         if error:
-            self._suspects.append(_Suspect(number, dead_before, time.monotonic() + NODE_DEATH_IS_KNOWN_AFTER))
-            self._judge()
-            return
-        outcome = Outcome()
-        if result and BROKEN in result:
-            _RUNS[self._key].give_up(result[BROKEN])
-        elif result and OUTCOME in result:
-            outcome = Outcome(**json.loads(result[OUTCOME]))
-        _RUNS[self._key].settle(number, outcome)
+            self._lost.append(_LostTrial(number, dead_before, time.monotonic() + NODE_DEATH_IS_KNOWN_AFTER))
+            self._resolve_lost()
+        else:
+            # Without an outcome it was stopped at a report: it is to be resumed, or the study has ended it.
+            outcome = decode(result[OUTCOME]) if result and OUTCOME in result else Interrupted()
+            _RUNS[self._key].record_outcome(number, outcome)
 
-    def _judge(self) -> None:
-        """Settle the trials whose workers died: a machine's death is not their fault, and they are asked for again."""
-        run, waiting = _RUNS[self._key], []
-        for suspect in self._suspects:
-            if suspect.acquitted or run.stopping:
-                run.settle(suspect.number, Outcome())
-            elif suspect.convicted:
+    def _resolve_lost(self) -> None:
+        """Record the trials whose workers died: a machine's death is not their fault, and they are assigned again."""
+        run, unresolved = _RUNS[self._key], []
+        for trial in self._lost:
+            if trial.node_died or run.stopping:
+                run.record_outcome(trial.number, Interrupted())
+            elif trial.timed_out:
                 reason = f"its worker died {MOST_RESTARTS + 1} times; see Ray's logs"
-                run.settle(suspect.number, Outcome(failure=reason))
+                run.record_outcome(trial.number, Failed(reason, DIED))
             else:
-                waiting.append(suspect)
-        self._suspects = waiting
+                unresolved.append(trial)
+        self._lost = unresolved
 
     def save(self, checkpoint_path: str) -> None:
         with open(checkpoint_path, "wb"):
@@ -151,10 +150,7 @@ class StudyScheduler(FIFOScheduler):
         self._key = key
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        if EPOCH not in result or OUTCOME in result:
-            return str(TrialScheduler.CONTINUE)
-        number = assignment_of(trial.config).number
-        return _decision(_RUNS[self._key].report(number, result[EPOCH], result[VALUE]))
+        return _report(self._key, trial, result)
 
 
 class StudyASHA(ASHAScheduler):
@@ -183,21 +179,16 @@ class StudyASHA(ASHAScheduler):
                 self._remember(f"trial-{trial.number}", trial.number, trial.intermediate_values)
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        assignment = assignment_of(trial.config)
-        # Ray draws the bracket from numpy's global state; ours hangs on the trial's number alone.
-        self._trial_info[trial.trial_id] = self._bracket(assignment.number)
-        known = _RUNS[self._key].ledger.trials[assignment.number].intermediate_values
-        self._remember(trial.trial_id, assignment.number, known)
+        number = _assignment(trial).number
+        # Ray draws the bracket from numpy's global state; ours depends on the trial's number alone.
+        self._trial_info[trial.trial_id] = self._bracket(number)
+        self._remember(trial.trial_id, number, _RUNS[self._key].ledger.trials[number].intermediate_values)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        if EPOCH not in result or OUTCOME in result:
-            return str(TrialScheduler.CONTINUE)
         # A value that is not finite fails its trial: it must not stand in a rung.
-        finite = math.isfinite(result[VALUE])
+        finite = _is_epoch(result) and math.isfinite(result[VALUE])
         stops = finite and super().on_trial_result(tune_controller, trial, result) == TrialScheduler.STOP
-        number = assignment_of(trial.config).number
-        run = _RUNS[self._key]
-        return _decision(run.report(number, result[EPOCH], result[VALUE], decide=lambda: stops))
+        return _report(self._key, trial, result, decide=lambda: stops)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         self._trial_info.pop(trial.trial_id, None)  # its last epoch was seen in on_trial_result
@@ -219,5 +210,18 @@ class StudyASHA(ASHAScheduler):
                 recorded[trial_id] = (self._metric_op or -1.0) * values[reached[0]]
 
 
-def _decision(verdict: Verdict) -> str:
-    return str(TrialScheduler.CONTINUE if verdict is Verdict.GO_ON else TrialScheduler.STOP)
+def _assignment(trial: Trial) -> Assignment:
+    assignment: Assignment = decode(trial.config[ASSIGNMENT])
+    return assignment
+
+
+def _is_epoch(result: Mapping[str, Any]) -> bool:
+    return EPOCH in result and OUTCOME not in result
+
+
+def _report(key: str, trial: Trial, result: dict[str, Any], decide: Callable[[], bool] | None = None) -> str:
+    """Report what Ray has received to the ledger; what Ray is to do with the trial."""
+    if not _is_epoch(result):
+        return str(TrialScheduler.CONTINUE)
+    decision = _RUNS[key].report(_assignment(trial).number, result[EPOCH], result[VALUE], decide)
+    return str(TrialScheduler.CONTINUE if decision is Decision.CONTINUE else TrialScheduler.STOP)

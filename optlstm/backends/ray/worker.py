@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import faulthandler
-import json
 import os
 import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from optlstm.backends.trial import TRACEBACK_LINES, Interrupted, Outcome, Verdict, run_trial
+from optlstm.backends.trial import (
+    TRACEBACK_LINES,
+    Blocked,
+    Decision,
+    Outcome,
+    Report,
+    decode,
+    encode,
+    hung,
+    run_trial,
+    setup_failure,
+)
 from optlstm.study.events import Assignment
-from optlstm.study.failures import FAILURE_KEY, HUNG
 
 if TYPE_CHECKING:
     from optlstm.backends.job import Job
 
 # Keys of a Ray trial's config and results.
-ASSIGNMENT, EPOCH, VALUE, OUTCOME, BROKEN = "assignment", "epoch", "value", "outcome", "broken"
+ASSIGNMENT, EPOCH, VALUE, OUTCOME = "assignment", "epoch", "value", "outcome"
 # A worker process is reused for many trials: it sets up its task (torch, the data on the device) once.
 _OBJECTIVES: dict[str, Any] = {}
 _hung: list[int] = []  # trials that hang in threads of this process still
-
-
-def assignment_of(config: Mapping[str, Any]) -> Assignment:
-    """What the searcher put into a Ray trial's config."""
-    return Assignment(**json.loads(config[ASSIGNMENT]))
 
 
 def run_assignment(config: dict[str, Any], job: Job, key: str) -> None:
@@ -43,62 +46,59 @@ def run_assignment(config: dict[str, Any], job: Job, key: str) -> None:
         try:
             _OBJECTIVES[key] = job.make_objective(job.data)
         except Exception as error:
-            reason = f"a worker could not set up its task: {type(error).__name__}: {error}"
-            tune.report({BROKEN: reason, "done": True})
+            _report_outcome(Blocked(setup_failure(error)))
             return
     stopped: SystemExit | None = None
 
-    def report(epoch: int, value: float) -> Verdict:
+    def report(epoch: int, value: float) -> Decision:
         nonlocal stopped
         try:
             tune.report({EPOCH: epoch, VALUE: value})
         except SystemExit as end:  # Ray's way of ending a trial that its scheduler stopped
             stopped = end
-            raise Interrupted from None
-        return Verdict.GO_ON
+            return Decision.PAUSE
+        return Decision.CONTINUE
 
-    objective, assignment = _OBJECTIVES[key], assignment_of(config)
+    objective, assignment = _OBJECTIVES[key], decode(config[ASSIGNMENT])
     if job.trial_timeout is None:
         outcome = run_trial(objective, assignment, report)
     else:
         outcome = _run_watched(objective, assignment, report, job.trial_timeout)
     if stopped is not None:
         raise stopped  # end this thread without another report, so that the worker can be reused
-    tune.report({OUTCOME: json.dumps(asdict(outcome)), "done": True})
+    _report_outcome(outcome)
 
 
-def _run_watched(
-    objective: Callable[[Any], Any], assignment: Assignment, report: Callable[[int, float], Verdict], limit: float
-) -> Outcome:
+def _report_outcome(outcome: Outcome) -> None:
+    tune.report({OUTCOME: encode(outcome), "done": True})
+
+
+def _run_watched(objective: Callable[[Any], Any], assignment: Assignment, report: Report, limit: float) -> Outcome:
     """As `run_trial`, in a thread that is left to itself when it has not reported for `limit` seconds.
 
-    What hangs with Python's lock in its hand cannot be left: after twice that time the process ends, and Ray's word for
-    the trial is that its worker died.
+    What hangs while it holds Python's lock cannot be left: after twice that time the process ends, and to Ray the
+    trial's worker has died.
     """
-    said: queue.SimpleQueue[Outcome | tuple[int, float]] = queue.SimpleQueue()
-    answers: queue.SimpleQueue[Verdict] = queue.SimpleQueue()
+    messages: queue.SimpleQueue[Outcome | tuple[int, float]] = queue.SimpleQueue()
+    decisions: queue.SimpleQueue[Decision] = queue.SimpleQueue()
 
-    def ask(epoch: int, value: float) -> Verdict:
-        said.put((epoch, value))
-        return answers.get()
+    def ask(epoch: int, value: float) -> Decision:
+        messages.put((epoch, value))
+        return decisions.get()
 
-    thread = threading.Thread(target=lambda: said.put(run_trial(objective, assignment, ask)), daemon=True)
+    thread = threading.Thread(target=lambda: messages.put(run_trial(objective, assignment, ask)), daemon=True)
     thread.start()
     try:
         while True:
             faulthandler.dump_traceback_later(2 * limit, exit=True)
-            message = said.get(timeout=limit)
-            faulthandler.cancel_dump_traceback_later()  # whoever answers now may take his time
-            if isinstance(message, Outcome):
+            message = messages.get(timeout=limit)
+            faulthandler.cancel_dump_traceback_later()  # the driver may take its time to answer
+            if not isinstance(message, tuple):
                 return message
-            try:
-                answers.put(report(*message))
-            except Interrupted:
-                answers.put(Verdict.STOP)
+            decisions.put(report(*message))
     except queue.Empty:
         _hung.append(assignment.number)
         lines = "".join(traceback.format_stack(sys._current_frames().get(thread.ident or 0))).splitlines()
-        attrs = {FAILURE_KEY: HUNG, "traceback": "\n".join(lines[-TRACEBACK_LINES:])}
-        return Outcome(failure=f"hung: no report for {limit:g} s", attrs=attrs)
+        return hung(limit, "\n".join(lines[-TRACEBACK_LINES:]))
     finally:
         faulthandler.cancel_dump_traceback_later()
