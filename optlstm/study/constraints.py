@@ -53,5 +53,9 @@ def infeasible_streak(trials: Sequence[FrozenTrial]) -> int:
     return sum(1 for _ in takewhile(lambda t: INFEASIBLE_KEY in t.user_attrs, reversed(trials)))
 
 
-def in_words(record: StudyRecord) -> str:
-    return ", ".join(f"max_{name} = {limit:g}" for name, limit in record.constraints.items())
+def none_feasible(trials: Sequence[FrozenTrial], record: StudyRecord) -> str | None:
+    """Why the study stops, where too many of the last trials were infeasible; or None."""
+    if infeasible_streak(trials) < MOST_IN_A_ROW:
+        return None
+    limits = ", ".join(f"max_{name} = {limit:g}" for name, limit in record.constraints.items())
+    return f"none of the last {MOST_IN_A_ROW} configurations kept the constraints {limits}"

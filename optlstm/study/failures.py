@@ -1,4 +1,4 @@
-"""What may go wrong with a trial or its database, how long that is borne, and what to do about it."""
+"""What may go wrong with a trial or its database, how long that is tolerated, and what to do about it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def streak(trials: Sequence[FrozenTrial], since: int, most: int, name: str) -> s
     A loss that is not finite is what a search meets at its borders: it counts only where no trial had any value.
 
     Args:
-        since: The first trial that counts; failures before it were answered by going on.
+        since: The first trial that counts; the study was resumed after those before it.
         most: 0: never.
         name: Of the study.
     """
@@ -51,6 +51,7 @@ def streak(trials: Sequence[FrozenTrial], since: int, most: int, name: str) -> s
     return f"the last {most} trials {STREAK}{reason}; {advice}; then go on with the same command"
 
 
-def without_memory(trials: Sequence[FrozenTrial], params: Mapping[str, Any]) -> int | None:
-    """The trial that ran out of memory with these params, or None."""
-    return next((t.number for t in trials if t.user_attrs.get(FAILURE_KEY) == MEMORY and t.params == params), None)
+def without_memory(trials: Sequence[FrozenTrial], params: Mapping[str, Any]) -> str | None:
+    """Which trial ran out of memory with these params, or None."""
+    earlier = (t.number for t in trials if t.user_attrs.get(FAILURE_KEY) == MEMORY and t.params == params)
+    return next((f"trial {number} ran out of memory with these params" for number in earlier), None)

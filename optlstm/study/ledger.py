@@ -16,16 +16,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from optlstm.study.constraints import (
-    INFEASIBLE_KEY,
-    MOST_IN_A_ROW,
-    Measure,
-    TrialCount,
-    counts_as_trial,
-    in_words,
-    infeasible,
-    infeasible_streak,
-)
+from optlstm.study.constraints import INFEASIBLE_KEY, Measure, TrialCount, counts_as_trial, infeasible, none_feasible
 from optlstm.study.creation import StoppableStudy, open_or_create
 from optlstm.study.database.cached_storage import CachedStorage
 from optlstm.study.database.connection import Database
@@ -261,10 +252,9 @@ class Ledger(StudyResults):
     def _why_stop(self) -> str | None:
         if self.stopped == EXHAUSTED:
             return EXHAUSTED
-        if infeasible_streak(self.trials) >= MOST_IN_A_ROW:
-            return f"none of the last {MOST_IN_A_ROW} configurations kept the constraints {in_words(self.record)}"
         since = self._study.user_attrs.get(FORGIVEN_KEY, 0)
-        if reason := streak(self.trials, since, self.stopper.rules.failures, self.name):
+        failed_alike = streak(self.trials, since, self.stopper.rules.failures, self.name)
+        if reason := none_feasible(self.trials, self.record) or failed_alike:
             return reason
         return self.stopper.reason(self._study, self.trials, self.best) if self.stopper.active else None
 
@@ -288,8 +278,7 @@ class Ledger(StudyResults):
             if problem := infeasible(measured, self.record.constraints):
                 return problem
         failed = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-        earlier = without_memory(failed, trial.params)
-        return None if earlier is None else f"trial {earlier} ran out of memory with these params"
+        return without_memory(failed, trial.params)
 
     def _reject(self, trial: optuna.Trial, reason: str) -> TrialFinished:
         """Ends a trial that is neither trained nor counted."""
