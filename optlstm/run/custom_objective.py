@@ -55,7 +55,7 @@ class Trial:
         self._trial.report(float(value), step)
 
     def should_prune(self) -> bool:
-        """Whether the trial is over: return from the objective, whatever you return."""
+        """Whether the trial is over: return from the objective, whatever you return, or raise optuna.TrialPruned."""
         return self._trial.should_prune()
 
     def set_user_attr(self, key: str, value: Any) -> None:
@@ -65,7 +65,7 @@ class Trial:
     def save_checkpoint(
         self, epoch: int, arrays: Mapping[str, Any] | None = None, meta: Mapping[str, Any] | None = None
     ) -> None:
-        """Keep what is needed to go on after `epoch`. Call it before `report`: what the study knows can be continued.
+        """Keep what is needed to resume after `epoch`. Call it before `report`: what the study knows can be continued.
 
         Args:
             arrays: NumPy arrays or torch tensors by name; none of them is pickled.
@@ -94,12 +94,12 @@ class Trial:
         """
         from optlstm.training.checkpoints import newest_checkpoint
 
-        found = newest_checkpoint(self._folder) if self._folder is not None else None
-        if found is None:
+        newest = newest_checkpoint(self._folder) if self._folder is not None else None
+        if newest is None:
             if since := self._trial.from_epoch:
                 raise TrialFailed(f"the weights it was to start from, of epoch {since}, are gone")
             return None
-        epoch, tensors, meta = found
+        epoch, tensors, meta = newest
         arrays = {name: t.numpy() if name in meta["numpy"] else t for name, t in tensors.items()}
         return Checkpoint(epoch, arrays, meta["meta"])
 

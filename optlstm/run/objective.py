@@ -90,7 +90,7 @@ class Objective:
         state = self._resume(trial.number)
         if state is None and since:
             raise TrialFailed(f"the weights it was to start from, of epoch {since}, are gone")
-        own = Progress.of(state, since)
+        progress = Progress.of(state, since)
         seed = derive_seed("train", self.seed, trial.number)
         if state is not None:
             state, hp = _fitting(state, hp, since, seed)
@@ -99,15 +99,16 @@ class Objective:
             self._report(trial, value, known)
         with self._checkpoints(trial.number) as save:
             for epoch in self._fit(hp, seed, state, since, self.patience):
-                own = own.after(epoch)
-                save(epoch.state(), params, own)
+                progress = progress.after(epoch)
+                save(epoch.state(), params, progress)
                 self._report(trial, epoch.value, epoch.epoch)
-        attrs = {**own.attrs, "train_seconds": round(own.seconds, 3), "parameters": parameters(self.problem, hp)}
+        seconds = round(progress.seconds, 3)
+        attrs = {**progress.attrs, "train_seconds": seconds, "parameters": parameters(self.problem, hp)}
         if "latency_ms" in self.objectives:
             attrs["latency_ms"] = round(latency_ms(self.problem, hp), 4)
         for key, value in attrs.items():
             trial.set_user_attr(key, value)
-        return tuple(float(attrs[name]) for name in self.objectives) if self.objectives else own.best
+        return tuple(float(attrs[name]) for name in self.objectives) if self.objectives else progress.best
 
     def _report(self, trial: Trial, value: float, epoch: int) -> None:
         trial.report(value, epoch)
@@ -150,9 +151,9 @@ class Objective:
             for epoch in self._fit(hp, seed, state, since, patience=0):
                 yield hp, epoch
                 if epoch.epoch == stretch.last:
-                    left = epoch.state()
+                    reached = epoch.state()
                     break
-            state = State(left.tensors, {**left.meta, "params": params})
+            state = State(reached.tensors, {**reached.meta, "params": params})
 
     def _fit(self, hp: Hyperparameters, seed: int, state: State | None, since: int, patience: int) -> Iterator[Epoch]:
         return fit(
@@ -189,8 +190,8 @@ class Objective:
     def _resume(self, number: int) -> State | None:
         from optlstm.training.checkpoints import newest_checkpoint
 
-        found = newest_checkpoint(trial_folder(self.checkpoints, number)) if self.checkpoints else None
-        return State(*found[1:]) if found else None
+        newest = newest_checkpoint(trial_folder(self.checkpoints, number)) if self.checkpoints else None
+        return State(*newest[1:]) if newest else None
 
     @contextlib.contextmanager
     def _checkpoints(self, number: int) -> Iterator[Callable[[State, Mapping[str, Any], Progress], None]]:
@@ -202,8 +203,9 @@ class Objective:
             return
         with CheckpointWriter(trial_folder(self.checkpoints, number)) as writer:
 
-            def save(state: State, params: Mapping[str, Any], own: Progress) -> None:
-                meta = {**state.meta, "params": dict(params), "attrs": own.attrs, "seconds": own.seconds}
+            def save(state: State, params: Mapping[str, Any], progress: Progress) -> None:
+                shown = {"attrs": progress.attrs, "seconds": progress.seconds}
+                meta = {**state.meta, "params": dict(params), **shown}
                 writer.write(state.meta["epoch"], state.tensors, meta)
 
             yield save

@@ -1,8 +1,8 @@
-"""PBT in the study: each member's stretch with constant params is one trial, and the lineage is a tree of trials.
+"""PBT in the study: a member's epochs with the same params are one trial, and the lineage is a tree of trials.
 
-A member that is replaced ends PRUNED. The copy that takes its place is a new trial with params of its own and, in its
-user attributes, `parent`, `replaces`, `from_epoch`, `generation` and `member`; its reports go on at from_epoch + 1.
-Survivors end COMPLETE. Generation, members and donors are read from the trials, so a study killed anywhere goes on.
+A member that is replaced ends PRUNED. The copy that takes its place is a new trial with its own params and, in its user
+attributes, `parent`, `replaces`, `from_epoch`, `generation` and `member`; its first report is that of from_epoch + 1.
+Survivors end COMPLETE. Generation, members and donors are read from the trials, so a study killed anywhere is resumed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from optlstm.study.record import REASON_KEY, StudyRecord
 logger = logging.getLogger(__name__)
 
 GENERATION_KEY = "optlstm:generation"  # of the study: exploits that were made
-# Gives a new trial the weights another had at an epoch: called with (child, parent, epoch) before either trains on.
+# Gives a new trial the weights another had at an epoch: called with (child, parent, epoch) before either trains.
 Copy = Callable[[int, int, int], None]
 
 
@@ -70,7 +70,7 @@ class PopulationLedger(Ledger):
         return sum(t.state == TrialState.COMPLETE for t in self._members().values())
 
     def pauses(self, number: int, epoch: int) -> bool:
-        """At a boundary all wait for all; asynchronous, one makes way where another is behind and has no worker."""
+        """At a boundary members wait for each other; asynchronous, only where another is behind and has no worker."""
         if epoch not in self.options.boundaries:
             return False
         behind = self._ready()
@@ -112,7 +112,7 @@ class PopulationLedger(Ledger):
         return ahead[0] if ahead else self.options.epochs
 
     def _ready(self) -> FrozenTrial | None:
-        """The member that is furthest behind, of those that may train and that nobody has."""
+        """The member that is furthest behind, of those that may train and have no worker."""
         # A trial at its last epoch is ready too: what is left of it is to be told complete.
         free = [
             t
@@ -175,18 +175,18 @@ class PopulationLedger(Ledger):
         return reason
 
     def _exploit_alone(self, number: int, epoch: int) -> str | None:
-        """Asynchronous: a member at a boundary is held against the newest value of each of the others."""
-        members, own = self._members(), self.trials[number]
+        """Asynchronous: a member at a boundary is compared with the newest value of each of the others."""
+        members, trial = self._members(), self.trials[number]
         scores = {m: t.intermediate_values[t.last_step] for m, t in members.items() if t.last_step is not None}
-        if len(scores) < 2 or members[own.user_attrs["member"]].number != number:
+        if len(scores) < 2 or members[trial.user_attrs["member"]].number != number:
             return None
         generation = self.options.boundaries.index(epoch) + 1
-        seed, member = self.record.seed, own.user_attrs["member"]
+        seed, member = self.record.seed, trial.user_attrs["member"]
         donor = exploits(scores, self.record.direction, self.options.quantile, seed, generation).get(member)
         if donor is None or (members[donor].last_step or 0) >= self.options.epochs:
             return None
-        reason = self._replace(own, members[donor], members[donor].last_step or 0, generation)
-        self._replaced = []  # the report that led to it tells the event
+        reason = self._replace(trial, members[donor], members[donor].last_step or 0, generation)
+        self._replaced = []  # the report that led to it emits the event
         return reason
 
     def _copy_weights(self) -> None:

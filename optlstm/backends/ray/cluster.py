@@ -66,7 +66,7 @@ def _session_folder() -> str | None:
 
 def _start(cpus: int) -> None:
     with _on_loopback():
-        # "local": a Ray of our own even where another runs on this machine.
+        # "local": a new Ray even where another runs on this machine.
         ray.init("local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
@@ -84,7 +84,7 @@ def _on_loopback() -> Iterator[None]:
     mask = os.umask(0o077)
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
     with contextlib.suppress(OSError):
-        token.chmod(0o600)  # one that Ray made before, by the mask it found
+        token.chmod(0o600)  # one that Ray made before, with the default mask
     try:
         yield
     finally:
@@ -98,10 +98,9 @@ def check_address(address: str) -> None:
     if address == "auto":
         # A Ray that is gone leaves its address behind, at which "auto" would wait: look for the processes instead.
         services: Any = ray._private.services
-        found = os.environ.get("RAY_ADDRESS") or next(iter(services.find_gcs_addresses()), "")
-        if not found:
+        address = os.environ.get("RAY_ADDRESS") or next(iter(services.find_gcs_addresses()), "")
+        if not address:
             raise InputError("--address auto: no Ray cluster runs on this machine; start one: ray start --head")
-        address = found
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         raise InputError(f"--address {address}: must be auto or host:port, such as 10.0.0.5:6379")
@@ -136,13 +135,17 @@ def has_other_nodes() -> bool:
     return len(ray.nodes()) > 1  # type: ignore[no-untyped-call]
 
 
+def resources_in_words(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name.upper()}" for name, amount in resources.items())
+
+
 def nodes_in_words() -> list[str]:
     """`192.0.2.7: 8 CPU, 2 GPU, 31 GB` for each node that is alive."""
     lines = []
     for node in _nodes():
-        has = node["Resources"]
-        parts = [f"{has[name]:g} {name}" for name in ("CPU", "GPU") if has.get(name)]
-        memory = f"{has.get('memory', 0) / 1e9:.0f} GB"
+        resources = node["Resources"]
+        parts = [f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if resources.get(name)]
+        memory = f"{resources.get('memory', 0) / 1e9:.0f} GB"
         lines.append(f"{node['NodeManagerAddress']}: {', '.join([*(parts or ['no CPU']), memory])}")
     return lines
 
@@ -156,10 +159,9 @@ def trials_at_once(resources: Mapping[str, float], wanted: int | None) -> int:
     nodes = [node["Resources"] for node in _nodes()]
     fits = sum(_fitting(resources, node) for node in nodes)
     if fits == 0:
-        asked = ", ".join(f"{amount:g} {name.upper()}" for name, amount in resources.items())
         most = {n: max((node.get(n.upper(), 0) for node in nodes), default=0) for n in resources}
-        seen = ", ".join(f"{amount:g} {name.upper()}" for name, amount in most.items())
-        raise InputError(f"--backend ray: a trial asks for {asked}, and the largest node has {seen}")
+        asked, largest = resources_in_words(resources), resources_in_words(most)
+        raise InputError(f"--backend ray: a trial asks for {asked}, and the largest node has {largest}")
     return min(fits, wanted) if wanted else fits
 
 
@@ -180,8 +182,8 @@ def _remove(folder: Location, name: str) -> None:
 
 @ray.remote(num_cpus=0)
 def _missing(folder: Location, names: list[str]) -> list[str]:
-    there = open_folder(folder).names()
-    return [name for name in names if name not in there]
+    seen = open_folder(folder).names()
+    return [name for name in names if name not in seen]
 
 
 def check_shared_folder(folder: Location) -> None:
@@ -200,8 +202,8 @@ def check_shared_folder(folder: Location) -> None:
     try:
         ray.get([_on(node, _write).remote(path, name) for node, name in names.items()], timeout=CHECK_TIMEOUT_S)
         missing = ray.get([_on(node, _missing).remote(path, list(names.values())) for node in nodes])
-        there = open_folder(path).names()  # the driver looks too
-        missing.append([name for name in names.values() if name not in there])
+        seen = open_folder(path).names()  # the driver looks too
+        missing.append([name for name in names.values() if name not in seen])
         blind = [where for where, lost in zip([*nodes.values(), "this machine"], missing, strict=True) if lost]
     except (OSError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[-1]

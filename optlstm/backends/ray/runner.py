@@ -16,7 +16,14 @@ from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
 from optlstm.backends.driver import MOST_RESTARTS, Run
 from optlstm.backends.job import Job
-from optlstm.backends.ray.cluster import KEEP_VARIABLE, check_shared_folder, connected, nodes_in_words, trials_at_once
+from optlstm.backends.ray.cluster import (
+    KEEP_VARIABLE,
+    check_shared_folder,
+    connected,
+    nodes_in_words,
+    resources_in_words,
+    trials_at_once,
+)
 from optlstm.backends.ray.search import LedgerSearch, StudyASHA, StudyScheduler, registered
 from optlstm.backends.ray.worker import run_assignment
 from optlstm.util.files import Location
@@ -77,7 +84,7 @@ def run_ray(run: Run, job: Job, options: RayOptions, checkpoints: Location | Non
 
 
 def describe(options: RayOptions, checkpoints: Location) -> list[tuple[str, str]]:
-    """What a run would find: the cluster's resources, trials at once; as (what, value) rows.
+    """What a run would use: the cluster's resources, trials at once; as (name, value) rows.
 
     Raises:
         InputError: As `run_ray`.
@@ -85,11 +92,10 @@ def describe(options: RayOptions, checkpoints: Location) -> list[tuple[str, str]
     with connected(options.address, options.workers, options.cpus_per_trial):
         at_once = trials_at_once(options.resources, options.workers)
         check_shared_folder(checkpoints)
-        asked = ", ".join(f"{amount:g} {name.upper()}" for name, amount in options.resources.items())
         return [
             ("address", options.address or "a Ray of its own, on loopback"),
             *(("node", line) for line in nodes_in_words()),
-            ("per trial", asked),
+            ("per trial", resources_in_words(options.resources)),
             ("at once", str(at_once)),
         ]
 
@@ -125,11 +131,11 @@ def _scheduler(run: Run, key: str, name: str) -> Any:
 
 @contextlib.contextmanager
 def _ray_folder() -> Any:
-    """Ray Tune's own folder: the study does not need it, so it is a temporary one."""
+    """Ray Tune's experiment folder: the study does not need it, so it is a temporary one."""
     before = {name: os.environ.get(name) for name in SETTINGS}
     os.environ.update(SETTINGS)
     folder = tempfile.mkdtemp(prefix="optlstm-ray-")
-    # It would say that it finds no result files, which we told it not to write.
+    # It would warn of missing result files, which it was told not to write.
     loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray.air")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
