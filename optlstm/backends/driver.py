@@ -62,7 +62,7 @@ class Run:
         return None if self.stopping else self.ledger.assign(self.total)
 
     def report(self, number: int, epoch: int, value: float, decide: Callable[[], bool] | None = None) -> Decision:
-        """Write down an epoch. `decide` replaces the study's pruner where a scheduler of Ray's does its work."""
+        """Write down an epoch. `decide` replaces the study's pruner where Ray's scheduler decides."""
         try:
             ended = self.ledger.report(number, epoch, value, decide)
         except LeaseLost:

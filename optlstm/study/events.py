@@ -1,4 +1,4 @@
-"""What the ledger hands to workers, and what it tells whoever listens: the display, trackers, artifacts."""
+"""What the ledger hands to workers, and what its listeners hear: the display, trackers, artifacts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Assignment:
     number: int
     params: Mapping[str, Any]
     last_epoch: int  # the last epoch the study already has; 0 for a new trial
-    from_epoch: int = 0  # a copy of another trial's weights (PBT) begins after this epoch of its
+    from_epoch: int = 0  # PBT: the trial starts from another's weights, as they were after this epoch
 
 
 @dataclass(frozen=True)
 class TrialStarted:
-    """A trial was handed to a worker; `last_epoch` > 0 means that it is continued."""
+    """A trial was handed to a worker; `last_epoch` > 0 means that it is resumed."""
 
     number: int
     params: Mapping[str, Any]

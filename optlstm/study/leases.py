@@ -74,7 +74,7 @@ class Leases:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Renew leases in a thread of its own; what is still ours at the end is released."""
+        """Renew leases in another thread; what is still ours at the end is released."""
         done = threading.Event()
 
         def renew() -> None:

@@ -47,7 +47,7 @@ class Ledger(StudyResults):
             refused.
         config: Kept with a new study, so that its name alone is enough to continue it.
         imported: Ended trials a new study begins with.
-        stopping: When the study has found enough.
+        stopping: When the study ends before its last trial.
         measure: What is known of params before they are trained; asked where the record has constraints.
         storage_timeout: Seconds that the database may be away for.
 
@@ -136,7 +136,7 @@ class Ledger(StudyResults):
     def assign(self, total: int) -> Assignment | None:
         """The next trial to run: first those whose owner died, by number, then a new one while there are < `total`.
 
-        Configurations that break a constraint are written down on the way, and neither trained nor counted.
+        Configurations that break a constraint are recorded on the way, and neither trained nor counted.
         """
         while True:
             with self._transact.lock:
@@ -154,7 +154,7 @@ class Ledger(StudyResults):
         """Store an epoch's value and let the pruner decide; both are one transaction.
 
         Args:
-            decide: Asked instead of the study's pruner, where a scheduler of Ray's does its work.
+            decide: Asked instead of the study's pruner, where Ray's scheduler decides.
 
         Returns:
             Whether the trial is over: pruned, or failed because the value is not finite.

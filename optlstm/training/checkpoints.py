@@ -25,10 +25,10 @@ _log = logging.getLogger(__name__)
 class CheckpointWriter:
     """Writes a trial's checkpoints while it trains; leave it (`with`) to know that they are on the disk.
 
-    A checkpoint is `epoch-00003.safetensors`, then `epoch-00003.json`, and exists once its JSON does: whoever is killed
-    at any moment leaves those written before whole. The disk is waited for beside the training, 30 ms an epoch, and
-    only then are checkpoints older than the newest `keep` removed: a power failure takes the newest one at most, which
-    its checksum then says.
+    A checkpoint is `epoch-00003.safetensors`, then `epoch-00003.json`, and exists once its JSON does: a process that
+    is killed at any moment leaves those written before whole. The disk is waited for beside the training, 30 ms an
+    epoch, and only then are checkpoints older than the newest `keep` removed: a power failure takes the newest one at
+    most, which its checksum then shows.
 
     Args:
         folder: A path, or a URL that pyarrow opens.
@@ -50,7 +50,7 @@ class CheckpointWriter:
             self._thread.shutdown()
 
     def write(self, epoch: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-        """Write one, which anyone can read then.
+        """Write one; it can be read at once.
 
         Args:
             tensors: on the CPU; no two may share memory.
@@ -63,24 +63,24 @@ class CheckpointWriter:
         header = {"format": _FORMAT, "epoch": epoch, "size": len(blob), "tensors": _sha256(blob), "meta": dict(meta)}
         content = _json({**header, "sha256": _sha256(_json(header))})
         self._wait()
-        with self._telling():
+        with self._as_write_error():
             self._files.write(_tensor_file(epoch), blob, wait=False)
             self._files.write(_json_file(epoch), content, wait=False)
-        self._last = self._thread.submit(self._settle, epoch)
+        self._last = self._thread.submit(self._finish, epoch)
 
-    def _settle(self, epoch: int) -> None:
+    def _finish(self, epoch: int) -> None:
         self._files.settle([_tensor_file(epoch), _json_file(epoch)])
         kept = set(_epochs(self._files)[: self._keep])
         _remove(self._files, (stale for stale in _stored(self._files) if stale not in kept))
 
     def _wait(self) -> None:
         last, self._last = self._last, None
-        with self._telling():
+        with self._as_write_error():
             if last is not None:
                 last.result()
 
     @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _as_write_error(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -121,12 +121,12 @@ def newest_checkpoint(folder: Location) -> tuple[int, dict[str, Tensor], dict[st
         try:
             return (epoch, *read_checkpoint(folder, epoch))
         except ArtifactError as damage:
-            _log.warning("checkpoint of epoch %d is damaged and left out: %s", epoch, damage)
+            _log.warning("checkpoint of epoch %d is damaged and skipped: %s", epoch, damage)
     return None
 
 
 def copy_checkpoint(source: Location, epoch: int, target: Location) -> None:
-    """Give `target` the checkpoint of an epoch, byte by byte, where it has none of its own yet.
+    """Give `target` the checkpoint of an epoch, byte by byte, where it has none yet.
 
     Raises:
         ArtifactError: `source` has no whole checkpoint of that epoch.

@@ -53,7 +53,7 @@ class Problem(Protocol):
 
 @dataclass(frozen=True)
 class State:
-    """All that is needed to go on after an epoch.
+    """All that is needed to resume after an epoch.
 
     tensors: on the CPU, named `network.*`, `optimizer.*`, `best.*` (the best epoch's weights, averaged where they are)
     and, where the weights are averaged, `average.*`.
@@ -104,7 +104,7 @@ def fit(
     since: int = 0,
     metric: Metric | None = None,
 ) -> Iterator[Epoch]:
-    """Train and yield after every epoch; with `state`, go on after its epoch, bit for bit as if never stopped.
+    """Train and yield after every epoch; with `state`, resume after its epoch, bit for bit as if never stopped.
 
     Each epoch is a pure function of (state, hp, seed, epoch): it begins by seeding torch's global random state, so
     nothing the caller does between two epochs changes it. Learning rate and weight decay are always those of `hp`,
@@ -114,8 +114,8 @@ def fit(
         epochs: how many in all, those behind `state` included; the learning-rate schedule stretches over them.
         patience: stop after so many epochs without a new best value; 0 or None: never.
         metric: the validation metric that decides; None: the problem's first.
-        since: the epoch after which this run's own values begin: up to it `state` is another run's, whose values are
-            never the best of this one.
+        since: the epoch after which this run's values begin: those up to it are of another run, from which `state` was
+            copied, and never the best of this one.
 
     Raises:
         TrialDiverged: the training loss or the validation value is not finite.

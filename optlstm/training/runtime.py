@@ -26,7 +26,7 @@ def prepare(threads: int) -> None:
     try:
         torch.set_num_interop_threads(1)
     except RuntimeError:
-        pass  # torch allows it once per process, and only before its first use of them; results do not hang on it
+        pass  # torch allows it once per process, and only before its first use of them; results do not depend on it
     # Dropped recurrent weights are new tensors, not slices of cuDNN's one buffer; they are copied, as the warning says.
     warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
     keep_freed_memory()

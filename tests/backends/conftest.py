@@ -12,21 +12,22 @@ def _mark(backend: Backend) -> object:
     return pytest.param(backend, id=backend.name, marks=[pytest.mark.ray] if backend.name == "ray" else [])
 
 
+def _started(request: pytest.FixtureRequest) -> Backend:
+    backend: Backend = request.param
+    if backend.name == "ray":
+        request.getfixturevalue("local_ray")
+    return backend
+
+
 @pytest.fixture(params=[_mark(backend) for backend in BACKENDS if backend.isolated])
 def isolated(request: pytest.FixtureRequest) -> Backend:
-    """The backends whose trials have a process of their own to kill."""
-    found: Backend = request.param
-    if found.name == "ray":
-        request.getfixturevalue("local_ray")
-    return found
+    """The backends whose trials run in processes that may be killed."""
+    return _started(request)
 
 
 @pytest.fixture(params=[_mark(backend) for backend in BACKENDS])
 def backend(request: pytest.FixtureRequest) -> Backend:
-    found: Backend = request.param
-    if found.name == "ray":
-        request.getfixturevalue("local_ray")
-    return found
+    return _started(request)
 
 
 @pytest.fixture

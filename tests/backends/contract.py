@@ -85,7 +85,7 @@ def job(trial_timeout: float | None = None, **curve: Any) -> Job:
 
 
 def table(ledger: Ledger) -> list[Row]:
-    """Everything of the trials that must not hang on the backend: all but times."""
+    """Everything of the trials that must not depend on the backend: all but times."""
     return [
         (t.number, t.state.name, t.values, t.params, t.intermediate_values, t.user_attrs.get("reason"))
         for t in ledger.trials

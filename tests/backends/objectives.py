@@ -1,4 +1,4 @@
-"""Objectives for the contract suite: no training; values hang on the params, the trial's number and the epoch."""
+"""Objectives for the contract suite: no training; values depend on the params, the trial's number and the epoch."""
 
 from __future__ import annotations
 

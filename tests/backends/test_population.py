@@ -1,4 +1,4 @@
-"""PBT on every backend: the same generations, the same lineage, whoever trains."""
+"""PBT on every backend: the same generations, the same lineage, on whatever backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose a running trial is: what a driver leaves behind, and who may continue it."""
+"""Leases of running trials: what a driver leaves behind, and who may resume it."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_an_expired_lease_of_another_host_is_void(database: Database, name: str)
     assert assigned(Ledger(database, name, record())).number == 0
 
 
-def test_whoever_was_taken_over_is_told_and_changes_nothing(database: Database, name: str) -> None:
+def test_a_driver_that_lost_its_trial_is_told_and_changes_nothing(database: Database, name: str) -> None:
     ledger = Ledger(database, name, record())
     assigned(ledger)
     ledger.report(0, 1, 1.5)

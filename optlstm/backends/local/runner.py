@@ -143,7 +143,7 @@ class _Pool:
             self._start()
 
     def _resolve_lost(self, worker: WorkerProcess, assignment: Assignment, status: int) -> None:
-        """The trial of a worker that died goes on from its checkpoint in another, unless it kills every one it gets."""
+        """The trial of a worker that died is resumed in another, unless it kills every worker it gets."""
         number = assignment.number
         self.restarts[number] += 1
         trial = self.run.ledger.trials[number]

@@ -1,6 +1,6 @@
 """A worker process: `python -m optlstm.backends.local.worker FD PARENT STACK`. It trains; the study is the driver's.
 
-Started as a command of its own rather than through `multiprocessing`, so that a script or notebook that calls optlstm
+Started as a command rather than through `multiprocessing`, so that a script or notebook that calls optlstm
 is not imported again in every worker, and so that the allocator's environment is set before Python starts.
 """
 

@@ -29,7 +29,7 @@ from optlstm.backends.ray.worker import run_assignment
 from optlstm.util.files import Location
 
 # Ray Tune reads these when it runs. Results go to the study, not to CSV, JSON and TensorBoard files of each trial; the
-# state of its own experiment is of no use to us; Ctrl-C is ours; asked trials start at once.
+# experiment's state is not used; Ctrl-C is handled by the study; trials start as soon as they are asked for.
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -48,7 +48,7 @@ class RayOptions:
 
     Args:
         workers: Trials at a time; None: as many as the cluster's resources allow.
-        address: `auto` or host:port of a running cluster; None: a Ray of our own on this machine, on loopback.
+        address: `auto` or host:port of a running cluster; None: a new Ray on this machine, on loopback.
         cpus_per_trial, gpus_per_trial: What one trial reserves; fractions too.
         scheduler: `study` (the study's own pruner decides) or `asha` (Ray's ASHAScheduler).
     """
