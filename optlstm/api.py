@@ -93,7 +93,8 @@ def tune(
 
     from optlstm.console.progress import Display, make_console
     from optlstm.report.publisher import DashboardPublisher
-    from optlstm.run.session import open_session, study_name, with_stored_config
+    from optlstm.run.session import open_session
+    from optlstm.run.study_config import study_name, with_stored_config
     from optlstm.study.database.connection import open_database, open_existing
     from optlstm.study.results import load_study
 

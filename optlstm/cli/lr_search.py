@@ -60,7 +60,7 @@ def lr_search(
     problems += _decided_already(overrides or ())
     whole = layer(raw, _as_study(options))
     from optlstm.run.retention import file_name
-    from optlstm.run.session import study_name
+    from optlstm.run.study_config import study_name
     from optlstm.study.recommendation import recommend
 
     whole["name"] = raw.get("name") or f"{study_name(raw, study_file)}-lr"

@@ -32,7 +32,8 @@ def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | Non
     from optlstm.console.progress import Display, make_console
     from optlstm.console.run_summary import announce, how_to_go_on, notices
     from optlstm.report.publisher import DashboardPublisher
-    from optlstm.run.session import open_session, study_name, with_stored_config
+    from optlstm.run.session import open_session
+    from optlstm.run.study_config import study_name, with_stored_config
 
     quieten_optuna()
     name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)

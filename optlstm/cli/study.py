@@ -43,7 +43,8 @@ def study(
 
 def _dry_run(raw: dict[str, Any], problems: list[str], study_file: Path | None) -> int:
     from optlstm.console.progress import make_console
-    from optlstm.run.session import dry_run, study_name, with_stored_config
+    from optlstm.run.session import dry_run
+    from optlstm.run.study_config import study_name, with_stored_config
 
     quieten_optuna()
     name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +15,7 @@ from optlstm.study.registry import check, in_words
 from optlstm.study.samplers import MULTI_OBJECTIVE, SAMPLERS
 from optlstm.tasks.options import DataConfig, as_toml
 from optlstm.tasks.registry import check_keys, task_class
+from optlstm.util.files import absolute, check_writable
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -98,8 +100,8 @@ def _scheduler_problems(config: StudyConfig) -> list[str]:
 def _objective_problems(config: StudyConfig) -> list[str]:
     """What does not go together with several objectives, with constraints, with rules to stop."""
     problems = []
-    own_alone = config.objective is not None and not config.objectives and len(config.directions or ()) == 1
-    if config.directions and not own_alone and len(config.directions) != len(config.objectives or ()):
+    custom_alone = config.objective is not None and not config.objectives and len(config.directions or ()) == 1
+    if config.directions and not custom_alone and len(config.directions) != len(config.objectives or ()):
         given, wanted = len(config.directions), len(config.objectives or ())
         problems.append(f"directions: {given} for {wanted} objectives; give one for each of objectives = [...]")
     if len(set(config.objectives or ())) < len(config.objectives or ()):
@@ -162,6 +164,23 @@ def check_data_config(raw: Mapping[str, Any]) -> DataConfig | None:
         return DataConfig.model_validate(section)
     except ValidationError:
         return None
+
+
+def check_storage_paths(config: StudyConfig) -> None:
+    """See that a study's checkpoints and its SQLite file can be written; nothing is left behind.
+
+    Raises:
+        InputError: With a line for each place that cannot be written.
+    """
+    from optlstm.study.database.connection import parse_url
+
+    problems: list[str] = []
+    attempt(problems, lambda: check_writable(absolute(config.storage_path), "storage_path"))
+    url = parse_url(config.storage)
+    if url.get_backend_name() == "sqlite":
+        attempt(problems, lambda: check_writable(Path(url.database or "").absolute().parent, "storage"))
+    if problems:
+        raise InputError(problems)
 
 
 def attempt(problems: list[str], action: Callable[[], T]) -> T | None:

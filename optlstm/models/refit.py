@@ -16,6 +16,7 @@ from optlstm.models.card import Stretch as CardStretch
 from optlstm.models.folder import network_with, pack
 from optlstm.models.model import Model
 from optlstm.models.selection import Choice, choose, refit_schedule, study_plan
+from optlstm.run.custom_objective import CustomTask
 from optlstm.run.objective import Objective
 from optlstm.run.plan import Plan
 from optlstm.run.retention import study_folder
@@ -110,6 +111,7 @@ def refit(
     study = load_study(database, name)
     chosen = choose(study, trial, top, pick)
     plan = study_plan(study, data)
+    assert not isinstance(plan.task, CustomTask)  # `choose` refuses it
     evaluator = plan.task.evaluator()
     if not retrain and plan.task.record().get("folds"):
         raise InputError("--no-refit: a trial of a cross-validation is several networks, each of a part; leave it out")

@@ -51,7 +51,7 @@ def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str | No
     if not study_record(study):
         raise InputError(f"study {study.study_name!r} was not made by optlstm; there is nothing to refit it by")
     if study_record(study).get("task") == "own":
-        raise InputError(f"study {study.study_name!r} has an objective of its own, which makes no model of optlstm's")
+        raise InputError(f"study {study.study_name!r} has a custom objective, which makes no model of optlstm's")
     if number is not None:
         return [_choice(study, number)]
     ranking = StudyResults(study).ranking

@@ -1,26 +1,26 @@
-"""An objective of one's own: a Python file with `space(trial)` and `objective(trial, params)`, any training code.
+"""A custom objective: a Python file with `space(trial)` and `objective(trial, params)`, any training code.
 
 It runs under the same ledger, on the same backends, as a task of the program does.
 """
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from optlstm.errors import InputError, TrialFailed, did_you_mean, named
+from optlstm.errors import InputError, TrialFailed
+from optlstm.study.define_by_run import FunctionSpace
 from optlstm.study.seeds import derive_seed
+from optlstm.training.metric import Metric
 from optlstm.util.files import Location, trial_folder
+from optlstm.util.user_code import UserFile
 
 if TYPE_CHECKING:
     from optlstm.backends.trial import WorkerTrial
 
+KEY = "objective"  # of the config
 MODULE = "optlstm_objective"
 FUNCTIONS = {"space": "space(trial) -> dict", "objective": "objective(trial, params) -> float"}
 
@@ -105,74 +105,62 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class OwnFile:
-    """The file as it was read: workers on other machines are given its text."""
+class CustomTask:
+    """What a study with a custom objective trains: the part of a task that such a file has."""
 
-    path: str
-    source: str
+    file: UserFile
+    space: FunctionSpace
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("value"),)
+    warnings: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def read(cls, path: str) -> OwnFile:
-        """Raises InputError where it cannot be read."""
-        file = Path(path).expanduser().absolute()
-        try:
-            return cls(str(file), file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            near = did_you_mean(file.name, (p.name for p in file.parent.glob("*.py")) if file.parent.is_dir() else ())
-            raise InputError(f"objective: {path} does not exist{near}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"objective: {path} cannot be read: {error}") from None
-
-    @property
-    def name(self) -> str:
-        return Path(self.path).name
-
-    @property
-    def fingerprint(self) -> str:
-        """Of what the file does: comments and layout are no part of it; what it imports is not looked into."""
-        return hashlib.sha256(ast.dump(ast.parse(self.source)).encode()).hexdigest()[:16]
-
-    def module(self) -> ModuleType:
-        """Run the file. What lies beside it can be imported.
+    def read(cls, path: str) -> CustomTask:
+        """Run the file, and see what its `space(trial)` asks for.
 
         Raises:
-            InputError: It is not Python, raises, or lacks one of the two functions.
+            InputError: It cannot be read, is not Python, raises, or lacks one of the two functions.
         """
-        folder = str(Path(self.path).parent)
-        if folder not in sys.path and Path(folder).is_dir():
-            sys.path.insert(0, folder)
-        module = ModuleType(MODULE)
-        module.__file__ = self.path
-        sys.modules[MODULE] = module  # what it defines can be pickled by its own workers
+        file = UserFile.read(KEY, path)
+        module = _module(file)
         try:
-            exec(compile(self.source, self.path, "exec"), module.__dict__)
-        except SyntaxError as error:
-            raise InputError(f"objective: {self.name}, line {error.lineno}: {error.msg}") from None
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() too
-            raise InputError(f"objective: {self.name} raised {named(error)}") from error
-        missing = [words for name, words in FUNCTIONS.items() if not callable(getattr(module, name, None))]
-        if missing:
-            raise InputError([f"objective: {self.name} has no function {words}" for words in missing])
-        return module
+            return cls(file, FunctionSpace.probe(module.space))
+        except InputError as error:
+            raise InputError([f"{KEY}: {file.name}: {problem}" for problem in error.problems]) from error
+
+    def describe(self) -> str:
+        return f"{self.file.name}, params {', '.join(p.name for p in self.space.params) or 'none'}"
+
+    def record(self) -> dict[str, Any]:
+        return {"file": self.file.name, "fingerprint": self.file.fingerprint}
+
+    def data(self) -> None:
+        """The file reads its data itself."""
+
+
+def _module(file: UserFile) -> ModuleType:
+    """Raises InputError where it is not Python, raises, or lacks one of the two functions."""
+    module = file.run(KEY, MODULE)
+    missing = [signature for name, signature in FUNCTIONS.items() if not callable(getattr(module, name, None))]
+    if missing:
+        raise InputError([f"{KEY}: {file.name} has no function {signature}" for signature in missing])
+    return module
 
 
 @dataclass(frozen=True)
-class MakeOwn:
+class MakeCustomObjective:
     """Makes the objective in whatever process runs it."""
 
-    file: OwnFile
+    file: UserFile
     seed: int
     epochs: int
     checkpoints: Location
 
-    def __call__(self, data: Any) -> OwnObjective:
-        return OwnObjective(self.file.module(), self.seed, self.epochs, self.checkpoints)
+    def __call__(self, data: None) -> CustomObjective:
+        return CustomObjective(_module(self.file), self.seed, self.epochs, self.checkpoints)
 
 
 @dataclass(frozen=True)
-class OwnObjective:
+class CustomObjective:
     """`objective(trial)` of the file's two functions."""
 
     module: ModuleType

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from optlstm.backends.job import Job
-from optlstm.config.schema import StudyConfig
+from optlstm.config.population import (
+    check_growth,
+    check_pbt_params,
+    check_population,
+    custom_mutable,
+    mutable,
+    population,
+)
+from optlstm.config.schema import StudyConfig, TrainingConfig
 from optlstm.config.validate import attempt, check_config, check_data_config
 from optlstm.errors import InputError, did_you_mean
-from optlstm.run.population_plan import mutable, population_problems, rigid
-from optlstm.study.declaration import merge, parse_space
+from optlstm.run.custom_objective import CustomTask, MakeCustomObjective
+from optlstm.run.make_objective import MakeObjective
+from optlstm.run.task_space import task_space
 from optlstm.study.pbt import Population
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.record import StudyRecord
@@ -21,55 +31,44 @@ from optlstm.study.space import Space
 from optlstm.study.stopping import Stopping
 from optlstm.study.warm_start import params_problems, searched_part
 from optlstm.tasks.base import Task
-from optlstm.tasks.registry import DEFAULT_TASK, TASKS, load, task_class
-from optlstm.tasks.space import PRESETS, preset
+from optlstm.tasks.registry import DEFAULT_TASK, TASKS, task_class
 from optlstm.training.factory import Factory
-from optlstm.training.hparams import GROWING, Hyperparameters, used_by, validate_value
+from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
 from optlstm.util.files import Location
 
 if TYPE_CHECKING:
-    from optlstm.run.objective import Objective
     from optlstm.study.constraints import Measure
+
+MORE_OBJECTIVES = ("parameters", "train_seconds", "latency_ms")  # beside a task's own metrics
+# What says how optlstm trains its networks: a custom objective decides it itself.
+TASK_SECTIONS = ("data", "model", "constraints", "space")
+TASK_TRAINING = ("patience", "metric", "device")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A config that was found sound, with what it stands for."""
+    """A sound config, with what it stands for.
+
+    Args:
+        task: The data to learn from, or the file of a custom objective.
+        make_objective: From the checkpoints' folder to what makes the objective in a worker, from the task's data.
+        population: The rules of `--scheduler pbt`, or None.
+        factory: Of custom networks.
+    """
 
     config: StudyConfig
-    task: Task
+    task: Task | CustomTask
     space: Space
     record: StudyRecord
-    factory: Factory | None = None  # of networks of one's own
-
-    @property
-    def population(self) -> Population | None:
-        """The rules of `--scheduler pbt`, or None."""
-        return self.population_of(mutable(self.config.pbt, self.space)) if self.config.scheduler == "pbt" else None
-
-    def population_of(self, params: tuple[str, ...]) -> Population:
-        """The rules of a population that changes `params`."""
-        config, pbt = self.config, self.config.pbt
-        return Population(
-            population=pbt.population,
-            epochs=config.training.epochs,
-            interval=pbt.interval,
-            quantile=pbt.quantile,
-            factors=pbt.factors,
-            resample_probability=pbt.resample_probability,
-            params=params,
-            growing=GROWING,
-            burn_in=pbt.burn_in,
-            explore=pbt.explore,
-            synchronous=pbt.synchronous,
-        )
+    make_objective: Callable[[Location], Callable[[Any], Callable[[Any], Any]]]
+    population: Population | None = None
+    factory: Factory | None = None
 
     @property
     def metric(self) -> Metric:
         """The validation metric that decides."""
-        metrics, wanted = self.task.metrics, self.config.training.metric
-        return next((metric for metric in metrics if metric.name == wanted), metrics[0])
+        return _metric(self.task, self.config)
 
     @property
     def stopping(self) -> Stopping:
@@ -80,65 +79,15 @@ class Plan:
     @property
     def measure(self) -> Measure | None:
         """What constraints ask of params before they are trained; None where there are none."""
-        return Measuring(self) if self.record.constraints else None
+        return NetworkCost(self) if self.record.constraints else None
 
     def job(self, checkpoints: Location) -> Job:
         """What workers need."""
         config = self.config
-        factory = MakeObjective(
-            self.task.problem,
-            self.metric,
-            self.space,
-            config.seed,
-            config.training.epochs,
-            0 if config.scheduler == "pbt" else config.training.patience,  # members live as long as each other
-            config.training.threads,
-            config.training.device,
-            checkpoints,
-            tuple(config.several),
-            self.factory,
-        )
-        return Job(factory, self.task.data(), config.training.threads, config.trial_timeout)
+        return Job(self.make_objective(checkpoints), self.task.data(), config.training.threads, config.trial_timeout)
 
 
-@dataclass(frozen=True)
-class MakeObjective:
-    """Makes the objective in whatever process trains: sets the process up, and the problem on its device."""
-
-    problem: str  # `module:Class`: the driver that pickles it loads no torch
-    metric: Metric  # that decides
-    space: Space
-    seed: int
-    epochs: int
-    patience: int
-    threads: int
-    device: str
-    checkpoints: Location
-    objectives: tuple[str, ...] = ()
-    factory: Factory | None = None
-
-    def __call__(self, data: Any) -> Objective:
-        from optlstm.run.objective import Objective
-        from optlstm.training.runtime import choose_deterministic_kernels, prepare, resolve_device
-
-        prepare(self.threads)
-        device = resolve_device(self.device)
-        choose_deterministic_kernels(device)
-        problem = load(self.problem)(data, device, self.factory)
-        return Objective(
-            problem,
-            self.space,
-            self.seed,
-            self.epochs,
-            self.patience,
-            self.checkpoints,
-            threads=self.threads,
-            metric=self.metric,
-            objectives=self.objectives,
-        )
-
-
-class Measuring:
+class NetworkCost:
     """Measures configurations in this process, with the task's own networks; nothing is set up before it is asked."""
 
     def __init__(self, plan: Plan) -> None:
@@ -154,107 +103,106 @@ class Measuring:
         return measure(self._objective.problem, params, tuple(self.plan.record.constraints))
 
 
-def make_plan(raw: Mapping[str, Any], found: Sequence[str] = ()) -> Plan:
-    """Check a config and its data, and read the data.
+def make_plan(raw: Mapping[str, Any], problems: Sequence[str] = ()) -> Plan:
+    """Check a config and its data, and read the data; or run the file of its custom objective.
 
     Args:
         raw: The merged config as plain tables.
-        found: Problems met while it was merged, to be reported with the others.
+        problems: Met while it was merged, to be reported with the others.
 
     Raises:
         InputError: With every problem of the config, the data and the space, one line each.
     """
-    if raw.get("objective") is not None:
-        from optlstm.run.custom_plan import own_plan
-
-        return own_plan(raw, found)
     config, more = check_config(raw)
-    problems = [*found, *more]
+    plan = _task_plan if raw.get("objective") is None else _custom_plan
+    return plan(raw, config, [*problems, *more])
+
+
+def _task_plan(raw: Mapping[str, Any], config: StudyConfig | None, problems: list[str]) -> Plan:
     data = config.data if config else check_data_config(raw)
     kind = task_class(raw["task"] if raw.get("task") in TASKS else DEFAULT_TASK)
     task = attempt(problems, lambda: kind.read(data)) if data else None
     section = raw.get("space", {})
-    space = attempt(problems, lambda: _space(kind, task, section)) if isinstance(section, Mapping) else None
+    space = attempt(problems, lambda: task_space(kind, task, section)) if isinstance(section, Mapping) else None
     if config and space:
-        problems += _search_problems(config, kind, space)
-    if config and space:
-        problems += params_problems(config.enqueue, space, "enqueue")
+        problems += _objective_problems(config, kind)
+        problems += check_population(config.pbt, space) if config.scheduler == "pbt" else []
+        problems += _search_problems(config, space)
     if config and task and space:
         attempt(problems, lambda: task.check_space(space))
         if config.scheduler == "pbt" and config.pbt.morph:
-            problems += rigid(config, task)
+            problems += check_growth(config, task.record())
     if config and config.training.device not in ("auto", "cpu"):
         attempt(problems, lambda: _check_device(config.training.device))
     factory = attempt(problems, lambda: _factory(config, task, space)) if config and config.model.factory else None
     if problems or config is None or task is None or space is None:
         raise InputError(problems)
-    return Plan(config, task, space, _record(config, task, space, factory), factory)
+    make = partial(
+        MakeObjective,
+        task.problem,
+        _metric(task, config),
+        space,
+        config.seed,
+        config.training.epochs,
+        0 if config.scheduler == "pbt" else config.training.patience,  # members live as long as each other
+        config.training.threads,
+        config.training.device,
+        tuple(config.several),
+        factory,
+    )
+    rules = population(config, mutable(config.pbt, space)) if config.scheduler == "pbt" else None
+    return Plan(config, task, space, _task_record(config, task, space, factory), make, rules, factory)
+
+
+def _custom_plan(raw: Mapping[str, Any], config: StudyConfig | None, problems: list[str]) -> Plan:
+    task = attempt(problems, lambda: CustomTask.read(str(raw["objective"])))
+    if config is not None and task is not None:
+        decided = [
+            *(f"{section}" for section in TASK_SECTIONS if not _is_default(config, section)),
+            *(f"training.{key}" for key in TASK_TRAINING if not _is_default(config.training, key)),
+        ]
+        problems += [f"{key}: {task.file.name} brings its own; leave it out" for key in decided]
+        problems += _search_problems(config, task.space)
+        problems += check_pbt_params(config.pbt, task.space) if config.scheduler == "pbt" else []
+    if problems or config is None or task is None:
+        raise InputError(problems)
+    make = partial(MakeCustomObjective, task.file, config.seed, config.training.epochs)
+    rules = population(config, custom_mutable(config.pbt, task.space)) if config.scheduler == "pbt" else None
+    return Plan(config, task, task.space, _custom_record(config, task), make, rules)
+
+
+def _metric(task: Task | CustomTask, config: StudyConfig) -> Metric:
+    return next((metric for metric in task.metrics if metric.name == config.training.metric), task.metrics[0])
+
+
+def _is_default(section: StudyConfig | TrainingConfig, key: str) -> bool:
+    return bool(getattr(section, key) == type(section).model_fields[key].get_default(call_default_factory=True))
 
 
 def _factory(config: StudyConfig, task: Task | None, space: Space | None) -> Factory:
-    """The networks of one's own, tried with the space's defaults."""
-    found = Factory.read(str(config.model.factory))
+    """The custom networks, tried with the space's defaults."""
+    factory = Factory.read(str(config.model.factory))
     if task and space:
         hp = Hyperparameters.from_params({**space.fixed, **space.defaults()})
-        found.check(hp, task.data().shape(hp))
-    return found
+        factory.check(hp, task.data().shape(hp))
+    return factory
 
 
-def _space(kind: type[Task], task: Task | None, changes: Mapping[str, Any]) -> Space:
-    base, changes = task.default_space() if task else kind.generic_space(), dict(changes)
-    name = changes.pop("preset", "default")
-    if name not in PRESETS:
-        near = did_you_mean(str(name), PRESETS)
-        raise InputError(f"space.preset: must be one of {', '.join(PRESETS)}, got {name!r}{near}")
-    base, only = preset(base, name), changes.pop("only", None)
-    space = parse_space(merge(base, changes), used_by(kind.name), validate_value)
-    return space if only is None else _only(space, only)
-
-
-def _only(space: Space, names: Any) -> Space:
-    """The space that searches `names` alone; every other param stays at its default."""
-    searched = [param.name for param in space.params]
-    if not isinstance(names, list | tuple) or not names:
-        raise InputError(f"space.only: must be a list of params, got {names!r}")
-    problems = [
-        f"space.only: {name} is not searched{did_you_mean(str(name), searched)} (searched: {', '.join(searched)})"
-        for name in names
-        if name not in searched
-    ]
-    if problems:
-        raise InputError(problems)
-    kept = tuple(param for param in space.params if param.name in names)
-    return Space(kept, {**space.fixed, **{k: v for k, v in space.defaults().items() if k not in names}})
-
-
-MORE_OBJECTIVES = ("parameters", "train_seconds", "latency_ms")  # beside a task's own metrics
-
-
-def _objectives(config: StudyConfig, kind: type[Task]) -> dict[str, str]:
-    """Several objectives with their directions; none where there is one."""
-    higher = {metric.name for metric in kind.metrics if metric.higher}
-    usual = {name: "maximize" if name in higher else "minimize" for name in config.several}
-    return dict(zip(usual, config.directions or usual.values(), strict=True))
-
-
-def _search_problems(config: StudyConfig, kind: type[Task], space: Space) -> list[str]:
+def _objective_problems(config: StudyConfig, kind: type[Task]) -> list[str]:
     known = [*(metric.name for metric in kind.metrics), *MORE_OBJECTIVES]
-    problems = [
+    return [
         f"objectives: there is no '{name}'{did_you_mean(name, known)} (known: {', '.join(known)})"
         for name in config.several
         if name not in known
     ]
-    if config.scheduler == "pbt":
-        problems += population_problems(config, space)
-    return problems + enumerable(config, space)
 
 
-def enumerable(config: StudyConfig, space: Space) -> list[str]:
-    """Why this sampler cannot walk through this space, if it is one that does."""
+def _search_problems(config: StudyConfig, space: Space) -> list[str]:
+    """Why this sampler cannot enumerate this space, if it is one that does; and params to try first that do not fit."""
     problems: list[str] = []
     if config.sampler.name in EXHAUSTIVE:
         attempt(problems, space.grid if config.sampler.name == "grid" else space.check_finite)
-    return problems
+    return problems + params_problems(config.enqueue, space, "enqueue")
 
 
 def _check_device(name: str) -> None:
@@ -263,18 +211,29 @@ def _check_device(name: str) -> None:
     resolve_device(name)
 
 
-def _record(config: StudyConfig, task: Task, space: Space, factory: Factory | None) -> StudyRecord:
+def _task_record(config: StudyConfig, task: Task, space: Space, factory: Factory | None) -> StudyRecord:
     training = config.training
-    # The device is no part: a study begun on a laptop goes on where there is a GPU.
+    # The device is no part: a study begun on a laptop is continued where there is a GPU.
     trained: dict[str, Any] = {"epochs": training.epochs, "patience": training.patience, "threads": training.threads}
     trained |= {} if training.metric is None else {"metric": training.metric}
     stored: dict[str, Any] = {"task": config.task, "data": task.record(), "training": trained}
     if factory is not None:
-        stored["model"] = {"factory": factory.reference, "fingerprint": factory.fingerprint}
-    return study_record(config, space, stored, _objectives(config, type(task)))
+        stored["model"] = {"factory": factory.reference, "fingerprint": factory.function.fingerprint}
+    higher = {metric.name for metric in task.metrics if metric.higher}
+    usual = {name: "maximize" if name in higher else "minimize" for name in config.several}
+    return _record(config, space, stored, dict(zip(usual, config.directions or usual.values(), strict=True)))
 
 
-def study_record(
+def _custom_record(config: StudyConfig, task: CustomTask) -> StudyRecord:
+    names = config.several
+    directions = config.directions or ("minimize",) * max(1, len(names))
+    training = {"epochs": config.training.epochs, "threads": config.training.threads}
+    stored = {"task": "own", "objective": task.record(), "training": training}
+    several = dict(zip(names, directions, strict=True)) if names else {}
+    return _record(config, task.space, stored, several, directions[0])
+
+
+def _record(
     config: StudyConfig, space: Space, task: Mapping[str, Any], several: Mapping[str, str], direction: str = "minimize"
 ) -> StudyRecord:
     """What a config makes of a study.

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from optlstm.config.sources import layer
 from optlstm.errors import InputError
 from optlstm.study.events import Event, TrialFinished
 
@@ -152,91 +151,32 @@ def ray_options(config: StudyConfig, workers: int | None) -> RayOptions:
     return RayOptions(workers, ray.address, ray.cpus_per_trial, ray.gpus_per_trial, config.scheduler)
 
 
-def study_name(raw: Mapping[str, Any], study_file: Path | None) -> str:
-    """The name given, or else that of the study it starts from, of its file, of its data, of the bundled series."""
-    from optlstm.run.warm_start import STARTS
-
-    path = raw.get("data", {}).get("path") if isinstance(raw.get("data"), Mapping) else None
-    if raw.get("name") is not None:
-        return str(raw["name"])
-    own = raw.get("objective")
-    name = (
-        next((f"{raw[key]}-{how}" for key, how in STARTS.items() if raw.get(key)), None)
-        or (study_file.stem if study_file else None)
-        or (Path(str(own)).stem if own else None)
-        or (Path(str(path)).name.split(".")[0] if path else "co2")
-    )
-    return str(name)
-
-
-def _named(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """With a name, whatever was given as one: the config says what is wrong with it."""
-    return {**raw, "name": name if raw.get("name") is None else raw["name"]}
-
-
-def _same_scheduler(name: str, stored: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:
-    """Before the rest is held against each other: the rules of another scheduler would only mislead."""
-    old, new = stored.get("scheduler", "study"), raw.get("scheduler", stored.get("scheduler", "study"))
-    return [] if new == old else [f"scheduler: study '{name}' exists and has {old!r}, not {new!r}; give --name"]
-
-
-def with_stored_config(database: Database | None, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """`raw` on top of what the study of this name was made with, if there is one: its name is enough to continue it.
-
-    A new study that starts from another takes over what `raw` does not say.
-
-    Raises:
-        InputError: The study to start from is not there, or the study of this name started from another one.
-    """
-    from optlstm.run.warm_start import STARTS, started_from
-    from optlstm.study.record import CONFIG_KEY
-    from optlstm.study.results import load_study
-
-    try:
-        stored = load_study(database, name).user_attrs.get(CONFIG_KEY, {}) if database is not None else None
-    except InputError:
-        stored = None
-    if stored is None:
-        return started_from(database, raw)
-    problems = [
-        f"{key}: study '{name}' exists and started from {stored.get(key)!r}, not {raw[key]!r}; give --name"
-        for key in STARTS
-        if raw.get(key) is not None and raw[key] != stored.get(key)
-    ]
-    if stored.get("promote") and raw.get("top", stored["top"]) != stored["top"]:
-        problems.append(f"top: study '{name}' exists and promoted {stored['top']}, not {raw['top']!r}; give --name")
-    if problems := [*problems, *_same_scheduler(name, stored, raw)]:
-        raise InputError(problems)
-    return layer({key: value for key, value in stored.items() if value is not None}, raw)
-
-
 def open_session(
-    raw: Mapping[str, Any], name: str, open_database: Callable[[], Database], found: Sequence[str] = ()
+    raw: Mapping[str, Any], name: str, open_database: Callable[[], Database], problems: Sequence[str] = ()
 ) -> Session:
     """Check everything, then open or create the study.
 
     Args:
-        found: Problems met before, to be reported with the others.
+        problems: Met before, to be reported with the others.
 
     Raises:
         InputError: With every problem; nothing was created.
     """
     from optlstm.backends.driver import Run
-    from optlstm.config.storage_path import place_problems
+    from optlstm.config.validate import check_storage_paths
     from optlstm.run.plan import make_plan
     from optlstm.run.retention import copy_weights, study_folder
-    from optlstm.run.warm_start import imported_trials
+    from optlstm.run.study_config import imported_trials, with_name
     from optlstm.study.population_ledger import PopulationLedger
     from optlstm.util.files import absolute
 
-    plan = make_plan(_named(raw, name), found)
+    plan = make_plan(with_name(raw, name), problems)
     config = plan.config
     if config.backend == "ray" and config.ray.address is not None:
         from optlstm.backends.ray.cluster import check_address
 
         check_address(config.ray.address)
-    if problems := place_problems(config):
-        raise InputError(problems)
+    check_storage_paths(config)
     database = open_database()
     ledger = _open_ledger(plan, name, database, imported_trials(database, plan, name))
     checkpoints = study_folder(absolute(config.storage_path), name, ledger.uid)
@@ -249,20 +189,20 @@ def open_session(
     return Session(plan, ledger, run, checkpoints, _workers(config, total - ledger.ended), ledger.ended)
 
 
-def dry_run(raw: Mapping[str, Any], name: str, found: Sequence[str] = ()) -> list[tuple[str, str]]:
+def dry_run(raw: Mapping[str, Any], name: str, problems: Sequence[str] = ()) -> list[tuple[str, str]]:
     """What would run, as (what, value) rows; connects to the cluster, and creates nothing.
 
     Raises:
         InputError: As the run itself would.
     """
-    from optlstm.config.storage_path import place_problems
+    from optlstm.config.validate import check_storage_paths
     from optlstm.run.plan import make_plan
+    from optlstm.run.study_config import with_name
     from optlstm.util.files import shown_location
 
-    plan = make_plan(_named(raw, name), found)
+    plan = make_plan(with_name(raw, name), problems)
     config = plan.config
-    if problems := place_problems(config):
-        raise InputError(problems)
+    check_storage_paths(config)
     rule = f"pruner {config.pruner.name}" if config.scheduler == "study" else config.scheduler
     pbt = plan.population
     grid = plan.space.combinations() if config.sampler.name == "grid" else None
@@ -296,7 +236,7 @@ def replayed(study: optuna.Study, stretches: Sequence[Stretch]) -> float:
     job = make_plan({**stored, "name": study.study_name}).job("")
     objective = job.make_objective(job.data)
     if not isinstance(objective, Objective):
-        raise InputError(f"study '{study.study_name}' has an objective of its own, which cannot be replayed")
+        raise InputError(f"study '{study.study_name}' has a custom objective, which cannot be replayed")
     return objective.replay(stretches)
 
 

@@ -6,15 +6,14 @@ uses them, and none has rules of its own.
 
 from __future__ import annotations
 
-import importlib
 import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from optlstm.errors import InputError
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Param, Space, Value
+from optlstm.util.user_code import import_function
 
 Params = Mapping[str, Value]
 Explore = Callable[[Params, Space, random.Random], Params]
@@ -91,13 +90,9 @@ def explored(params: Params, space: Space, options: Population, seed: int, gener
     return _settled(space, changed)
 
 
-def load_explore(path: str) -> Explore:
+def load_explore(reference: str) -> Explore:
     """Raises InputError where there is no such function."""
-    module, _, name = path.partition(":")
-    try:
-        function: Explore = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"pbt.explore: cannot load '{path}' ({error}); use module:function") from None
+    function: Explore = import_function("pbt.explore", reference, "function(params, space, random) -> params")
     return function
 
 

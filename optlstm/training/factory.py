@@ -1,20 +1,14 @@
-"""Networks of one's own: `module:function` makes them, in the place of ours. No torch before it is used."""
+"""Custom networks: `module:function` makes them, in place of the LSTMs here. No torch before it is used."""
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import importlib
-import inspect
-import os
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import ModuleType
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optlstm.errors import InputError, TrialFailed, named
 from optlstm.training.hparams import Hyperparameters
+from optlstm.util.user_code import UserFunction
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,46 +50,18 @@ class Shape:
 
 @dataclass(frozen=True)
 class Factory:
-    """A function that makes networks. source: of its module; workers on other machines run that text."""
+    """A function that makes networks."""
 
-    reference: str
-    source: str = field(repr=False)
+    function: UserFunction
 
     @classmethod
     def read(cls, reference: str) -> Factory:
-        """Import it; what lies in the working directory can be imported.
-
-        Raises:
-            InputError: there is no such module or function, or importing it raises.
-        """
-        module, colon, name = reference.partition(":")
-        if not colon or not module or not name:
-            raise InputError(f"model.factory: must be module:function, got {reference!r}")
-        here = os.getcwd()
-        if here not in sys.path and "" not in sys.path:
-            sys.path.insert(0, here)
-        try:
-            found = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise InputError(
-                f"model.factory: there is no module '{error.name}' (looked for it in {here}, too)"
-            ) from None
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() too
-            raise InputError(f"model.factory: importing {module} raised {named(error)}") from error
-        if not callable(getattr(found, name, None)):
-            raise InputError(f"model.factory: {module} has no {SIGNATURE.replace('function', name, 1)}")
-        try:
-            source = inspect.getsource(found)
-        except OSError:
-            source = ""
-        return cls(reference, source)
+        """Import `module:function`. Raises InputError where that cannot be done."""
+        return cls(UserFunction.read("model.factory", reference, SIGNATURE))
 
     @property
-    def fingerprint(self) -> str:
-        """Of what the module does: comments and layout are no part of it; what it imports is not looked into."""
-        return hashlib.sha256(ast.dump(ast.parse(self.source)).encode()).hexdigest()[:16]
+    def reference(self) -> str:
+        return self.function.reference
 
     def make(self, hp: Hyperparameters, shape: Shape) -> nn.Module:
         """A new network on the CPU.
@@ -105,7 +71,7 @@ class Factory:
         """
         from torch import nn
 
-        made = self._function()(hp, dict(shape.inputs), shape.outputs)
+        made = self.function.load()(hp, dict(shape.inputs), shape.outputs)
         if not isinstance(made, nn.Module):
             raise TrialFailed(f"model.factory: {self.reference} gave {type(made).__name__}, not an nn.Module")
         return made
@@ -134,15 +100,3 @@ class Factory:
             problem = f"raised {named(error)}"
         if problem:
             raise InputError(f"model.factory: {self.reference}: {problem}")
-
-    def _function(self) -> Any:
-        module, _, name = self.reference.partition(":")
-        try:
-            found = importlib.import_module(module)
-        except ModuleNotFoundError:
-            if not self.source:
-                raise
-            found = ModuleType(module)
-            sys.modules[module] = found
-            exec(compile(self.source, f"<{module}>", "exec"), found.__dict__)
-        return getattr(found, name)

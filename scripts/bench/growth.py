@@ -32,7 +32,8 @@ from sqlalchemy import insert
 from optlstm.backends.driver import Run
 from optlstm.backends.job import Job
 from optlstm.backends.local.runner import run_local
-from optlstm.run.session import open_session, with_stored_config
+from optlstm.run.session import open_session
+from optlstm.run.study_config import with_stored_config
 from optlstm.study.database.connection import Database, open_database
 from optlstm.study.events import TrialFinished
 from optlstm.study.ledger import Ledger

@@ -1,4 +1,4 @@
-"""An objective of one's own: the same ledger, the same backends, the same checks."""
+"""A custom objective: the same ledger, the same backends, the same checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import run_local
-from optlstm.run.custom_plan import OwnPlan, own_plan
+from optlstm.run.plan import Plan, make_plan
 from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger
 from optlstm.util.files import Location
@@ -22,13 +22,13 @@ EXAMPLE = Path(__file__).parents[2] / "studies" / "logistic.py"
 BACKENDS = ["local", pytest.param("ray", marks=pytest.mark.ray)]
 
 
-def plan_of(**raw: Any) -> OwnPlan:
+def plan_of(**raw: Any) -> Plan:
     raw = {"name": "own", "objective": str(EXAMPLE), "training": {"epochs": 6}, **raw}
-    return own_plan({"sampler": {"name": "tpe", "n_startup_trials": 4}, "pruner": {"name": "asha"}, **raw})
+    return make_plan({"sampler": {"name": "tpe", "n_startup_trials": 4}, "pruner": {"name": "asha"}, **raw})
 
 
 def run(
-    studies: Studies, name: str, plan: OwnPlan, folder: Location, backend: str = "local", after: int | None = None
+    studies: Studies, name: str, plan: Plan, folder: Location, backend: str = "local", after: int | None = None
 ) -> Ledger:
     """Run the study, or some reports of it."""
     from optlstm.study.database.connection import open_database
@@ -198,7 +198,7 @@ def test_a_study_that_is_not_exhausted_can_go_on_and_makes_no_model(cli: Cli) ->
     commands = [line.split()[3] for line in outcome.out.splitlines() if "python -m optlstm" in line]
     assert commands == ["show", "dashboard", "study"]
     promoted = cli("study", "--promote", "mine")
-    expected = "promote: study 'mine' has an objective of its own, and no data to take more of"
+    expected = "promote: study 'mine' has a custom objective, and no data to take more of"
     assert (promoted.code, promoted.lines) == (2, [expected])
 
 
@@ -213,9 +213,7 @@ def test_a_study_that_is_not_exhausted_can_go_on_and_makes_no_model(cli: Cli) ->
         ),
     ],
 )
-def test_what_an_objective_of_ones_own_does_not_take_is_refused(
-    cli: Cli, arguments: tuple[str, ...], expected: str
-) -> None:
+def test_what_a_custom_objective_does_not_take_is_refused(cli: Cli, arguments: tuple[str, ...], expected: str) -> None:
     Path("mine.py").write_text(FOUR)
     outcome = cli("study", "mine.py", *arguments)
     assert (outcome.code, outcome.lines, Path("runs").exists()) == (2, [expected], False)

@@ -148,7 +148,15 @@ def test_an_explore_of_ones_own_is_used_and_kept_inside_the_space() -> None:
     assert explored(PARAMS, SPACE, options, 1, 1, 0) == {**PARAMS, "learning_rate": 1e-4}
 
 
-@pytest.mark.parametrize("path", ["nowhere:f", "math:nothing", "math", ""])
-def test_an_explore_that_cannot_be_loaded_is_refused(path: str) -> None:
-    with pytest.raises(InputError, match=r"pbt\.explore: cannot load"):
-        load_explore(path)
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("nowhere:f", "there is no module 'nowhere'"),
+        ("math:nothing", r"math has no nothing\(params, space, random\) -> params"),
+        ("math", "must be module:function, got 'math'"),
+        ("", "must be module:function, got ''"),
+    ],
+)
+def test_an_explore_that_cannot_be_loaded_is_refused(reference: str, expected: str) -> None:
+    with pytest.raises(InputError, match=rf"^pbt\.explore: {expected}"):
+        load_explore(reference)

@@ -1,0 +1,183 @@
+"""The config of a study: what is given, on top of what this study, or the one it starts from, was stored with.
+
+`study/warm_start.py` computes what a study takes over from another's trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optlstm.config.schema import is_lr_search
+from optlstm.config.sources import layer
+from optlstm.config.validate import default_choices
+from optlstm.errors import InputError
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+    from optlstm.run.plan import Plan
+    from optlstm.study.database.connection import Database
+
+STARTS = {"promote": "promoted", "narrow_from": "narrowed", "import_from": "imported"}  # key: suffix of the new name
+# What the other study began with, how much it ran, and the rules of its population.
+_NOT_TAKEN_OVER = ("enqueue", "trials", "top", "scheduler", "pbt", *STARTS)
+_KEPT_OF_LR_SEARCH = ("task", "data", "model")
+
+
+def study_name(raw: Mapping[str, Any], study_file: Path | None) -> str:
+    """The name given, or else that of the study it starts from, of its file, of its data, of the bundled series."""
+    path = raw.get("data", {}).get("path") if isinstance(raw.get("data"), Mapping) else None
+    if raw.get("name") is not None:
+        return str(raw["name"])
+    name = (
+        next((f"{raw[key]}-{how}" for key, how in STARTS.items() if raw.get(key)), None)
+        or (study_file.stem if study_file else None)
+        or (Path(str(raw["objective"])).stem if raw.get("objective") else None)
+        or (Path(str(path)).name.split(".")[0] if path else "co2")
+    )
+    return str(name)
+
+
+def with_name(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """With a name, whatever was given as one: the config says what is wrong with it."""
+    return {**raw, "name": name if raw.get("name") is None else raw["name"]}
+
+
+def with_stored_config(database: Database | None, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """`raw` on top of what the study of this name was made with, if there is one: its name is enough to continue it.
+
+    A new study that starts from another takes over what `raw` does not say.
+
+    Raises:
+        InputError: The study to start from is not there, or the study of this name started from another one.
+    """
+    from optlstm.study.record import CONFIG_KEY
+    from optlstm.study.results import load_study
+
+    try:
+        stored = load_study(database, name).user_attrs.get(CONFIG_KEY, {}) if database is not None else None
+    except InputError:
+        stored = None
+    if stored is None:
+        return _started_from(database, raw)
+    problems = [
+        f"{key}: study '{name}' exists and started from {stored.get(key)!r}, not {raw[key]!r}; give --name"
+        for key in STARTS
+        if raw.get(key) is not None and raw[key] != stored.get(key)
+    ]
+    if stored.get("promote") and raw.get("top", stored["top"]) != stored["top"]:
+        problems.append(f"top: study '{name}' exists and promoted {stored['top']}, not {raw['top']!r}; give --name")
+    if problems := [*problems, *_same_scheduler(name, stored, raw)]:
+        raise InputError(problems)
+    return layer({key: value for key, value in stored.items() if value is not None}, raw)
+
+
+def _same_scheduler(name: str, stored: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:
+    """Before the rest is held against each other: the rules of another scheduler would only mislead."""
+    old, new = stored.get("scheduler", "study"), raw.get("scheduler", stored.get("scheduler", "study"))
+    return [] if new == old else [f"scheduler: study '{name}' exists and has {old!r}, not {new!r}; give --name"]
+
+
+def _started_from(database: Database | None, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a new study, with what it takes over from the studies it starts from.
+
+    Raises:
+        InputError: A study is not there, is not of this program, or has too few trials; one line each.
+    """
+    given = {key: str(raw[key]) for key in STARTS if raw.get(key)}
+    problems: list[str] = []
+    whole = dict(raw)
+    for key, name in given.items():
+        try:
+            whole = _started(key, name, _source(key, name, database), whole)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return whole
+
+
+def imported_trials(database: Database, plan: Plan, name: str) -> Sequence[FrozenTrial]:
+    """The trials that a new study takes over; none where the study of this name is there.
+
+    Raises:
+        InputError: They do not fit.
+    """
+    from optlstm.study.results import load_study, study_record
+    from optlstm.study.warm_start import imported
+
+    source = plan.record.imported
+    if source is None:
+        return ()
+    try:
+        load_study(database, name)
+    except InputError:
+        study = _source("import_from", source, database)
+        return imported(study.get_trials(deepcopy=False), study_record(study), plan.record)
+    return ()
+
+
+def _source(key: str, name: str, database: Database | None) -> optuna.Study:
+    from optlstm.study.results import load_study, study_record
+
+    if database is None:
+        raise InputError(f"{key}: study {name!r} is not in this database (it holds no study yet)")
+    try:
+        study = load_study(database, name)
+    except InputError as error:
+        raise InputError([f"{key}: {problem}" for problem in error.problems]) from None
+    if not study_record(study):
+        raise InputError(f"{key}: study {name!r} was not made by optlstm")
+    return study
+
+
+def _check_kind(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]) -> None:
+    """Raises InputError where one of the two has a custom objective, and the other trains networks on data."""
+    from optlstm.study.results import study_record
+
+    record, objective = study_record(study), raw.get("objective")
+    if record.get("task") == "own":
+        clash = objective is None and bool(raw.get("data") or raw.get("task"))
+        kind = f"the objective {record['objective']['file']}"
+    else:
+        clash, kind = objective is not None, f"task {record.get('task')}"
+    if clash:
+        params = [param for param, entry in record["space"].items() if isinstance(entry, Mapping)]
+        wanted = f"the objective {Path(str(objective)).name}" if objective else "data to train on"
+        raise InputError(
+            f"{key}: study '{name}' is another search: it has {kind} and params {', '.join(params)}; this has {wanted}"
+        )
+
+
+def _started(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]) -> dict[str, Any]:
+    from optlstm.study.record import CONFIG_KEY
+    from optlstm.study.results import StudyResults, study_record
+    from optlstm.study.warm_start import narrowed
+
+    stored = study.user_attrs[CONFIG_KEY]
+    _check_kind(key, name, study, raw)
+    base = {k: v for k, v in stored.items() if v is not None and k not in _NOT_TAKEN_OVER}
+    best = StudyResults(study).ranking
+    if key == "narrow_from":
+        space = narrowed(study_record(study)["space"], best, name)
+        if is_lr_search(stored["sampler"]["name"], stored["space"]):  # its sampler is no part of its result
+            base = {k: v for k, v in base.items() if k in _KEPT_OF_LR_SEARCH}
+            space = {param: entry for param, entry in space.items() if isinstance(entry, Mapping)}
+        base["space"] = space
+    if key == "promote":
+        if stored.get("objective"):
+            raise InputError(f"promote: study '{name}' has a custom objective, and no data to take more of")
+        base["pruner"] = {"name": default_choices(raw)["pruner"]}
+    whole = layer(base, raw)
+    if key == "promote":
+        if not best:
+            raise InputError(f"promote: study '{name}' has no complete trial")
+        top = best[: raw.get("top", 10) if isinstance(raw.get("top", 10), int) else 10]
+        data = whole.get("data", {})
+        whole["data"] = {**data, "fraction": raw.get("data", {}).get("fraction", 1.0)}
+        whole["enqueue"] = [dict(trial.params) for trial in top]
+        whole["trials"] = raw.get("trials", len(top))
+    return whole

@@ -1,0 +1,45 @@
+"""The search space of a study: what suits the task's data, with the changes that `[space]` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optlstm.errors import InputError, did_you_mean
+from optlstm.study.declaration import merge, parse_space
+from optlstm.study.space import Space
+from optlstm.tasks.base import Task
+from optlstm.tasks.space import PRESETS, preset
+from optlstm.training.hparams import used_by, validate_value
+
+
+def task_space(kind: type[Task], task: Task | None, changes: Mapping[str, Any]) -> Space:
+    """The space of a task's data; a generic one where they could not be read.
+
+    Raises:
+        InputError: With every problem of `changes`.
+    """
+    base, changes = task.default_space() if task else kind.generic_space(), dict(changes)
+    name = changes.pop("preset", "default")
+    if name not in PRESETS:
+        near = did_you_mean(str(name), PRESETS)
+        raise InputError(f"space.preset: must be one of {', '.join(PRESETS)}, got {name!r}{near}")
+    base, only = preset(base, name), changes.pop("only", None)
+    space = parse_space(merge(base, changes), used_by(kind.name), validate_value)
+    return space if only is None else _only(space, only)
+
+
+def _only(space: Space, names: Any) -> Space:
+    """The space that searches `names` alone; every other param stays at its default."""
+    searched = [param.name for param in space.params]
+    if not isinstance(names, list | tuple) or not names:
+        raise InputError(f"space.only: must be a list of params, got {names!r}")
+    problems = [
+        f"space.only: {name} is not searched{did_you_mean(str(name), searched)} (searched: {', '.join(searched)})"
+        for name in names
+        if name not in searched
+    ]
+    if problems:
+        raise InputError(problems)
+    kept = tuple(param for param in space.params if param.name in names)
+    return Space(kept, {**space.fixed, **{k: v for k, v in space.defaults().items() if k not in names}})
