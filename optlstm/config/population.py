@@ -15,20 +15,8 @@ from optlstm.training.hparams import GROWING, PBT_PARAMS
 
 def population(config: StudyConfig, params: tuple[str, ...]) -> Population:
     """The rules of a population that changes `params`."""
-    pbt = config.pbt
-    return Population(
-        population=pbt.population,
-        epochs=config.training.epochs,
-        interval=pbt.interval,
-        quantile=pbt.quantile,
-        factors=pbt.factors,
-        resample_probability=pbt.resample_probability,
-        params=params,
-        growing=GROWING,
-        burn_in=pbt.burn_in,
-        explore=pbt.explore,
-        synchronous=pbt.synchronous,
-    )
+    options = config.pbt.model_dump(exclude={"params", "morph"})
+    return Population(**options, epochs=config.training.epochs, params=params, growing=GROWING)
 
 
 def mutable(pbt: PbtConfig, space: Space) -> tuple[str, ...]:

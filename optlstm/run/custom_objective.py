@@ -147,19 +147,6 @@ def _module(file: UserFile) -> ModuleType:
 
 
 @dataclass(frozen=True)
-class MakeCustomObjective:
-    """Makes the objective in whatever process runs it."""
-
-    file: UserFile
-    seed: int
-    epochs: int
-    checkpoints: Location
-
-    def __call__(self, data: None) -> CustomObjective:
-        return CustomObjective(_module(self.file), self.seed, self.epochs, self.checkpoints)
-
-
-@dataclass(frozen=True)
 class CustomObjective:
     """`objective(trial)` of the file's two functions."""
 
@@ -172,3 +159,8 @@ class CustomObjective:
         params = self.module.space(trial)
         seed = derive_seed("train", self.seed, trial.number)
         return self.module.objective(Trial(trial, seed, self.epochs, self.checkpoints), params)
+
+
+def make_custom_objective(_: None, *, file: UserFile, **options: Any) -> CustomObjective:
+    """Run the file in the worker's process; options: of `CustomObjective`."""
+    return CustomObjective(_module(file), **options)

@@ -19,8 +19,8 @@ from optlstm.config.population import (
 from optlstm.config.schema import StudyConfig, TrainingConfig
 from optlstm.config.validate import attempt, check_config, check_data_config
 from optlstm.errors import InputError, did_you_mean
-from optlstm.run.custom_objective import CustomTask, MakeCustomObjective
-from optlstm.run.make_objective import MakeObjective
+from optlstm.run.custom_objective import CustomTask, make_custom_objective
+from optlstm.run.make_objective import make_objective
 from optlstm.run.task_space import task_space
 from optlstm.study.pbt import Population
 from optlstm.study.pruners import PRUNERS
@@ -52,7 +52,7 @@ class Plan:
 
     Args:
         task: The data to learn from, or the file of a custom objective.
-        make_objective: From the checkpoints' folder to what makes the objective in a worker, from the task's data.
+        make_objective: Called in a worker with the task's data and `checkpoints=FOLDER`; gives the objective.
         population: The rules of `--scheduler pbt`, or None.
         factory: Of custom networks.
     """
@@ -61,7 +61,7 @@ class Plan:
     task: Task | CustomTask
     space: Space
     record: StudyRecord
-    make_objective: Callable[[Location], Callable[[Any], Callable[[Any], Any]]]
+    make_objective: Callable[..., Callable[[Any], Any]]
     population: Population | None = None
     factory: Factory | None = None
 
@@ -83,8 +83,8 @@ class Plan:
 
     def job(self, checkpoints: Location) -> Job:
         """What workers need."""
-        config = self.config
-        return Job(self.make_objective(checkpoints), self.task.data(), config.training.threads, config.trial_timeout)
+        make = partial(self.make_objective, checkpoints=checkpoints)
+        return Job(make, self.task.data(), self.config.training.threads, self.config.trial_timeout)
 
 
 class NetworkCost:
@@ -138,17 +138,17 @@ def _task_plan(raw: Mapping[str, Any], config: StudyConfig | None, problems: lis
     if problems or config is None or task is None or space is None:
         raise InputError(problems)
     make = partial(
-        MakeObjective,
-        task.problem,
-        _metric(task, config),
-        space,
-        config.seed,
-        config.training.epochs,
-        0 if config.scheduler == "pbt" else config.training.patience,  # members live as long as each other
-        config.training.threads,
-        config.training.device,
-        tuple(config.several),
-        factory,
+        make_objective,
+        problem=task.problem,
+        factory=factory,
+        device=config.training.device,
+        threads=config.training.threads,
+        space=space,
+        seed=config.seed,
+        epochs=config.training.epochs,
+        patience=0 if config.scheduler == "pbt" else config.training.patience,  # members live as long as each other
+        metric=_metric(task, config),
+        objectives=tuple(config.several),
     )
     rules = population(config, mutable(config.pbt, space)) if config.scheduler == "pbt" else None
     return Plan(config, task, space, _task_record(config, task, space, factory), make, rules, factory)
@@ -166,7 +166,7 @@ def _custom_plan(raw: Mapping[str, Any], config: StudyConfig | None, problems: l
         problems += check_pbt_params(config.pbt, task.space) if config.scheduler == "pbt" else []
     if problems or config is None or task is None:
         raise InputError(problems)
-    make = partial(MakeCustomObjective, task.file, config.seed, config.training.epochs)
+    make = partial(make_custom_objective, file=task.file, seed=config.seed, epochs=config.training.epochs)
     rules = population(config, custom_mutable(config.pbt, task.space)) if config.scheduler == "pbt" else None
     return Plan(config, task, task.space, _custom_record(config, task), make, rules)
 
