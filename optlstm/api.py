@@ -74,10 +74,10 @@ def tune(
 ) -> Result:
     """Run a study, or continue the one of this name.
 
-    Ctrl-C, or the notebook's stop button, ends running trials after their epoch; the same call goes on later.
+    Ctrl-C, or the notebook's stop button, ends running trials after their epoch; the same call continues later.
 
     Args:
-        data: a DataFrame (kept as a file below `storage_path`, so that the study can go on without it), or the path
+        data: a DataFrame (kept as a file below `storage_path`, so that the study can be continued without it), or the path
             of a CSV or Parquet file; None: the bundled series.
         n_trials: the study's trials in all, those it has included.
         progress: show what runs, as the command line does.
@@ -143,7 +143,7 @@ def _raw(config: Mapping[str, Any], n_trials: int | None) -> dict[str, Any]:
 
 
 def _path(data: pd.DataFrame | str | Path, raw: Mapping[str, Any]) -> str:
-    """Where the data is to be read, now and when the study goes on; a DataFrame is written there."""
+    """Where the data is to be read, now and when the study is continued; a DataFrame is written there."""
     if isinstance(data, str | Path):
         return str(Path(data).expanduser().absolute())
     from optlstm.data.frames import frame_bytes

@@ -59,7 +59,7 @@ def read_layers(
     problems: list[str] = []
     tables = [attempt(problems, partial(read_override, text)) or {} for text in overrides]
     raw: dict[str, Any] | None = {}
-    if study_file and study_file.suffix == ".py":  # an objective of one's own
+    if study_file and study_file.suffix == ".py":  # a custom objective
         raw = {"objective": str(study_file)}
     elif study_file:
         raw = attempt(problems, partial(read_toml, study_file))

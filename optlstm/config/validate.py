@@ -194,11 +194,11 @@ def attempt(problems: list[str], action: Callable[[], T]) -> T | None:
 
 def _problems(error: ValidationError) -> list[str]:
     """Pydantic's findings in our words, one line per key."""
-    found: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    by_key: dict[tuple[str, ...], list[ErrorDetails]] = {}
     for detail in error.errors():
         path = tuple(part for part in detail["loc"] if isinstance(part, str) and not _is_union_branch(part))
-        found.setdefault(path, []).append(detail)
-    return [f"{'.'.join(path)}: {_problem(path, details)}" for path, details in found.items()]
+        by_key.setdefault(path, []).append(detail)
+    return [f"{'.'.join(path)}: {_problem(path, details)}" for path, details in by_key.items()]
 
 
 def _problem(path: tuple[str, ...], details: list[ErrorDetails]) -> str:

@@ -23,7 +23,7 @@ from optlstm.util.files import LocalFolder, check_folder
 
 _MOST_JSON = 64 << 20  # bytes
 _MOST_HEADER = 64 << 20
-_OWN_KINDS = {"F32", "I64", "BOOL"}  # of networks that are not ours: batch norms count in whole numbers
+_CUSTOM_DTYPES = {"F32", "I64", "BOOL"}  # of custom networks: batch norms count in whole numbers
 _AGAIN = "make the folder anew (python -m optlstm refit), or copy it again"
 Shapes = dict[str, tuple[int, ...]]
 
@@ -47,7 +47,7 @@ def pack(networks: Sequence[Mapping[str, Tensor]], extras: Mapping[str, Tensor])
 
 
 def write(folder: Path, card: Card, blob: bytes) -> None:
-    """A model exists once its card does: whoever is killed leaves the model, or a folder that is refused.
+    """A model exists once its card does: a process that is killed leaves the model, or a folder that is refused.
 
     Raises:
         InputError: as `check_target`.
@@ -70,7 +70,7 @@ def read(folder: Path, factory: str | None = None) -> tuple[Card, bytes, list[nn
     imported but what the caller names.
 
     Args:
-        factory: `module:function` that makes the networks, where they are not ours.
+        factory: `module:function` that makes the networks, where they are custom.
 
     Raises:
         ModelFileError: for whatever is wrong, with the file and what to do.
@@ -78,9 +78,9 @@ def read(folder: Path, factory: str | None = None) -> tuple[Card, bytes, list[nn
     """
     with _blaming(folder):
         card, blob = _read(folder)
-    own = _factory(card, folder, factory)  # the caller's, not the files'
+    made_by = _factory(card, folder, factory)  # an error of the caller's, not of the files
     with _blaming(folder):
-        return (card, blob, *_unpack(card, blob, own))
+        return (card, blob, *_unpack(card, blob, made_by))
 
 
 @contextmanager
@@ -89,8 +89,8 @@ def _blaming(folder: Path) -> Iterator[None]:
     try:
         yield
     except (ModelFileError, InputError, OSError, SafetensorError) as error:
-        what = f"{error.strerror or error}" if isinstance(error, OSError) else str(error).replace("\n", "; ")
-        raise ModelFileError(f"model {folder}: {what}; {_AGAIN}") from error
+        reason = f"{error.strerror or error}" if isinstance(error, OSError) else str(error).replace("\n", "; ")
+        raise ModelFileError(f"model {folder}: {reason}; {_AGAIN}") from error
 
 
 def _factory(card: Card, folder: Path, given: str | None) -> Factory | None:
@@ -124,7 +124,7 @@ def _read(folder: Path) -> tuple[Card, bytes]:
         if card.factory is None:
             _check_shapes(card, start, size)
         else:
-            _shapes(start[8:], _OWN_KINDS)
+            _shapes(start[8:], _CUSTOM_DTYPES)
         blob = start + file.read()
     if hashlib.sha256(blob).hexdigest() != card.weights.sha256:
         raise ModelFileError(f"{WEIGHT_FILE} is not what was written (altered)")
@@ -148,26 +148,26 @@ def _header(file: IO[bytes], size: int) -> bytes:
 
 def _check_shapes(card: Card, start: bytes, size: int) -> None:
     """See that the header has just the tensors of the card's networks."""
-    found, first = _shapes(start[8:], {"F32"}), 0
+    shapes, first = _shapes(start[8:], {"F32"}), 0
     expected: dict[str, tuple[int, ...]] = {}
     for trained in card.trials:
         hp, count = trained.hyperparameters(), len(trained.seeds)
         too_large = card.task.problem(hp) or _oversized(hp, card.task.sizes(), size)
         least = 4 * hp.num_layers * count  # tensors
-        if too_large or len(expected) + least > len(found):
-            what = too_large or f"{first + count} network(s) of {hp.num_layers} layer(s)"
-            raise ModelFileError(f"{CARD_FILE} says {what}, and {WEIGHT_FILE} has {size} bytes")
+        if too_large or len(expected) + least > len(shapes):
+            claim = too_large or f"{first + count} network(s) of {hp.num_layers} layer(s)"
+            raise ModelFileError(f"{CARD_FILE} says {claim}, and {WEIGHT_FILE} has {size} bytes")
         with torch.device("meta"):
             network = card.task.network(hp)
         one = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
         expected |= {f"{i}.{name}": shape for i in range(first, first + count) for name, shape in one.items()}
         first += count
     expected |= {f"extra.{name}": shape for name, shape in card.task.extras().items()}
-    if expected != found:
-        name = min(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+    if expected != shapes:
+        name = min(n for n in expected.keys() | shapes.keys() if expected.get(n) != shapes.get(n))
         words = " and ".join(
             f"{file} {'has no ' + name if shape is None else f'{list(shape)}'}"
-            for file, shape in ((WEIGHT_FILE, found.get(name)), (CARD_FILE, expected.get(name)))
+            for file, shape in ((WEIGHT_FILE, shapes.get(name)), (CARD_FILE, expected.get(name)))
         )
         raise ModelFileError(f"tensor {name!r}: {words}")
 
@@ -176,13 +176,13 @@ def _shapes(header: bytes, allowed: Set[str]) -> Shapes:
     try:
         entries: dict[str, Any] = json.loads(header)
         entries.pop("__metadata__", None)
-        found = {name: tuple(int(n) for n in entry["shape"]) for name, entry in entries.items()}
+        shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in entries.items()}
         kinds = {entry["dtype"] for entry in entries.values()}
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ModelFileError(f"{WEIGHT_FILE} has a header that cannot be (altered)") from error
     if kinds - allowed:
         raise ModelFileError(f"{WEIGHT_FILE} holds {', '.join(sorted(map(str, kinds)))[:80]} numbers, not F32 ones")
-    return found
+    return shapes
 
 
 def _unpack(card: Card, blob: bytes, factory: Factory | None) -> tuple[list[nn.Module], dict[str, Tensor]]:
@@ -190,10 +190,10 @@ def _unpack(card: Card, blob: bytes, factory: Factory | None) -> tuple[list[nn.M
     extras = {name.removeprefix("extra."): t for name, t in tensors.items() if name.startswith("extra.")}
     networks = []
     for i, hp in enumerate(card.hyperparameters()):
-        own = {name.removeprefix(f"{i}."): t for name, t in tensors.items() if name.startswith(f"{i}.")}
-        if not all(bool(t.isfinite().all()) for t in own.values()):
+        weights = {name.removeprefix(f"{i}."): t for name, t in tensors.items() if name.startswith(f"{i}.")}
+        if not all(bool(t.isfinite().all()) for t in weights.values()):
             raise ModelFileError(f"{WEIGHT_FILE} holds weights that are no numbers")
-        networks.append(network_with(card.task, hp, own, factory))
+        networks.append(network_with(card.task, hp, weights, factory))
     return networks, extras
 
 

@@ -34,7 +34,7 @@ class Model:
         """The model in a folder.
 
         Args:
-            factory: `module:function`, where networks of one's own were tuned. The folder names it too, but what a
+            factory: `module:function`, where custom networks were tuned. The folder names it too, but what a
                 file says is not imported.
 
         Raises:

@@ -85,7 +85,7 @@ def refit(
     retrain: bool = True,
     data: str | None = None,
     storage_path: Location,
-    hear: Listener = lambda member, epoch, epochs: None,
+    on_epoch: Listener = lambda member, epoch, epochs: None,
 ) -> Model:
     """A study's model, tested on the rows that tuning never saw. It is not saved yet.
 
@@ -95,13 +95,13 @@ def refit(
         trial: its number; None: the best one.
         pick: which is the best of several objectives' front: see `optlstm.study.pareto.picked`; None: its knee.
         top: how many of the best trials to train, each with its own params; the model is the mean of all networks.
-        seeds: how many networks to train of each, every one from a seed of its own.
+        seeds: how many networks to train of each trial, from as many seeds.
         averaging: memory of the weights' moving average as a share of all steps, in place of the trials' own: where a
             series drifts, a longer one may be better than the rows that tuning validates on show (docs/accuracy.md).
         retrain: train anew on training and validation rows; else the weights that tuning kept are the model.
         data: where the data file is now; None: where the study read it.
         storage_path: where the study's checkpoints are; read only without `retrain`.
-        hear: called after every epoch.
+        on_epoch: called after every epoch.
 
     Raises:
         InputError: there is no such study or trial, the data is not the study's, or the weights were not kept.
@@ -120,14 +120,14 @@ def refit(
         assert isinstance(objective, Objective)
         weights = [
             _trained(
-                objective, choice, _averaged(refit_schedule(choice, plan), averaging), seeds, hear, before=i * seeds
+                objective, choice, _averaged(refit_schedule(choice, plan), averaging), seeds, on_epoch, before=i * seeds
             )
             for i, choice in enumerate(chosen)
         ]
     else:
         folder = study_folder(absolute(storage_path), name, str(study.user_attrs[UID_KEY]))
         weights = [_kept(plan, choice, folder) for choice in chosen]
-    return _judged(evaluator, plan, weights, retrain)
+    return _evaluated(evaluator, plan, weights, retrain)
 
 
 def _averaged(stretches: list[Stretch], averaging: float | None) -> list[Stretch]:
@@ -154,14 +154,14 @@ def _check(trial: int | None, pick: str | None, top: int, seeds: int, averaging:
         raise InputError(problems)
 
 
-def _judged(evaluator: Evaluator, plan: Plan, weights: Sequence[_Weights], retrain: bool) -> Model:
+def _evaluated(evaluator: Evaluator, plan: Plan, weights: Sequence[_Weights], retrain: bool) -> Model:
     """Score the test rows with the networks as they will be saved, and write the card."""
     use_threads(plan.config.training.threads)  # the number changes the last bits of the scores
     section = evaluator.card_section()
-    each = [(w.hp, member) for w in weights for member in w.members]
-    networks = [network_with(section, hp, member, plan.factory) for hp, member in each]
-    evaluation = evaluator.evaluate(section.predictor(networks, [hp for hp, _ in each], {}), joined=retrain)
-    blob, sums = pack([member for _, member in each], evaluation.extras)
+    pairs = [(w.hp, member) for w in weights for member in w.members]
+    networks = [network_with(section, hp, member, plan.factory) for hp, member in pairs]
+    evaluation = evaluator.evaluate(section.predictor(networks, [hp for hp, _ in pairs], {}), joined=retrain)
+    blob, sums = pack([member for _, member in pairs], evaluation.extras)
     card = Card(
         trials=[_card_of(w) for w in weights],
         task=section.model_copy(update=evaluation.card_updates),
@@ -182,7 +182,7 @@ def _judged(evaluator: Evaluator, plan: Plan, weights: Sequence[_Weights], retra
 
 
 def _trained(
-    objective: Objective, chosen: Choice, stretches: list[Stretch], seeds: int, hear: Listener, before: int
+    objective: Objective, chosen: Choice, stretches: list[Stretch], seeds: int, on_epoch: Listener, before: int
 ) -> _Weights:
     """before: how many networks were trained already."""
     use_threads(objective.threads)
@@ -196,7 +196,7 @@ def _trained(
         run = replace(objective, problem=problem).train_schedule(stretches, seed_of)
         for used, epoch in run:
             hp, state = used, epoch.state()
-            hear(before + member + 1, epoch.epoch, stretches[-1].last)
+            on_epoch(before + member + 1, epoch.epoch, stretches[-1].last)
         members = [*weights.members, state.weights]
         weights = _Weights(chosen, hp, members, [*weights.seeds, seed_of(chosen.trial.number)], stretches)
     return weights
@@ -209,8 +209,8 @@ def _kept(plan: Plan, chosen: Choice, folder: Location) -> _Weights:
     from optlstm.training.morph import with_growth
 
     number = chosen.trial.number
-    found = newest_checkpoint(trial_folder(folder, number))
-    state = State(*found[1:]) if found else None
+    newest = newest_checkpoint(trial_folder(folder, number))
+    state = State(*newest[1:]) if newest else None
     if state is None or state.meta["best_epoch"] != chosen.best_epoch or not state.part("best"):
         raise InputError(
             f"--no-refit: the weights of trial {number} are not in {folder} (the best {plan.config.keep} trials keep "

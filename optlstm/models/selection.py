@@ -1,4 +1,4 @@
-"""Which trials of a study become the model, by which schedules, and the study's data found again."""
+"""Which trials of a study become the model, by which schedules, and the study's data read again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Choice:
     best_epoch: int
 
     def until(self, epoch: int) -> list[Stretch]:
-        """The schedule up to an epoch of the trial's own."""
+        """The schedule up to an epoch of the trial itself."""
         return [*self.stretches[:-1], replace(self.stretches[-1], last=epoch)]
 
     def values(self, stretches: Sequence[Stretch]) -> list[float]:
@@ -80,10 +80,10 @@ def _choice(study: optuna.Study, number: int) -> Choice:
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or last.trial != number:
         state = {"RUNNING": "has not ended", "FAIL": "failed"}.get(trial.state.name, "has trained no epoch of its own")
         raise InputError(f"--trial: trial {number} {state}; choose a complete or pruned one")
-    own = {epoch: trial.intermediate_values[epoch] for epoch in range(last.first, last.last + 1)}
+    values = {epoch: trial.intermediate_values[epoch] for epoch in range(last.first, last.last + 1)}
     # Of several objectives the epochs' values are those of the metric that decides, which is minimised.
     sign = -1 if study.directions == [StudyDirection.MAXIMIZE] else 1
-    best = min(own, key=lambda epoch: (sign * own[epoch], epoch))
+    best = min(values, key=lambda epoch: (sign * values[epoch], epoch))
     return Choice(study, trial, stretches, best)
 
 

@@ -72,7 +72,7 @@ class Plan:
 
     @property
     def stopping(self) -> Stopping:
-        """When the study has found enough."""
+        """When the study stops early."""
         stop = self.config.stop
         return Stopping(stop.value, stop.no_improvement, stop.terminator, stop.failures)
 

@@ -17,7 +17,7 @@ def file_name(name: str) -> str:
 
 
 def study_folder(root: Location, name: str, study_uid: str) -> Location:
-    """A folder of the study's own: two databases may each have a study of this name."""
+    """The study's folder; with its id, since two databases may each have a study of this name."""
     return join(root, f"{file_name(name)}-{study_uid[:8]}")
 
 

@@ -31,7 +31,7 @@ INTERRUPTIONS = ("interrupted", "terminated", "timeout")  # how the reasons of a
 
 
 class Publisher(Protocol):
-    """Shows what a study found to people elsewhere. It raises nothing: the study is whole without it."""
+    """Shows a study's best networks elsewhere. It must not raise: the study is complete without it."""
 
     def collect(self, objective: Callable[[], Any]) -> None:
         """Called once all trials have run, while there are workers.
@@ -56,7 +56,7 @@ class Session:
     finished: int  # trials that had ended before this command
 
     def work(self, publisher: Publisher) -> None:
-        """Run trials until there are none left or the run is told to stop, and let `publisher` show what they found."""
+        """Run trials until there are none left or the run is told to stop, and let `publisher` show the best."""
         from optlstm.run.retention import sweep
         from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY
 
@@ -86,7 +86,7 @@ class Session:
         if reason := self._reason():
             self.ledger.set_stop_reason(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
         publisher.publish()
-        self._reason()  # whoever interrupts the drawing has not interrupted the study
+        self._reason()  # an interrupted drawing is no interrupted study
 
     def _reason(self) -> str | None:
         """Why the run was stopped before all was done."""
@@ -128,7 +128,7 @@ class Session:
 
 
 def environment(backend: str) -> dict[str, str | int]:
-    """What a run runs in, for whoever wants to repeat it."""
+    """Versions and machine of a run, so that it can be repeated."""
     import platform
     from importlib.metadata import version
 
@@ -190,7 +190,7 @@ def open_session(
 
 
 def dry_run(raw: Mapping[str, Any], name: str, problems: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """What would run, as (what, value) rows; connects to the cluster, and creates nothing.
+    """What would run, as (heading, value) rows; connects to the cluster, and creates nothing.
 
     Raises:
         InputError: As the run itself would.
@@ -206,12 +206,12 @@ def dry_run(raw: Mapping[str, Any], name: str, problems: Sequence[str] = ()) -> 
     rule = f"pruner {config.pruner.name}" if config.scheduler == "study" else config.scheduler
     pbt = plan.population
     grid = plan.space.combinations() if config.sampler.name == "grid" else None
-    what = f"a population of {pbt.population}" if pbt else f"{min(config.trials, grid or config.trials)} in all"
+    size = f"a population of {pbt.population}" if pbt else f"{min(config.trials, grid or config.trials)} in all"
     rows = [
         ("study", name),
         ("data", plan.task.describe()),
         *(("note", warning) for warning in plan.task.warnings),
-        ("trials", f"{what}, up to {config.training.epochs} epochs each"),
+        ("trials", f"{size}, up to {config.training.epochs} epochs each"),
         ("sampler", config.sampler.name if grid is None else f"grid, {grid:,} combinations"),
         ("scheduler", rule),
         ("storage path", shown_location(config.storage_path)),

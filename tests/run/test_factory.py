@@ -1,4 +1,4 @@
-"""Networks of one's own: tuned, refitted, saved and loaded as ours are; and never imported because a file says so."""
+"""Custom networks: tuned, refitted, saved and loaded as the LSTMs are; never imported because a file says so."""
 
 from __future__ import annotations
 
