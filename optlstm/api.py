@@ -77,8 +77,8 @@ def tune(
     Ctrl-C, or the notebook's stop button, ends running trials after their epoch; the same call continues later.
 
     Args:
-        data: a DataFrame (kept as a file below `storage_path`, so that the study can be continued without it), or the path
-            of a CSV or Parquet file; None: the bundled series.
+        data: a DataFrame (kept as a file below `storage_path`, so that the study can be continued without it), or the
+            path of a CSV or Parquet file; None: the bundled series.
         n_trials: the study's trials in all, those it has included.
         progress: show what runs, as the command line does.
         config: any key of a study file. `target`, `time`, `horizon`, `splits`, `epochs`, `patience` may stand without
