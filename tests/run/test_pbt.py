@@ -86,7 +86,7 @@ def test_run_twice_the_second_has_nothing_to_do(cli: Cli, cached_cli: Cli, popul
         (["--set", 'pbt.params=["dropuot"]'], "did you mean 'dropout'?"),
         (["--set", 'pbt.params=["window"]'], "pbt.params: 'window' is fixed in this space"),
         (["--set", "pbt.factors=[0.0]"], "pbt.factors: must be above 0, got 0.0"),
-        (["--set", 'pbt.explore="nowhere:f"'], "pbt.explore: cannot load 'nowhere:f'"),
+        (["--set", 'pbt.explore="nowhere:f"'], "pbt.explore: there is no module 'nowhere'"),
         (["--set", "pbt.morph=false", "--set", 'pbt.params=["hidden_size"]'], "add pbt.morph = true"),
         (["--set", "space.layer_norm=true"], "pbt.morph: hidden_size cannot grow under layer_norm"),
         (["--set", "pbt.populaton=4"], "did you mean 'population'?"),
