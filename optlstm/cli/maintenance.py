@@ -45,10 +45,10 @@ def doctor(
             finding.fix()
             state, remedy = "note", "done"
         faults += state == "fault"
-        rows.append({"what": finding.what, "state": state, "found": finding.found, "remedy": remedy})
+        rows.append({"what": finding.subject, "state": state, "found": finding.message, "remedy": remedy})
         if not as_json:
             console.print(f"{state:<6}", style=STYLES[state], end="")
-            console.print(f" {finding.what}: {finding.found}", markup=False, soft_wrap=True)
+            console.print(f" {finding.subject}: {finding.message}", markup=False, soft_wrap=True)
             if remedy:
                 console.print(f"       -> {remedy}", markup=False, soft_wrap=True)
     if as_json:

@@ -30,7 +30,7 @@ def shown_storage(raw: dict[str, Any]) -> str:
 def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool) -> tuple[Session, int]:
     """Open the study, run its trials, show how it goes. Gives the session and the exit code."""
     from optlstm.console.progress import Display, make_console
-    from optlstm.console.run_summary import announce, how_to_go_on, notices
+    from optlstm.console.run_summary import announce, notices, resume_command
     from optlstm.report.publisher import DashboardPublisher
     from optlstm.run.session import open_session
     from optlstm.run.study_config import study_name, with_stored_config
@@ -45,7 +45,7 @@ def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | Non
     announce(console, session)
     shown = shown_storage(raw)
     display = Display(console, session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, label)
-    with stop_on_signals(session, how_to_go_on(session, shown)) as received, display:
+    with stop_on_signals(session, resume_command(session, shown)) as received, display:
         session.work(DashboardPublisher(session))
     notices(make_console(), session, shown)
     if received and session.run.stop_reason:  # not where it came when all was done

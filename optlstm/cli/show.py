@@ -73,12 +73,13 @@ def schedule(
     console = make_console(results=True)
     console.print(schedule_table(segments))
     if replay:
-        value, known = replayed(study, segments), trials[trial].values
+        value = replayed(study, segments)
         console.print(f"replayed: {value!r}")
         # A pruned trial's own value is that of its last epoch; its best is what a schedule is trained for.
         reports = [v for epoch, v in trials[trial].intermediate_values.items() if epoch >= segments[-1].first]
-        console.print(f"the study: {min(reports)!r}" if known or reports else "the study has no value for it")
-        return 0 if value == min(reports) else 1
+        best = min(reports, default=None)
+        console.print("the study has no value for it" if best is None else f"the study: {best!r}")
+        return 0 if value == best else 1
     return 0
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from optlstm.console.progress import STYLES, WORDS, shown
-from optlstm.study.lineage import Stretch, changes, children
+from optlstm.study.lineage import Segment, changes, children
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -45,14 +45,14 @@ def _line(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Text:
     return line
 
 
-def schedule_table(stretches: Sequence[Stretch]) -> Table:
-    """One row per stretch: epochs, the trial they were trained as, the params that ever change."""
-    names = list(dict.fromkeys(name for stretch in stretches for name in stretch.params))
-    varying = [name for name in names if len({shown(s.params.get(name, "")) for s in stretches}) > 1]
+def schedule_table(segments: Sequence[Segment]) -> Table:
+    """One row per segment: epochs, the trial they were trained as, the params that ever change."""
+    names = list(dict.fromkeys(name for segment in segments for name in segment.params))
+    varying = [name for name in names if len({shown(s.params.get(name, "")) for s in segments}) > 1]
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("epochs", "trial", *(varying or names)):
         table.add_column(heading, justify="right")
-    for stretch in stretches:
-        values = (shown(stretch.params.get(name, "")) for name in varying or names)
-        table.add_row(f"{stretch.first}-{stretch.last}", str(stretch.trial), *values)
+    for segment in segments:
+        values = (shown(segment.params.get(name, "")) for name in varying or names)
+        table.add_row(f"{segment.first}-{segment.last}", str(segment.trial), *values)
     return table

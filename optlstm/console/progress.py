@@ -109,7 +109,7 @@ class Display:
             trial = self.ledger.trials[number]
             if state == "COMPLETE" and len(trial.values) > 1:
                 named = zip(self.ledger.record.objectives, trial.values, strict=True)
-                line.append("  " + "  ".join(f"{name} {shown(each)}" for name, each in named))
+                line.append("  " + "  ".join(f"{name} {shown(part)}" for name, part in named))
             elif value is None:  # it diverged, and that is what was to be found out
                 line.append(f"  {in_a_line(reason, LONGEST_REASON)}")
             else:
@@ -125,12 +125,12 @@ class Display:
         summary = Text("  ".join(f"{counts[s]} {WORDS[s]}" for s in ("COMPLETE", "PRUNED", "FAIL")))
         if best is not None:
             several = self.ledger.record.objectives
-            found = (
+            reached = (
                 f"{len(self.ledger.ranking)} on the front"
                 if several
                 else f"best {self.metric} {decimals(best.values[0], 5)}"
             )
-            summary.append(f"   {found} (trial {best.number})", style="bold")
+            summary.append(f"   {reached} (trial {best.number})", style="bold")
         if left := self._time_left():
             summary.append(f"   about {left} left")
         if reason := self.stopping():
@@ -176,12 +176,12 @@ class Epochs:
 
     def hear(self, member: int, epoch: int, epochs: int) -> None:
         """Of network `member` (from 1) so many epochs are done."""
-        what = "training" if self.members == 1 else f"training {member}/{self.members}"
+        label = "training" if self.members == 1 else f"training {member}/{self.members}"
         if member > len(self.bar.tasks):
-            self.bar.add_task(what, total=epochs)
+            self.bar.add_task(label, total=epochs)
         self.bar.update(self.bar.task_ids[-1], completed=epoch)
         if epoch == epochs:
-            self.console.print(Text(f"{what.replace('training', 'trained')}: {epochs} epochs"), soft_wrap=True)
+            self.console.print(Text(f"{label.replace('training', 'trained')}: {epochs} epochs"), soft_wrap=True)
 
 
 def make_console(quiet: bool = False, *, results: bool = False) -> Console:

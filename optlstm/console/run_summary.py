@@ -26,12 +26,12 @@ REASONS_SHOWN = 3
 def announce(console: Console, session: Session) -> None:
     """What is about to run: data, search, what there is of it already."""
     config, task, name = session.plan.config, session.plan.task, session.ledger.name
-    what, rule = f"{session.run.total} trials of up to {config.training.epochs} epochs", f"pruner {config.pruner.name}"
+    size, rule = f"{session.run.total} trials of up to {config.training.epochs} epochs", f"pruner {config.pruner.name}"
     if config.scheduler != "study":
         rule = f"scheduler {config.scheduler}"
     if config.scheduler == "pbt":
-        what = f"a population of {session.run.total}, {config.training.epochs} epochs, interval {config.pbt.interval}"
-    search = f"{what}, sampler {config.sampler.name}, {rule}, seed {config.seed}, workers {session.workers or 'auto'}"
+        size = f"a population of {session.run.total}, {config.training.epochs} epochs, interval {config.pbt.interval}"
+    search = f"{size}, sampler {config.sampler.name}, {rule}, seed {config.seed}, workers {session.workers or 'auto'}"
     if config.backend != "local":
         search += f", backend {config.backend}"
     if config.sampler.name == "grid":
@@ -43,14 +43,14 @@ def announce(console: Console, session: Session) -> None:
         lines.append(Text(f"begins with {taken} trials of study {source}, each param by its name; they do not count"))
     if session.finished >= session.run.total:
         so_far = counts_in_words(session.ledger.counts)
-        lines.append(Text(f"nothing to do: the study has {so_far}{_how_to_have_more(session)}"))
+        lines.append(Text(f"nothing to do: the study has {so_far}{_more_trials_hint(session)}"))
     elif any(t.state.name != "WAITING" and counts_as_trial(t) for t in session.ledger.trials):
         lines.append(Text(f"continuing: {session.finished} of {session.run.total} trials have ended"))
     for line in lines:
         console.print(line, soft_wrap=True)
 
 
-def _how_to_have_more(session: Session) -> str:
+def _more_trials_hint(session: Session) -> str:
     """What to type for more trials than a finished study has; nothing where there are no more."""
     if _all_tried(session):
         return ""
@@ -91,7 +91,7 @@ def best_table(session: Session) -> Table | None:
     for metric in session.plan.task.metrics:
         if metric.name in attrs and metric.name not in (deciding.label, *several):
             table.add_row(f"validation {metric.name}", decimals(attrs[metric.name], 6))
-    if best.last_step is not None:  # an objective of one's own need not report
+    if best.last_step is not None:  # a custom objective need not report
         table.add_row("epoch", f"{attrs.get('best_epoch', best.last_step)} of {best.last_step}")
     if "parameters" in attrs and "parameters" not in several:
         table.add_row("parameters", f"{attrs['parameters']:,}")
@@ -113,31 +113,31 @@ def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
     name, more = session.ledger.name, 2 * session.run.total
     folder = shlex.quote(f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name).lstrip('-')}-model")
     commands = [
-        (_about("show", name, storage), "every trial"),
-        (_about("dashboard", name, storage), "watch it in a browser"),
+        (_study_command("show", name, storage), "every trial"),
+        (_study_command("dashboard", name, storage), "watch it in a browser"),
     ]
-    if session.plan.config.objective is None:  # one of one's own makes no model of ours
-        refit = _about("refit", name, f" -o {folder}{storage}")
+    if session.plan.config.objective is None:  # a custom objective makes no model of ours
+        refit = _study_command("refit", name, f" -o {folder}{storage}")
         commands.insert(0, (refit, "train the best on all but the test rows, test it"))
     if session.plan.population is not None:
-        commands.append((_about("show", name, f" --lineage{storage}"), "who was copied from whom"))
+        commands.append((_study_command("show", name, f" --lineage{storage}"), "who was copied from whom"))
     elif not _all_tried(session):
         commands.append((f"python -m optlstm study --name {shlex.quote(name)} --trials {more}{storage}", "search on"))
     return commands
 
 
-def _about(command: str, name: str, options: str) -> str:
+def _study_command(command: str, name: str, options: str) -> str:
     """A command about a study; a name that looks like an option comes last, behind `--`."""
     ending = f"{options} -- {shlex.quote(name)}" if name.startswith("-") else f" {shlex.quote(name)}{options}"
     return f"python -m optlstm {command}{ending}"
 
 
-def how_to_go_on(session: Session, storage: str) -> str:
+def resume_command(session: Session, storage: str) -> str:
     """The command that continues the study."""
-    return f"python -m optlstm study --name {shlex.quote(session.ledger.name)}{_how_many(session)}{storage}"
+    return f"python -m optlstm study --name {shlex.quote(session.ledger.name)}{_total_flag(session)}{storage}"
 
 
-def _how_many(session: Session) -> str:
+def _total_flag(session: Session) -> str:
     """The flag that says when the study is done; a population says so itself."""
     return "" if session.plan.population else f" --trials {session.run.total}"
 
@@ -147,7 +147,7 @@ def notices(console: Console, session: Session, storage: str) -> None:
     ledger, run = session.ledger, session.run
     if reason := run.stop_reason:
         console.print(Text(f"stopped ({reason}); everything is saved. To go on:", "bold"))
-        console.print(Text(f"  {how_to_go_on(session, storage)}"), soft_wrap=True)
+        console.print(Text(f"  {resume_command(session, storage)}"), soft_wrap=True)
     elif unfinished := ledger.counts["RUNNING"]:
         trials = "1 trial is" if unfinished == 1 else f"{unfinished} trials are"
         console.print(

@@ -51,7 +51,7 @@ def copy_study(
         OptlstmError: The copy is not what was read.
     """
     study = load_study(source, name)
-    _refuse_if_run(study.get_trials(deepcopy=False), source.now())
+    _check_not_running(study.get_trials(deepcopy=False), source.now())
     if new_name in optuna.get_all_study_names(target.rdb):
         raise InputError(f"study {new_name!r} is in that database already; name the copy: --as NAME")
     uid, new_uid = str(study.user_attrs.get(UID_KEY, "")), uuid.uuid4().hex
@@ -63,7 +63,7 @@ def copy_study(
         progress("study: reading its trials")
         # All of it before the transaction begins: source and target may be one SQLite file, with one writer at a time.
         read = _Read.of(study, {UID_KEY: new_uid, FOLDER_KEY: str(copied)} if uid else {})
-        _refuse_if_run(read.trials, source.now())
+        _check_not_running(read.trials, source.now())
         progress(f"study: writing {many(len(read.trials), 'trial')}")
         with target.transaction():
             _write(read, target, new_name)
@@ -103,7 +103,7 @@ def _write(read: _Read, target: Database, name: str) -> None:
     _compare(read.trials, rdb.get_all_trials(study_id, deepcopy=False))
 
 
-def _refuse_if_run(trials: list[FrozenTrial], now: float) -> None:
+def _check_not_running(trials: list[FrozenTrial], now: float) -> None:
     for trial in trials:
         lease = Lease.of(trial.system_attrs)
         if trial.state == TrialState.RUNNING and lease is not None and not lease.is_void(now):
@@ -133,9 +133,9 @@ def _compare(read: list[FrozenTrial], written: list[FrozenTrial]) -> None:
         return (trial.number, trial.state, trial.values, trial.params, trial.distributions, attrs, steps,
                 trial.datetime_start, trial.datetime_complete)  # fmt: skip
 
-    for one, other in zip(read, written, strict=True):
-        if content(one) != content(other):
-            raise OptlstmError(f"trial {one.number} reads differently in the other database; nothing was copied")
+    for original, copied in zip(read, written, strict=True):
+        if content(original) != content(copied):
+            raise OptlstmError(f"trial {original.number} reads differently in the other database; nothing was copied")
 
 
 def _copy_files(source: Location, target: Location) -> Iterator[str]:

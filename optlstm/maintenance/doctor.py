@@ -35,9 +35,9 @@ _STUDY = re.compile(r".+-[0-9a-f]{8}")
 class Finding:
     """One line of the report. `fix`: what `--fix` would do about it; called at most once."""
 
-    what: str
+    subject: str
     state: Literal["ok", "note", "fault"]
-    found: str
+    message: str
     remedy: str = ""
     fix: Callable[[], None] | None = None
 
@@ -64,8 +64,8 @@ def examine(url: str, name: str | None, storage_path: Location, address: str | N
     yield from _ray(address, storage_path)
 
 
-def _storage_remedy(url: str, said: str) -> str:
-    if "upgrade" in said:
+def _storage_remedy(url: str, error: str) -> str:
+    if "upgrade" in error:
         return "optuna storage upgrade --storage URL"
     if parse_url(url).get_backend_name() == "sqlite":
         return "no SQLite database, or a damaged one: restore a backup, or give another --storage"
@@ -74,28 +74,28 @@ def _storage_remedy(url: str, said: str) -> str:
 
 def versions() -> list[Finding]:
     names = ("optlstm", "optuna", "torch", "ray", "sqlalchemy")
-    found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    return [Finding("versions", "ok", f"Python {platform.python_version()}, {found}")]
+    installed = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    return [Finding("versions", "ok", f"Python {platform.python_version()}, {installed}")]
 
 
 def _studies(database: Database, name: str | None, storage_path: Location) -> Iterator[Finding]:
     names = [name] if name else sorted(optuna.get_all_study_names(database.rdb))
     ours = set()
-    for one in names:
-        study = load_study(database, one)
+    for study_name in names:
+        study = load_study(database, study_name)
         trials = study.get_trials(deepcopy=False)
         if not study_record(study):
-            yield Finding(f"study {one}", "note", f"{len(trials)} trials, not made by optlstm; left alone")
+            yield Finding(f"study {study_name}", "note", f"{len(trials)} trials, not made by optlstm; left alone")
             continue
-        folder = study_folder(absolute(storage_path), one, study.user_attrs[UID_KEY])
+        folder = study_folder(absolute(storage_path), study_name, study.user_attrs[UID_KEY])
         ours.add(str(folder))
         config = study.user_attrs.get(CONFIG_KEY, {})
-        found = [*_running(database, one, trials), *_checkpoints(one, folder, trials, config)]
-        if all(finding.state == "ok" for finding in found):
-            found = [Finding(f"study {one}", "ok", "; ".join(finding.found for finding in found))]
-        yield from found
+        findings = [*_running(database, study_name, trials), *_checkpoints(study_name, folder, trials, config)]
+        if all(finding.state == "ok" for finding in findings):
+            findings = [Finding(f"study {study_name}", "ok", "; ".join(finding.message for finding in findings))]
+        yield from findings
     if name is None:
-        yield from _strangers(storage_path, ours)
+        yield from _unknown_folders(storage_path, ours)
 
 
 def _running(database: Database, name: str, trials: list[FrozenTrial]) -> Iterator[Finding]:
@@ -104,22 +104,22 @@ def _running(database: Database, name: str, trials: list[FrozenTrial]) -> Iterat
     if not running:
         yield Finding(f"study {name}", "ok", f"{counts_in_words(Counter(t.state.name for t in trials))}")
     for trial in running:
-        what, lease = f"study {name}", Lease.of(trial.system_attrs)
+        subject, lease = f"study {name}", Lease.of(trial.system_attrs)
         if lease is not None and not lease.is_void(database.now()):
-            yield Finding(what, "ok", f"trial {trial.number} is being trained by {lease.owner}")
+            yield Finding(subject, "ok", f"trial {trial.number} is being trained by {lease.owner}")
             continue
         if lease is not None and lease.expires == 0.0:  # given back: an orderly stop
-            found = f"trial {trial.number} was stopped after epoch {trial.last_step or 0}"
-            yield Finding(what, "note", found, f"continue it: python -m optlstm study --name {shlex.quote(name)}")
+            message = f"trial {trial.number} was stopped after epoch {trial.last_step or 0}"
+            yield Finding(subject, "note", message, f"continue it: python -m optlstm study --name {shlex.quote(name)}")
             continue
         if lease is None:
-            found = f"trial {trial.number} is RUNNING and was started by another program; its state says nothing"
+            message = f"trial {trial.number} is RUNNING and was started by another program; its state says nothing"
         else:
-            found = f"trial {trial.number} is RUNNING, and {lease.owner} is gone (epoch {trial.last_step or 0})"
+            message = f"trial {trial.number} is RUNNING, and {lease.owner} is gone (epoch {trial.last_step or 0})"
         remedy = "continue the study, or end the trial as failed: doctor --fix"
         if "member" in trial.user_attrs:
             remedy = "continue the study (doctor --fix would end this member, and the population with it)"
-        yield Finding(what, "fault", found, remedy, _reaper(database, trial))
+        yield Finding(subject, "fault", message, remedy, _reaper(database, trial))
 
 
 def _reaper(database: Database, trial: FrozenTrial) -> Callable[[], None]:
@@ -140,21 +140,21 @@ def _checkpoints(
     name: str, folder: Location, trials: list[FrozenTrial], config: Mapping[str, Any]
 ) -> Iterator[Finding]:
     """Weights of trials that the study does not have, and unfinished or best trials whose weights are damaged."""
-    what = f"checkpoints of {name}"
+    subject = f"checkpoints of {name}"
     files = open_folder(folder)
     there = {int(match[1]): n for n in files.names() if (match := _TRIAL.fullmatch(n))}
     for number, entry in sorted(there.items()):
         if number >= len(trials):
             path = join(folder, entry)
             yield Finding(
-                what, "fault", f"{path}: the study has no such trial", "doctor --fix", _remover(folder, entry)
+                subject, "fault", f"{path}: the study has no such trial", "doctor --fix", _remover(folder, entry)
             )
     wanted = [t.number for t in trials if t.state == TrialState.RUNNING and t.last_step]
     complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values and len(t.values) == 1]
     wanted += [t.number for t in sorted(complete, key=lambda t: t.values[0])[: kept_best(config)]]
-    # An objective of one's own need not save any; what was saved leaves its folder, unless all of it was removed.
-    own = config.get("objective") is not None
-    wanted = [number for number in wanted if not own or number in there]
+    # A custom objective need not save any; what was saved leaves its folder, unless all of it was removed.
+    custom = config.get("objective") is not None
+    wanted = [number for number in wanted if not custom or number in there]
     damaged = [number for number in wanted if not _readable(folder, number)]
     for number in damaged:
         remedy = (
@@ -162,10 +162,10 @@ def _checkpoints(
             if trials[number].state.is_finished()
             else ("continue the study: the trial starts again from its newest whole checkpoint")
         )
-        found = f"{join(folder, trial_name(number))}: missing or damaged"
-        yield Finding(what, "fault", found, remedy)
+        message = f"{join(folder, trial_name(number))}: missing or damaged"
+        yield Finding(subject, "fault", message, remedy)
     if not damaged:
-        yield Finding(what, "ok", f"weights of {len(wanted)} kept, all whole")
+        yield Finding(subject, "ok", f"weights of {len(wanted)} kept, all whole")
 
 
 def _readable(folder: Location, number: int) -> bool:
@@ -178,7 +178,7 @@ def _remover(folder: Location, name: str) -> Callable[[], None]:
     return lambda: open_folder(folder).remove(name)
 
 
-def _strangers(storage_path: Location, ours: set[str]) -> Iterator[Finding]:
+def _unknown_folders(storage_path: Location, ours: set[str]) -> Iterator[Finding]:
     root = absolute(storage_path)
     for name in sorted(open_folder(root).names()):
         path = join(root, name)
@@ -188,18 +188,18 @@ def _strangers(storage_path: Location, ours: set[str]) -> Iterator[Finding]:
 
 
 def _disk(url: str, storage_path: Location) -> Iterator[Finding]:
-    places: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     if not is_url(storage_path):
-        places["checkpoints"] = Path(absolute(storage_path))
-    with_file = parse_url(url)
-    if with_file.get_backend_name() == "sqlite":
-        places["database"] = Path(with_file.database or "").absolute().parent
-    for what, place in places.items():
-        existing = next((p for p in (place, *place.parents) if p.exists()), Path("/"))
+        folders["checkpoints"] = Path(absolute(storage_path))
+    database = parse_url(url)
+    if database.get_backend_name() == "sqlite":
+        folders["database"] = Path(database.database or "").absolute().parent
+    for content, folder in folders.items():
+        existing = next((p for p in (folder, *folder.parents) if p.exists()), Path("/"))
         free = shutil.disk_usage(existing).free
         state: Literal["ok", "fault"] = "ok" if free >= LEAST_FREE_BYTES else "fault"
         remedy = "" if state == "ok" else "make room, or give another --storage-path"
-        yield Finding(f"disk for {what}", state, f"{free / 1e9:.1f} GB free at {existing}", remedy)
+        yield Finding(f"disk for {content}", state, f"{free / 1e9:.1f} GB free at {existing}", remedy)
 
 
 def _gpu() -> Finding:
@@ -222,5 +222,5 @@ def _ray(address: str | None, storage_path: Location) -> Iterator[Finding]:
         for problem in error.problems:
             yield Finding("ray", "fault", problem, "docs/ray.md")
         return
-    yield from (Finding("ray", "ok", f"{what}: {value}") for what, value in rows if what != "per trial")
+    yield from (Finding("ray", "ok", f"{name}: {value}") for name, value in rows if name != "per trial")
     yield Finding("ray", "ok", f"every node sees {storage_path}")

@@ -20,7 +20,7 @@ from optlstm.run.custom_objective import CustomTask
 from optlstm.run.objective import Objective
 from optlstm.run.plan import Plan
 from optlstm.run.retention import study_folder
-from optlstm.study.lineage import Stretch
+from optlstm.study.lineage import Segment
 from optlstm.study.record import UID_KEY
 from optlstm.study.results import load_study
 from optlstm.study.seeds import derive_seed
@@ -46,7 +46,7 @@ class _Weights:
     hp: Hyperparameters
     members: list[dict[str, Tensor]]
     seeds: list[int]
-    stretches: list[Stretch]  # what they were trained by
+    stretches: list[Segment]  # what they were trained by
 
 
 class _Unvalidated:
@@ -130,7 +130,7 @@ def refit(
     return _evaluated(evaluator, plan, weights, retrain)
 
 
-def _averaged(stretches: list[Stretch], averaging: float | None) -> list[Stretch]:
+def _averaged(stretches: list[Segment], averaging: float | None) -> list[Segment]:
     if averaging is None:
         return stretches
     return [replace(stretch, params={**stretch.params, "averaging": averaging}) for stretch in stretches]
@@ -182,7 +182,7 @@ def _evaluated(evaluator: Evaluator, plan: Plan, weights: Sequence[_Weights], re
 
 
 def _trained(
-    objective: Objective, chosen: Choice, stretches: list[Stretch], seeds: int, on_epoch: Listener, before: int
+    objective: Objective, chosen: Choice, stretches: list[Segment], seeds: int, on_epoch: Listener, before: int
 ) -> _Weights:
     """before: how many networks were trained already."""
     use_threads(objective.threads)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from optlstm.errors import InputError
 from optlstm.run.plan import Plan, make_plan
-from optlstm.study.lineage import Stretch, schedule
+from optlstm.study.lineage import Segment, schedule
 from optlstm.study.pareto import KNEE, picked
 from optlstm.study.record import CONFIG_KEY
 from optlstm.study.results import StudyResults, study_record
@@ -26,14 +26,14 @@ class Choice:
 
     study: optuna.Study
     trial: FrozenTrial
-    stretches: list[Stretch]
+    stretches: list[Segment]
     best_epoch: int
 
-    def until(self, epoch: int) -> list[Stretch]:
+    def until(self, epoch: int) -> list[Segment]:
         """The schedule up to an epoch of the trial itself."""
         return [*self.stretches[:-1], replace(self.stretches[-1], last=epoch)]
 
-    def values(self, stretches: Sequence[Stretch]) -> list[float]:
+    def values(self, stretches: Sequence[Segment]) -> list[float]:
         """The validation value of every epoch of a schedule, as the study has them."""
         trials = self.study.get_trials(deepcopy=False)
         return [trials[s.trial].intermediate_values[e] for s in stretches for e in range(s.first, s.last + 1)]
@@ -87,7 +87,7 @@ def _choice(study: optuna.Study, number: int) -> Choice:
     return Choice(study, trial, stretches, best)
 
 
-def refit_schedule(chosen: Choice, plan: Plan) -> list[Stretch]:
+def refit_schedule(chosen: Choice, plan: Plan) -> list[Segment]:
     """The schedule to train again: to the best epoch, or to the end where the learning rate falls to 0 there.
 
     A trial that early stopping let live to the end of an annealed schedule had its best epoch among the last ones, and

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from optlstm.errors import StopTrial, TrialFailed
-from optlstm.study.lineage import Stretch
+from optlstm.study.lineage import Segment
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
 from optlstm.tasks.plot_data import PlotData
@@ -115,7 +115,7 @@ class Objective:
         if trial.should_prune():
             raise self.pruned
 
-    def replay(self, stretches: Sequence[Stretch]) -> float:
+    def replay(self, stretches: Sequence[Segment]) -> float:
         """Train a schedule of hyperparameters from scratch, as the population did.
 
         Returns:
@@ -132,7 +132,7 @@ class Objective:
         return best
 
     def train_schedule(
-        self, stretches: Sequence[Stretch], seed_of: Callable[[int], int]
+        self, stretches: Sequence[Segment], seed_of: Callable[[int], int]
     ) -> Iterator[tuple[Hyperparameters, Epoch]]:
         """Train a schedule of hyperparameters from scratch; yields after every epoch, with what it was trained with.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from optlstm.run.plan import Plan
     from optlstm.study.database.connection import Database
     from optlstm.study.ledger import Ledger
-    from optlstm.study.lineage import Stretch
+    from optlstm.study.lineage import Segment
     from optlstm.util.files import Location
 
 
@@ -226,7 +226,7 @@ def dry_run(raw: Mapping[str, Any], name: str, problems: Sequence[str] = ()) -> 
     return [*rows, ("at once", str(_workers(config, config.trials)))]
 
 
-def replayed(study: optuna.Study, stretches: Sequence[Stretch]) -> float:
+def replayed(study: optuna.Study, stretches: Sequence[Segment]) -> float:
     """Train a schedule of a study from scratch, with the config the study was made with; the best value of its end."""
     from optlstm.run.objective import Objective
     from optlstm.run.plan import make_plan

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Segment:
     """Epochs of a schedule that were trained with the same params, under the seed of one trial."""
 
     trial: int
@@ -22,43 +22,43 @@ class Stretch:
     params: Mapping[str, Any]
 
 
-def schedule(trials: Sequence[FrozenTrial], number: int) -> list[Stretch]:
-    """The stretches that led to a trial's weights, from the first epoch on.
+def schedule(trials: Sequence[FrozenTrial], number: int) -> list[Segment]:
+    """The segments that led to a trial's weights, from the first epoch on.
 
     Raises:
         InputError: There is no such trial, or it has trained no epoch.
     """
     if not 0 <= number < len(trials):
         raise InputError(f"trial {number} is not in this study (trials: 0 to {len(trials) - 1})")
-    last, stretches = trials[number].last_step, []
+    last, segments = trials[number].last_step, []
     if last is None:
         raise InputError(f"trial {number} has trained no epoch")
     while True:
         trial = trials[number]
         first = trial.user_attrs.get("from_epoch", 0) + 1
         if last >= first:  # a donor may have been copied at the very epoch it began with
-            stretches.append(Stretch(number, first, last, dict(trial.params)))
+            segments.append(Segment(number, first, last, dict(trial.params)))
         if "parent" not in trial.user_attrs:
-            return stretches[::-1]
+            return segments[::-1]
         number, last = trial.user_attrs["parent"], trial.user_attrs["from_epoch"]
 
 
 def members(trials: Sequence[FrozenTrial]) -> dict[int, list[FrozenTrial]]:
     """Each member's trials, in the order they took each other's place."""
-    found: dict[int, list[FrozenTrial]] = {}
+    by_member: dict[int, list[FrozenTrial]] = {}
     for trial in trials:
         if "member" in trial.user_attrs:
-            found.setdefault(trial.user_attrs["member"], []).append(trial)
-    return dict(sorted(found.items()))
+            by_member.setdefault(trial.user_attrs["member"], []).append(trial)
+    return dict(sorted(by_member.items()))
 
 
 def children(trials: Sequence[FrozenTrial]) -> dict[int | None, list[FrozenTrial]]:
     """Each trial's copies; under None the first generation."""
-    found: dict[int | None, list[FrozenTrial]] = {}
+    copies: dict[int | None, list[FrozenTrial]] = {}
     for trial in trials:
         if "member" in trial.user_attrs:
-            found.setdefault(trial.user_attrs.get("parent"), []).append(trial)
-    return found
+            copies.setdefault(trial.user_attrs.get("parent"), []).append(trial)
+    return copies
 
 
 def changes(trial: FrozenTrial, parent: FrozenTrial) -> dict[str, Any]:

@@ -195,9 +195,9 @@ MULTI_OBJECTIVE = frozenset({"tpe", "random", "grid", "gp", "qmc", "nsga2", "nsg
 
 
 def hand_over(known: dict[str, Any], sampler: BaseSampler) -> None:
-    """Give a new sampler what the last one found out of ended trials: their params as numbers, and which all share.
+    """Give a new sampler what the last one knows of ended trials: their params as numbers, and which all share.
 
-    It would find the same, and look at every param of every trial to do so: most of tpe's time at 10,000 trials.
+    It would learn the same, and look at every param of every trial to do so: most of tpe's time at 10,000 trials.
 
     Args:
         known: By attribute; what is not there yet is taken from the sampler.
@@ -207,9 +207,9 @@ def hand_over(known: dict[str, Any], sampler: BaseSampler) -> None:
 
     from optlstm.study.tpe import Memory
 
-    for name, own in list(vars(sampler).items()):
-        if isinstance(own, IntersectionSearchSpace | _GroupDecomposedSearchSpace | Memory):
-            setattr(sampler, name, known.setdefault(name, own))
+    for name, value in list(vars(sampler).items()):
+        if isinstance(value, IntersectionSearchSpace | _GroupDecomposedSearchSpace | Memory):
+            setattr(sampler, name, known.setdefault(name, value))
 
 
 def make_sampler(name: str, options: dict[str, Any], space: Space, study_seed: int) -> BaseSampler:

@@ -86,11 +86,11 @@ class Memory:
     def params(self, search_space: Mapping[str, BaseDistribution]) -> Table:
         """A row for each param, in the order of the space; NaN in all of them where a trial lacks one."""
         space = tuple(search_space.items())
-        found = self._params.pop(space, None) or Table(len(space))
+        table = self._params.pop(space, None) or Table(len(space))
         if len(self._params) >= _MOST_SPACES:  # of an objective that has other ranges at every trial
             del self._params[next(iter(self._params))]
-        self._params[space] = found
-        return found
+        self._params[space] = table
+        return table
 
 
 @cache
@@ -118,8 +118,8 @@ class ColumnTPESampler(TPESampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, int | float | str | None]:
         if len(study.directions) > 1:
-            found: dict[str, int | float | str | None] = super()._sample(study, trial, search_space)
-            return found
+            sampled: dict[str, int | float | str | None] = super()._sample(study, trial, search_space)
+            return sampled
         states = [TrialState.COMPLETE, TrialState.PRUNED, *([TrialState.RUNNING] if self._constant_liar else [])]
         trials = study._get_trials(deepcopy=False, states=states, use_cache=not self._constant_liar)
         numbers = _numbers(trials)
@@ -129,9 +129,9 @@ class ColumnTPESampler(TPESampler):
         params = self._params(trials, numbers, search_space, study)
         good, bad = (
             self._parzen_estimator_cls(
-                _whole(params, each, search_space), search_space, self._parzen_estimator_parameters
+                _whole(params, group, search_space), search_space, self._parzen_estimator_parameters
             )
-            for each in (below, above)
+            for group in (below, above)
         )
         drawn = good.sample(self._rng.rng, self._n_ei_candidates)
         chosen = self._compare(drawn, self._compute_acquisition_func(drawn, good, bad))
@@ -150,7 +150,7 @@ class ColumnTPESampler(TPESampler):
         optunas = super()._get_internal_repr  # of each param one number, or none where the trial lacks a param
 
         def look(trial: FrozenTrial) -> list[float]:
-            return [float(next(iter(found), np.nan)) for found in optunas([trial], search_space, study).values()]
+            return [float(next(iter(values), np.nan)) for values in optunas([trial], search_space, study).values()]
 
         table = self._memory.params(search_space)
         table.see(trials, numbers, look)
@@ -159,8 +159,8 @@ class ColumnTPESampler(TPESampler):
 
 def _whole(params: Table, numbers: Numbers, names: Iterable[str]) -> dict[str, NDArray[np.float64]]:
     """By param: the numbers of those trials that have all of the params, in their order."""
-    found = params.of(numbers)
-    return dict(zip(names, found[:, ~np.isnan(found[0])], strict=True))
+    values = params.of(numbers)
+    return dict(zip(names, values[:, ~np.isnan(values[0])], strict=True))
 
 
 def _numbers(trials: Sequence[FrozenTrial]) -> Numbers:

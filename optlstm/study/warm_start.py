@@ -88,8 +88,8 @@ def imported(source: Sequence[FrozenTrial], stored: Mapping[str, Any], record: S
     Raises:
         InputError: Its values mean something else, or its params are not this space's; one line names what differs.
     """
-    if found := _differences(stored, record):
-        raise InputError(f"import_from: study '{record.imported}' is another search: {'; '.join(found)}")
+    if differences := _differences(stored, record):
+        raise InputError(f"import_from: study '{record.imported}' is another search: {'; '.join(differences)}")
     spec = stored["space"]
     fixed = {param: entry for param, entry in spec.items() if not isinstance(entry, Mapping)}
     taken = (_taken(trial, {**fixed, **trial.params}, record) for trial in source)
@@ -103,19 +103,19 @@ def _differences(stored: Mapping[str, Any], record: StudyRecord) -> list[str]:
     if "task" in keys:  # then all that belongs to the task differs
         keys = [key for key in keys if not key.startswith(("data.", "objective."))]
     hashed = [key for key in keys if key.endswith("fingerprint")]
-    found = [
+    lines = [
         f"it has {key} = {in_a_line(theirs.get(key), 60)}, this one has {in_a_line(ours.get(key), 60)}"
         for key in keys
         if key not in hashed
     ]
-    if hashed and not found:
-        found.append("the objective's code is another" if "objective.fingerprint" in hashed else "its data is other")
+    if hashed and not lines:
+        lines.append("the objective's code is another" if "objective.fingerprint" in hashed else "its data is other")
     spec, space = stored["space"], record.space
     known = {*space.fixed, *(p.name for p in space.params)}
     unknown = [param for param, entry in spec.items() if isinstance(entry, Mapping) and param not in known]
     missing = [p.name for p in space.params if p.name not in spec]
-    found += [f"it searches {', '.join(unknown)}, which this one has not"] if unknown else []
-    return found + ([f"this one searches {', '.join(missing)}, which it has not"] if missing else [])
+    lines += [f"it searches {', '.join(unknown)}, which this one has not"] if unknown else []
+    return lines + ([f"this one searches {', '.join(missing)}, which it has not"] if missing else [])
 
 
 def _taken(trial: FrozenTrial, values: Mapping[str, Any], record: StudyRecord) -> FrozenTrial | None:

@@ -95,7 +95,7 @@ class CachedStorage(InMemoryStorage):
             trials = self._trials()
             return [trials[number] for number in sorted(self._unfinished)]
 
-    def _note(self, trial: FrozenTrial) -> None:
+    def _index(self, trial: FrozenTrial) -> None:
         """Keep what is asked for again and again, so that nobody has to look at every trial for it."""
         with self._lock:
             if not trial.state.is_finished():
@@ -103,9 +103,9 @@ class CachedStorage(InMemoryStorage):
                 return
             self._unfinished.discard(trial.number)
             self._ended.append(trial)
-            for states, found in self._by_states.items():
+            for states, ended in self._by_states.items():
                 if trial.state in states:
-                    bisect.insort(found, trial, key=lambda t: t.number)
+                    bisect.insort(ended, trial, key=lambda t: t.number)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -117,11 +117,11 @@ class CachedStorage(InMemoryStorage):
             if asked not in self._by_states:
                 in_order = sorted(self._ended, key=lambda t: t.number)
                 self._by_states[asked] = [trial for trial in in_order if trial.state in asked]
-            found = self._by_states[asked].copy()
+            trials = self._by_states[asked].copy()
             for trial in self.unfinished:
                 if trial.state in asked:
-                    bisect.insort(found, trial, key=lambda t: t.number)
-            return found
+                    bisect.insort(trials, trial, key=lambda t: t.number)
+            return trials
 
     def _trials(self) -> list[FrozenTrial]:
         return self._studies[self._id].trials
@@ -139,7 +139,7 @@ class CachedStorage(InMemoryStorage):
             known = self._trials()
             if trial.number < len(known):
                 known[trial.number] = trial
-                self._note(trial)
+                self._index(trial)
                 self._prev_waiting_trial_number[self._id] = 0
                 self._update_cache(trial._trial_id, self._id)
             else:
@@ -149,7 +149,7 @@ class CachedStorage(InMemoryStorage):
                 self._trial_id_to_study_id_and_number[trial._trial_id] = (self._id, trial.number)
                 known.append(trial)
                 self._update_cache(trial._trial_id, self._id)
-                self._note(trial)
+                self._index(trial)
             for name, distribution in trial.distributions.items():
                 self._studies[self._id].param_distribution[name] = distribution
 
@@ -171,7 +171,7 @@ class CachedStorage(InMemoryStorage):
             self.sync()
             return False
         done = super().set_trial_state_values(trial_id, state, values)
-        self._note(self.get_trial(trial_id))
+        self._index(self.get_trial(trial_id))
         return done
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
