@@ -98,6 +98,7 @@ BROKEN = [
     ("def f():\n    from ray.tune import _a", "ray.tune._a"),
     ("def f(trial):\n    return trial._a", "_a"),
     ("import ray\nray._a.b()", "_a"),
+    ("import ray\ngetattr(ray, '_a', None)", "_a"),
     ("from optuna.samplers import TPESampler\nclass A(TPESampler):\n    def _sample(self): ...", "_sample"),
     ("import optuna\nclass A(optuna.samplers.TPESampler):\n    def f(self):\n        return self._rng", "_rng"),
     (
@@ -205,7 +206,11 @@ def _used(tree: ast.Module) -> Iterator[tuple[str, int]]:
                     yield name, line
     own = {name for name in _defined(tree) if is_private(name)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and is_private(node.attr):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr", "setattr"):
+            name = node.args[1]
+            if isinstance(name, ast.Constant) and is_private(str(name.value)):
+                yield str(name.value), node.lineno
+        elif isinstance(node, ast.Attribute) and is_private(node.attr):
             receiver = ast.unparse(node.value)
             if receiver in ("self", "cls", "super()") or receiver.split(".")[0] in ("os", "sys"):
                 continue

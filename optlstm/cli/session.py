@@ -55,11 +55,11 @@ def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | Non
 
 
 @contextmanager
-def stop_on_signals(session: Session, to_go_on: str) -> Iterator[list[int]]:
+def stop_on_signals(session: Session, resume: str) -> Iterator[list[int]]:
     """First SIGINT or SIGTERM: stop after the epoch. Second: at once; a dead process's leases are void.
 
     Args:
-        to_go_on: The command to print when there is no time for anything else.
+        resume: The command to print where there is no time for anything else.
     """
     received: list[int] = []
 
@@ -67,7 +67,7 @@ def stop_on_signals(session: Session, to_go_on: str) -> Iterator[list[int]]:
         # os.write: whoever was interrupted may be in the middle of a print.
         if received:
             shown_again = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the live display has hidden the cursor
-            os.write(2, f"{shown_again}stopped; what was reported is saved. To go on:\n  {to_go_on}\n".encode())
+            os.write(2, f"{shown_again}stopped; what was reported is saved. To resume:\n  {resume}\n".encode())
             os._exit(128 + number)  # worker processes end with us
         if not sys.stderr.isatty():
             os.write(2, b"stopping after this epoch; again: at once\n")

@@ -146,7 +146,7 @@ def notices(console: Console, session: Session, storage: str) -> None:
     """What must be said even to those who want the result only: why it ended early, why there is no result."""
     ledger, run = session.ledger, session.run
     if reason := run.stop_reason:
-        console.print(Text(f"stopped ({reason}); everything is saved. To go on:", "bold"))
+        console.print(Text(f"stopped ({reason}); everything is saved. To resume:", "bold"))
         console.print(Text(f"  {resume_command(session, storage)}"), soft_wrap=True)
     elif unfinished := ledger.counts["RUNNING"]:
         trials = "1 trial is" if unfinished == 1 else f"{unfinished} trials are"

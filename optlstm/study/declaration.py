@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optlstm.errors import InputError, did_you_mean
@@ -64,24 +65,15 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+@dataclass(frozen=True)
 class _Parser:
-    """One table of the section; every problem goes into the shared list."""
+    """One table of the section; every problem goes into the shared list. fallback: the hyperparameter's default."""
 
-    def __init__(
-        self,
-        name: str,
-        spec: Mapping[str, Any],
-        fallback: Value,
-        check_value: Callable[[str, Value], str | None],
-        problems: list[str],
-    ) -> None:
-        self.name, self.spec, self.fallback, self.check_value, self.problems = (
-            name,
-            spec,
-            fallback,
-            check_value,
-            problems,
-        )
+    name: str
+    spec: Mapping[str, Any]
+    fallback: Value
+    check_value: Callable[[str, Value], str | None]
+    problems: list[str]
 
     def error(self, message: str) -> None:
         self.problems.append(f"space.{self.name}: {message}")
@@ -131,17 +123,9 @@ class _Parser:
             if reason := self.check_value(self.name, self.spec[key]):
                 self.error(f"{key} = {self.spec[key]!r}: {reason}")
         cast = float if kind == "float" else int
-        param = Param(
-            self.name,
-            kind,
-            cast(low),
-            cast(high),
-            None if step is None else cast(step),
-            bool(log),
-            default=0,
-            when=self._when(),
-        )
-        return Param(**{**param.__dict__, "default": self._numeric_default(param)})
+        steps = None if step is None else cast(step)
+        param = Param(self.name, kind, cast(low), cast(high), steps, bool(log), when=self._when())
+        return replace(param, default=self._numeric_default(param))
 
     def _bounds_are_sound(self, kind: str, low: Any, high: Any, step: Any, log: Any) -> bool:
         before = len(self.problems)

@@ -7,7 +7,7 @@ differently. Here trial n's sampler depends on the seed, n and the study alone. 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,10 +18,8 @@ from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.study import Study
-    from optuna.trial import FrozenTrial, TrialState
 
 Count = Annotated[int, Ge(1)]
 Probability = Annotated[float, Ge(0), Le(1)]
@@ -194,30 +192,13 @@ PATIENCE_WITH_INFEASIBLE = 10  # configurations in a row that broke a constraint
 MULTI_OBJECTIVE = frozenset({"tpe", "random", "grid", "gp", "qmc", "nsga2", "nsga3", "brute-force"})
 
 
-def hand_over(known: dict[str, Any], sampler: BaseSampler) -> None:
-    """Give a new sampler what the last one knows of ended trials: their params as numbers, and which all share.
-
-    It would learn the same, and look at every param of every trial to do so: most of tpe's time at 10,000 trials.
-
-    Args:
-        known: By attribute; what is not there yet is taken from the sampler.
-    """
-    from optuna.search_space import IntersectionSearchSpace
-    from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace
-
-    from optlstm.study.tpe import Memory
-
-    for name, value in list(vars(sampler).items()):
-        if isinstance(value, IntersectionSearchSpace | _GroupDecomposedSearchSpace | Memory):
-            setattr(sampler, name, known.setdefault(name, value))
-
-
 def make_sampler(name: str, options: dict[str, Any], space: Space, study_seed: int) -> BaseSampler:
     """The study's sampler: behaves as a fresh `name` sampler for every trial number."""
     from optuna.exceptions import ExperimentalWarning
-    from optuna.samplers import BaseSampler
 
-    def fresh(number: int, study: Study | None = None) -> BaseSampler:
+    from optlstm.study.seeded_sampler import SeededSampler
+
+    def fresh(number: int, study: Study | None) -> BaseSampler:
         draw = Draw(space, study_seed, derive_seed("sampler", study_seed, number))
         if study is not None and name not in EXHAUSTIVE:
             # A sampler that sees complete trials only proposes what broke a constraint again and again.
@@ -229,41 +210,4 @@ def make_sampler(name: str, options: dict[str, Any], space: Space, study_seed: i
             sampler: BaseSampler = SAMPLERS[name](draw, **options)
         return sampler
 
-    class SeededSampler(BaseSampler):
-        """Delegates each trial to a sampler of its own, seeded by the trial's number."""
-
-        _current: tuple[int, BaseSampler] | None = None
-
-        def __init__(self) -> None:
-            self._known: dict[str, Any] = {}
-
-        def _for(self, study: Study, trial: FrozenTrial) -> BaseSampler:
-            if self._current is None or self._current[0] != trial.number:
-                self._current = (trial.number, fresh(trial.number, study))
-                hand_over(self._known, self._current[1])
-            return self._current[1]
-
-        def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-            self._current = None
-            self._for(study, trial).before_trial(study, trial)
-
-        def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-            return self._for(study, trial).infer_relative_search_space(study, trial)
-
-        def sample_relative(
-            self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-        ) -> dict[str, Any]:
-            return self._for(study, trial).sample_relative(study, trial, search_space)
-
-        def sample_independent(
-            self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-        ) -> Any:
-            return self._for(study, trial).sample_independent(study, trial, param_name, param_distribution)
-
-        def after_trial(
-            self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-        ) -> None:
-            # A fresh one again: what happened between this trial's start and its end must not matter.
-            fresh(trial.number).after_trial(study, trial, state, values)
-
-    return SeededSampler()
+    return SeededSampler(fresh)

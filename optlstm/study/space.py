@@ -50,6 +50,10 @@ class Param:
     default: Value = 0
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
 
+    def is_active(self, chosen: Mapping[str, Any]) -> bool:
+        """Whether a configuration has this param, by the values of those that its condition names."""
+        return all(chosen.get(name) in values for name, values in self.when.items())
+
     def suggest(self, trial: Suggester) -> Value:
         if self.kind == "categorical":
             value: Value = trial.suggest_categorical(self.name, self.choices)
@@ -117,7 +121,7 @@ class Space:
         """One configuration: fixed values and every active param as `trial` answers. Inactive params are absent."""
         chosen: dict[str, Value] = dict(self.fixed)
         for param in self.params:
-            if all(chosen.get(name) in values for name, values in param.when.items()):
+            if param.is_active(chosen):
                 chosen[param.name] = param.suggest(trial)
         return chosen
 
@@ -125,7 +129,7 @@ class Space:
         """The searched params of trial 0."""
         chosen: dict[str, Value] = dict(self.fixed)
         for param in self.params:
-            if all(chosen.get(name) in values for name, values in param.when.items()):
+            if param.is_active(chosen):
                 chosen[param.name] = param.default
         return {param.name: chosen[param.name] for param in self.params if param.name in chosen}
 

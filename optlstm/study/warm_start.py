@@ -126,7 +126,7 @@ def _taken(trial: FrozenTrial, values: Mapping[str, Any], record: StudyRecord) -
         return None
     active = {}
     for param in record.space.params:
-        if all(chosen.get(other) in wanted for other, wanted in param.when.items()):
+        if param.is_active(chosen):
             if param.name not in values or not allowed(param, values[param.name]):
                 return None
             active[param.name] = param

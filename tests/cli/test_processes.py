@@ -77,7 +77,7 @@ def test_a_signal_stops_after_the_epoch_and_nothing_is_lost(
 
     assert process.returncode == code, err
     assert "stopping after this epoch; again: at once\n" in err
-    assert "everything is saved. To go on:\n  python -m optlstm study --name tiny --trials 2\n" in err
+    assert "everything is saved. To resume:\n  python -m optlstm study --name tiny --trials 2\n" in err
     assert "unfinished)" in out + err
     assert "RUNNING" in {state for _, state, *_ in rows()}
     assert re.search(r"\d unfinished", cli("show", "tiny").out)
@@ -118,7 +118,7 @@ def test_a_second_signal_ends_it_at_once_with_its_workers(folder: Path) -> None:
         assert time.monotonic() - began < 2
         wait_for(lambda: all(has_ended(worker) for worker in workers), 60)
         assert process.stderr is not None
-        assert "To go on:\n  python -m optlstm study --name tiny --trials 3\n" in process.stderr.read()
+        assert "To resume:\n  python -m optlstm study --name tiny --trials 3\n" in process.stderr.read()
 
     assert process.returncode == 130
 

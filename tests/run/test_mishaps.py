@@ -150,7 +150,7 @@ def test_a_server_that_stays_away_ends_the_command_and_the_study_goes_on_later(
 
     assert code == 1, said
     assert "storage: the study database failed: " in said
-    assert "when it is well again, go on with the same command" in said
+    assert "once it answers again, resume with the same command" in said
     assert unreachable.code == 2
     assert "storage: cannot open postgresql" in unreachable.lines[-1]
     assert cli(*there).code == 0

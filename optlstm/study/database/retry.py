@@ -1,4 +1,4 @@
-"""A database that fails for a moment is asked again; one that fails for longer is an error."""
+"""What fails for a moment in the database is tried again; what fails for longer is an error."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def _is_passing(error: BaseException) -> bool:
 
 
 class Retry:
-    """Asks a failing database again until a deadline.
+    """Tries again while the database fails, until a deadline.
 
-    One that was away for so long is asked once from then on, until it answers: whoever ends a run because of it need
-    not wait again for every trial it wants to give back.
+    One that failed for so long is tried once from then on, until it answers: a run that ends because of it need not
+    wait again for every trial that it gives back.
 
     Args:
         deadline_s: Seconds.
@@ -45,7 +45,7 @@ class Retry:
             retry=tenacity.retry_if_exception(_is_passing),
             stop=tenacity.stop_after_delay(self.deadline_s) | tenacity.stop_when_event_set(self._away),
             wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=2.0),
-            before_sleep=self._say,
+            before_sleep=self._warn,
             reraise=True,
         )
         try:
@@ -54,15 +54,15 @@ class Retry:
             if _is_passing(error):
                 self._away.set()
             raise StorageError(
-                f"storage: the study database failed: {first_line(error)}; what it has is safe: when it is well again, "
-                "go on with the same command"
+                f"storage: the study database failed: {first_line(error)}; what it holds is safe: "
+                "once it answers again, resume with the same command"
             ) from error
         self._away.clear()
         if attempts.statistics["attempt_number"] > 1:
             logger.warning("storage: the study database answers again")
         return done
 
-    def _say(self, state: tenacity.RetryCallState) -> None:
+    def _warn(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if error is not None and state.attempt_number == 1:
-            logger.warning("storage: %s; asking again for up to %g s", first_line(error), self.deadline_s)
+            logger.warning("storage: %s; trying again for up to %g s", first_line(error), self.deadline_s)
