@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optlstm.config.schema import StudyConfig
+from optlstm.config.schema import StudyConfig, TrainingConfig
 from optlstm.config.sources import layer
 from optlstm.errors import InputError
 from optlstm.models.model import Model
+from optlstm.tasks.options import DataConfig
 from optlstm.util.files import absolute
 
 if TYPE_CHECKING:
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
 
     from optlstm.run.session import Session
     from optlstm.study.database.connection import Database
-
-_IN_DATA = (
-    *("time", "target", "horizon", "splits", "series", "label", "text", "group", "test_path", "folds"),
-    *("past", "future", "static", "categorical", "calendar", "gaps", "scaling"),
-)
-_IN_TRAINING = ("epochs", "patience", "threads", "device", "metric")
 
 
 @dataclass(frozen=True)
@@ -81,9 +76,8 @@ def tune(
             path of a CSV or Parquet file; None: the bundled series.
         n_trials: the study's trials in all, those it has included.
         progress: show what runs, as the command line does.
-        config: any key of a study file. `target`, `time`, `horizon`, `splits`, `epochs`, `patience` may stand without
-            their section; `sampler` and `pruner` may be a name: tune(df, target="OT", horizon=24, sampler="random",
-            backend="ray", space={"num_layers": 1}).
+        config: any key of a study file. Those of `data` and `training` may stand without their section; `sampler` and
+            `pruner` may be a name: tune(df, target="OT", horizon=24, sampler="random", space={"num_layers": 1}).
 
     Raises:
         InputError: with every problem; nothing was created.
@@ -131,9 +125,9 @@ def _raw(config: Mapping[str, Any], n_trials: int | None) -> dict[str, Any]:
     raw: dict[str, Any] = {"trials": n_trials} if n_trials is not None else {}
     for key, given in config.items():
         value = str(given) if isinstance(given, Path) else given
-        if key in _IN_DATA:
+        if key in DataConfig.model_fields:
             raw = layer(raw, {"data": {key: value}})
-        elif key in _IN_TRAINING:
+        elif key in TrainingConfig.model_fields:
             raw = layer(raw, {"training": {key: value}})
         elif key in ("sampler", "pruner") and isinstance(value, str):
             raw = layer(raw, {key: {"name": value}})

@@ -1,6 +1,6 @@
 # python -m optlstm study studies/logistic.py --trials 40 --pruner asha
 #
-# An objective of one's own, and no LSTM: a logistic regression in NumPy, trained by gradient descent. Anything that
+# A custom objective, and no LSTM: a logistic regression in NumPy, trained by gradient descent. Anything that
 # trains can stand here. It is killed and continued, pruned, run on Ray and by a population as the program's own is.
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def _trained(
 ) -> _Weights:
     """before: how many networks were trained already."""
     use_threads(objective.threads)
-    weights = _Weights(chosen, Hyperparameters(), [], [], stretches)
+    members, drawn = [], []
     for member in range(seeds):
         problem = _Unvalidated(objective.problem, chosen.values(stretches), objective.metric or Metric("tuned"))
 
@@ -197,9 +197,9 @@ def _trained(
         for used, epoch in run:
             hp, state = used, epoch.state()
             on_epoch(before + member + 1, epoch.epoch, stretches[-1].last)
-        members = [*weights.members, state.weights]
-        weights = _Weights(chosen, hp, members, [*weights.seeds, seed_of(chosen.trial.number)], stretches)
-    return weights
+        members.append(state.weights)
+        drawn.append(seed_of(chosen.trial.number))
+    return _Weights(chosen, hp, members, drawn, stretches)
 
 
 def _kept(plan: Plan, chosen: Choice, folder: Location) -> _Weights:
@@ -236,13 +236,7 @@ def _card_of(weights: _Weights) -> Trained:
 
 def _origin(plan: Plan, name: str) -> Origin:
     record: Mapping[str, Any] = plan.record.stored()
-    return Origin(
-        name=name,
-        seed=plan.config.seed,
-        sampler=record["sampler"],
-        pruner=record["pruner"],
-        scheduler=record["scheduler"],
-    )
+    return Origin(name=name, seed=plan.config.seed, **{k: record[k] for k in ("sampler", "pruner", "scheduler")})
 
 
 def _test(evaluation: Evaluation) -> Test:

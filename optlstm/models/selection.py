@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optlstm.errors import InputError
-from optlstm.run.plan import Plan, make_plan
+from optlstm.run.plan import Plan, stored_plan
 from optlstm.study.lineage import Segment, schedule
 from optlstm.study.pareto import KNEE, picked
 from optlstm.study.record import CONFIG_KEY
@@ -107,22 +107,18 @@ def study_plan(study: optuna.Study, data: str | None) -> Plan:
     Raises:
         InputError: the file is gone, or it is another one.
     """
-    stored = {key: value for key, value in study.user_attrs[CONFIG_KEY].items() if value is not None}
-    source = dict(stored.get("data", {}))
+    source = dict(study.user_attrs[CONFIG_KEY].get("data") or {})
     if data is not None:
         source["path"] = str(Path(data).expanduser().absolute())
     elif source.get("path") and not Path(source["path"]).is_file():
         raise InputError(
             f"data: {source['path']}, which the study read, is not there; say where it is now with --data FILE"
         )
-    plan = make_plan({**stored, "data": source, "name": study.study_name})
+    plan = stored_plan(study, data=source)
     known, now = study_record(study)["data"], plan.record.stored()["data"]
     if known["fingerprint"] != now["fingerprint"]:
         file = Path(source.get("path") or "the bundled series").name
-        told = [
-            f"{key}: the study has {known[key]!r}, it has {now.get(key)!r}"
-            for key in known
-            if known[key] != now.get(key)
-        ]
-        raise InputError([f"data: {file} is not what the study was made with:", *(f"  {line}" for line in told)])
+        changed = [key for key in known if known[key] != now.get(key)]
+        lines = [f"  {key}: the study has {known[key]!r}, it has {now.get(key)!r}" for key in changed]
+        raise InputError([f"data: {file} is not what the study was made with:", *lines])
     return plan

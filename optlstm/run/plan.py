@@ -24,7 +24,7 @@ from optlstm.run.make_objective import make_objective
 from optlstm.run.task_space import task_space
 from optlstm.study.pbt import Population
 from optlstm.study.pruners import PRUNERS
-from optlstm.study.record import StudyRecord
+from optlstm.study.record import CONFIG_KEY, StudyRecord
 from optlstm.study.registry import resolved_options
 from optlstm.study.samplers import EXHAUSTIVE, SAMPLERS
 from optlstm.study.space import Space
@@ -38,6 +38,8 @@ from optlstm.training.metric import Metric
 from optlstm.util.files import Location
 
 if TYPE_CHECKING:
+    import optuna
+
     from optlstm.study.constraints import Measure
 
 MORE_OBJECTIVES = ("parameters", "train_seconds", "latency_ms")  # beside a task's own metrics
@@ -73,8 +75,7 @@ class Plan:
     @property
     def stopping(self) -> Stopping:
         """When the study stops early."""
-        stop = self.config.stop
-        return Stopping(stop.value, stop.no_improvement, stop.terminator, stop.failures)
+        return Stopping(**self.config.stop.model_dump())
 
     @property
     def measure(self) -> Measure | None:
@@ -116,6 +117,16 @@ def make_plan(raw: Mapping[str, Any], problems: Sequence[str] = ()) -> Plan:
     config, more = check_config(raw)
     plan = _task_plan if raw.get("objective") is None else _custom_plan
     return plan(raw, config, [*problems, *more])
+
+
+def stored_plan(study: optuna.Study, **changes: Any) -> Plan:
+    """The plan of a study, its data read again; `changes` are of the config it was stored with.
+
+    Raises:
+        InputError: The data or the file of its custom objective are gone, or do not fit any more.
+    """
+    stored = {key: value for key, value in study.user_attrs[CONFIG_KEY].items() if value is not None}
+    return make_plan({**stored, "name": study.study_name, **changes})
 
 
 def _task_plan(raw: Mapping[str, Any], config: StudyConfig | None, problems: list[str]) -> Plan:

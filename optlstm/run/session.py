@@ -58,6 +58,33 @@ class Session:
     def work(self, publisher: Publisher) -> None:
         """Run trials until there are none left or the run is told to stop, and let `publisher` show the best."""
         from optlstm.run.retention import sweep
+
+        ended: list[int] = []
+        keep = partial(sweep, self.checkpoints, self.ledger, self.plan.config.keep)
+
+        def keep_best(event: Event) -> None:
+            if isinstance(event, TrialFinished):
+                ended.append(event.number)
+                keep()
+
+        def collect(objective: Callable[[], Any]) -> None:
+            if ended and self._stop_reason() is None:
+                publisher.collect(objective)
+
+        self._describe_run()
+        keep()
+        self.ledger.listen(keep_best)
+        self.ledger.clear_stop_reason(INTERRUPTIONS)
+        job = self.plan.job(self.checkpoints)
+        self.run.finish = collect
+        with self._tracking():
+            self._start(job)
+        if reason := self._stop_reason():
+            self.ledger.set_stop_reason(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
+        publisher.publish()
+        self._stop_reason()  # an interrupted drawing is no interrupted study
+
+    def _describe_run(self) -> None:
         from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY
 
         self.ledger.set_attrs(
@@ -65,37 +92,14 @@ class Session:
             system={} if self.plan.config.several else {METRIC_NAMES_KEY: [self.plan.metric.label]},
         )
 
-        ended = []
-
-        def keep_the_best(event: Event) -> None:
-            if isinstance(event, TrialFinished):
-                ended.append(event.number)
-                sweep(self.checkpoints, self.ledger, self.plan.config.keep)
-
-        def collect(objective: Callable[[], Any]) -> None:
-            if ended and self._reason() is None:
-                publisher.collect(objective)
-
-        sweep(self.checkpoints, self.ledger, self.plan.config.keep)
-        self.ledger.listen(keep_the_best)
-        self.ledger.clear_stop_reason(INTERRUPTIONS)
-        job = self.plan.job(self.checkpoints)
-        self.run.finish = collect
-        with self._followed():
-            self._start(job)
-        if reason := self._reason():
-            self.ledger.set_stop_reason(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
-        publisher.publish()
-        self._reason()  # an interrupted drawing is no interrupted study
-
-    def _reason(self) -> str | None:
+    def _stop_reason(self) -> str | None:
         """Why the run was stopped before all was done."""
         left = self.ledger.counts["RUNNING"] + self.ledger.counts["WAITING"]
         if left == 0 and self.ledger.ended >= self.run.total:
             self.run.stop_reason = None  # it came when all was done
         return self.run.stop_reason
 
-    def _followed(self) -> AbstractContextManager[None]:
+    def _tracking(self) -> AbstractContextManager[None]:
         """Trackers at work, where there are any."""
         tracking = self.plan.config.tracking
         if not tracking.trackers:
@@ -229,11 +233,9 @@ def dry_run(raw: Mapping[str, Any], name: str, problems: Sequence[str] = ()) -> 
 def replayed(study: optuna.Study, stretches: Sequence[Segment]) -> float:
     """Train a schedule of a study from scratch, with the config the study was made with; the best value of its end."""
     from optlstm.run.objective import Objective
-    from optlstm.run.plan import make_plan
-    from optlstm.study.record import CONFIG_KEY
+    from optlstm.run.plan import stored_plan
 
-    stored = {key: value for key, value in study.user_attrs[CONFIG_KEY].items() if value is not None}
-    job = make_plan({**stored, "name": study.study_name}).job("")
+    job = stored_plan(study).job("")
     objective = job.make_objective(job.data)
     if not isinstance(objective, Objective):
         raise InputError(f"study '{study.study_name}' has a custom objective, which cannot be replayed")

@@ -23,7 +23,7 @@ def parameters(problem: Problem, hp: Hyperparameters) -> int:
     try:
         with torch.device("meta"):
             return count_parameters(one_of(problem.network(hp)))
-    except RuntimeError:  # a network of one's own that needs numbers while it is made
+    except RuntimeError:  # a custom network that needs numbers while it is made
         with torch.random.fork_rng(devices=[]):
             return count_parameters(one_of(problem.network(hp)))
 

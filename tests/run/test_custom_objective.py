@@ -164,7 +164,7 @@ def test_from_the_command_line_it_runs_continues_and_maximises(cli: Cli) -> None
 
 def test_the_skeleton_in_the_docs_runs_as_it_is_pasted(cli: Cli) -> None:
     text = (EXAMPLE.parents[1] / "docs" / "search.md").read_text()
-    block = re.search(r"## An objective of one's own.*?```python\n(.*?)```", text, re.S)
+    block = re.search(r"## A custom objective.*?```python\n(.*?)```", text, re.S)
     assert block is not None
     Path("mine.py").write_text(block[1])
     outcome = cli("study", "mine.py", "--trials", 2, "--epochs", 3, "--workers", 1, "--pruner", "none")
