@@ -96,6 +96,14 @@ def test_all_problems_come_at_once_and_nothing_is_made(folder: Path) -> None:
         optlstm.tune([1, 2, 3])  # type: ignore[arg-type]
 
 
+def test_keys_of_data_and_training_may_stand_without_their_section(folder: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        optlstm.tune("tiny.csv", horizon=4, fraction=2.0, device=3, patience=-1)
+    assert sorted(problem.split(":")[0] for problem in refused.value.problems) == [
+        "data.fraction", "training.device", "training.patience",
+    ]  # fmt: skip
+
+
 def test_ctrl_c_stops_after_the_epoch_and_the_same_call_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def tune(name: str) -> None:
         optlstm.tune("tiny.csv", horizon=4, epochs=2, n_trials=2, workers=1, name=name, space=SMALL, progress=False)
