@@ -47,8 +47,8 @@ def config_flags(name: str) -> Callable[[Callable[..., int]], Callable[..., int]
 
         parameters = []
         for parameter in inspect.signature(function, eval_str=True).parameters.values():
-            itself = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
-            parameters += [_parameter(flag) for flag in chosen] if parameter.name == "flags" else itself
+            keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+            parameters += [_parameter(flag) for flag in chosen] if parameter.name == "flags" else keyword
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         return command
 

@@ -46,9 +46,11 @@ def serve(database: Database, name: str | None, port: int, announce: Callable[[s
 def _artifacts(database: Database) -> Any:
     import optuna
 
-    from optlstm.report.dashboard_artifacts import StudyArtifacts, folders
+    from optlstm.report.dashboard_artifacts import StudyArtifacts, artifact_folders
 
-    return StudyArtifacts(folders([study.user_attrs for study in optuna.get_all_study_summaries(database.rdb)]))
+    return StudyArtifacts(
+        artifact_folders([study.user_attrs for study in optuna.get_all_study_summaries(database.rdb)])
+    )
 
 
 def _bind(first: int, app: Any) -> WSGIServer:

@@ -50,21 +50,21 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the best trials' networks show, looked at while there were workers to ask."""
+class CollectedPlotData:
+    """Plot data of the best trials, collected while there were workers to ask."""
 
-    of: Mapping[int, PlotData | None]
+    by_trial: Mapping[int, PlotData | None]
 
     def plot_data(self, number: int) -> PlotData | None:
-        return self.of.get(number)  # None: another driver's, which ended since
+        return self.by_trial.get(number)  # None: a trial of another driver, which ended since
 
 
-def look(ledger: Ledger, most: int, objective: Any) -> Seen:
-    """Of the trials that `publish` will show: what `objective.plot_data` shows of each."""
+def collect_plot_data(ledger: Ledger, most: int, objective: Any) -> CollectedPlotData:
+    """What `objective.plot_data` gives for the trials that `publish` will show."""
     networks = Trained(objective=objective)
     numbers = [trial.number for trial in _best(StudyView(ledger.study, ledger.name), most)]
     networks.prepare(numbers)
-    return Seen({number: networks.plot_data(number) for number in numbers})
+    return CollectedPlotData({number: networks.plot_data(number) for number in numbers})
 
 
 def publish(ledger: Ledger, folder: Location, most: int, networks: Trained) -> None:
@@ -77,16 +77,16 @@ def publish(ledger: Ledger, folder: Location, most: int, networks: Trained) -> N
     view = with_importances(ledger.study, StudyView(ledger.study, ledger.name))
     attrs: dict[str, Any] = {}
     for trial in _best(view, most):
-        for artifact in _of(trial, view, networks):
-            attrs |= store(trial, artifact, view, folder)
-    ledger.set_attrs(system={**attrs, **note(ledger.system_attrs, view, spans(networks.plan))})
+        for artifact in _artifacts_of(trial, view, networks):
+            attrs |= store_artifact(trial, artifact, view, folder)
+    ledger.set_attrs(system={**attrs, **note_attrs(ledger.system_attrs, view, spans(networks.plan))})
 
 
 def _best(view: StudyView, most: int) -> list[FrozenTrial]:
     return list(view.front if view.several else view.by_value)[:most]
 
 
-def store(trial: FrozenTrial, artifact: Artifact, view: StudyView, folder: Location) -> dict[str, Any]:
+def store_artifact(trial: FrozenTrial, artifact: Artifact, view: StudyView, folder: Location) -> dict[str, Any]:
     """Write an artifact's bytes; the attribute that tells the dashboard of it is returned, to be written after them."""
     digest = hashlib.sha256(f"{trial.number} {artifact.filename} ".encode() + artifact.content).hexdigest()[:32]
     key = f"{str(view.attrs[UID_KEY])[:UID_LENGTH]}-{digest}"
@@ -99,28 +99,28 @@ def store(trial: FrozenTrial, artifact: Artifact, view: StudyView, folder: Locat
     return {TRIAL_KEY.format(trial=trial._trial_id, artifact=key): json.dumps(meta)}
 
 
-def _of(trial: FrozenTrial, view: StudyView, networks: Trained) -> list[Artifact]:
+def _artifacts_of(trial: FrozenTrial, view: StudyView, networks: Trained) -> list[Artifact]:
     content = {
         "study": view.name, "trial": trial.number, "values": dict(zip(view.objectives, trial.values, strict=True)),
         "params": {**_fixed(view), **trial.params},
     }  # fmt: skip
-    found = [Artifact("params.json", "application/json", json.dumps(content, indent=2).encode())]
-    pictures = networks.plot_data(trial.number)
-    if pictures is not None:
+    artifacts = [Artifact("params.json", "application/json", json.dumps(content, indent=2).encode())]
+    plot_data = networks.plot_data(trial.number)
+    if plot_data is not None:
         drawn = (
-            forecasts(pictures, times(networks.plan), trial.number)
-            if isinstance(pictures, Forecasts)
-            else confusion(pictures, trial.number)
+            forecasts(plot_data, times(networks.plan), trial.number)
+            if isinstance(plot_data, Forecasts)
+            else confusion(plot_data, trial.number)
         )
-        found.append(Artifact(f"{drawn.key}.png", "image/png", png(drawn, DPI)))
-    return found
+        artifacts.append(Artifact(f"{drawn.key}.png", "image/png", png(drawn, DPI)))
+    return artifacts
 
 
 def _fixed(view: StudyView) -> dict[str, Any]:
     return {name: value for name, value in view.record.get("space", {}).items() if not isinstance(value, Mapping)}
 
 
-def note(known: Mapping[str, Any], view: StudyView, dates: Sequence[str]) -> dict[str, Any]:
+def note_attrs(known: Mapping[str, Any], view: StudyView, dates: Sequence[str]) -> dict[str, Any]:
     """The attributes of the study's note; none where the note there was written by someone else.
 
     Args:
@@ -180,10 +180,10 @@ class StudyArtifacts:
             open_folder(join(folder, ARTIFACTS)).remove(artifact_id)
 
 
-def folders(attrs: Sequence[Mapping[str, Any]]) -> dict[str, Location]:
+def artifact_folders(attrs: Sequence[Mapping[str, Any]]) -> dict[str, Location]:
     """Of the user attributes of a database's studies: where each keeps its artifacts."""
     return {
-        str(each[UID_KEY])[:UID_LENGTH]: str(each[FOLDER_KEY])
-        for each in attrs
-        if UID_KEY in each and FOLDER_KEY in each
+        str(study[UID_KEY])[:UID_LENGTH]: str(study[FOLDER_KEY])
+        for study in attrs
+        if UID_KEY in study and FOLDER_KEY in study
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean as mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,8 +21,6 @@ from optlstm.util.files import Location
 from optlstm.util.format import many, number, short
 
 if TYPE_CHECKING:
-    from optlstm.report.dashboard_artifacts import Seen
-    from optlstm.run.objective import Objective
     from optlstm.run.plan import Plan
 
 MOST_LABELS = 40
@@ -31,12 +29,18 @@ CHUNK = 4096  # windows of a baseline at a time
 MIDNIGHT = " 00:00:00"
 
 
+class PlotSource(Protocol):
+    """Gives plot data of trials: an objective, or what was collected of one."""
+
+    def plot_data(self, number: int) -> PlotData | None: ...
+
+
 @dataclass(frozen=True)
 class Trained:
     """What can be shown of trained networks, or in `missing` why nothing can."""
 
     plan: Plan | None = None
-    objective: Objective | Seen | None = None
+    objective: PlotSource | None = None
     missing: str = ""
 
     def fixed(self, name: str) -> Any:
@@ -70,7 +74,7 @@ class Trained:
             prepare(numbers)
 
     def plot_data(self, number: int) -> PlotData | None:
-        """Of a trial's best weights; None where they are gone, or the objective is one's own."""
+        """Of a trial's best weights; None where they are gone, or the objective is custom."""
         show: Callable[[int], PlotData | None] | None = getattr(self.objective, "plot_data", None)
         try:
             return show(number) if show else None
