@@ -104,7 +104,7 @@ def _as_study(options: LrSearchConfig) -> dict[str, Any]:
 
 def _page(session: Session, draws: int, recommended: Recommendation | None) -> str:
     from optlstm.report.figures.learning_rate import learning_rates
-    from optlstm.report.html import Page, render_page
+    from optlstm.report.html import Page, render
     from optlstm.report.summary_text import KeyNumber
 
     ledger, label = session.ledger, session.plan.metric.label
@@ -115,7 +115,7 @@ def _page(session: Session, draws: int, recommended: Recommendation | None) -> s
             KeyNumber("range to search", f"{recommended.low:.2g} to {recommended.high:.2g}", "on a log axis"),
         ]
         summary = [f"For [space] in a study file: {recommended.space_line()}"]
-    return render_page(
+    return render(
         Page(
             name=ledger.name,
             subtitle=f"Learning-rate search: {many(len(ledger.trials), 'draw')}, {draws} a round",

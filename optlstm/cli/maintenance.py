@@ -8,14 +8,19 @@ from typing import Annotated
 
 import typer
 
-from optlstm.cli.common import DEFAULT_STORAGE, StorageOption, app, given_database, quieten_optuna
+from optlstm.cli.common import (
+    DEFAULT_STORAGE,
+    DEFAULT_STORAGE_PATH,
+    StorageOption,
+    StoragePathOption,
+    app,
+    given_database,
+    quieten_optuna,
+)
 from optlstm.config.flags import STORAGE_VARIABLE
-from optlstm.config.schema import NAME_RULE, StudyConfig, is_name
+from optlstm.config.schema import NAME_RULE, is_name
 from optlstm.errors import InputError
 
-_PATH_HELP = StudyConfig.model_fields["storage_path"].description
-_DEFAULT_PATH: str = StudyConfig.model_fields["storage_path"].default
-PathOption = Annotated[str, typer.Option("--storage-path", metavar="DIR|URL", help=str(_PATH_HELP))]
 STYLES = {"ok": "green", "note": "yellow", "fault": "bold red"}
 
 
@@ -27,7 +32,7 @@ def doctor(
     ] = False,
     address: Annotated[str | None, typer.Option(metavar="ADDR", help="look at this Ray cluster too")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False,
-    storage_path: PathOption = _DEFAULT_PATH,
+    storage_path: StoragePathOption = DEFAULT_STORAGE_PATH,
     storage: StorageOption = None,
 ) -> int:
     """Check storage, leases, checkpoints, disk, GPU, Ray; name a remedy for each fault. Exit 1 while one is left."""
@@ -64,7 +69,7 @@ def copy(
     to_path: Annotated[
         str | None, typer.Option("--to-path", metavar="DIR|URL", help="folder for its checkpoints (default: the same)")
     ] = None,
-    storage_path: PathOption = _DEFAULT_PATH,
+    storage_path: StoragePathOption = DEFAULT_STORAGE_PATH,
     storage: StorageOption = None,
 ) -> int:
     """Copy a study with its checkpoints into another database, to be continued there."""

@@ -57,15 +57,15 @@ def report(
     if problems:
         raise InputError(problems)
     study, *others = (study for study in loaded if study is not None)
-    made = make_report(study, _folder(study, storage_path), others)
-    page = render(made).encode()
-    file.write(page)
+    page = make_report(study, _folder(study, storage_path), others)
+    content = render(page).encode()
+    file.write(content)
     console = sys.stderr if file.is_stdout else sys.stdout  # the page is all that goes there
-    print(f"{file.path} ({len(page) / 1e6:.1f} MB)", file=console)
+    print(f"{file.path} ({len(content) / 1e6:.1f} MB)", file=console)
     if png is not None:
         from optlstm.report.png import write_pngs
 
-        print(f"{len(write_pngs(made.figures, png))} pictures in {png}", file=console)
+        print(f"{len(write_pngs(page.figures, png))} pictures in {png}", file=console)
     return 0
 
 

@@ -36,18 +36,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Report:
-    """All a report shows, before it is drawn one way or the other. missing: why something could not be drawn."""
+class Page:
+    """The parts of an HTML file from top to bottom; what is empty is left out.
 
-    view: StudyView
+    Args:
+        missing: Why something could not be drawn.
+        best_trials: Title, heading and rows of the table of the best trials.
+        command: Runs the study again, with a note on that.
+        environment: What the study was run in, by name.
+    """
+
+    name: str
+    subtitle: str
+    key_numbers: Sequence[KeyNumber]
+    summary: Sequence[str]
     figures: Sequence[Figure]
-    network: Network
-    missing: Sequence[str]
     comparison: Comparison | None = None
+    missing: Sequence[str] = ()
+    best_trials: tuple[str, Sequence[str], Sequence[Sequence[str]]] = ("", (), ())
+    command: str = ""
+    repeat_note: str = ""
+    environment: Sequence[tuple[str, str]] = ()
 
 
-def make_report(study: optuna.Study, checkpoints: Location | None, others: Sequence[optuna.Study] = ()) -> Report:
-    """Read a study and draw up its figures.
+def make_report(study: optuna.Study, checkpoints: Location | None, others: Sequence[optuna.Study] = ()) -> Page:
+    """Read a study and draw up its report.
 
     Args:
         checkpoints: The study's folder of checkpoints; None: it is not known.
@@ -71,7 +84,19 @@ def make_report(study: optuna.Study, checkpoints: Location | None, others: Seque
         curves.distribution(view),
         curves.timeline(view),
     ]
-    return Report(view, [figure for figure in figures if figure is not None], network, missing, comparison)
+    return Page(
+        name=view.name,
+        subtitle=summary_text.subtitle(view, network.spans),
+        key_numbers=summary_text.key_numbers(view),
+        summary=summary_text.summary(view, network.rivals),
+        figures=[figure for figure in figures if figure is not None],
+        comparison=comparison,
+        missing=missing,
+        best_trials=summary_text.best_trials_table(view),
+        command=command_of(view.config, view.name) if view.config else "",
+        repeat_note=_repeat_note(view),
+        environment=_environment(view),
+    )
 
 
 def _network(view: StudyView, checkpoints: Location | None) -> tuple[Network, list[str]]:
@@ -90,51 +115,8 @@ def _network(view: StudyView, checkpoints: Location | None) -> tuple[Network, li
     return network, [] if network.figures else [gone]
 
 
-@dataclass(frozen=True)
-class Page:
-    """The parts of an HTML file from top to bottom; what is empty is left out.
-
-    Args:
-        best_trials: Title, heading and rows of the table of the best trials.
-        command: Runs the study again, with a note on that.
-        environment: What the study was run in, by name.
-    """
-
-    name: str
-    subtitle: str
-    key_numbers: Sequence[KeyNumber]
-    summary: Sequence[str]
-    figures: Sequence[Figure]
-    comparison: Comparison | None = None
-    missing: Sequence[str] = ()
-    best_trials: tuple[str, Sequence[str], Sequence[Sequence[str]]] = ("", (), ())
-    command: str = ""
-    repeat_note: str = ""
-    environment: Sequence[tuple[str, str]] = ()
-
-
-def render(report: Report) -> str:
-    """The report as HTML."""
-    view, network = report.view, report.network
-    return render_page(
-        Page(
-            name=view.name,
-            subtitle=summary_text.subtitle(view, network.spans),
-            key_numbers=summary_text.key_numbers(view),
-            summary=summary_text.summary(view, network.rivals),
-            figures=report.figures,
-            comparison=report.comparison,
-            missing=report.missing,
-            best_trials=summary_text.best_trials_table(view),
-            command=command_of(view.config, view.name) if view.config else "",
-            repeat_note=_repeat_note(view),
-            environment=_environment(view),
-        )
-    )
-
-
-def render_page(page: Page) -> str:
-    """A page as one HTML file that loads nothing."""
+def render(page: Page) -> str:
+    """The page as HTML."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 

@@ -6,6 +6,7 @@ A new hyperparameter is a line in `Hyperparameters` and the code that reads it. 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -59,22 +60,20 @@ class Facets:
     def _number_problem(self, value: object) -> str | None:
         accepted = (int,) if self.kind is int else (int, float)
         right_kind = isinstance(value, accepted) and not isinstance(value, bool)
-        if right_kind and math.isfinite(value) and self._inside(value):  # type: ignore[arg-type]
+        limits = [
+            (words, bound, holds)
+            for words, bound, holds in (
+                ("of at least", self.least, operator.ge),
+                ("above", self.above, operator.gt),
+                ("at most", self.most, operator.le),
+                ("below", self.below, operator.lt),
+            )
+            if bound is not None
+        ]
+        if right_kind and math.isfinite(value) and all(holds(value, bound) for _, bound, holds in limits):  # type: ignore[arg-type]
             return None
         noun = "an integer" if self.kind is int else "a number"
-        return f"must be {noun} {self._bounds()}, not {value!r}"
-
-    def _inside(self, number: float) -> bool:
-        return (
-            (self.least is None or number >= self.least)
-            and (self.most is None or number <= self.most)
-            and (self.above is None or number > self.above)
-            and (self.below is None or number < self.below)
-        )
-
-    def _bounds(self) -> str:
-        words = (("of at least", self.least), ("above", self.above), ("at most", self.most), ("below", self.below))
-        return " and ".join(f"{word} {bound:g}" for word, bound in words if bound is not None)
+        return f"must be {noun} {' and '.join(f'{words} {bound:g}' for words, bound, _ in limits)}, not {value!r}"
 
 
 def _param(default: Any, **facets: Any) -> Any:

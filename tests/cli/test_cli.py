@@ -11,10 +11,12 @@ import optuna
 import pandas as pd
 import pytest
 
+from optlstm.config.flags import FLAGS
 from optlstm.config.schema import StudyConfig
 from tests.conftest import URL, Cli, rows, series
 
 STUDY = ("study", "tiny.toml")
+COMMON = ("--set", "--quiet", "--json", "--help")  # beside the flags that set a key of the config
 
 
 def test_a_study_runs_says_what_it_does_and_what_to_type_next(cli: Cli) -> None:
@@ -207,6 +209,46 @@ def test_help_names_every_command_and_no_arguments_is_help(cli: Cli) -> None:
         assert command in overview.out
         assert cli(command, "--help").code == 0
     assert re.fullmatch(r"\d+\.\d+.*\n", cli("--version").out)
+
+
+@pytest.mark.parametrize("command", ["study", "lr-search"])
+def test_help_shows_the_flags_of_the_table_and_no_type_of_a_switch(
+    cli: Cli, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    text = cli(command, "--help").out
+
+    assert "<bool>" not in text
+    options = re.findall(r"^│ +(--[\w-]+) ", text, re.MULTILINE)
+    wanted = [flag.name for flag in FLAGS if command in flag.commands]
+    assert sorted(options) == sorted([*wanted, *{"study": ["--dry-run"], "lr-search": ["--out"]}[command], *COMMON])
+    assert re.search(r"--workers +N\|auto +trials at a time; .*\[default: auto\]", text)
+
+
+def test_a_flags_text_is_read_as_the_config_reads_it() -> None:
+    by_name = {flag.name: flag for flag in FLAGS if "study" in flag.commands}
+    typed = {"--seed": "3", "--timeout": "1.5", "--workers": "auto", "--name": "3", "--time": "2020", "--target": "1,2"}
+
+    assert {name: by_name[name].value(text) for name, text in typed.items()} == {
+        "--seed": 3,
+        "--timeout": 1.5,
+        "--workers": "auto",
+        "--name": "3",
+        "--time": "2020",
+        "--target": "1,2",
+    }
+    assert by_name["--seed"].value("three") == "three"
+
+
+def test_the_earlier_name_of_out_is_still_understood(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli(*STUDY)
+
+    outcome = cli("report", "tiny", "--output=page.html")
+
+    assert outcome.code == 0, outcome.err
+    assert Path("page.html").is_file()
+    assert "--output" not in cli("report", "--help").out
 
 
 def test_a_study_may_be_called_like_an_option(cli: Cli) -> None:

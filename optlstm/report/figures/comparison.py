@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from optlstm.report.figures.curves import best_so_far, caption, outside_in_words, shares_below, value_axis
 from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
@@ -29,21 +30,7 @@ def compare(views: Sequence[StudyView]) -> Comparison:
     title = names[0] if len(set(names)) == 1 else "value"
     axis, outside = value_axis([t.values[0] for view in views for t in view.by_value], title)
     best_axis, _ = value_axis([v for view in views for v in (*_best_at_each(view), *_by_epochs(view)[1])], title)
-    bests = [
-        Marks("step", *best_so_far(view), f"c{k % SERIES}", short(view.name), size=7)
-        for k, view in enumerate(views)
-        if view.by_value
-    ]
-    epochs = [
-        Marks("step", *_by_epochs(view), f"c{k % SERIES}", short(view.name), size=7)
-        for k, view in enumerate(views)
-        if view.by_value
-    ]
-    shares = [
-        Marks("step", *shares_below(view), f"c{k % SERIES}", short(view.name), size=7)
-        for k, view in enumerate(views)
-        if view.by_value
-    ]
+    bests, epochs, shares = (_steps(views, curve) for curve in (best_so_far, _by_epochs, shares_below))
     figure = Figure(
         "compared",
         "Side by side",
@@ -65,6 +52,17 @@ def compare(views: Sequence[StudyView]) -> Comparison:
     return Comparison(HEADING, [_row(view) for view in views], _notes(views), [figure] if bests else [])
 
 
+def _steps(
+    views: Sequence[StudyView], curve: Callable[[StudyView], tuple[Sequence[Any], Sequence[Any]]]
+) -> list[Marks]:
+    """A line for each study that has a complete trial."""
+    return [
+        Marks("step", *curve(view), f"c{k % SERIES}", short(view.name), size=7)
+        for k, view in enumerate(views)
+        if view.by_value
+    ]
+
+
 def _best_at_each(view: StudyView) -> list[float]:
     """The best value so far at every trial: what lasted long counts for much, a poor first trial for little."""
     numbers, values = best_so_far(view)
@@ -72,19 +70,8 @@ def _best_at_each(view: StudyView) -> list[float]:
     return [value for since, until, value in steps for _ in range(max(1, until - since))]
 
 
-HEADING = (
-    "study",
-    "sampler",
-    "rule",
-    "seed",
-    "trials",
-    "complete",
-    "pruned",
-    "failed",
-    "epochs trained",
-    "best",
-    "trial",
-)
+_COUNTS = ("trials", "complete", "pruned", "failed", "epochs trained")
+HEADING = ("study", "sampler", "rule", "seed", *_COUNTS, "best", "trial")
 
 
 def _row(view: StudyView) -> list[str]:
@@ -138,11 +125,8 @@ def _by_reports(view: StudyView) -> tuple[list[int], list[float]]:
 def _notes(views: Sequence[StudyView]) -> list[str]:
     """What must be known before values are held against each other."""
     notes = []
-    differing = [
-        name
-        for name, key in (("data", "data"), ("task", "task"), ("direction", "direction"))
-        if len({str(view.record.get(key)) for view in views}) > 1
-    ]
+    keys = ("data", "task", "direction")
+    differing = [key for key in keys if len({str(view.record.get(key)) for view in views}) > 1]
     if differing:
         notes.append(f"These studies differ in {listed(differing)}: their values do not mean the same.")
     if any(view.several for view in views):
