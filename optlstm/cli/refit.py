@@ -58,7 +58,7 @@ def refit(
     with Epochs(make_console(quiet), top * seeds) as display:
         model = make_model(
             database, name, trial=trial, pick=pick, top=top, seeds=seeds, averaging=averaging, retrain=not no_refit,
-            data=data, storage_path=storage_path, on_epoch=display.hear,
+            data=data, storage_path=storage_path, on_epoch=display.on_epoch,
         )  # fmt: skip
     model.save(out)
     if as_json:

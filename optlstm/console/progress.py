@@ -61,7 +61,7 @@ class Display:
         )
         self.task = self.bar.add_task("", total=total, completed=self.ledger.ended)
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=REFRESH_PER_S, transient=True)
-        ledger.listen(self.hear)
+        ledger.listen(self.on_event)
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
@@ -71,14 +71,14 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self.live.stop()
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         match event:
             case TrialStarted(number=number, last_epoch=last_epoch):
                 self.running[number] = (last_epoch, None, time.monotonic())
                 if last_epoch and number not in self.seen:
                     parent = self.ledger.trials[number].user_attrs.get("parent")
-                    how = "is continued" if parent is None else f"goes on as a copy of trial {parent}"
-                    self.say(f"trial {number} {how} after epoch {last_epoch}", "cyan")
+                    how = "is continued" if parent is None else f"continues as a copy of trial {parent}"
+                    self.print_line(f"trial {number} {how} after epoch {last_epoch}", "cyan")
                 self.seen.add(number)
             case EpochReported(number=number, epoch=epoch, value=value):
                 started = self.running.get(number, (0, None, time.monotonic()))[2]
@@ -87,17 +87,17 @@ class Display:
                 self.infeasible += 1
                 more = "; further ones are not shown" if self.infeasible == INFEASIBLE_SHOWN else ""
                 if self.infeasible <= INFEASIBLE_SHOWN:
-                    self.say(f"trial {number:>3}  {in_a_line(reason, LONGEST_REASON)}{more}", "dim")
+                    self.print_line(f"trial {number:>3}  {in_a_line(reason, LONGEST_REASON)}{more}", "dim")
             case TrialFinished(number=number, state=state, value=value, reason=reason):
                 epoch, _, started = self.running.pop(number, (0, None, time.monotonic()))
                 self.ended += 1
                 self.bar.update(self.task, completed=self.ledger.ended)
-                self._say_finished(number, state, value, reason, epoch, time.monotonic() - started)
+                self._print_finished(number, state, value, reason, epoch, time.monotonic() - started)
 
-    def say(self, message: str, style: str = "") -> None:
+    def print_line(self, message: str, style: str = "") -> None:
         self.console.print(Text(message, style=style), soft_wrap=True)
 
-    def _say_finished(
+    def _print_finished(
         self, number: int, state: str, value: float | None, reason: str | None, epoch: int, seconds: float
     ) -> None:
         line = Text()
@@ -110,7 +110,7 @@ class Display:
             if state == "COMPLETE" and len(trial.values) > 1:
                 named = zip(self.ledger.record.objectives, trial.values, strict=True)
                 line.append("  " + "  ".join(f"{name} {shown(part)}" for name, part in named))
-            elif value is None:  # it diverged, and that is what was to be found out
+            elif value is None:  # it diverged, which this search is about
                 line.append(f"  {in_a_line(reason, LONGEST_REASON)}")
             else:
                 line.append(f"  {self.metric} {decimals(value, 5)}")
@@ -174,8 +174,8 @@ class Epochs:
         if self.console.is_terminal:
             self.bar.stop()
 
-    def hear(self, member: int, epoch: int, epochs: int) -> None:
-        """Of network `member` (from 1) so many epochs are done."""
+    def on_epoch(self, member: int, epoch: int, epochs: int) -> None:
+        """So many epochs of network `member` (from 1) are done."""
         label = "training" if self.members == 1 else f"training {member}/{self.members}"
         if member > len(self.bar.tasks):
             self.bar.add_task(label, total=epochs)

@@ -58,11 +58,11 @@ def copy_study(
     copied = study_folder(absolute(folders[1]), new_name, new_uid)
     try:
         if uid:
-            for done in _copy_files(study_folder(absolute(folders[0]), name, uid), copied):
-                progress(f"checkpoints: {done}")
+            for copied_name in _copy_files(study_folder(absolute(folders[0]), name, uid), copied):
+                progress(f"checkpoints: {copied_name}")
         progress("study: reading its trials")
         # All of it before the transaction begins: source and target may be one SQLite file, with one writer at a time.
-        read = _Read.of(study, {UID_KEY: new_uid, FOLDER_KEY: str(copied)} if uid else {})
+        read = _Snapshot.of(study, {UID_KEY: new_uid, FOLDER_KEY: str(copied)} if uid else {})
         _check_not_running(read.trials, source.now())
         progress(f"study: writing {many(len(read.trials), 'trial')}")
         with target.transaction():
@@ -76,7 +76,7 @@ def copy_study(
 
 
 @dataclass(frozen=True)
-class _Read:
+class _Snapshot:
     """A study as it was read."""
 
     directions: list[StudyDirection]
@@ -85,12 +85,12 @@ class _Read:
     trials: list[FrozenTrial]
 
     @classmethod
-    def of(cls, study: optuna.Study, changes: Mapping[str, Any]) -> _Read:
+    def of(cls, study: optuna.Study, changes: Mapping[str, Any]) -> _Snapshot:
         attrs = study._storage.get_study_system_attrs(study._study_id)
         return cls(study.directions, {**study.user_attrs, **changes}, attrs, study.get_trials(deepcopy=False))
 
 
-def _write(read: _Read, target: Database, name: str) -> None:
+def _write(read: _Snapshot, target: Database, name: str) -> None:
     rdb = target.rdb
     study_id = rdb.create_new_study(read.directions, name)
     for key, value in read.user_attrs.items():

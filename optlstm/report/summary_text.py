@@ -41,10 +41,10 @@ def subtitle(view: StudyView, dates: Sequence[str] = ()) -> str:
 
 def _sizes(data: Mapping[str, Any], dates: Sequence[str]) -> list[str]:
     """How many examples there are, and how many of them each part has."""
-    what = next((kind for kind in ("rows", "texts", "sequences") if kind in data), None)
-    if what is None:
+    unit = next((unit for unit in ("rows", "texts", "sequences") if unit in data), None)
+    if unit is None:
         return []
-    whole = f"{data[what]:,} {what}"
+    whole = f"{data[unit]:,} {unit}"
     whole += f" of {many(len(data['classes']), 'class', 'classes')}" if "classes" in data else ""
     whole += f" from {data['first']} to {data['last']}" if "first" in data else ""
     if len(data.get("splits", ())) != 3:
@@ -52,36 +52,36 @@ def _sizes(data: Mapping[str, Any], dates: Sequence[str]) -> list[str]:
     if folds := data.get("folds"):
         _, validation, test = data["splits"]
         return [f"{whole}: {folds} folds, each validated on about {validation:,}, and {test:,} for the test"]
-    each = zip(("training", "validation", "test"), data["splits"], dates or ("", "", ""), strict=True)
-    used = ", ".join(f"{count:,} for {part}" + (f" ({span})" if span else "") for part, count, span in each)
-    unused = f"; {sum(data['splits']):,} of them are used" if sum(data["splits"]) < data[what] else ""
+    parts = zip(("training", "validation", "test"), data["splits"], dates or ("", "", ""), strict=True)
+    used = ", ".join(f"{count:,} for {part}" + (f" ({span})" if span else "") for part, count, span in parts)
+    unused = f"; {sum(data['splits']):,} of them are used" if sum(data["splits"]) < data[unit] else ""
     return [f"{whole}{unused}: {used}"]
 
 
 def key_numbers(view: StudyView) -> list[KeyNumber]:
     """The few numbers a reader looks for first."""
-    found = []
+    shown = []
     best, default = view.best, view.default
     if best is not None and not view.several:
         metric = deciding_metric(view.record)
         where = f" ({metric.note})" if metric and metric.note else ""
-        found.append(
+        shown.append(
             KeyNumber(f"best validation {view.objective}", number(_value(best), 4), f"trial {best.number}{where}")
         )
     elif view.several:
-        found.append(KeyNumber("not beaten by any", f"{len(view.front):,}", f"of {many(len(view.by_value), 'trial')}"))
+        shown.append(KeyNumber("not beaten by any", f"{len(view.front):,}", f"of {many(len(view.by_value), 'trial')}"))
     if default is not None and best is not None and not view.several:
         change = "none better" if default is best else _change(best, default)
-        found.append(KeyNumber("against the defaults", change, f"they reach {number(_value(default))}"))
-    found.append(KeyNumber("trials", f"{len(view.trials):,}", _counts(view)))
+        shown.append(KeyNumber("against the defaults", change, f"they reach {number(_value(default))}"))
+    shown.append(KeyNumber("trials", f"{len(view.trials):,}", _counts(view)))
     epochs = sum(map(trained, view.trials))
     if epochs:
         done, full = _ended_epochs(view), _full_cost(view)
         saved = f"{share(full - done, full)} saved by early ends" if full and full > done else "in all trials"
-        found.append(KeyNumber("epochs trained", f"{epochs:,}", saved))
+        shown.append(KeyNumber("epochs trained", f"{epochs:,}", saved))
     if seconds := _seconds(view):
-        found.append(KeyNumber("trial time", duration(seconds), "of all trials, pauses included"))
-    return found
+        shown.append(KeyNumber("trial time", duration(seconds), "of all trials, pauses included"))
+    return shown
 
 
 def summary(view: StudyView, rivals: str = "") -> list[str]:
@@ -90,17 +90,16 @@ def summary(view: StudyView, rivals: str = "") -> list[str]:
     Args:
         rivals: How the best trial stands beside what needs no tuning.
     """
-    found = (_searched(view), _outcome(view), *_winner(view), rivals)
-    sentences = [*found, _mattered(view), _ended(view), _cost(view)]
+    sentences = [_searched(view), _outcome(view), *_winner(view), rivals, _mattered(view), _ended(view), _cost(view)]
     return [sentence for sentence in sentences if sentence]
 
 
 def _searched(view: StudyView) -> str:
     names = [short(name) for name in view.searched]
-    what = listed(names[:NAMED_PARAMS]) + (
+    listing = listed(names[:NAMED_PARAMS]) + (
         f" and {len(names) - NAMED_PARAMS} more" if len(names) > NAMED_PARAMS else ""
     )
-    text = f"Searched: {many(len(names), 'hyperparameter')} ({what})" if names else "Searched: nothing yet"
+    text = f"Searched: {many(len(names), 'hyperparameter')} ({listing})" if names else "Searched: nothing yet"
     record = view.record
     if record:
         scheduler = record.get("scheduler", {}).get("name", "study")
@@ -206,19 +205,19 @@ def _ended(view: StudyView) -> str:
         mine = [t for t in view.trials if t.state.name == state]
         kinds = Counter(_kind(str(t.user_attrs.get(REASON_KEY, "for a reason not recorded"))) for t in mine)
         if mine:
-            said = [f"{n:,} {short(kind, 120)}" for kind, n in kinds.most_common(REASONS)]
+            reasons = [f"{n:,} {short(kind, 120)}" for kind, n in kinds.most_common(REASONS)]
             rest = len(mine) - sum(n for _, n in kinds.most_common(REASONS))
             half = sorted(trained(t) for t in mine)[(len(mine) - 1) // 2]
             when = f", half of them within {many(half, 'epoch')}" if state == "PRUNED" and len(mine) > 1 else ""
             others = [f"{rest:,} for other reasons"] if rest else []
-            parts.append(f"{many(len(mine), 'trial')} {word}{when}: {'; '.join([*said, *others])}.")
+            parts.append(f"{many(len(mine), 'trial')} {word}{when}: {'; '.join([*reasons, *others])}.")
     return " ".join(parts)
 
 
 def _kind(reason: str) -> str:
-    if found := re.fullmatch(r"(.+) at epoch \d+", reason):
-        return f"by {found[1]}"
-    if found := re.fullmatch(r"pbt: replaced at epoch \d+ by a copy of trial \d+", reason):
+    if match := re.fullmatch(r"(.+) at epoch \d+", reason):
+        return f"by {match[1]}"
+    if re.fullmatch(r"pbt: replaced at epoch \d+ by a copy of trial \d+", reason):
         return "replaced by a copy of a better member"
     return re.sub(r"\d[\d.e+-]*", "…", reason)
 

@@ -1,7 +1,7 @@
 """Optuna's TPE, with what it reads of ended trials kept in columns.
 
 At every trial it turns every param of every ended trial into a number again, and sorts them all: most of its time at
-10,000 trials. A trial that has ended never changes, so here it is looked at once. What is sampled is Optuna's, bit for
+10,000 trials. A trial that has ended never changes, so here that is done once. What is sampled is Optuna's, bit for
 bit.
 """
 
@@ -30,16 +30,16 @@ _RUNNING = 3.0  # the last kind
 
 
 class Table:
-    """Some numbers of each trial of a study, by trial number; an ended trial is looked at once."""
+    """Some numbers of each trial of a study, by trial number; those of an ended trial are computed once."""
 
     def __init__(self, rows: int) -> None:
         self._known = np.zeros(0, bool)
         self._values = np.zeros((rows, 0))
 
-    def see(
-        self, trials: Sequence[FrozenTrial], numbers: Numbers, look: Callable[[FrozenTrial], Sequence[float]]
+    def update(
+        self, trials: Sequence[FrozenTrial], numbers: Numbers, compute: Callable[[FrozenTrial], Sequence[float]]
     ) -> None:
-        """Take in these trials, of these numbers: those that are new, and those that had not ended."""
+        """Compute what is not known of these trials, of these numbers: those that are new or had not ended."""
         count, have = int(numbers.max(initial=-1)) + 1, len(self._known)
         if count > have:
             more = max(count, 2 * have) - have
@@ -48,7 +48,7 @@ class Table:
         for at in np.flatnonzero(~self._known[numbers]):
             trial = trials[int(at)]
             self._known[trial.number] = trial.state.is_finished()
-            self._values[:, trial.number] = look(trial)
+            self._values[:, trial.number] = compute(trial)
 
     def of(self, numbers: Numbers) -> NDArray[np.float64]:
         """[rows, trials]"""
@@ -124,7 +124,7 @@ class ColumnTPESampler(TPESampler):
         trials = study._get_trials(deepcopy=False, states=states, use_cache=not self._constant_liar)
         numbers = _numbers(trials)
         others = numbers[numbers != trial.number]
-        self._memory.ranks.see(trials, numbers, partial(_rank, study))
+        self._memory.ranks.update(trials, numbers, partial(_rank, study))
         below, above = _split(self._memory.ranks.of(others), others, self._gamma or _optuna_tpe.default_gamma)
         params = self._params(trials, numbers, search_space, study)
         good, bad = (
@@ -147,13 +147,13 @@ class ColumnTPESampler(TPESampler):
         self, trials: Sequence[FrozenTrial], numbers: Numbers, search_space: dict[str, BaseDistribution], study: Study
     ) -> Table:
         """With these trials in it."""
-        optunas = super()._get_internal_repr  # of each param one number, or none where the trial lacks a param
+        as_numbers = super()._get_internal_repr  # of each param one number, or none where the trial lacks a param
 
-        def look(trial: FrozenTrial) -> list[float]:
-            return [float(next(iter(values), np.nan)) for values in optunas([trial], search_space, study).values()]
+        def numbers_of(trial: FrozenTrial) -> list[float]:
+            return [float(next(iter(values), np.nan)) for values in as_numbers([trial], search_space, study).values()]
 
         table = self._memory.params(search_space)
-        table.see(trials, numbers, look)
+        table.update(trials, numbers, numbers_of)
         return table
 
 
