@@ -46,7 +46,7 @@ class _Weights:
     hp: Hyperparameters
     members: list[dict[str, Tensor]]
     seeds: list[int]
-    stretches: list[Segment]  # what they were trained by
+    segments: list[Segment]  # what they were trained by
 
 
 class _Unvalidated:
@@ -116,24 +116,29 @@ def refit(
     if not retrain and plan.task.record().get("folds"):
         raise InputError("--no-refit: a trial of a cross-validation is several networks, each of a part; leave it out")
     if retrain:
-        objective = plan.job("").make_objective(evaluator.training_data(joined=True))
-        assert isinstance(objective, Objective)
-        weights = [
-            _trained(
-                objective, choice, _averaged(refit_schedule(choice, plan), averaging), seeds, on_epoch, before=i * seeds
-            )
-            for i, choice in enumerate(chosen)
-        ]
+        weights = _train(plan, chosen, evaluator.training_data(joined=True), seeds, averaging, on_epoch)
     else:
         folder = study_folder(absolute(storage_path), name, str(study.user_attrs[UID_KEY]))
         weights = [_kept(plan, choice, folder) for choice in chosen]
     return _evaluated(evaluator, plan, weights, retrain)
 
 
-def _averaged(stretches: list[Segment], averaging: float | None) -> list[Segment]:
+def _train(
+    plan: Plan, chosen: Sequence[Choice], data: Any, seeds: int, averaging: float | None, on_epoch: Listener
+) -> list[_Weights]:
+    objective = plan.job("").make_objective(data)
+    assert isinstance(objective, Objective)
+    weights: list[_Weights] = []
+    for choice in chosen:
+        segments = _averaged(refit_schedule(choice, plan), averaging)
+        weights.append(_trained(objective, choice, segments, seeds, on_epoch, before=len(weights) * seeds))
+    return weights
+
+
+def _averaged(segments: list[Segment], averaging: float | None) -> list[Segment]:
     if averaging is None:
-        return stretches
-    return [replace(stretch, params={**stretch.params, "averaging": averaging}) for stretch in stretches]
+        return segments
+    return [replace(segment, params={**segment.params, "averaging": averaging}) for segment in segments]
 
 
 def _check(trial: int | None, pick: str | None, top: int, seeds: int, averaging: float | None, retrain: bool) -> None:
@@ -182,24 +187,24 @@ def _evaluated(evaluator: Evaluator, plan: Plan, weights: Sequence[_Weights], re
 
 
 def _trained(
-    objective: Objective, chosen: Choice, stretches: list[Segment], seeds: int, on_epoch: Listener, before: int
+    objective: Objective, chosen: Choice, segments: list[Segment], seeds: int, on_epoch: Listener, before: int
 ) -> _Weights:
     """before: how many networks were trained already."""
     use_threads(objective.threads)
     members, drawn = [], []
     for member in range(seeds):
-        problem = _Unvalidated(objective.problem, chosen.values(stretches), objective.metric or Metric("tuned"))
+        problem = _Unvalidated(objective.problem, chosen.values(segments), objective.metric or Metric("tuned"))
 
         def seed_of(trial: int, member: int = member) -> int:
             return derive_seed("refit", objective.seed, trial, member)
 
-        run = replace(objective, problem=problem).train_schedule(stretches, seed_of)
+        run = replace(objective, problem=problem).train_schedule(segments, seed_of)
         for used, epoch in run:
             hp, state = used, epoch.state()
-            on_epoch(before + member + 1, epoch.epoch, stretches[-1].last)
+            on_epoch(before + member + 1, epoch.epoch, segments[-1].last)
         members.append(state.weights)
         drawn.append(seed_of(chosen.trial.number))
-    return _Weights(chosen, hp, members, drawn, stretches)
+    return _Weights(chosen, hp, members, drawn, segments)
 
 
 def _kept(plan: Plan, chosen: Choice, folder: Location) -> _Weights:
@@ -229,7 +234,7 @@ def _card_of(weights: _Weights) -> Trained:
         value=chosen.trial.intermediate_values[chosen.best_epoch],
         params={k: v for k, v in asdict(hp).items() if k != "grown_layers"},
         grown_layers=hp.grown_layers,
-        schedule=[CardStretch(**vars(stretch)) for stretch in weights.stretches],
+        schedule=[CardStretch(**vars(segment)) for segment in weights.segments],
         seeds=weights.seeds,
     )
 

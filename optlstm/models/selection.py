@@ -26,17 +26,17 @@ class Choice:
 
     study: optuna.Study
     trial: FrozenTrial
-    stretches: list[Segment]
+    segments: list[Segment]
     best_epoch: int
 
     def until(self, epoch: int) -> list[Segment]:
         """The schedule up to an epoch of the trial itself."""
-        return [*self.stretches[:-1], replace(self.stretches[-1], last=epoch)]
+        return [*self.segments[:-1], replace(self.segments[-1], last=epoch)]
 
-    def values(self, stretches: Sequence[Segment]) -> list[float]:
+    def values(self, segments: Sequence[Segment]) -> list[float]:
         """The validation value of every epoch of a schedule, as the study has them."""
         trials = self.study.get_trials(deepcopy=False)
-        return [trials[s.trial].intermediate_values[e] for s in stretches for e in range(s.first, s.last + 1)]
+        return [trials[s.trial].intermediate_values[e] for s in segments for e in range(s.first, s.last + 1)]
 
 
 def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str | None = None) -> list[Choice]:
@@ -75,8 +75,8 @@ def _choice(study: optuna.Study, number: int) -> Choice:
     from optuna.trial import TrialState
 
     trials = study.get_trials(deepcopy=False)
-    stretches = schedule(trials, number)
-    trial, last = trials[number], stretches[-1]
+    segments = schedule(trials, number)
+    trial, last = trials[number], segments[-1]
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or last.trial != number:
         state = {"RUNNING": "has not ended", "FAIL": "failed"}.get(trial.state.name, "has trained no epoch of its own")
         raise InputError(f"--trial: trial {number} {state}; choose a complete or pruned one")
@@ -84,7 +84,7 @@ def _choice(study: optuna.Study, number: int) -> Choice:
     # Of several objectives the epochs' values are those of the metric that decides, which is minimised.
     sign = -1 if study.directions == [StudyDirection.MAXIMIZE] else 1
     best = min(values, key=lambda epoch: (sign * values[epoch], epoch))
-    return Choice(study, trial, stretches, best)
+    return Choice(study, trial, segments, best)
 
 
 def refit_schedule(chosen: Choice, plan: Plan) -> list[Segment]:
@@ -93,7 +93,7 @@ def refit_schedule(chosen: Choice, plan: Plan) -> list[Segment]:
     A trial that early stopping let live to the end of an annealed schedule had its best epoch among the last ones, and
     which of them is mostly chance; a schedule that is finished is a little better (docs/accuracy.md has the figures).
     """
-    training, last = plan.config.training, chosen.stretches[-1]
+    training, last = plan.config.training, chosen.segments[-1]
     hp = Hyperparameters.from_params({**plan.space.fixed, **last.params})
     annealed = hp.lr_schedule in ("one_cycle", "cosine")
     patient = plan.config.scheduler != "pbt" and training.epochs - chosen.best_epoch < training.patience

@@ -168,11 +168,9 @@ def _task_plan(raw: Mapping[str, Any], config: StudyConfig | None, problems: lis
 def _custom_plan(raw: Mapping[str, Any], config: StudyConfig | None, problems: list[str]) -> Plan:
     task = attempt(problems, lambda: CustomTask.read(str(raw["objective"])))
     if config is not None and task is not None:
-        decided = [
-            *(f"{section}" for section in TASK_SECTIONS if not _is_default(config, section)),
-            *(f"training.{key}" for key in TASK_TRAINING if not _is_default(config.training, key)),
-        ]
-        problems += [f"{key}: {task.file.name} brings its own; leave it out" for key in decided]
+        given = [key for key in TASK_SECTIONS if not _is_default(config, key)]
+        given += [f"training.{key}" for key in TASK_TRAINING if not _is_default(config.training, key)]
+        problems += [f"{key}: {task.file.name} brings its own; leave it out" for key in given]
         problems += _search_problems(config, task.space)
         problems += check_pbt_params(config.pbt, task.space) if config.scheduler == "pbt" else []
     if problems or config is None or task is None:

@@ -230,7 +230,7 @@ def dry_run(raw: Mapping[str, Any], name: str, problems: Sequence[str] = ()) -> 
     return [*rows, ("at once", str(_workers(config, config.trials)))]
 
 
-def replayed(study: optuna.Study, stretches: Sequence[Segment]) -> float:
+def replayed(study: optuna.Study, segments: Sequence[Segment]) -> float:
     """Train a schedule of a study from scratch, with the config the study was made with; the best value of its end."""
     from optlstm.run.objective import Objective
     from optlstm.run.plan import stored_plan
@@ -239,7 +239,7 @@ def replayed(study: optuna.Study, stretches: Sequence[Segment]) -> float:
     objective = job.make_objective(job.data)
     if not isinstance(objective, Objective):
         raise InputError(f"study '{study.study_name}' has a custom objective, which cannot be replayed")
-    return objective.replay(stretches)
+    return objective.replay(segments)
 
 
 def _open_ledger(plan: Plan, name: str, database: Database, imported: Sequence[FrozenTrial]) -> Ledger:
