@@ -37,11 +37,11 @@ class Publisher(Protocol):
         """Called once all trials have run, while there are workers.
 
         Args:
-            objective: Gives the objective, or what asks the workers for its `pictures`.
+            objective: Gives the objective, or what asks the workers for its `plot_data`.
         """
 
     def publish(self) -> None:
-        """Called at the end of every run, after what `collect` was called for, if it was."""
+        """Called at the end of every run, also where `collect` was not."""
 
 
 @dataclass(frozen=True)
