@@ -58,10 +58,6 @@ MAY_MAKE_CODE = {
 
 # To be taken apart. A circle that is gone must go from here too; no other may be added.
 KNOWN_CIRCLES = {
-    frozenset({"optlstm.tasks.forecast.evaluate", "optlstm.tasks.forecast.task"}),
-    frozenset({"optlstm.tasks.forecast.files", "optlstm.tasks.forecast.predict"}),
-    frozenset({"optlstm.tasks.forecast.series_files", "optlstm.tasks.forecast.series_predict"}),
-    frozenset({"optlstm.tasks.forecast.series_task", "optlstm.tasks.forecast.task"}),
     frozenset({"optlstm.tasks.label.evaluate", "optlstm.tasks.label.sequence_task"}),
     frozenset({"optlstm.tasks.label.evaluate", "optlstm.tasks.label.text_task"}),
 }

@@ -93,20 +93,21 @@ def date_steps(time: pd.DatetimeIndex) -> Steps:
     if days is not None:
         _, gaps, uneven = _breaks(days)
         return Steps("B", gaps, uneven)
-    step, gaps, uneven = _breaks(ticks(time))
+    step, gaps, uneven = _breaks(ticks_of(time))
     return Steps(_fixed_alias(time, step), gaps, uneven)
 
 
-def integer_steps(time: Ticks) -> Steps:
-    """The steps of increasing integers."""
-    if len(time) < 2:
-        return Steps(None, {}, [])
-    _, gaps, uneven = _breaks(time)
-    return Steps(None, gaps, uneven)
+def integer_steps(time: Ticks, usual: int) -> Steps:
+    """The steps of increasing integers. usual: the step that most of them have."""
+    missing, rest = np.divmod(np.diff(time), usual)
+    gaps = np.flatnonzero((rest == 0) & (missing > 1))
+    return Steps(None, {int(i): int(missing[i]) - 1 for i in gaps}, np.flatnonzero(rest).tolist())
 
 
-def ticks(time: pd.DatetimeIndex) -> Ticks:
-    """The times as int64 microseconds since 1970, in UTC where they have a zone."""
+def ticks_of(time: pd.Index) -> Ticks:
+    """The times as int64: microseconds since 1970 (in UTC where they have a zone), or the whole numbers."""
+    if not isinstance(time, pd.DatetimeIndex):
+        return time.to_numpy(dtype=np.int64)
     return time.asi8 if time.unit == "us" else time.as_unit("us").asi8
 
 
@@ -185,30 +186,28 @@ def _inferred(time: pd.DatetimeIndex) -> str | None:
 
 def _breaks(time: Ticks) -> tuple[int, dict[int, int], list[int]]:
     """(usual step, {position: rows missing}, positions of uneven steps) of two or more increasing ticks."""
-    steps = np.diff(time)
-    sizes, counts = np.unique(steps, return_counts=True)
+    sizes, counts = np.unique(np.diff(time), return_counts=True)
     usual = int(sizes[np.argmax(counts)])
-    missing, rest = np.divmod(steps, usual)
-    gaps = np.flatnonzero((rest == 0) & (missing > 1))
-    return usual, {int(i): int(missing[i]) - 1 for i in gaps}, [int(i) for i in np.flatnonzero(rest)]
+    steps = integer_steps(time, usual)
+    return usual, steps.gaps, steps.uneven
 
 
 def _same_hour(time: pd.DatetimeIndex) -> bool:
-    return len(np.unique(ticks(time) % _DAY_US)) == 1
+    return len(np.unique(ticks_of(time) % _DAY_US)) == 1
 
 
 def _month_ticks(time: pd.DatetimeIndex) -> Ticks | None:
     """Months since year 0, where every time is on the same day of its month (or the last, in shorter months)."""
     day = time.day.to_numpy()
     on_day = day == np.minimum(day.max(), time.days_in_month.to_numpy())
-    if not on_day.all() or not _same_hour(time) or np.diff(ticks(time)).min() < 28 * _DAY_US:
+    if not on_day.all() or not _same_hour(time) or np.diff(ticks_of(time)).min() < 28 * _DAY_US:
         return None
     return np.asarray(time.year, dtype=np.int64) * 12 + np.asarray(time.month, dtype=np.int64)
 
 
 def _business_ticks(time: pd.DatetimeIndex) -> Ticks | None:
     """Business days since the first, for daily times over two weekends or more that never fall on one."""
-    dates = ticks(time) // _DAY_US
+    dates = ticks_of(time) // _DAY_US
     usual = _breaks(dates)[0] if len(np.unique(dates)) == len(dates) else 0
     if usual != 1 or dates[-1] - dates[0] < 14 or (time.day_of_week.to_numpy() > 4).any() or not _same_hour(time):
         return None

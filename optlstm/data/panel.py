@@ -1,7 +1,8 @@
-"""Many series in one table, or one series with covariates: what the rest of the program knows of them."""
+"""Series of one table, with their covariates: what the rest of the program knows of them. One series is a panel too."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,9 +34,9 @@ class Panel:
     Where gaps are to be filled, missing numbers are NaN.
     """
 
-    name: str
+    file: str  # its name
     series: str | None  # column of the series' names; None: the file is one series
-    ids: tuple[str, ...]
+    ids: tuple[str, ...]  # "" where the file is one series
     starts: Integers  # [n + 1]
     known: Integers  # [n]
     time: pd.DatetimeIndex | pd.Index  # [rows]; microseconds, in UTC where the file gave zones; or int64
@@ -45,8 +46,13 @@ class Panel:
     static: Mapping[str, Column]  # by series
     freq: str | None  # pandas alias; None for integer time, and where every series is a single row
     season: int
-    fingerprint: str
-    warnings: tuple[str, ...] = ()
+    fingerprint: str  # the same for the same numbers in any format
+    plain: bool  # one series, and nothing but its times and targets: see PanelColumns
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return re.sub(r"(\.csv|\.csv\.gz|\.parquet)$", "", self.file, flags=re.IGNORECASE)
 
     def rows(self, i: int) -> slice:
         """A series' rows that have targets."""
@@ -55,6 +61,12 @@ class Panel:
     def named(self, which: Sequence[int] | Integers, notes: Sequence[object] = ()) -> str:
         """The first three of these series, each with its note: `'A' (12), 'B' (7), ...`."""
         return named([self.ids[i] for i in which[: _SHOWN + 1]], notes)
+
+    def counted(self, which: Sequence[int] | Integers) -> str:
+        """`2 of 9 series of x.csv ('A', 'B')`, or `x.csv` where that is one series."""
+        return (
+            f"{len(which)} of {len(self.ids)} series of {self.file} ({self.named(which)})" if self.series else self.file
+        )
 
 
 def named(ids: Sequence[str], notes: Sequence[object] = ()) -> str:

@@ -1,34 +1,42 @@
-"""Many series in one long table, or one series with covariates: read, checked and put in order, or every problem."""
+"""One series, or many in one long table, with covariates: read, checked and put in order, or every problem."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.frequency import season_of
+from optlstm.data.columns import EMPTY, Flaw, column_problems, fill_numbers, read_times
+from optlstm.data.frequency import season_of, ticks_of
 from optlstm.data.labels import label_texts
 from optlstm.data.panel import Categories, Column, Floats, Integers, Panel, named, taken
-from optlstm.data.panel_time import check_order, check_steps, common_freq, in_table
-from optlstm.data.series import Flaw, column_problems, fill_numbers, read_times, ticks_of
+from optlstm.data.panel_time import Times, in_table
 from optlstm.data.table import column_names, file_rows, read_table, unknown_column
-from optlstm.errors import InputError
+from optlstm.errors import InputError, did_you_mean
 
 SERIES = "unique_id"  # column looked for where none is named
+_BUNDLED = Path(__file__).parent / "bundled"
 _SHOWN = 3
-_NOT_ALLOWED = "empty or NaN"
+_INTERPOLATE = "set data.gaps = 'interpolate'"
 
 
 @dataclass(frozen=True)
 class PanelColumns:
-    """Which columns to read; None: by their usual names. gaps: whether missing rows and values are to be filled."""
+    """Which columns to read; None: by their usual names.
+
+    Args:
+        series: "": the file is one series.
+        gaps: missing rows and values are to be filled.
+        plain: nothing but times and targets is asked for. Then a column `unique_id` counts only where it names several
+            series; and a file that is one is split and fingerprinted as it was before there were covariates.
+    """
 
     time: str | None = None
     target: Sequence[str] | None = None
@@ -39,6 +47,21 @@ class PanelColumns:
     categorical: Sequence[str] = ()
     numeric: Sequence[str] = field(default=())  # known to be numbers, whatever the file looks like
     gaps: bool = False
+    plain: bool = False
+
+
+def bundled(name: str = "co2") -> Path:
+    """The path of a data set that comes with the package.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    path = _BUNDLED / f"{name}.csv"
+    known = sorted(file.stem for file in _BUNDLED.glob("*.csv"))
+    if name not in known:
+        near = did_you_mean(name, known)
+        raise InputError(f"data: no bundled data set '{name}'{near} (there are: {', '.join(known)})")
+    return path
 
 
 def read_panel(path: Path, columns: PanelColumns) -> Panel:
@@ -48,7 +71,7 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
         InputError: every problem of its columns, or of the times and values in them, at once.
     """
     names = column_names(path)
-    series = columns.series or (SERIES if SERIES in names else None)
+    series = (columns.series or None) if columns.series is not None or SERIES not in names else SERIES
     problems = _problems_of_columns(path, names, columns, series)
     if problems:
         raise InputError(problems)
@@ -56,6 +79,8 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
     others = (*columns.future, *columns.past, *columns.static)
     read = dict.fromkeys([*([series] if series else []), time, *targets, *others])
     frame = read_table(path, list(read), coded=series)
+    if columns.plain and columns.series is None and series and not 1 < frame[series].nunique() < len(frame):
+        frame, series = frame.drop(columns=series), None  # one series, or the number of each row
     return _Reader(path, frame, columns, series, time, targets).panel()
 
 
@@ -66,8 +91,8 @@ def _problems_of_columns(path: Path, names: Sequence[str], columns: PanelColumns
     covariates = [*columns.past, *columns.future, *columns.static]
     taken = [columns.time or "ds", *(columns.target or ["y"]), *([series] if series else [])]
     for name in dict.fromkeys(covariates):
-        own = name == series and name in columns.static and covariates.count(name) == 1  # its identity
-        if (name in taken and not own) or covariates.count(name) > 1:
+        identity = name == series and name in columns.static and covariates.count(name) == 1
+        if (name in taken and not identity) or covariates.count(name) > 1:
             problems.append(f"data: column '{name}' has more than one part to play; name it once")
     unused = [name for name in columns.categorical if name not in covariates]
     problems += [f"data.categorical: '{name}' is none of data.past, data.future and data.static" for name in unused]
@@ -100,15 +125,17 @@ class _Reader:
         static = {name: self._column(name) for name in self.wanted.static}
         if self.series is not None and self.series in self.frame:
             self.frame.pop(self.series)
-        index, found = read_times(self.frame.pop(self.time), self.path.name)
-        self.flaws += found
+        index, flaws = read_times(self.frame.pop(self.time), self.path.name)
+        self.flaws += flaws
         values = np.empty((rows, len(self.targets)), dtype=np.float64)
+        empty = bool(self.wanted.future) or self.wanted.gaps
         for i, name in enumerate(self.targets):
-            self._numbers(values[:, i], name, empty=bool(self.wanted.future) or self.wanted.gaps)
-        given = (*self.wanted.future, *self.wanted.past)
-        covariates = {name: self._column(name) for name in given}
-        self._refuse()
-        assert index is not None
+            self.flaws += fill_numbers(
+                values[:, i], self.frame.pop(name), self.path.name, empty=empty, instead=_INTERPOLATE
+            )
+        covariates = {name: self._column(name) for name in (*self.wanted.future, *self.wanted.past)}
+        if index is None:
+            raise self._error()
         order = None if (codes[1:] >= codes[:-1]).all() else np.argsort(codes, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(ids)))]).astype(np.int64)
         firsts = starts[:-1] if order is None else order[starts[:-1]]
@@ -116,17 +143,21 @@ class _Reader:
         if order is not None:
             index, values = index[order], values[order]
             covariates = {name: taken(column, order) for name, column in covariates.items()}
-        self.flaws += check_order(index, starts, ids, order, f"data: {self.path.name}", self.time)
-        self._refuse()
-        freq = common_freq(index, starts)
-        self.flaws += check_steps(index, starts, ids, order, f"data: {self.path.name}", freq, gaps=self.wanted.gaps)
+        freq, flaws = Times(index, starts, ids, order, self.path.name).check(gaps=self.wanted.gaps)
+        self.flaws += flaws
         known = self._known(values, starts, order)
         self._check_covariates(covariates, starts, known, order)
-        self._refuse()
-        still = {name: taken(column, firsts) for name, column in static.items()}
+        if self.flaws:
+            raise self._error()
+        by_series = {name: taken(column, firsts) for name, column in static.items()}
         values += 0.0  # makes -0.0 and 0.0 the same bits for the fingerprint
+        plain = self.wanted.plain and self.series is None
+        heading = list(self.targets) if plain else [list(self.targets), list(ids), [*covariates, *by_series]]
+        digest = hashlib.sha256(json.dumps(heading).encode())
+        if not plain:
+            digest.update(starts.astype("<i8", copy=False).data)
         return Panel(
-            name=re.sub(r"(\.csv|\.csv\.gz|\.parquet)$", "", self.path.name, flags=re.IGNORECASE),
+            file=self.path.name,
             series=self.series,
             ids=ids,
             starts=starts,
@@ -135,10 +166,11 @@ class _Reader:
             columns=self.targets,
             values=values,
             covariates=covariates,
-            static=still,
+            static=by_series,
             freq=freq,
             season=season_of(freq),
-            fingerprint=_fingerprint(self.targets, ids, starts, index, values, {**covariates, **still}),
+            fingerprint=_fingerprint(digest, index, values, [*covariates.values(), *by_series.values()]),
+            plain=plain,
         )
 
     def _codes(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
@@ -146,21 +178,13 @@ class _Reader:
         if self.series is None:
             return np.zeros(len(self.frame), dtype=np.int32), ("",)
         column = self.frame[self.series].cat
-        codes, found = column.codes.to_numpy(), column.categories
+        codes, names = column.codes.to_numpy(), column.categories
         missing = np.flatnonzero(codes < 0)
         if len(missing):
             what = f"data: column '{self.series}' of {self.path.name}: {len(missing)} row(s) name no series"
             self.flaws.append(Flaw(what, missing.tolist(), "; fill them in or leave the rows out"))
-            self._refuse()
-        return codes.astype(np.int32), tuple(str(name) for name in found)
-
-    def _numbers(self, into: Floats, name: str, *, empty: bool) -> None:
-        """The frame's column, taken out of it. empty: whether cells may be."""
-        column = self.frame.pop(name)
-        found = fill_numbers(into, column, self.path.name)
-        if empty and column.isna().all():
-            into[:] = np.nan
-        self.flaws += [flaw for flaw in found if not (empty and _NOT_ALLOWED in flaw.what)]
+            raise self._error()
+        return codes.astype(np.int32), tuple(str(name) for name in names)
 
     def _column(self, name: str) -> Column:
         """A covariate: numbers (NaN where empty), or categories where it holds text or is named as one."""
@@ -173,10 +197,7 @@ class _Reader:
         if name in self._categories or (text and not column.isna().all()):
             return _categories(column)
         numbers = np.empty(len(column), dtype=np.float64)
-        found = fill_numbers(numbers, column, self.path.name)
-        if column.isna().all():
-            numbers[:] = np.nan
-        self.flaws += [flaw for flaw in found if _NOT_ALLOWED not in flaw.what]
+        self.flaws += fill_numbers(numbers, column, self.path.name, empty=True)
         return numbers
 
     def _known(self, values: Floats, starts: Integers, order: Integers | None) -> Integers:
@@ -191,8 +212,8 @@ class _Reader:
             ahead = np.arange(len(given)) >= np.repeat(starts[:-1] + known, np.diff(starts))
             empty = np.flatnonzero(np.isnan(values).any(axis=1) & ~ahead)
             if len(empty):
-                what = f"data: {self.path.name}: {len(empty)} row(s) with an {_NOT_ALLOWED} target"
-                remedy = "; fill them in, or set data.gaps = 'interpolate'"
+                what = f"data: {self.path.name}: {len(empty)} row(s) with an {EMPTY} target"
+                remedy = f"; fill them in, or {_INTERPOLATE}"
                 self.flaws.append(Flaw(what, sorted(in_table(empty, order)), remedy))
         return known.astype(np.int64)
 
@@ -209,8 +230,8 @@ class _Reader:
                 continue
             empty = np.flatnonzero(np.isnan(column) & ~(ahead if name in self.wanted.past else np.zeros(1, dtype=bool)))
             if len(empty):
-                what = f"data: column '{name}' of {self.path.name}: {len(empty)} {_NOT_ALLOWED} value(s)"
-                remedy = "; fill them in, or set data.gaps = 'interpolate'"
+                what = f"data: column '{name}' of {self.path.name}: {len(empty)} {EMPTY} value(s)"
+                remedy = f"; fill them in, or {_INTERPOLATE}"
                 self.flaws.append(Flaw(what, sorted(in_table(empty, order)), remedy))
 
     def _check_constant(
@@ -231,39 +252,29 @@ class _Reader:
                 what = f"data: column '{name}' of {self.path.name}: {len(missing)} series begin with an empty value"
                 self.flaws.append(Flaw(what, missing, "; fill them in"))
 
-    def _refuse(self) -> None:
-        if self.flaws:
-            rows = file_rows(self.path, [position for flaw in self.flaws for position in flaw.positions[:_SHOWN]])
-            raise InputError([flaw.line(rows) for flaw in self.flaws])
+    def _error(self) -> InputError:
+        rows = file_rows(self.path, [position for flaw in self.flaws for position in flaw.positions[:_SHOWN]])
+        return InputError([flaw.line(rows) for flaw in self.flaws])
 
 
 def _categories(column: pd.Series) -> Categories:
     """1.0 and 1 are one category, as are a text with blanks around it and without."""
-    numbered, found = pd.factorize(column)
-    texts, _ = label_texts(pd.Series(found))
+    numbered, distinct = pd.factorize(column)
+    texts, _ = label_texts(pd.Series(distinct))
     numbers, names = pd.factorize(np.array(texts, dtype=object))
     codes = np.append(numbers, -1).astype(np.int32)[numbered]  # -1, none, is the last
     return Categories(codes, tuple(str(name) for name in names))
 
 
-def _fingerprint(
-    targets: Sequence[str],
-    ids: Sequence[str],
-    starts: Integers,
-    index: pd.Index,
-    values: Floats,
-    covariates: Mapping[str, Column],
-) -> str:
-    """sha256 over names, times, targets and covariates: the same for the same numbers in any format."""
-    digest = hashlib.sha256(json.dumps([list(targets), list(ids), list(covariates)]).encode())
-    digest.update(starts.astype("<i8", copy=False).data)
+def _fingerprint(digest: Any, index: pd.Index, values: Floats, covariates: Sequence[Column]) -> str:
+    """A sha256 of names, continued over times, targets and covariates: the same for the same numbers in any format."""
     digest.update(ticks_of(index).astype("<i8", copy=False).data)
     digest.update(values.astype("<f8", copy=False).data)
-    for column in covariates.values():
+    for column in covariates:
         if isinstance(column, Categories):  # by the alphabet, not as they happen to appear
             digest.update(json.dumps(sorted(column.names)).encode())
             rank = np.argsort(np.argsort(np.array([*column.names, ""])[:-1])).astype("<i4")
             digest.update(np.append(rank, np.int32(-1))[column.codes].data)
         else:
             digest.update(np.ascontiguousarray(column + 0.0, dtype="<f8").data)
-    return digest.hexdigest()
+    return str(digest.hexdigest())

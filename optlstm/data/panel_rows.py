@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.frequency import following
+from optlstm.data.frequency import following, ticks_of
 from optlstm.data.panel import Categories, Column, Panel
 from optlstm.data.panel_time import missing_rows
-from optlstm.data.series import ticks_of
-from optlstm.data.splits import Splits, rolling_origin, split_rows
+from optlstm.data.splits import Splits, check_windows, rolling_origin, split_rows
 from optlstm.errors import InputError
 
 Floats = npt.NDArray[np.float64]
@@ -25,11 +24,15 @@ def panel_cuts(panel: Panel, splits: Sequence[float] | Sequence[int], fraction: 
     """Where every series is cut: [n, 4] of rows: train from, validation from, test from, the end.
 
     Fractions count from a series' first row. Numbers of rows count from its last one, so that all are tested on their
-    newest rows; a series with fewer than the first number of rows before them trains on those it has.
+    newest rows; a series with fewer than the first number of rows before them trains on those it has. A plain series
+    is cut as `splits.split_rows` says: numbers count from its first row.
 
     Raises:
         InputError: the three numbers make no split, or leave a part of a series without rows.
     """
+    if panel.plain:
+        parts = split_rows(int(panel.known[0]), splits)
+        return newest(np.array([[0, parts.train.stop, parts.validation.stop, parts.test.stop]]), fraction)
     longest = int(panel.known.max())
     split_rows(max(longest, 10**9) if _counts(splits) else longest, splits)  # the form alone
     cuts = np.empty((len(panel.ids), 4), dtype=np.int64)
@@ -48,8 +51,13 @@ def panel_cuts(panel: Panel, splits: Sequence[float] | Sequence[int], fraction: 
             f"data: {len(short)} of {len(panel.ids)} series are too short to be split: {panel.named(short, lengths)}; "
             "leave them out, or change data.splits"
         )
-    cuts[:, 0] = cuts[:, 1] - np.maximum(1, np.round((cuts[:, 1] - cuts[:, 0]) * fraction).astype(np.int64))
-    return cuts
+    return newest(cuts, fraction)
+
+
+def newest(cuts: Integers, fraction: float) -> Integers:
+    """The same cuts with only the newest `fraction` of every series' training rows, one at least."""
+    rows = np.maximum(1, np.round((cuts[:, 1] - cuts[:, 0]) * fraction).astype(np.int64))
+    return np.column_stack([cuts[:, 1] - rows, cuts[:, 1:]])
 
 
 def _counts(splits: Sequence[float] | Sequence[int]) -> bool:
@@ -71,6 +79,11 @@ def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int) -> No
     Raises:
         InputError: some are too short: how many, and the first three.
     """
+    if panel.series is None:
+        train, validation, test, end = cuts[0].tolist()
+        parts = Splits(range(train, validation), range(validation, test), range(test, end))
+        check_windows(parts, window, horizon)
+        return
     have = np.diff(cuts, axis=1)
     need = {"train": window + horizon, "validation": horizon, "test": horizon}
     problems = []
@@ -78,8 +91,8 @@ def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int) -> No
         short = np.flatnonzero(rows < least)
         if len(short):
             why = f"space.window {window} + horizon {horizon}" if part == "train" else f"one horizon of {horizon}"
-            who = f"{len(short)} of {len(panel.ids)} series are" if panel.series else "the series is"
-            shown = panel.named(short, [f"{rows[i]} rows" for i in short]) if panel.series else f"{rows[0]} rows"
+            who = f"{len(short)} of {len(panel.ids)} series are"
+            shown = panel.named(short, [f"{rows[i]} rows" for i in short])
             lower = "lower space.window or the horizon" if part == "train" else "lower the horizon"
             problems.append(
                 f"data: {who} too short: {part} needs {least} rows ({why}): {shown}; leave them out, {lower}, or give "
@@ -110,10 +123,10 @@ def extended(panel: Panel, horizon: int, step: int | None) -> Panel:
     ticks: list[Integers] = []
     for i in lacking.tolist():
         end, count = int(panel.starts[i + 1]), int(horizon - have[i])
-        own = panel.time[max(int(panel.starts[i]), end - 12) : end]
-        key = (int(ticks_of(own[-1:])[0]), count)
-        if key not in times and isinstance(own, pd.DatetimeIndex):
-            times[key] = ticks_of(following(own, panel.freq, count))
+        before = panel.time[max(int(panel.starts[i]), end - 12) : end]
+        key = (int(ticks_of(before[-1:])[0]), count)
+        if key not in times and isinstance(before, pd.DatetimeIndex):
+            times[key] = ticks_of(following(before, panel.freq, count))
         elif key not in times:
             times[key] = key[0] + int(step or 1) * np.arange(1, count + 1)
         ticks.append(times[key])

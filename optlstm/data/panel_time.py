@@ -1,111 +1,138 @@
-"""The times of many series: in order, none twice, and all of one step."""
+"""The times of series: in order, none twice, and all of one step."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data import frequency
-from optlstm.data.series import Flaw, ticks_of
+from optlstm.data.columns import Flaw
+from optlstm.data.frequency import Steps, ticks_of
 
 Integers = npt.NDArray[np.int64]
-Order = Integers | None  # the table's row of each of ours; None: they are the same
+Order = Integers | None  # the table's row of each row here; None: they are the same
 _SHOWN = 3
 _CHUNK = 1 << 18  # rows
+_HOUR_US = 3600 * 10**6
+_CLOCK_MONTHS = (3, 4, 9, 10, 11)  # when clocks change, north and south
+_TO_UTC = "; if that is the clock change of daylight saving, convert the times to UTC"
 
 
-def check_order(
-    index: pd.Index, starts: Integers, ids: Sequence[str], order: Order, what: str, time: str
-) -> list[Flaw]:
-    """Times that occur twice in a series, and rows that are earlier than the one before."""
-    ticks = ticks_of(index)
-    later = ticks[1:] > ticks[:-1]
-    later[starts[1:-1] - 1] = True  # from one series to the next
-    if later.all():
-        return []
-    later |= ticks[1:] == ticks[:-1]
-    back = np.flatnonzero(~later) + 1
-    series = np.repeat(np.arange(len(ids)), np.diff(starts))
-    by_time = np.lexsort((ticks, series))
-    again = (np.diff(ticks[by_time]) == 0) & (np.diff(series[by_time]) == 0)
-    repeated = np.sort(by_time[1:][again])
-    back = np.setdiff1d(back, repeated)
+@dataclass(frozen=True)
+class Times:
+    """The times of a table's series, one series after the other.
 
-    def notes(positions: Integers) -> list[str]:
-        return [f"{_of(ids[series[i]])}{index[i]}" for i in positions[:_SHOWN]]
+    starts: [n + 1], the first row of each; ids: [n], their names, "" where the table is one series; file: its name.
+    """
 
-    flaws = []
-    if len(repeated):
-        problem = f"{what}: {len(repeated)} row(s) repeat a time of their series"
-        remedy = f"; keep one row per '{time}' of a series"
-        flaws.append(Flaw(problem, in_table(repeated, order), remedy, notes(repeated)))
-    if len(back):
-        problem = f"{what}: {len(back)} row(s) are earlier than the row of their series before them"
-        flaws.append(Flaw(problem, in_table(back, order), f"; sort the rows by '{time}'", notes(back)))
-    return flaws
+    index: pd.Index
+    starts: Integers
+    ids: Sequence[str]
+    order: Order
+    file: str
 
+    def check(self, *, gaps: bool) -> tuple[str | None, list[Flaw]]:
+        """The frequency, and what is wrong: repeated and earlier times, missing rows (unless `gaps`), uneven steps.
 
-def common_freq(index: pd.Index, starts: Integers) -> str | None:
-    """The step of most series, as a pandas alias; None for whole-numbered times and single rows."""
-    if not isinstance(index, pd.DatetimeIndex):
-        return None
-    lengths = np.diff(starts)
-    if _even(ticks_of(index), starts) is not None:
-        longest = int(lengths.argmax())
-        return frequency.date_steps(index[starts[longest] : starts[longest + 1]]).freq
-    found: Counter[str] = Counter()
-    for i in np.flatnonzero(lengths > 1):
-        freq = frequency.date_steps(index[starts[i] : starts[i + 1]]).freq
-        found[str(freq)] += int(lengths[i])
-    return found.most_common(1)[0][0] if found else None
+        Steps are those that the rows would have if they were in order. The frequency is a pandas alias, of most series;
+        None for whole-numbered times and where every series is a single row.
+        """
+        ticks = ticks_of(self.index)
+        step = _even(ticks, self.starts)
+        if step is not None and step > 0:
+            longest = int(np.diff(self.starts).argmax())
+            return _freq_of(self.index[self.starts[longest] : self.starts[longest + 1]]), []
+        kept, starts, flaws = self._in_order(ticks)
+        steps = _steps(self.index[kept], starts)
+        freq = _usual_freq(steps, starts)
+        others = [i for i, each in steps.items() if self._has_other_step(each, freq, kept[starts[i] : starts[i + 1]])]
+        same = {i: each for i, each in steps.items() if i not in others}
+        missing = {int(starts[i]) + at: count for i, each in same.items() for at, count in each.gaps.items()}
+        uneven = [int(starts[i]) + at for i, each in same.items() for at in each.uneven]
+        step_words = f" at a step of {freq}" if freq else ""
+        count = len({int(self._series(kept[[at]])[0]) for at in missing})
+        of = f" of {count} series" if self._many else ""
+        if missing and not gaps:
+            kind = f"{sum(missing.values())} missing row(s) in {len(missing)} gap(s){of}{step_words}"
+            remedy = "; fill in the missing rows, or set data.gaps = 'interpolate'"
+            flaws.append(self._flaw(kind, kept[list(missing)], kept[np.add(list(missing), 1)], remedy))
+        if uneven:
+            kind = f"{len(uneven)} uneven step(s){step_words}"
+            remedy = "; resample the series to equal steps"
+            flaws.append(self._flaw(kind, kept[uneven], kept[np.add(uneven, 1)], remedy))
+        if others:
+            notes = [f"'{self.ids[i]}' at {steps[i].freq}" for i in others[:_SHOWN]]
+            kind = f"data: {self.file}: {len(others)} series have another step than most, which have {freq}"
+            at = in_table(self.starts[others], self.order)
+            flaws.append(Flaw(kind, at, "; resample them, or leave them out", notes))
+        return freq, flaws
 
+    @property
+    def _many(self) -> bool:
+        return tuple(self.ids) != ("",)
 
-def check_steps(
-    index: pd.Index,
-    starts: Integers,
-    ids: Sequence[str],
-    order: Order,
-    what: str,
-    freq: str | None,
-    *,
-    gaps: bool,
-) -> list[Flaw]:
-    """Missing rows (unless `gaps` are to be filled), uneven steps, and series of another step than most."""
-    if _even(ticks_of(index), starts) is not None:
-        return []
-    missing: list[tuple[int, int, int]] = []  # position of the row after, rows missing, series
-    uneven: list[tuple[int, int]] = []
-    others: list[tuple[int, str]] = []
-    step = _usual(index, starts)
-    for i, steps, own in _each(index, starts, step):
-        if freq is not None and not frequency.same_step(steps.freq, freq):
-            expected = frequency.following(own[:1], freq, len(own) - 1)
-            if not own[1:].equals(expected):  # a week of business days looks like any week
-                others.append((i, str(steps.freq)))
-            continue
-        missing += [(int(starts[i]) + at + 1, count, i) for at, count in steps.gaps.items()]
-        uneven += [(int(starts[i]) + at + 1, i) for at in steps.uneven]
-    flaws = []
-    if missing and not gaps:
-        rows, of = sum(count for _, count, _ in missing), len({i for _, _, i in missing})
-        at = np.array([position for position, _, _ in missing])
-        notes = [f"{_of(ids[i])}{index[p]} after {index[p - 1]}" for p, _, i in missing[:_SHOWN]]
-        problem = f"{what}: {rows} missing row(s) in {len(missing)} gap(s) of {of} series"
-        flaws.append(Flaw(problem, in_table(at, order), "; fill them in, or set data.gaps = 'interpolate'", notes))
-    if uneven:
-        at = np.array([position for position, _ in uneven])
-        notes = [f"{_of(ids[i])}{index[p]} after {index[p - 1]}" for p, i in uneven[:_SHOWN]]
-        remedy = "; resample the series to equal steps"
-        flaws.append(Flaw(f"{what}: {len(uneven)} uneven step(s)", in_table(at, order), remedy, notes))
-    if others:
-        at, notes = starts[[i for i, _ in others]], [f"'{ids[i]}' at {step}" for i, step in others[:_SHOWN]]
-        problem = f"{what}: {len(others)} series have another step than most, which have {freq}"
-        flaws.append(Flaw(problem, in_table(at, order), "; resample them, or leave them out", notes))
-    return flaws
+    def _series(self, rows: Integers) -> Integers:
+        return np.searchsorted(self.starts, rows, side="right") - 1
+
+    def _in_order(self, ticks: Integers) -> tuple[Integers, Integers, list[Flaw]]:
+        """(rows in order without repeated times, starts of the series in them, what was out of order)."""
+        steps = np.diff(ticks)
+        steps[self.starts[1:-1] - 1] = 1  # from one series to the next
+        if (steps > 0).all():
+            return np.arange(len(ticks)), self.starts, []
+        series = np.repeat(np.arange(len(self.ids)), np.diff(self.starts))
+        by_time = np.lexsort((ticks, series))
+        new = np.ones(len(ticks), dtype=bool)
+        new[1:] = (np.diff(ticks[by_time]) > 0) | (np.diff(series[by_time]) > 0)
+        kept, repeated, back = by_time[new], np.sort(by_time[~new]), np.flatnonzero(steps < 0) + 1
+        starts = np.concatenate([[0], np.cumsum(np.bincount(series[kept]))])
+        flaws = []
+        if len(repeated):
+            remedy = "; keep one row per time" + (" of a series" if self._many else " (many series: --series COL)")
+            kind = f"{len(repeated)} repeated time(s)"
+            flaws.append(self._flaw(kind, repeated, repeated, remedy, between=False))
+        if len(back):
+            within = " in their series" if self._many else ""
+            kind, remedy = f"{len(back)} time(s) earlier than the one before{within}", "; sort the rows by '{}'"
+            flaws.append(self._flaw(kind, back - 1, back, remedy.format(self.index.name)))
+        return kept, starts, flaws
+
+    def _has_other_step(self, steps: Steps, freq: str | None, rows: Integers) -> bool:
+        if freq is None or frequency.same_step(steps.freq, freq):
+            return False
+        times = self.index[rows]  # a week of business days looks like any week
+        return not times[1:].equals(frequency.following(times[:1], freq, len(times) - 1))
+
+    def _flaw(self, kind: str, before: Integers, after: Integers, remedy: str, *, between: bool = True) -> Flaw:
+        """A flaw of the rows `after`, with the times of both. between: it is the step from one to the other."""
+        notes = []
+        for a, b, i in zip(before[:_SHOWN], after[:_SHOWN], self._series(after[:_SHOWN]), strict=True):
+            who = f"'{self.ids[i]}' at " if self._many else ""
+            notes.append(f"{who}{self.index[b]}" + (f" after {self.index[a]}" if between else ""))
+        what = f"data: time column '{self.index.name}' of {self.file}: {kind}"
+        return Flaw(what, in_table(after, self.order), remedy + self._clock_hint(before, after), notes)
+
+    def _clock_hint(self, before: Integers, after: Integers) -> str:
+        """The remedy for daylight saving, where a step is an hour too long or short, as at a clock change."""
+        if not isinstance(self.index, pd.DatetimeIndex):
+            return ""
+        ticks = ticks_of(self.index)
+        steps = np.diff(ticks)
+        steps[self.starts[1:-1] - 1] = 0
+        usual = int(np.median(steps[steps > 0])) if (steps > 0).any() else 0
+        jumps = ticks[after] - ticks[before]
+        off_by_hour = np.abs(jumps - usual) == _HOUR_US
+        if self.index.tz is not None:
+            whole_days = usual >= 23 * _HOUR_US and off_by_hour.any()
+            return "; if these are days of a zone with daylight saving, write dates without times" if whole_days else ""
+        times = self.index[before]
+        at_night = np.isin(times.month, _CLOCK_MONTHS) & (times.hour <= 3) & (usual < 24 * _HOUR_US)
+        return _TO_UTC if ((off_by_hour | (jumps == 0)) & at_night).any() else ""
 
 
 def missing_rows(index: pd.Index, starts: Integers, freq: str | None) -> tuple[Integers, Integers]:
@@ -114,36 +141,47 @@ def missing_rows(index: pd.Index, starts: Integers, freq: str | None) -> tuple[I
     ticks: list[int] = []
     if _even(ticks_of(index), starts) is None:
         step = _usual(index, starts)
-        for i, steps, own in _each(index, starts, step):
+        for i, steps in _steps(index, starts).items():
+            times = index[starts[i] : starts[i + 1]]
             for position, count in steps.gaps.items():
-                before = own[max(0, position - 11) : position + 1]
-                after = frequency.following(before, freq, count) if freq else own[position] + step * _counted(count)
+                before = times[max(0, position - 11) : position + 1]
+                numbers = np.arange(1, count + 1)
+                after = frequency.following(before, freq, count) if freq else times[position] + step * numbers
                 at += [int(starts[i]) + position + 1] * count
                 ticks += ticks_of(pd.Index(after)).tolist()
     return np.array(at, dtype=np.int64), np.array(ticks, dtype=np.int64)
 
 
 def in_table(positions: Integers, order: Order) -> list[int]:
-    """Where rows of ours stand in the table."""
-    found: list[int] = (positions if order is None else order[positions]).tolist()
-    return found
+    """The table's rows of these positions."""
+    rows: list[int] = (positions if order is None else order[positions]).tolist()
+    return rows
 
 
-def _counted(count: int) -> Integers:
-    return np.arange(1, count + 1)
+def _steps(index: pd.Index, starts: Integers) -> dict[int, Steps]:
+    """The steps of every series of two rows or more."""
+    usual = _usual(index, starts)
+    steps = {}
+    for i in np.flatnonzero(np.diff(starts) > 1).tolist():
+        times = index[starts[i] : starts[i + 1]]
+        if isinstance(times, pd.DatetimeIndex):
+            steps[i] = frequency.date_steps(times)
+        else:
+            steps[i] = frequency.integer_steps(ticks_of(times), usual)
+    return steps
 
 
-def _each(index: pd.Index, starts: Integers, usual: int) -> Iterator[tuple[int, frequency.Steps, pd.Index]]:
-    """The steps of every series of two rows or more. usual: between whole-numbered times."""
-    for i in np.flatnonzero(np.diff(starts) > 1):
-        own = index[starts[i] : starts[i + 1]]
-        if isinstance(own, pd.DatetimeIndex):
-            yield int(i), frequency.date_steps(own), own
-            continue
-        missing, rest = np.divmod(np.diff(ticks_of(own)), usual)
-        wide = np.flatnonzero((rest == 0) & (missing > 1))
-        uneven = np.flatnonzero(rest)
-        yield int(i), frequency.Steps(None, {int(p): int(missing[p]) - 1 for p in wide}, uneven.tolist()), own
+def _freq_of(times: pd.Index) -> str | None:
+    return frequency.date_steps(times).freq if isinstance(times, pd.DatetimeIndex) else None
+
+
+def _usual_freq(steps: dict[int, Steps], starts: Integers) -> str | None:
+    """The frequency that most rows have; None for whole-numbered times."""
+    rows: Counter[str] = Counter()
+    for i, each in steps.items():
+        if each.freq is not None:
+            rows[each.freq] += int(starts[i + 1] - starts[i])
+    return rows.most_common(1)[0][0] if rows else None
 
 
 def _usual(index: pd.Index, starts: Integers) -> int:
@@ -168,7 +206,3 @@ def _even(ticks: Integers, starts: Integers) -> int | None:
         same[part] = ticks[part.start + 1 : part.stop + 1] - ticks[part] == step
     same[starts[1:-1] - 1] = True
     return int(step) if same.all() else None
-
-
-def _of(name: str) -> str:
-    return f"'{name}' at " if name else ""

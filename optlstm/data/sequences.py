@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from optlstm.data.columns import Flaw, fill_numbers, read_times
+from optlstm.data.frequency import ticks_of
 from optlstm.data.labels import Integers, class_names, label_texts
-from optlstm.data.series import Flaw, fill_numbers, read_times, ticks_of
 from optlstm.data.table import column_names, file_rows, list_columns, read_table, unknown_column
 from optlstm.errors import InputError
 

@@ -22,12 +22,6 @@ class Splits:
     test: range
 
 
-def newest(splits: Splits, fraction: float) -> Splits:
-    """The same split with only the newest `fraction` of the training rows, one at least."""
-    rows = max(1, round(len(splits.train) * fraction))
-    return Splits(range(splits.train.stop - rows, splits.train.stop), splits.validation, splits.test)
-
-
 def split_rows(n_rows: int, splits: Sequence[float] | Sequence[int]) -> Splits:
     """Cut `n_rows` rows by three fractions that sum to 1, or by three row counts (rows after their sum are unused).
 

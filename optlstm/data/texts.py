@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from optlstm.data.columns import Flaw
 from optlstm.data.labels import label_texts
-from optlstm.data.series import Flaw
 from optlstm.data.table import column_names, file_rows, list_columns, read_table, unknown_column
 from optlstm.errors import InputError
 

@@ -11,15 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from optlstm.errors import InputError, ModelFileError
 from optlstm.tasks.base import Metrics
-from optlstm.tasks.forecast.predict import PanelSection
-from optlstm.tasks.forecast.series_predict import ForecastSection
+from optlstm.tasks.forecast.card import upgraded
+from optlstm.tasks.forecast.predictor import ForecastSection
 from optlstm.tasks.label.predict import SequenceSection, TextSection
 from optlstm.training.hparams import Hyperparameters
 
 FORMAT = 1
 CARD_FILE, WEIGHT_FILE = "model.json", "model.safetensors"
 
-TaskSection = Annotated[ForecastSection | PanelSection | SequenceSection | TextSection, Field(discriminator="kind")]
+TaskSection = Annotated[ForecastSection | SequenceSection | TextSection, Field(discriminator="kind")]
 
 
 class _Part(BaseModel):
@@ -142,6 +142,8 @@ def read_card(raw: bytes) -> Card:
     if altered:
         raise ModelFileError(f"{CARD_FILE} is not what was written (altered)")
     del content["format"]
+    if isinstance(content.get("task"), dict):
+        content["task"] = upgraded(content["task"])
     try:
         return Card.model_validate_json(json.dumps(content))
     except ValidationError as error:

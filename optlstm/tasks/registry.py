@@ -12,7 +12,7 @@ from optlstm.tasks.options import DataConfig
 # Task: where its class is. Importing one loads neither torch nor pandas.
 DEFAULT_TASK = "forecast"
 TASKS = {
-    "forecast": "optlstm.tasks.forecast.series_task:Forecast",
+    "forecast": "optlstm.tasks.forecast.task:Forecast",
     "sequence": "optlstm.tasks.label.sequence_task:SequenceTask",
     "text": "optlstm.tasks.label.text_task:TextTask",
 }

@@ -55,31 +55,23 @@ def optlstm(hidden: int, patch: int, seconds: float) -> float:
 
 
 def problem_and_hp(hidden: int, patch: int) -> Any:
-    import torch
-
-    from optlstm.data.splits import split_rows
-    from optlstm.tasks.forecast.series_data import prepare
-    from optlstm.tasks.forecast.series_problem import ForecastProblem
-    from optlstm.training.hparams import Hyperparameters
-
-    params = {"window": WINDOW, "patch": patch, "batch_size": BATCH, "hidden_size": hidden, "num_layers": 1}
-    hp = Hyperparameters.from_params(params)
-    data = prepare(as_series(), split_rows(ROWS, (0.7, 0.15, 0.15)), HORIZON)
-    return ForecastProblem(data, torch.device("cpu")), hp
-
-
-def as_series() -> Any:
     import tempfile
 
     import pandas as pd
+    import torch
 
-    from optlstm.data.series import read_series
+    from optlstm.tasks.forecast.problem import ForecastProblem
+    from optlstm.tasks.forecast.task import Forecast
+    from optlstm.tasks.options import DataConfig
+    from optlstm.training.hparams import Hyperparameters
 
+    params = {"window": WINDOW, "patch": patch, "batch_size": BATCH, "hidden_size": hidden, "num_layers": 1}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "series.csv"
         times = pd.date_range("2020-01-01", periods=ROWS, freq="h")
         pd.DataFrame({"ds": times, "y": series()}).to_csv(path, index=False)
-        return read_series(path)
+        task = Forecast.read(DataConfig(path=str(path), horizon=HORIZON, splits=(0.7, 0.15, 0.15)))
+    return ForecastProblem(task.data(), torch.device("cpu")), Hyperparameters.from_params(params)
 
 
 def windows() -> int:

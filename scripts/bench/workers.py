@@ -93,17 +93,15 @@ def bare(shape: dict[str, Any], trials: int, threads: int) -> None:
     """One process of bare loops: ready, wait for a line, train."""
     import torch
 
-    from optlstm.data.series import read_series
-    from optlstm.data.splits import split_rows
-    from optlstm.tasks.forecast.series_data import prepare
-    from optlstm.tasks.forecast.series_problem import ForecastProblem
+    from optlstm.tasks.forecast.problem import ForecastProblem
+    from optlstm.tasks.forecast.task import Forecast
+    from optlstm.tasks.options import DataConfig
     from optlstm.training import runtime
     from optlstm.training.hparams import Hyperparameters
     from optlstm.training.loop import fit
 
     runtime.prepare(threads)
-    series = read_series(Path("series.csv"))
-    data = prepare(series, split_rows(len(series.values), (0.7, 0.1, 0.2)), 24)
+    data = Forecast.read(DataConfig(path="series.csv", horizon=24)).data()
     problem = ForecastProblem(data, torch.device("cpu"))
     print("ready", flush=True)
     sys.stdin.readline()

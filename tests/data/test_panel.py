@@ -53,9 +53,12 @@ def test_series_may_begin_and_end_at_any_time(tmp_path: Path, freq: str) -> None
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda f: pd.concat([f, f.iloc[[7]]]), "1 row(s) repeat a time of their series (row 12: 'b' at 2024-01-02"),
-        (lambda f: f.iloc[[1, 0, *range(2, 10)]], "earlier than the row of their series before them (row 3: 'a' at"),
-        (lambda f: f.drop(index=[2, 8]), "2 missing row(s) in 2 gap(s) of 2 series (row 4: 'a' at 2024-01-04"),
+        (lambda f: f.iloc[[*range(8), 7, 8, 9]], "1 repeated time(s) (row 10: 'b' at 2024-01-02"),
+        (
+            lambda f: f.iloc[[1, 0, *range(2, 10)]],
+            "1 time(s) earlier than the one before in their series (row 3: 'a' at 2024-01-01 00:00:00 after 2024-01-02",
+        ),
+        (lambda f: f.drop(index=[2, 8]), "2 missing row(s) in 2 gap(s) of 2 series at a step of D (row 4: 'a' at 2024"),
         (lambda f: f.assign(y=f["y"].where(f.index != 7)), "column 'y' of p.csv: 1 empty or NaN value(s) (row 9)"),
         (lambda f: f.assign(unique_id=f["unique_id"].where(f.index != 7)), "1 row(s) name no series (row 9)"),
         (lambda f: f.assign(x=range(10)), "column 'x' of p.csv changes within 2 series: 'a', 'b'"),

@@ -10,8 +10,11 @@ import pandas as pd
 import pytest
 
 from optlstm.data.frequency import following, season_of
-from optlstm.data.series import Series, bundled, read_series
+from optlstm.data.panel import Panel
+from optlstm.data.panel_reader import PanelColumns, bundled, read_panel
 from optlstm.errors import InputError
+from optlstm.tasks.forecast.task import Forecast
+from optlstm.tasks.options import DataConfig
 
 UTC_HINT = "convert the times to UTC"
 
@@ -24,13 +27,13 @@ def write(folder: Path, times: Iterable[object], values: Iterable[object] | None
     return folder / name
 
 
-def read(path: Path) -> Series:
-    return read_series(path, time=None, target=None)
+def read(path: Path, time: str | None = None, target: list[str] | None = None) -> Panel:
+    return read_panel(path, PanelColumns(time=time, target=target, plain=True))
 
 
 def problems_of(path: Path, time: str | None = None, target: list[str] | None = None) -> list[str]:
     with pytest.raises(InputError) as caught:
-        read_series(path, time=time, target=target)
+        read(path, time, target)
     assert all(problem.startswith("data: ") and "\n" not in problem for problem in caught.value.problems)
     return caught.value.problems
 
@@ -54,12 +57,12 @@ def test_the_same_numbers_have_the_same_fingerprint_in_every_format(tmp_path: Pa
     frame.to_parquet(tmp_path / "c.parquet")
     frame.set_index("date").to_parquet(tmp_path / "d.parquet")
     frame.assign(date=frame["date"].astype("datetime64[ns]")).to_parquet(tmp_path / "e.parquet")
-    found = [read_series(p, time="date", target=["OT", "HUFL"]) for p in sorted(tmp_path.iterdir())]
+    found = [read(p, "date", ["OT", "HUFL"]) for p in sorted(tmp_path.iterdir())]
     assert [series.name for series in found] == ["a", "b", "c", "d", "e"]
     assert len({series.fingerprint for series in found}) == 1
     for series in found:
         assert series.columns == ("OT", "HUFL")
-        assert (series.freq, series.season, series.warnings) == ("h", 24, ())
+        assert (series.freq, series.season, series.ids) == ("h", 24, ("",))
         assert series.values.flags.c_contiguous
         np.testing.assert_array_equal(series.values, frame[["OT", "HUFL"]].to_numpy())
         assert series.time.equals(pd.DatetimeIndex(frame["date"]))
@@ -74,8 +77,8 @@ def test_other_numbers_have_another_fingerprint(column: str, tmp_path: Path) -> 
     else:
         frame[column] += pd.Timedelta("1s") if column == "date" else 1e-9
     frame.to_csv(tmp_path / "b.csv", index=False)
-    one = read_series(tmp_path / "a.csv", time="date", target=["HUFL"])
-    two = read_series(tmp_path / "b.csv", time="date", target=["other" if column == "columns" else "HUFL"])
+    one = read(tmp_path / "a.csv", "date", ["HUFL"])
+    two = read(tmp_path / "b.csv", "date", ["other" if column == "columns" else "HUFL"])
     assert one.fingerprint != two.fingerprint
 
 
@@ -141,8 +144,23 @@ def test_a_zone_in_parquet_is_converted(tmp_path: Path) -> None:
 
 
 def test_a_constant_series_is_worth_a_warning(tmp_path: Path) -> None:
-    (warning,) = read(write(tmp_path, [0, 1], [5, 5])).warnings
+    path = write(tmp_path, range(20), [5] * 20)
+    (warning,) = Forecast.read(DataConfig(path=str(path), horizon=2)).warnings
     assert "column 'y' of x.csv is constant (5 in every row)" in warning
+
+
+def test_fingerprints_of_one_series_are_those_of_older_studies(tmp_path: Path) -> None:
+    assert read(bundled()).fingerprint == "8c8e22b2e4d98624cbc03ce315705c023074d4a68119ef78f79f91a7adaf2eb5"
+    filled = read_panel(bundled(), PanelColumns(gaps=True))
+    assert filled.fingerprint == "1162006db3bcbfe290185eafafa220f4d82093d030dac7d05403eba89fe74f69"
+
+
+@pytest.mark.parametrize("ids", [["a"] * 6, list("abcdef")])
+def test_a_column_that_names_one_series_or_every_row_names_none(ids: list[str], tmp_path: Path) -> None:
+    frame = pd.DataFrame({"unique_id": ids, "ds": range(6), "y": range(6)})
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    panel = read(tmp_path / "x.csv")
+    assert (panel.series, panel.ids, panel.known.tolist()) == (None, ("",), [6])
 
 
 def test_the_bundled_series() -> None:
@@ -160,7 +178,7 @@ BAD_VALUES: dict[str, tuple[list[str], list[str]]] = {
     "text": (["1", "abc", "3", "4", "5", "6"], ["1 cell(s) are not numbers (row 3: 'abc')"]),
     "thousands": (["1", '"1,234"', "3", "4", "5", "6"], ["row 3: '1,234'", "thousands separators"]),
     "decimal comma": (["1", '"1,5"', "3", "4", "5", "6"], ["row 3: '1,5'", "decimal points"]),
-    "empty": (["1", "", "NaN", "4", "", "NA"], ["4 empty or NaN value(s) (row 3, row 4, row 6, ...)"]),
+    "empty": (["1", "", "NaN", "4", "", "NA"], ["4 empty or NaN value(s) (row 3, row 4, row 6, ...)", "data.gaps"]),
     "too large": (["1", "1e400", "3", "-inf", "5", "6"], ["2 infinite value(s) (row 3, row 5)"]),
 }
 
@@ -186,7 +204,7 @@ BAD_TIMES: dict[str, tuple[list[object], list[str]]] = {
     "unordered": (["2020-01-01", "2020-01-03", "2020-01-02"], ["row 4: 2020-01-02", "sort the rows by 'ds'"]),
     "gap": (
         ["2020-01-01", "2020-01-02", "2020-01-05", "2020-01-06"],
-        ["2 missing row(s) in 1 gap(s)", "row 4", "fill"],
+        ["2 missing row(s) in 1 gap(s)", "row 4", "fill", "set data.gaps = 'interpolate'"],
     ),
     "uneven": (["2020-01-01", "2020-01-02", "2020-01-03 01:07"], ["1 uneven step(s)", "row 4", "resample"]),
     "month missing": (MONTHS[:5] + MONTHS[6:], ["1 missing row(s)", "step of ME", "row 7"]),
@@ -194,7 +212,7 @@ BAD_TIMES: dict[str, tuple[list[object], list[str]]] = {
     "integers with a gap": ([0, 1, 3, 4], ["1 missing row(s)", "row 4: 3 after 1"]),
     "integers going back": ([0, 2, 1, 3], ["earlier than the one before (row 4: 1 after 2)"]),
     "fractions": ([0.5, 1.5], ["2 cell(s) are not times (row 2: '0.5'"]),
-    "spring": (local_times("2021-03-27 20:00", "h", offsets=False), ["1 missing row(s)", UTC_HINT]),
+    "spring": (local_times("2021-03-27 20:00", "h", offsets=False), ["1 missing row(s)", "data.gaps", UTC_HINT]),
     "autumn": (local_times("2021-10-30 20:00", "h", offsets=False), ["1 repeated time(s) (row 7", UTC_HINT]),
     "days of a zone": (
         [t.isoformat() for t in pd.date_range("2021-03-20", periods=20, tz="Europe/Berlin")],

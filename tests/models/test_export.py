@@ -37,6 +37,26 @@ def test_onnx_in_onnxruntime_gives_the_same_numbers(cli: Cli, mixed: Path) -> No
         np.testing.assert_allclose(found, expected[:count], rtol=1e-5, atol=1e-6)
 
 
+def test_a_series_with_gaps_and_a_panel_on_one_scale_are_exported(cli: Cli, folder: Path) -> None:
+    import onnxruntime
+
+    frame = pd.read_csv("tiny.csv")
+    frame.drop(index=[30, 31, 70]).to_csv("gaps.csv", index=False)
+    pd.concat([frame.assign(unique_id="a"), frame.assign(unique_id="b", y=2 * frame["y"])]).to_csv(
+        "two.csv", index=False
+    )
+    for data, setting in (("gaps", "data.gaps=interpolate"), ("two", "data.scaling=global")):
+        study = ("study", "tiny.toml", "--data", f"{data}.csv", "--set", setting, "--trials", "1", "--name", data)
+        assert cli(*study, "--quiet").code == 0
+        assert cli("refit", data, "-o", f"model-{data}", "--quiet").code == 0
+        assert cli("export", f"model-{data}", "--format", "onnx", "-o", f"{data}.onnx").code == 0
+
+        values = frame["y"].to_numpy()[-8:]
+        expected = optlstm.load(f"model-{data}").predict(f"{data}.csv")
+        (found,) = onnxruntime.InferenceSession(f"{data}.onnx").run(None, {"window": values[None, :, None]})
+        np.testing.assert_allclose(found[0, :, 0], expected["y"][:4], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_torchscript_and_pt2_give_the_same_numbers(cli: Cli, mixed: Path) -> None:
     inputs, expected = windows_and_forecasts()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -134,6 +135,10 @@ HOSTILE: list[tuple[Change, str]] = [
     (put("task", "columns", value="y"), r"task.*columns"),
     (put("task", "mean", value=["0"]), r"task.*mean"),
     (put("task", "std", value=[0.0]), r"task.*std"),
+    (put("task", "std", value=[[0.0]]), r"task.*std"),
+    (put("task", "ids", value=["", ""]), r"task.*one length"),
+    (put("task", "ids", value=MANY), r"task.*ids"),
+    (put("task", "inputs", value={"calendar": ["moon"]}), r"task.*unknown calendar"),
     (put("task", "freq", value="; rm -rf /"), r"task.*freq"),
     (put("task", "freq", value="9" * 30 + "h"), r"task.*freq"),
     (put("task", "kind", value="../forecast"), "task"),
@@ -160,6 +165,24 @@ def test_a_forged_card_that_stays_true_is_accepted(made: Path) -> None:
     forge(made / "model", put("study", "name", value="../other"))  # what `forge` makes is refused for its content only
 
     assert optlstm.load(made / "model").card.study.name == "../other"
+
+
+def test_older_folders_are_read(made: Path) -> None:
+    """One series had a form of its own, and many series another name."""
+    expected = optlstm.load("model").predict("tiny.csv", levels=[50])
+
+    def of_one_series(card: dict[str, Any]) -> None:
+        task = card["task"]
+        for key in ("mean", "std", "naive"):
+            (task[key],) = task[key]
+        for key in ("series", "scaling", "gaps", "inputs", "ids"):
+            del task[key]
+
+    shutil.copytree("model", "many")
+    forge(made / "many", put("task", "kind", value="panel"))
+    forge(made / "model", of_one_series)
+    for folder in ("model", "many"):
+        pd.testing.assert_frame_equal(optlstm.load(folder).predict("tiny.csv", levels=[50]), expected)
 
 
 def test_deep_nesting_is_refused(made: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ import pytest
 
 import optlstm
 from optlstm.tasks.forecast.baselines import untrained
+from optlstm.tasks.forecast.task import Forecast
+from optlstm.tasks.options import DataConfig
 from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli
 from tests.tasks.forecast.test_problem import write
@@ -65,7 +69,7 @@ def test_from_study_to_a_forecast_of_every_series(cli: Cli) -> None:
     alone = model.predict(frame[frame["unique_id"] == "s1"])
     np.testing.assert_allclose(alone["y"], out["y"][4:8], rtol=1e-5)
     assert out["y"][8:].mean() > 50 * out["y"][:4].mean()
-    refuses(cli, ("export", "model"), [["export: a model of many series, or with covariates, has no single input"]])
+    refuses(cli, ("export", "model"), [["export: each of the 3 series has its own scale", "data.scaling = 'global'"]])
 
 
 def test_a_backtest_is_what_the_test_says(cli: Cli) -> None:
@@ -115,9 +119,58 @@ def test_one_series_with_covariates_and_gaps(cli: Cli) -> None:
     refuses(cli, command, [["p.csv: 2 missing row(s) in 2 gap(s)", "data.gaps = 'interpolate'"]])
     done = cli(*command, "--set", "data.gaps=interpolate")
     assert done.code == 0, done.err
-    assert "4 missing values were interpolated, each inside its own part of the split" in done.err
+    assert "4 missing values were interpolated, each inside its part of the split" in done.err
     cli("refit", "p", "-o", "model")
     assert len(optlstm.load("model").predict("p.csv")) == 4
+
+
+def sentences(page: str) -> str:
+    """A report's words."""
+    return html.unescape(re.sub(r"<[^>]+>", " ", Path(page).read_text().split("<script")[0]))
+
+
+def test_a_report_has_the_baselines_and_dates_of_all_series(cli: Cli) -> None:
+    cli(*STUDY, "--set", "data.epoch_windows=3")  # so that every second window validates
+    assert cli("report", "p", "-o", "p.html").code == 0
+    text = sentences("p.html")
+
+    baselines = re.search(
+        r"on the validation rows: mse (naive .*?, seasonal naive .*?, drift .*?, nlinear .*?)\. Trial", text
+    )
+    assert baselines is not None
+    assert f"{baselines[1]}." in text.split("Over all steps:")[1]
+    task = Forecast.read(DataConfig(path="p.csv", horizon=4, epoch_windows=3))
+    (every,) = {task.data().validation_step}
+    errors = []
+    for i, (_, first, stop, _) in enumerate(task.cuts.tolist()):
+        values = (task.panel.values[:, 0] - task.scales()[0][i, 0]) / task.scales()[1][i, 0]
+        errors += [np.square(values[row : row + 4] - values[row - 1]).mean() for row in range(first, stop - 3, every)]
+    naive = float(baselines[1].split()[1].rstrip(","))
+    assert naive == pytest.approx(np.mean(errors), rel=1e-3)
+    assert every > 1
+    # from the first row of any series to the last
+    assert "104 for training (2024-01-01 00:00:00 to 2024-01-02 17:00:00)" in text
+    assert "14 for validation (2024-01-02 04:00:00 to 2024-01-02 23:00:00)" in text
+    assert "30 for test (2024-01-02 08:00:00 to 2024-01-03 11:00:00)" in text
+
+
+def test_one_series_with_covariates_has_baselines_dates_intervals_and_backtests(cli: Cli) -> None:
+    frame = pd.read_csv("p.csv").query("unique_id == 's0'").drop(columns=["unique_id", "shop"])
+    frame.to_csv("p.csv", index=False)
+    done = cli(*STUDY, "--set", "data.past=promo", "--set", "data.calendar=hour")
+    assert done.code == 0, done.err
+    assert "target y, horizon 4, covariates hour, promo" in done.err
+
+    cli("report", "p", "-o", "p.html")
+    text = sentences("p.html")
+    assert "on the validation rows: mse naive" in text
+    assert "42 for training (2024-01-01 00:00:00 to 2024-01-02 17:00:00)" in text
+    cli("refit", "p", "-o", "model")
+    model = optlstm.load("model")
+    back = model.predict("p.csv", backtest=3, levels=[50])
+    assert list(back.columns) == ["ds", "cutoff", "step", "y-actual", "y", "y-lo-50", "y-hi-50"]
+    assert len(back) == 12
+    refuses(cli, ("export", "model"), [["export: a model with covariates has no single input"]])
 
 
 @pytest.mark.parametrize(

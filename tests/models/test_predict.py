@@ -19,7 +19,7 @@ WINDOW, HORIZON = 8, 4
 
 def by_hand(model: optlstm.Model, values: np.ndarray) -> np.ndarray:
     """The mean of the networks' forecasts after `values`, in the data's units."""
-    mean, std = model.card.task.mean[0], model.card.task.std[0]
+    mean, std = model.card.task.mean[0][0], model.card.task.std[0][0]
     standardised = torch.tensor((values - mean) / std, dtype=torch.float32)[None]
     with torch.no_grad():
         each = [
@@ -177,8 +177,8 @@ def test_options_of_the_wrong_kind_are_refused(made: Path, options: dict[str, ob
 def test_batches_do_not_change_a_forecast(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = optlstm.load("model")
     whole = model.predict("tiny.csv", backtest=60)
-    from optlstm.tasks.forecast import series_predict
+    from optlstm.tasks.forecast import forecaster
 
-    monkeypatch.setattr(series_predict, "_BATCH", 7)
+    monkeypatch.setattr(forecaster, "_BATCH", 7)
 
     pd.testing.assert_frame_equal(model.predict("tiny.csv", backtest=60), whole, atol=1e-6)

@@ -60,7 +60,7 @@ def test_the_scores_are_those_of_the_saved_model_on_the_test_rows(made: Path) ->
     table = model.predict("tiny.csv", backtest=24 - 4 + 1)
 
     error = np.abs(table["y-actual"] - table["y"])
-    std = model.card.task.std[0]
+    std = model.card.task.std[0][0]
     assert model.test["mae_raw"] == pytest.approx(error.mean())
     assert model.test["mse"] == pytest.approx(((error / std) ** 2).mean())
     assert table["ds"].iloc[0] == 96  # the first test row

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean as mean
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optlstm.errors import OptlstmError
 from optlstm.report import baseline_text
 from optlstm.report.figures.curves import caption
 from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.view import StudyView
-from optlstm.tasks.forecast.series_task import Forecast
+from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.plot_data import Confusion, Example, Forecasts, PlotData
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.files import Location
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
 MOST_LABELS = 40
 TICK = 14  # characters of a class beside the matrix, so that a telephone has room for it
-CHUNK = 4096  # windows of a baseline at a time
 MIDNIGHT = " 00:00:00"
+Floats = NDArray[np.float64]
 
 
 class PlotSource(Protocol):
@@ -52,21 +54,18 @@ class Trained:
         task = self.plan.task if self.plan else None
         if not isinstance(task, Forecast):
             return {}
-        from optlstm.tasks.forecast.baselines import baselines
-
-        data = task.data()
-        values, rows = np.asarray(data.values, dtype=np.float64), data.splits.validation
-        named = baselines(values, data.splits.train, data.horizon, task.series.season, window)
-        firsts = range(rows.start, rows.stop - data.horizon + 1)
-        truth = np.lib.stride_tricks.sliding_window_view(values, data.horizon, axis=0)  # [rows, columns, horizon]
-        found = {}
-        for name, forecast in named.items():
-            total = np.zeros(data.horizon)
-            for start in range(firsts.start, firsts.stop, CHUNK):
-                part = range(start, min(start + CHUNK, firsts.stop))
-                total += np.square(forecast(part) - truth[part.start : part.stop]).mean(axis=1).sum(axis=0)
-            found[name.replace("_", " ")] = [float(v) for v in total / len(firsts)]
-        return found
+        panel, (mean, std) = task.panel, task.scales()
+        truth = np.lib.stride_tricks.sliding_window_view(panel.values, task.horizon, axis=0)  # [rows, columns, horizon]
+        squared: dict[str, Floats] = {}
+        windows = 0
+        step = task.data().validation_step
+        for i, first, forecasts in task.baselines(task.cuts[:, :2], task.cuts[:, 1:3], window, step):
+            actual = (truth[first] - mean[i][:, None]) / std[i][:, None]
+            windows += len(first)
+            for name, forecast in forecasts.items():
+                errors = np.square(forecast - actual).mean(axis=1).sum(axis=0)  # [horizon]
+                squared[name] = squared.get(name, np.zeros(task.horizon)) + errors
+        return {name.replace("_", " "): [float(v) for v in total / windows] for name, total in squared.items()}
 
     def prepare(self, numbers: Sequence[int]) -> None:
         """Say whose pictures will be asked for, in this order."""
@@ -128,15 +127,18 @@ def network(view: StudyView, found: Trained) -> Network:
 
 
 def spans(plan: Plan | None) -> list[str]:
-    """First and last time of the training, validation and test rows of a series; empty where there is none."""
-    rows, splits = times(plan), getattr(plan and plan.task, "splits", None)
-    if not rows or splits is None:
+    """First and last time of the training, validation and test rows of all series; empty where there are none."""
+    task = plan.task if plan else None
+    if not isinstance(task, Forecast):
         return []
-    parts = (splits.train, splits.validation, splits.test)
-    ends = [(str(rows[part[0]]), str(rows[part[-1]])) if part else None for part in parts]
-    days = all(end.endswith(MIDNIGHT) for pair in ends if pair for end in pair)
+    rows, index, cuts = times(plan), task.panel.time, task.cuts
+    ends = []
+    for begin, end in pairwise(cuts.T):  # of every series
+        first, last = begin[index[begin].argmin()], end[index[end - 1].argmax()] - 1
+        ends.append((str(rows[first]), str(rows[last])))
+    days = all(end.endswith(MIDNIGHT) for pair in ends for end in pair)
     cut = len(MIDNIGHT) if days else 0
-    return [f"{pair[0][: len(pair[0]) - cut]} to {pair[1][: len(pair[1]) - cut]}" if pair else "" for pair in ends]
+    return [f"{first[: len(first) - cut]} to {last[: len(last) - cut]}" for first, last in ends]
 
 
 class _Times(Sequence[str | int]):
@@ -155,8 +157,8 @@ class _Times(Sequence[str | int]):
 
 def times(plan: Plan | None) -> Sequence[str | int]:
     """The time of every row of the data: ISO strings, or whole numbers."""
-    series = getattr(plan and plan.task, "series", None)
-    return [] if series is None else _Times(series.time)
+    task = plan.task if plan else None
+    return _Times(task.panel.time) if isinstance(task, Forecast) else []
 
 
 def forecasts(pictures: Forecasts, rows: Sequence[str | int], trial: int) -> Figure:
@@ -169,7 +171,7 @@ def forecasts(pictures: Forecasts, rows: Sequence[str | int], trial: int) -> Fig
             f"Of trial {trial}'s {many(pictures.windows, 'forecast')} on the validation rows, the one with the least"
             " error, the median one and the one with the most: the curves in the data's units, mse on the standardised"
             " scale.",
-            "Each of several columns counts as a forecast of its own." if len(columns) > 1 else "",
+            "Each series, and each column of it, counts as a forecast by itself." if len(columns) > 1 else "",
         ),
         [_example(example, rows) for example in pictures.examples],
         wide=False,
@@ -219,8 +221,11 @@ def confusion(pictures: Confusion, trial: int) -> Figure:
     ticks = [(float(k), short(label, TICK)) for k, label in enumerate(labels)]
     texts = [[str(int(v)) if count <= 15 or v else "" for v in row] for row in counts]
     tips = [
-        [f"{short(own)}\ntaken for {short(said)}\n{n:,} of {row.sum():,}" for said, n in zip(labels, row, strict=False)]
-        for own, row in zip(labels, pictures.counts, strict=False)
+        [
+            f"{short(true)}\ntaken for {short(taken)}\n{n:,} of {row.sum():,}"
+            for taken, n in zip(labels, row, strict=False)
+        ]
+        for true, row in zip(labels, pictures.counts, strict=False)
     ]
     heat = Heat(range(count), range(count), [[round(float(v), 4) for v in row] for row in counts / totals], texts, tips)
     height = 120 + 30 * count + 6 * max(len(text) for _, text in ticks)  # the names may stand upright below it

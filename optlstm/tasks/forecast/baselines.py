@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,28 +10,52 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Baseline = Callable[[range], Floats]  # rows that are the first to forecast -> [windows, columns, horizon]
 
+_CHUNK = 4096  # windows at a time
+_LINEAR_WINDOWS = 200_000  # that NLinear is solved on; of more, every second, third, ...
 _CHUNK_BYTES = 64 << 20  # of windows at a time in the normal equations
 
 
-def baselines(values: Floats, train: range, horizon: int, season: int, window: int) -> dict[str, Baseline]:
-    """The baselines by name; each sees only rows before the ones it forecasts, or (NLinear's weights) those of `train`.
+def baselines(
+    values: Callable[[int], Floats],
+    train: Sequence[range],
+    first: Sequence[range],
+    window: int,
+    horizon: int,
+    season: int,
+) -> Iterator[tuple[int, range, dict[str, Floats]]]:
+    """The forecasts of every baseline, some windows at a time. Each sees only rows before the ones it forecasts.
+
+    NLinear's weights are of all series together; the others forecast every series by itself.
 
     Args:
-        values: [rows, columns], on any one scale per column.
-        season: rows; without one (1), or with too few rows, there is no seasonal naive forecast.
+        values: of a series by its position, [rows, columns] on any one scale per column.
+        train: of each series, the rows that NLinear learns from.
+        first: of each series, the rows at which forecasts begin.
         window: rows that NLinear reads, as the model does.
+        season: rows; without one (1), or with too few rows before a forecast, there is no seasonal naive forecast.
+
+    Yields:
+        A series' position, the rows at which the forecasts begin, and [windows, columns, horizon] by name.
     """
-    found = untrained(values, horizon, season if season <= train.stop else 1)
-    return {**found, "nlinear": nlinear(values, nlinear_weights([(values, train)], window, horizon))}
+    windows = sum(max(0, len(rows) - window - horizon + 1) for rows in train)
+    thinned = max(1, -(-windows // _LINEAR_WINDOWS))
+    weights = nlinear_weights(((values(i), rows) for i, rows in enumerate(train)), window, horizon, thinned)
+    season = season if season <= min(rows.start for rows in first) else 1
+    for i, begin in enumerate(first):
+        known = values(i)
+        named = {**untrained(known, horizon, season), "nlinear": nlinear(known, weights)}
+        for at in range(0, len(begin), _CHUNK):
+            rows = begin[at : at + _CHUNK]
+            yield i, rows, {name: baseline(rows) for name, baseline in named.items()}
 
 
 def untrained(values: Floats, horizon: int, season: int) -> dict[str, Baseline]:
     """Those that learn nothing. season: 1 where there is none, or too few rows for one."""
-    found: dict[str, Baseline] = {"naive": lambda first: _naive(values, first, horizon)}
+    named: dict[str, Baseline] = {"naive": lambda first: _naive(values, first, horizon)}
     if season > 1:
-        found["seasonal_naive"] = lambda first: _seasonal_naive(values, first, horizon, season)
-    found["drift"] = lambda first: _drift(values, first, horizon)
-    return found
+        named["seasonal_naive"] = lambda first: _seasonal_naive(values, first, horizon, season)
+    named["drift"] = lambda first: _drift(values, first, horizon)
+    return named
 
 
 def nlinear(values: Floats, weights: Floats) -> Baseline:
@@ -48,7 +72,7 @@ def nlinear_weights(series: Iterable[tuple[Floats, range]], window: int, horizon
 
     Args:
         series: values [rows, columns] of each, and which of the rows to learn from.
-        every: of many windows, each so many-th.
+        every: rows from window to window.
     """
     inner = np.zeros((window, window))
     outer = np.zeros((window, horizon))
@@ -57,9 +81,9 @@ def nlinear_weights(series: Iterable[tuple[Floats, range]], window: int, horizon
         chunk = max(1, _CHUNK_BYTES // (8 * (window + horizon) * values.shape[1])) * every
         for start in range(train.start, train.start + count, chunk):
             stop = min(start + chunk, train.start + count)
-            inputs = _inputs(values, range(start + window, stop + window), window, every)
-            targets = _rows(values, range(start + window, stop + window), 0, horizon)[::every]  # [n, columns, horizon]
-            targets = targets - values[start + window - 1 : stop + window - 1 : every, :, None]
+            first = range(start + window, stop + window, every)
+            inputs = _inputs(values, first, window)
+            targets = _rows(values, first, 0, horizon) - _rows(values, first, -1, 1)  # [n, columns, horizon]
             flat = inputs.reshape(-1, window)
             inner += flat.T @ flat
             outer += flat.T @ targets.reshape(-1, horizon)
@@ -71,9 +95,9 @@ def _nlinear(values: Floats, first: range, weights: Floats) -> Floats:
     return np.asarray(_inputs(values, first, len(weights)) @ weights + last)
 
 
-def _inputs(values: Floats, first: range, window: int, every: int = 1) -> Floats:
-    """[n, columns, window]: the window without its last value, and 1 in that one's place."""
-    rows = _rows(values, first, -window, window)[::every]
+def _inputs(values: Floats, first: range, window: int) -> Floats:
+    """[n, columns, window]: the window less its last value, and 1 in that one's place."""
+    rows = _rows(values, first, -window, window)
     inputs = rows - rows[..., -1:]
     inputs[..., -1] = 1.0
     return inputs
@@ -93,12 +117,12 @@ def _seasonal_naive(values: Floats, first: range, horizon: int, season: int) -> 
 def _drift(values: Floats, first: range, horizon: int) -> Floats:
     """The straight line through the first and the last value there is (Hyndman and Athanasopoulos, section 5.2)."""
     last = _rows(values, first, -1, 1)  # [n, columns, 1]
-    before = np.arange(first.start, first.stop)[:, None, None] - 1  # steps from the first row to the last
+    before = np.array(first)[:, None, None] - 1  # steps from the first row to the last
     slope = (last - values[0][None, :, None]) / np.maximum(before, 1)
     return np.asarray(last + slope * np.arange(1, horizon + 1))
 
 
 def _rows(values: Floats, first: range, offset: int, length: int) -> Floats:
     """[n, columns, length]: for each row of `first`, `length` rows from `offset` rows after it on. A view."""
-    part = values[first.start + offset : first.stop - 1 + offset + length]
-    return np.lib.stride_tricks.sliding_window_view(part, length, axis=0)
+    part = values[first.start + offset : first[-1] + offset + length]
+    return np.lib.stride_tricks.sliding_window_view(part, length, axis=0)[:: first.step]

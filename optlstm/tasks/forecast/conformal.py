@@ -22,12 +22,12 @@ def radii(residuals: NDArray[np.floating]) -> Floats:
     """Absolute residuals [windows, columns, horizon] -> radii [levels, columns, horizon]; infinite where too few."""
     count = len(residuals)
     ordered = np.sort(residuals, axis=0)
-    found = np.full((len(LEVELS), *residuals.shape[1:]), np.inf)
+    table = np.full((len(LEVELS), *residuals.shape[1:]), np.inf)
     for i, level in enumerate(LEVELS):
         rank = math.ceil((count + 1) * level / 100)
         if rank <= count:
-            found[i] = ordered[rank - 1]
-    return found
+            table[i] = ordered[rank - 1]
+    return table
 
 
 def highest_level(count: int) -> int:
@@ -47,12 +47,12 @@ def cross_coverage(residuals: NDArray[np.floating], gap: int) -> dict[str, dict[
     """
     middle = len(residuals) // 2
     first, second = residuals[: max(0, middle - gap // 2)], residuals[middle + (gap + 1) // 2 :]
-    found = {}
+    measured: dict[str, dict[str, float | None]] = {}
     for level in REPORTED:
         forwards, backwards = _coverage(first, second, level), _coverage(second, first, level)
         both = None if forwards is None or backwards is None else (forwards + backwards) / 2
-        found[str(level)] = {"coverage": both, "first_on_second": forwards, "second_on_first": backwards}
-    return found
+        measured[str(level)] = {"coverage": both, "first_on_second": forwards, "second_on_first": backwards}
+    return measured
 
 
 def _coverage(calibration: NDArray[np.floating], tried: NDArray[np.floating], level: int) -> float | None:

@@ -1,4 +1,4 @@
-"""Many series, or one with covariates, as a network reads them: scaled, numbered, cut. No torch: workers get arrays."""
+"""Series as a network reads them: scaled, numbered, cut. No torch: workers get arrays."""
 
 from __future__ import annotations
 
@@ -113,16 +113,17 @@ class Inputs(BaseModel):
     def unseen(self, panel: Panel) -> Mapping[str, list[str]]:
         """For each column, the categories that training did not have."""
         columns = {**panel.covariates, **panel.static}
-        found = {f.name: f.unseen(columns[f.name]) for f in [*self.future, *self.past, *self.static]}
-        return {name: categories for name, categories in found.items() if categories}
+        unseen = {f.name: f.unseen(columns[f.name]) for f in [*self.future, *self.past, *self.static]}
+        return {name: categories for name, categories in unseen.items() if categories}
 
 
 @dataclass(frozen=True, eq=False)
-class PanelData:
+class ForecastData:
     """Series one after the other.
 
     values: float32 [rows, columns], standardised. covariates: float32 [rows, columns]; static: float32 [n, columns].
     mean, std: of each series, [n, targets]. cuts: as `panel_rows.panel_cuts` gives them.
+    epoch_windows: the most that an epoch trains on, and that validate; None: all.
     """
 
     values: NDArray[np.float32]
@@ -135,8 +136,14 @@ class PanelData:
     std: Floats
     cuts: Integers
     horizon: int
-    epoch_windows: int
+    epoch_windows: int | None = None
     folds: tuple[Integers, ...] = ()  # the cuts of a rolling-origin validation; without them `cuts` alone
+
+    @property
+    def validation_step(self) -> int:
+        """Rows from one validation window to the next: 1, or more where they are too many for an epoch."""
+        windows = int(np.maximum(0, self.cuts[:, 2] - self.cuts[:, 1] - self.horizon + 1).sum())
+        return max(1, -(-windows // self.epoch_windows)) if self.epoch_windows else 1
 
     def shape(self, hp: Hyperparameters) -> Shape:
         """Of the networks: each column of each series is a sequence of its own."""
@@ -155,10 +162,10 @@ def covariate_shape(hp: Hyperparameters, horizon: int, sizes: InputSizes) -> Sha
 def scales(panel: Panel, cuts: Integers, scaling: str) -> tuple[Floats, Floats]:
     """(mean, std) of the training rows, [n, targets] each: of every series, or of all of them together."""
     mean, std = np.empty((2, len(panel.ids), len(panel.columns)))
-    if scaling == "series":
+    if scaling == "series" or len(panel.ids) == 1:
         for i, (start, stop) in enumerate(cuts[:, :2].tolist()):
-            own = Standardizer.fit(panel.values[start:stop])
-            mean[i], std[i] = own.mean, own.std
+            scaler = Standardizer.fit(panel.values[start:stop])
+            mean[i], std[i] = scaler.mean, scaler.std
         return mean, std
     rows = [panel.values[start:stop] for start, stop in cuts[:, :2].tolist()]
     count = sum(len(part) for part in rows)
@@ -168,7 +175,7 @@ def scales(panel: Panel, cuts: Integers, scaling: str) -> tuple[Floats, Floats]:
     return mean, std
 
 
-def scaled(panel: Panel, mean: Floats, std: Floats) -> NDArray[np.float32]:
+def standardised(panel: Panel, mean: Floats, std: Floats) -> NDArray[np.float32]:
     """The targets, every series on its scale: [rows, targets]; NaN where there is none."""
     out = np.empty(panel.values.shape, dtype=np.float32)
     for i in range(len(panel.ids)):
@@ -176,6 +183,13 @@ def scaled(panel: Panel, mean: Floats, std: Floats) -> NDArray[np.float32]:
         with np.errstate(over="ignore"):  # infinity is noticed in the forecasts
             out[rows] = (panel.values[rows] - mean[i]) / std[i]
     return out
+
+
+def counted(begin: Integers, counts: Integers) -> tuple[Integers, Integers]:
+    """(rows, series): of each series so many rows, from `begin` [series] on."""
+    series = np.repeat(np.arange(len(begin)), counts)
+    before = np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(begin, counts) + np.arange(int(counts.sum())) - before, series
 
 
 def _feature(name: str, column: Column, train: NDArray[np.bool_] | None) -> Feature:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from optlstm.data.scaling import Standardizer
-
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 NAMES = ("mse", "mae", "mse_raw", "mae_raw", "mase", "smape")
 
 
@@ -23,45 +22,54 @@ class Scores:
 
 
 class ErrorSums:
-    """Sums over windows, kept for every column and horizon step; float64, so that batches may come in any size.
+    """Sums over windows, kept for every series, column and horizon step; float64, so that batches may have any size.
 
     Args:
-        scaler: of the standardised scale that `mse` and `mae` are on.
-        naive: float64 [columns], in the data's units: what `mase` divides by (Hyndman and Koehler 2006), the mean
-            absolute error of the seasonal naive forecast inside the training rows. See `seasonal_scale`.
+        std: float64 [series, columns], of the standardised scale that `mse` and `mae` are on.
+        naive: float64 [series, columns], in the data's units: what `mase` divides by (Hyndman and Koehler 2006), the
+            mean absolute error of the seasonal naive forecast inside the training rows. See `seasonal_scale`.
     """
 
-    def __init__(self, scaler: Standardizer, naive: Floats, horizon: int) -> None:
-        self._std, self._naive = scaler.std, naive
-        shape = (len(scaler.std), horizon)
+    def __init__(self, std: Floats, naive: Floats, horizon: int) -> None:
+        self._std, self._naive = std[:, :, None], naive[:, :, None]
+        shape = (*std.shape, horizon)
         self._squared, self._absolute, self._share = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        self._windows = 0
+        self._windows = np.zeros(len(std), dtype=np.int64)
 
-    def add(self, actual: Floats, forecast: Floats) -> None:
-        """Both [windows, columns, horizon] in the data's units."""
+    def add(self, series: Integers, actual: Floats, forecast: Floats) -> None:
+        """series [windows], in order; the others [windows, columns, horizon] in the data's units."""
         error = np.abs(actual - forecast)
         size = np.abs(actual) + np.abs(forecast)
-        self._squared += np.square(error).sum(axis=0)
-        self._absolute += error.sum(axis=0)
-        self._share += np.divide(error, size, out=np.zeros_like(error), where=size > 0).sum(axis=0)
-        self._windows += len(actual)
+        share = np.divide(error, size, out=np.zeros_like(error), where=size > 0)
+        at = np.concatenate([[0], np.flatnonzero(np.diff(series)) + 1])  # where each series begins
+        present = series[at]
+        self._squared[present] += np.add.reduceat(np.square(error), at, axis=0)
+        self._absolute[present] += np.add.reduceat(error, at, axis=0)
+        self._share[present] += np.add.reduceat(share, at, axis=0)
+        self._windows[present] += np.diff([*at, len(series)])
 
     def scores(self) -> Scores:
-        """Means over windows and columns. smape is in percent, from 0 to 200, as in the M4 competition."""
-        std = self._std[:, None]
-        raw = {"mse": self._squared / self._windows, "mae": self._absolute / self._windows}  # [columns, horizon]
+        """Means over all windows of all series, and over columns.
+
+        mase is the mean over series, each counting once, of those where it is defined. smape is in percent, from 0 to
+        200, as in the M4 competition.
+        """
+        windows = self._windows.sum()
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = {
-                "mse": raw["mse"] / np.square(std),
-                "mae": raw["mae"] / std,
-                "mse_raw": raw["mse"],
-                "mae_raw": raw["mae"],
-                "mase": raw["mae"] / self._naive[:, None],
-                "smape": 200 * self._share / self._windows,
-            }
+            scaled = self._absolute / self._windows[:, None, None] / self._naive  # [series, columns, horizon]
+        defined = np.isfinite(scaled).all(axis=(1, 2))
+        sums = {
+            "mse": self._squared / np.square(self._std),
+            "mae": self._absolute / self._std,
+            "mse_raw": self._squared,
+            "mae_raw": self._absolute,
+            "smape": 200 * self._share,
+        }
+        means = {name: each.sum(axis=0) / windows for name, each in sums.items()}  # [columns, horizon]
+        means["mase"] = scaled[defined].mean(axis=0) if defined.any() else np.full_like(means["mse"], np.nan)
         return Scores(
-            {name: finite(found[name].mean()) for name in NAMES},
-            {name: [finite(value) for value in found[name].mean(axis=0)] for name in NAMES},
+            {name: finite(means[name].mean()) for name in NAMES},
+            {name: [finite(value) for value in means[name].mean(axis=0)] for name in NAMES},
         )
 
 

@@ -1,60 +1,80 @@
-"""Many series when their search is over: what a refit trains on, and how the test rows of all of them judge it."""
+"""Forecasting when the search is over: what a refit trains on, and the evaluation of the model on the test rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from optlstm.data.series import ticks_of
+from optlstm.data.frequency import ticks_of
 from optlstm.tasks.base import Evaluation
-from optlstm.tasks.forecast.baselines import Baseline, nlinear, nlinear_weights, untrained
-from optlstm.tasks.forecast.data import Integers, PanelData
-from optlstm.tasks.forecast.errors import Scores, seasonal_scale
-from optlstm.tasks.forecast.predict import PanelForecaster, PanelSection
-from optlstm.tasks.forecast.scores import PanelSums
-from optlstm.tasks.forecast.task import inputs_of, prepare
-from optlstm.tasks.forecast.verdict import forecast_verdict
-
-if TYPE_CHECKING:
-    from optlstm.tasks.forecast.files import PanelPredictor
-    from optlstm.tasks.forecast.task import PanelForecast
+from optlstm.tasks.forecast.conformal import cross_coverage, highest_level, radii
+from optlstm.tasks.forecast.data import ForecastData, Integers, counted
+from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite, seasonal_scale
+from optlstm.tasks.forecast.forecaster import Forecaster
+from optlstm.tasks.forecast.predictor import ForecastPredictor, ForecastSection
+from optlstm.tasks.forecast.prepared import PreparedSeries
 
 Floats = NDArray[np.float64]
 _CALIBRATION_WINDOWS = 20_000  # residuals that are kept; of more windows, every second, third, ...
-_LINEAR_WINDOWS = 200_000  # that NLinear is solved on; of more, every second, third, ...
-_CHUNK = 4096  # windows of a baseline at a time
 _METHOD = (
+    "split conformal, absolute residuals, one radius per column and horizon step, from all test windows;"
+    " coverage measured crosswise: radii of one half of the test windows, tried on the other half"
+)
+_METHOD_OF_MANY = (
     "split conformal, absolute residuals, one radius per column and horizon step for all series, on each series' scale,"
     " from all test windows; coverage measured crosswise: radii of the earlier half, tried on the later, and back"
 )
 
 
 @dataclass(frozen=True)
-class PanelEvaluator:
+class _Residuals:
+    """Absolute residuals [windows, columns, horizon] on the standardised scale, by time: each `every`-th window's.
+
+    gap: windows to leave out between the two halves that coverage is measured on.
+    """
+
+    values: NDArray[np.float32]
+    every: int
+    gap: int
+
+
+class ForecastEvaluator:
     """Series whose search is over (`tasks.base.Evaluator`)."""
 
-    task: PanelForecast
+    def __init__(self, series: PreparedSeries) -> None:
+        """The folds of a rolling-origin validation are no part of it."""
+        self.task = replace(series, folds=())
 
-    def training_data(self, joined: bool) -> PanelData:
+    @cached_property
+    def _scales(self) -> tuple[Floats, Floats]:
+        return self.task.scales()
+
+    @cached_property
+    def _naive(self) -> Floats:
+        """What `mase` divides by, [series, columns]."""
+        panel, cuts = self.task.panel, self.task.cuts
+        each = [seasonal_scale(panel.values[start:stop], panel.season) for start, stop in cuts[:, :2].tolist()]
+        return np.array(each)
+
+    def training_data(self, joined: bool) -> ForecastData:
         """Standardised by the training rows alone, also where the validation rows are trained on too."""
-        prepared = prepare(replace(self.task, folds=()))
+        data = self.task.data()
         if not joined:
-            return prepared
-        cuts = prepared.cuts.copy()
+            return data
+        cuts = data.cuts.copy()
         cuts[:, 1] = cuts[:, 2]
-        return replace(prepared, cuts=cuts)
+        return replace(data, cuts=cuts)
 
-    def card_section(self) -> PanelSection:
-        task = replace(self.task, folds=())
-        panel, config = task.panel, task.config
-        data = prepare(task)
-        naive = self._naive()
+    def card_section(self) -> ForecastSection:
+        task, panel = self.task, self.task.panel
+        mean, std = self._scales
         two = panel.time[:2] if panel.freq is None and len(panel.time) > 1 else None
-        return PanelSection(
+        return ForecastSection(
             series=panel.series,
             time=str(panel.time.name),
             columns=list(panel.columns),
@@ -62,98 +82,87 @@ class PanelEvaluator:
             freq=panel.freq,
             step=int(two[1]) - int(two[0]) if two is not None else None,
             season=panel.season,
-            scaling=config.scaling,
-            gaps=config.gaps,
-            inputs=inputs_of(task),
+            scaling=task.config.scaling,
+            gaps=task.config.gaps,
+            inputs=task.inputs(),
             ids=list(panel.ids),
-            mean=data.mean.tolist(),
-            std=data.std.tolist(),
-            naive=[[float(value) if np.isfinite(value) else None for value in row] for row in naive],
+            mean=mean.tolist(),
+            std=std.tolist(),
+            naive=[[finite(value) for value in row] for row in self._naive],
         )
 
-    def evaluate(self, predictor: PanelPredictor, joined: bool) -> Evaluation:
-        data, forecaster = prepare(replace(self.task, folds=())), predictor.forecaster
-        ensemble, members, residuals, every, gap = self._score(forecaster, data)
-        rivals = self._rivals(data, forecaster.window, joined)
-        return forecast_verdict(ensemble, members, rivals, residuals, method=_METHOD, every=every, gap=gap)
+    def evaluate(self, predictor: ForecastPredictor, joined: bool) -> Evaluation:
+        forecaster = predictor.forecaster
+        ensemble, members, residuals = self._score(forecaster)
+        rivals = self._baselines(forecaster.window, joined)
+        highest = highest_level(len(residuals.values))
+        table = torch.from_numpy(radii(residuals.values).astype(np.float32))
+        return Evaluation(
+            test=ensemble.overall,
+            members=[scores.overall for scores in members],
+            baselines={name: scores.overall for name, scores in rivals.items()},
+            lower_is_better={"mse": True, "mae": True},
+            steps=ensemble.steps,
+            baseline_steps={name: scores.steps for name, scores in rivals.items()},
+            intervals={
+                "method": _METHOD if len(self.task.panel.ids) == 1 else _METHOD_OF_MANY,
+                "windows": len(residuals.values),
+                "every": residuals.every,
+                "highest_level": highest,
+                "measured": cross_coverage(residuals.values, residuals.gap),
+            },
+            extras={"radii": table} if highest else {},
+            card_updates={"calibrated": len(residuals.values) if highest else 0},
+        )
 
-    def _score(
-        self, forecaster: PanelForecaster, data: PanelData
-    ) -> tuple[Scores, list[Scores], NDArray[np.float32], int, int]:
-        """Scores of the mean and of each member; absolute residuals on the standardised scale, thinned, by time."""
-        first, series = self._origins()
-        naive = self._naive()
-        sums = [PanelSums(data.std, naive, data.horizon) for _ in range(len(forecaster.networks) + 1)]
+    def _score(self, forecaster: Forecaster) -> tuple[Scores, Sequence[Scores], _Residuals]:
+        """Scores of the mean forecast and of each member, and the mean's residuals."""
+        panel, cuts = self.task.panel, self.task.cuts
+        first, series = counted(cuts[:, 2], cuts[:, 3] - cuts[:, 2] - self.task.horizon + 1)
+        sums = [self._sums() for _ in range(len(forecaster.networks) + 1)]
         every = -(-len(first) // _CALIBRATION_WINDOWS)
         residuals, kept_at = [], []
-        for part, each in forecaster.batches(data, first, series):
+        for part, each in forecaster.batches(self.training_data(joined=False), first, series):
             of, actual = series[part], self._actual(first[part])
-            std, mean = data.std[of][:, :, None], data.mean[of][:, :, None]
-            raw = each * std + mean
-            for total, forecast in zip(sums, [raw.mean(axis=0), *raw], strict=True):
+            for total, forecast in zip(sums, [each.mean(axis=0), *each], strict=True):
                 total.add(of, actual, forecast)
             kept = np.arange(-part.start % every, len(of), every)
-            residual = (np.abs(actual - raw.mean(axis=0))[kept] / std[kept]).astype(np.float32)
-            residuals.append(np.nextafter(residual, np.float32(np.inf)))  # never rounded down
+            residual = np.abs(actual - each.mean(axis=0))[kept] / self._scales[1][of[kept]][:, :, None]
+            # Never rounded down: the bound itself is inside.
+            residuals.append(np.nextafter(residual.astype(np.float32), np.float32(np.inf)))
             kept_at.append(first[part][kept])
-        when = ticks_of(self.task.panel.time)[np.concatenate(kept_at)]
+        when = ticks_of(panel.time)[np.concatenate(kept_at)]
         order = np.argsort(when, kind="stable")
         scores = [total.scores() for total in sums]
-        gap = self._gap(when[order])
-        return scores[0], scores[1:], np.concatenate(residuals)[order], every, gap
+        return scores[0], scores[1:], _Residuals(np.concatenate(residuals)[order], every, self._gap(when[order], every))
 
-    def _gap(self, when: Integers) -> int:
+    def _gap(self, when: Integers, every: int) -> int:
         """How many of these windows (by time) begin within a horizon of the middle one."""
-        panel, cuts, middle = self.task.panel, self.task.cuts, when[len(when) // 2]
-        longest = int((cuts[:, 3] - cuts[:, 2]).argmax())
+        panel, cuts, horizon = self.task.panel, self.task.cuts, self.task.horizon
+        if len(cuts) == 1:
+            return -(-horizon // every)
+        middle, longest = when[len(when) // 2], int((cuts[:, 3] - cuts[:, 2]).argmax())
         ticks = ticks_of(panel.time[cuts[longest, 2] : cuts[longest, 3]])
-        reach = int(ticks[min(self.task.horizon, len(ticks) - 1)] - ticks[0])
+        reach = int(ticks[min(horizon, len(ticks) - 1)] - ticks[0])
         return int(((when > middle - reach / 2) & (when < middle + reach / 2)).sum())
 
-    def _rivals(self, data: PanelData, window: int, joined: bool) -> dict[str, Scores]:
-        """The baselines, each of every series by itself; NLinear's weights are of all series together."""
-        panel, cuts, horizon = self.task.panel, data.cuts, data.horizon
-        end = cuts[:, 2] if joined else cuts[:, 1]
-        windows = int(np.maximum(0, end - cuts[:, 0] - window - horizon + 1).sum())
-        parts = ((v, range(start, stop)) for (v, _), start, stop in zip(
-            self._series(data), cuts[:, 0] - panel.starts[:-1], end - panel.starts[:-1], strict=True))  # fmt: skip
-        weights = nlinear_weights(parts, window, horizon, max(1, -(-windows // _LINEAR_WINDOWS)))
-        season = panel.season if panel.season <= int((cuts[:, 2] - panel.starts[:-1]).min()) else 1
-        sums, naive = dict[str, PanelSums](), self._naive()
-        for i, (values, start) in enumerate(self._series(data)):
-            known: dict[str, Baseline] = {**untrained(values, horizon, season), "nlinear": nlinear(values, weights)}
-            first = range(int(cuts[i, 2]) - start, int(cuts[i, 3]) - start - horizon + 1)
-            for at in range(0, len(first), _CHUNK):
-                part = first[at : at + _CHUNK]
-                actual = self._actual(np.arange(part.start + start, part.stop + start))
-                for name, baseline in known.items():
-                    forecast = baseline(part) * data.std[i][:, None] + data.mean[i][:, None]
-                    of = np.full(len(part), i)
-                    if name not in sums:
-                        sums[name] = PanelSums(data.std, naive, horizon)
-                    sums[name].add(of, actual, forecast)
+    def _baselines(self, window: int, joined: bool) -> dict[str, Scores]:
+        """Of the test rows. joined: NLinear learns from the validation rows too."""
+        cuts, (mean, std) = self.task.cuts, self._scales
+        train, test = cuts[:, [0, 2 if joined else 1]], cuts[:, 2:]
+        sums: dict[str, ErrorSums] = {}
+        for i, first, forecasts in self.task.baselines(train, test, window):
+            of, actual = np.full(len(first), i), self._actual(first)
+            for name, forecast in forecasts.items():
+                if name not in sums:
+                    sums[name] = self._sums()
+                sums[name].add(of, actual, forecast * std[i][:, None] + mean[i][:, None])
         return {name: total.scores() for name, total in sums.items()}
 
-    def _series(self, data: PanelData) -> Iterator[tuple[Floats, int]]:
-        """Every series' values on its scale, and its first row."""
-        for i, start in enumerate(self.task.panel.starts[:-1].tolist()):
-            rows = slice(start, int(data.cuts[i, 3]))
-            yield data.values[rows].astype(np.float64), start
-
-    def _origins(self) -> tuple[Integers, Integers]:
-        """Every test window's first target row, and its series."""
-        cuts, horizon = self.task.cuts, self.task.horizon
-        counts = cuts[:, 3] - cuts[:, 2] - horizon + 1
-        series = np.repeat(np.arange(len(cuts)), counts)
-        before = np.repeat(np.cumsum(counts) - counts, counts)
-        return np.repeat(cuts[:, 2], counts) + np.arange(int(counts.sum())) - before, series
-
-    def _actual(self, first: Integers) -> Any:
+    def _actual(self, first: Integers) -> Floats:
         """[n, columns, horizon] of what came."""
         stretches = np.lib.stride_tricks.sliding_window_view(self.task.panel.values, self.task.horizon, axis=0)
-        return stretches[first]
+        return np.asarray(stretches[first])
 
-    def _naive(self) -> Floats:
-        panel, cuts = self.task.panel, self.task.cuts
-        each = [seasonal_scale(panel.values[start:stop], panel.season) for start, stop in cuts[:, :2].tolist()]
-        return np.array(each)
+    def _sums(self) -> ErrorSums:
+        return ErrorSums(self._scales[1], self._naive, self.task.horizon)

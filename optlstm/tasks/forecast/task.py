@@ -1,4 +1,4 @@
-"""Forecasting many series, or one with covariates, as the rest of the program sees it."""
+"""Forecasting, as the rest of the program sees it: series that were read, checked and split. One is a panel of one."""
 
 from __future__ import annotations
 
@@ -9,45 +9,42 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from optlstm.data.calendar import chosen
-from optlstm.data.panel import Panel
-from optlstm.data.panel_reader import PanelColumns, read_panel
-from optlstm.data.panel_rows import check_lengths, filled, panel_cuts, panel_folds, with_missing_rows
-from optlstm.data.series import bundled
-from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds
-from optlstm.tasks.forecast.data import Inputs, Integers, PanelData, scaled, scales
-from optlstm.tasks.forecast.series_task import UNSEASONAL_HORIZON
+from optlstm.tasks.forecast.prepared import Integers, PreparedSeries
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import default_space
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
 
 if TYPE_CHECKING:
+    from optlstm.data.panel import Panel
+    from optlstm.data.panel_reader import PanelColumns
     from optlstm.tasks.base import Evaluator
+
+UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season to forecast
 
 
 @dataclass(frozen=True)
-class PanelForecast:
-    """Series to forecast by one network, read, checked and split."""
+class Forecast(PreparedSeries):
+    """Series to forecast by one network (`base.Task`)."""
 
     name: ClassVar[str] = "forecast"
-    keys: ClassVar[tuple[str, ...]] = ()  # those of Forecast, which makes it
+    keys: ClassVar[tuple[str, ...]] = (
+        *("path", "time", "target", "horizon", "splits", "folds", "fraction"),
+        *("series", "past", "future", "static", "categorical", "calendar", "gaps", "scaling", "epoch_windows"),
+    )
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("mse", "standardised scale"), Metric("mae"))
     problem: ClassVar[str] = "optlstm.tasks.forecast.problem:make_problem"
 
-    panel: Panel
-    config: DataConfig
-    cuts: Integers
-    horizon: int
-    calendar: tuple[str, ...]
-    gaps: int = 0  # missing rows and values that were filled
-    folds: tuple[Integers, ...] = ()
-
     @classmethod
-    def read(cls, data: DataConfig) -> PanelForecast:
+    def read(cls, data: DataConfig) -> Forecast:
         """Raises InputError with every problem of the file and its split."""
-        panel = read_panel(Path(data.path).expanduser() if data.path else bundled("co2"), columns_of(data))
+        from optlstm.data.calendar import chosen
+        from optlstm.data.panel_reader import bundled, read_panel
+        from optlstm.data.panel_rows import filled, newest, panel_cuts, panel_folds, with_missing_rows
+        from optlstm.errors import InputError
+
+        panel = read_panel(Path(data.path).expanduser() if data.path else bundled("co2"), _columns(data))
         calendar, problems = chosen(data.calendar, panel.freq)
         if data.calendar and panel.freq is None:
             problems.append("data.calendar: the times are whole numbers, not dates; leave it out")
@@ -55,16 +52,22 @@ class PanelForecast:
             raise InputError(problems)
         if data.gaps == "interpolate":
             panel = with_missing_rows(panel)
-        whole = panel_cuts(panel, data.splits)
-        folds = panel_folds(whole, data.folds) if data.folds else ()
-        gaps = 0
+        cuts, gaps = panel_cuts(panel, data.splits), 0
+        folds = panel_folds(cuts, data.folds) if data.folds else ()
         if data.gaps == "interpolate":
-            panel, gaps = filled(panel, _edges(panel, whole, folds))
-        cuts = panel_cuts(panel, data.splits, data.fraction)
-        if data.fraction < 1:
-            folds = tuple(_newest(fold, data.fraction) for fold in folds)
+            panel, gaps = filled(panel, _edges(panel, cuts, folds))
         horizon = data.horizon or (panel.season if panel.season > 1 else UNSEASONAL_HORIZON)
-        return cls(panel, data, cuts, horizon, calendar, gaps, folds)
+        shortest = folds[0] if folds and panel.plain else cuts
+        return cls(
+            panel=panel,
+            config=data,
+            cuts=newest(cuts, data.fraction),
+            horizon=horizon,
+            calendar=calendar,
+            gaps=gaps,
+            train_rows=int((shortest[:, 1] - shortest[:, 0]).min()),
+            folds=tuple(newest(fold, data.fraction) for fold in folds),
+        )
 
     @classmethod
     def generic_space(cls) -> dict[str, object]:
@@ -72,34 +75,38 @@ class PanelForecast:
         return default_space(season=24, horizon=24, train_rows=10_000)
 
     @property
-    def series(self) -> Panel:
-        """All of them; `time` is that of every row."""
-        return self.panel
-
-    @property
     def warnings(self) -> Sequence[str]:
         """What is constant, and what was filled."""
-        panel, found = self.panel, []
+        panel, warnings = self.panel, []
         if self.gaps:
-            found.append(f"data: {self.gaps} missing values were interpolated, each inside its own part of the split")
-        constant = [i for i in range(len(panel.ids)) if (np.ptp(panel.values[panel.rows(i)], axis=0) == 0).any()]
-        if constant:
-            who = f"{len(constant)} of {len(panel.ids)} series are" if panel.series else "the series is"
-            found.append(f"data: {who} constant" + (f": {panel.named(constant)}" if panel.series else ""))
-        return found
+            warnings.append(f"data: {self.gaps} missing values were interpolated, each inside its part of the split")
+        flat = np.array([np.ptp(panel.values[panel.rows(i)], axis=0) == 0 for i in range(len(panel.ids))])
+        constant = np.flatnonzero(flat.any(axis=1))
+        if len(constant) and panel.series:
+            warnings.append(f"data: {len(constant)} of {len(panel.ids)} series are constant: {panel.named(constant)}")
+        elif len(constant):
+            warnings += [
+                f"data: column '{panel.columns[i]}' of {panel.file} is constant ({panel.values[0, i]:g} in every row)"
+                for i in np.flatnonzero(flat[0])
+            ]
+        return warnings
 
     def default_space(self) -> dict[str, object]:
-        """See `tasks.space`; the windows fit the shortest series."""
-        shortest = int((self.cuts[:, 1] - self.cuts[:, 0]).min() / self.config.fraction)
-        return default_space(self.panel.season, self.horizon, shortest)
+        """See `tasks.space`; the windows fit the shortest series.
+
+        It is that of all training rows, so that what a fraction of them was searched for can be promoted.
+        """
+        return default_space(self.panel.season, self.horizon, self.train_rows)
 
     def check_space(self, space: Bounds) -> None:
         """Raises InputError where the longest window does not fit into some series."""
+        from optlstm.data.panel_rows import check_lengths
+
         window = int(space.largest("window") or Hyperparameters().window)
-        check_lengths(self.panel, self.folds[0] if self.folds else self.cuts, window, self.horizon)
+        check_lengths(self.panel, self.first_cuts, window, self.horizon)
 
     def describe(self) -> str:
-        """`sales, 400 series of 120 to 900 rows (180,000 train, ...), target y, horizon 24, 3 covariates`."""
+        """`sales, 400 series of 120 to 900 rows (180,000 train, ...), target y, horizon 24, covariates promo`."""
         panel, counts = self.panel, np.diff(self.cuts, axis=1).sum(axis=0)
         low, high = int(panel.known.min()), int(panel.known.max())
         size = f"{low} rows" if low == high else f"{low} to {high} rows"
@@ -107,71 +114,46 @@ class PanelForecast:
         if self.folds:
             parts = f"{len(self.folds)} folds of {counts[1]} validation rows, {counts[2]} test"
         who = f"{len(panel.ids)} series of {size}" if panel.series else size
-        named = [*self.calendar, *panel.covariates, *panel.static]
-        with_ = f", covariates {', '.join(named)}" if named else ""
+        covariates = [*self.calendar, *panel.covariates, *panel.static]
+        with_ = f", covariates {', '.join(covariates)}" if covariates else ""
         return f"{panel.name}, {who} ({parts}), target {', '.join(panel.columns)}, horizon {self.horizon}{with_}"
 
     def record(self) -> dict[str, Any]:
         """The fingerprint, the horizon, the split, and what the network reads."""
         panel, config = self.panel, self.config
-        found: dict[str, Any] = {
+        record: dict[str, Any] = {
             "target": list(panel.columns),
-            "series": len(panel.ids),
             "rows": int(panel.known.sum()),
             "first": str(panel.time.min()),
             "last": str(panel.time.max()),
             "fingerprint": panel.fingerprint,
             "horizon": self.horizon,
             "splits": np.diff(self.cuts, axis=1).sum(axis=0).tolist(),
-            "scaling": config.scaling,
-            "epoch_windows": config.epoch_windows,
         }
+        if panel.plain:  # as in studies made before there were others
+            record |= {"epoch_windows": self.epoch_windows} if self.epoch_windows else {}
+        else:
+            # One series had the default limit in older studies; those where that made no difference can be resumed.
+            limited = self.epoch_windows or record["rows"] <= config.epoch_windows
+            limit = config.epoch_windows if limited else None
+            record |= {"series": len(panel.ids), "scaling": config.scaling, "epoch_windows": limit}
         given = {"past": config.past, "future": config.future, "static": config.static, "calendar": self.calendar}
         given["categorical"] = config.categorical
-        found |= {key: list(names) for key, names in given.items() if names}
-        found |= {"gaps": config.gaps} if self.gaps else {}
-        return found | ({"folds": len(self.folds)} if self.folds else {})
-
-    def data(self) -> PanelData:
-        """Standardised values, covariates and the split."""
-        return prepare(self)
+        record |= {key: list(names) for key, names in given.items() if names}
+        record |= {"gaps": config.gaps} if self.gaps else {}
+        return record | ({"folds": len(self.folds)} if self.folds else {})
 
     def evaluator(self) -> Evaluator:
         """The test rows, and what a refit trains on."""
-        from optlstm.tasks.forecast.evaluate import PanelEvaluator
+        from optlstm.tasks.forecast.evaluate import ForecastEvaluator
 
-        return PanelEvaluator(self)
-
-
-def prepare(task: PanelForecast) -> PanelData:
-    """Scaled by the training rows alone; with folds by the first's, which every fold trains on."""
-    panel, known = task.panel, task.folds[0] if task.folds else task.cuts
-    mean, std = scales(panel, known, task.config.scaling)
-    inputs = inputs_of(task)
-    return PanelData(
-        values=scaled(panel, mean, std),
-        covariates=inputs.by_row(panel),
-        static=inputs.by_series(panel),
-        sizes=inputs.sizes,
-        ids=panel.ids,
-        columns=panel.columns,
-        mean=mean,
-        std=std,
-        cuts=task.cuts,
-        horizon=task.horizon,
-        epoch_windows=task.config.epoch_windows,
-        folds=task.folds,
-    )
+        return ForecastEvaluator(self)
 
 
-def inputs_of(task: PanelForecast) -> Inputs:
-    """The covariates as the training rows have them."""
-    config, known = task.config, task.folds[0] if task.folds else task.cuts
-    return Inputs.fit(task.panel, known, task.calendar, config.future or (), config.past or ())
-
-
-def columns_of(data: DataConfig) -> PanelColumns:
+def _columns(data: DataConfig) -> PanelColumns:
     """Which columns a config asks for."""
+    from optlstm.data.panel_reader import PanelColumns
+
     return PanelColumns(
         time=data.time,
         target=data.target,
@@ -181,17 +163,8 @@ def columns_of(data: DataConfig) -> PanelColumns:
         static=data.static or (),
         categorical=data.categorical or (),
         gaps=data.gaps == "interpolate",
+        plain=not (data.past or data.future or data.static or data.calendar or data.gaps != "refuse"),
     )
-
-
-def is_panel(data: DataConfig) -> bool:
-    """Whether a config needs more than the one series of a table."""
-    return bool(data.series or data.past or data.future or data.static or data.calendar or data.gaps != "refuse")
-
-
-def _newest(cuts: Integers, fraction: float) -> Integers:
-    rows = np.maximum(1, np.round((cuts[:, 1] - cuts[:, 0]) * fraction).astype(np.int64))
-    return np.column_stack([cuts[:, 1] - rows, cuts[:, 1:]])
 
 
 def _edges(panel: Panel, cuts: Integers, folds: tuple[Integers, ...]) -> Integers:

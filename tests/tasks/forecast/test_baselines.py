@@ -14,11 +14,19 @@ FIRST = range(60, 77)  # rows that are the first to forecast
 HORIZON, SEASON, WINDOW = 4, 3, 6
 
 
-def test_each_baseline_forecasts_what_its_name_says() -> None:
-    found = baselines(VALUES, range(50), HORIZON, SEASON, WINDOW)
+def forecasts_of(
+    values: np.ndarray = VALUES, train: range = range(50), first: range = FIRST, season: int = SEASON
+) -> dict[str, np.ndarray]:
+    """[windows, columns, horizon] by name, of one series."""
+    ((_, rows, forecasts),) = baselines(lambda _: values, [train], [first], WINDOW, HORIZON, season)
+    assert rows == first
+    return forecasts
 
-    assert list(found) == ["naive", "seasonal_naive", "drift", "nlinear"]
-    forecasts = {name: forecast(FIRST) for name, forecast in found.items()}
+
+def test_each_baseline_forecasts_what_its_name_says() -> None:
+    forecasts = forecasts_of()
+
+    assert list(forecasts) == ["naive", "seasonal_naive", "drift", "nlinear"]
     assert {forecast.shape for forecast in forecasts.values()} == {(len(FIRST), 2, HORIZON)}
     for n, row in enumerate(FIRST):
         for h in range(HORIZON):
@@ -33,7 +41,7 @@ def test_nlinear_is_the_least_squares_solution(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(module, "_CHUNK_BYTES", chunk_bytes)
     train = range(10, 50)
 
-    forecast = baselines(VALUES, train, HORIZON, 1, WINDOW)["nlinear"](FIRST)
+    forecast = forecasts_of(train=train)["nlinear"]
 
     inputs, targets = [], []
     for start in range(train.start, train.stop - WINDOW - HORIZON + 1):
@@ -63,11 +71,27 @@ def test_no_forecast_sees_what_it_forecasts() -> None:
     changed = VALUES.copy()
     changed[60:] += 100
 
-    for name, forecast in baselines(changed, range(50), HORIZON, SEASON, WINDOW).items():
-        known = baselines(VALUES, range(50), HORIZON, SEASON, WINDOW)[name]
-        np.testing.assert_array_equal(forecast(range(60, 61)), known(range(60, 61)))
+    first = range(60, 61)
+    known = forecasts_of(first=first)
+    for name, forecast in forecasts_of(changed, first=first).items():
+        np.testing.assert_array_equal(forecast, known[name])
 
 
 def test_without_a_season_there_is_no_seasonal_naive() -> None:
-    assert "seasonal_naive" not in baselines(VALUES, range(50), HORIZON, 1, WINDOW)
-    assert "seasonal_naive" not in baselines(VALUES, range(50), HORIZON, 51, WINDOW)
+    assert "seasonal_naive" not in forecasts_of(season=1)
+    assert "seasonal_naive" not in forecasts_of(season=FIRST.start + 1)
+    assert "seasonal_naive" in forecasts_of(season=FIRST.start)
+
+
+def test_of_many_series_each_is_forecast_alone_and_every_so_many_rows() -> None:
+    both = (VALUES, 10 * VALUES[::-1])
+    firsts = [range(60, 77, 3), range(50, 77, 3)]
+
+    found = list(baselines(lambda i: both[i], [range(50), range(40)], firsts, WINDOW, HORIZON, SEASON))
+
+    assert [(i, rows) for i, rows, _ in found] == [(0, firsts[0]), (1, firsts[1])]
+    for i, rows, forecasts in found:
+        alone = forecasts_of(both[i], first=range(rows.start, rows.stop))
+        for name in ("naive", "seasonal_naive", "drift"):
+            np.testing.assert_array_equal(forecasts[name], alone[name][::3])
+        assert forecasts["nlinear"].shape == (len(rows), 2, HORIZON)

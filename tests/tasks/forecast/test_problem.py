@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from optlstm.data.panel_reader import PanelColumns, read_panel
-from optlstm.tasks.forecast.problem import PanelProblem, make_problem
-from optlstm.tasks.forecast.scores import PanelSums
-from optlstm.tasks.forecast.series_task import Forecast
-from optlstm.tasks.forecast.task import PanelForecast
+from optlstm.tasks.forecast.errors import ErrorSums
+from optlstm.tasks.forecast.problem import ForecastProblem, make_problem
+from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
 from optlstm.training.covariates import CovariateForecaster
 from optlstm.training.hparams import Hyperparameters
@@ -41,11 +40,9 @@ def config(tmp_path: Path) -> DataConfig:
     return DataConfig(path=str(tmp_path / "p.csv"), horizon=4)
 
 
-def problem_of(config: DataConfig) -> PanelProblem:
-    task = Forecast.read(config)
-    assert isinstance(task, PanelForecast)
-    problem = make_problem(task.data(), CPU)
-    assert isinstance(problem, PanelProblem)
+def problem_of(config: DataConfig) -> ForecastProblem:
+    problem = make_problem(Forecast.read(config).data(), CPU)
+    assert isinstance(problem, ForecastProblem)
     return problem
 
 
@@ -117,10 +114,7 @@ def test_a_past_covariate_is_not_read_ahead() -> None:
 
 
 def test_an_unseen_category_has_a_number_of_its_own(config: DataConfig, tmp_path: Path) -> None:
-    task = PanelForecast.read(config.model_copy(update={"series": "unique_id", "future": ("kind",)}))
-    from optlstm.tasks.forecast.task import inputs_of
-
-    inputs = inputs_of(task)
+    inputs = Forecast.read(config.model_copy(update={"series": "unique_id", "future": ("kind",)})).inputs()
     frame = pd.read_csv(tmp_path / "p.csv")
     frame.loc[0, "kind"], frame.loc[1, "kind"] = "gift", None
     frame.to_csv(tmp_path / "q.csv", index=False)
@@ -134,7 +128,6 @@ def test_an_unseen_category_has_a_number_of_its_own(config: DataConfig, tmp_path
 
 def test_folds_are_trained_side_by_side(config: DataConfig) -> None:
     task = Forecast.read(config.model_copy(update={"folds": 2}))
-    assert isinstance(task, PanelForecast)
 
     epochs = list(fit(make_problem(task.data(), CPU), replace(HP, window=4), epochs=2, patience=None, seed=0))
 
@@ -143,7 +136,7 @@ def test_folds_are_trained_side_by_side(config: DataConfig) -> None:
 
 
 def test_metrics_by_hand() -> None:
-    sums = PanelSums(np.array([[2.0], [1.0]]), np.array([[4.0], [np.nan]]), 2)
+    sums = ErrorSums(np.array([[2.0], [1.0]]), np.array([[4.0], [np.nan]]), 2)
     actual = np.zeros((3, 1, 2))
     forecast = np.array([[[2.0, 2.0]], [[4.0, 4.0]], [[1.0, 3.0]]])
 

@@ -1,4 +1,4 @@
-"""The forecasting task: what it trains on, what it is scored on, and the space it proposes."""
+"""Forecasting one series: what it trains on, what it is scored on, and the space it proposes."""
 
 from __future__ import annotations
 
@@ -8,32 +8,40 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
-from optlstm.data.scaling import Standardizer
-from optlstm.data.series import read_series
-from optlstm.data.splits import Splits
 from optlstm.errors import TrialFailed
-from optlstm.tasks.forecast.series_data import ForecastData, prepare
-from optlstm.tasks.forecast.series_problem import ForecastProblem, make_problem
-from optlstm.tasks.forecast.series_task import Forecast
+from optlstm.tasks.forecast.data import ForecastData
+from optlstm.tasks.forecast.problem import ForecastProblem, make_problem
+from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import default_space
 from optlstm.training.hparams import Hyperparameters, validate_value
+from optlstm.training.inputs import InputSizes
 from optlstm.training.loop import fit
 
 CPU = torch.device("cpu")
-SPLITS = Splits(train=range(0, 60), validation=range(60, 80), test=range(80, 100))
+CUTS = np.array([[0, 60, 80, 100]])
 
 
 def data(horizon: int = 4, columns: int = 2) -> ForecastData:
-    """100 rows of waves; SPLITS."""
+    """100 rows of waves; CUTS."""
     rows = np.arange(100)[:, None] * 0.3 + np.arange(columns)
-    values = np.sin(rows).astype(np.float32)
-    names = tuple(f"c{i}" for i in range(columns))
-    return ForecastData(values, names, Standardizer.fit(values.astype(np.float64)), SPLITS, horizon)
+    return ForecastData(
+        values=np.sin(rows).astype(np.float32),
+        covariates=np.empty((100, 0), np.float32),
+        static=np.empty((1, 0), np.float32),
+        sizes=InputSizes(),
+        ids=("",),
+        columns=tuple(f"c{i}" for i in range(columns)),
+        mean=np.zeros((1, columns)),
+        std=np.ones((1, columns)),
+        cuts=CUTS,
+        horizon=horizon,
+    )
 
 
 class LastValue(nn.Module):
@@ -43,18 +51,19 @@ class LastValue(nn.Module):
         return x[:, -1:].expand(-1, 4)
 
 
-def test_prepare_knows_the_training_rows_only(tmp_path: Path) -> None:
+def test_the_scale_is_that_of_the_training_rows_only(tmp_path: Path) -> None:
     lines = [f"2024-01-01T{hour:02d}:00:00,{hour if hour < 12 else 1000},{7 * hour}" for hour in range(24)]
     (tmp_path / "s.csv").write_text("\n".join(["time,a,b", *lines]))
-    series = read_series(tmp_path / "s.csv", time="time", target=["a", "b"])
+    config = DataConfig(path=str(tmp_path / "s.csv"), time="time", target=("a", "b"), splits=(12, 6, 6), horizon=2)
+    task = Forecast.read(config)
 
-    ready = prepare(series, Splits(train=range(0, 12), validation=range(12, 18), test=range(18, 24)), horizon=2)
+    ready = task.data()
 
     assert ready.columns == ("a", "b")
     assert (ready.values.dtype, ready.values.shape) == (np.float32, (24, 2))
     np.testing.assert_allclose(ready.values[:12].mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(ready.values[:12].std(axis=0), 1, atol=1e-6)
-    np.testing.assert_allclose(ready.scaler.inverse(ready.values), series.values, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(ready.values * ready.std[0] + ready.mean[0], task.panel.values, rtol=1e-6, atol=1e-5)
 
 
 def test_an_epoch_is_every_training_window_once() -> None:
@@ -82,7 +91,7 @@ def test_scores_are_the_mean_over_windows_steps_and_columns(columns: int) -> Non
     assert list(scores) == ["mse", "mae"]
     assert scores["mse"] == pytest.approx(np.mean(np.square(errors)), rel=1e-6)
     assert scores["mae"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-6)
-    elsewhere = replace(ready, splits=replace(SPLITS, validation=SPLITS.test))
+    elsewhere = replace(ready, cuts=np.array([[0, 80, 100, 100]]))
     assert ForecastProblem(elsewhere, CPU).validate(LastValue(), hp)["mse"] != scores["mse"]
 
 
@@ -103,6 +112,34 @@ def test_it_trains_on_every_column() -> None:
     assert epochs[-1].metrics.keys() == {"mse", "mae"}
 
 
+def test_one_series_has_no_most_windows_unless_they_are_set(tmp_path: Path) -> None:
+    pd.DataFrame({"ds": range(30_000), "y": np.sin(np.arange(30_000))}).to_csv(tmp_path / "s.csv", index=False)
+    config = DataConfig(path=str(tmp_path / "s.csv"), horizon=4)
+
+    for limit, steps in ((16_384, -(-(21_000 - 12 + 1) // 64)), (500, 8)):
+        task = Forecast.read(config.model_copy(update={"epoch_windows": limit}))
+        problem = ForecastProblem(task.data(), CPU)
+        assert problem.steps_per_epoch(Hyperparameters(window=8, batch_size=64)) == steps
+        assert task.record().get("epoch_windows") == (None if limit == 16_384 else limit)
+    # In older studies covariates or filled gaps brought the default limit with them.
+    long = Forecast.read(config.model_copy(update={"gaps": "interpolate"}))
+    short = Forecast.read(DataConfig(gaps="interpolate"))
+    assert (long.epoch_windows, long.record()["epoch_windows"]) == (None, None)
+    assert (short.epoch_windows, short.record()["epoch_windows"]) == (None, 16_384)
+
+
+def test_the_record_of_one_series_is_that_of_older_studies() -> None:
+    assert Forecast.read(DataConfig()).record() == {
+        "target": ["y"],
+        "rows": 2284,
+        "first": "1958-03-29 00:00:00",
+        "last": "2001-12-29 00:00:00",
+        "fingerprint": "8c8e22b2e4d98624cbc03ce315705c023074d4a68119ef78f79f91a7adaf2eb5",
+        "horizon": 52,
+        "splits": [1599, 228, 457],
+    }
+
+
 def test_a_window_too_long_for_the_rows_fails_the_trial() -> None:
     problem = ForecastProblem(data(), CPU)
 
@@ -117,7 +154,7 @@ def test_a_read_only_memmap_will_do(tmp_path: Path) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        problem = ForecastProblem(ForecastData(mapped, ready.columns, ready.scaler, SPLITS, 4), CPU)
+        problem = ForecastProblem(replace(ready, values=mapped), CPU)
 
     assert math.isfinite(problem.validate(LastValue(), Hyperparameters(window=5))["mse"])
 
@@ -163,13 +200,13 @@ def test_folds_are_trained_side_by_side_on_the_scale_of_the_first(tmp_path: Path
     task = Forecast.read(DataConfig(path=str(tmp_path / "s.csv"), horizon=4, folds=3))
 
     ready = task.data()
-    first = ready.values[: len(task.folds[0].train)]
+    first = ready.values[: task.folds[0][0, 1]]
     assert abs(first.mean()) < 1e-5
     assert first.std() == pytest.approx(1, abs=1e-5)
     problem, hp = make_problem(ready, CPU), Hyperparameters(window=12, patch=3, hidden_size=4)
     epochs = list(fit(problem, hp, epochs=2, patience=None, seed=0))
     network = problem.network(hp)
-    each = [ForecastProblem(replace(ready, splits=fold, folds=()), CPU) for fold in task.folds]
+    each = [ForecastProblem(replace(ready, cuts=fold, folds=()), CPU) for fold in task.folds]
     scores = [fold.validate(network[0], hp)["mse"] for fold in each]
     assert problem.validate(network, hp)["mse"] != pytest.approx(scores[0])
     assert len(network) == 3

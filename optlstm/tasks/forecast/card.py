@@ -1,31 +1,28 @@
-"""A trained forecaster of many series (or of one with covariates): what its card says, and its networks on a panel."""
+"""What the card of a trained forecaster says: columns, times, covariates, and each series' scale."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from optlstm.data.calendar import PERIODS
 from optlstm.data.panel import Panel
 from optlstm.data.panel_reader import PanelColumns
 from optlstm.data.scaling import Standardizer
 from optlstm.tasks.forecast.conformal import LEVELS
-from optlstm.tasks.forecast.data import Inputs, Integers, PanelData, covariate_shape, scaled
-from optlstm.tasks.forecast.problem import Rows, make_network
-from optlstm.tasks.forecast.series_predict import LONGEST_WINDOW, check_freq
-from optlstm.tasks.forecast.series_problem import forecast
+from optlstm.tasks.forecast.data import ForecastData, Inputs, covariate_shape, standardised
+from optlstm.tasks.forecast.problem import make_network
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 
 Floats = NDArray[np.float64]
-_BATCH = 1024  # sequences at a time: what a core's cache likes
+LONGEST_WINDOW = 10_000_000  # rows
 _Text = Annotated[str, Field(max_length=10_000)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -33,12 +30,12 @@ _Count = Annotated[int, Field(ge=0, le=2**53)]
 _log = logging.getLogger(__name__)
 
 
-class PanelSection(BaseModel):
-    """The card of a forecaster of many series: columns, times, covariates, and each series' scale."""
+class ForecastCard(BaseModel):
+    """The task's part of a card. Read back from a file, nothing in it is trusted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    kind: Literal["panel"] = "panel"
+    kind: Literal["forecast"] = "forecast"
     series: _Text | None  # column of the series' names; None: one series
     time: _Text
     columns: Annotated[list[_Text], Field(min_length=1)]
@@ -58,15 +55,24 @@ class PanelSection(BaseModel):
     @field_validator("freq")
     @classmethod
     def _pandas_knows_it(cls, value: str | None) -> str | None:
-        return check_freq(value)
+        from pandas.tseries.frequencies import to_offset
+
+        try:
+            if value is not None:
+                to_offset(value)
+        except Exception as error:  # of many kinds, for text that nobody expected
+            raise ValueError(f"{value!r} is no frequency") from error
+        return value
 
     @model_validator(mode="after")
-    def _every_series_has_its_scale(self) -> PanelSection:
+    def _every_series_has_its_scale(self) -> ForecastCard:
         tables = (self.mean, self.std, self.naive)
         if any(len(table) != len(self.ids) for table in tables) or len(set(self.ids)) < len(self.ids):
             raise ValueError("ids, mean, std and naive are not of one length, or a series stands there twice")
         if any(len(row) != len(self.columns) for table in tables for row in table):
-            raise ValueError("mean, std or naive has another number of columns")
+            raise ValueError("columns and the rows of mean, std and naive are not of one length")
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("a column stands there twice")
         if set(self.inputs.calendar) - set(PERIODS):
             raise ValueError("an unknown calendar feature")
         return self
@@ -92,13 +98,10 @@ class PanelSection(BaseModel):
         """Shapes of the tensors beside the weights: the intervals' radii, on the standardised scale."""
         return {"radii": (len(LEVELS), len(self.columns), self.horizon)} if self.calibrated else {}
 
-    def predictor(
-        self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
-    ) -> Any:
-        """The networks on files. hps: of each."""
-        from optlstm.tasks.forecast.files import PanelPredictor
-
-        return PanelPredictor(PanelForecaster(self, networks, max(hp.window for hp in hps)), extras.get("radii"))
+    @property
+    def one_scale(self) -> bool:
+        """Whether all series are on the same one."""
+        return len(self.ids) == 1 or self.scaling == "global"
 
     def wanted(self) -> PanelColumns:
         """The columns to read of a file."""
@@ -107,7 +110,7 @@ class PanelSection(BaseModel):
         return PanelColumns(
             time=self.time,
             target=self.columns,
-            series=self.series,
+            series=self.series or "",
             past=[feature.name for feature in inputs.past],
             future=[feature.name for feature in inputs.future],
             static=[feature.name for feature in inputs.static],
@@ -116,7 +119,7 @@ class PanelSection(BaseModel):
             gaps=self.gaps == "interpolate",
         )
 
-    def data(self, panel: Panel) -> PanelData:
+    def data(self, panel: Panel) -> ForecastData:
         """A panel of these columns on the scale of the training rows.
 
         A series that training did not have is on the scale of its own known rows; that, and categories it did not have,
@@ -127,8 +130,8 @@ class PanelSection(BaseModel):
             shown = ", ".join(f"'{category}'" for category in categories[:3])
             shown += f", ... ({len(categories)} in all)" if len(categories) > 3 else ""
             _log.warning("column '%s': the model was not trained on %s; read as an unseen category", name, shown)
-        return PanelData(
-            values=scaled(panel, mean, std),
+        return ForecastData(
+            values=standardised(panel, mean, std),
             covariates=self.inputs.by_row(panel),
             static=self.inputs.by_series(panel),
             sizes=self.inputs.sizes,
@@ -138,8 +141,13 @@ class PanelSection(BaseModel):
             std=std,
             cuts=np.empty((0, 4), dtype=np.int64),
             horizon=self.horizon,
-            epoch_windows=1,
         )
+
+    def naive_of(self, ids: Sequence[str]) -> Floats:
+        """What `mase` divides by, [series, columns]; NaN for a series that training did not have."""
+        known = dict(zip(self.ids, self.naive, strict=True))
+        nothing = [None] * len(self.columns)
+        return np.array([known.get(name, nothing) for name in ids], dtype=np.float64)  # None becomes NaN
 
     def _scales(self, panel: Panel) -> tuple[Floats, Floats]:
         known = {name: i for i, name in enumerate(self.ids)}
@@ -152,8 +160,8 @@ class PanelSection(BaseModel):
             if at is not None:
                 mean[i], std[i] = self.mean[at], self.std[at]
             else:
-                own = Standardizer.fit(panel.values[panel.rows(i)])
-                mean[i], std[i] = own.mean, own.std
+                scaler = Standardizer.fit(panel.values[panel.rows(i)])
+                mean[i], std[i] = scaler.mean, scaler.std
         if new:
             how = "that of all series" if self.scaling == "global" else "that of their own rows"
             _log.warning(
@@ -162,27 +170,11 @@ class PanelSection(BaseModel):
         return mean, std
 
 
-class PanelForecaster:
-    """One network or several, whose mean is the forecast. window: of the network that reads the most rows."""
-
-    def __init__(self, section: PanelSection, networks: Sequence[nn.Module], window: int) -> None:
-        self.section, self.window = section, window
-        self.networks = [network.eval() for network in networks]
-
-    @torch.no_grad()
-    def batches(self, data: PanelData, first: Integers, series: Integers) -> Iterator[tuple[slice, Floats]]:
-        """Forecasts that begin at the rows `first` [n] of `series` [n], a batch at a time.
-
-        Before each are `window` rows of its series, and from it on `horizon` rows, whose targets are not read.
-
-        Yields:
-            Which of them, and [members, batch, columns, horizon] on the standardised scale; infinite or NaN where the
-            values are too far from those of training.
-        """
-        rows, size = Rows(data, torch.device("cpu")), max(1, _BATCH // len(data.columns))
-        for at in range(0, len(first), size):
-            part = slice(at, min(at + size, len(first)))
-            begin = torch.from_numpy(first[part] - self.window)
-            inputs, _, *more = rows.take(begin, torch.from_numpy(series[part]), self.window, data.horizon)
-            each = [forecast(network, inputs, *more) for network in self.networks]
-            yield part, np.asarray(torch.stack(each).double().numpy())
+def upgraded(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A section as it is written now. In older folders one series without covariates has a form of its own."""
+    if section.get("kind") == "panel":
+        return {**section, "kind": "forecast"}
+    if section.get("kind") != "forecast" or "ids" in section:
+        return dict(section)
+    of_one = {key: [section.get(key)] for key in ("mean", "std", "naive")}
+    return {**section, **of_one, "series": None, "scaling": "series", "gaps": "refuse", "inputs": {}, "ids": [""]}

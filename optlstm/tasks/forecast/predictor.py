@@ -1,0 +1,254 @@
+"""A forecaster on files: which rows it forecasts, and whether the file fits the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor, nn
+
+from optlstm.data.frequency import following, same_step, ticks_of
+from optlstm.data.panel import Categories, Panel
+from optlstm.data.panel_reader import read_panel
+from optlstm.data.panel_rows import extended, filled, with_missing_rows
+from optlstm.errors import InputError
+from optlstm.tasks.base import ExportModule, Metrics
+from optlstm.tasks.forecast.card import ForecastCard
+from optlstm.tasks.forecast.conformal import LEVELS, highest_level
+from optlstm.tasks.forecast.data import Integers, counted
+from optlstm.tasks.forecast.errors import ErrorSums
+from optlstm.tasks.forecast.forecaster import Forecaster, ForecastGraph
+from optlstm.tasks.forecast.tables import ForecastTable
+from optlstm.training.hparams import Hyperparameters
+
+
+class ForecastPredictor:
+    """A forecaster on files (`tasks.base.Predictor`). radii: float32 [levels, columns, horizon], or None: no intervals.
+
+    Options of `predict` and `write_csv`, each for every series of the file:
+        start: the first time to forecast, as text; the rows before it are the input. Default: the first after the data.
+        backtest: forecast again from each of so many rows on, with what came beside it. Default end: the data's.
+        levels: percent, of prediction intervals.
+    """
+
+    def __init__(self, section: ForecastCard, forecaster: Forecaster, radii: Tensor | None) -> None:
+        self.section, self.forecaster, self._radii = section, forecaster, radii
+
+    def predict(self, data: Path, **options: Any) -> pd.DataFrame:
+        """See `ForecastTable`. Raises InputError with everything in which the file or the options do not fit."""
+        return self._table(data, **options).frame()
+
+    def write_csv(self, data: Path, out: Path, **options: Any) -> int:
+        """As `predict`, into a CSV file that is whole or not there; a batch of windows in memory at a time."""
+        return self._table(data, **options).write_csv(out)
+
+    def score(self, data: Path) -> Metrics:
+        """The metrics over every window of the file, the first `window` rows of each series being input only."""
+        panel, section, window = self._read(data), self.section, self.forecaster.window
+        counts = panel.known - window - section.horizon + 1
+        short = np.flatnonzero(counts < 1)
+        if len(short):
+            rows = f" has {panel.known[0]} rows" if panel.series is None else " have too few rows"
+            need = f"{window + section.horizon} (window {window} + horizon {section.horizon})"
+            raise InputError(f"data: {panel.counted(short)}{rows}; to be scored it needs {need}")
+        first, series = counted(panel.starts[:-1] + window, counts)
+        ready = section.data(panel)
+        sums = ErrorSums(ready.std, section.naive_of(panel.ids), section.horizon)
+        stretches = np.lib.stride_tricks.sliding_window_view(panel.values, section.horizon, axis=0)
+        for part, each in self.forecaster.batches(ready, first, series):
+            sums.add(series[part], stretches[first[part]], each.mean(axis=0))
+        return sums.scores().overall
+
+    def export_module(self) -> ExportModule:
+        """[batch, window, columns] -> [batch, horizon, columns], float64, in the data's units.
+
+        Raises:
+            InputError: a graph has one input, and these networks read each series' scale or covariates beside it.
+        """
+        import torch
+
+        section = self.section
+        if section.inputs.sizes:
+            raise InputError("export: a model with covariates has no single input; use predict")
+        if not section.one_scale:
+            raise InputError(
+                f"export: each of the {len(section.ids)} series has its own scale, so there is no single input; use"
+                " predict, or a study with data.scaling = 'global'"
+            )
+        shape = (2, self.forecaster.window, len(section.columns))
+        example = torch.linspace(-1, 1, shape[0] * shape[1] * shape[2], dtype=torch.float64).reshape(shape)
+        graph = ForecastGraph(self.forecaster.networks, section.mean[0], section.std[0])
+        return ExportModule(graph, example * graph.std + graph.mean, "window", "forecast")
+
+    def _table(
+        self, data: Path, *, start: str | None = None, backtest: int = 0, levels: Sequence[int] = ()
+    ) -> ForecastTable:
+        problems = _level_problems(levels, self.section.calibrated if self._radii is not None else 0)
+        if not isinstance(backtest, int) or backtest < 0:
+            problems.append(f"--backtest: must be a whole number of at least 1, got {backtest!r}")
+        if problems:
+            raise InputError(problems)
+        panel = self._read(data)
+        lengths = np.diff(panel.starts)
+        panel = extended(panel, self.section.horizon, self.section.step if self.section.freq is None else None)
+        origins = self._origins(panel, start, backtest)
+        first, series = counted(origins, np.full(len(panel.ids), backtest or 1))
+        self._check_future(panel, lengths, first, series)
+        ready = self.section.data(panel)
+        return ForecastTable(self.forecaster, panel, ready, first, series, backtest > 0, tuple(levels), self._radii)
+
+    def _read(self, data: Path) -> Panel:
+        section = self.section
+        panel = read_panel(data, section.wanted())
+        problem = _frequency_problem(panel, section.freq, section.step)
+        if problem:
+            raise InputError(f"data: {data.name} {problem}")
+        if not same_step(panel.freq, section.freq):  # a week of business days looks like any week
+            panel = replace(panel, freq=section.freq)
+        if section.gaps == "interpolate":
+            panel = with_missing_rows(panel)
+            end = panel.starts[:-1] + panel.known
+            panel, _ = filled(panel, np.column_stack([panel.starts[:-1], end]))
+        return panel
+
+    def _origins(self, panel: Panel, start: str | None, backtest: int) -> Integers:
+        """The first row to forecast in every series; that behind its last target is one of them."""
+        window, horizon = self.forecaster.window, self.section.horizon
+        end = panel.starts[:-1] + panel.known
+        at = end - horizon - backtest + 1 if backtest else end
+        if start is not None:
+            at = _positions(panel, start)
+        before = np.maximum(0, at - panel.starts[:-1])
+        short = np.flatnonzero(at - panel.starts[:-1] < window)
+        if len(short) and panel.series is None:
+            raise InputError(self._too_short(panel, int(before[0]), start, backtest))
+        if len(short):
+            raise InputError(
+                f"data: {len(short)} of {len(panel.ids)} series of {panel.file} have too few rows before the first"
+                f" forecast, and the model reads {window}: {panel.named(short, [f'{before[i]} rows' for i in short])}"
+            )
+        beyond = np.flatnonzero(at + backtest - 1 + horizon > end)
+        if backtest and len(beyond):
+            most = int((end - horizon + 1 - at).min())
+            which = f", which has {panel.known[0]} rows" if panel.series is None else ""
+            first = f" from row {at[0] + 1} on" if panel.series is None else ""
+            raise InputError(
+                f"--backtest: {backtest} forecasts of {horizon} steps{first} go beyond the last row of"
+                f" {panel.counted(beyond)}{which}; at most {max(0, most)}"
+            )
+        return at
+
+    def _too_short(self, panel: Panel, before: int, start: str | None, backtest: int) -> str:
+        """Of a file that is one series."""
+        rows, window = int(panel.known[0]), self.forecaster.window
+        if backtest and start is None:
+            most = max(0, rows - self.section.horizon - window + 1)
+            return f"--backtest: {panel.file} has {rows} rows, enough for {most} forecasts, not for {backtest}"
+        have = f"only {before} rows before the first forecast" if start else f"{rows} rows"
+        return f"data: {panel.file} has {have}, and the model reads {window}; give it a longer file"
+
+    def _check_future(self, panel: Panel, lengths: Integers, first: Integers, series: Integers) -> None:
+        """Raises InputError where a covariate that must be known is not, in some series."""
+        problems = []
+        for feature in self.section.inputs.future:
+            column, end = panel.covariates[feature.name], first + self.section.horizon
+            short = end - panel.starts[series] > lengths[series]  # an empty category is one; no row is none
+            if not isinstance(column, Categories):
+                missing = np.concatenate([[0], np.cumsum(np.isnan(column))])
+                short |= missing[end] > missing[first]
+            lacking = np.unique(series[short])
+            if len(lacking):
+                of = f" of {len(lacking)} series ({panel.named(lacking)})" if panel.series else ""
+                problems.append(
+                    f"data: {panel.file} lacks '{feature.name}' for the {self.section.horizon} steps to forecast{of}; "
+                    f"add rows behind the last one, with the time and '{feature.name}' and without "
+                    f"{' and '.join(self.section.columns)}"
+                )
+        if problems:
+            raise InputError(problems)
+
+
+class ForecastSection(ForecastCard):
+    """A forecaster's part of a card, and what makes a predictor of it."""
+
+    def predictor(
+        self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
+    ) -> ForecastPredictor:
+        """The networks on files. hps: of each."""
+        forecaster = Forecaster(networks, max(hp.window for hp in hps), len(self.columns))
+        return ForecastPredictor(self, forecaster, extras.get("radii"))
+
+
+def _level_problems(levels: Sequence[int], calibrated: int) -> list[str]:
+    """What is wrong with the levels asked for. calibrated: windows behind the radii; 0: there are none."""
+    if not isinstance(levels, Sequence) or isinstance(levels, str):
+        return [f"--level: must be a list of whole percent, such as [80, 90], got {levels!r}"]
+    highest = highest_level(calibrated)
+    problems = []
+    for level in levels:
+        if not isinstance(level, int) or level not in LEVELS:
+            problems.append(f"--level: must be a whole number, 1 to 99 percent, got {level!r}")
+        elif level > highest:
+            most = f"the highest is {highest}" if highest else "there were too few test rows for any interval"
+            problems.append(f"--level: this model has no {level} % interval; {most}")
+    return problems
+
+
+def _frequency_problem(panel: Panel, freq: str | None, step: int | None) -> str | None:
+    """Why the times of a file cannot be those of the model's, or None.
+
+    freq, step: of the model's times: a frequency, or the step of whole numbers.
+    """
+    time = panel.time[panel.rows(int(panel.known.argmax()))]
+    if not isinstance(time, pd.DatetimeIndex):
+        if freq is not None:
+            return f"numbers its rows, and the model was trained on times at a step of {freq}"
+        has = int(time[1]) - int(time[0]) if len(time) > 1 else step
+        return None if has == step else f"has a step of {has}, and the model was trained on a step of {step}"
+    if freq is None:
+        return "has dates, and the model was trained on whole-numbered times"
+    # A week of business days looks like any week.
+    if same_step(panel.freq, freq) or time[1:].equals(following(time[:1], freq, len(time) - 1)):
+        return None
+    return f"has a step of {panel.freq}, and the model was trained on a step of {freq}; resample it"
+
+
+def _positions(panel: Panel, start: str) -> Integers:
+    """The row of a time that the user names, in every series; that behind the last target counts too."""
+    time, last = panel.time, panel.time[panel.rows(0)][-1] if panel.known[0] else panel.time[0]
+    where = f"{panel.file} has {time[0]} to {last}" if panel.series is None else f"such as {time[0]}"
+    wanted = _wanted_time(time, start, panel.file, where)
+    ticks, at, lacking = ticks_of(time), np.empty(len(panel.ids), dtype=np.int64), []
+    for i, begin in enumerate(panel.starts[:-1].tolist()):
+        known = ticks[begin : begin + int(panel.known[i]) + 1]
+        position = int(np.searchsorted(known, wanted))
+        if position < len(known) and known[position] == wanted:
+            at[i] = begin + position
+        else:
+            lacking.append(i)
+    if lacking and panel.series is None:
+        raise InputError(f"--from: {start!r} is none of the data's times, nor the next one after them ({where})")
+    if lacking:
+        raise InputError(
+            f"--from: {start!r} is none of the times of {panel.counted(lacking)}, nor the next one after them"
+        )
+    return at
+
+
+def _wanted_time(time: pd.Index, start: str, name: str, where: str) -> int:
+    """The time that the user names by `--from`, in ticks."""
+    try:
+        wanted: Any = int(start) if not isinstance(time, pd.DatetimeIndex) else pd.Timestamp(start)
+    except (ValueError, TypeError):
+        raise InputError(f"--from: {start!r} is no time; write it as in the data ({where})") from None
+    if not isinstance(time, pd.DatetimeIndex):
+        return int(wanted)
+    if time.tz is not None:
+        wanted = wanted.tz_localize("UTC") if wanted.tz is None else wanted.tz_convert("UTC")
+    elif wanted.tz is not None:
+        raise InputError(f"--from: {start!r} has a time zone, and the times of {name} have none")
+    return int(ticks_of(pd.DatetimeIndex([wanted]))[0])
