@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def shown_storage(raw: dict[str, Any]) -> str:
-    """The flag that a command to go on needs."""
+    """The flag that the command to resume needs."""
     from optlstm.console.run_summary import storage_flag
 
     url = str(raw.get("storage") or DEFAULT_STORAGE)
@@ -64,7 +64,7 @@ def stop_on_signals(session: Session, resume: str) -> Iterator[list[int]]:
     received: list[int] = []
 
     def handle(number: int, _frame: object) -> None:
-        # os.write: whoever was interrupted may be in the middle of a print.
+        # os.write: the interrupted code may be in the middle of a print.
         if received:
             shown_again = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the live display has hidden the cursor
             os.write(2, f"{shown_again}stopped; what was reported is saved. To resume:\n  {resume}\n".encode())

@@ -2,7 +2,7 @@
 
 An artifact's bytes are written before the database says that it is there (Optuna's `upload_artifact` does it the other
 way round), under a name made of its content: to publish again writes nothing new. None is ever HTML: the dashboard
-would serve it, and a browser run it, as a page of its own.
+would serve it as a page, and a browser run it.
 """
 
 from __future__ import annotations

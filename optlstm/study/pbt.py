@@ -1,7 +1,7 @@
 """Population based training (Jaderberg et al. 2017): who copies whom, and how a copy's hyperparameters change.
 
 Pure functions of scores, params, the declared space and a seed made of (study seed, generation, member). Every backend
-uses them, and none has rules of its own.
+uses them; none has other rules.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def exploits(
     best, failed = alive[:count], [m for m in order if m not in alive]
     if not best:
         return {}
-    worst = set(order[len(order) - count :]) | set(failed)  # one that failed has no other way to go on
+    worst = set(order[len(order) - count :]) | set(failed)  # one that failed cannot continue otherwise
     return {
         member: random.Random(derive_seed("exploit", seed, generation, member)).choice(best)
         for member in sorted(worst - set(best))

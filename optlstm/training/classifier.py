@@ -59,7 +59,7 @@ class SequenceClassifier(nn.Module):
         self.head = nn.Linear(config.body.output_size, config.classes)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """lengths [batch]: the steps of each sequence, whose result hangs on no other row of x; None: x.shape[1]."""
+        """lengths [batch]: the steps of each sequence, whose result depends on no other row of x; None: x.shape[1]."""
         patch = self.config.patch
         if self.training and self.config.input_noise > 0:
             x = x + self.config.input_noise * torch.randn_like(x)

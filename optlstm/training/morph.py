@@ -1,4 +1,4 @@
-"""Network morphism: widen and deepen a trained network, its function unchanged, so that training can go on from there.
+"""Network morphism: widen and deepen a trained network, its function unchanged, so that training resumes from there.
 
 Wider, as in Net2Net (Chen et al. 2016): a new unit is a copy of an old one, and what read the old one reads its copies
 in shares that add up to 1: the recurrent weights, the next layer, the head. No noise is added. The shares are unequal
