@@ -11,7 +11,7 @@ from optlstm.study.database.connection import Database
 from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
 from optlstm.study.warm_start import imported, narrowed, params_problems, searched_part
-from tests.study.helpers import CONDITIONAL, KNOWN, drive, record, space
+from tests.study.helpers import CONDITIONAL, KNOWN, drive, record, space, stored_table, table
 
 
 @pytest.mark.parametrize(
@@ -63,18 +63,19 @@ def test_narrowing_drops_a_param_that_no_condition_asks_for_any_more() -> None:
     assert "momentum" not in section
 
 
-def test_trials_of_another_study_are_known_to_the_sampler_and_not_counted(sqlite: Database, name: str) -> None:
-    source = drive(Ledger(sqlite, f"{name} source", record(pruner="asha")), 20)
+def test_trials_of_another_study_are_known_to_the_sampler_and_not_counted(database: Database, name: str) -> None:
+    source = drive(Ledger(database, f"{name} source", record(pruner="asha")), 20)
     study = record("tpe", seed=9, imported="source")
     taken = imported(source.trials, source.record.stored(), study)
-    ledger = drive(Ledger(sqlite, name, study, imported=taken), 3)
+    ledger = drive(Ledger(database, name, study, imported=taken), 3)
 
     assert (len(taken), ledger.ended, len(ledger.trials)) == (20, 3, 23)
     for mine, theirs in zip(ledger.trials, source.trials, strict=False):
         assert (mine.state, mine.values, mine.params) == (theirs.state, theirs.values, theirs.params)
         assert mine.intermediate_values == theirs.intermediate_values
         assert (mine.user_attrs["imported_from"], mine.user_attrs["imported_trial"]) == ("source", theirs.number)
-    assert len(drive(Ledger(sqlite, name, study, imported=taken), 3).trials) == 23  # the second time it is there
+    assert len(drive(Ledger(database, name, study, imported=taken), 3).trials) == 23  # the second time it is there
+    assert stored_table(database, name) == table(ledger.trials)
 
 
 def test_only_what_the_space_holds_is_taken(sqlite: Database, name: str) -> None:
