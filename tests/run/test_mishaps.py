@@ -132,7 +132,7 @@ def test_a_full_disk_of_the_database_stops_the_study_and_loses_nothing(cli: Cli,
 
     assert code == 1, said
     assert "storage: the study database failed: " in said
-    assert "what it has is safe" in said
+    assert "what it holds is safe" in said
     assert cli(*SLOW, f"--storage={url}").code == 0
     assert slow_rows(url) == slow
 
