@@ -15,10 +15,10 @@ from optlstm.errors import InputError
 
 
 def config(raw: dict[str, Any]) -> StudyConfig:
-    found, problems = check_config(raw)
+    checked, problems = check_config(raw)
     assert problems == []
-    assert found is not None
-    return found
+    assert checked is not None
+    return checked
 
 
 @pytest.mark.parametrize(
@@ -141,11 +141,11 @@ def test_what_a_study_stores_gives_the_same_config_back(raw: dict[str, Any]) -> 
 
 
 def test_every_problem_is_a_line_of_its_own() -> None:
-    found, problems = check_config(
+    checked, problems = check_config(
         {"trials": 0, "trails": 1, "data": {"x": 1, "splits": 3}, "sampler": {"name": "tp"}, "pruner": {"n": 1}}
     )
 
-    assert found is None
+    assert checked is None
     assert sorted(line.split(":")[0] for line in problems) == [
         "data.splits", "data.x", "pruner.n", "sampler.name", "trails", "trials",
     ]  # fmt: skip

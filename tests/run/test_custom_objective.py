@@ -23,7 +23,7 @@ BACKENDS = ["local", pytest.param("ray", marks=pytest.mark.ray)]
 
 
 def plan_of(**raw: Any) -> Plan:
-    raw = {"name": "own", "objective": str(EXAMPLE), "training": {"epochs": 6}, **raw}
+    raw = {"name": "custom", "objective": str(EXAMPLE), "training": {"epochs": 6}, **raw}
     return make_plan({"sampler": {"name": "tpe", "n_startup_trials": 4}, "pruner": {"name": "asha"}, **raw})
 
 
@@ -78,10 +78,10 @@ def test_what_was_saved_is_what_is_loaded_and_nothing_is_pickled(studies: Studie
         "def objective(trial, params):\n"
         "    assert trial.load_checkpoint() is None\n"
         "    trial.save_checkpoint(1, {'a': np.arange(3), 'b': torch.ones(2)}, {'note': 'kept'})\n"
-        "    found = trial.load_checkpoint()\n"
-        "    assert (found.epoch, found.meta) == (1, {'note': 'kept'})\n"
-        "    assert isinstance(found.arrays['a'], np.ndarray) and found.arrays['a'].dtype == np.int64\n"
-        "    assert isinstance(found.arrays['b'], torch.Tensor)\n"
+        "    saved = trial.load_checkpoint()\n"
+        "    assert (saved.epoch, saved.meta) == (1, {'note': 'kept'})\n"
+        "    assert isinstance(saved.arrays['a'], np.ndarray) and saved.arrays['a'].dtype == np.int64\n"
+        "    assert isinstance(saved.arrays['b'], torch.Tensor)\n"
         "    trial.set_user_attr('seed', trial.seed)\n"
         "    return params['x']\n"
     )
@@ -150,8 +150,8 @@ def test_from_the_command_line_it_runs_continues_and_maximises(cli: Cli) -> None
     arguments = ("study", "mine.py", "--objectives", "up,down", "--directions", "maximize,minimize", "--workers", 1)
     assert cli(*arguments, "--trials", 4).code == 0
     outcome = cli("study", "--name", "mine", "--trials", 6, "--json")
-    found = json.loads(outcome.out)
-    assert (found["direction"], found["counts"]) == ("maximize, minimize", {"COMPLETE": 6})
+    result = json.loads(outcome.out)
+    assert (result["direction"], result["counts"]) == ("maximize, minimize", {"COMPLETE": 6})
     assert "Pareto front" in cli("show", "mine").out
 
     Path("mine.py").write_text(Path("mine.py").read_text() + "\n# a comment changes nothing\n")

@@ -61,8 +61,8 @@ def wrong(config, inputs, outputs):
 def nothing(config, inputs, outputs):
     return None
 """
-OWN = ("--set", "model.factory=networks_of_mine:make")
-TINY = ("study", "tiny.toml", *OWN)
+FACTORY = ("--set", "model.factory=networks_of_mine:make")
+TINY = ("study", "tiny.toml", *FACTORY)
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +82,8 @@ def test_from_study_to_forecasts(cli: Cli) -> None:
     assert json.loads(Path("model/model.json").read_text())["factory"] == "networks_of_mine:make"
     predict = ("predict", "model", "--data", "tiny.csv", "-o", "out.csv")
     assert cli(*predict, "--factory", "networks_of_mine:make").code == 0
-    found = optlstm.load("model", factory="networks_of_mine:make").predict("tiny.csv")
-    np.testing.assert_allclose(pd.read_csv("out.csv")["y"], found["y"], rtol=1e-6)
+    forecast = optlstm.load("model", factory="networks_of_mine:make").predict("tiny.csv")
+    np.testing.assert_allclose(pd.read_csv("out.csv")["y"], forecast["y"], rtol=1e-6)
 
 
 def test_a_folder_imports_nothing_by_itself(cli: Cli) -> None:
@@ -143,7 +143,7 @@ def test_every_task_takes_them(cli: Cli) -> None:
     panel = ("study", "--data", "p.csv", "--horizon", "4", "--set", "space.window=8", *covariates)
 
     for name, command in (("sequence", SEQUENCES), ("text", TEXTS), ("panel", panel)):
-        done = cli(*command, *OWN, "--name", name, "--trials", "1", "--epochs", "1", "--workers", "1")
+        done = cli(*command, *FACTORY, "--name", name, "--trials", "1", "--epochs", "1", "--workers", "1")
         assert done.code == 0, done.err
     for name in ("sequence", "panel"):
         assert cli("refit", name, "-o", f"{name}-model").code == 0
