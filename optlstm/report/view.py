@@ -60,13 +60,13 @@ class StudyView(StudyResults):
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """What the study was made with, as it is stored; empty for a study of someone else's."""
+        """What the study was made with, as it is stored; empty where another program made it."""
         record: Mapping[str, Any] = self.attrs.get(RECORD_KEY, {})
         return record
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The config that continues the study; empty for a study of someone else's."""
+        """The config that continues the study; empty where another program made it."""
         config: Mapping[str, Any] = self.attrs.get(CONFIG_KEY, {})
         return config
 

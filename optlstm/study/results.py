@@ -19,7 +19,7 @@ from optlstm.study.record import REASON_KEY, RECORD_KEY, STOPPED_KEY, UID_KEY
 
 
 class StudyResults:
-    """Reads an Optuna study, which may grow meanwhile; of somebody else's study record and config are empty.
+    """The results of an Optuna study, read from it at every access: it may grow meanwhile.
 
     Args:
         study: Of any storage.
@@ -122,7 +122,7 @@ def load_study(database: Database, name: str) -> optuna.Study:
 
 
 def study_record(study: optuna.Study) -> dict[str, Any]:
-    """What optlstm stored of the study, or an empty table for a study of someone else's."""
+    """What the study was made with; empty where another program made it."""
     record: dict[str, Any] = study.user_attrs.get(RECORD_KEY, {})
     return record
 

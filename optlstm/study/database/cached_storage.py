@@ -40,6 +40,7 @@ class CachedStorage(InMemoryStorage):
         self._ended: list[FrozenTrial] = []
         self._unfinished: set[int] = set()  # their numbers
         self._by_states: dict[frozenset[TrialState], list[FrozenTrial]] = {}  # of ended trials, by number
+        self._stale = False
         self.load()
 
     def load(self) -> None:
@@ -81,8 +82,6 @@ class CachedStorage(InMemoryStorage):
             self.load()
             self._stale = False
 
-    _stale = False
-
     @property
     def ended(self) -> list[FrozenTrial]:
         """Ended trials in the order in which they ended for us; another list when memory was read anew."""
@@ -96,7 +95,7 @@ class CachedStorage(InMemoryStorage):
             return [trials[number] for number in sorted(self._unfinished)]
 
     def _index(self, trial: FrozenTrial) -> None:
-        """Keep what is asked for again and again, so that nobody has to look at every trial for it."""
+        """Keep the trial in the lists by state, so that none of them needs a look at every trial."""
         with self._lock:
             if not trial.state.is_finished():
                 self._unfinished.add(trial.number)

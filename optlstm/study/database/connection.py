@@ -31,7 +31,7 @@ BUSY_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 8
 # libpq's: a server that is cut off, and says nothing, is noticed after 25 s.
 KEEP_ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
-_SCHEMA_LOCK = 0x6F70746C  # "optl": a number of our own
+_SCHEMA_LOCK = 0x6F70746C  # "optl"
 # What a plain scheme means here, and the extra that installs its driver.
 DRIVERS = {
     "postgresql": ("postgresql+psycopg", "psycopg", "postgres"),
@@ -121,7 +121,7 @@ class Database:
             except Exception:
                 if self._failure is None:
                     raise
-                raise self._failure from None  # what followed from it is of no interest
+                raise self._failure from None  # rather than what followed from it
             finally:
                 self._connection = None
                 self.rdb.scoped_session.remove()
@@ -131,12 +131,12 @@ class Database:
 
     @property
     def connection(self) -> Connection:
-        """That of the transaction; to be used inside one only."""
+        """The transaction's connection; only inside one."""
         assert self._connection is not None, "not in a transaction"
         return self._connection
 
     def _note_failure(self, context: ExceptionContext) -> None:
-        # A row that is there already is Optuna's to handle, and its savepoint was rolled back.
+        # Optuna handles a row that exists already; its savepoint was rolled back.
         if isinstance(context.sqlalchemy_exception, SQLAlchemyError) and not isinstance(
             context.sqlalchemy_exception, IntegrityError
         ):
@@ -177,7 +177,7 @@ def open_database(text: str, *, create: bool = True) -> Database:
         raise StorageUnopened(f"storage: cannot write {path}: {error.strerror or error}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
         raise StorageUnopened(f"storage: cannot open {shown(url)}: {first_line(error)}") from None
-    except RuntimeError as error:  # Optuna's word for a schema of another version
+    except RuntimeError as error:  # how Optuna reports a schema of another version
         raise StorageUnopened(f"storage: {shown(url)}: {first_line(error)}") from None
 
 
@@ -193,13 +193,13 @@ def _open_server(url: URL) -> RDBStorage:
     arguments: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S}
     if url.get_driver_name() in ("psycopg", "psycopg2"):
         arguments |= KEEP_ALIVE
-    with _alone(url, arguments):
+    with _schema_lock(url, arguments):
         return optuna_tables.StudyStorage(_template(url), {"connect_args": arguments, "pool_pre_ping": True})
 
 
 @contextlib.contextmanager
-def _alone(url: URL, arguments: dict[str, Any]) -> Iterator[None]:
-    """Two processes that make the tables at once: one of them would find that they are there already, and die."""
+def _schema_lock(url: URL, arguments: dict[str, Any]) -> Iterator[None]:
+    """Held while tables are made: of two processes at once, the second would fail on tables that exist already."""
     engine = sqlalchemy.create_engine(url, connect_args=arguments, poolclass=sqlalchemy.NullPool)
     lock = "pg_advisory_xact_lock({})" if engine.name == "postgresql" else "GET_LOCK('{}', 60)"
     with engine.begin() as connection:  # what is locked is free again when the connection closes
@@ -209,7 +209,7 @@ def _alone(url: URL, arguments: dict[str, Any]) -> Iterator[None]:
 
 def _open_sqlite(url: URL, path: Path) -> RDBStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two processes that make the tables at once: one of them would die on `alembic_version`.
+    # Of two processes that make the tables at once, one would fail on `alembic_version`.
     with FileLock(f"{path}.lock", timeout=BUSY_TIMEOUT_S):
         if not path.exists() or path.stat().st_size == 0:
             _make_tables(url, path.resolve())
