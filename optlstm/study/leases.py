@@ -15,7 +15,6 @@ from optlstm.study.database import optuna_tables
 from optlstm.study.database.cached_storage import CachedStorage
 from optlstm.study.database.connection import Database
 from optlstm.study.database.lease import LEASE_KEY, LEASE_S, Lease, Owner
-from optlstm.study.database.transactions import Transactions
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +26,8 @@ class LeaseLost(Exception):
 class Leases:
     """Part of the ledger. `is_free`, `check` and `write` are called inside its transactions, the others outside."""
 
-    def __init__(self, database: Database, storage: CachedStorage, transactions: Transactions) -> None:
-        self._database, self._storage, self._transact = database, storage, transactions
+    def __init__(self, database: Database, storage: CachedStorage) -> None:
+        self._database, self._storage = database, storage
         self._owner = Owner.current()
         self._mine: dict[int, int] = {}  # trials that this process runs: number, id
 
@@ -67,7 +66,7 @@ class Leases:
 
     def release(self, number: int) -> None:
         """Give a trial back unfinished."""
-        with self._transact.lock:
+        with self._storage.lock:
             if number in self._mine:
                 self._renew(number, seconds=0.0)
                 self.drop(number)
@@ -94,8 +93,8 @@ class Leases:
                     self.release(number)
 
     def _renew_all(self) -> None:
-        with self._transact.lock:
-            self._transact.retrying(self._database.read_clock)
+        with self._storage.lock:
+            self._storage.retry(self._database.read_clock)
             for number in sorted(self._mine):
                 self._renew(number)
 
@@ -107,7 +106,7 @@ class Leases:
             self.write(trial_id, seconds)
 
         with contextlib.suppress(LeaseLost):
-            self._transact(renew)
+            self._storage.transact(renew)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,6 @@ from optlstm.study.creation import StoppableStudy, open_or_create
 from optlstm.study.database.cached_storage import CachedStorage
 from optlstm.study.database.connection import Database
 from optlstm.study.database.retry import Retry
-from optlstm.study.database.transactions import Transactions
 from optlstm.study.events import Assignment, EpochReported, Event, Listener, TrialFinished, TrialStarted
 from optlstm.study.failures import DIVERGED, FAILURE_KEY, STORAGE_TIMEOUT_S, STREAK, streak, without_memory
 from optlstm.study.leases import Leases
@@ -74,11 +73,10 @@ class Ledger(StudyResults):
         self._database = database
         self._ended_count = TrialCount()
         self._listeners: list[Listener] = []
-        retrying = Retry(storage_timeout)
-        study_id = retrying(lambda: open_or_create(database, name, record, config or {}, imported))
-        self._storage = retrying(lambda: CachedStorage(database, study_id, alias=alias(record.seed)))
-        self._transact = Transactions(self._storage, retrying)
-        self._leases = Leases(database, self._storage, self._transact)
+        retry = Retry(storage_timeout)
+        study_id = retry(lambda: open_or_create(database, name, record, config or {}, imported))
+        self._storage = retry(lambda: CachedStorage(database, study_id, alias(record.seed), retry))
+        self._leases = Leases(database, self._storage)
         self._study = StoppableStudy(
             self._storage.get_study_name_from_id(study_id),
             self._storage,
@@ -117,17 +115,17 @@ class Ledger(StudyResults):
             for key in (key for key in system if known_system.get(key) != system[key]):
                 self._storage.set_study_system_attr(study_id, key, system[key])
 
-        self._transact(write)
+        self._storage.transact(write)
 
     def set_stop_reason(self, reason: str | None) -> None:
         """Keep why a run ended before its last trial (a timeout, say), until the study is resumed."""
-        self._transact(lambda: self._write_stop_reason(reason))
+        self._storage.transact(lambda: self._write_stop_reason(reason))
 
     def clear_stop_reason(self, interruptions: tuple[str, ...]) -> None:
         """A new run: what stopped the last one is over, be it one of `interruptions` or trials that failed alike."""
         reason = self.stopped or ""
         if STREAK in reason:
-            self._transact(self._forgive)
+            self._storage.transact(self._forgive)
         elif reason.startswith(interruptions):
             self.set_stop_reason(None)
 
@@ -139,8 +137,8 @@ class Ledger(StudyResults):
         Configurations that break a constraint are recorded on the way, and neither trained nor counted.
         """
         while True:
-            with self._transact.lock:
-                asked = self._transact(lambda: self._next(total))
+            with self._storage.lock:
+                asked = self._storage.transact(lambda: self._next(total))
                 if isinstance(asked, Assignment):
                     self._leases.keep(asked.number, self.trials[asked.number]._trial_id)
             if isinstance(asked, TrialFinished):
@@ -165,11 +163,10 @@ class Ledger(StudyResults):
         if not math.isfinite(value):
             self.diverge(number, f"the validation value is {value} at epoch {epoch}")
             return True
-        with self._transact.lock:
-            # What an event that failed has left in memory did not happen.
-            self._transact.retrying(self._storage.refresh_if_stale)
+        with self._storage.lock:
+            self._storage.refresh()
             known = epoch in self.trials[number].intermediate_values
-            reason = self._transact(lambda: self._report(number, epoch, value, decide))
+            reason = self._storage.transact(lambda: self._report(number, epoch, value, decide))
             if reason is not None:
                 self._leases.drop(number)
         if not known:
@@ -322,8 +319,8 @@ class Ledger(StudyResults):
                 self._tell(number, state, values)
             return trial is not None
 
-        with self._transact.lock:
-            self._transact(finish)
+        with self._storage.lock:
+            self._storage.transact(finish)
             self._leases.drop(number)
         self._emit(TrialFinished(number, state.name, values[0] if values else None, attrs.get(REASON_KEY)))
 

@@ -198,7 +198,7 @@ def test_a_trial_that_was_taken_over_is_not_renewed(
     taken = Lease(STRANGER, sqlite.now() + 30)
     with ledger.held():
         assigned(ledger)
-        with ledger._transact.lock:
+        with ledger._storage.lock:
             forge(sqlite, name, 0, taken)
         time.sleep(0.2)
 

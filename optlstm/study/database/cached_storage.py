@@ -8,10 +8,10 @@ trial id (the parents of a generation, for example) means the same in both.
 from __future__ import annotations
 
 import bisect
-import contextlib
 import json
-from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any
+import threading
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any, TypeVar
 
 from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage
@@ -19,6 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.study.database import optuna_tables as tables
 from optlstm.study.database.connection import Database
+from optlstm.study.database.retry import Retry
+
+T = TypeVar("T")
 
 
 class CachedStorage(InMemoryStorage):
@@ -29,10 +32,16 @@ class CachedStorage(InMemoryStorage):
         study_id: The study's id there.
         alias: The name samplers and pruners see. Hyperband draws a trial's bracket from a hash of the study's name;
             an alias made from the seed lets two studies of the same seed be the same search under any name.
+        retry: For transactions.
+
+    Attributes:
+        lock: Held while an action runs: one at a time.
     """
 
-    def __init__(self, database: Database, study_id: int, alias: str) -> None:
+    def __init__(self, database: Database, study_id: int, alias: str, retry: Retry) -> None:
         super().__init__()
+        self.retry, self.lock = retry, threading.RLock()
+        self._stale = False  # memory holds what a transaction that failed has left
         self._database = database
         self._rdb = database.rdb
         self._alias = alias
@@ -66,18 +75,30 @@ class CachedStorage(InMemoryStorage):
         if unfinished or tables.has_newer(now, self._id, self._max_trial_id):
             self._insert(self._rdb._get_trials(self._id, None, unfinished, self._max_trial_id))
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Writes inside are committed together; when they cannot be, memory is read anew from the database."""
-        try:
-            with self._database.transaction():
-                yield
-        except BaseException:
-            self._stale = True
-            raise
+    def transact(self, action: Callable[[], T]) -> T:
+        """Run an action, whose writes are committed together; when they cannot be, memory is read anew, to try again.
 
-    def refresh_if_stale(self) -> None:
-        """After a transaction that failed, memory holds what the database does not: read it anew."""
+        Raises:
+            StorageError: The database failed for too long.
+        """
+
+        def attempt() -> T:
+            self._refresh_if_stale()
+            try:
+                with self._database.transaction():
+                    return action()
+            except BaseException:
+                self._stale = True
+                raise
+
+        with self.lock:
+            return self.retry(attempt)
+
+    def refresh(self) -> None:
+        """Outside a transaction: what an action that failed has left in memory did not happen."""
+        self.retry(self._refresh_if_stale)
+
+    def _refresh_if_stale(self) -> None:
         if self._stale:
             self.load()
             self._stale = False
