@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
@@ -101,22 +101,9 @@ class WorkerTrial:
     """What the objective sees of a trial; `suggest_*` answer what the driver sampled."""
 
     def __init__(self, assignment: Assignment, report: Report) -> None:
-        self._assignment = assignment
-        self._report = report
-        self._ended = False
+        self.number, self.params, self.from_epoch = assignment.number, assignment.params, assignment.from_epoch
         self.user_attrs: dict[str, Any] = {}
-
-    @property
-    def number(self) -> int:
-        return self._assignment.number
-
-    @property
-    def from_epoch(self) -> int:
-        return self._assignment.from_epoch
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        return self._assignment.params
+        self._last_epoch, self._report, self._ended = assignment.last_epoch, report, False
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         return int(self.params[name])
@@ -130,7 +117,7 @@ class WorkerTrial:
         return self.params[name]
 
     def report(self, value: float, step: int) -> None:
-        if step <= self._assignment.last_epoch:
+        if step <= self._last_epoch:
             return  # the study has it; the pruner has let it pass
         decision = self._report(step, value)
         if decision is Decision.PAUSE:

@@ -50,11 +50,9 @@ class Leases:
 
     def write(self, trial_id: int, seconds: float = LEASE_S) -> None:
         """Make a trial ours for some seconds; for none, it is free."""
+        lease = Lease(self._owner, self._database.now() + seconds if seconds else 0.0)
         with contextlib.suppress(UpdateFinishedTrialError):
-            self._storage.set_trial_system_attr(trial_id, LEASE_KEY, self.stored(seconds))
-
-    def stored(self, seconds: float = LEASE_S) -> dict[str, object]:
-        return Lease(self._owner, self._database.now() + seconds if seconds else 0.0).stored()
+            self._storage.set_trial_system_attr(trial_id, LEASE_KEY, lease.stored())
 
     def keep(self, number: int, trial_id: int) -> None:
         """The trial is ours, and its lease is renewed from now on."""

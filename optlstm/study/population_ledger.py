@@ -16,7 +16,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optlstm.errors import ArtifactError
 from optlstm.study.database.connection import Database
-from optlstm.study.database.lease import LEASE_KEY
 from optlstm.study.events import Assignment, TrialFinished
 from optlstm.study.failures import STORAGE_TIMEOUT_S
 from optlstm.study.ledger import Decide, Ledger
@@ -163,9 +162,8 @@ class PopulationLedger(Ledger):
             params=dict(params),
             distributions={p.name: p.distribution() for p in space.params if p.name in params},
             user_attrs=attrs,
-            system_attrs={LEASE_KEY: self._leases.stored(seconds=0.0)},
         )
-        self._storage.create_new_trial(self._study._study_id, child)
+        self._leases.write(self._storage.create_new_trial(self._study._study_id, child), seconds=0.0)
         return reason
 
     def _report(self, number: int, epoch: int, value: float, decide: Decide | None) -> str | None:

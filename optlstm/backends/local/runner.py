@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from optlstm.backends.driver import MOST_RESTARTS, Run
 from optlstm.backends.job import Job
 from optlstm.backends.local.process import WorkerProcess, how_it_died
 from optlstm.backends.local.shared_data import SharedData
-from optlstm.backends.trial import Decision, Failed, decode, hung, run_trial
+from optlstm.backends.trial import Failed, decode, hung, run_trial
 from optlstm.errors import OptlstmError
 from optlstm.study.events import Assignment
 from optlstm.study.failures import DIED, MEMORY
@@ -54,12 +55,8 @@ def _run_inline(run: Run, job: Job) -> None:
         return
     objective = job.make_objective(job.data)
     while assignment is not None:
-        number = assignment.number
-
-        def report(epoch: int, value: float, number: int = number) -> Decision:
-            return run.report(number, epoch, value)
-
-        run.record_outcome(number, run_trial(objective, assignment, report))
+        report = functools.partial(run.report, assignment.number)
+        run.record_outcome(assignment.number, run_trial(objective, assignment, report))
         assignment = run.next()
     run.finish(lambda: objective)
 
