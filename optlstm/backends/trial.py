@@ -162,7 +162,7 @@ def _outcome_of(error: BaseException) -> Outcome:
         case TrialDiverged():
             return Diverged(str(error))
         case CheckpointWriteError():
-            return Blocked(f"{error}; nothing is lost: put that right, then go on with the same command")
+            return Blocked(f"{error}; nothing is lost: put that right, then resume with the same command")
         case OptlstmError():
             return Failed(str(error), type(error).__name__)
     if _is_optunas_pruned(error):

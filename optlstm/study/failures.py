@@ -48,7 +48,7 @@ def streak(trials: Sequence[FrozenTrial], since: int, most: int, name: str) -> s
         return None
     reason = in_a_line(last[-1].user_attrs.get("reason"), 200)
     advice = ADVICE.get(kind, ELSE.format(shlex.quote(name)))
-    return f"the last {most} trials {STREAK}{reason}; {advice}; then go on with the same command"
+    return f"the last {most} trials {STREAK}{reason}; {advice}; then resume with the same command"
 
 
 def without_memory(trials: Sequence[FrozenTrial], params: Mapping[str, Any]) -> str | None:

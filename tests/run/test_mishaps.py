@@ -118,7 +118,7 @@ def test_a_full_disk_of_checkpoints_stops_the_study_and_fails_no_trial(cli: Cli,
 
     assert code == 1, said
     assert "trial-00000: cannot write a checkpoint: " in said
-    assert "nothing is lost: put that right, then go on with the same command" in said
+    assert "nothing is lost: put that right, then resume with the same command" in said
     assert {state for _, state, *_ in rows()} == {"RUNNING"}
     assert cli(*STUDY, "--storage-path=small").code == 0
     assert rows() == rows("undisturbed")
