@@ -56,12 +56,6 @@ MAY_MAKE_CODE = {
     ("optlstm.backends.local.shared_data", "pickle.loads"),
 }
 
-# To be taken apart. A circle that is gone must go from here too; no other may be added.
-KNOWN_CIRCLES = {
-    frozenset({"optlstm.tasks.label.evaluate", "optlstm.tasks.label.sequence_task"}),
-    frozenset({"optlstm.tasks.label.evaluate", "optlstm.tasks.label.text_task"}),
-}
-
 HEAVY = ("torch", "ray", "plotly", "optuna")
 
 

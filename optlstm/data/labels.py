@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optlstm.errors import InputError
+from optlstm.util.format import first_few
 
 if TYPE_CHECKING:  # a worker that unpickles a split has no use for it
     import pandas as pd
@@ -19,7 +20,6 @@ Integers = npt.NDArray[np.int64]
 
 _SPLIT_SEED = 0  # of the shuffling before the cut: the study's seed is no part of the data
 _PARTS = ("train", "validation", "test")
-_SHOWN = 3
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -45,6 +45,34 @@ def class_names(labels: Sequence[str]) -> tuple[str, ...]:
     if all(name.removeprefix("-").isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
+
+
+def check_classes(labels: Sequence[str], file: str, column: str) -> tuple[str, ...]:
+    """The classes of `labels`. Raises InputError where there is only one."""
+    names = class_names(labels)
+    if len(names) < 2:
+        raise InputError(
+            f"data: column '{column}' of {file} holds only one class ('{names[0]}'); there is nothing to tell apart"
+        )
+    return names
+
+
+def check_test_classes(classes: Sequence[str], test_labels: Sequence[str], file: str) -> None:
+    """Raises InputError where the test file has a class that the training file lacks."""
+    unknown = sorted(set(test_labels) - set(classes))
+    if unknown:
+        names = first_few([f"'{name}'" for name in unknown])
+        raise InputError(
+            f"data: {len(unknown)} class(es) of {file} are not in the training file ({names}); no model can learn them"
+        )
+
+
+def group_codes(groups: Sequence[str] | None) -> Integers | None:
+    """Each group's number, in order of first appearance."""
+    if groups is None:
+        return None
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
 
 
 def label_texts(column: pd.Series) -> tuple[list[str], Integers]:
@@ -126,9 +154,9 @@ def check_split(
     for fold in split.folds:
         absent = np.setdiff1d(np.arange(len(names)), codes[fold.train])
         if len(absent):
-            named = ", ".join(f"'{names[i]}'" for i in absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
+            missing = first_few([f"'{names[i]}'" for i in absent])
             raise InputError(
-                f"data: {len(absent)} class(es) have no sequence to train on ({named}); "
+                f"data: {len(absent)} class(es) have no sequence to train on ({missing}); "
                 "give more of them, or leave their rows out"
             )
 

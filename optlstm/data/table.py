@@ -82,6 +82,11 @@ def column_names(path: Path) -> list[str]:
     return names
 
 
+def dataset_name(path: Path) -> str:
+    """The file's name without its suffix."""
+    return re.sub(r"(\.csv|\.csv\.gz|\.parquet)$", "", path.name, flags=re.IGNORECASE)
+
+
 def first_cells(path: Path, rows: int = 100) -> dict[str, list[str]]:
     """The text of the first `rows` cells of each column, to guess what it holds; nothing in them is checked."""
     names = column_names(path)

@@ -4,39 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
-import pandas as pd
-
-from optlstm.data.columns import Flaw
-from optlstm.data.labels import label_texts
-from optlstm.data.table import column_names, file_rows, list_columns, read_table, unknown_column
+from optlstm.data.label_table import LabelledSamples, LabelledTable, named_column_problems
+from optlstm.data.table import column_names, read_table, unknown_column
 from optlstm.errors import InputError
+from optlstm.util.format import first_few
 
-_SHOWN = 3
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Texts(LabelledSamples):
+    """Texts in the order of their rows."""
 
-@dataclass(frozen=True, eq=False)
-class Texts:
-    """Texts in the order of their rows; labels and groups are empty or None where they were not asked for."""
+    texts: tuple[str, ...]  # [n]
 
-    name: str
-    texts: tuple[str, ...]
-    labels: tuple[str, ...]
-    groups: tuple[str, ...] | None
-
-    def joined(self, other: Texts) -> Texts:
+    def joined(self, other: Self, **samples: Any) -> Self:
         """These texts, then the other's."""
-        groups = None if self.groups is None or other.groups is None else self.groups + other.groups
-        return Texts(self.name, self.texts + other.texts, self.labels + other.labels, groups)
+        return super().joined(other, texts=self.texts + other.texts, **samples)
 
     @property
     def fingerprint(self) -> str:
         """sha256 over texts, labels and groups."""
         content = json.dumps([self.texts, self.labels, self.groups], ensure_ascii=False)
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def empty_note(self) -> tuple[str, ...]:
+        """A line where there are empty texts."""
+        empty = [str(i + 2) for i, text in enumerate(self.texts) if not text.strip()]
+        if not empty:
+            return ()
+        return (f"data: {len(empty)} empty text(s) (row {first_few(empty)}); each is read as one unknown token",)
 
 
 def read_texts(path: Path, text: str | None, label: str | None, group: str | None, *, labelled: bool = True) -> Texts:
@@ -46,40 +46,16 @@ def read_texts(path: Path, text: str | None, label: str | None, group: str | Non
         InputError: every problem of the columns, or of the labels, at once.
     """
     names = column_names(path)
-    wanted = {"--text": text or "text", **({"--label": label or "label"} if labelled else {})}
-    problems = []
-    for flag, column in wanted.items():
-        if column in names:
-            continue
-        if column == (text if flag == "--text" else label):
-            problems.append(unknown_column(path, names, column))
-        else:
-            listed = f"(columns: {list_columns(names)})"
-            problems.append(f"data: no column '{column}' in {path.name}; name it with {flag} COLUMN {listed}")
-    if group is not None and group not in names:
-        problems.append(unknown_column(path, names, group))
+    problems = named_column_problems(path, names, text, "text")
+    problems += named_column_problems(path, names, label, "label") if labelled else []
+    problems += [unknown_column(path, names, group)] if group is not None and group not in names else []
     if problems:
         raise InputError(problems)
-    read = [*wanted.values(), *([group] if group else [])]
-    frame = read_table(path, read, texts=read)
-    flaws: list[Flaw] = []
-    texts = tuple("" if missing else str(cell) for cell, missing in zip(*_cells(frame[text or "text"]), strict=True))
-    labels = _labels(frame[label or "label"], path, flaws) if labelled else ()
-    groups = _labels(frame[group], path, flaws) if group else None
-    if flaws:
-        rows = file_rows(path, [position for flaw in flaws for position in flaw.positions[:_SHOWN]])
-        raise InputError([flaw.line(rows) for flaw in flaws])
-    name = re.sub(r"(\.csv|\.csv\.gz|\.parquet)$", "", path.name, flags=re.IGNORECASE)
-    return Texts(name, texts, labels, groups)
-
-
-def _cells(column: pd.Series) -> tuple[list[object], list[bool]]:
-    return column.tolist(), column.isna().tolist()
-
-
-def _labels(column: pd.Series, path: Path, flaws: list[Flaw]) -> tuple[str, ...]:
-    labels, missing = label_texts(column)
-    if len(missing):
-        what = f"data: column '{column.name}' of {path.name}: {len(missing)} row(s) without a value"
-        flaws.append(Flaw(what, missing.tolist(), "; fill them in or leave the rows out"))
-    return tuple(labels)
+    text, label = text or "text", (label or "label") if labelled else None
+    columns = [column for column in (text, label, group) if column]
+    table = LabelledTable(path, read_table(path, columns, texts=columns))
+    cells = table.frame[text]
+    texts = tuple("" if missing else str(cell) for cell, missing in zip(cells, cells.isna(), strict=True))
+    labels, groups = table.texts(label) or (), table.texts(group)
+    table.raise_flaws()
+    return Texts(name=table.name, texts=texts, labels=labels, groups=groups)

@@ -13,8 +13,8 @@ from optlstm.tasks.options import DataConfig
 DEFAULT_TASK = "forecast"
 TASKS = {
     "forecast": "optlstm.tasks.forecast.task:Forecast",
-    "sequence": "optlstm.tasks.label.sequence_task:SequenceTask",
-    "text": "optlstm.tasks.label.text_task:TextTask",
+    "sequence": "optlstm.tasks.label.sequences:SequenceTask",
+    "text": "optlstm.tasks.label.texts:TextTask",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 LONGEST_NAME = 512  # of a study, of an attribute: what Optuna's tables hold
@@ -55,6 +55,11 @@ def listed(items: Iterable[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     parts = list(items)
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def first_few(items: Sequence[str], most: int = 3) -> str:
+    """`a, b, c, ...`"""
+    return ", ".join([*items[:most], *(["..."] if len(items) > most else [])])
 
 
 def duration(seconds: float) -> str:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from optlstm.tasks.label.sequence_task import SequenceTask
-from optlstm.tasks.label.text_task import TextTask
+from optlstm.tasks.label.sequences import SequenceTask
+from optlstm.tasks.label.texts import TextTask
 from optlstm.tasks.options import DataConfig
 from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli, rows
@@ -159,9 +159,9 @@ def test_the_steps_of_the_test_file_are_matched_by_name(cli: Cli) -> None:
     body = [line.split(",") for line in lines(10).splitlines()]
     Path("test.csv").write_text("".join(",".join([*cells[:0:-1], cells[0]]) + "\n" for cells in body))
     data = {"path": "lines.csv", "test_path": "test.csv"}
-    found = SequenceTask.read(DataConfig.model_validate(data)).sequences
+    found = SequenceTask.read(DataConfig.model_validate(data)).samples
     Path("test.csv").write_text(lines(10))
-    assert SequenceTask.read(DataConfig.model_validate(data)).sequences.fingerprint == found.fingerprint
+    assert SequenceTask.read(DataConfig.model_validate(data)).samples.fingerprint == found.fingerprint
 
     command = (*SEQUENCES, "--test-data", "test.csv", "--dry-run")
     Path("test.csv").write_text("label,s0,s1,s2,s3,t4,t5\nup,1,2,3,4,5,6\n")

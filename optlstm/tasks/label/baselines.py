@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from optlstm.data.labels import Integers
+from optlstm.tasks.base import Metrics
 from optlstm.tasks.label.scores import classification_scores
 
-Metrics = dict[str, float | None]
 _MOST = 100_000_000  # numbers of all sequences padded to one length, above which no neighbours are searched
 
 
@@ -36,8 +36,8 @@ def nearest_neighbour(
     padded = np.zeros((n, steps, channels), dtype=np.float32)
     padded[np.arange(steps) < lengths[:, None]] = values
     flat = padded.reshape(n, -1)
-    found = KNeighborsClassifier(n_neighbors=1, algorithm="brute").fit(flat[train], codes[train]).predict(flat[test])
-    scores: Metrics = dict(classification_scores(np.eye(classes)[found], codes[test]))
+    model = KNeighborsClassifier(n_neighbors=1, algorithm="brute").fit(flat[train], codes[train])
+    scores: Metrics = dict(classification_scores(np.eye(classes)[model.predict(flat[test])], codes[test]))
     return {**scores, "log_loss": None}
 
 
@@ -56,7 +56,6 @@ def bag_of_words(
     counts = CountVectorizer(analyzer=tokenizer)
     x = counts.fit_transform([texts[i] for i in train])
     model = LogisticRegression(max_iter=1000).fit(x, codes[train])
-    found = model.predict_proba(counts.transform([texts[i] for i in test]))
     probabilities = np.zeros((len(test), classes))
-    probabilities[:, model.classes_] = found
+    probabilities[:, model.classes_] = model.predict_proba(counts.transform([texts[i] for i in test]))
     return dict(classification_scores(probabilities, codes[test]))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from optlstm.data.labels import Fold
+from optlstm.data.labels import Fold, Integers
 from optlstm.data.vocabulary import Tokenizer, Vocabulary
 from optlstm.errors import InputError
-from optlstm.tasks.base import ExportModule
-from optlstm.tasks.label.data import LabelledData, coded
-from optlstm.tasks.label.problem import ClassifyProblem
+from optlstm.tasks.base import ExportModule, Metrics
+from optlstm.tasks.label.data import LabelledData, class_codes
+from optlstm.tasks.label.problem import ClassifyProblem, classifier
 from optlstm.tasks.label.scores import classification_scores
-from optlstm.training.classifier import ClassifierConfig, SequenceClassifier, TextClassifier
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 
@@ -34,7 +33,15 @@ _MOST_DIM = 1_000_000  # numbers of an embedding
 _Text = Annotated[str, Field(max_length=10_000)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Rows = tuple[npt.NDArray[Any], npt.NDArray[np.int64], tuple[str, ...], tuple[str, ...]]
+
+
+class Rows(NamedTuple):
+    """What was read of a file: sequences or texts, one after the other, as the networks take them."""
+
+    values: npt.NDArray[Any]  # as `LabelledData.values`
+    starts: Integers  # [n + 1]
+    ids: tuple[str, ...]  # [n]
+    labels: tuple[str, ...]  # [n]; empty where they were not asked for
 
 
 class _LabelSection(BaseModel):
@@ -45,6 +52,11 @@ class _LabelSection(BaseModel):
     classes: Annotated[list[_Text], Field(min_length=2)]
     label: _Text
 
+    @property
+    def inputs(self) -> dict[str, int]:
+        """The networks' `Shape.inputs`."""
+        raise NotImplementedError
+
     def problem(self, hp: Hyperparameters) -> str | None:
         """What no classifier's hyperparameters can be, or None."""
         return f"embedding_dim {hp.embedding_dim}" if hp.embedding_dim > _MOST_DIM else None
@@ -53,12 +65,19 @@ class _LabelSection(BaseModel):
         """No tensors beside the weights."""
         return {}
 
-    def data(self, values: npt.NDArray[Any], starts: npt.NDArray[np.int64]) -> LabelledData:
-        """Sequences whose classes are not known, for `ClassifyProblem`."""
-        n = len(starts) - 1
-        fold = Fold(np.arange(0), np.arange(n))
-        codes = np.zeros(n, dtype=np.int64)
-        return LabelledData(values, starts, codes, tuple(self.classes), (fold,), np.arange(0), False)
+    def shape(self, hp: Hyperparameters) -> Shape:
+        """Of the networks."""
+        return Shape(self.inputs, len(self.classes))
+
+    def network(self, hp: Hyperparameters) -> nn.Module:
+        """A new classifier."""
+        return classifier(hp, self.shape(hp))
+
+    def data(self, values: npt.NDArray[Any], starts: Integers) -> LabelledData:
+        """Sequences or texts whose classes are not known, for `ClassifyProblem`."""
+        nothing, codes = np.arange(0), np.zeros(len(starts) - 1, dtype=np.int64)
+        folds, vocabulary = (Fold(nothing, nothing),), self.inputs.get("vocabulary", 0)
+        return LabelledData(values, starts, codes, tuple(self.classes), folds, nothing, False, vocabulary)
 
 
 class SequenceSection(_LabelSection):
@@ -78,17 +97,14 @@ class SequenceSection(_LabelSection):
             raise ValueError("columns, mean and std are not of one length")
         return self
 
+    @property
+    def inputs(self) -> dict[str, int]:
+        """The networks' `Shape.inputs`."""
+        return {"channels": len(self.mean)}
+
     def sizes(self) -> list[int]:
         """Numbers that the weight file must be large enough for."""
         return [len(self.classes), len(self.mean)]
-
-    def network(self, hp: Hyperparameters) -> nn.Module:
-        """A new classifier."""
-        return SequenceClassifier(ClassifierConfig.of_sequences(hp, channels=len(self.mean), classes=len(self.classes)))
-
-    def shape(self, hp: Hyperparameters) -> Shape:
-        """Of the networks."""
-        return Shape({"channels": len(self.mean)}, len(self.classes))
 
     def predictor(
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
@@ -97,31 +113,27 @@ class SequenceSection(_LabelSection):
         return LabelPredictor(self, networks)
 
     def read(self, path: Path, *, labelled: bool) -> Rows:
-        """(values, starts, ids, labels) of a file. Raises InputError where its columns are not the training file's."""
+        """The sequences of a file. Raises InputError where its columns are not the training file's."""
         from optlstm.data.sequences import SequenceColumns, read_sequences
 
         wide = self.series is None
         columns = SequenceColumns(
             self.label, self.series, self.time, None, self.columns, labelled, wide, like="the model"
         )
-        found = read_sequences(path, columns)
-        for note in found.notes:
+        sequences = read_sequences(path, columns)
+        for note in sequences.notes:
             _log.warning("%s", note)
-        values = ((found.values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
-        return values, found.starts, found.ids, found.labels
+        values = ((sequences.values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
+        return Rows(values, sequences.starts, sequences.ids, sequences.labels)
 
     def export_module(self, networks: Sequence[nn.Module]) -> ExportModule:
         """float64 [batch, steps, channels] in the data's units -> probabilities [batch, classes]; all of one length."""
         scale = (torch.tensor(self.mean), torch.tensor(self.std))
-        return ExportModule(
-            LabelGraph(networks, scale),
-            torch.zeros(2, 24, len(self.mean), dtype=torch.float64),
-            "x",
-            "probabilities",
-        )
+        example = torch.zeros(2, 24, len(self.mean), dtype=torch.float64)
+        return ExportModule(ProbabilityModule(networks, scale), example, "x", "probabilities")
 
     @property
-    def called(self) -> str:
+    def id_column(self) -> str:
         """The heading of the column that says which sequence a prediction is of."""
         return self.series or "row"
 
@@ -136,18 +148,14 @@ class TextSection(_LabelSection):
     max_tokens: Annotated[int, Field(ge=1, le=2**31)]
     vocabulary: list[_Text]  # the token of number 2, of 3, ...
 
+    @property
+    def inputs(self) -> dict[str, int]:
+        """The networks' `Shape.inputs`."""
+        return {"vocabulary": len(self.vocabulary) + 2}
+
     def sizes(self) -> list[int]:
         """Numbers that the weight file must be large enough for."""
         return [len(self.classes), len(self.vocabulary)]
-
-    def network(self, hp: Hyperparameters) -> nn.Module:
-        """A new classifier."""
-        known = len(self.vocabulary) + 2
-        return TextClassifier(ClassifierConfig.of_texts(hp, vocabulary=known, classes=len(self.classes)))
-
-    def shape(self, hp: Hyperparameters) -> Shape:
-        """Of the networks."""
-        return Shape({"vocabulary": len(self.vocabulary) + 2}, len(self.classes))
 
     def predictor(
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
@@ -156,32 +164,27 @@ class TextSection(_LabelSection):
         return LabelPredictor(self, networks)
 
     def read(self, path: Path, *, labelled: bool) -> Rows:
-        """(token numbers, starts, ids, labels) of a file. Raises InputError where it lacks a column."""
+        """The token numbers of a file's texts. Raises InputError where it lacks a column."""
         from optlstm.data.texts import read_texts
 
-        found = read_texts(path, self.text, self.label, None, labelled=labelled)
+        texts = read_texts(path, self.text, self.label, None, labelled=labelled)
         tokenizer = Tokenizer(self.level, self.lowercase, self.max_tokens)
-        tokens, starts = Vocabulary(tuple(self.vocabulary)).encode(tokenizer(text) for text in found.texts)
-        return tokens, starts, tuple(str(i + 1) for i in range(len(found.texts))), found.labels
-
-    def data(self, values: npt.NDArray[Any], starts: npt.NDArray[np.int64]) -> LabelledData:
-        """Texts whose classes are not known."""
-        return replace(super().data(values, starts), vocabulary=len(self.vocabulary) + 2)
+        tokens, starts = Vocabulary(tuple(self.vocabulary)).encode(tokenizer(text) for text in texts.texts)
+        return Rows(tokens, starts, tuple(str(i + 1) for i in range(len(texts.texts))), texts.labels)
 
     def export_module(self, networks: Sequence[nn.Module]) -> ExportModule:
         """Token numbers [batch, tokens], int64 -> probabilities [batch, classes]; all of one length."""
-        return ExportModule(
-            LabelGraph(networks, None), torch.full((2, 12), 2, dtype=torch.int64), "tokens", "probabilities"
-        )
+        example = torch.full((2, 12), 2, dtype=torch.int64)
+        return ExportModule(ProbabilityModule(networks, None), example, "tokens", "probabilities")
 
     @property
-    def called(self) -> str:
+    def id_column(self) -> str:
         """The heading of the column that says which text a prediction is of."""
         return "row"
 
 
 class LabelPredictor:
-    """Classifiers on files (`tasks.base.Predictor`). Several networks: the mean of their probabilities.
+    """The `Predictor` of labels. Several networks: the mean of their probabilities.
 
     A prediction is a row: which sequence, the likeliest class, and the probability of each, `p_CLASS`.
     """
@@ -194,41 +197,35 @@ class LabelPredictor:
         """Raises InputError where the file's columns do not fit the model; the label column need not be there."""
         import pandas as pd
 
-        given = [flag for flag, key in (("--from", "start"), ("--backtest", "backtest"), ("--level", "levels"))
-                 if options.get(key)]  # fmt: skip
+        flags = {"--from": "start", "--backtest": "backtest", "--level": "levels"}
+        given = [flag for flag, key in flags.items() if options.get(key)]
         if given:
             raise InputError([f"{flag}: is for forecasts; this model tells classes apart" for flag in given])
-        values, starts, ids, _ = self.section.read(data, labelled=False)
-        each = self.probabilities(self.section.data(values, starts))
-        mean = each.mean(axis=0)
-        names = self.section.classes
-        columns = {name: mean[:, i] for i, name in enumerate(names)}
-        said = [names[i] for i in mean.argmax(axis=1)]
-        return pd.DataFrame(
-            {self.section.called: list(ids), "prediction": said, **{f"p_{name}": p for name, p in columns.items()}}
-        )
+        rows, classes = self.section.read(data, labelled=False), self.section.classes
+        mean = self.probabilities(self.section.data(rows.values, rows.starts)).mean(axis=0)
+        predicted = [classes[i] for i in mean.argmax(axis=1)]
+        probabilities = {f"p_{name}": mean[:, i] for i, name in enumerate(classes)}
+        return pd.DataFrame({self.section.id_column: list(rows.ids), "prediction": predicted, **probabilities})
 
     def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there."""
         from optlstm.util.files import OutputFile
 
-        found = self.predict(data, **options)
-        OutputFile(out).write(found.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
-        return len(found)
+        predictions = self.predict(data, **options)
+        OutputFile(out).write(predictions.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
+        return len(predictions)
 
-    def score(self, data: Path) -> dict[str, float | None]:
+    def score(self, data: Path) -> Metrics:
         """The metrics on a file with labels. Raises InputError as `predict`, and for classes that training lacked."""
-        values, starts, _, labels = self.section.read(data, labelled=True)
-        unknown = sorted(set(labels) - set(self.section.classes))
+        rows, classes = self.section.read(data, labelled=True), self.section.classes
+        unknown = sorted(set(rows.labels) - set(classes))
         if unknown:
             raise InputError(f"data: {data.name} has classes that the model does not know: {', '.join(unknown[:3])}")
-        mean = self.probabilities(self.section.data(values, starts)).mean(axis=0)
-        return dict(classification_scores(mean, coded(labels, self.section.classes)))
+        mean = self.probabilities(self.section.data(rows.values, rows.starts)).mean(axis=0)
+        return dict(classification_scores(mean, class_codes(rows.labels, classes)))
 
     @torch.no_grad()
-    def probabilities(
-        self, data: LabelledData, sequences: npt.NDArray[np.int64] | None = None
-    ) -> npt.NDArray[np.float64]:
+    def probabilities(self, data: LabelledData, sequences: Integers | None = None) -> npt.NDArray[np.float64]:
         """[networks, sequences, classes] of some sequences, or of all."""
         nothing = Fold(np.arange(0), np.arange(0))
         problem = ClassifyProblem(replace(data, folds=(nothing,), class_weights=False), nothing, torch.device("cpu"))
@@ -236,12 +233,12 @@ class LabelPredictor:
         return np.stack([problem.probabilities(network, wanted) for network in self.networks])
 
     def export_module(self) -> ExportModule:
-        """For export: see the sections' `graph`."""
+        """See the sections' `export_module`."""
         return self.section.export_module(self.networks)
 
 
-class LabelGraph(nn.Module):
-    """All in one module: sequences or token numbers -> probabilities [batch, classes]."""
+class ProbabilityModule(nn.Module):
+    """Scaling, networks and softmax: sequences or token numbers -> probabilities [batch, classes]."""
 
     def __init__(self, networks: Sequence[nn.Module], scale: tuple[Tensor, Tensor] | None) -> None:
         super().__init__()

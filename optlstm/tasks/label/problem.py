@@ -11,17 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from optlstm.data.labels import Fold, Integers
+from optlstm.data.scaling import Standardizer
 from optlstm.data.vocabulary import UNKNOWN
-from optlstm.tasks.label.data import LabelledData
+from optlstm.tasks.label.data import LabelledData, rows_of
 from optlstm.tasks.label.scores import classification_scores, confusion_counts
 from optlstm.tasks.plot_data import Confusion
 from optlstm.training.classifier import ClassifierConfig, SequenceClassifier, TextClassifier
-from optlstm.training.factory import Factory
+from optlstm.training.factory import Factory, Shape
 from optlstm.training.folds import FoldedProblem
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Problem
 
-_EVALUATION_BATCH = 512  # sequences; the result does not hang on a trial's batch_size
+_EVALUATION_BATCH = 512  # sequences; the result does not depend on a trial's batch_size
 _LEAST_STEPS = 32  # of an epoch: a small set is passed through several times, or its epochs would say next to nothing
 _POOL = 32  # batches that are filled with sequences of like length
 
@@ -32,13 +33,22 @@ def make_problem(data: LabelledData, device: torch.device, factory: Factory | No
     return problems[0] if len(problems) == 1 else FoldedClassification(problems)
 
 
+def classifier(hp: Hyperparameters, shape: Shape) -> SequenceClassifier | TextClassifier:
+    """A new classifier on the CPU."""
+    if "vocabulary" in shape.inputs:
+        vocabulary = shape.inputs["vocabulary"]
+        return TextClassifier(ClassifierConfig.of_texts(hp, vocabulary=vocabulary, classes=shape.outputs))
+    channels = shape.inputs["channels"]
+    return SequenceClassifier(ClassifierConfig.of_sequences(hp, channels=channels, classes=shape.outputs))
+
+
 class FoldedClassification(FoldedProblem["ClassifyProblem"]):
     """A cross-validation's folds as one problem."""
 
     def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Confusion:
         """Every sequence outside the test, judged by the network that was not trained on it."""
-        each = [problem.plot_data(self.member(network, i), hp) for i, problem in enumerate(self.problems)]
-        return Confusion(each[0].labels, np.sum([confusion.counts for confusion in each], axis=0))
+        folds = [problem.plot_data(self.member(network, i), hp) for i, problem in enumerate(self.problems)]
+        return Confusion(folds[0].labels, np.sum([fold.counts for fold in folds], axis=0))
 
 
 class ClassifyProblem:
@@ -68,18 +78,15 @@ class ClassifyProblem:
 
     def network(self, hp: Hyperparameters) -> nn.Module:
         """A new classifier on the CPU."""
-        data, classes = self.data, len(self.data.classes)
+        shape = self.data.shape(hp)
         if self._factory is not None:
-            return self._factory.make(hp, data.shape(hp))
-        if not data.vocabulary:
-            channels = data.values.shape[1]
-            return SequenceClassifier(ClassifierConfig.of_sequences(hp, channels=channels, classes=classes))
-        network = TextClassifier(ClassifierConfig.of_texts(hp, vocabulary=data.vocabulary, classes=classes))
-        if data.vectors is not None:
+            return self._factory.make(hp, shape)
+        network = classifier(hp, shape)
+        if self.data.vectors is not None and isinstance(network, TextClassifier):
             with torch.no_grad():
-                vectors = torch.tensor(np.asarray(data.vectors))
-                found = (vectors != 0).any(dim=1)
-                network.embedding.weight[found] = vectors[found]
+                vectors = torch.tensor(np.asarray(self.data.vectors))
+                known = (vectors != 0).any(dim=1)
+                network.embedding.weight[known] = vectors[known]
         return network
 
     def steps_per_epoch(self, hp: Hyperparameters) -> int:
@@ -156,21 +163,15 @@ def _known(data: LabelledData, fold: Fold) -> Integers:
     """Each token's number, or the unknown one's where the fold's training texts do not have it often enough."""
     numbers = np.arange(data.vocabulary)
     if len(data.folds) > 1:
-        counts = np.bincount(data.values[_rows(data, fold.train)], minlength=data.vocabulary)
+        counts = np.bincount(data.values[rows_of(data.starts, fold.train)], minlength=data.vocabulary)
         numbers[counts < data.min_count] = UNKNOWN
     return numbers
 
 
 def _rescaled(data: LabelledData, fold: Fold) -> npt.NDArray[np.float32]:
     """The values by the mean and spread of the fold's own training sequences."""
-    from optlstm.data.scaling import Standardizer
-
-    scaler = Standardizer.fit(data.values[_rows(data, fold.train)].astype(np.float64))
+    scaler = Standardizer.fit(data.values[rows_of(data.starts, fold.train)].astype(np.float64))
     return scaler.transform(data.values.astype(np.float64)).astype(np.float32)
-
-
-def _rows(data: LabelledData, sequences: Integers) -> Integers:
-    return np.concatenate([np.arange(data.starts[i], data.starts[i + 1]) for i in sequences])
 
 
 def _class_weights(data: LabelledData, fold: Fold) -> Tensor:

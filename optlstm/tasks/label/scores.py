@@ -28,14 +28,14 @@ def classification_scores(probabilities: npt.NDArray[np.float64], codes: npt.NDA
     """
     classes = probabilities.shape[1]
     table = confusion_counts(codes, probabilities.argmax(axis=1), classes)
-    hits, true, said = np.diag(table), table.sum(axis=1), table.sum(axis=0)
+    hits, actual, predicted = np.diag(table), table.sum(axis=1), table.sum(axis=0)
     of_true = probabilities[np.arange(len(codes)), codes]
-    met, seen = true > 0, true + said > 0
+    present, seen = actual > 0, actual + predicted > 0
     return {
         "log_loss": float(-np.log(np.maximum(of_true, _LEAST)).mean()),
         "accuracy": float(hits.sum() / len(codes)),
-        "balanced_accuracy": float((hits[met] / true[met]).mean()),
-        "macro_f1": float((2 * hits[seen] / (true + said)[seen]).mean()),
+        "balanced_accuracy": float((hits[present] / actual[present]).mean()),
+        "macro_f1": float((2 * hits[seen] / (actual + predicted)[seen]).mean()),
     }
 
 

@@ -14,8 +14,8 @@ from optlstm.data.vocabulary import UNKNOWN
 from optlstm.tasks.label.data import LabelledData
 from optlstm.tasks.label.problem import ClassifyProblem, FoldedClassification, make_problem
 from optlstm.tasks.label.scores import classification_scores
-from optlstm.tasks.label.sequence_task import SequenceTask
-from optlstm.tasks.label.text_task import TextTask
+from optlstm.tasks.label.sequences import SequenceTask
+from optlstm.tasks.label.texts import TextTask
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import sequence_space, text_space
 from optlstm.training.hparams import Hyperparameters, validate_value

@@ -1,0 +1,102 @@
+"""Labelled sequences: how a label task reads them and makes arrays of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from optlstm.data.labels import Integers
+from optlstm.data.scaling import Standardizer
+from optlstm.tasks.base import Bounds, Metrics
+from optlstm.tasks.label.data import LabelledData, rows_of
+from optlstm.tasks.label.task import LABEL_KEYS, LabelTask
+from optlstm.tasks.options import DataConfig
+from optlstm.tasks.space import sequence_space
+
+if TYPE_CHECKING:
+    from optlstm.data.sequences import Sequences
+    from optlstm.tasks.label.predict import SequenceSection
+
+
+@dataclass(frozen=True)
+class SequenceTask(LabelTask):
+    """Sequences of numbers, one or several channels at each step."""
+
+    name: ClassVar[str] = "sequence"
+    keys: ClassVar[tuple[str, ...]] = (*LABEL_KEYS, "series", "time", "channels")
+    noun: ClassVar[str] = "sequences"
+
+    samples: Sequences
+
+    @classmethod
+    def read_file(cls, path: Path, data: DataConfig, like: Sequences | None = None) -> Sequences:
+        from optlstm.data.sequences import SequenceColumns, read_sequences
+
+        columns = SequenceColumns(data.label, data.series, data.time, data.group, data.channels)
+        if like is not None:
+            columns = replace(
+                columns,
+                series=like.series,
+                time=like.time,
+                channels=like.columns,
+                wide=like.series is None,
+                like=None if data.channels else Path(str(data.path)).name,
+            )
+        return read_sequences(path, columns)
+
+    @classmethod
+    def generic_space(cls) -> dict[str, object]:
+        """That of a thousand sequences of 100 steps."""
+        return sequence_space(steps=100, sequences=1000)
+
+    def default_space(self) -> dict[str, object]:
+        """See `tasks.space`."""
+        return sequence_space(int(self._lengths.max()), len(self.split.folds[0].train))
+
+    def check_space(self, space: Bounds) -> None:
+        """Sequences of any length feed any configuration."""
+
+    def data(self) -> LabelledData:
+        """The values standardised by `fitted_on`; each fold then by its own training sequences."""
+        values, starts = self.samples.values, self.samples.starts
+        scaler = Standardizer.fit(values[rows_of(starts, self.fitted_on)])
+        return self.labelled_data(scaler.transform(values).astype(np.float32), starts, scaler=scaler)
+
+    def section(self, data: LabelledData) -> SequenceSection:
+        """The task's part of the card."""
+        from optlstm.tasks.label.predict import SequenceSection
+
+        assert data.scaler is not None
+        return SequenceSection(
+            classes=list(self.classes),
+            label=self.options.label or "label",
+            series=self.samples.series,
+            time=self.samples.time,
+            columns=list(self.samples.columns),
+            mean=data.scaler.mean.tolist(),
+            std=data.scaler.std.tolist(),
+        )
+
+    def baselines(self, data: LabelledData, train: Integers) -> dict[str, Metrics | None]:
+        """The class of the nearest training sequence."""
+        from optlstm.tasks.label.baselines import nearest_neighbour
+
+        scores = nearest_neighbour(data.values, data.starts, data.codes, train, data.test, len(data.classes))
+        return {"nearest_neighbour": scores}
+
+    @property
+    def _lengths(self) -> Integers:
+        return np.diff(self.samples.starts)
+
+    def _size(self) -> str:
+        shortest, longest = int(self._lengths.min()), int(self._lengths.max())
+        steps = f"{longest} steps" if shortest == longest else f"{shortest} to {longest} steps"
+        channels = len(self.samples.channels)
+        return f"{steps} of {channels} channels" if channels > 1 else steps
+
+    def _record(self) -> Mapping[str, Any]:
+        return {"channels": list(self.samples.channels), "class_weights": self.options.class_weights}

@@ -1,0 +1,188 @@
+"""Labelled sequences or texts, as the rest of the program sees them: read, checked and split."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from optlstm.data.labels import (
+    Integers,
+    LabelledSplit,
+    check_classes,
+    check_split,
+    check_test_classes,
+    group_codes,
+    split_labels,
+)
+from optlstm.errors import InputError
+from optlstm.tasks.base import Bounds, Metrics
+from optlstm.tasks.label.data import LabelledData, class_codes
+from optlstm.tasks.label.scores import METRICS
+from optlstm.tasks.options import DataConfig
+from optlstm.training.metric import Metric
+from optlstm.util.format import first_few
+
+if TYPE_CHECKING:
+    from optlstm.data.label_table import LabelledSamples
+    from optlstm.tasks.label.evaluate import LabelEvaluator
+    from optlstm.tasks.label.predict import SequenceSection, TextSection
+
+LABEL_KEYS = ("path", "test_path", "label", "group", "splits", "folds", "class_weights")
+_SMALL = 500  # sequences below which a single validation part says too little
+_SMALL_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class LabelTask(ABC):
+    """Labelled samples; where the test rows are a file of their own, they are the last ones.
+
+    Its two kinds, `SequenceTask` and `TextTask`, read their files and make arrays of them; all else is the same.
+    """
+
+    name: ClassVar[str]
+    keys: ClassVar[tuple[str, ...]]
+    noun: ClassVar[str]  # what the samples are called
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
+    problem: ClassVar[str] = "optlstm.tasks.label.problem:make_problem"
+
+    samples: LabelledSamples
+    classes: tuple[str, ...]
+    codes: Integers  # [n]
+    split: LabelledSplit
+    options: DataConfig
+    notes: tuple[str, ...]
+
+    @classmethod
+    def read(cls, data: DataConfig) -> Self:
+        """Raises InputError with every problem of the files and their split."""
+        path, test_path = _paths(data, cls.name)
+        samples: LabelledSamples = cls.read_file(path, data)
+        n, tests_apart, label = len(samples.labels), 0, data.label or "label"
+        classes = check_classes(samples.labels, path.name, label)
+        if test_path:
+            test = cls.read_file(test_path, data, like=samples)
+            check_test_classes(classes, test.labels, test_path.name)
+            samples, tests_apart = samples.joined(test), len(test.labels)
+        codes = class_codes(samples.labels, classes)
+        folds = _folds(data, codes[:n])
+        split = split_labels(codes, group_codes(samples.groups), data.splits, tests_apart=tests_apart, folds=folds)
+        tested = not tests_apart and data.splits[2] > 0
+        check_split(codes[:n], classes, split, label, data.group, tested=tested)
+        return cls(samples, classes, codes, split, data, _notes(data, codes[:n], classes))
+
+    @classmethod
+    @abstractmethod
+    def read_file(cls, path: Path, data: DataConfig, like: Any = None) -> Any:
+        """The samples of a file; `like`: those of the training file, which a test file must fit."""
+
+    @classmethod
+    @abstractmethod
+    def generic_space(cls) -> dict[str, object]:
+        """A space to check a user's against while the data cannot be read."""
+
+    @abstractmethod
+    def default_space(self) -> dict[str, object]:
+        """See `tasks.space`."""
+
+    @abstractmethod
+    def data(self) -> LabelledData:
+        """What workers need."""
+
+    @abstractmethod
+    def section(self, data: LabelledData) -> SequenceSection | TextSection:
+        """The task's part of the card."""
+
+    @abstractmethod
+    def baselines(self, data: LabelledData, train: Integers) -> dict[str, Metrics | None]:
+        """Scores of what needs no network, on the test samples; None where it would take too much memory."""
+
+    @abstractmethod
+    def _size(self) -> str:
+        """The end of `describe`."""
+
+    @abstractmethod
+    def _record(self) -> Mapping[str, Any]:
+        """What is recorded of this kind of samples alone."""
+
+    @abstractmethod
+    def check_space(self, space: Bounds) -> None:
+        """Raises InputError where these samples cannot feed some configuration of `space`."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the files hold that is left out or looks odd, and classes too small for folds."""
+        return (*self.samples.notes, *self.notes)
+
+    @property
+    def fitted_on(self) -> Integers:
+        """Samples that a scale or a vocabulary is made from: of a cross-validation all outside the test."""
+        fold = self.split.folds[0]
+        return np.union1d(fold.train, fold.validation) if len(self.split.folds) > 1 else fold.train
+
+    def describe(self) -> str:
+        """`ItalyPowerDemand, 1096 sequences (67 in 5 folds, 1029 test), 2 classes, 24 steps`."""
+        folds, fold = len(self.split.folds), self.split.folds[0]
+        train, validation = len(fold.train), len(fold.validation)
+        parts = f"{train + validation} in {folds} folds" if folds > 1 else f"{train} train, {validation} validation"
+        counts = f"{len(self.codes)} {self.noun} ({parts}, {len(self.split.test)} test), {len(self.classes)} classes"
+        return f"{self.samples.name}, {counts}, {self._size()}"
+
+    def record(self) -> dict[str, Any]:
+        """Fingerprint, classes, what is recorded of this kind of samples, and how many are in each part."""
+        folds, fold = len(self.split.folds), self.split.folds[0]
+        return {
+            "fingerprint": self.samples.fingerprint,
+            self.noun: len(self.codes),
+            "classes": list(self.classes),
+            **self._record(),
+            "folds": folds if folds > 1 else 0,
+            "splits": [len(fold.train), len(fold.validation), len(self.split.test)],
+        }
+
+    def labelled_data(self, values: npt.NDArray[Any], starts: Integers, **more: Any) -> LabelledData:
+        """The samples as arrays, with their classes and folds."""
+        split, weights = self.split, self.options.class_weights
+        return LabelledData(values, starts, self.codes, self.classes, split.folds, split.test, weights, **more)
+
+    def evaluator(self) -> LabelEvaluator:
+        """The test part, and what a refit trains on."""
+        from optlstm.tasks.label.evaluate import LabelEvaluator
+
+        data = self.data()
+        return LabelEvaluator(data, self.split.folds[0], self.section(data), self.baselines)
+
+
+def _paths(data: DataConfig, task: str) -> tuple[Path, Path | None]:
+    """The data file and the test file. Raises InputError where no file is named, or one column for two things."""
+    if not data.path:
+        raise InputError(f"data: --task {task} needs a file: --data FILE")
+    label = data.label or "label"
+    others = {"text": data.text, "series": data.series, "time": data.time, "group": data.group}
+    twice = [f"data.{key}: '{label}' is the label column; name another" for key in others if others[key] == label]
+    if twice:
+        raise InputError(twice)
+    return Path(data.path).expanduser(), Path(data.test_path).expanduser() if data.test_path else None
+
+
+def _folds(data: DataConfig, codes: Integers) -> int:
+    """The folds asked for; by default a cross-validation where there are few samples. codes: outside a test file."""
+    if data.folds is not None:
+        return data.folds
+    rarest = int(np.bincount(codes).min())
+    return min(_SMALL_FOLDS, rarest) if len(codes) < _SMALL and rarest > 1 else 0
+
+
+def _notes(data: DataConfig, codes: Integers, classes: Sequence[str]) -> tuple[str, ...]:
+    """A line where classes of one sample are why there is no cross-validation. codes: outside a test file."""
+    single = np.flatnonzero(np.bincount(codes) == 1)
+    if data.folds is not None or len(codes) >= _SMALL or not len(single):
+        return ()
+    named = first_few([f"'{classes[i]}'" for i in single.tolist()])
+    reason = f"{len(single)} class(es) have a single sequence ({named}), so there is no cross-validation"
+    return (f"data: {reason}; leave such rows out, or set data.folds",)
