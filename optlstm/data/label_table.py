@@ -10,7 +10,7 @@ from typing import Any, Self
 import pandas as pd
 
 from optlstm.data.columns import Flaw
-from optlstm.data.labels import label_texts
+from optlstm.data.labels import Integers, label_texts
 from optlstm.data.table import dataset_name, file_rows, list_columns, unknown_column
 from optlstm.errors import InputError
 
@@ -54,7 +54,7 @@ class LabelledTable:
 
     def __init__(self, path: Path, frame: pd.DataFrame) -> None:
         self.path, self.frame = path, frame
-        self.name = dataset_name(path)
+        self.name = dataset_name(path.name)
         self.flaws: list[Flaw] = []
 
     def texts(self, column: str | None) -> tuple[str, ...] | None:
@@ -62,10 +62,14 @@ class LabelledTable:
         if column is None:
             return None
         texts, missing = label_texts(self.frame[column])
-        if len(missing):
-            problem = f"data: column '{column}' of {self.path.name}: {len(missing)} row(s) without a value"
-            self.flaws.append(Flaw(problem, missing.tolist(), "; fill them in or leave the rows out"))
+        problem = f"column '{column}' of {self.path.name}: {len(missing)} row(s) without a value"
+        self.add_flaw(missing, problem, "fill them in or leave the rows out")
         return tuple(texts)
+
+    def add_flaw(self, positions: Integers, problem: str, remedy: str, notes: Sequence[str] = ()) -> None:
+        """Where there are such rows."""
+        if len(positions):
+            self.flaws.append(Flaw(f"data: {problem}", positions.tolist(), f"; {remedy}", notes))
 
     def raise_flaws(self) -> None:
         """Raises InputError with every flaw, where there are any."""

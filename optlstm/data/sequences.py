@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.columns import Flaw, fill_numbers, read_times
+from optlstm.data.columns import fill_numbers, read_times
 from optlstm.data.frequency import ticks_of
 from optlstm.data.label_table import SHOWN, LabelledSamples, LabelledTable, named_column_problems
 from optlstm.data.labels import Integers
@@ -152,17 +152,14 @@ class _SequenceTable(LabelledTable):
 
     def wide(self) -> Sequences:
         """A row is a sequence of one channel; empty cells at its end make it shorter."""
-        table = self._numbers(empty_is_flaw=False)  # [n, steps]
+        table = self._numbers(empty=True)  # [n, steps]
         given = ~np.isnan(table)
         lengths = np.where(given.any(axis=1), given.shape[1] - given[:, ::-1].argmax(axis=1), 0).astype(np.int64)
         inside = np.arange(table.shape[1]) < lengths[:, None]
         gaps, empty = np.flatnonzero((inside & ~given).any(axis=1)), np.flatnonzero(lengths == 0)
-        if len(gaps):
-            problem = f"data: {len(gaps)} sequence(s) of {self.path.name} with an empty or NaN value before their end"
-            self.flaws.append(Flaw(problem, gaps.tolist(), "; fill them in, or leave the rows out"))
-        if len(empty):
-            problem = f"data: {len(empty)} sequence(s) of {self.path.name} have no value"
-            self.flaws.append(Flaw(problem, empty.tolist(), "; leave the rows out"))
+        problem = f"{len(gaps)} sequence(s) of {self.path.name} with an empty or NaN value before their end"
+        self.add_flaw(gaps, problem, "fill them in, or leave the rows out")
+        self.add_flaw(empty, f"{len(empty)} sequence(s) of {self.path.name} have no value", "leave the rows out")
         labels, groups = self.texts(self.label), self.texts(self.group)
         self.raise_flaws()
         return Sequences(
@@ -181,23 +178,20 @@ class _SequenceTable(LabelledTable):
         codes, ids = pd.factorize(self.frame[series].astype("str"), use_na_sentinel=True)
         codes = codes.astype(np.int64)
         missing = np.flatnonzero(codes < 0)
-        if len(missing):
-            problem = f"data: column '{series}' of {self.path.name}: {len(missing)} row(s) name no sequence"
-            self.flaws.append(Flaw(problem, missing.tolist(), "; fill them in or leave the rows out"))
-        values = self._numbers(empty_is_flaw=True)
-        labels, groups = self.texts(self.label), self.texts(self.group)
+        problem = f"column '{series}' of {self.path.name}: {len(missing)} row(s) name no sequence"
+        self.add_flaw(missing, problem, "fill them in or leave the rows out")
+        values = self._numbers(empty=False)
         if time is not None:
             self._check_times(codes, series, time)
         order = np.argsort(codes, kind="stable")
         starts = np.searchsorted(codes[order], np.arange(len(ids) + 1)).astype(np.int64)
         firsts = order[starts[:-1]] if len(order) else order
-        for column, texts in ((self.label, labels), (self.group, groups)):
-            self._check_constant(column, texts, codes, firsts, ids)
+        labels, groups = (self._constant(column, codes, firsts, ids) for column in (self.label, self.group))
         self.raise_flaws()
         return Sequences(
             name=self.name,
-            labels=tuple(labels[i] for i in firsts) if labels else (),
-            groups=None if groups is None else tuple(groups[i] for i in firsts),
+            labels=labels or (),
+            groups=groups,
             values=np.ascontiguousarray(values[order]),
             starts=starts,
             ids=tuple(str(name) for name in ids),
@@ -207,15 +201,13 @@ class _SequenceTable(LabelledTable):
             time=time,
         )
 
-    def _numbers(self, *, empty_is_flaw: bool) -> Floats:
+    def _numbers(self, *, empty: bool) -> Floats:
+        """[rows, channels]. empty: whether cells may be empty; they are NaN."""
         table = np.empty((len(self.frame), len(self.channels)), dtype=np.float64)
         for i, name in enumerate(self.channels):
-            flaws = fill_numbers(table[:, i], self.frame[name], self.path.name)
-            if not empty_is_flaw:
-                missing = self.frame[name].isna().to_numpy()
-                table[missing, i] = np.nan
-                table[~missing & np.isnan(table[:, i]), i] = 0.0  # no number: a flaw already, and not an empty cell
-            self.flaws += [flaw for flaw in flaws if empty_is_flaw or "empty or NaN" not in flaw.what]
+            self.flaws += fill_numbers(table[:, i], self.frame[name], self.path.name, empty=empty)
+            present = ~self.frame[name].isna().to_numpy()
+            table[present & np.isnan(table[:, i]), i] = 0.0  # no number: a flaw already, and not an empty cell
         return table
 
     def _check_times(self, codes: Integers, series: str, time: str) -> None:
@@ -228,33 +220,23 @@ class _SequenceTable(LabelledTable):
         backwards = (np.diff(codes[order]) == 0) & (np.diff(ticks[order]) < 0)
         by_time = np.lexsort((np.arange(len(ticks)), ticks, codes))
         repeats = (np.diff(codes[by_time]) == 0) & (np.diff(ticks[by_time]) == 0)
+        repeated, early = np.sort(by_time[1:][repeats]), np.sort(order[1:][backwards])
         for rows, problem, remedy in (
-            (by_time[1:][repeats], f"repeat a ({series}, {time})", "keep one row per time of a sequence"),
-            (
-                order[1:][backwards],
-                "are earlier than the row of their sequence before them",
-                f"sort the rows by {series} and {time}",
-            ),
+            (repeated, f"repeat a ({series}, {time})", "keep one row per time of a sequence"),
+            (early, "are earlier than the row of their sequence before them", f"sort the rows by {series} and {time}"),
         ):
-            if len(rows):
-                positions = np.sort(rows).tolist()
-                notes = [f"'{self.frame[series].iloc[i]}' at {index[i]}" for i in positions[:SHOWN]]
-                line = f"data: {self.path.name}: {len(positions)} row(s) {problem}"
-                self.flaws.append(Flaw(line, positions, f"; {remedy}", notes))
+            notes = [f"'{self.frame[series].iloc[i]}' at {index[i]}" for i in rows[:SHOWN]]
+            self.add_flaw(rows, f"{self.path.name}: {len(rows)} row(s) {problem}", remedy, notes)
 
-    def _check_constant(
-        self,
-        column: str | None,
-        texts: tuple[str, ...] | None,
-        codes: Integers,
-        firsts: Integers,
-        ids: pd.Index,
-    ) -> None:
-        if column is None or texts is None or (codes < 0).any():
-            return
+    def _constant(self, column: str | None, codes: Integers, firsts: Integers, ids: pd.Index) -> tuple[str, ...] | None:
+        """The one text of each sequence in a column; None where there is no such column."""
+        texts = self.texts(column)
+        if texts is None:
+            return None
         numbers = pd.factorize(np.array(texts, dtype=object))[0]
-        mixed = np.flatnonzero(numbers != numbers[firsts][codes])
-        if len(mixed):
+        if (codes >= 0).all():
+            mixed = np.flatnonzero(numbers != numbers[firsts][codes])
             names = ", ".join(f"'{ids[i]}'" for i in dict.fromkeys(codes[mixed].tolist()))
-            problem = f"data: column '{column}' of {self.path.name} changes within a sequence ({names[:60]})"
-            self.flaws.append(Flaw(problem, mixed.tolist(), "; a sequence has one value of it"))
+            problem = f"column '{column}' of {self.path.name} changes within a sequence ({names[:60]})"
+            self.add_flaw(mixed, problem, "a sequence has one value of it")
+        return tuple(texts[i] for i in firsts)

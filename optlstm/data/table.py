@@ -82,9 +82,9 @@ def column_names(path: Path) -> list[str]:
     return names
 
 
-def dataset_name(path: Path) -> str:
-    """The file's name without its suffix."""
-    return re.sub(r"(\.csv|\.csv\.gz|\.parquet)$", "", path.name, flags=re.IGNORECASE)
+def dataset_name(file: str) -> str:
+    """A data file's name without its suffix."""
+    return re.sub(r"(\.csv|\.csv\.gz|\.parquet)$", "", file, flags=re.IGNORECASE)
 
 
 def first_cells(path: Path, rows: int = 100) -> dict[str, list[str]]:

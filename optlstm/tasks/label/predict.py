@@ -42,6 +42,7 @@ class Rows(NamedTuple):
     starts: Integers  # [n + 1]
     ids: tuple[str, ...]  # [n]
     labels: tuple[str, ...]  # [n]; empty where they were not asked for
+    id_column: str = "row"  # heading of the ids
 
 
 class _LabelSection(BaseModel):
@@ -64,6 +65,10 @@ class _LabelSection(BaseModel):
     def extras(self) -> dict[str, tuple[int, ...]]:
         """No tensors beside the weights."""
         return {}
+
+    def sizes(self) -> list[int]:
+        """Numbers that the weight file must be large enough for."""
+        return [len(self.classes), *self.inputs.values()]
 
     def shape(self, hp: Hyperparameters) -> Shape:
         """Of the networks."""
@@ -102,10 +107,6 @@ class SequenceSection(_LabelSection):
         """The networks' `Shape.inputs`."""
         return {"channels": len(self.mean)}
 
-    def sizes(self) -> list[int]:
-        """Numbers that the weight file must be large enough for."""
-        return [len(self.classes), len(self.mean)]
-
     def predictor(
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
     ) -> LabelPredictor:
@@ -124,18 +125,7 @@ class SequenceSection(_LabelSection):
         for note in sequences.notes:
             _log.warning("%s", note)
         values = ((sequences.values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
-        return Rows(values, sequences.starts, sequences.ids, sequences.labels)
-
-    def export_module(self, networks: Sequence[nn.Module]) -> ExportModule:
-        """float64 [batch, steps, channels] in the data's units -> probabilities [batch, classes]; all of one length."""
-        scale = (torch.tensor(self.mean), torch.tensor(self.std))
-        example = torch.zeros(2, 24, len(self.mean), dtype=torch.float64)
-        return ExportModule(ProbabilityModule(networks, scale), example, "x", "probabilities")
-
-    @property
-    def id_column(self) -> str:
-        """The heading of the column that says which sequence a prediction is of."""
-        return self.series or "row"
+        return Rows(values, sequences.starts, sequences.ids, sequences.labels, self.series or "row")
 
 
 class TextSection(_LabelSection):
@@ -153,10 +143,6 @@ class TextSection(_LabelSection):
         """The networks' `Shape.inputs`."""
         return {"vocabulary": len(self.vocabulary) + 2}
 
-    def sizes(self) -> list[int]:
-        """Numbers that the weight file must be large enough for."""
-        return [len(self.classes), len(self.vocabulary)]
-
     def predictor(
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
     ) -> LabelPredictor:
@@ -171,16 +157,6 @@ class TextSection(_LabelSection):
         tokenizer = Tokenizer(self.level, self.lowercase, self.max_tokens)
         tokens, starts = Vocabulary(tuple(self.vocabulary)).encode(tokenizer(text) for text in texts.texts)
         return Rows(tokens, starts, tuple(str(i + 1) for i in range(len(texts.texts))), texts.labels)
-
-    def export_module(self, networks: Sequence[nn.Module]) -> ExportModule:
-        """Token numbers [batch, tokens], int64 -> probabilities [batch, classes]; all of one length."""
-        example = torch.full((2, 12), 2, dtype=torch.int64)
-        return ExportModule(ProbabilityModule(networks, None), example, "tokens", "probabilities")
-
-    @property
-    def id_column(self) -> str:
-        """The heading of the column that says which text a prediction is of."""
-        return "row"
 
 
 class LabelPredictor:
@@ -205,7 +181,7 @@ class LabelPredictor:
         mean = self.probabilities(self.section.data(rows.values, rows.starts)).mean(axis=0)
         predicted = [classes[i] for i in mean.argmax(axis=1)]
         probabilities = {f"p_{name}": mean[:, i] for i, name in enumerate(classes)}
-        return pd.DataFrame({self.section.id_column: list(rows.ids), "prediction": predicted, **probabilities})
+        return pd.DataFrame({rows.id_column: list(rows.ids), "prediction": predicted, **probabilities})
 
     def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there."""
@@ -233,8 +209,16 @@ class LabelPredictor:
         return np.stack([problem.probabilities(network, wanted) for network in self.networks])
 
     def export_module(self) -> ExportModule:
-        """See the sections' `export_module`."""
-        return self.section.export_module(self.networks)
+        """[batch, steps, channels], float64 in the data's units, or token numbers [batch, tokens], int64 -> probabilities
+        [batch, classes]. The samples of a batch are of one length.
+        """
+        section = self.section
+        if isinstance(section, TextSection):
+            tokens = torch.full((2, 12), 2, dtype=torch.int64)
+            return ExportModule(ProbabilityModule(self.networks, None), tokens, "tokens", "probabilities")
+        scale = (torch.tensor(section.mean), torch.tensor(section.std))
+        x = torch.zeros(2, 24, len(section.mean), dtype=torch.float64)
+        return ExportModule(ProbabilityModule(self.networks, scale), x, "x", "probabilities")
 
 
 class ProbabilityModule(nn.Module):

@@ -12,6 +12,7 @@ import numpy as np
 from optlstm.data.labels import Integers
 from optlstm.data.scaling import Standardizer
 from optlstm.tasks.base import Bounds, Metrics
+from optlstm.tasks.label.baselines import nearest_neighbour
 from optlstm.tasks.label.data import LabelledData, rows_of
 from optlstm.tasks.label.task import LABEL_KEYS, LabelTask
 from optlstm.tasks.options import DataConfig
@@ -83,20 +84,19 @@ class SequenceTask(LabelTask):
 
     def baselines(self, data: LabelledData, train: Integers) -> dict[str, Metrics | None]:
         """The class of the nearest training sequence."""
-        from optlstm.tasks.label.baselines import nearest_neighbour
-
         scores = nearest_neighbour(data.values, data.starts, data.codes, train, data.test, len(data.classes))
         return {"nearest_neighbour": scores}
+
+    def describe(self) -> str:
+        """Also how many steps and channels: `..., 2 classes, 24 steps`."""
+        shortest, longest = int(self._lengths.min()), int(self._lengths.max())
+        steps = f"{longest} steps" if shortest == longest else f"{shortest} to {longest} steps"
+        channels = len(self.samples.channels)
+        return f"{super().describe()}, {steps}" + (f" of {channels} channels" if channels > 1 else "")
 
     @property
     def _lengths(self) -> Integers:
         return np.diff(self.samples.starts)
-
-    def _size(self) -> str:
-        shortest, longest = int(self._lengths.min()), int(self._lengths.max())
-        steps = f"{longest} steps" if shortest == longest else f"{shortest} to {longest} steps"
-        channels = len(self.samples.channels)
-        return f"{steps} of {channels} channels" if channels > 1 else steps
 
     def _record(self) -> Mapping[str, Any]:
         return {"channels": list(self.samples.channels), "class_weights": self.options.class_weights}

@@ -21,7 +21,7 @@ from optlstm.data.labels import (
     split_labels,
 )
 from optlstm.errors import InputError
-from optlstm.tasks.base import Bounds, Metrics
+from optlstm.tasks.base import Metrics
 from optlstm.tasks.label.data import LabelledData, class_codes
 from optlstm.tasks.label.scores import METRICS
 from optlstm.tasks.options import DataConfig
@@ -81,15 +81,6 @@ class LabelTask(ABC):
     def read_file(cls, path: Path, data: DataConfig, like: Any = None) -> Any:
         """The samples of a file; `like`: those of the training file, which a test file must fit."""
 
-    @classmethod
-    @abstractmethod
-    def generic_space(cls) -> dict[str, object]:
-        """A space to check a user's against while the data cannot be read."""
-
-    @abstractmethod
-    def default_space(self) -> dict[str, object]:
-        """See `tasks.space`."""
-
     @abstractmethod
     def data(self) -> LabelledData:
         """What workers need."""
@@ -103,16 +94,8 @@ class LabelTask(ABC):
         """Scores of what needs no network, on the test samples; None where it would take too much memory."""
 
     @abstractmethod
-    def _size(self) -> str:
-        """The end of `describe`."""
-
-    @abstractmethod
     def _record(self) -> Mapping[str, Any]:
         """What is recorded of this kind of samples alone."""
-
-    @abstractmethod
-    def check_space(self, space: Bounds) -> None:
-        """Raises InputError where these samples cannot feed some configuration of `space`."""
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -126,12 +109,12 @@ class LabelTask(ABC):
         return np.union1d(fold.train, fold.validation) if len(self.split.folds) > 1 else fold.train
 
     def describe(self) -> str:
-        """`ItalyPowerDemand, 1096 sequences (67 in 5 folds, 1029 test), 2 classes, 24 steps`."""
+        """`ItalyPowerDemand, 1096 sequences (67 in 5 folds, 1029 test), 2 classes`."""
         folds, fold = len(self.split.folds), self.split.folds[0]
         train, validation = len(fold.train), len(fold.validation)
         parts = f"{train + validation} in {folds} folds" if folds > 1 else f"{train} train, {validation} validation"
-        counts = f"{len(self.codes)} {self.noun} ({parts}, {len(self.split.test)} test), {len(self.classes)} classes"
-        return f"{self.samples.name}, {counts}, {self._size()}"
+        total = f"{self.samples.name}, {len(self.codes)} {self.noun}"
+        return f"{total} ({parts}, {len(self.split.test)} test), {len(self.classes)} classes"
 
     def record(self) -> dict[str, Any]:
         """Fingerprint, classes, what is recorded of this kind of samples, and how many are in each part."""

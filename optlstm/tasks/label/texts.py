@@ -16,6 +16,7 @@ from optlstm.data.labels import Integers
 from optlstm.data.vocabulary import Tokenizer, Vocabulary, read_vectors
 from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds, Metrics
+from optlstm.tasks.label.baselines import bag_of_words
 from optlstm.tasks.label.data import LabelledData
 from optlstm.tasks.label.task import LABEL_KEYS, LabelTask
 from optlstm.tasks.options import DataConfig
@@ -99,6 +100,10 @@ class TextTask(LabelTask):
             tokens, starts, vocabulary=len(vocabulary), min_count=self.options.min_count, vectors=self.vectors
         )
 
+    def describe(self) -> str:
+        """Also the size of the vocabulary: `..., 6 classes, 8000 tokens known`."""
+        return f"{super().describe()}, {len(self.vocabulary.tokens)} tokens known"
+
     def section(self, data: LabelledData) -> TextSection:
         """The task's part of the card."""
         from optlstm.tasks.label.predict import TextSection
@@ -116,8 +121,6 @@ class TextTask(LabelTask):
 
     def baselines(self, data: LabelledData, train: Integers) -> dict[str, Metrics | None]:
         """Logistic regression on the counts of tokens."""
-        from optlstm.tasks.label.baselines import bag_of_words
-
         texts, classes = list(self.samples.texts), len(data.classes)
         return {"bag_of_words": bag_of_words(texts, self.tokenizer, data.codes, train, data.test, classes)}
 
@@ -139,9 +142,6 @@ class TextTask(LabelTask):
     @property
     def _vector_dim(self) -> int | None:
         return None if self.vectors is None else int(self.vectors.shape[1])
-
-    def _size(self) -> str:
-        return f"{len(self.vocabulary.tokens)} tokens known"
 
     def _record(self) -> Mapping[str, Any]:
         """What makes tokens of a text, and the vectors."""
