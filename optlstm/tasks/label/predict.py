@@ -209,7 +209,7 @@ class LabelPredictor:
         return np.stack([problem.probabilities(network, wanted) for network in self.networks])
 
     def export_module(self) -> ExportModule:
-        """[batch, steps, channels], float64 in the data's units, or token numbers [batch, tokens], int64 -> probabilities
+        """float64 [batch, steps, channels] in the data's units, or int64 token numbers [batch, tokens] -> probabilities
         [batch, classes]. The samples of a batch are of one length.
         """
         section = self.section
