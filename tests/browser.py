@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+
+from tests.waiting import wait_until
 
 WAIT_S = 120.0  # a busy machine is no defect
 
@@ -84,9 +84,3 @@ class Browser:
         self.driver.quit()
 
 
-def wait_until(condition: Callable[[], Any]) -> Any:
-    end = time.monotonic() + WAIT_S
-    while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return found

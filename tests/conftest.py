@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import random
+import secrets
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -32,6 +34,18 @@ if TYPE_CHECKING:
 def pytest_configure() -> None:
     # A shell's background job ignores SIGINT, and what the tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=secrets.randbelow(10**6), help="of what tests draw: see `draw`")
+
+
+@pytest.fixture
+def draw(request: pytest.FixtureRequest) -> random.Random:
+    """Random moments and choices, other ones in every run; a test that fails shows how to have the same again."""
+    seed = request.config.getoption("--seed")
+    print(f"to draw the same again: --seed {seed}")
+    return random.Random(f"{seed} {request.node.name}")
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
 
 from optlstm.backends.driver import Run
 from optlstm.backends.job import Job
@@ -45,12 +47,31 @@ def _ray(run: Run, job: Job, at_once: int) -> None:
     run_ray(run, job, RayOptions(workers=at_once))
 
 
+INLINE = Backend("inline", _inline, isolated=False)
+PROCESSES = Backend("processes", _processes, isolated=True)
+RAY = Backend("ray", _ray, isolated=True)
 # Every backend stands here once; the whole contract runs against each.
-BACKENDS = [
-    Backend("inline", _inline, isolated=False),
-    Backend("processes", _processes, isolated=True),
-    Backend("ray", _ray, isolated=True),
-]
+BACKENDS = [INLINE, PROCESSES, RAY]
+
+
+def backend_param(backend: Backend, *values: Any) -> Any:
+    """A test's parameters on a backend; the tests on Ray are marked."""
+    marks = [pytest.mark.ray] if backend == RAY else []
+    return pytest.param(backend, *values, id="-".join([backend.name, *map(str, values)]), marks=marks)
+
+
+def isolated_backends() -> Any:
+    """For tests that kill a trial's process."""
+    params = [backend_param(backend) for backend in BACKENDS if backend.isolated]
+    return pytest.mark.parametrize("backend", params, indirect=True)
+
+
+def compared(name: str, values: Iterable[str], on_ray: Iterable[str]) -> Any:
+    """For tests that compare a backend with a run in this process. Ray's share in what is compared does not depend on
+    the value, and its runs take seconds: some values are enough there.
+    """
+    params = [backend_param(PROCESSES, value) for value in values] + [backend_param(RAY, value) for value in on_ray]
+    return pytest.mark.parametrize(("backend", name), params, indirect=["backend"])
 
 
 class Studies:
@@ -78,6 +99,22 @@ class Studies:
     def close(self) -> None:
         for database in self._open:
             database.close()
+
+
+def work(
+    backend: str,
+    folder: Path,
+    options: dict[str, Any],
+    total: int,
+    at_once: int,
+    seconds: float = 0.01,
+    begin: Event | None = None,
+) -> None:
+    """A driver in a process of its own."""
+    ledger = Studies(folder).ledger(**options)
+    if begin is not None:
+        begin.wait()
+    next(b for b in BACKENDS if b.name == backend).work(Run(ledger, total), job(seconds=seconds), at_once)
 
 
 def job(trial_timeout: float | None = None, **curve: Any) -> Job:

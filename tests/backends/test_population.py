@@ -15,7 +15,7 @@ from optlstm.study.pbt import Population
 from optlstm.study.population_ledger import PopulationLedger
 from optlstm.study.record import StudyRecord
 from tests.backends import objectives
-from tests.backends.contract import BACKENDS, Backend, Studies, job
+from tests.backends.contract import INLINE, PROCESSES, RAY, Backend, Studies, backend_param, job
 
 EPOCHS = 12
 OPTIONS = Population(
@@ -50,20 +50,24 @@ def lineage(ledger: PopulationLedger) -> list[Row]:
 
 def reference(population: Open, **curve: Any) -> list[Row]:
     ledger = population("reference")
-    BACKENDS[0].work(Run(ledger, 0), job(epochs=EPOCHS, **curve), 1)
+    INLINE.work(Run(ledger, 0), job(epochs=EPOCHS, **curve), 1)
     return lineage(ledger)
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize(
+    ("backend", "at_once"),
+    [backend_param(PROCESSES, 1), backend_param(PROCESSES, 2), backend_param(RAY, 2)],
+    indirect=["backend"],
+)
 def test_the_table_and_the_lineage_are_the_same_everywhere(backend: Backend, population: Open, at_once: int) -> None:
     ledger = population()
     backend.work(Run(ledger, 0), job(epochs=EPOCHS), at_once)
     assert lineage(ledger) == reference(population)
 
 
-def test_the_lineage_is_a_tree_of_stretches(backend: Backend, population: Open) -> None:
+def test_the_lineage_is_a_tree_of_stretches(population: Open) -> None:
     ledger = population()
-    backend.work(Run(ledger, 0), job(epochs=EPOCHS), 2)
+    INLINE.work(Run(ledger, 0), job(epochs=EPOCHS), 1)
     trials = ledger.trials
     roots = [t for t in trials if "parent" not in t.user_attrs]
     children = [t for t in trials if "parent" in t.user_attrs]
@@ -127,9 +131,9 @@ def test_asynchronous_members_do_not_wait(backend: Backend, population: Open) ->
         assert list(trial.intermediate_values) == list(range(first, (trial.last_step or 0) + 1))
 
 
-def test_a_burnt_in_population_waits(backend: Backend, population: Open) -> None:
+def test_a_burnt_in_population_waits(population: Open) -> None:
     from dataclasses import replace
 
     ledger = population(options=replace(OPTIONS, burn_in=7))
-    backend.work(Run(ledger, 0), job(epochs=EPOCHS), 2)
+    PROCESSES.work(Run(ledger, 0), job(epochs=EPOCHS), 2)
     assert {t.user_attrs["from_epoch"] for t in ledger.trials if "parent" in t.user_attrs} == {9}
