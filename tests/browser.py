@@ -82,5 +82,3 @@ class Browser:
 
     def close(self) -> None:
         self.driver.quit()
-
-

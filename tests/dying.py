@@ -39,8 +39,14 @@ def walking(url: str) -> Ledger:
     return Ledger(open_database(url), NAME, StudyRecord(space, 7, STEPS, "random", **pruner))  # type: ignore[arg-type]
 
 
-def walk(url: str, folder: Path, workers: int, seconds: float = 0.0) -> None:
-    run_local(Run(walking(url), WALKS), Job(MakeWalk(seconds), folder), workers)
+def walk(url: str, folder: Path, workers: int, seconds: float = 0.0, backend: str = "local") -> None:
+    run, job = Run(walking(url), WALKS), Job(MakeWalk(seconds), folder)
+    if backend == "ray":
+        from optlstm.backends.ray.runner import RayOptions, run_ray
+
+        run_ray(run, job, RayOptions(workers=workers), folder)
+    else:
+        run_local(run, job, workers)
 
 
 def training(url: str) -> Ledger:

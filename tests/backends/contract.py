@@ -127,3 +127,11 @@ def table(ledger: Ledger) -> list[Row]:
         (t.number, t.state.name, t.values, t.params, t.intermediate_values, t.user_attrs.get("reason"))
         for t in ledger.trials
     ]
+
+
+def reference(studies: Studies, total: int, **options: object) -> list[tuple[object, ...]]:
+    """The table of an undisturbed run in this process."""
+    curve = options.pop("curve", {})
+    ledger = studies.ledger("reference", **options)  # type: ignore[arg-type]
+    INLINE.work(Run(ledger, total), job(**curve), 1)  # type: ignore[arg-type]
+    return table(ledger)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from optlstm.errors import TrialDiverged
+
 EPOCHS = 6
 KNOWN: dict[str, Any] = {"x": 0.0, "n": 2, "kind": "a", "y": 0.5}
 # Conditional: y exists where kind is "b".
@@ -76,6 +78,8 @@ class Curve:
             raise MemoryError("no memory left")
         if kind == "exit":
             raise SystemExit(3)
+        if kind == "diverge":
+            raise TrialDiverged("the training loss is nan")
         if kind == "generator":
             raise GeneratorExit("closed")
         if kind == "prune":

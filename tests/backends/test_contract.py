@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import random
-import time
 from collections.abc import Callable
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -20,6 +18,7 @@ from optlstm.run.plan import make_plan
 from optlstm.study.database.connection import open_database
 from optlstm.study.declaration import parse_space
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
+from optlstm.study.failures import DIVERGED, FAILURE_KEY
 from optlstm.study.ledger import Ledger
 from optlstm.study.pbt import Population
 from optlstm.study.population_ledger import PopulationLedger
@@ -29,31 +28,19 @@ from optlstm.study.samplers import EXHAUSTIVE, SAMPLERS
 from tests.backends.contract import (
     INLINE,
     PROCESSES,
-    RAY,
     Backend,
     Studies,
-    backend_param,
     compared,
-    isolated_backends,
     job,
+    reference,
     table,
-    work,
 )
 from tests.backends.objectives import CONDITIONAL, EPOCHS, FINITE, KNOWN, MakeTwo, broken
-from tests.study.processes import CONTEXT, exit_code, start
 
 TROUBLE = {
     **{2: (3, "raise"), 4: (1, "nan"), 5: (2, "inf"), 6: (4, "-inf"), 7: (2, "memory"), 8: (EPOCHS, "nan")},
-    **{9: (1, "exit"), 10: (3, "nan"), 11: (2, "generator")},
+    **{9: (1, "exit"), 10: (3, "nan"), 11: (2, "generator"), 12: (2, "diverge")},
 }
-
-
-def reference(studies: Studies, total: int, **options: object) -> list[tuple[object, ...]]:
-    """The table of an undisturbed run in this process."""
-    curve = options.pop("curve", {})
-    ledger = studies.ledger("reference", **options)  # type: ignore[arg-type]
-    INLINE.work(Run(ledger, total), job(**curve), 1)  # type: ignore[arg-type]
-    return table(ledger)
 
 
 @compared("sampler", SAMPLERS, on_ray=["tpe", "brute-force"])
@@ -132,7 +119,7 @@ def test_every_trial_is_recorded_whole_in_its_events_and_in_the_database(backend
     ledger = studies.ledger(pruner="asha")
     events: list[Event] = []
     ledger.listen(events.append)
-    backend.work(Run(ledger, 12), job(trouble={1: (2, "raise")}), 1)
+    backend.work(Run(ledger, 12), job(trouble={1: (1, "raise")}), 1)
     assert table(studies.ledger(pruner="asha")) == table(ledger)
     assert ledger.trials[0].params == {"x": 0.0, "n": 2, "kind": "a"}  # the defaults
     assert ledger.counts.keys() == {"COMPLETE", "PRUNED", "FAIL"}
@@ -167,7 +154,7 @@ def test_a_trial_that_its_objective_prunes_is_pruned(backend: Backend, studies: 
 
 def test_a_trial_that_misbehaves_fails_alone_and_says_why(backend: Backend, studies: Studies) -> None:
     ledger = studies.ledger(pruner="none")
-    backend.work(Run(ledger, 12), job(trouble=TROUBLE), 2)
+    backend.work(Run(ledger, 13), job(trouble=TROUBLE), 2)
     reasons = {t.number: t.user_attrs["reason"] for t in ledger.trials if t.state.name == "FAIL"}
     assert reasons == {
         2: "ValueError: a bad configuration",
@@ -179,9 +166,12 @@ def test_a_trial_that_misbehaves_fails_alone_and_says_why(backend: Backend, stud
         9: "SystemExit: 3",
         10: "the validation value is nan at epoch 3",
         11: "GeneratorExit: closed",
+        12: "the training loss is nan",
     }
+    diverged = [t.number for t in ledger.trials if t.user_attrs.get(FAILURE_KEY) == DIVERGED]
+    assert diverged == [4, 5, 6, 8, 10, 12]
     assert "a bad configuration" in ledger.trials[2].user_attrs["traceback"]
-    assert ledger.counts == {"COMPLETE": 3, "FAIL": 9}
+    assert ledger.counts == {"COMPLETE": 3, "FAIL": 10}
     assert ledger.best is not None
     assert math.isfinite(ledger.best.value or math.nan)
 
@@ -233,10 +223,20 @@ def test_stopped_after_an_epoch_it_goes_on_as_if_nothing_had_been(backend: Backe
     assert table(studies.ledger()) == expected
 
 
-def test_the_timeout_leaves_running_trials_to_be_continued(backend: Backend, studies: Studies) -> None:
+def test_the_timeout_leaves_running_trials_to_be_continued(
+    backend: Backend, studies: Studies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(monotonic=lambda: 10.0)
+    monkeypatch.setattr("optlstm.backends.driver.time", clock)
     ledger = studies.ledger(pruner="none")
-    run = Run(ledger, 50, timeout=5 if backend.name == "ray" else 0.6)  # Ray's first run in a process takes seconds
-    backend.work(run, job(seconds=0.1), 1)
+    run = Run(ledger, 50, timeout=60)
+
+    def time_is_up(event: Event) -> None:
+        if isinstance(event, EpochReported) and (event.number, event.epoch) == (1, 2):
+            clock.monotonic = lambda: 71.0
+
+    ledger.listen(time_is_up)
+    backend.work(run, job(), 1)
     assert run.stop_reason == "timeout"
     assert ledger.counts["RUNNING"] == 1
     backend.work(Run(studies.ledger(pruner="none"), 3), job(), 1)
@@ -282,34 +282,6 @@ def test_a_task_that_cannot_be_set_up_ends_the_run_and_not_a_trial(backend: Back
     assert ledger.counts["RUNNING"] <= 2
 
 
-@isolated_backends()
-def test_a_killed_worker_costs_at_most_its_epoch(backend: Backend, studies: Studies, tmp_path: Path) -> None:
-    trouble = {1: (3, "kill"), 3: (1, "kill"), 5: (EPOCHS, "kill")}
-    ledger = studies.ledger()
-    backend.work(Run(ledger, 8), job(trouble=trouble, first_time=str(tmp_path)), 1)
-    assert table(ledger) == reference(studies, 8)
-
-
-@isolated_backends()
-def test_a_trial_that_kills_every_worker_fails(backend: Backend, studies: Studies) -> None:
-    ledger = studies.ledger()
-    backend.work(Run(ledger, 3), job(trouble={1: (2, "kill")}), 1)
-    assert ledger.trials[1].state.name == "FAIL"
-    assert "its worker died 4 times" in ledger.trials[1].user_attrs["reason"]
-    assert ledger.counts == {"COMPLETE": 2, "FAIL": 1}
-
-
-@isolated_backends()
-def test_a_trial_that_hangs_fails_with_its_stack_and_its_worker_is_replaced(backend: Backend, studies: Studies) -> None:
-    ledger = studies.ledger(pruner="none")
-    backend.work(Run(ledger, 4), job(trouble={1: (3, "hang")}, trial_timeout=2.0), 1)
-    hung = ledger.trials[1]
-    assert ledger.counts == {"COMPLETE": 3, "FAIL": 1}
-    assert (hung.last_step, hung.user_attrs["reason"]) == (2, "hung: no report for 2 s")
-    assert "objectives.py" in hung.user_attrs["traceback"]
-    assert "in _trouble" in hung.user_attrs["traceback"]
-
-
 def test_trials_that_fail_alike_stop_the_study_until_it_is_told_to_go_on(backend: Backend, studies: Studies) -> None:
     ledger = studies.ledger(pruner="none")
     backend.work(Run(ledger, 9), job(trouble=dict.fromkeys((1, 3, 4, 5), (1, "raise"))), 1)
@@ -320,45 +292,3 @@ def test_trials_that_fail_alike_stop_the_study_until_it_is_told_to_go_on(backend
     backend.work(Run(again, 9), job(), 1)
     assert again.counts == {"COMPLETE": 5, "FAIL": 4}
     assert again.stopped is None
-
-
-@pytest.mark.parametrize(
-    ("backend", "at_once"),
-    [backend_param(INLINE, 1), backend_param(PROCESSES, 1), backend_param(PROCESSES, 2), backend_param(RAY, 2)],
-    indirect=["backend"],
-)
-def test_a_killed_driver_loses_nothing(
-    backend: Backend, studies: Studies, tmp_path: Path, at_once: int, draw: random.Random
-) -> None:
-    # With two trials at a time, what a sampler or a pruner learns depends on which of them was faster.
-    options = {} if at_once == 1 else {"sampler": "random", "pruner": "none"}
-    expected = reference(studies, 10, **options)
-    for _ in range(1 if backend == RAY else 3):  # Ray takes seconds to start
-        driver = start(work, backend.name, tmp_path, options, 10, at_once)
-        enough = reports(studies, options) + draw.randint(1, 12)
-        while reports(studies, options) < enough and driver.is_alive():
-            time.sleep(0.005)
-        time.sleep(draw.random() * 0.02)
-        driver.kill()
-        exit_code(driver)
-    ledger = studies.ledger(**options)
-    backend.work(Run(ledger, 10), job(), at_once)
-    assert table(ledger) == expected
-
-
-def reports(studies: Studies, options: dict[str, Any]) -> int:
-    return sum(len(trial.intermediate_values) for trial in studies.ledger(**options).trials)
-
-
-def test_two_drivers_share_a_study(backend: Backend, studies: Studies, tmp_path: Path) -> None:
-    """A driver of this process, and one of another process that begins with its first report."""
-    ledger, under_way = studies.ledger(), CONTEXT.Event()
-    ledger.listen(lambda event: under_way.set() if isinstance(event, EpochReported) else None)
-    other = start(work, INLINE.name, tmp_path, {}, 16, 1, 0.02, under_way)
-    backend.work(Run(ledger, 16), job(seconds=0.02), 1)
-    assert exit_code(other) == 0
-    both = studies.ledger()
-    assert [t.number for t in both.trials] == list(range(16))
-    assert both.counts["RUNNING"] == 0
-    for trial in both.trials:
-        assert list(trial.intermediate_values) == list(range(1, (trial.last_step or 0) + 1))

@@ -20,8 +20,7 @@ from optlstm.backends.ray.runner import RayOptions, run_ray
 from optlstm.errors import InputError
 from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger
-from tests.backends.contract import Studies, job, table
-from tests.backends.test_contract import reference
+from tests.backends.contract import Studies, job, reference, table
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.ray

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,9 @@ import psutil
 import pytest
 
 from optlstm.cli import main
-from tests.conftest import Cli, Row, rows, series, write_tiny
+from tests.conftest import Cli, Row, rows, write_tiny
+from tests.study.processes import command, exit_code, start
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 # The same trials in whatever order they are run, and long enough to be met half-way.
@@ -34,19 +36,12 @@ STUDY = (
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """`python -m optlstm ...` in the current directory; killed at the end if it is still there."""
-    command = [sys.executable, "-u", "-m", "optlstm", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    typed = [sys.executable, "-u", "-m", "optlstm", *arguments]
+    with subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:
             process.kill()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def is_under_way() -> bool:
@@ -68,17 +63,17 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     ("workers", "number", "code"), [("1", signal.SIGINT, 130), ("2", signal.SIGINT, 130), ("1", signal.SIGTERM, 143)]
 )
 def test_a_signal_stops_after_the_epoch_and_nothing_is_lost(
-    cli: Cli, undisturbed: list[Row], workers: str, number: signal.Signals, code: int
+    cli: Cli, folder: Path, undisturbed: list[Row], workers: str, number: signal.Signals, code: int
 ) -> None:
-    with running(*STUDY, "--workers", workers) as process:
-        wait_for(is_under_way, 120)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+    process = start(command, folder, (*STUDY, "--workers", workers))
+    wait_until(is_under_way)
+    os.kill(process.pid, number)
 
-    assert process.returncode == code, err
-    assert "stopping after this epoch; again: at once\n" in err
-    assert "everything is saved. To resume:\n  python -m optlstm study --name tiny --trials 2\n" in err
-    assert "unfinished)" in out + err
+    assert exit_code(process) == code
+    said = Path("said").read_text()
+    assert "stopping after this epoch; again: at once\n" in said
+    assert "everything is saved. To resume:\n  python -m optlstm study --name tiny --trials 2\n" in said
+    assert "unfinished)" in said
     assert "RUNNING" in {state for _, state, *_ in rows()}
     assert re.search(r"\d unfinished", cli("show", "tiny").out)
     again = cli("study", "--name", "tiny", "--trials", 2, "--workers", 1)
@@ -100,27 +95,34 @@ def test_an_interrupt_before_the_start_leaves_nothing(folder: Path) -> None:
     assert not (folder / "runs").exists()
 
 
+ENDLESS = """\
+import time
+from pathlib import Path
+
+def space(trial):
+    return {"x": trial.suggest_float("x", 0.0, 1.0)}
+
+def objective(trial, params):
+    Path(f"under-way-{trial.number}").touch()
+    time.sleep(3600)
+"""
+
+
 def test_a_second_signal_ends_it_at_once_with_its_workers(folder: Path) -> None:
-    (folder / "tiny.csv").write_text(series(30_000))
-    slow = ("--set", "space.hidden_size=64", "--set", "space.window=64", "--set", "space.patch=1")
+    (folder / "endless.py").write_text(ENDLESS)
 
-    with running("study", "tiny.toml", "--workers", "2", *slow) as process:
-        driver = psutil.Process(process.pid)
-        wait_for(lambda: len(driver.children()) == 2, 120)
-        workers = driver.children()
-        wait_for(lambda: [state for _, state, *_ in rows()] == ["RUNNING"] * 2, 120)
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-        assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        began = time.monotonic()
-        process.wait(timeout=60)
-        assert time.monotonic() - began < 2
-        wait_for(lambda: all(has_ended(worker) for worker in workers), 60)
-        assert process.stderr is not None
-        assert "To resume:\n  python -m optlstm study --name tiny --trials 3\n" in process.stderr.read()
+    process = start(command, folder, ("study", "endless.py", "--workers", "2", "--trials", "3"))
+    wait_until(lambda: len(list(folder.glob("under-way-*"))) == 2)
+    workers = psutil.Process(process.pid).children()
+    os.kill(process.pid, signal.SIGINT)
+    wait_until(lambda: "stopping after this epoch" in (folder / "said").read_text())
+    assert process.is_alive()
+    os.kill(process.pid, signal.SIGINT)
 
-    assert process.returncode == 130
+    assert exit_code(process) == 130
+    assert len(workers) == 2
+    wait_until(lambda: all(has_ended(worker) for worker in workers))
+    assert "To resume:\n  python -m optlstm study --name endless --trials 3\n" in (folder / "said").read_text()
 
 
 def has_ended(process: psutil.Process) -> bool:
@@ -134,8 +136,8 @@ def terminal_output(*arguments: str) -> tuple[int, str]:
     """Run a command under a pseudo-terminal of 100 columns: its exit code and all it drew."""
     terminal, theirs = pty.openpty()
     environment = {**os.environ, "COLUMNS": "100", "LINES": "40", "TERM": "xterm-256color"}
-    command = [sys.executable, "-m", "optlstm", *arguments]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+    typed = [sys.executable, "-m", "optlstm", *arguments]
+    with subprocess.Popen(typed, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
         drawn = b""
         while select.select([terminal], [], [], 60)[0]:

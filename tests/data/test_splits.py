@@ -82,6 +82,12 @@ def test_lengths_below_one_are_named_as_the_user_knows_them() -> None:
     ]
 
 
+def test_a_length_below_one_comes_before_what_would_follow_from_it() -> None:
+    with pytest.raises(InputError) as caught:
+        check_windows(split_rows(100, [0.7, 0.1, 0.2]), window=0, horizon=50)
+    assert caught.value.problems == ["space.window: 0 is too short; it must be at least 1"]
+
+
 def test_rolling_origins_follow_one_another_up_to_the_test() -> None:
     whole = split_rows(100, (0.7, 0.1, 0.2))
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +15,8 @@ from optuna_dashboard import get_note
 
 from tests.browser import Browser
 from tests.conftest import URL, Cli
+from tests.study.processes import command, start
+from tests.waiting import wait_until
 
 STUDY = ("study", "tiny.toml", "--quiet", "--trials", 3, "--set", "artifacts=2")
 
@@ -31,17 +30,13 @@ def artifacts(study: optuna.Study) -> dict[str, dict[str, Any]]:
 
 @contextmanager
 def dashboard(*arguments: str) -> Iterator[str]:
-    command = [sys.executable, "-u", "-m", "optlstm", "dashboard", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            address = re.search(r"http://127\.0\.0\.1:\d+\S*", process.stdout.readline())
-            assert address is not None
-            yield address[0]
-            process.send_signal(signal.SIGINT)
-            process.wait(timeout=60)
-        finally:
-            process.kill()
+    process, said = start(command, Path.cwd(), ("dashboard", *arguments)), Path("said")
+    try:
+        address = r"http://127\.0\.0\.1:\d+\S*"
+        yield wait_until(lambda: said.exists() and re.search(address, said.read_text()))[0]
+    finally:
+        process.kill()
+        process.join()
 
 
 @pytest.mark.browser

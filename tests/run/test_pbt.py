@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import optuna
 import pytest
 
 from tests.conftest import URL, Cli
+from tests.study.processes import command, exit_code, start
 
 PBT = """\
 scheduler = "pbt"
@@ -105,8 +103,8 @@ def test_nonsense_is_refused_in_one_line(cli: Cli, population: str, flags: list[
 
 def test_a_study_that_is_no_population_has_no_lineage(cli: Cli, cached_cli: Cli) -> None:
     assert cached_cli("study", "tiny.toml").code == 0
-    for command in (["show", "tiny", "--lineage"], ["schedule", "tiny", "0"]):
-        refused = cli(*command)
+    for arguments in (["show", "tiny", "--lineage"], ["schedule", "tiny", "0"]):
+        refused = cli(*arguments)
         assert refused.code == 2
         assert "is not a population" in refused.err
     refused = cli("study", "tiny.toml", "--scheduler", "pbt", "--epochs", "8")
@@ -137,21 +135,19 @@ def reports(name: str) -> int:
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_it_is_the_same_family(cli: Cli, folder: Path) -> None:
+def test_killed_again_and_again_it_is_the_same_family(cli: Cli, folder: Path, draw: random.Random) -> None:
     text = PBT.replace("epochs = 6", "epochs = 12").replace("population = 4", "population = 6")
     (folder / "pbt.toml").write_text(text.replace("interval = 2", "interval = 3"))
     assert cli("study", "pbt.toml", "--name", "undisturbed").code == 0
-    command = [sys.executable, "-m", "optlstm", "study", "pbt.toml", "--name", "killed", "--quiet"]
-    draw = random.Random(5)
+    killed = ("study", "pbt.toml", "--name", "killed", "--quiet")
     for _ in range(2):
-        driver = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+        driver = start(command, folder, killed)
         enough = reports("killed") + draw.randint(1, 12)
-        while reports("killed") < enough and driver.poll() is None:
+        while reports("killed") < enough and driver.is_alive():
             time.sleep(0.01)
-        assert driver.poll() is None, "it was over before it could be killed"
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
-    assert subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL).returncode == 0
+        driver.kill()
+        assert exit_code(driver) == -9, "it was over before it was killed"
+    assert cli(*killed).code == 0
     expected = family("undisturbed")
     assert family("killed") == expected
     assert sum(row[6] is not None for row in expected) == 3  # the weights of the best three stay on disk

@@ -141,20 +141,20 @@ def test_a_subset_first_then_the_best_on_everything(cli: Cli) -> None:
     cli(*STUDY, "--set", "data.fraction=0.5", "--trials", 4, "--set", "pruner.n_startup_trials=9", *SEARCHED)
     best = sorted(shown(cli, "tiny")["trials"], key=lambda t: t["value"])[:2]
 
-    outcome = cli("study", "--promote", "tiny", "--top", 2)
+    outcome = cli("study", "--promote", "tiny", "--top", 2, "--workers", 1)
 
     assert outcome.code == 0
     assert "84 train" in outcome.lines[0]
     assert "pruner none" in outcome.lines[1]  # what is promoted is trained to its end
     promoted = shown(cli, "tiny-promoted")["trials"]
     assert [t["params"] for t in promoted] == [t["params"] for t in best]
-    assert cli("study", "--promote", "tiny", "--top", 2).code == 0
+    assert cli("study", "--promote", "tiny", "--top", 2, "--workers", 1).code == 0
     assert len(shown(cli, "tiny-promoted")["trials"]) == 2
     one_line(
         cli("study", "--promote", "tiny", "--top", 3),
         "top: study 'tiny-promoted' exists and promoted 2, not 3; give --name",
     )
-    asked = cli("study", "--promote", "tiny", "--name", "other", "--pruner", "asha", "--top", 1)
+    asked = cli("study", "--promote", "tiny", "--name", "other", "--pruner", "asha", "--top", 1, "--workers", 1)
     assert "pruner asha" in asked.lines[1]
     one_line(
         cli("refit", "tiny", "-o", "model", "--pick", "parameters<=20000"),
@@ -166,12 +166,12 @@ def test_ranges_narrowed_and_trials_imported(cli: Cli) -> None:
     cli(*STUDY, "--trials", 8, "--pruner", "none", *SEARCHED)
     values = sorted(shown(cli, "tiny")["trials"], key=lambda t: t["value"])
 
-    assert cli("study", "--narrow-from", "tiny", "--trials", 2).code == 0
+    assert cli("study", "--narrow-from", "tiny", "--trials", 2, "--workers", 1).code == 0
     dropouts = [t["params"]["dropout"] for t in values[:2]]
     for trial in shown(cli, "tiny-narrowed")["trials"]:
         assert min(dropouts) <= trial["params"].get("dropout", dropouts[0]) <= max(dropouts)
 
-    imported = cli("study", "--import", "tiny", "--trials", 2, "--name", "more")
+    imported = cli("study", "--import", "tiny", "--trials", 2, "--name", "more", "--workers", 1)
     assert "begins with 8 trials of study tiny" in imported.err
     assert [t["value"] for t in shown(cli, "more")["trials"]][:8] == [t["value"] for t in shown(cli, "tiny")["trials"]]
     refused = cli("study", "--import", "tiny", "--name", "other", "--horizon", 3)
@@ -183,7 +183,7 @@ def test_ranges_narrowed_and_trials_imported(cli: Cli) -> None:
     (line,) = cli("study", "mine.py", "--import", "tiny").lines
     assert line.startswith("import_from: study 'tiny' is another search: it has task forecast and params hidden_size, ")
     assert line.endswith("; this has the objective mine.py")
-    assert cli("study", "mine.py", "--trials", 1).code == 0
+    assert cli("study", "mine.py", "--trials", 1, "--workers", 1).code == 0
     one_line(
         cli(*STUDY, "--name", "other", "--import", "mine"),
         "import_from: study 'mine' is another search: it has the objective mine.py and params x;"
@@ -224,7 +224,7 @@ def test_lr_search_recommends_a_range_and_draws_it(cli: Cli) -> None:
     assert json.loads(again.out) == found
     assert any(line.endswith("; to search on, give a higher --rounds") for line in again.lines)
 
-    narrowed = cli("study", "--narrow-from", "tiny-lr", "--trials", 1)
+    narrowed = cli("study", "--narrow-from", "tiny-lr", "--trials", 1, "--workers", 1)
     assert (narrowed.code, narrowed.lines[0].split(": ")[1]) == (0, outcome.lines[0].split(": ")[1])
     assert narrowed.lines[1].startswith("1 trials of up to 10 epochs, sampler tpe, pruner median")
     params = shown(cli, "tiny-lr-narrowed")["trials"][0]["params"]

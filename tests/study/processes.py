@@ -51,7 +51,7 @@ def exit_code(process: ForkServerProcess) -> int | None:
 def command(folder: Path, arguments: tuple[str, ...]) -> None:
     """`python -m optlstm ...` in a folder; what it says goes into the file `said` there."""
     os.chdir(folder)
-    with (folder / "said").open("w") as said, redirect_stdout(said), redirect_stderr(said):
+    with (folder / "said").open("w", buffering=1) as said, redirect_stdout(said), redirect_stderr(said):
         code = main(arguments)
     raise SystemExit(code)
 

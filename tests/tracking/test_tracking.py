@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import signal
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
-from tests.conftest import URL, Cli, series
+from optlstm.training.checkpoints import CheckpointWriter
+from tests.conftest import URL, Cli
 
 ALL = ("--track", "tensorboard", "--track", "mlflow", "--track", "wandb")
 STUDY = ("study", "tiny.toml", "--quiet", "--epochs", 4, "--set", "pruner.n_startup_trials=1")
@@ -103,18 +107,49 @@ def approximately(curves: Curves) -> Any:
     return {n: pytest.approx(curve, rel=1e-6) for n, curve in curves.items()}
 
 
-@pytest.mark.parametrize("backend", ["local", pytest.param("ray", marks=pytest.mark.ray)])
-def test_trackers_hold_the_studys_values(cli: Cli, backend: str) -> None:
-    outcome = cli(*STUDY, *ALL, "--trials", 4, "--backend", backend, "--workers", 1)
+@pytest.mark.ray
+def test_trackers_hold_what_trials_on_ray_report(cli: Cli, local_ray: None) -> None:
+    outcome = cli(*STUDY, *ALL, "--trials", 4, "--backend", "ray", "--workers", 1)
 
     assert outcome.code == 0, outcome.err
     assert "tracker" not in outcome.err
+    check_trackers()
+
+
+def test_an_interrupted_study_is_continued_in_the_same_runs(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as during:
+        during.setattr(CheckpointWriter, "write", interrupting(CheckpointWriter.write, at=6))
+        interrupted = cli(*STUDY, *ALL, "--trials", 4)
+
+    assert interrupted.code == 130
+    assert [t.state.name for t in study_trials()] == ["COMPLETE", "RUNNING"]
+    assert mlflow_curves() == study_curves()
+    continued = cli("study", "--name", "tiny", "--quiet")  # what to track is kept with the study
+    assert continued.code == 0
+    assert "tracker" not in interrupted.err + continued.err
+    check_trackers()
+
+
+def interrupting(write: Callable[..., None], at: int) -> Callable[..., None]:
+    """A checkpoint writer whose `at`-th checkpoint is followed by Ctrl-C."""
+    count = itertools.count(1)
+
+    def wrapped(*arguments: Any) -> None:
+        write(*arguments)
+        if next(count) == at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return wrapped
+
+
+def check_trackers() -> None:
     trials = study_trials()
+    assert {t.state.name for t in trials} == {"COMPLETE", "PRUNED"}
     assert tensorboard_curves() == approximately(study_curves())
     assert mlflow_curves() == study_curves()
     assert wandb_curves() == study_curves()
     _, runs = mlflow_runs()
-    statuses = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+    statuses = {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}
     for trial in trials:
         run = runs[str(trial.number)]
         assert run.info.status == statuses[trial.state.name]
@@ -122,23 +157,6 @@ def test_trackers_hold_the_studys_values(cli: Cli, backend: str) -> None:
         assert run.data.tags["mlflow.parentRunId"] == runs[""].info.run_id
         assert run.data.metrics.get("best.mse") == trial.value
     assert runs[""].info.status == "FINISHED"
-
-
-def test_a_continued_study_goes_on_in_the_same_runs(cli: Cli) -> None:
-    Path("tiny.csv").write_text(series(4000))
-    slow = ("--epochs", 30, "--set", "training.patience=0", "--pruner", "none", "--sampler", "random")
-    cut_short = cli("study", "tiny.toml", "--quiet", *slow, *ALL, "--trials", 2, "--timeout", 1)
-    before = study_curves()
-    unfinished = [t.number for t in study_trials() if t.state.name == "RUNNING"]
-
-    assert cut_short.code in (0, 1)
-    assert unfinished, "the study was over before its time was"
-    assert mlflow_curves() == before
-    assert cli("study", "--name", "tiny", "--quiet").code == 0  # what to track is kept with the study
-    assert {t.state.name for t in study_trials()} == {"COMPLETE"}
-    assert tensorboard_curves() == approximately(study_curves())
-    assert mlflow_curves() == study_curves()
-    assert wandb_curves() == study_curves()
 
 
 def test_a_tracker_that_comes_later_gets_what_was_before(cli: Cli) -> None:
