@@ -52,6 +52,8 @@ def command(folder: Path, arguments: tuple[str, ...]) -> None:
     """`python -m optlstm ...` in a folder; what it says goes into the file `said` there."""
     os.chdir(folder)
     with (folder / "said").open("w", buffering=1) as said, redirect_stdout(said), redirect_stderr(said):
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)  # where the handlers of signals write
         code = main(arguments)
     raise SystemExit(code)
 
