@@ -38,7 +38,7 @@ def test_a_pipe_gets_the_page_and_stays_a_pipe(cli: Cli, cached_cli: Cli) -> Non
         page = reader.submit(Path("pipe").read_text)
         said = cli("report", "tiny", "-o", "pipe")
         assert said.code == 0, said.err
-        assert "<!doctype html>" in page.result(timeout=10)
+        assert "<!doctype html>" in page.result()
     assert Path("pipe").is_fifo()
 
 
