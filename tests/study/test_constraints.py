@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from optlstm.study.constraints import MOST_IN_A_ROW
+from optlstm.study.constraints import INFEASIBLE_KEY, MOST_IN_A_ROW, TrialCount
 from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialFinished
 from optlstm.study.ledger import Ledger
@@ -63,3 +63,15 @@ def test_a_space_that_never_keeps_the_constraint_ends_the_study_and_says_so(sqli
     opened = drive(ledger(sqlite, name, "random", limit=1), 3)
     assert (opened.ended, len(opened.trials)) == (0, MOST_IN_A_ROW)
     assert opened.stopped == f"none of the last {MOST_IN_A_ROW} configurations kept the constraints max_units = 1"
+
+
+def test_the_count_of_trials_follows_a_list_that_grows_and_begins_again_with_another() -> None:
+    def ended(**attrs: bool) -> FrozenTrial:
+        return create_trial(state=TrialState.PRUNED, user_attrs=attrs)
+
+    count, trials = TrialCount(), [ended(), ended(**{INFEASIBLE_KEY: True})]
+
+    assert count.of(trials) == 1
+    trials += [ended(), ended()]
+    assert count.of(trials) == 3
+    assert count.of([ended(), ended(**{INFEASIBLE_KEY: True}), ended()]) == 2  # memory was read anew
