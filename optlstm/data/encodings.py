@@ -20,4 +20,4 @@ def guess_encoding(text: str) -> tuple[str, str | None]:
 
 
 def _read_as(text: str, encoding: str) -> str:
-    return _STRAY.sub(lambda found: bytes([ord(found[0]) & 0xFF]).decode(encoding, "replace"), text)
+    return _STRAY.sub(lambda match: bytes([ord(match[0]) & 0xFF]).decode(encoding, "replace"), text)

@@ -173,8 +173,8 @@ def _shares(n: int, splits: Sequence[float] | Sequence[int], *, apart: bool) -> 
     parts = split_rows(n, splits)
     if counts and sum(splits) != n:
         raise InputError(f"data.splits: {list(splits)} sums to {sum(splits)}, and there are {n} sequences")
-    found = np.array([len(parts.train), len(parts.validation), len(parts.test)], dtype=np.float64)
-    shares: npt.NDArray[np.float64] = found / found.sum()
+    sizes = np.array([len(parts.train), len(parts.validation), len(parts.test)], dtype=np.float64)
+    shares: npt.NDArray[np.float64] = sizes / sizes.sum()
     return shares
 
 

@@ -84,8 +84,8 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     others = [name for name in names if name not in (columns.label or "label", series, time, columns.group)]
     channels = list(columns.channels or others)
     problems = _column_problems(path, names, columns, series)
-    extra = _listed(others, channels) if columns.like else ""
-    if columns.like and (lacking := _listed(channels, others)):
+    extra = _unknown(others, channels) if columns.like else ""
+    if columns.like and (lacking := _unknown(channels, others)):
         kind, besides = "channels" if series else "columns", f" and has {extra} besides" if extra else ""
         problems.append(f"data: {path.name} does not have the {kind} of {columns.like}: it lacks {lacking}{besides}")
     if problems:
@@ -135,10 +135,10 @@ def _check_rows_are_sequences(path: Path, label: str, others: Sequence[str]) -> 
             )
 
 
-def _listed(names: Sequence[str], known: Sequence[str]) -> str:
-    """Those of the names that are not known, the first few; the empty text where there is none."""
-    there = set(known)
-    unknown = [name for name in names if name not in there]
+def _unknown(names: Sequence[str], known: Sequence[str]) -> str:
+    """The first few of the names that are not known; the empty text where all are."""
+    known_names = set(known)
+    unknown = [name for name in names if name not in known_names]
     more = f" (and {len(unknown) - SHOWN:,} more)" if len(unknown) > SHOWN else ""
     return ", ".join(unknown[:SHOWN]) + more
 

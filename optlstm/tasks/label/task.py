@@ -40,7 +40,7 @@ _SMALL_FOLDS = 5
 
 @dataclass(frozen=True)
 class LabelTask(ABC):
-    """Labelled samples; where the test rows are a file of their own, they are the last ones.
+    """Labelled samples; those of a test file are the last ones.
 
     Its two kinds, `SequenceTask` and `TextTask`, read their files and make arrays of them; all else is the same.
     """
