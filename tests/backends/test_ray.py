@@ -97,6 +97,24 @@ def test_asha_continued_decides_as_if_it_had_never_stopped(studies: Studies) -> 
 
 
 @pytest.mark.usefixtures("local_ray")
+def test_a_ray_of_our_own_listens_on_loopback_alone_and_keeps_its_token_to_itself() -> None:
+    """Stands before the tests with `nodes`, which are children of this process too and listen as their flags say."""
+    import ray
+
+    @ray.remote
+    def nothing() -> None:
+        pass
+
+    ray.get(nothing.remote())  # a worker, which listens too
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = [c.laddr for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert len(listening) >= 4
+    assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+    token = Path("~/.ray/auth_token").expanduser()
+    assert token.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.usefixtures("local_ray")
 def test_a_trial_that_fits_nowhere_is_refused(studies: Studies) -> None:
     with pytest.raises(InputError, match="a trial asks for 64 CPU, and the largest node has 2 CPU"):
         run_ray(Run(studies.ledger(), 2), job(), RayOptions(cpus_per_trial=64))
@@ -243,23 +261,6 @@ def test_a_two_node_cluster_runs_the_same_study_though_nodes_die(
 def reports_of(studies: Studies) -> int:
     ledger = studies.ledger(sampler="random", pruner="none")
     return sum(len(trial.intermediate_values) for trial in ledger.trials)
-
-
-@pytest.mark.usefixtures("local_ray")
-def test_a_ray_of_our_own_listens_on_loopback_alone_and_keeps_its_token_to_itself() -> None:
-    import ray
-
-    @ray.remote
-    def nothing() -> None:
-        pass
-
-    ray.get(nothing.remote())  # a worker, which listens too
-    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    listening = [c.laddr for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
-    assert len(listening) >= 4
-    assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
-    token = Path("~/.ray/auth_token").expanduser()
-    assert token.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:99999"])
