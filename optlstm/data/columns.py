@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data import frequency
 from optlstm.data.table import first_cells, list_columns, unknown_column
+from optlstm.util.arrays import Floats
 from optlstm.util.format import short
 
-Floats = npt.NDArray[np.float64]
 EMPTY = "empty or NaN"
 _EXACT = 2**53  # up to here a float holds every whole number
 _LARGEST = 1e140  # the squares of a hundred million of these can be added up

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from optlstm.util.arrays import Integers
 from optlstm.util.format import short
 
-Ticks = npt.NDArray[np.int64]
+Ticks = Integers
 
 _ZONE = r"\d:\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*$"
 _DAY_US = 24 * 3600 * 10**6

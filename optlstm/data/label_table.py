@@ -10,9 +10,10 @@ from typing import Any, Self
 import pandas as pd
 
 from optlstm.data.columns import Flaw
-from optlstm.data.labels import Integers, label_texts
+from optlstm.data.labels import label_texts
 from optlstm.data.table import dataset_name, file_rows, list_columns, unknown_column
 from optlstm.errors import InputError
+from optlstm.util.arrays import Integers
 
 SHOWN = 3  # rows named in one problem
 

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from optlstm.errors import InputError
+from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import first_few
 
 if TYPE_CHECKING:  # a worker that unpickles a split has no use for it
     import pandas as pd
 
-Integers = npt.NDArray[np.int64]
 
 _SPLIT_SEED = 0  # of the shuffling before the cut: the study's seed is no part of the data
 _PARTS = ("train", "validation", "test")
@@ -161,7 +160,7 @@ def check_split(
             )
 
 
-def _shares(n: int, splits: Sequence[float] | Sequence[int], *, apart: bool) -> npt.NDArray[np.float64]:
+def _shares(n: int, splits: Sequence[float] | Sequence[int], *, apart: bool) -> Floats:
     from optlstm.data.splits import split_rows
 
     counts = all(isinstance(share, int) for share in splits)
@@ -174,11 +173,11 @@ def _shares(n: int, splits: Sequence[float] | Sequence[int], *, apart: bool) -> 
     if counts and sum(splits) != n:
         raise InputError(f"data.splits: {list(splits)} sums to {sum(splits)}, and there are {n} sequences")
     sizes = np.array([len(parts.train), len(parts.validation), len(parts.test)], dtype=np.float64)
-    shares: npt.NDArray[np.float64] = sizes / sizes.sum()
+    shares: Floats = sizes / sizes.sum()
     return shares
 
 
-def _allot(codes: Integers, groups: Integers | None, shares: npt.NDArray[np.float64]) -> Integers:
+def _allot(codes: Integers, groups: Integers | None, shares: Floats) -> Integers:
     """The part of each row [n], so that every part has its share of every class, as nearly as rows and groups allow."""
     random = np.random.default_rng(_SPLIT_SEED)
     units = np.arange(len(codes)) if groups is None else np.unique(groups, return_inverse=True)[1]

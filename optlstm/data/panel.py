@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from optlstm.util.arrays import Floats, Integers
+
 _SHOWN = 3
 
 

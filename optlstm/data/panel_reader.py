@@ -16,10 +16,11 @@ import pandas as pd
 from optlstm.data.columns import EMPTY, Flaw, column_problems, fill_numbers, read_times
 from optlstm.data.frequency import season_of, ticks_of
 from optlstm.data.labels import label_texts
-from optlstm.data.panel import Categories, Column, Floats, Integers, Panel, named, taken
+from optlstm.data.panel import Categories, Column, Panel, named, taken
 from optlstm.data.panel_time import Times, in_table
 from optlstm.data.table import column_names, file_rows, read_table, unknown_column
 from optlstm.errors import InputError, did_you_mean
+from optlstm.util.arrays import Floats, Integers
 
 SERIES = "unique_id"  # column looked for where none is named
 _BUNDLED = Path(__file__).parent / "bundled"

@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.frequency import following, ticks_of
@@ -15,9 +14,7 @@ from optlstm.data.panel import Categories, Column, Panel
 from optlstm.data.panel_time import missing_rows
 from optlstm.data.splits import Splits, check_windows, rolling_origin, split_rows
 from optlstm.errors import InputError
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from optlstm.util.arrays import Integers
 
 
 def panel_cuts(panel: Panel, splits: Sequence[float] | Sequence[int], fraction: float = 1.0) -> Integers:

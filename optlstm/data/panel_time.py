@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data import frequency
 from optlstm.data.columns import Flaw
 from optlstm.data.frequency import Steps, ticks_of
+from optlstm.util.arrays import Integers
 
-Integers = npt.NDArray[np.int64]
 Order = Integers | None  # the table's row of each row here; None: they are the same
 _SHOWN = 3
 _CHUNK = 1 << 18  # rows

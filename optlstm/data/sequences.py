@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.columns import fill_numbers, read_times
 from optlstm.data.frequency import ticks_of
 from optlstm.data.label_table import SHOWN, LabelledSamples, LabelledTable, named_column_problems
-from optlstm.data.labels import Integers
 from optlstm.data.table import column_names, list_columns, read_table, unknown_column
 from optlstm.errors import InputError
+from optlstm.util.arrays import Floats, Integers
 
-Floats = npt.NDArray[np.float64]
 SERIES_NAMES, TIME_NAMES = ("series_id", "unique_id"), ("t", "ds")  # columns looked for where none is named
 _LIKE_TIMES = (*TIME_NAMES, "time", "timestamp", "datetime", "date", "step")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from optlstm.data.labels import Integers
 from optlstm.errors import InputError
+from optlstm.util.arrays import Integers
 
 PADDING, UNKNOWN = 0, 1  # token numbers; a vocabulary's first token is 2
 _WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")

@@ -9,7 +9,6 @@ from statistics import fmean as mean
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from optlstm.errors import OptlstmError
 from optlstm.report import baseline_text
@@ -19,6 +18,7 @@ from optlstm.report.view import StudyView
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.plot_data import Confusion, Example, Forecasts, PlotData
 from optlstm.training.hparams import Hyperparameters
+from optlstm.util.arrays import Floats
 from optlstm.util.files import Location
 from optlstm.util.format import many, number, short
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 MOST_LABELS = 40
 TICK = 14  # characters of a class beside the matrix, so that a telephone has room for it
 MIDNIGHT = " 00:00:00"
-Floats = NDArray[np.float64]
 
 
 class PlotSource(Protocol):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from optlstm.util.arrays import Floats
+
 Baseline = Callable[[range], Floats]  # rows that are the first to forecast -> [windows, columns, horizon]
 
 _CHUNK = 4096  # windows at a time

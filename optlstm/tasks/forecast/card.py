@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import nn
 
@@ -20,8 +19,8 @@ from optlstm.tasks.forecast.data import ForecastData, Inputs, covariate_shape, s
 from optlstm.tasks.forecast.problem import make_network
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
+from optlstm.util.arrays import Floats
 
-Floats = NDArray[np.float64]
 LONGEST_WINDOW = 10_000_000  # rows
 _Text = Annotated[str, Field(max_length=10_000)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]

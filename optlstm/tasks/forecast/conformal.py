@@ -13,7 +13,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from optlstm.util.arrays import Floats
+
 LEVELS = tuple(range(1, 100))  # percent
 REPORTED = (50, 80, 90, 95)
 

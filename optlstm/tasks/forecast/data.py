@@ -14,12 +14,11 @@ from optlstm.data.scaling import Standardizer
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.inputs import InputSizes
+from optlstm.util.arrays import Floats, Integers
 
 if TYPE_CHECKING:  # it brings pandas, which a worker has no use for
     from optlstm.data.panel import Column, Panel
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 _Name = Annotated[str, Field(max_length=10_000)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 

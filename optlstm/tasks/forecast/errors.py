@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from optlstm.util.arrays import Floats, Integers
+
 NAMES = ("mse", "mae", "mse_raw", "mae_raw", "mase", "smape")
 
 

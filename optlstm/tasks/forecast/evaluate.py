@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from optlstm.data.frequency import ticks_of
 from optlstm.tasks.base import Evaluation
 from optlstm.tasks.forecast.conformal import cross_coverage, highest_level, radii
-from optlstm.tasks.forecast.data import ForecastData, Integers, counted
+from optlstm.tasks.forecast.data import ForecastData, counted
 from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite, seasonal_scale
 from optlstm.tasks.forecast.forecaster import Forecaster
 from optlstm.tasks.forecast.predictor import ForecastPredictor, ForecastSection
 from optlstm.tasks.forecast.prepared import PreparedSeries
+from optlstm.util.arrays import Floats, Integers
 
-Floats = NDArray[np.float64]
 _CALIBRATION_WINDOWS = 20_000  # residuals that are kept; of more windows, every second, third, ...
 _METHOD = (
     "split conformal, absolute residuals, one radius per column and horizon step, from all test windows;"

@@ -6,15 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optlstm.data.panel import named
 from optlstm.errors import InputError
-from optlstm.tasks.forecast.data import ForecastData, Integers
+from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.problem import Rows, forecast
+from optlstm.util.arrays import Floats, Integers
 
-Floats = NDArray[np.float64]
 _BATCH = 1024  # sequences at a time: what a core's cache likes
 
 

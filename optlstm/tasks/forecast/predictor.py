@@ -19,11 +19,12 @@ from optlstm.errors import InputError
 from optlstm.tasks.base import ExportModule, Metrics
 from optlstm.tasks.forecast.card import ForecastCard
 from optlstm.tasks.forecast.conformal import LEVELS, highest_level
-from optlstm.tasks.forecast.data import Integers, counted
+from optlstm.tasks.forecast.data import counted
 from optlstm.tasks.forecast.errors import ErrorSums
 from optlstm.tasks.forecast.forecaster import Forecaster, ForecastGraph
 from optlstm.tasks.forecast.tables import ForecastTable
 from optlstm.training.hparams import Hyperparameters
+from optlstm.util.arrays import Integers
 
 
 class ForecastPredictor:

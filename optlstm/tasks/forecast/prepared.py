@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from optlstm.tasks.options import DataConfig
+from optlstm.util.arrays import Floats, Integers
 
 if TYPE_CHECKING:
     from optlstm.data.panel import Panel
     from optlstm.tasks.forecast.data import ForecastData, Inputs
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

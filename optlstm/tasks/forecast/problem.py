@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from optlstm.errors import TrialFailed
-from optlstm.tasks.forecast.data import ForecastData, Integers
+from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.plot_data import Example, Forecasts
 from optlstm.training.covariates import CovariateForecaster
 from optlstm.training.factory import Factory
@@ -27,6 +27,7 @@ from optlstm.training.hparams import Hyperparameters
 from optlstm.training.inputs import InputSizes
 from optlstm.training.loop import Problem
 from optlstm.training.model import ForecasterConfig, LSTMForecaster
+from optlstm.util.arrays import Integers
 
 # Windows. The result does not depend on a trial's batch_size. On a CPU as fast as more of them, and 100 MB less.
 _EVALUATION_BATCH = {"cpu": 256, "cuda": 4096}

@@ -19,8 +19,9 @@ from torch import Tensor
 from optlstm.data.frequency import ticks_of
 from optlstm.data.panel import Panel
 from optlstm.tasks.forecast.conformal import LEVELS
-from optlstm.tasks.forecast.data import ForecastData, Integers
-from optlstm.tasks.forecast.forecaster import Floats, Forecaster
+from optlstm.tasks.forecast.data import ForecastData
+from optlstm.tasks.forecast.forecaster import Forecaster
+from optlstm.util.arrays import Floats, Integers
 from optlstm.util.files import OutputFile
 
 _DAY_US = 24 * 3600 * 10**6
@@ -99,7 +100,7 @@ class ForecastTable:
             columns += self._numbers(each.mean(axis=0), at, self.data.std[of])
             yield pa.record_batch([pa.array(c) if isinstance(c, np.ndarray) else c for c in columns], schema=schema)
 
-    def _numbers(self, forecast: Floats, at: Integers, std: Floats) -> Iterator[NDArray[np.float64]]:
+    def _numbers(self, forecast: Floats, at: Integers, std: Floats) -> Iterator[Floats]:
         """forecast: [n, columns, horizon]; at: its rows; std: [n, columns]."""
         for i in range(forecast.shape[1]):
             if self.backtest:

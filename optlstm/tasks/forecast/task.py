@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from optlstm.tasks.base import Bounds
-from optlstm.tasks.forecast.prepared import Integers, PreparedSeries
+from optlstm.tasks.forecast.prepared import PreparedSeries
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import default_space
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
+from optlstm.util.arrays import Integers
 
 if TYPE_CHECKING:
     from optlstm.data.panel import Panel

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from optlstm.data.labels import Integers
 from optlstm.tasks.base import Metrics
 from optlstm.tasks.label.scores import classification_scores
+from optlstm.util.arrays import Integers
 
 _MOST = 100_000_000  # numbers of all sequences padded to one length, above which no neighbours are searched
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from optlstm.data.labels import Fold, Integers
+from optlstm.data.labels import Fold
 from optlstm.data.scaling import Standardizer
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
+from optlstm.util.arrays import Integers
 
 
 @dataclass(frozen=True, eq=False)

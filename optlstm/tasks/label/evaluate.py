@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from optlstm.data.labels import Fold, Integers
+from optlstm.data.labels import Fold
 from optlstm.errors import InputError
 from optlstm.tasks.base import Evaluation, Metrics
 from optlstm.tasks.label.baselines import majority
 from optlstm.tasks.label.data import LabelledData
 from optlstm.tasks.label.predict import LabelPredictor, SequenceSection, TextSection
 from optlstm.tasks.label.scores import classification_scores
+from optlstm.util.arrays import Integers
 
 
 @dataclass(frozen=True)

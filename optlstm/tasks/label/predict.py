@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from optlstm.data.labels import Fold, Integers
+from optlstm.data.labels import Fold
 from optlstm.data.vocabulary import Tokenizer, Vocabulary
 from optlstm.errors import InputError
 from optlstm.tasks.base import ExportModule, Metrics
@@ -24,6 +24,7 @@ from optlstm.tasks.label.problem import ClassifyProblem, classifier
 from optlstm.tasks.label.scores import classification_scores
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
+from optlstm.util.arrays import Floats, Integers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,7 +202,7 @@ class LabelPredictor:
         return dict(classification_scores(mean, class_codes(rows.labels, classes)))
 
     @torch.no_grad()
-    def probabilities(self, data: LabelledData, sequences: Integers | None = None) -> npt.NDArray[np.float64]:
+    def probabilities(self, data: LabelledData, sequences: Integers | None = None) -> Floats:
         """[networks, sequences, classes] of some sequences, or of all."""
         nothing = Fold(np.arange(0), np.arange(0))
         problem = ClassifyProblem(replace(data, folds=(nothing,), class_weights=False), nothing, torch.device("cpu"))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from optlstm.data.labels import Fold, Integers
+from optlstm.data.labels import Fold
 from optlstm.data.scaling import Standardizer
 from optlstm.data.vocabulary import UNKNOWN
 from optlstm.tasks.label.data import LabelledData, rows_of
@@ -21,6 +21,7 @@ from optlstm.training.factory import Factory, Shape
 from optlstm.training.folds import FoldedProblem
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Problem
+from optlstm.util.arrays import Floats, Integers
 
 _EVALUATION_BATCH = 512  # sequences; the result does not depend on a trial's batch_size
 _LEAST_STEPS = 32  # of an epoch: a small set is passed through several times, or its epochs would say next to nothing
@@ -135,7 +136,7 @@ class ClassifyProblem:
         """The same of any sequences, by position."""
         return classification_scores(self.probabilities(network, sequences), self.data.codes[sequences])
 
-    def probabilities(self, network: nn.Module, sequences: Integers) -> npt.NDArray[np.float64]:
+    def probabilities(self, network: nn.Module, sequences: Integers) -> Floats:
         """[n, classes], in the order of `sequences`; sequences of like length are computed together."""
         index = torch.tensor(sequences)
         order = torch.argsort(self._lengths[index.to(self._device)].cpu(), stable=True)

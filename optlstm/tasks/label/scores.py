@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from optlstm.training.metric import Metric
+from optlstm.util.arrays import Floats, Integers
 
 METRICS = (
     Metric("log_loss"),
@@ -16,7 +16,7 @@ METRICS = (
 _LEAST = 1e-15  # a probability of 0 for the true class would be an infinite loss
 
 
-def classification_scores(probabilities: npt.NDArray[np.float64], codes: npt.NDArray[np.int64]) -> dict[str, float]:
+def classification_scores(probabilities: Floats, codes: Integers) -> dict[str, float]:
     """The METRICS by name.
 
     Args:
@@ -39,8 +39,6 @@ def classification_scores(probabilities: npt.NDArray[np.float64], codes: npt.NDA
     }
 
 
-def confusion_counts(
-    codes: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int
-) -> npt.NDArray[np.int64]:
+def confusion_counts(codes: Integers, predicted: Integers, classes: int) -> Integers:
     """How often each class [true] was taken for each [predicted]."""
     return np.bincount(codes * classes + predicted, minlength=classes**2).reshape(classes, classes)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from optlstm.data.labels import Integers
 from optlstm.data.scaling import Standardizer
 from optlstm.tasks.base import Bounds, Metrics
 from optlstm.tasks.label.baselines import nearest_neighbour
@@ -17,6 +16,7 @@ from optlstm.tasks.label.data import LabelledData, rows_of
 from optlstm.tasks.label.task import LABEL_KEYS, LabelTask
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import sequence_space
+from optlstm.util.arrays import Integers
 
 if TYPE_CHECKING:
     from optlstm.data.sequences import Sequences

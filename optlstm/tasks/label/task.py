@@ -11,21 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from optlstm.data.labels import (
-    Integers,
-    LabelledSplit,
-    check_classes,
-    check_split,
-    check_test_classes,
-    group_codes,
-    split_labels,
-)
+from optlstm.data.labels import LabelledSplit, check_classes, check_split, check_test_classes, group_codes, split_labels
 from optlstm.errors import InputError
 from optlstm.tasks.base import Metrics
 from optlstm.tasks.label.data import LabelledData, class_codes
 from optlstm.tasks.label.scores import METRICS
 from optlstm.tasks.options import DataConfig
 from optlstm.training.metric import Metric
+from optlstm.util.arrays import Integers
 from optlstm.util.format import first_few
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from optlstm.data.labels import Integers
 from optlstm.data.vocabulary import Tokenizer, Vocabulary, read_vectors
 from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds, Metrics
@@ -21,6 +20,7 @@ from optlstm.tasks.label.data import LabelledData
 from optlstm.tasks.label.task import LABEL_KEYS, LabelTask
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import text_space
+from optlstm.util.arrays import Integers
 
 if TYPE_CHECKING:
     from optlstm.data.texts import Texts
