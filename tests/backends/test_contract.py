@@ -128,6 +128,7 @@ def test_every_trial_is_recorded_whole_in_its_events_and_in_the_database(backend
         mine = [event for event in events if event.number == trial.number]
         assert isinstance(mine[0], TrialStarted)
         assert [e.value for e in mine if isinstance(e, EpochReported)] == list(trial.intermediate_values.values())
+        assert [event for event in mine if isinstance(event, TrialFinished)] == mine[-1:]
         assert isinstance(mine[-1], TrialFinished)
         assert mine[-1].state == trial.state.name
 
