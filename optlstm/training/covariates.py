@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.inputs import InputSizes
-from optlstm.training.model import BodyConfig, LSTMBody, level_and_spread, patches
+from optlstm.training.model import LSTMBody, level_and_spread, patches
 
 _MOST_DIM = 16
 
@@ -61,8 +61,8 @@ class CovariateForecaster(nn.Module):
         self.columns = Columns(sizes.future + sizes.past)
         self.static = Columns(sizes.static)
         width, still = self.columns.width(len(self.columns.sizes)), self.static.width(len(sizes.static))
-        self.body = LSTMBody(BodyConfig.of(hp, input_size=hp.patch * (1 + width) + still))
-        features = self.body.config.output_size
+        self.body = LSTMBody(hp, hp.patch * (1 + width) + still)
+        features = self.body.output_size
         self.head = nn.Linear(features, horizon)
         self.skip = nn.Linear(hp.window, horizon, bias=False) if hp.linear_skip else None
         if self.skip is not None:

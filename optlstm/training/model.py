@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -14,114 +14,42 @@ from optlstm.training.hparams import Hyperparameters
 from optlstm.training.lengths import pool, run_lstm
 
 
-@dataclass(frozen=True, kw_only=True)
-class BodyConfig:
-    """All that shapes an LSTMBody. `input_size`: numbers per step; the rest is named as in Hyperparameters.
-
-    `num_layers` counts all layers, the `grown_layers` on top included. `above`: units of the layers above the first
-    where they differ from it; empty where all layers are one fused LSTM.
-    """
-
-    input_size: int
-    hidden_size: int
-    num_layers: int
-    bidirectional: bool
-    dropout: float
-    recurrent_dropout: float
-    pooling: str
-    layer_norm: bool
-    projection: int
-    grown_layers: int = 0
-    above: tuple[int, ...] = ()
-
-    @classmethod
-    def of(cls, hp: Hyperparameters, *, input_size: int) -> BodyConfig:
-        """The body that `hp` asks for."""
-        sizes = [hp.hidden_size_2 or hp.hidden_size, hp.hidden_size_3 or hp.hidden_size]
-        above = [sizes[min(layer, 1)] for layer in range(hp.num_layers - 1)]
-        return cls(
-            input_size=input_size,
-            hidden_size=hp.hidden_size,
-            num_layers=hp.num_layers,
-            bidirectional=hp.bidirectional,
-            dropout=hp.dropout,
-            recurrent_dropout=hp.recurrent_dropout,
-            pooling=hp.pooling,
-            layer_norm=hp.layer_norm,
-            projection=hp.projection,
-            grown_layers=hp.grown_layers,
-            above=tuple(above) if set(above) - {hp.hidden_size} else (),
-        )
-
-    @property
-    def directions(self) -> int:
-        return 2 if self.bidirectional else 1
-
-    @property
-    def lstm_size(self) -> int:
-        """Numbers that the LSTM gives at each step."""
-        return (self.above[-1] if self.above else self.hidden_size) * self.directions
-
-    @property
-    def output_size(self) -> int:
-        """Numbers that the body gives for a whole sequence."""
-        return self.projection or self.lstm_size
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForecasterConfig:
-    """All that shapes an LSTMForecaster. `window` and `horizon` in rows; `body.input_size` is the patch, in rows."""
-
-    body: BodyConfig
-    window: int
-    horizon: int
-    window_norm: str
-    linear_skip: bool
-
-    @classmethod
-    def of(cls, hp: Hyperparameters, *, horizon: int) -> ForecasterConfig:
-        """The forecaster that `hp` asks for."""
-        return cls(
-            body=BodyConfig.of(hp, input_size=hp.patch),
-            window=hp.window,
-            horizon=horizon,
-            window_norm=hp.window_norm,
-            linear_skip=hp.linear_skip,
-        )
-
-
 class LSTMBody(nn.Module):
     """Steps [batch, steps, input_size] -> features [batch, output_size].
 
     The recurrent weights are dropped as in Merity et al. 2017 (AWD-LSTM): one mask per forward pass, on the weights and
-    not on the state, which leaves the fused LSTM kernel in use. Grown layers are residual: steps + lstm(steps).
+    not on the state, which leaves the fused LSTM kernel in use. Layers of one width are one fused LSTM. The
+    `grown_layers` on top are residual: steps + lstm(steps).
     """
 
-    def __init__(self, config: BodyConfig) -> None:
+    def __init__(self, hp: Hyperparameters, input_size: int) -> None:
         super().__init__()
-        self.config = config
-        fused_layers = 1 if config.above else config.num_layers - config.grown_layers
+        self.hp = hp
+        directions = 2 if hp.bidirectional else 1
+        widths = _widths(hp)
+        fused_layers = hp.num_layers - hp.grown_layers if len(widths) == 1 else 1
+        self.lstm_size = widths[-1] * directions  # numbers that the LSTM gives at each step
+        self.output_size = hp.projection or self.lstm_size
         self.lstm = nn.LSTM(
-            config.input_size,
-            config.hidden_size,
+            input_size,
+            hp.hidden_size,
             fused_layers,
             batch_first=True,
-            dropout=config.dropout if fused_layers > 1 else 0.0,
-            bidirectional=config.bidirectional,
+            dropout=hp.dropout if fused_layers > 1 else 0.0,
+            bidirectional=hp.bidirectional,
         )
-        self.norm = nn.LayerNorm(config.lstm_size) if config.layer_norm else nn.Identity()
-        self.project = nn.Linear(config.lstm_size, config.projection) if config.projection else nn.Identity()
-        self.drop = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(self.lstm_size) if hp.layer_norm else nn.Identity()
+        self.project = nn.Linear(self.lstm_size, hp.projection) if hp.projection else nn.Identity()
+        self.drop = nn.Dropout(hp.dropout)
         initialise_lstm(self.lstm)
-        below = (config.hidden_size, *config.above)
         above = [
-            nn.LSTM(size * config.directions, own, batch_first=True, bidirectional=config.bidirectional)
-            for size, own in zip(below, config.above, strict=False)
+            nn.LSTM(below * directions, width, batch_first=True, bidirectional=hp.bidirectional)
+            for below, width in pairwise(widths)
         ]
         for layer in above:
             initialise_lstm(layer)
         self.above = nn.ModuleList(above)
-        self.grown = nn.ModuleList(grown_layer(config) for _ in range(config.grown_layers))
+        self.grown = nn.ModuleList(grown_layer(hp) for _ in range(hp.grown_layers))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """x [batch, steps, input_size] -> [batch, output_size].
@@ -142,8 +70,8 @@ class LSTMBody(nn.Module):
         return steps
 
     def _run(self, lstm: nn.Module, x: Tensor, lengths: Tensor | None) -> Tensor:
-        share = self.config.recurrent_dropout
-        if lengths is not None and self.config.bidirectional:
+        share = self.hp.recurrent_dropout
+        if lengths is not None and self.hp.bidirectional:
             return run_lstm(lstm, x, lengths, share if self.training else 0.0)
         if not (self.training and share > 0):
             steps: Tensor = lstm(x)[0]
@@ -155,14 +83,14 @@ class LSTMBody(nn.Module):
 
     def _pool(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
         if lengths is not None:
-            return pool(steps, lengths, self.config.pooling, self.config.hidden_size)
-        if self.config.pooling == "mean":
+            return pool(steps, lengths, self.hp.pooling, self.hp.hidden_size)
+        if self.hp.pooling == "mean":
             return steps.mean(dim=1)
-        if self.config.pooling == "max":
+        if self.hp.pooling == "max":
             return steps.amax(dim=1)
-        if not self.config.bidirectional:
+        if not self.hp.bidirectional:
             return steps[:, -1]
-        hidden = self.config.lstm_size // 2
+        hidden = self.lstm_size // 2
         # Each direction has read the whole sequence at its own end: the last step forward, the first backward.
         return torch.cat([steps[:, -1, :hidden], steps[:, 0, hidden:]], dim=1)
 
@@ -174,22 +102,21 @@ class LSTMForecaster(nn.Module):
     The linear skip is NLinear (Zeng et al. 2022).
     """
 
-    def __init__(self, config: ForecasterConfig) -> None:
+    def __init__(self, hp: Hyperparameters, horizon: int) -> None:
         super().__init__()
-        self.config = config
-        self.body = LSTMBody(config.body)
-        self.head = nn.Linear(config.body.output_size, config.horizon)
-        self.skip = nn.Linear(config.window, config.horizon, bias=False) if config.linear_skip else None
+        self.hp = hp
+        self.body = LSTMBody(hp, hp.patch)
+        self.head = nn.Linear(self.body.output_size, horizon)
+        self.skip = nn.Linear(hp.window, horizon, bias=False) if hp.linear_skip else None
         if self.skip is not None:
             nn.init.zeros_(self.skip.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [batch, window] -> [batch, horizon], both on the same scale. Of a longer x the newest rows are read."""
-        x = x[:, -self.config.window :]
-        level, spread = level_and_spread(x, self.config.window_norm)  # [batch, 1] each
+        x = x[:, -self.hp.window :]
+        level, spread = level_and_spread(x, self.hp.window_norm)  # [batch, 1] each
         window = (x - level) / spread  # [batch, window]
-        steps = patches(window, self.config.body.input_size)
-        forecast: Tensor = self.head(self.body(steps))  # [batch, horizon]
+        forecast: Tensor = self.head(self.body(patches(window, self.hp.patch)))  # [batch, horizon]
         if self.skip is not None:
             forecast = forecast + self.skip(window)
         return forecast * spread + level
@@ -213,6 +140,13 @@ def patches(window: Tensor, patch: int) -> Tensor:
     return window.reshape(window.shape[0], -1, patch)
 
 
+def _widths(hp: Hyperparameters) -> list[int]:
+    """Units of each layer, the first first; of that one alone where all have as many."""
+    sizes = [hp.hidden_size, hp.hidden_size_2 or hp.hidden_size, hp.hidden_size_3 or hp.hidden_size]
+    widths = [sizes[min(layer, 2)] for layer in range(hp.num_layers)]
+    return widths if len(set(widths)) > 1 else widths[:1]
+
+
 def initialise_lstm(lstm: nn.LSTM) -> None:
     """Set the weights of `lstm` as is good practice, gate by gate.
 
@@ -232,14 +166,15 @@ def initialise_lstm(lstm: nn.LSTM) -> None:
                 start(gate)
 
 
-def grown_layer(config: BodyConfig) -> nn.LSTM:
+def grown_layer(hp: Hyperparameters) -> nn.LSTM:
     """A layer to go on top of a trained LSTM: its output [batch, steps, lstm_size] is exactly 0 until it is trained.
 
     Its cell candidates do not see the input yet, so cell and output stay at the 0 they start from. The gates are as in
     any new layer, and the candidates' input weights get a gradient from the first step on.
     """
-    hidden = config.hidden_size
-    layer = nn.LSTM(config.lstm_size, hidden, batch_first=True, bidirectional=config.bidirectional)
+    hidden = hp.hidden_size
+    size = 2 * hidden if hp.bidirectional else hidden
+    layer = nn.LSTM(size, hidden, batch_first=True, bidirectional=hp.bidirectional)
     initialise_lstm(layer)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():

@@ -22,7 +22,7 @@ from torch import Tensor
 from optlstm.errors import InputError
 from optlstm.training.hparams import FACETS, GROWING, Hyperparameters
 from optlstm.training.loop import State
-from optlstm.training.model import BodyConfig, grown_layer
+from optlstm.training.model import grown_layer
 
 _GATES = 4  # rows of an LSTM's weights: input, forget, cell, output
 _GROWN = re.compile(r"body\.grown\.(\d+)\.")
@@ -172,12 +172,11 @@ class _Widening:
 
 def _new_layers(old: Hyperparameters, new: Hyperparameters, seed: int) -> dict[str, Tensor]:
     """Weights of the layers that `new` has on top of `old`'s, by parameter name."""
-    config = BodyConfig.of(new, input_size=new.patch)
     weights: dict[str, Tensor] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for index in range(old.grown_layers, new.grown_layers):
-            layer: dict[str, Any] = grown_layer(config).state_dict()
+            layer: dict[str, Any] = grown_layer(new).state_dict()
             weights |= {f"body.grown.{index}.{name}": tensor for name, tensor in layer.items()}
     return weights
 

@@ -23,7 +23,7 @@ def by_hand(model: optlstm.Model, values: np.ndarray) -> np.ndarray:
     standardised = torch.tensor((values - mean) / std, dtype=torch.float32)[None]
     with torch.no_grad():
         each = [
-            network(standardised[:, -network.config.window :])[0].double().numpy()
+            network(standardised[:, -network.hp.window :])[0].double().numpy()
             for network in model.predictor.forecaster.networks
         ]
     return np.mean(each, axis=0) * std + mean

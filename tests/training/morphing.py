@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import State
-from optlstm.training.model import ForecasterConfig, LSTMForecaster
+from optlstm.training.model import LSTMForecaster
 from optlstm.training.morph import with_growth
 from optlstm.training.optimizers import build_optimizer, optimizer_tensors
 
@@ -61,11 +61,11 @@ def with_changes(hp: Hyperparameters, **changes: object) -> Hyperparameters:
 def forecaster(hp: Hyperparameters, state: State | None = None) -> LSTMForecaster:
     """The network of `state`, or a new one whose every weight is away from where it was initialised."""
     if state is not None:
-        network = LSTMForecaster(ForecasterConfig.of(with_growth(hp, state.tensors), horizon=HORIZON))
+        network = LSTMForecaster(with_growth(hp, state.tensors), HORIZON)
         network.load_state_dict(state.part("network"))
         return network
     torch.manual_seed(0)
-    network = LSTMForecaster(ForecasterConfig.of(hp, horizon=HORIZON))
+    network = LSTMForecaster(hp, HORIZON)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.3 * torch.randn_like(parameter)

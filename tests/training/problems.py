@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.model import ForecasterConfig, LSTMForecaster
+from optlstm.training.model import LSTMForecaster
 
 
 class Sine:
@@ -22,7 +22,7 @@ class Sine:
         self.train, self.validation = wave.unfold(0, 15, 1)[:96], wave.unfold(0, 15, 1)[96:]  # [n, 15]
 
     def network(self, hp: Hyperparameters) -> nn.Module:
-        return LSTMForecaster(ForecasterConfig.of(hp, horizon=3))
+        return LSTMForecaster(hp, 3)
 
     def steps_per_epoch(self, hp: Hyperparameters) -> int:
         return -(-len(self.train) // hp.batch_size)

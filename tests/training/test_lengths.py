@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from optlstm.training.classifier import ClassifierConfig, SequenceClassifier, TextClassifier
+from optlstm.training.classifier import SequenceClassifier, TextClassifier
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.lengths import run_lstm
 
@@ -39,7 +39,7 @@ def test_a_sequence_does_not_change_when_longer_ones_join_its_batch(
 ) -> None:
     torch.manual_seed(1)
     hp = hyperparameters(pooling=pooling, bidirectional=bidirectional, patch=patch, window_norm=norm)
-    network = SequenceClassifier(ClassifierConfig.of_sequences(hp, channels=2, classes=3)).eval()
+    network = SequenceClassifier(hp, channels=2, classes=3).eval()
     short, long = torch.randn(1, 4, 2), torch.randn(2, 11, 2)
     padded = torch.full((1, 11, 2), 1e6)  # whatever stands behind the end
     padded[:, :4] = short
@@ -57,7 +57,7 @@ def test_a_sequence_does_not_change_when_longer_ones_join_its_batch(
 def test_a_text_does_not_change_when_longer_ones_join_its_batch(pooling: str, bidirectional: bool) -> None:
     torch.manual_seed(2)
     hp = hyperparameters(pooling=pooling, bidirectional=bidirectional, embedding_dim=4)
-    network = TextClassifier(ClassifierConfig.of_texts(hp, vocabulary=20, classes=3)).eval()
+    network = TextClassifier(hp, vocabulary=20, classes=3).eval()
     tokens = torch.randint(2, 20, (2, 8))
     padded = torch.cat([tokens[:1, :3], torch.zeros(1, 5, dtype=tokens.dtype)], dim=1)
 
@@ -71,7 +71,7 @@ def test_a_text_does_not_change_when_longer_ones_join_its_batch(pooling: str, bi
 def test_no_gradient_comes_from_padding() -> None:
     torch.manual_seed(3)
     hp = hyperparameters(pooling="max", bidirectional=True)
-    network = SequenceClassifier(ClassifierConfig.of_sequences(hp, channels=1, classes=2))
+    network = SequenceClassifier(hp, channels=1, classes=2)
     x = torch.randn(2, 6, 1, requires_grad=True)
 
     network(x, torch.tensor([2, 6])).sum().backward()
@@ -84,7 +84,7 @@ def test_no_gradient_comes_from_padding() -> None:
 def test_recurrent_dropout_is_for_training() -> None:
     torch.manual_seed(4)
     hp = hyperparameters(bidirectional=True, recurrent_dropout=0.5)
-    network = SequenceClassifier(ClassifierConfig.of_sequences(hp, channels=1, classes=2))
+    network = SequenceClassifier(hp, channels=1, classes=2)
     x, lengths = torch.randn(3, 5, 1), torch.tensor([5, 2, 3])
 
     assert not torch.equal(network.train()(x, lengths), network(x, lengths))
@@ -92,7 +92,7 @@ def test_recurrent_dropout_is_for_training() -> None:
 
 
 def test_input_noise_is_for_training_and_of_the_asked_size() -> None:
-    network = SequenceClassifier(ClassifierConfig.of_sequences(hyperparameters(input_noise=0.5), channels=1, classes=2))
+    network = SequenceClassifier(hyperparameters(input_noise=0.5), channels=1, classes=2)
     x, lengths = torch.randn(3, 5, 1), torch.tensor([5, 2, 3])
 
     torch.manual_seed(5)

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.profiler import profile
 
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.model import BodyConfig, ForecasterConfig, LSTMBody, LSTMForecaster, count_parameters
+from optlstm.training.model import LSTMBody, LSTMForecaster, count_parameters
 
 
 def forecaster(horizon: int = 5, **params: object) -> LSTMForecaster:
     torch.manual_seed(0)
     hp = Hyperparameters.from_params({"window": 20, "hidden_size": 8, **params})
-    return LSTMForecaster(ForecasterConfig.of(hp, horizon=horizon))
+    return LSTMForecaster(hp, horizon)
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max"])
@@ -95,7 +95,7 @@ def test_a_window_that_patches_do_not_divide_is_padded_at_its_old_end() -> None:
 def test_both_directions_are_pooled_where_they_end() -> None:
     torch.manual_seed(0)
     hp = Hyperparameters(hidden_size=4, bidirectional=True)
-    body = LSTMBody(BodyConfig.of(hp, input_size=2)).eval()
+    body = LSTMBody(hp, input_size=2).eval()
     x = torch.randn(3, 6, 2)
 
     _, (ends, _) = body.lstm(x)  # [2, 3, 4]: the last state of each direction

@@ -26,7 +26,7 @@ from optlstm.training.folds import FoldedProblem
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.inputs import InputSizes
 from optlstm.training.loop import Problem
-from optlstm.training.model import ForecasterConfig, LSTMForecaster
+from optlstm.training.model import LSTMForecaster
 from optlstm.util.arrays import Integers
 
 # Windows. The result does not depend on a trial's batch_size. On a CPU as fast as more of them, and 100 MB less.
@@ -44,7 +44,7 @@ def make_problem(data: ForecastData, device: torch.device, factory: Factory | No
 def make_network(hp: Hyperparameters, horizon: int, sizes: InputSizes) -> nn.Module:
     """A new forecaster on the CPU: of a window [batch, window], beside covariates where there are any."""
     if not sizes:
-        return LSTMForecaster(ForecasterConfig.of(hp, horizon=horizon))
+        return LSTMForecaster(hp, horizon)
     return CovariateForecaster(hp, horizon, sizes)
 
 

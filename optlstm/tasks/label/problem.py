@@ -16,7 +16,7 @@ from optlstm.data.vocabulary import UNKNOWN
 from optlstm.tasks.label.data import LabelledData, rows_of
 from optlstm.tasks.label.scores import classification_scores, confusion_counts
 from optlstm.tasks.plot_data import Confusion
-from optlstm.training.classifier import ClassifierConfig, SequenceClassifier, TextClassifier
+from optlstm.training.classifier import SequenceClassifier, TextClassifier
 from optlstm.training.factory import Factory, Shape
 from optlstm.training.folds import FoldedProblem
 from optlstm.training.hparams import Hyperparameters
@@ -37,10 +37,8 @@ def make_problem(data: LabelledData, device: torch.device, factory: Factory | No
 def classifier(hp: Hyperparameters, shape: Shape) -> SequenceClassifier | TextClassifier:
     """A new classifier on the CPU."""
     if "vocabulary" in shape.inputs:
-        vocabulary = shape.inputs["vocabulary"]
-        return TextClassifier(ClassifierConfig.of_texts(hp, vocabulary=vocabulary, classes=shape.outputs))
-    channels = shape.inputs["channels"]
-    return SequenceClassifier(ClassifierConfig.of_sequences(hp, channels=channels, classes=shape.outputs))
+        return TextClassifier(hp, vocabulary=shape.inputs["vocabulary"], classes=shape.outputs)
+    return SequenceClassifier(hp, channels=shape.inputs["channels"], classes=shape.outputs)
 
 
 class FoldedClassification(FoldedProblem["ClassifyProblem"]):
