@@ -22,7 +22,7 @@ from optlstm.util.format import many
 
 if TYPE_CHECKING:
     from optlstm.run.session import Session
-    from optlstm.study.recommendation import Recommendation
+    from optlstm.study.narrowing import Recommendation
 
 # What `_as_study` says, and what to do instead of setting it.
 DECIDED = {
@@ -61,7 +61,7 @@ def lr_search(
     whole = layer(raw, _as_study(options))
     from optlstm.run.retention import file_name
     from optlstm.run.study_config import study_name
-    from optlstm.study.recommendation import recommend
+    from optlstm.study.narrowing import recommend
 
     whole["name"] = raw.get("name") or f"{study_name(raw, study_file)}-lr"
     picture = OutputFile(out or Path(f"{file_name(str(whole['name']))}.html"), ".html")

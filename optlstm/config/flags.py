@@ -7,8 +7,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from optlstm.config.schema import StudyConfig
-from optlstm.study.pruners import PRUNERS
-from optlstm.study.samplers import SAMPLERS
+from optlstm.study.registry import PRUNER_NAMES, SAMPLER_NAMES
 from optlstm.tasks.registry import TASKS
 from optlstm.tasks.space import PRESETS
 
@@ -91,8 +90,8 @@ FLAGS = (
     Flag("--test-data", "data.test_path", "FILE", "Data"),
     Flag("--trials", "trials", "N", "Search"),
     Flag("--epochs", "training.epochs", "N", "Search"),
-    Flag("--sampler", "sampler.name", "NAME", "Search", more=": " + ", ".join(SAMPLERS)),
-    Flag("--pruner", "pruner.name", "NAME", "Search", more=": " + ", ".join(PRUNERS)),
+    Flag("--sampler", "sampler.name", "NAME", "Search", more=": " + ", ".join(SAMPLER_NAMES)),
+    Flag("--pruner", "pruner.name", "NAME", "Search", more=": " + ", ".join(PRUNER_NAMES)),
     Flag("--scheduler", "scheduler", "study|asha|pbt", "Search"),
     Flag("--rounds", "lr_search.rounds", "N", "Search", (LR_SEARCH,)),
     Flag("--draws", "lr_search.draws", "N", "Search", (LR_SEARCH,)),

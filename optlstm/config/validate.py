@@ -10,9 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from optlstm.config.schema import CHOICES, LrSearchConfig, StudyConfig, TrainingConfig
 from optlstm.errors import InputError, did_you_mean
-from optlstm.study.pruners import PRUNERS, check_pruner
-from optlstm.study.registry import check, in_words
-from optlstm.study.samplers import MULTI_OBJECTIVE, SAMPLERS
+from optlstm.study.registry import MULTI_OBJECTIVE, check, in_words
 from optlstm.tasks.options import DataConfig, as_toml
 from optlstm.tasks.registry import check_keys, task_class
 from optlstm.util.files import absolute, check_writable
@@ -33,6 +31,11 @@ def default_choices(raw: Mapping[str, Any]) -> dict[str, str]:
 
 def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]:
     """The config `raw` stands for, and one line per problem; no config where its shape is wrong."""
+    # These import optuna, which `--help` does not need.
+    from optlstm.study.pruners import PRUNERS, check_pruner
+    from optlstm.study.samplers import SAMPLERS
+    from optlstm.tracking import check_trackers
+
     filled = dict(raw)
     for section, name in default_choices(raw).items():
         if isinstance(raw.get(section, {}), Mapping):
@@ -55,8 +58,6 @@ def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]
         attempt(problems, lambda: check_keys(config.task, config.data))
         problems += _metric_problems(config)
     if config is not None:
-        from optlstm.tracking import check_trackers  # it brings optuna, which `--help` does not need
-
         problems += check_trackers(config.tracking.trackers)
     return config, problems + choices
 

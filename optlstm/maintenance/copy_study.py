@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from optlstm.errors import InputError, OptlstmError
 from optlstm.run.retention import study_folder
 from optlstm.study.database.connection import Database
-from optlstm.study.database.lease import LEASE_KEY, Lease
 from optlstm.study.database.optuna_tables import write_trials
+from optlstm.study.leases import LEASE_KEY, Lease
 from optlstm.study.record import FOLDER_KEY, UID_KEY
 from optlstm.study.results import load_study
 from optlstm.util.files import Location, absolute, join, open_folder

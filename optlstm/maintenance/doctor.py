@@ -20,7 +20,7 @@ from optlstm.console.study_table import counts_in_words
 from optlstm.errors import InputError, OptlstmError
 from optlstm.run.retention import kept_best, study_folder
 from optlstm.study.database.connection import Database, open_database, parse_url, shown
-from optlstm.study.database.lease import Lease
+from optlstm.study.leases import Lease
 from optlstm.study.record import CONFIG_KEY, REASON_KEY, UID_KEY
 from optlstm.study.results import load_study, study_record
 from optlstm.util.files import Location, absolute, is_url, join, open_folder, trial_name

@@ -25,8 +25,8 @@ from optlstm.run.task_space import task_space
 from optlstm.study.pbt import Population
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.record import CONFIG_KEY, StudyRecord
-from optlstm.study.registry import resolved_options
-from optlstm.study.samplers import EXHAUSTIVE, SAMPLERS
+from optlstm.study.registry import EXHAUSTIVE, resolved_options
+from optlstm.study.samplers import SAMPLERS
 from optlstm.study.space import Space
 from optlstm.study.stopping import Stopping
 from optlstm.study.warm_start import params_problems, searched_part

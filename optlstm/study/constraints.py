@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from optlstm.study.record import StudyRecord
-
 INFEASIBLE_KEY, IMPORTED_KEY = "infeasible", "imported_from"  # user attributes of trials
 MOST_IN_A_ROW = 100  # configurations that break a constraint; after so many the space holds next to none that keeps it
 
@@ -53,9 +51,9 @@ def infeasible_streak(trials: Sequence[FrozenTrial]) -> int:
     return sum(1 for _ in takewhile(lambda t: INFEASIBLE_KEY in t.user_attrs, reversed(trials)))
 
 
-def none_feasible(trials: Sequence[FrozenTrial], record: StudyRecord) -> str | None:
+def none_feasible(trials: Sequence[FrozenTrial], limits: Mapping[str, float]) -> str | None:
     """Why the study stops, where too many of the last trials were infeasible; or None."""
     if infeasible_streak(trials) < MOST_IN_A_ROW:
         return None
-    limits = ", ".join(f"max_{name} = {limit:g}" for name, limit in record.constraints.items())
-    return f"none of the last {MOST_IN_A_ROW} configurations kept the constraints {limits}"
+    constraints = ", ".join(f"max_{name} = {limit:g}" for name, limit in limits.items())
+    return f"none of the last {MOST_IN_A_ROW} configurations kept the constraints {constraints}"

@@ -1,12 +1,23 @@
-"""The leases of this process: which running trials are ours, and that they stay ours until they end."""
+"""Leases: which process runs a trial, and until when.
+
+Optuna's heartbeats beat only inside `study.optimize`, and a RUNNING trial that never beat is never noticed. A lease is
+written with the trial itself: its owner, and until when it holds by the database's clock. The owner renews it; a trial
+whose lease ran out, or whose owner was a process of this machine that is gone, may be continued by any process.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import socket
 import threading
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
+import psutil
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
@@ -14,9 +25,59 @@ from optlstm.errors import StorageError
 from optlstm.study.database import optuna_tables
 from optlstm.study.database.cached_storage import CachedStorage
 from optlstm.study.database.connection import Database
-from optlstm.study.database.lease import LEASE_KEY, LEASE_S, Lease, Owner
 
 logger = logging.getLogger(__name__)
+
+LEASE_S = 60.0
+LEASE_KEY = "optlstm:lease"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process: host and pid are reused by the system, its start time and token are not."""
+
+    host: str
+    pid: int
+    started: float
+    token: str
+
+    @classmethod
+    def current(cls) -> Owner:
+        process = psutil.Process()
+        return cls(socket.gethostname(), os.getpid(), process.create_time(), uuid.uuid4().hex)
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+@dataclass(frozen=True)
+class Lease:
+    owner: Owner
+    expires: float  # seconds since the epoch, database's clock
+
+    @classmethod
+    def of(cls, system_attrs: Mapping[str, Any]) -> Lease | None:
+        stored = system_attrs.get(LEASE_KEY)
+        return None if stored is None else cls(Owner(**stored["owner"]), stored["expires"])
+
+    def stored(self) -> dict[str, Any]:
+        return {"owner": asdict(self.owner), "expires": self.expires}
+
+    def is_void(self, now: float) -> bool:
+        return self.expires <= now or _is_gone(self.owner)
+
+
+def _is_gone(owner: Owner) -> bool:
+    if owner.host != socket.gethostname():
+        return False  # only its lease can tell
+    try:
+        process = psutil.Process(owner.pid)
+        # A zombie has died; only its parent has not looked yet.
+        return abs(process.create_time() - owner.started) > 1.0 or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
 
 
 class LeaseLost(Exception):

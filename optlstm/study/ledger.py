@@ -26,8 +26,9 @@ from optlstm.study.failures import DIVERGED, FAILURE_KEY, STORAGE_TIMEOUT_S, STR
 from optlstm.study.leases import Leases
 from optlstm.study.pruners import alias, make_pruner
 from optlstm.study.record import REASON_KEY, STOPPED_KEY, StudyRecord
+from optlstm.study.registry import EXHAUSTIVE
 from optlstm.study.results import StudyResults
-from optlstm.study.samplers import EXHAUSTIVE, make_sampler
+from optlstm.study.samplers import SeededSampler
 from optlstm.study.stopping import Stopper, Stopping
 
 Decide = Callable[[], bool]  # whether to prune the trial that has just reported
@@ -80,7 +81,7 @@ class Ledger(StudyResults):
         self._study = StoppableStudy(
             self._storage.get_study_name_from_id(study_id),
             self._storage,
-            make_sampler(record.sampler, dict(record.sampler_options), record.space, record.seed),
+            SeededSampler(record.sampler, dict(record.sampler_options), record.space, record.seed),
             make_pruner(record.pruner, dict(record.pruner_options), record.epochs),
         )
         super().__init__(self._study, name)
@@ -251,7 +252,7 @@ class Ledger(StudyResults):
             return EXHAUSTED
         since = self._study.user_attrs.get(FORGIVEN_KEY, 0)
         failed_alike = streak(self.trials, since, self.stopper.rules.failures, self.name)
-        if reason := none_feasible(self.trials, self.record) or failed_alike:
+        if reason := none_feasible(self.trials, self.record.constraints) or failed_alike:
             return reason
         return self.stopper.reason(self._study, self.trials, self.best) if self.stopper.active else None
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
 
 from optlstm.errors import InputError
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 KNEE = "knee"
 _BOUND = re.compile(r"\s*([^<>=\s]+)\s*(<=|>=)\s*([0-9.eE+-]+)\s*")

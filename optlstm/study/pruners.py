@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
+from optuna import pruners
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner
 
-if TYPE_CHECKING:
-    from optuna.pruners import BasePruner
+from optlstm.study.percentile_pruner import pruner_class
 
 Count = Annotated[int, Ge(1)]
 Whole = Annotated[int, Ge(0)]
@@ -27,9 +30,7 @@ def asha(
 
     `brackets` is for Ray's scheduler of this name; Optuna's several brackets are `hyperband`.
     """
-    from optuna.pruners import SuccessiveHalvingPruner
-
-    return SuccessiveHalvingPruner(
+    return pruners.SuccessiveHalvingPruner(
         min_resource=grace_period, reduction_factor=reduction_factor, bootstrap_count=bootstrap_count
     )
 
@@ -38,10 +39,8 @@ def hyperband(
     epochs: int, *, grace_period: Count = 1, reduction_factor: Annotated[int, Ge(2)] = 3, bootstrap_count: Whole = 0
 ) -> BasePruner:
     """Hyperband (Li et al. 2018): several ASHA brackets, the most epochs a trial can have as their resource."""
-    from optuna.pruners import HyperbandPruner
-
     # "auto" would learn the most epochs from the trials that end first: another search after every restart.
-    return HyperbandPruner(
+    return pruners.HyperbandPruner(
         min_resource=grace_period,
         max_resource=epochs,
         reduction_factor=reduction_factor,
@@ -57,8 +56,6 @@ def median(
     interval_steps: Count = 1,
     n_min_trials: Count = 1,
 ) -> BasePruner:
-    from optlstm.study.percentile_pruner import pruner_class
-
     return pruner_class()(50.0, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials)
 
 
@@ -71,8 +68,6 @@ def percentile(
     interval_steps: Count = 1,
     n_min_trials: Count = 1,
 ) -> BasePruner:
-    from optlstm.study.percentile_pruner import pruner_class
-
     return pruner_class()(percentile, n_startup_trials, n_warmup_steps, interval_steps, n_min_trials=n_min_trials)
 
 
@@ -84,18 +79,14 @@ def patient(
     wrapped: Literal["none", "asha", "hyperband", "median", "percentile", "wilcoxon"] = "none",
 ) -> BasePruner:
     """Prunes a trial that has not improved for `patience` epochs (and that `wrapped`, if any, would prune)."""
-    from optuna.pruners import PatientPruner
-
     inner = None if wrapped == "none" else PRUNERS[wrapped](epochs)
-    return PatientPruner(inner, patience, min_delta)
+    return pruners.PatientPruner(inner, patience, min_delta)
 
 
 def wilcoxon(
     epochs: int, *, p_threshold: Annotated[float, Ge(0), Le(1)] = 0.1, n_startup_steps: Whole = 2
 ) -> BasePruner:
-    from optuna.pruners import WilcoxonPruner
-
-    return WilcoxonPruner(p_threshold=p_threshold, n_startup_steps=n_startup_steps)
+    return pruners.WilcoxonPruner(p_threshold=p_threshold, n_startup_steps=n_startup_steps)
 
 
 def threshold(
@@ -106,15 +97,11 @@ def threshold(
     n_warmup_steps: Whole = 0,
     interval_steps: Count = 1,
 ) -> BasePruner:
-    from optuna.pruners import ThresholdPruner
-
-    return ThresholdPruner(lower, upper, n_warmup_steps, interval_steps)
+    return pruners.ThresholdPruner(lower, upper, n_warmup_steps, interval_steps)
 
 
 def none(epochs: int) -> BasePruner:
-    from optuna.pruners import NopPruner
-
-    return NopPruner()
+    return pruners.NopPruner()
 
 
 PRUNERS: dict[str, Callable[..., Any]] = {
@@ -147,18 +134,13 @@ def check_pruner(name: str, options: dict[str, Any], epochs: int) -> list[str]:
 
 
 def make_pruner(name: str, options: dict[str, Any], epochs: int) -> BasePruner:
-    from optuna.exceptions import ExperimentalWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         pruner: BasePruner = PRUNERS[name](epochs, **options)
     return pruner
 
 
 def bracket_of(number: int, options: dict[str, Any], epochs: int, seed: int) -> int:
     """The Hyperband bracket of a trial: Optuna draws it from a hash of the trial's number and the study's alias."""
-    from types import SimpleNamespace
-
     pruner: Any = make_pruner("hyperband", options, epochs)
     study = SimpleNamespace(study_name=alias(seed))
     pruner._try_initialization(study)

@@ -9,12 +9,20 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from optlstm.errors import did_you_mean
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+# The names of samplers and pruners, which `--help` lists without importing Optuna.
+SAMPLER_NAMES = ("tpe", "random", "grid", "gp", "cmaes", "qmc", "nsga2", "nsga3", "brute-force", "narrowing")
+PRUNER_NAMES = ("asha", "hyperband", "median", "percentile", "patient", "wilcoxon", "threshold", "none")
+# These enumerate the space: every param needs finitely many values, and the study ends when all were tried.
+EXHAUSTIVE = frozenset({"grid", "brute-force"})
+# These take several objectives; the others learn from one value, and refuse more.
+MULTI_OBJECTIVE = frozenset({"tpe", "random", "grid", "gp", "qmc", "nsga2", "nsga3", "brute-force"})
 
 Factory = Callable[..., Any]
 # Pydantic's kinds of errors, after "must be".
@@ -49,12 +57,10 @@ def options_of(factory: Factory) -> dict[str, inspect.Parameter]:
 
 def check(section: str, registry: Mapping[str, Factory], name: str, options: Mapping[str, Any]) -> list[str]:
     """The problems of a choice, one line each; empty when `registry[name](..., **options)` can be called."""
-    from pydantic import TypeAdapter, ValidationError
-
     if name not in registry:
         return [f"{section}.name: no {section} '{name}'{did_you_mean(name, registry)} (one of: {', '.join(registry)})"]
     known = options_of(registry[name])
-    hints = _types_of(registry[name])
+    hints = typing.get_type_hints(registry[name], include_extras=True)
     problems = []
     for key, value in options.items():
         if key not in known:
@@ -67,13 +73,6 @@ def check(section: str, registry: Mapping[str, Factory], name: str, options: Map
         except ValidationError as error:
             problems.append(f"{section}.{key}: {in_words(error.errors())}, got {value!r}")
     return problems
-
-
-def _types_of(factory: Factory) -> dict[str, Any]:
-    # The options' annotations alone: the factory's return type is Optuna's, which is not imported here.
-    annotations = {key: factory.__annotations__[key] for key in options_of(factory)}
-    holder = type("Options", (), {"__annotations__": annotations})
-    return typing.get_type_hints(holder, globalns=factory.__globals__, include_extras=True)
 
 
 def resolved_options(factory: Factory, options: Mapping[str, Any]) -> dict[str, Any]:

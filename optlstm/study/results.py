@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError, did_you_mean
 from optlstm.study.database.connection import Database
-from optlstm.study.database.lease import Lease
+from optlstm.study.leases import Lease
 from optlstm.study.pareto import by_knee, pareto_front
 from optlstm.study.record import REASON_KEY, RECORD_KEY, STOPPED_KEY, UID_KEY
 

@@ -32,7 +32,7 @@ from sklearn.model_selection import cross_val_predict
 from optlstm.config.schema import CHOICES
 from optlstm.study.declaration import parse_space
 from optlstm.study.pruners import make_pruner
-from optlstm.study.samplers import make_sampler
+from optlstm.study.samplers import SeededSampler
 from optlstm.study.space import Space
 from optlstm.tasks.space import default_space
 from optlstm.training.hparams import Hyperparameters, validate_value
@@ -90,7 +90,7 @@ def search(surrogate: Surrogate, space: Space, sampler: str, pruner: str, seed: 
     """The best value of a complete trial after every epoch of the budget; infinite before there is one."""
     study = optuna.create_study(
         study_name=f"seed-{seed}",
-        sampler=make_sampler(sampler, {}, space, seed),
+        sampler=SeededSampler(sampler, {}, space, seed),
         pruner=make_pruner(pruner, {}, surrogate.epochs),
     )
     best, found = math.inf, list[float]()

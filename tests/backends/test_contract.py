@@ -24,7 +24,8 @@ from optlstm.study.pbt import Population
 from optlstm.study.population_ledger import PopulationLedger
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.record import StudyRecord
-from optlstm.study.samplers import EXHAUSTIVE, SAMPLERS
+from optlstm.study.registry import EXHAUSTIVE
+from optlstm.study.samplers import SAMPLERS
 from tests.backends.contract import (
     INLINE,
     PROCESSES,

@@ -18,7 +18,7 @@ from optlstm.study.events import Assignment
 from optlstm.study.ledger import Ledger
 from optlstm.study.pruners import make_pruner
 from optlstm.study.record import StudyRecord
-from optlstm.study.samplers import make_sampler
+from optlstm.study.samplers import SeededSampler
 from optlstm.study.space import Space
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def plain_optuna(study_record: StudyRecord, total: int, sign: int = 1) -> list[t
     study = _Study(
         name,
         storage,
-        sampler=make_sampler(
+        sampler=SeededSampler(
             study_record.sampler, dict(study_record.sampler_options), study_record.space, study_record.seed
         ),
         pruner=make_pruner(study_record.pruner, dict(study_record.pruner_options), study_record.epochs),

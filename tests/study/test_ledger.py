@@ -7,8 +7,8 @@ import pytest
 
 from optlstm.errors import StudyConflict
 from optlstm.study.database.connection import Database
-from optlstm.study.database.lease import LEASE_KEY, Lease
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
+from optlstm.study.leases import LEASE_KEY, Lease
 from optlstm.study.ledger import Ledger
 from tests.study.helpers import (
     FINITE,

@@ -6,8 +6,8 @@ import optuna
 import pytest
 
 from optlstm.study.pruners import PRUNERS, check_pruner, make_pruner
-from optlstm.study.registry import check, options_of, resolved_options
-from optlstm.study.samplers import SAMPLERS, Draw, make_sampler
+from optlstm.study.registry import PRUNER_NAMES, SAMPLER_NAMES, check, options_of, resolved_options
+from optlstm.study.samplers import SAMPLERS, Draw, SeededSampler
 from tests.study.helpers import FINITE, space
 
 SAMPLER_CLASSES = {
@@ -34,6 +34,10 @@ PRUNER_CLASSES = {
 }
 
 
+def test_the_names_in_the_help_are_those_of_the_factories() -> None:
+    assert (tuple(SAMPLERS), tuple(PRUNERS)) == (SAMPLER_NAMES, PRUNER_NAMES)
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_sampler_is_built_with_its_defaults(name: str) -> None:
@@ -43,7 +47,7 @@ def test_a_sampler_is_built_with_its_defaults(name: str) -> None:
 
     assert type(sampler).__name__ == SAMPLER_CLASSES[name]
     assert check("sampler", SAMPLERS, name, options) == []
-    assert isinstance(make_sampler(name, options, space(FINITE), 1), optuna.samplers.BaseSampler)
+    assert isinstance(SeededSampler(name, options, space(FINITE), 1), optuna.samplers.BaseSampler)
 
 
 @pytest.mark.parametrize("name", PRUNERS)

@@ -9,7 +9,7 @@ import pytest
 from optlstm.study.database.connection import Database
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
-from optlstm.study.samplers import SAMPLERS, make_sampler
+from optlstm.study.samplers import SAMPLERS, SeededSampler
 from tests.study.helpers import (
     FINITE,
     assigned,
@@ -91,4 +91,4 @@ def test_a_sampler_depends_on_the_studys_seed_and_the_trials_number(sqlite: Data
 
     rates = [trial.params["learning_rate"] for trial in ledger.trials]
     assert len(set(rates)) == 6
-    assert make_sampler("random", {}, space(), 1) is not make_sampler("random", {}, space(), 1)
+    assert SeededSampler("random", {}, space(), 1) is not SeededSampler("random", {}, space(), 1)

@@ -10,9 +10,8 @@ import pytest
 
 from optlstm.study import leases
 from optlstm.study.database.connection import Database
-from optlstm.study.database.lease import LEASE_KEY, LEASE_S, Lease, Owner
 from optlstm.study.events import Event, TrialStarted
-from optlstm.study.leases import LeaseLost
+from optlstm.study.leases import LEASE_KEY, LEASE_S, Lease, LeaseLost, Owner
 from optlstm.study.ledger import Ledger
 from tests.study.helpers import EPOCHS, assigned, drive, record, stored_table, table, train, validation_loss
 from tests.study.processes import CONTEXT, exit_code, start, train_and_hang

@@ -12,7 +12,7 @@ import pytest
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
-from optlstm.study.seeded_sampler import hand_over
+from optlstm.study.samplers import hand_over
 from optlstm.study.tpe import ColumnTPESampler
 
 ENDS = [TrialState.COMPLETE] * 4 + [TrialState.PRUNED] * 2 + [TrialState.FAIL, None]  # None: it is never told

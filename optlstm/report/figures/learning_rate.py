@@ -9,7 +9,7 @@ from optlstm.report.figures.curves import caption
 from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
 from optlstm.report.figures.palette import SCALE
 from optlstm.report.figures.search_space import scale_of
-from optlstm.study.recommendation import PARAM, Recommendation, drawn_trials
+from optlstm.study.narrowing import RATE, Recommendation, drawn_trials
 from optlstm.study.record import REASON_KEY
 from optlstm.util.format import number
 
@@ -29,7 +29,7 @@ def learning_rates(trials: Sequence[FrozenTrial], draws: int, label: str, recomm
         group = [t for t in drawn if t.number // draws == round_ and t.value is not None]
         colour = f"s{2 + index * (SCALE - 3) // max(1, len(rounds) - 1)}"
         tips = [
-            f"trial {t.number}\nlearning rate {number(t.params[PARAM], 3)}\n{label} {number(t.value)}" for t in group
+            f"trial {t.number}\nlearning rate {number(t.params[RATE], 3)}\n{label} {number(t.value)}" for t in group
         ]
         marks.append(_points(group, [t.value for t in group], colour, f"round {round_ + 1}", tips))
     if diverged := [t for t in drawn if t.value is None]:
@@ -40,7 +40,7 @@ def learning_rates(trials: Sequence[FrozenTrial], draws: int, label: str, recomm
         band = (recommended.low, recommended.high)
         name = f"recommended: {recommended.value:.2g}"
         marks.append(Marks("line", [recommended.value] * 2, [axis.low, top], "good", name, dash=True))
-    panels = [Panel(scale_of(PARAM, drawn[0].distributions[PARAM]).axis, axis, marks, height=460, band=band)]
+    panels = [Panel(scale_of(RATE, drawn[0].distributions[RATE]).axis, axis, marks, height=460, band=band)]
     return Figure(
         "learning-rates",
         "Loss over learning rate",
@@ -61,7 +61,7 @@ def _points(
     tips: Sequence[str],
     symbol: Literal["circle", "x"] = "circle",
 ) -> Marks:
-    return Marks("points", [t.params[PARAM] for t in trials], values, colour, name, tips, size=11, symbol=symbol)
+    return Marks("points", [t.params[RATE] for t in trials], values, colour, name, tips, size=11, symbol=symbol)
 
 
 def _loss_axis(values: Sequence[float], title: str) -> Axis:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from optlstm.study.database.lease import LEASE_KEY, LEASE_S, Lease, Owner
+from optlstm.study.leases import LEASE_KEY, LEASE_S, Lease, Owner
 
 NOW = 1_000_000.0
 LATER = NOW + LEASE_S
