@@ -1,52 +1,74 @@
-"""The columns of a table as times and numbers, or every problem they have."""
+"""The columns of a table as times, numbers and labels, or every problem they have."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from optlstm.data import frequency
-from optlstm.data.table import first_cells, list_columns, unknown_column
-from optlstm.util.arrays import Floats
+from optlstm.data.table import SHOWN, file_rows, first_cells, list_columns, unknown_column
+from optlstm.errors import InputError
+from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import short
 
 EMPTY = "empty or NaN"
 _EXACT = 2**53  # up to here a float holds every whole number
 _LARGEST = 1e140  # the squares of a hundred million of these can be added up
-_SHOWN = 3  # rows named in one problem
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Flaw:
-    """A line of an InputError; `positions` are table rows from 0, named by their rows in the file."""
+class Flaws:
+    """What is wrong with the rows of a file, collected so that all of it is reported at once."""
 
-    what: str
-    positions: Sequence[int] = ()
-    remedy: str = ""
-    notes: Sequence[str] = field(default=())  # of the first positions
+    def __init__(self, path: Path) -> None:
+        self.file = path.name
+        self._path = path
+        self._flaws: list[tuple[str, list[int], str, Sequence[str]]] = []
 
-    def line(self, rows: dict[int, int]) -> str:
-        shown = [f"row {rows[position]}" for position in self.positions[:_SHOWN]]
-        for i, note in enumerate(self.notes[: len(shown)]):
-            shown[i] += f": {note}"
-        if len(self.positions) > _SHOWN:
-            shown.append("...")
-        return f"{self.what} ({', '.join(shown)}){self.remedy}" if shown else f"{self.what}{self.remedy}"
+    def add(
+        self,
+        problem: str,
+        rows: Sequence[int] | Integers | None = None,
+        remedy: str = "",
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Add a problem, unless `rows` is empty.
+
+        Args:
+            rows: Of the table, from 0; the first are named by their rows in the file. None: the problem is of no row.
+            notes: On the first rows.
+        """
+        if rows is None or len(rows):
+            first = [] if rows is None else [int(row) for row in rows[: SHOWN + 1]]
+            self._flaws.append((f"data: {problem}", first, f"; {remedy}" if remedy else "", notes))
+
+    def error(self) -> InputError:
+        """One line for every problem."""
+        in_file = file_rows(self._path, [row for _, rows, _, _ in self._flaws for row in rows[:SHOWN]])
+        lines = []
+        for problem, rows, remedy, notes in self._flaws:
+            named = [f"row {in_file[row]}" for row in rows[:SHOWN]]
+            for i, note in enumerate(notes[: len(named)]):
+                named[i] += f": {note}"
+            named += ["..."] if len(rows) > SHOWN else []
+            lines.append(f"{problem} ({', '.join(named)}){remedy}" if named else f"{problem}{remedy}")
+        return InputError(lines)
+
+    def raise_any(self) -> None:
+        """Raises `error()`, unless there is no problem."""
+        if self._flaws:
+            raise self.error()
 
 
 def column_problems(path: Path, names: Sequence[str], time: str | None, target: Sequence[str] | None) -> list[str]:
     """What keeps us from knowing which columns to read, with candidates from the first rows."""
     asked = [*([time] if time is not None else []), *(target or [])]
     problems = [unknown_column(path, names, column) for column in dict.fromkeys(asked) if column not in names]
-    problems += [
-        f"data: column '{c}' is asked for more than once; name it once" for c in set(asked) if asked.count(c) > 1
-    ]
     if target is not None and not target:
         problems.append("data: the list of target columns is empty; name at least one with --target")
     no_time, no_target = time is None and "ds" not in names, target is None and "y" not in names
@@ -87,81 +109,82 @@ def _number(text: str) -> float:
         return np.nan
 
 
-def fill_numbers(into: Floats, column: pd.Series, file: str, *, empty: bool = False, instead: str = "") -> list[Flaw]:
-    """Write a column's numbers into `into` [rows]; what is no finite number is a problem.
+def fill_numbers(into: Floats, column: pd.Series, flaws: Flaws, *, empty: bool = False, instead: str = "") -> None:
+    """Write a column's numbers into `into` [rows]; cells that are no finite numbers are flaws.
 
     Args:
         empty: whether cells may be empty; they become NaN.
         instead: what else helps where they may not.
     """
-    what = f"data: column '{column.name}' of {file}"
+    name = f"column '{column.name}' of {flaws.file}"
     missing = column.isna().to_numpy()
-    problems = []
     if pd.api.types.is_datetime64_any_dtype(column):
-        return [Flaw(f"{what} holds times, not numbers", remedy="; choose another target")]
+        flaws.add(f"{name} holds times, not numbers", remedy="choose another target")
+        return
     if pd.api.types.is_numeric_dtype(column):
         into[:] = column.to_numpy(dtype=np.float64)
     else:
         texts = [str(cell) for cell in column]
         into[:] = [_number(text) for text in texts]
         wrong = np.flatnonzero(np.isnan(into) & ~missing)
-        notes = [f"'{short(texts[i])}'" for i in wrong[:_SHOWN]]
-        if len(wrong):
-            hint = _number_hint(notes)
-            problems.append(Flaw(f"{what}: {len(wrong)} cell(s) are not numbers", wrong.tolist(), hint, notes))
-    inexact = np.flatnonzero(np.abs(into) > _EXACT) if pd.api.types.is_integer_dtype(column) else np.empty(0, int)
-    if len(inexact):
-        remedy = "; subtract a constant, or write them as decimals"
-        problems.append(
-            Flaw(f"{what}: {len(inexact)} whole number(s) above 2^53 lose digits", inexact.tolist(), remedy)
-        )
-    gone, infinite = np.flatnonzero(missing), np.flatnonzero(np.isinf(into))
-    if len(gone) and not empty:
-        hint = f"; fill them in before reading{instead and f', {instead}'}, or leave the column out"
-        problems.append(Flaw(f"{what}: {len(gone)} {EMPTY} value(s)", gone.tolist(), hint))
-    if len(infinite):
-        remedy = "; a value must be finite and below 1.8e308"
-        problems.append(Flaw(f"{what}: {len(infinite)} infinite value(s)", infinite.tolist(), remedy))
-    if len(large := np.flatnonzero((np.abs(into) > _LARGEST) & ~np.isinf(into))):
-        too_large = f"{what}: {len(large)} value(s) beyond {_LARGEST:g} are too large to be standardised"
-        remedy = "; write them in another unit, or correct them"
-        problems.append(Flaw(too_large, large.tolist(), remedy, [f"{into[i]:g}" for i in large[:_SHOWN]]))
-    return problems
+        notes = [f"'{short(texts[i])}'" for i in wrong[:SHOWN]]
+        flaws.add(f"{name}: {len(wrong)} cell(s) are not numbers", wrong, _number_hint(notes), notes)
+    if pd.api.types.is_integer_dtype(column):
+        inexact = np.flatnonzero(np.abs(into) > _EXACT)
+        remedy = "subtract a constant, or write them as decimals"
+        flaws.add(f"{name}: {len(inexact)} whole number(s) above 2^53 lose digits", inexact, remedy)
+    if not empty:
+        gone = np.flatnonzero(missing)
+        remedy = f"fill them in before reading{instead and f', {instead}'}, or leave the column out"
+        flaws.add(f"{name}: {len(gone)} {EMPTY} value(s)", gone, remedy)
+    infinite = np.flatnonzero(np.isinf(into))
+    remedy = "a value must be finite and below 1.8e308"
+    flaws.add(f"{name}: {len(infinite)} infinite value(s)", infinite, remedy)
+    large = np.flatnonzero((np.abs(into) > _LARGEST) & ~np.isinf(into))
+    problem = f"{name}: {len(large)} value(s) beyond {_LARGEST:g} are too large to be standardised"
+    flaws.add(problem, large, "write them in another unit, or correct them", [f"{into[i]:g}" for i in large[:SHOWN]])
 
 
 def _number_hint(notes: Sequence[str]) -> str:
     if all(re.fullmatch(r"'[+-]?\d{1,3}(,\d{3})+(\.\d*)?'", note) for note in notes):
-        return "; write numbers without thousands separators: 1234, not 1,234"
+        return "write numbers without thousands separators: 1234, not 1,234"
     if all(re.fullmatch(r"'[+-]?[\d. ]*,\d+'", note) for note in notes):
-        return "; write decimal points, not decimal commas: 1.5, not 1,5"
-    return "; correct them, or leave the cells empty and fill them in"
+        return "write decimal points, not decimal commas: 1.5, not 1,5"
+    return "correct them, or leave the cells empty and fill them in"
 
 
-def read_times(column: pd.Series, file: str) -> tuple[pd.Index | None, list[Flaw]]:
-    """The time column as an index, or None with its problems."""
-    what = f"data: time column '{column.name}' of {file}"
+def read_times(column: pd.Series, flaws: Flaws) -> pd.Index | None:
+    """The time column as an index; None where it has flaws."""
+    name = f"time column '{column.name}' of {flaws.file}"
     missing = column.isna().to_numpy()
     index: pd.Index | None = None
-    wrong, remedy = np.zeros(len(column), dtype=bool), "; write them as YYYY-MM-DD HH:MM:SS"
     if pd.api.types.is_datetime64_any_dtype(column):
         index, wrong = frequency.in_microseconds(pd.DatetimeIndex(column))
-        remedy = "; round them to microseconds"
+        remedy = "round them to microseconds"
     elif pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         present = column.fillna(0).to_numpy(dtype=np.float64)
-        wrong, remedy = ~(np.abs(present) < 2**63) | (present % 1 != 0), "; number the rows 0, 1, 2, ... or write dates"
+        wrong, remedy = ~(np.abs(present) < 2**63) | (present % 1 != 0), "number the rows 0, 1, 2, ... or write dates"
         index = None if wrong.any() or missing.any() else frequency.integer_times(column)
     else:
         try:
             index = frequency.parse_times(column.astype("str"))
         except ValueError as error:
-            return None, [Flaw(f"{what}: {error}")]
-        wrong = index.isna() & ~missing
-    problems = []
-    if missing.any():
-        empty = np.flatnonzero(missing).tolist()
-        problems.append(Flaw(f"{what}: {len(empty)} empty time(s)", empty, "; fill them in or leave the rows out"))
-    if wrong.any():
-        places = np.flatnonzero(wrong).tolist()
-        notes = [f"'{short(column.iloc[i])}'" for i in places[:_SHOWN]]
-        problems.append(Flaw(f"{what}: {len(places)} cell(s) are not times", places, remedy, notes))
-    return (None if problems else index), problems
+            flaws.add(f"{name}: {error}")
+            return None
+        wrong, remedy = index.isna() & ~missing, "write them as YYYY-MM-DD HH:MM:SS"
+    empty, bad = np.flatnonzero(missing), np.flatnonzero(wrong)
+    flaws.add(f"{name}: {len(empty)} empty time(s)", empty, "fill them in or leave the rows out")
+    notes = [f"'{short(column.iloc[i])}'" for i in bad[:SHOWN]]
+    flaws.add(f"{name}: {len(bad)} cell(s) are not times", bad, remedy, notes)
+    return None if len(empty) or len(bad) else index
+
+
+def label_texts(column: pd.Series) -> tuple[list[str], Integers]:
+    """(labels as text, rows without one). Where all are whole numbers, 1.0 and 1e0 are 1; 01 is not."""
+    missing = column.isna().to_numpy()
+    texts = ["" if absent else str(value).strip() for value, absent in zip(column, missing, strict=True)]
+    distinct = set(texts) - {""}
+    if all(_NUMBER.fullmatch(text) and float(text).is_integer() for text in distinct):
+        names = {text: text if text.lstrip("+-").isdecimal() else str(int(float(text))) for text in distinct}
+        texts = [names.get(text, "") for text in texts]
+    return texts, np.array([i for i, text in enumerate(texts) if not text], dtype=np.int64)

@@ -14,8 +14,6 @@ import pandas as pd
 from optlstm.util.arrays import Integers
 from optlstm.util.format import short
 
-Ticks = Integers
-
 _ZONE = r"\d:\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*$"
 _DAY_US = 24 * 3600 * 10**6
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -98,14 +96,14 @@ def date_steps(time: pd.DatetimeIndex) -> Steps:
     return Steps(_fixed_alias(time, step), gaps, uneven)
 
 
-def integer_steps(time: Ticks, usual: int) -> Steps:
+def integer_steps(time: Integers, usual: int) -> Steps:
     """The steps of increasing integers. usual: the step that most of them have."""
     missing, rest = np.divmod(np.diff(time), usual)
     gaps = np.flatnonzero((rest == 0) & (missing > 1))
     return Steps(None, {int(i): int(missing[i]) - 1 for i in gaps}, np.flatnonzero(rest).tolist())
 
 
-def ticks_of(time: pd.Index) -> Ticks:
+def ticks_of(time: pd.Index) -> Integers:
     """The times as int64: microseconds since 1970 (in UTC where they have a zone), or the whole numbers."""
     if not isinstance(time, pd.DatetimeIndex):
         return time.to_numpy(dtype=np.int64)
@@ -185,7 +183,7 @@ def _inferred(time: pd.DatetimeIndex) -> str | None:
     return None if offset is None else str(getattr(offset, "freqstr", offset))
 
 
-def _breaks(time: Ticks) -> tuple[int, dict[int, int], list[int]]:
+def _breaks(time: Integers) -> tuple[int, dict[int, int], list[int]]:
     """(usual step, {position: rows missing}, positions of uneven steps) of two or more increasing ticks."""
     sizes, counts = np.unique(np.diff(time), return_counts=True)
     usual = int(sizes[np.argmax(counts)])
@@ -197,7 +195,7 @@ def _same_hour(time: pd.DatetimeIndex) -> bool:
     return len(np.unique(ticks_of(time) % _DAY_US)) == 1
 
 
-def _month_ticks(time: pd.DatetimeIndex) -> Ticks | None:
+def _month_ticks(time: pd.DatetimeIndex) -> Integers | None:
     """Months since year 0, where every time is on the same day of its month (or the last, in shorter months)."""
     day = time.day.to_numpy()
     on_day = day == np.minimum(day.max(), time.days_in_month.to_numpy())
@@ -206,7 +204,7 @@ def _month_ticks(time: pd.DatetimeIndex) -> Ticks | None:
     return np.asarray(time.year, dtype=np.int64) * 12 + np.asarray(time.month, dtype=np.int64)
 
 
-def _business_ticks(time: pd.DatetimeIndex) -> Ticks | None:
+def _business_ticks(time: pd.DatetimeIndex) -> Integers | None:
     """Business days since the first, for daily times over two weekends or more that never fall on one."""
     dates = ticks_of(time) // _DAY_US
     usual = _breaks(dates)[0] if len(np.unique(dates)) == len(dates) else 0

@@ -9,13 +9,8 @@ from typing import Any, Self
 
 import pandas as pd
 
-from optlstm.data.columns import Flaw
-from optlstm.data.labels import label_texts
-from optlstm.data.table import dataset_name, file_rows, list_columns, unknown_column
-from optlstm.errors import InputError
-from optlstm.util.arrays import Integers
-
-SHOWN = 3  # rows named in one problem
+from optlstm.data.columns import Flaws, label_texts
+from optlstm.data.table import list_columns, unknown_column
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,30 +45,11 @@ def named_column_problems(path: Path, names: Sequence[str], column: str | None, 
     return [f"data: no {default} column '{default}' in {path.name}; name it with --{default} COLUMN {listed}"]
 
 
-class LabelledTable:
-    """The rows of a file; what is wrong with them is collected in `flaws`."""
-
-    def __init__(self, path: Path, frame: pd.DataFrame) -> None:
-        self.path, self.frame = path, frame
-        self.name = dataset_name(path.name)
-        self.flaws: list[Flaw] = []
-
-    def texts(self, column: str | None) -> tuple[str, ...] | None:
-        """The cells of a column of labels or groups; None where there is no such column."""
-        if column is None:
-            return None
-        texts, missing = label_texts(self.frame[column])
-        problem = f"column '{column}' of {self.path.name}: {len(missing)} row(s) without a value"
-        self.add_flaw(missing, problem, "fill them in or leave the rows out")
-        return tuple(texts)
-
-    def add_flaw(self, positions: Integers, problem: str, remedy: str, notes: Sequence[str] = ()) -> None:
-        """Where there are such rows."""
-        if len(positions):
-            self.flaws.append(Flaw(f"data: {problem}", positions.tolist(), f"; {remedy}", notes))
-
-    def raise_flaws(self) -> None:
-        """Raises InputError with every flaw, where there are any."""
-        if self.flaws:
-            rows = file_rows(self.path, [position for flaw in self.flaws for position in flaw.positions[:SHOWN]])
-            raise InputError([flaw.line(rows) for flaw in self.flaws])
+def text_cells(frame: pd.DataFrame, column: str | None, flaws: Flaws) -> tuple[str, ...] | None:
+    """The cells of a column of labels or groups; None where there is no such column."""
+    if column is None:
+        return None
+    texts, missing = label_texts(frame[column])
+    problem = f"column '{column}' of {flaws.file}: {len(missing)} row(s) without a value"
+    flaws.add(problem, missing, "fill them in or leave the rows out")
+    return tuple(texts)

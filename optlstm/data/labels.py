@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optlstm.data.splits import are_counts, split_rows
 from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import first_few
 
-if TYPE_CHECKING:  # a worker that unpickles a split has no use for it
-    import pandas as pd
-
-
 _SPLIT_SEED = 0  # of the shuffling before the cut: the study's seed is no part of the data
-_PARTS = ("train", "validation", "test")
-_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,21 +65,6 @@ def group_codes(groups: Sequence[str] | None) -> Integers | None:
         return None
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
-
-
-def label_texts(column: pd.Series) -> tuple[list[str], Integers]:
-    """(labels as text, positions where there is none). Where all are whole numbers, 1.0 and 1e0 are 1; 01 is not."""
-    missing = column.isna().to_numpy()
-    texts = ["" if absent else str(value).strip() for value, absent in zip(column, missing, strict=True)]
-    distinct = set(texts) - {""}
-    if all(_whole(text) for text in distinct):
-        names = {text: text if text.lstrip("+-").isdecimal() else str(int(float(text))) for text in distinct}
-        texts = [names.get(text, "") for text in texts]
-    return texts, np.array([i for i, text in enumerate(texts) if not text], dtype=np.int64)
-
-
-def _whole(text: str) -> bool:
-    return bool(_NUMBER.fullmatch(text)) and float(text).is_integer()
 
 
 def split_labels(
@@ -161,19 +139,16 @@ def check_split(
 
 
 def _shares(n: int, splits: Sequence[float] | Sequence[int], *, apart: bool) -> Floats:
-    from optlstm.data.splits import split_rows
-
-    counts = all(isinstance(share, int) for share in splits)
+    counts = are_counts(splits)
     if apart:
         if counts and splits[2]:
             raise InputError(f"data.splits: {list(splits)} takes test rows, and they are a file of their own; end in 0")
         total = sum(splits[:2])
         splits = splits if counts or total <= 0 else (splits[0] / total, splits[1] / total, 0.0)
-    parts = split_rows(n, splits)
+    rows = np.array(split_rows(n, splits), dtype=np.float64)
     if counts and sum(splits) != n:
         raise InputError(f"data.splits: {list(splits)} sums to {sum(splits)}, and there are {n} sequences")
-    sizes = np.array([len(parts.train), len(parts.validation), len(parts.test)], dtype=np.float64)
-    shares: Floats = sizes / sizes.sum()
+    shares: Floats = rows / rows.sum()
     return shares
 
 

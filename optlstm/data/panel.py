@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from optlstm.data.table import SHOWN, dataset_name
 from optlstm.util.arrays import Floats, Integers
-
-_SHOWN = 3
+from optlstm.util.format import first_few
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +51,7 @@ class Panel:
     @property
     def name(self) -> str:
         """The file's name without its suffix."""
-        return re.sub(r"(\.csv|\.csv\.gz|\.parquet)$", "", self.file, flags=re.IGNORECASE)
+        return dataset_name(self.file)
 
     def rows(self, i: int) -> slice:
         """A series' rows that have targets."""
@@ -60,7 +59,7 @@ class Panel:
 
     def named(self, which: Sequence[int] | Integers, notes: Sequence[object] = ()) -> str:
         """The first three of these series, each with its note: `'A' (12), 'B' (7), ...`."""
-        return named([self.ids[i] for i in which[: _SHOWN + 1]], notes)
+        return named([self.ids[i] for i in which[: SHOWN + 1]], notes)
 
     def counted(self, which: Sequence[int] | Integers) -> str:
         """`2 of 9 series of x.csv ('A', 'B')`, or `x.csv` where that is one series."""
@@ -71,10 +70,10 @@ class Panel:
 
 def named(ids: Sequence[str], notes: Sequence[object] = ()) -> str:
     """`'A', 'B', 'C', ...`: the first three, with their notes in brackets."""
-    shown = [f"'{name}'" for name in ids[:_SHOWN]]
-    for i, note in enumerate(list(notes)[: len(shown)]):
-        shown[i] += f" ({note})"
-    return ", ".join([*shown, *(["..."] if len(ids) > _SHOWN else [])])
+    names = [f"'{name}'" for name in ids[: SHOWN + 1]]
+    for i, note in enumerate(notes[: len(names)]):
+        names[i] += f" ({note})"
+    return first_few(names, SHOWN)
 
 
 def taken(column: Column, order: Integers) -> Column:

@@ -12,7 +12,7 @@ import pandas as pd
 from optlstm.data.frequency import following, ticks_of
 from optlstm.data.panel import Categories, Column, Panel
 from optlstm.data.panel_time import missing_rows
-from optlstm.data.splits import Splits, check_windows, rolling_origin, split_rows
+from optlstm.data.splits import are_counts, split_rows
 from optlstm.errors import InputError
 from optlstm.util.arrays import Integers
 
@@ -22,18 +22,17 @@ def panel_cuts(panel: Panel, splits: Sequence[float] | Sequence[int], fraction: 
 
     Fractions count from a series' first row. Numbers of rows count from its last one, so that all are tested on their
     newest rows; a series with fewer than the first number of rows before them trains on those it has. A plain series
-    is cut as `splits.split_rows` says: numbers count from its first row.
+    is cut by `split_rows`: numbers count from its first row.
 
     Raises:
         InputError: the three numbers make no split, or leave a part of a series without rows.
     """
     if panel.plain:
-        parts = split_rows(int(panel.known[0]), splits)
-        return newest(np.array([[0, parts.train.stop, parts.validation.stop, parts.test.stop]]), fraction)
+        return newest(np.cumsum([[0, *split_rows(int(panel.known[0]), splits)]], axis=1), fraction)
     longest = int(panel.known.max())
-    split_rows(max(longest, 10**9) if _counts(splits) else longest, splits)  # the form alone
+    split_rows(max(longest, 10**9) if are_counts(splits) else longest, splits)  # the form alone
     cuts = np.empty((len(panel.ids), 4), dtype=np.int64)
-    if _counts(splits):
+    if are_counts(splits):
         train, validation, test = (int(share) for share in splits)
         end = panel.starts[:-1] + panel.known
         cuts[:, 3], cuts[:, 2], cuts[:, 1] = end, end - test, end - test - validation
@@ -57,43 +56,52 @@ def newest(cuts: Integers, fraction: float) -> Integers:
     return np.column_stack([cuts[:, 1] - rows, cuts[:, 1:]])
 
 
-def _counts(splits: Sequence[float] | Sequence[int]) -> bool:
-    return all(isinstance(share, int) for share in splits)
-
-
 def panel_folds(cuts: Integers, folds: int) -> tuple[Integers, ...]:
-    """The cuts of a rolling-origin validation, fold by fold (see `splits.rolling_origin`). Raises InputError."""
-    each = [rolling_origin(Splits(range(a, b), range(b, c), range(c, d)), folds) for a, b, c, d in cuts.tolist()]
-    return tuple(
-        np.array([[s[k].train.start, s[k].train.stop, s[k].validation.stop, s[k].test.stop] for s in each])
-        for k in range(folds)
-    )
+    """The cuts of a rolling-origin validation, fold by fold.
+
+    The validation parts follow one another up to the test, each as long as that of `cuts`. Each fold trains on all rows
+    before its validation part, as in a forecast that is made repeatedly; the test rows are in none of them.
+
+    Raises:
+        InputError: so many validation parts leave the first of them nothing to train on.
+    """
+    start, validation, test, end = cuts.T
+    length = test - validation
+    most = (test - start - 1) // length
+    wrong = np.flatnonzero((most < folds) | (folds < 2))
+    if len(wrong):
+        i = wrong[0]
+        raise InputError(
+            f"data.folds: {folds} folds of {length[i]} validation rows do not fit; give 0, or 2 to {most[i]}"
+        )
+    ends = [test - i * length for i in reversed(range(folds))]
+    return tuple(np.column_stack([start, stop - length, stop, end]) for stop in ends)
 
 
 def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int) -> None:
     """See that every series has a window to train on, and a horizon in each other part.
 
+    Inputs may reach back into the part before.
+
     Raises:
-        InputError: some are too short: how many, and the first three.
+        InputError: some are too short: how many, and the first three; every part at once.
     """
-    if panel.series is None:
-        train, validation, test, end = cuts[0].tolist()
-        parts = Splits(range(train, validation), range(validation, test), range(test, end))
-        check_windows(parts, window, horizon)
-        return
-    have = np.diff(cuts, axis=1)
-    need = {"train": window + horizon, "validation": horizon, "test": horizon}
     problems = []
-    for part, rows, least in zip(need, have.T, need.values(), strict=True):
-        short = np.flatnonzero(rows < least)
-        if len(short):
-            why = f"space.window {window} + horizon {horizon}" if part == "train" else f"one horizon of {horizon}"
-            who = f"{len(short)} of {len(panel.ids)} series are"
+    needs = {"train": window + horizon, "validation": horizon, "test": horizon}
+    for (part, need), rows in zip(needs.items(), np.diff(cuts, axis=1).T, strict=True):
+        short = np.flatnonzero(rows < need)
+        if not len(short):
+            continue
+        why = f"space.window {window} + horizon {horizon}" if part == "train" else "one horizon"
+        lower = "lower space.window or the horizon" if part == "train" else "lower the horizon"
+        if panel.series is None:
+            remedy = f"{lower}, or give {part} more rows" if rows[0] else "its share is 0, give it one"
+            problems.append(f"data.splits: {part} has {rows[0]} rows and needs at least {need} ({why}); {remedy}")
+        else:
             shown = panel.named(short, [f"{rows[i]} rows" for i in short])
-            lower = "lower space.window or the horizon" if part == "train" else "lower the horizon"
             problems.append(
-                f"data: {who} too short: {part} needs {least} rows ({why}): {shown}; leave them out, {lower}, or give "
-                f"{part} a larger share"
+                f"data: {len(short)} of {len(panel.ids)} series are too short: {part} needs {need} rows ({why}): "
+                f"{shown}; leave them out, {lower}, or give {part} a larger share"
             )
     if problems:
         raise InputError(problems)

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from optlstm.data import frequency
-from optlstm.data.columns import Flaw
+from optlstm.data.columns import Flaws
 from optlstm.data.frequency import Steps, ticks_of
+from optlstm.data.table import SHOWN
 from optlstm.util.arrays import Integers
 
 Order = Integers | None  # the table's row of each row here; None: they are the same
-_SHOWN = 3
 _CHUNK = 1 << 18  # rows
 _HOUR_US = 3600 * 10**6
 _CLOCK_MONTHS = (3, 4, 9, 10, 11)  # when clocks change, north and south
@@ -26,27 +26,28 @@ _TO_UTC = "; if that is the clock change of daylight saving, convert the times t
 class Times:
     """The times of a table's series, one series after the other.
 
-    starts: [n + 1], the first row of each; ids: [n], their names, "" where the table is one series; file: its name.
+    starts: [n + 1], the first row of each; ids: [n], their names, "" where the table is one series.
     """
 
     index: pd.Index
     starts: Integers
     ids: Sequence[str]
     order: Order
-    file: str
+    flaws: Flaws
 
-    def check(self, *, gaps: bool) -> tuple[str | None, list[Flaw]]:
-        """The frequency, and what is wrong: repeated and earlier times, missing rows (unless `gaps`), uneven steps.
+    def freq(self, *, gaps: bool) -> str | None:
+        """The pandas alias of most series' frequency; None for whole numbers, and where every series is a single row.
 
-        Steps are those that the rows would have if they were in order. The frequency is a pandas alias, of most series;
-        None for whole-numbered times and where every series is a single row.
+        Flaws are repeated and earlier times, missing rows (unless `gaps`) and uneven steps: of the steps that the rows
+        would have if they were in order.
         """
         ticks = ticks_of(self.index)
         step = _even(ticks, self.starts)
         if step is not None and step > 0:
             longest = int(np.diff(self.starts).argmax())
-            return _freq_of(self.index[self.starts[longest] : self.starts[longest + 1]]), []
-        kept, starts, flaws = self._in_order(ticks)
+            times = self.index[self.starts[longest] : self.starts[longest + 1]]
+            return frequency.date_steps(times).freq if isinstance(times, pd.DatetimeIndex) else None
+        kept, starts = self._in_order(ticks)
         steps = _steps(self.index[kept], starts)
         freq = _usual_freq(steps, starts)
         others = [i for i, each in steps.items() if self._has_other_step(each, freq, kept[starts[i] : starts[i + 1]])]
@@ -58,18 +59,18 @@ class Times:
         of = f" of {count} series" if self._many else ""
         if missing and not gaps:
             kind = f"{sum(missing.values())} missing row(s) in {len(missing)} gap(s){of}{step_words}"
-            remedy = "; fill in the missing rows, or set data.gaps = 'interpolate'"
-            flaws.append(self._flaw(kind, kept[list(missing)], kept[np.add(list(missing), 1)], remedy))
+            remedy = "fill in the missing rows, or set data.gaps = 'interpolate'"
+            self._add_flaw(kind, kept[list(missing)], kept[np.add(list(missing), 1)], remedy)
         if uneven:
             kind = f"{len(uneven)} uneven step(s){step_words}"
-            remedy = "; resample the series to equal steps"
-            flaws.append(self._flaw(kind, kept[uneven], kept[np.add(uneven, 1)], remedy))
+            remedy = "resample the series to equal steps"
+            self._add_flaw(kind, kept[uneven], kept[np.add(uneven, 1)], remedy)
         if others:
-            notes = [f"'{self.ids[i]}' at {steps[i].freq}" for i in others[:_SHOWN]]
-            kind = f"data: {self.file}: {len(others)} series have another step than most, which have {freq}"
-            at = in_table(self.starts[others], self.order)
-            flaws.append(Flaw(kind, at, "; resample them, or leave them out", notes))
-        return freq, flaws
+            notes = [f"'{self.ids[i]}' at {steps[i].freq}" for i in others[:SHOWN]]
+            problem = f"{self.flaws.file}: {len(others)} series have another step than most, which have {freq}"
+            rows = in_table(self.starts[others], self.order)
+            self.flaws.add(problem, rows, "resample them, or leave them out", notes)
+        return freq
 
     @property
     def _many(self) -> bool:
@@ -78,28 +79,27 @@ class Times:
     def _series(self, rows: Integers) -> Integers:
         return np.searchsorted(self.starts, rows, side="right") - 1
 
-    def _in_order(self, ticks: Integers) -> tuple[Integers, Integers, list[Flaw]]:
-        """(rows in order without repeated times, starts of the series in them, what was out of order)."""
+    def _in_order(self, ticks: Integers) -> tuple[Integers, Integers]:
+        """(rows in order without repeated times, starts of the series in them)."""
         steps = np.diff(ticks)
         steps[self.starts[1:-1] - 1] = 1  # from one series to the next
         if (steps > 0).all():
-            return np.arange(len(ticks)), self.starts, []
+            return np.arange(len(ticks)), self.starts
         series = np.repeat(np.arange(len(self.ids)), np.diff(self.starts))
         by_time = np.lexsort((ticks, series))
         new = np.ones(len(ticks), dtype=bool)
         new[1:] = (np.diff(ticks[by_time]) > 0) | (np.diff(series[by_time]) > 0)
         kept, repeated, back = by_time[new], np.sort(by_time[~new]), np.flatnonzero(steps < 0) + 1
         starts = np.concatenate([[0], np.cumsum(np.bincount(series[kept]))])
-        flaws = []
         if len(repeated):
-            remedy = "; keep one row per time" + (" of a series" if self._many else " (many series: --series COL)")
+            remedy = "keep one row per time" + (" of a series" if self._many else " (many series: --series COL)")
             kind = f"{len(repeated)} repeated time(s)"
-            flaws.append(self._flaw(kind, repeated, repeated, remedy, between=False))
+            self._add_flaw(kind, repeated, repeated, remedy, between=False)
         if len(back):
             within = " in their series" if self._many else ""
-            kind, remedy = f"{len(back)} time(s) earlier than the one before{within}", "; sort the rows by '{}'"
-            flaws.append(self._flaw(kind, back - 1, back, remedy.format(self.index.name)))
-        return kept, starts, flaws
+            kind, remedy = f"{len(back)} time(s) earlier than the one before{within}", "sort the rows by '{}'"
+            self._add_flaw(kind, back - 1, back, remedy.format(self.index.name))
+        return kept, starts
 
     def _has_other_step(self, steps: Steps, freq: str | None, rows: Integers) -> bool:
         if freq is None or frequency.same_step(steps.freq, freq):
@@ -107,14 +107,14 @@ class Times:
         times = self.index[rows]  # a week of business days looks like any week
         return not times[1:].equals(frequency.following(times[:1], freq, len(times) - 1))
 
-    def _flaw(self, kind: str, before: Integers, after: Integers, remedy: str, *, between: bool = True) -> Flaw:
-        """A flaw of the rows `after`, with the times of both. between: it is the step from one to the other."""
+    def _add_flaw(self, kind: str, before: Integers, after: Integers, remedy: str, *, between: bool = True) -> None:
+        """Add a flaw of the rows `after`, with the times of both. between: it is the step from one to the other."""
         notes = []
-        for a, b, i in zip(before[:_SHOWN], after[:_SHOWN], self._series(after[:_SHOWN]), strict=True):
+        for a, b, i in zip(before[:SHOWN], after[:SHOWN], self._series(after[:SHOWN]), strict=True):
             who = f"'{self.ids[i]}' at " if self._many else ""
             notes.append(f"{who}{self.index[b]}" + (f" after {self.index[a]}" if between else ""))
-        what = f"data: time column '{self.index.name}' of {self.file}: {kind}"
-        return Flaw(what, in_table(after, self.order), remedy + self._clock_hint(before, after), notes)
+        problem = f"time column '{self.index.name}' of {self.flaws.file}: {kind}"
+        self.flaws.add(problem, in_table(after, self.order), remedy + self._clock_hint(before, after), notes)
 
     def _clock_hint(self, before: Integers, after: Integers) -> str:
         """The remedy for daylight saving, where a step is an hour too long or short, as at a clock change."""
@@ -168,10 +168,6 @@ def _steps(index: pd.Index, starts: Integers) -> dict[int, Steps]:
         else:
             steps[i] = frequency.integer_steps(ticks_of(times), usual)
     return steps
-
-
-def _freq_of(times: pd.Index) -> str | None:
-    return frequency.date_steps(times).freq if isinstance(times, pd.DatetimeIndex) else None
 
 
 def _usual_freq(steps: dict[int, Steps], starts: Integers) -> str | None:

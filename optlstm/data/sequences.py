@@ -12,10 +12,10 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from optlstm.data.columns import fill_numbers, read_times
+from optlstm.data.columns import Flaws, fill_numbers, read_times
 from optlstm.data.frequency import ticks_of
-from optlstm.data.label_table import SHOWN, LabelledSamples, LabelledTable, named_column_problems
-from optlstm.data.table import column_names, list_columns, read_table, unknown_column
+from optlstm.data.label_table import LabelledSamples, named_column_problems, text_cells
+from optlstm.data.table import SHOWN, column_names, dataset_name, list_columns, read_table, unknown_column
 from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers
 
@@ -94,7 +94,7 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
         _check_rows_are_sequences(path, label, others)
     texts = [name for name in (label, series, columns.group) if name]
     frame = read_table(path, [*texts, *([time] if time else []), *channels], texts=texts)
-    table = _SequenceTable(path, frame, label, columns.group, channels)
+    table = _SequenceTable(frame, Flaws(path), label, columns.group, channels)
     sequences = table.long(series, time) if series else table.wide()
     if not extra:
         return sequences
@@ -141,12 +141,15 @@ def _unknown(names: Sequence[str], known: Sequence[str]) -> str:
     return ", ".join(unknown[:SHOWN]) + more
 
 
-class _SequenceTable(LabelledTable):
+@dataclass(frozen=True)
+class _SequenceTable:
     """One file's table, in either form."""
 
-    def __init__(self, path: Path, frame: pd.DataFrame, label: str | None, group: str | None, channels: list[str]):
-        super().__init__(path, frame)
-        self.label, self.group, self.channels = label, group, channels
+    frame: pd.DataFrame
+    flaws: Flaws
+    label: str | None
+    group: str | None
+    channels: list[str]
 
     def wide(self) -> Sequences:
         """A row is a sequence of one channel; empty cells at its end make it shorter."""
@@ -155,13 +158,14 @@ class _SequenceTable(LabelledTable):
         lengths = np.where(given.any(axis=1), given.shape[1] - given[:, ::-1].argmax(axis=1), 0).astype(np.int64)
         inside = np.arange(table.shape[1]) < lengths[:, None]
         gaps, empty = np.flatnonzero((inside & ~given).any(axis=1)), np.flatnonzero(lengths == 0)
-        problem = f"{len(gaps)} sequence(s) of {self.path.name} with an empty or NaN value before their end"
-        self.add_flaw(gaps, problem, "fill them in, or leave the rows out")
-        self.add_flaw(empty, f"{len(empty)} sequence(s) of {self.path.name} have no value", "leave the rows out")
-        labels, groups = self.texts(self.label), self.texts(self.group)
-        self.raise_flaws()
+        problem = f"{len(gaps)} sequence(s) of {self.flaws.file} with an empty or NaN value before their end"
+        self.flaws.add(problem, gaps, "fill them in, or leave the rows out")
+        problem = f"{len(empty)} sequence(s) of {self.flaws.file} have no value"
+        self.flaws.add(problem, empty, "leave the rows out")
+        labels, groups = text_cells(self.frame, self.label, self.flaws), text_cells(self.frame, self.group, self.flaws)
+        self.flaws.raise_any()
         return Sequences(
-            name=self.name,
+            name=dataset_name(self.flaws.file),
             labels=labels or (),
             groups=groups,
             values=table[inside][:, None],
@@ -176,8 +180,8 @@ class _SequenceTable(LabelledTable):
         codes, ids = pd.factorize(self.frame[series].astype("str"), use_na_sentinel=True)
         codes = codes.astype(np.int64)
         missing = np.flatnonzero(codes < 0)
-        problem = f"column '{series}' of {self.path.name}: {len(missing)} row(s) name no sequence"
-        self.add_flaw(missing, problem, "fill them in or leave the rows out")
+        problem = f"column '{series}' of {self.flaws.file}: {len(missing)} row(s) name no sequence"
+        self.flaws.add(problem, missing, "fill them in or leave the rows out")
         values = self._numbers(empty=False)
         if time is not None:
             self._check_times(codes, series, time)
@@ -185,9 +189,9 @@ class _SequenceTable(LabelledTable):
         starts = np.searchsorted(codes[order], np.arange(len(ids) + 1)).astype(np.int64)
         firsts = order[starts[:-1]] if len(order) else order
         labels, groups = (self._constant(column, codes, firsts, ids) for column in (self.label, self.group))
-        self.raise_flaws()
+        self.flaws.raise_any()
         return Sequences(
-            name=self.name,
+            name=dataset_name(self.flaws.file),
             labels=labels or (),
             groups=groups,
             values=np.ascontiguousarray(values[order]),
@@ -203,14 +207,13 @@ class _SequenceTable(LabelledTable):
         """[rows, channels]. empty: whether cells may be empty; they are NaN."""
         table = np.empty((len(self.frame), len(self.channels)), dtype=np.float64)
         for i, name in enumerate(self.channels):
-            self.flaws += fill_numbers(table[:, i], self.frame[name], self.path.name, empty=empty)
+            fill_numbers(table[:, i], self.frame[name], self.flaws, empty=empty)
             present = ~self.frame[name].isna().to_numpy()
             table[present & np.isnan(table[:, i]), i] = 0.0  # no number: a flaw already, and not an empty cell
         return table
 
     def _check_times(self, codes: Integers, series: str, time: str) -> None:
-        index, flaws = read_times(self.frame[time], self.path.name)
-        self.flaws += flaws
+        index = read_times(self.frame[time], self.flaws)
         if index is None:
             return
         ticks = ticks_of(index)
@@ -224,17 +227,17 @@ class _SequenceTable(LabelledTable):
             (early, "are earlier than the row of their sequence before them", f"sort the rows by {series} and {time}"),
         ):
             notes = [f"'{self.frame[series].iloc[i]}' at {index[i]}" for i in rows[:SHOWN]]
-            self.add_flaw(rows, f"{self.path.name}: {len(rows)} row(s) {problem}", remedy, notes)
+            self.flaws.add(f"{self.flaws.file}: {len(rows)} row(s) {problem}", rows, remedy, notes)
 
     def _constant(self, column: str | None, codes: Integers, firsts: Integers, ids: pd.Index) -> tuple[str, ...] | None:
         """The one text of each sequence in a column; None where there is no such column."""
-        texts = self.texts(column)
+        texts = text_cells(self.frame, column, self.flaws)
         if texts is None:
             return None
         numbers = pd.factorize(np.array(texts, dtype=object))[0]
         if (codes >= 0).all():
             mixed = np.flatnonzero(numbers != numbers[firsts][codes])
             names = ", ".join(f"'{ids[i]}'" for i in dict.fromkeys(codes[mixed].tolist()))
-            problem = f"column '{column}' of {self.path.name} changes within a sequence ({names[:60]})"
-            self.add_flaw(mixed, problem, "a sequence has one value of it")
+            problem = f"column '{column}' of {self.flaws.file} changes within a sequence ({names[:60]})"
+            self.flaws.add(problem, mixed, "a sequence has one value of it")
         return tuple(texts[i] for i in firsts)

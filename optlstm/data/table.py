@@ -34,7 +34,7 @@ _MISSING = ("", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"
 _BREAKS_OFF = "is truncated or damaged (its gzip stream breaks off); copy or download it again"
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*", re.IGNORECASE)
 _STREAM_BYTES, _BLOCK_BYTES = 1 << 20, 8 << 20  # of a block; a row must fit into the larger one
-_SHOWN = 3  # rows named in one problem
+SHOWN = 3  # rows named in one problem
 
 
 def read_table(
@@ -222,7 +222,7 @@ def _diagnose(path: Path) -> list[str]:
     except _DAMAGED:
         return [f"data: {path.name} {_BREAKS_OFF}"]  # what was read of it means nothing
     if ragged:
-        shown = ", ".join(ragged[:_SHOWN] + ["..."] * (len(ragged) > _SHOWN))
+        shown = ", ".join(ragged[:SHOWN] + ["..."] * (len(ragged) > SHOWN))
         first["ragged"] = (
             f"data: {path.name}: {len(ragged)} row(s) without the {len(names)} fields of the header ({shown}); "
             "put quotes around a field with a comma in it, and write decimal points"

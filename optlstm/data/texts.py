@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from optlstm.data.label_table import LabelledSamples, LabelledTable, named_column_problems
-from optlstm.data.table import column_names, read_table, unknown_column
+from optlstm.data.columns import Flaws
+from optlstm.data.label_table import LabelledSamples, named_column_problems, text_cells
+from optlstm.data.table import column_names, dataset_name, read_table, unknown_column
 from optlstm.errors import InputError
 from optlstm.util.format import first_few
 
@@ -53,9 +54,9 @@ def read_texts(path: Path, text: str | None, label: str | None, group: str | Non
         raise InputError(problems)
     text, label = text or "text", (label or "label") if labelled else None
     columns = [column for column in (text, label, group) if column]
-    table = LabelledTable(path, read_table(path, columns, texts=columns))
-    cells = table.frame[text]
+    frame, flaws = read_table(path, columns, texts=columns), Flaws(path)
+    cells = frame[text]
     texts = tuple("" if missing else str(cell) for cell, missing in zip(cells, cells.isna(), strict=True))
-    labels, groups = table.texts(label) or (), table.texts(group)
-    table.raise_flaws()
-    return Texts(name=table.name, texts=texts, labels=labels, groups=groups)
+    labels, groups = text_cells(frame, label, flaws) or (), text_cells(frame, group, flaws)
+    flaws.raise_any()
+    return Texts(name=dataset_name(path.name), texts=texts, labels=labels, groups=groups)

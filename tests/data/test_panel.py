@@ -80,13 +80,13 @@ def test_one_step_for_all(tmp_path: Path) -> None:
         read(tmp_path, frame)
 
 
-def test_a_column_plays_one_part(tmp_path: Path) -> None:
+def test_a_column_is_asked_for_once(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, table(), past=["x", "y"], future=["x"], categorical=["z"], static=["unique_id"])
 
     assert caught.value.problems == [
-        "data: column 'x' has more than one part to play; name it once",
-        "data: column 'y' has more than one part to play; name it once",
+        "data: column 'x' is asked for more than once; name it once",
+        "data: column 'y' is asked for more than once; name it once",
         "data.categorical: 'z' is none of data.past, data.future and data.static",
     ]
 
@@ -167,3 +167,37 @@ def test_series_that_are_too_short_are_counted_and_named(tmp_path: Path) -> None
         "data: 4 of 5 series are too short: train needs 6 rows (space.window 4 + horizon 2): "
         "'b' (5 rows), 'c' (5 rows), 'd' (4 rows), ..."
     )
+
+
+def test_windows_that_just_fit_into_one_series(tmp_path: Path) -> None:
+    panel = read(tmp_path, table((168,)).drop(columns="unique_id"))
+
+    check_lengths(panel, panel_cuts(panel, [120, 24, 24]), window=96, horizon=24)
+
+
+def test_every_part_of_one_series_that_is_too_short_is_named(tmp_path: Path) -> None:
+    panel = read(tmp_path, table((165,)).drop(columns="unique_id"))
+
+    with pytest.raises(InputError) as caught:
+        check_lengths(panel, panel_cuts(panel, [119, 23, 23]), window=96, horizon=24)
+
+    train, validation, test = caught.value.problems
+    assert "train has 119 rows and needs at least 120 (space.window 96 + horizon 24)" in train
+    assert "validation has 23 rows and needs at least 24" in validation
+    assert "test has 23 rows and needs at least 24" in test
+
+
+def test_folds_follow_one_another_up_to_the_test() -> None:
+    cuts = np.array([[0, 70, 80, 100]])
+
+    folds = panel_folds(cuts, 3)
+
+    assert [fold.tolist() for fold in folds] == [[[0, 50, 60, 100]], [[0, 60, 70, 100]], cuts.tolist()]
+
+
+@pytest.mark.parametrize("folds", [1, 8, 50])
+def test_folds_that_leave_nothing_to_train_on_are_refused(folds: int) -> None:
+    with pytest.raises(
+        InputError, match=f"data.folds: {folds} folds of 10 validation rows do not fit; give 0, or 2 to 7"
+    ):
+        panel_folds(np.array([[0, 70, 80, 100]]), folds)
