@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from optlstm.errors import TrialDiverged
+from tests.waiting import wait_until
 
 EPOCHS = 6
 KNOWN: dict[str, Any] = {"x": 0.0, "n": 2, "kind": "a", "y": 0.5}
@@ -28,16 +29,20 @@ FINITE = {"n": {"low": 1, "high": 4}, "kind": {"choices": ["a", "b", "c"]}}
 class Curve:
     """A learning curve, by trial number: some trials misbehave at an epoch, in the way `trouble` says.
 
-    `first_time` is a folder where a trial leaves a mark before its trouble, so that it happens once only.
+    `first_time` is a folder where a trial leaves a mark before its trouble, so that it happens once only. The first
+    `together` trials wait there for one another, so that each has a worker.
     """
 
     trouble: dict[int, tuple[int, str]]
     first_time: str = ""
     seconds: float = 0.0
     epochs: int = EPOCHS
+    together: int = 0
 
     def __call__(self, trial: Any) -> float:
         best = float("inf")
+        if trial.number < self.together:
+            self._meet(trial.number)
         for epoch in range(1, self.epochs + 1):
             at, kind = self.trouble.get(trial.number, (0, ""))
             value = self._trouble(kind, trial.number) if epoch == at else None
@@ -49,6 +54,11 @@ class Curve:
                 raise _pruned()
         trial.set_user_attr("note", f"ran {self.epochs} epochs")
         return best
+
+    def _meet(self, number: int) -> None:
+        marks = [Path(self.first_time) / f"{other}-met" for other in range(self.together)]
+        marks[number].touch()
+        wait_until(lambda: all(mark.exists() for mark in marks))
 
     def plot_data(self, number: int) -> str:
         """What it shows of a trial once it has ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
 
@@ -260,7 +261,7 @@ def test_after_the_last_trial_the_objective_shows_what_it_has(backend: Backend, 
     assert shown == [f"picture of trial {number}" for number in (3, 0, 2)]
 
 
-def test_a_worker_that_dies_over_a_picture_leaves_the_others(studies: Studies) -> None:
+def test_a_worker_that_dies_over_a_picture_leaves_the_others(studies: Studies, tmp_path: Path) -> None:
     shown: list[str] = []
 
     def finish(objective: Callable[[], Any]) -> None:
@@ -271,7 +272,8 @@ def test_a_worker_that_dies_over_a_picture_leaves_the_others(studies: Studies) -
             its.plot_data(1)
         shown.append(its.plot_data(2))
 
-    PROCESSES.work(Run(studies.ledger(), 3, finish=finish), job(trouble={1: (1, "die when asked")}), 2)
+    two_workers = job(trouble={1: (1, "die when asked")}, first_time=str(tmp_path), together=2)
+    PROCESSES.work(Run(studies.ledger(), 3, finish=finish), two_workers, 2)
 
     assert shown == ["picture of trial 0", "picture of trial 2"]
 
