@@ -86,7 +86,7 @@ def tune(
     _quieten_optuna()
 
     from optlstm.console.progress import Display, make_console
-    from optlstm.report.publisher import DashboardPublisher
+    from optlstm.report.dashboard_artifacts import DashboardPublisher
     from optlstm.run.session import open_session
     from optlstm.run.study_config import study_name, with_stored_config
     from optlstm.study.database.connection import open_database, open_existing

@@ -31,7 +31,7 @@ def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | Non
     """Open the study, run its trials, show how it goes. Gives the session and the exit code."""
     from optlstm.console.progress import Display, make_console
     from optlstm.console.run_summary import announce, notices, resume_command
-    from optlstm.report.publisher import DashboardPublisher
+    from optlstm.report.dashboard_artifacts import DashboardPublisher
     from optlstm.run.session import open_session
     from optlstm.run.study_config import study_name, with_stored_config
 

@@ -8,26 +8,29 @@ would serve it as a page, and a browser run it.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.trial import FrozenTrial
 
 from optlstm.report import summary_text
-from optlstm.report.figures.best_network import Trained, confusion, forecasts, spans, times
-from optlstm.report.figures.search_space import with_importances
+from optlstm.report.figures.best_network import AnyTask, confusion, forecasts, read_plot_data, spans, times
 from optlstm.report.png import png
 from optlstm.report.view import StudyView
+from optlstm.run.session import Session
 from optlstm.study.record import FOLDER_KEY, UID_KEY
 from optlstm.tasks.plot_data import Forecasts, PlotData
 from optlstm.util.files import Location, join, open_folder
 from optlstm.util.format import visible
 
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
-    from optlstm.study.ledger import Ledger
+logger = logging.getLogger(__name__)
 
 ARTIFACTS = "artifacts"  # a folder in the study's
 UID_LENGTH = 8  # of a study's id, before its artifacts' names
@@ -49,41 +52,52 @@ class Artifact:
     content: bytes
 
 
-@dataclass(frozen=True)
-class CollectedPlotData:
-    """Plot data of the best trials, collected while there were workers to ask."""
+class DashboardPublisher:
+    """The `Publisher` of a session's study."""
 
-    by_trial: Mapping[int, PlotData | None]
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._plot_data: dict[int, PlotData | None] | None = None  # of the best trials by number; None: not collected
 
-    def plot_data(self, number: int) -> PlotData | None:
-        return self.by_trial.get(number)  # None: a trial of another driver, which ended since
+    def collect(self, objective: Callable[[], Any]) -> None:
+        """Ask the workers for the best trials' plot data, where there are to be pictures."""
+        config, best = self._session.plan.config, self._session.ledger.best
+        if config.artifacts == 0 or config.objective is not None or best is None:
+            return  # a custom objective makes no forecasts
+        with _no_failure():
+            source = objective()
+            numbers = [trial.number for trial in self._best(self._view())]
+            if prepare := getattr(source, "prepare", None):
+                prepare(numbers)
+            self._plot_data = {number: read_plot_data(source, number) for number in numbers}
+
+    def publish(self) -> None:
+        """Give the best trials their pictures and params, and the study its note; nothing if nothing was collected."""
+        if self._plot_data is None:
+            return
+        with _no_failure():
+            ledger, task, view = self._session.ledger, self._session.plan.task, self._view()
+            attrs: dict[str, Any] = {}
+            for trial in self._best(view):
+                plot_data = self._plot_data.get(trial.number)  # None: a trial of another driver, which ended since
+                for artifact in _artifacts_of(trial, view, task, plot_data):
+                    attrs |= store_artifact(trial, artifact, view, self._session.checkpoints)
+            ledger.set_attrs(system={**attrs, **note_attrs(ledger.system_attrs, view, spans(task))})
+
+    def _view(self) -> StudyView:
+        return StudyView(self._session.ledger.study, self._session.ledger.name)
+
+    def _best(self, view: StudyView) -> list[FrozenTrial]:
+        return list(view.front if view.several else view.by_value)[: self._session.plan.config.artifacts]
 
 
-def collect_plot_data(ledger: Ledger, most: int, objective: Any) -> CollectedPlotData:
-    """What `objective.plot_data` gives for the trials that `publish` will show."""
-    networks = Trained(objective=objective)
-    numbers = [trial.number for trial in _best(StudyView(ledger.study, ledger.name), most)]
-    networks.prepare(numbers)
-    return CollectedPlotData({number: networks.plot_data(number) for number in numbers})
-
-
-def publish(ledger: Ledger, folder: Location, most: int, networks: Trained) -> None:
-    """Give the best trials their pictures and params, and the study its note.
-
-    Args:
-        folder: The study's, where its checkpoints are.
-        most: How many trials.
-    """
-    view = with_importances(ledger.study, StudyView(ledger.study, ledger.name))
-    attrs: dict[str, Any] = {}
-    for trial in _best(view, most):
-        for artifact in _artifacts_of(trial, view, networks):
-            attrs |= store_artifact(trial, artifact, view, folder)
-    ledger.set_attrs(system={**attrs, **note_attrs(ledger.system_attrs, view, spans(networks.plan))})
-
-
-def _best(view: StudyView, most: int) -> list[FrozenTrial]:
-    return list(view.front if view.several else view.by_value)[:most]
+@contextmanager
+def _no_failure() -> Iterator[None]:
+    """The study is complete without pictures."""
+    try:
+        yield
+    except Exception as error:
+        logger.warning("no pictures for the dashboard: %s: %s", type(error).__name__, error)
 
 
 def store_artifact(trial: FrozenTrial, artifact: Artifact, view: StudyView, folder: Location) -> dict[str, Any]:
@@ -99,25 +113,21 @@ def store_artifact(trial: FrozenTrial, artifact: Artifact, view: StudyView, fold
     return {TRIAL_KEY.format(trial=trial._trial_id, artifact=key): json.dumps(meta)}
 
 
-def _artifacts_of(trial: FrozenTrial, view: StudyView, networks: Trained) -> list[Artifact]:
+def _artifacts_of(trial: FrozenTrial, view: StudyView, task: AnyTask, plot_data: PlotData | None) -> list[Artifact]:
+    fixed = {name: value for name, value in view.record.get("space", {}).items() if not isinstance(value, Mapping)}
     content = {
         "study": view.name, "trial": trial.number, "values": dict(zip(view.objectives, trial.values, strict=True)),
-        "params": {**_fixed(view), **trial.params},
+        "params": {**fixed, **trial.params},
     }  # fmt: skip
     artifacts = [Artifact("params.json", "application/json", json.dumps(content, indent=2).encode())]
-    plot_data = networks.plot_data(trial.number)
     if plot_data is not None:
-        drawn = (
-            forecasts(plot_data, times(networks.plan), trial.number)
+        figure = (
+            forecasts(plot_data, times(task), trial.number)
             if isinstance(plot_data, Forecasts)
             else confusion(plot_data, trial.number)
         )
-        artifacts.append(Artifact(f"{drawn.key}.png", "image/png", png(drawn, DPI)))
+        artifacts.append(Artifact(f"{figure.key}.png", "image/png", png(figure, DPI)))
     return artifacts
-
-
-def _fixed(view: StudyView) -> dict[str, Any]:
-    return {name: value for name, value in view.record.get("space", {}).items() if not isinstance(value, Mapping)}
 
 
 def note_attrs(known: Mapping[str, Any], view: StudyView, dates: Sequence[str]) -> dict[str, Any]:
@@ -159,10 +169,6 @@ class StudyArtifacts:
 
     def open_reader(self, artifact_id: str) -> Any:
         """Raises optuna's ArtifactNotFound, as its stores do."""
-        import io
-
-        from optuna.artifacts.exceptions import ArtifactNotFound
-
         folder = self._folders.get(artifact_id.split("-")[0])
         if folder is None or not re.fullmatch(r"[0-9a-f]+-[0-9a-f]+", artifact_id):
             raise ArtifactNotFound("not found")

@@ -14,13 +14,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
 
 from optlstm import __version__
 from optlstm.report import summary_text
 from optlstm.report.command import command_of
 from optlstm.report.figures import best_network, curves, lineage, search_space
-from optlstm.report.figures.best_network import Network
 from optlstm.report.figures.comparison import Comparison, compare
 from optlstm.report.figures.figure import Figure
 from optlstm.report.figures.palette import DARK, LIGHT
@@ -30,9 +31,6 @@ from optlstm.report.view import StudyView
 from optlstm.study.record import ENVIRONMENT_KEY
 from optlstm.util.files import Location
 from optlstm.util.format import moment, visible
-
-if TYPE_CHECKING:
-    import optuna
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Page:
     summary: Sequence[str]
     figures: Sequence[Figure]
     comparison: Comparison | None = None
-    missing: Sequence[str] = ()
+    missing: str = ""
     best_trials: tuple[str, Sequence[str], Sequence[Sequence[str]]] = ("", (), ())
     command: str = ""
     repeat_note: str = ""
@@ -66,8 +64,8 @@ def make_report(study: optuna.Study, checkpoints: Location | None, others: Seque
         checkpoints: The study's folder of checkpoints; None: it is not known.
         others: Studies to lay beside it.
     """
-    view = search_space.with_importances(study, StudyView(study))
-    network, missing = _network(view, checkpoints)
+    view = StudyView(study)
+    network = best_network.network(view, checkpoints)
     comparison = compare([view, *map(StudyView, others)]) if others else None
     figures = [
         *(comparison.figures if comparison else ()),
@@ -91,28 +89,12 @@ def make_report(study: optuna.Study, checkpoints: Location | None, others: Seque
         summary=summary_text.summary(view, network.rivals),
         figures=[figure for figure in figures if figure is not None],
         comparison=comparison,
-        missing=missing,
+        missing=network.missing,
         best_trials=summary_text.best_trials_table(view),
         command=command_of(view.config, view.name) if view.config else "",
         repeat_note=_repeat_note(view),
         environment=_environment(view),
     )
-
-
-def _network(view: StudyView, checkpoints: Location | None) -> tuple[Network, list[str]]:
-    """What the best trial's network does, or why it cannot be shown."""
-    if view.best is None:
-        return Network(), []
-    if view.config and checkpoints is None:
-        return Network(), [
-            "Where the study's weights are kept is not known, so no forecast is drawn; see --storage-path."
-        ]
-    trained = best_network.trained(view, checkpoints or "")
-    network = best_network.network(view, trained)
-    if trained.missing:
-        return network, [trained.missing]
-    gone = f"The weights of trial {view.best.number} are gone, so what its network forecasts cannot be drawn."
-    return network, [] if network.figures else [gone]
 
 
 def render(page: Page) -> str:

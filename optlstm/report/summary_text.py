@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from optuna.trial import FrozenTrial
 
 from optlstm.report.figures.curves import OTHERS, STATES
-from optlstm.report.figures.search_space import LEAST_FOR_IMPORTANCE
-from optlstm.report.view import StudyView, deciding_metric, first_epoch, task_metrics, trained
+from optlstm.report.view import LEAST_FOR_IMPORTANCE, StudyView, deciding_metric, first_epoch, task_metrics, trained
 from optlstm.study.record import REASON_KEY
 from optlstm.util.format import duration, listed, many, moment, number, share, short
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 BEST_TRIALS = 10
 NAMED_PARAMS = 12

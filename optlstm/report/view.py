@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from optuna.trial import TrialState
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.study.record import CONFIG_KEY, RECORD_KEY
 from optlstm.study.results import StudyResults
@@ -15,24 +18,12 @@ from optlstm.tasks.registry import TASKS, task_class
 from optlstm.training.metric import Metric
 from optlstm.util.format import short
 
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
-    from optuna.trial import FrozenTrial
-
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+LEAST_FOR_IMPORTANCE = 6  # complete trials
 
 
 class StudyView(StudyResults):
-    """The results of a study as they were when first asked for: all figures show the same trials.
-
-    Attributes:
-        importances: Each hyperparameter's importance, the largest first; empty where it is not known.
-    """
-
-    def __init__(self, study: optuna.Study, name: str | None = None) -> None:
-        super().__init__(study, name)
-        self.importances: Mapping[str, float] = {}
+    """The results of a study as they were when first asked for: all figures show the same trials."""
 
     @functools.cached_property
     def trials(self) -> list[FrozenTrial]:
@@ -106,6 +97,27 @@ class StudyView(StudyResults):
             for name, distribution in trial.distributions.items():
                 distributions.setdefault(name, distribution)
         return distributions
+
+    @functools.cached_property
+    def importances(self) -> dict[str, float]:
+        """Each param's share in what made trials good (PED-ANOVA), the largest first; empty where it is not known."""
+        in_all = set(self.searched).intersection(*(t.params for t in self.by_value)) if self.by_value else set()
+        varied = [n for n in self.searched if n in in_all and len({str(t.params[n]) for t in self.by_value}) > 1]
+        if len(self.by_value) < LEAST_FOR_IMPORTANCE or len(varied) < 2:
+            return {}
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # imports scikit-learn: 1 s
+
+        # PED-ANOVA minimizes a target, and warns of it; of a study with one objective it knows the direction.
+        target = (lambda trial: self.sign * trial.values[0]) if self.several else None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                evaluator = PedAnovaImportanceEvaluator()
+                shares = get_param_importances(self.study, evaluator=evaluator, params=varied, target=target)
+        except (ValueError, RuntimeError):  # too few trials that differ
+            return {}
+        clean = {name: float(share) for name, share in shares.items() if math.isfinite(share)}
+        return clean if any(clean.values()) else {}
 
     @property
     def by_importance(self) -> list[str]:

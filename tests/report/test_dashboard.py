@@ -102,7 +102,7 @@ def test_no_picture_fails_no_study(cli: Cli, caplog: pytest.LogCaptureFixture) -
     outcome = cli(*STUDY, "--trials", 4)
 
     assert outcome.code == 0
-    assert [r.message[:34] for r in caplog.records if r.name == "optlstm.report.publisher"] == [
+    assert [r.message[:34] for r in caplog.records if r.name == "optlstm.report.dashboard_artifacts"] == [
         "no pictures for the dashboard: Not"
     ]
     assert artifacts(optuna.load_study(study_name="tiny", storage=URL)) == {}

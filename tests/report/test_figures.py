@@ -15,13 +15,12 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from optlstm.report import baseline_text, summary_text
-from optlstm.report.figures.best_network import confusion
+from optlstm.report import summary_text
+from optlstm.report.figures.best_network import confusion, label_rivals
 from optlstm.report.figures.comparison import compare
 from optlstm.report.figures.curves import timeline, tip
 from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
 from optlstm.report.figures.lineage import lineage
-from optlstm.report.figures.search_space import with_importances
 from optlstm.report.html import make_report, render
 from optlstm.report.png import draw
 from optlstm.report.view import StudyView
@@ -108,7 +107,7 @@ def test_labels_stand_beside_the_most_frequent_class(tmp_path: Path) -> None:
     plan = make_plan({"task": "text", "data": data})
     counts = np.array([[7, 3], [1, 4]])
 
-    sentence = baseline_text.of_labels(5, Confusion(("a", "b"), counts), plan)
+    sentence = label_rivals(5, Confusion(("a", "b"), counts), plan.task)
     view = StudyView(study([], {RECORD_KEY: plan.record.stored()}))
 
     validation = view.record["data"]["splits"][1]
@@ -151,8 +150,7 @@ def test_long_names_are_drawn_on_a_telephone(browser: Browser, tmp_path: Path) -
 
 
 def test_a_trial_is_told_by_what_mattered_most() -> None:
-    made = many_params(11)
-    view = with_importances(made, StudyView(made))
+    view = StudyView(many_params(11))
 
     lines = tip(view.trials[0], view).splitlines()
 

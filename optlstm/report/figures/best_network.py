@@ -5,132 +5,145 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean as mean
-from typing import TYPE_CHECKING, Any, Protocol
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 
 from optlstm.errors import OptlstmError
-from optlstm.report import baseline_text
 from optlstm.report.figures.curves import caption
 from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.view import StudyView
+from optlstm.run.custom_objective import CustomTask
+from optlstm.run.plan import make_plan
+from optlstm.tasks.base import Task
 from optlstm.tasks.forecast.task import Forecast
+from optlstm.tasks.label.task import LabelTask
 from optlstm.tasks.plot_data import Confusion, Example, Forecasts, PlotData
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats
 from optlstm.util.files import Location
 from optlstm.util.format import many, number, short
 
-if TYPE_CHECKING:
-    from optlstm.run.plan import Plan
-
 MOST_LABELS = 40
 TICK = 14  # characters of a class beside the matrix, so that a telephone has room for it
 MIDNIGHT = " 00:00:00"
-
-
-class PlotSource(Protocol):
-    """Gives plot data of trials: an objective, or what was collected of one."""
-
-    def plot_data(self, number: int) -> PlotData | None: ...
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What can be shown of trained networks, or in `missing` why nothing can."""
-
-    plan: Plan | None = None
-    objective: PlotSource | None = None
-    missing: str = ""
-
-    def fixed(self, name: str) -> Any:
-        """The value of a param that was not searched."""
-        return self.plan.space.fixed.get(name) if self.plan else None
-
-    def untuned(self, window: int) -> dict[str, list[float]]:
-        """Mean squared error by step of a forecasting task's baselines on the validation rows; none for other tasks."""
-        task = self.plan.task if self.plan else None
-        if not isinstance(task, Forecast):
-            return {}
-        panel, (mean, std) = task.panel, task.scales()
-        truth = np.lib.stride_tricks.sliding_window_view(panel.values, task.horizon, axis=0)  # [rows, columns, horizon]
-        squared: dict[str, Floats] = {}
-        windows = 0
-        step = task.data().validation_step
-        for i, first, forecasts in task.baselines(task.cuts[:, :2], task.cuts[:, 1:3], window, step):
-            actual = (truth[first] - mean[i][:, None]) / std[i][:, None]
-            windows += len(first)
-            for name, forecast in forecasts.items():
-                errors = np.square(forecast - actual).mean(axis=1).sum(axis=0)  # [horizon]
-                squared[name] = squared.get(name, np.zeros(task.horizon)) + errors
-        return {name.replace("_", " "): [float(v) for v in total / windows] for name, total in squared.items()}
-
-    def prepare(self, numbers: Sequence[int]) -> None:
-        """Say whose pictures will be asked for, in this order."""
-        if prepare := getattr(self.objective, "prepare", None):
-            prepare(numbers)
-
-    def plot_data(self, number: int) -> PlotData | None:
-        """Of a trial's best weights; None where they are gone, or the objective is custom."""
-        show: Callable[[int], PlotData | None] | None = getattr(self.objective, "plot_data", None)
-        try:
-            return show(number) if show else None
-        except OptlstmError:  # a file that was altered
-            return None
-
-
-def trained(view: StudyView, checkpoints: Location) -> Trained:
-    """Read the study's data again, and see that it is what the trials were trained on."""
-    from optlstm.run.plan import make_plan
-
-    if not view.config:
-        return Trained(missing="This study was not made by optlstm: what its networks forecast cannot be drawn.")
-    stored = {key: value for key, value in view.config.items() if value is not None}
-    try:
-        plan = make_plan({**stored, "name": view.name})
-    except OptlstmError as error:
-        return Trained(missing=f"The data cannot be read any more ({short(error, 200)}), so no forecast is drawn.")
-    if plan.record.stored().get("data") != view.record.get("data"):
-        return Trained(missing="The data file is not the one the study was made with, so no forecast is drawn.")
-    job = plan.job(checkpoints)
-    objective: Any = job.make_objective(job.data)
-    return Trained(plan, objective)
+AnyTask = Task | CustomTask
 
 
 @dataclass(frozen=True)
 class Network:
     """What is known of the best trial's network and its data; nothing where its weights or data are gone.
 
-    rivals: How it stands on the validation data beside what needs no tuning, in a sentence. spans: see `spans`.
+    Args:
+        rivals: How it compares on the validation data with forecasts that need no tuning, in a sentence.
+        spans: See `spans`.
+        missing: Why something could not be drawn.
     """
 
     figures: Sequence[Figure] = ()
     rivals: str = ""
     spans: Sequence[str] = ()
+    missing: str = ""
 
 
-def network(view: StudyView, found: Trained) -> Network:
-    dates, best = spans(found.plan), view.best
-    pictures = found.plot_data(best.number) if best else None
-    if best is None or pictures is None:
-        return Network(spans=dates)
-    if isinstance(pictures, Forecasts):
-        window = int(best.params.get("window") or found.fixed("window") or Hyperparameters().window)
-        untuned = found.untuned(window)
-        figures = [forecasts(pictures, times(found.plan), best.number), by_step(pictures, untuned)]
-        return Network(figures, baseline_text.of_forecasts(best.number, pictures, untuned), dates)
-    return Network(
-        [confusion(pictures, best.number)], baseline_text.of_labels(best.number, pictures, found.plan), dates
+def network(view: StudyView, checkpoints: Location | None) -> Network:
+    """Read the study's data again, check that the trials were trained on it, and apply the best trial's weights.
+
+    Args:
+        checkpoints: The study's folder of checkpoints; None: it is not known.
+    """
+    best = view.best
+    if best is None:
+        return Network()
+    if not view.config:
+        return Network(missing="This study was not made by optlstm: what its networks forecast cannot be drawn.")
+    if checkpoints is None:
+        return Network(
+            missing="Where the study's weights are kept is not known, so no forecast is drawn; see --storage-path."
+        )
+    stored = {key: value for key, value in view.config.items() if value is not None}
+    try:
+        plan = make_plan({**stored, "name": view.name})
+    except OptlstmError as error:
+        return Network(missing=f"The data cannot be read any more ({short(error, 200)}), so no forecast is drawn.")
+    if plan.record.stored().get("data") != view.record.get("data"):
+        return Network(missing="The data file is not the one the study was made with, so no forecast is drawn.")
+    job, dates = plan.job(checkpoints), spans(plan.task)
+    plot_data = read_plot_data(job.make_objective(job.data), best.number)
+    if plot_data is None:
+        gone = f"The weights of trial {best.number} are gone, so what its network forecasts cannot be drawn."
+        return Network(spans=dates, missing=gone)
+    if isinstance(plot_data, Forecasts):
+        window = int(best.params.get("window") or plan.space.fixed.get("window") or Hyperparameters().window)
+        untuned = untuned_errors(plan.task, window)
+        figures = [forecasts(plot_data, times(plan.task), best.number), by_step(plot_data, untuned)]
+        return Network(figures, forecast_rivals(best.number, plot_data, untuned), dates)
+    return Network([confusion(plot_data, best.number)], label_rivals(best.number, plot_data, plan.task), dates)
+
+
+def read_plot_data(objective: Any, number: int) -> PlotData | None:
+    """Of a trial's best weights; None where they are gone, or the objective is custom."""
+    show: Callable[[int], PlotData | None] | None = getattr(objective, "plot_data", None)
+    try:
+        return show(number) if show else None
+    except OptlstmError:  # a file that was altered
+        return None
+
+
+def untuned_errors(task: AnyTask, window: int) -> dict[str, list[float]]:
+    """Mean squared error by step of a forecasting task's baselines on the validation rows; none for other tasks."""
+    if not isinstance(task, Forecast):
+        return {}
+    panel, (mean, std) = task.panel, task.scales()
+    truth = np.lib.stride_tricks.sliding_window_view(panel.values, task.horizon, axis=0)  # [rows, columns, horizon]
+    squared: dict[str, Floats] = {}
+    windows = 0
+    step = task.data().validation_step
+    for i, first, forecasts in task.baselines(task.cuts[:, :2], task.cuts[:, 1:3], window, step):
+        actual = (truth[first] - mean[i][:, None]) / std[i][:, None]
+        windows += len(first)
+        for name, forecast in forecasts.items():
+            errors = np.square(forecast - actual).mean(axis=1).sum(axis=0)  # [horizon]
+            squared[name] = squared.get(name, np.zeros(task.horizon)) + errors
+    return {name.replace("_", " "): [float(v) for v in total / windows] for name, total in squared.items()}
+
+
+def forecast_rivals(trial: int, plot_data: Forecasts, untuned: Mapping[str, Sequence[float]]) -> str:
+    """untuned: see `untuned_errors`."""
+    if not untuned:
+        return ""
+    error = fmean(map(float, plot_data.by_step["mse"]))
+    means = {name: fmean(errors) for name, errors in untuned.items()}
+    best = min(means, key=lambda name: means[name])
+    others = ", ".join(f"{name} {number(value)}" for name, value in means.items())
+    difference = f"{100 * abs(error - means[best]) / means[best]:.1f} % " if means[best] else ""
+    verdict = f"{difference}{'less' if error < means[best] else 'more'} than {best}, the best of them"
+    return (
+        f"Forecasts that need no tuning, on the validation rows: mse {others}."
+        f" Trial {trial} has {number(error)}: {verdict}."
     )
 
 
-def spans(plan: Plan | None) -> list[str]:
+def label_rivals(trial: int, plot_data: Confusion, task: AnyTask) -> str:
+    """The rival is the most frequent class of each fold's training examples, predicted for all its validation ones."""
+    if not isinstance(task, LabelTask):
+        return ""
+    guesses = [(task.codes[fold.validation], np.bincount(task.codes[fold.train]).argmax()) for fold in task.split.folds]
+    guessed, count = sum(int((truth == guess).sum()) for truth, guess in guesses), int(plot_data.counts.sum())
+    correct = int(np.trace(plot_data.counts))
+    return (
+        f"Of {many(count, 'validation example')} trial {trial} classifies {correct:,} rightly"
+        f" ({100 * correct / count:.1f} %);"
+        f" the training data's most frequent class would be right for {guessed:,} ({100 * guessed / count:.1f} %)."
+    )
+
+
+def spans(task: AnyTask) -> list[str]:
     """First and last time of the training, validation and test rows of all series; empty where there are none."""
-    task = plan.task if plan else None
     if not isinstance(task, Forecast):
         return []
-    rows, index, cuts = times(plan), task.panel.time, task.cuts
+    rows, index, cuts = times(task), task.panel.time, task.cuts
     ends = []
     for begin, end in pairwise(cuts.T):  # of every series
         first, last = begin[index[begin].argmin()], end[index[end - 1].argmax()] - 1
@@ -141,7 +154,7 @@ def spans(plan: Plan | None) -> list[str]:
 
 
 class _Times(Sequence[str | int]):
-    """The times of rows, each put into words when it is asked for: of a million rows a figure shows a few."""
+    """The times of rows, each formatted when it is asked for: of a million rows a figure shows a few."""
 
     def __init__(self, index: Any) -> None:
         self._index = index
@@ -154,25 +167,24 @@ class _Times(Sequence[str | int]):
         return time.strftime("%Y-%m-%d %H:%M:%S") if hasattr(time, "strftime") else int(time)
 
 
-def times(plan: Plan | None) -> Sequence[str | int]:
+def times(task: AnyTask) -> Sequence[str | int]:
     """The time of every row of the data: ISO strings, or whole numbers."""
-    task = plan.task if plan else None
     return _Times(task.panel.time) if isinstance(task, Forecast) else []
 
 
-def forecasts(pictures: Forecasts, rows: Sequence[str | int], trial: int) -> Figure:
-    """Of a trial, by its number: best, median and worst forecast of a network beside what came."""
-    columns = {example.column for example in pictures.examples}
+def forecasts(plot_data: Forecasts, rows: Sequence[str | int], trial: int) -> Figure:
+    """Best, median and worst forecast of a trial's network beside the true values. rows: the time of each row."""
+    columns = {example.column for example in plot_data.examples}
     return Figure(
         "forecasts",
         "Forecasts on validation data",
         caption(
-            f"Of trial {trial}'s {many(pictures.windows, 'forecast')} on the validation rows, the one with the least"
+            f"Of trial {trial}'s {many(plot_data.windows, 'forecast')} on the validation rows, the one with the least"
             " error, the median one and the one with the most: the curves in the data's units, mse on the standardised"
             " scale.",
             "Each series, and each column of it, counts as a forecast by itself." if len(columns) > 1 else "",
         ),
-        [_example(example, rows) for example in pictures.examples],
+        [_example(example, rows) for example in plot_data.examples],
         wide=False,
     )
 
@@ -191,18 +203,18 @@ def _example(example: Example, rows: Sequence[str | int]) -> Panel:
     return Panel(Axis(time=bool(rows) and isinstance(rows[0], str)), Axis(), marks, title, height=300)
 
 
-def by_step(pictures: Forecasts, untuned: Mapping[str, Sequence[float]]) -> Figure:
+def by_step(plot_data: Forecasts, untuned: Mapping[str, Sequence[float]]) -> Figure:
     """untuned: by name, the mean squared error by step of forecasts that need no tuning, on the same windows."""
-    mse = list(map(float, pictures.by_step["mse"]))
+    mse = list(map(float, plot_data.by_step["mse"]))
     steps = list(range(1, len(mse) + 1))
-    marks = [Marks("line", steps, list(each), f"c{k + 1}", name) for k, (name, each) in enumerate(untuned.items())]
+    marks = [Marks("line", steps, list(errors), f"c{k + 1}", name) for k, (name, errors) in enumerate(untuned.items())]
     marks.append(Marks("line", steps, mse, "accent", "best trial", size=9))
-    means = [f"{name} {number(mean(each))}" for name, each in {"best trial": mse, **untuned}.items()]
+    means = [f"{name} {number(fmean(errors))}" for name, errors in {"best trial": mse, **untuned}.items()]
     return Figure(
         "steps",
         "Error by step ahead",
         caption(
-            f"Mean squared error of {many(pictures.windows, 'forecast')} on the validation rows, standardised scale"
+            f"Mean squared error of {many(plot_data.windows, 'forecast')} on the validation rows, standardised scale"
             + (", beside forecasts that need no tuning." if untuned else "."),
             f"Over all steps: {', '.join(means)}.",
             "The trial was chosen on these rows, which the others were not: what counts is the test, see refit.",
@@ -211,12 +223,12 @@ def by_step(pictures: Forecasts, untuned: Mapping[str, Sequence[float]]) -> Figu
     )
 
 
-def confusion(pictures: Confusion, trial: int) -> Figure:
+def confusion(plot_data: Confusion, trial: int) -> Figure:
     """Predicted against true classes, by a trial's network."""
-    count = min(len(pictures.labels), MOST_LABELS)
-    counts = pictures.counts[:count, :count]
+    count = min(len(plot_data.labels), MOST_LABELS)
+    counts = plot_data.counts[:count, :count]
     totals = counts.sum(axis=1, keepdims=True).clip(min=1)
-    labels = pictures.labels[:count]
+    labels = plot_data.labels[:count]
     ticks = [(float(k), short(label, TICK)) for k, label in enumerate(labels)]
     texts = [[str(int(v)) if count <= 15 or v else "" for v in row] for row in counts]
     tips = [
@@ -224,7 +236,7 @@ def confusion(pictures: Confusion, trial: int) -> Figure:
             f"{short(true)}\ntaken for {short(taken)}\n{n:,} of {row.sum():,}"
             for taken, n in zip(labels, row, strict=False)
         ]
-        for true, row in zip(labels, pictures.counts, strict=False)
+        for true, row in zip(labels, plot_data.counts, strict=False)
     ]
     heat = Heat(range(count), range(count), [[round(float(v), 4) for v in row] for row in counts / totals], texts, tips)
     height = 120 + 30 * count + 6 * max(len(text) for _, text in ticks)  # the names may stand upright below it
@@ -232,10 +244,10 @@ def confusion(pictures: Confusion, trial: int) -> Figure:
         "confusion",
         "Predicted and true classes",
         caption(
-            f"{many(int(pictures.counts.sum()), 'validation example')}: a row is what an example is, a column what"
+            f"{many(int(plot_data.counts.sum()), 'validation example')}: a row is what an example is, a column what"
             f" trial {trial} took it for; the colour is the share of its row.",
             "Point at a cell for its classes' whole names." if any(len(label) > TICK for label in labels) else "",
-            f"The first {count} of {len(pictures.labels)} classes." if count < len(pictures.labels) else "",
+            f"The first {count} of {len(plot_data.labels)} classes." if count < len(plot_data.labels) else "",
         ),
         [Panel(Axis("predicted", ticks=ticks), Axis("true", ticks=ticks), [heat], height=height, down=True)],
     )

@@ -5,15 +5,14 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+from optuna.trial import FrozenTrial
 
 from optlstm.report.figures.figure import Axis, Figure, Marks, Number, Panel, Position
 from optlstm.report.view import ENDED, StudyView, choose, chosen_in_words, last_value
 from optlstm.study.record import REASON_KEY
 from optlstm.util.format import many, number
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 MOST_POINTS = 2000  # trials in one figure
 MOST_CURVES = 300

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+from optuna.trial import FrozenTrial
 
 from optlstm.report.figures.curves import caption
 from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
@@ -12,9 +14,6 @@ from optlstm.report.figures.search_space import scale_of
 from optlstm.study.narrowing import RATE, Recommendation, drawn_trials
 from optlstm.study.record import REASON_KEY
 from optlstm.util.format import number
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 
 def learning_rates(trials: Sequence[FrozenTrial], draws: int, label: str, recommended: Recommendation | None) -> Figure:

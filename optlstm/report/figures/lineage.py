@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+from optuna.trial import FrozenTrial
 
 from optlstm.errors import InputError
 from optlstm.report.figures.curves import MOST_POINTS, OTHERS, STATES, caption, tip
@@ -12,9 +13,6 @@ from optlstm.report.figures.search_space import scale_of
 from optlstm.report.view import StudyView, choose, chosen_in_words, first_epoch
 from optlstm.study.lineage import members, schedule
 from optlstm.util.format import many
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 SHOWN_MEMBERS = 40
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
 
 from optlstm.report.figures.curves import MOST_POINTS, caption, tip, value_axis
 from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
@@ -16,13 +17,7 @@ from optlstm.report.figures.palette import SCALE
 from optlstm.report.view import StudyView, choose, chosen_in_words
 from optlstm.util.format import number, short
 
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
-    from optuna.trial import FrozenTrial
-
 MOST_LINES = 300
-LEAST_FOR_IMPORTANCE = 6
 LEAST_FOR_CONTOUR = 8
 GRID = 48
 
@@ -45,8 +40,6 @@ class Scale:
 
 
 def scale_of(name: str, distribution: BaseDistribution) -> Scale:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
     if isinstance(distribution, CategoricalDistribution):
         ticks = [(float(k), short(choice, 24)) for k, choice in enumerate(distribution.choices)]
         last = len(ticks) - 1
@@ -76,33 +69,6 @@ def colours(trials: Sequence[FrozenTrial], view: StudyView) -> list[str]:
     rank = {t.number: k for k, t in enumerate(view.by_value)}
     last = max(1, len(rank) - 1)
     return [f"s{SCALE - 1 - rank[t.number] * (SCALE - 1) // last}" for t in trials]
-
-
-def with_importances(study: optuna.Study, view: StudyView) -> StudyView:
-    """The view with its hyperparameters' importances."""
-    view.importances = importances(study, view)
-    return view
-
-
-def importances(study: optuna.Study, view: StudyView) -> dict[str, float]:
-    """Each param's share in what made trials good (PED-ANOVA), the largest first; empty where it cannot be said."""
-    in_all = set(view.searched).intersection(*(t.params for t in view.by_value)) if view.by_value else set()
-    varied = [n for n in view.searched if n in in_all and len({str(t.params[n]) for t in view.by_value}) > 1]
-    if len(view.by_value) < LEAST_FOR_IMPORTANCE or len(varied) < 2:
-        return {}
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # imports scikit-learn: a second
-
-    # PED-ANOVA takes a small target for the good one, and warns of it; of one objective it knows the direction itself.
-    target = (lambda trial: view.sign * trial.values[0]) if view.several else None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            evaluator = PedAnovaImportanceEvaluator()
-            shares = get_param_importances(study, evaluator=evaluator, params=varied, target=target)
-    except (ValueError, RuntimeError):  # too few trials that differ
-        return {}
-    clean = {name: float(v) for name, v in shares.items() if math.isfinite(v)}
-    return clean if any(clean.values()) else {}
 
 
 def importance_figure(view: StudyView) -> Figure | None:
