@@ -14,7 +14,7 @@ _DAY_US = 24 * 3600 * 10**6
 PERIODS = {"minute": 60, "hour": 24, "day_of_week": 7, "day_of_month": 31, "day_of_year": 366, "month": 12}
 
 
-def usual(freq: str | None) -> tuple[str, ...]:
+def _usual(freq: str | None) -> tuple[str, ...]:
     """The features that vary from step to step of a pandas alias, and over the year."""
     unit = (freq or "").lstrip("0123456789").partition("-")[0]
     if unit in ("s", "min"):
@@ -29,7 +29,7 @@ def usual(freq: str | None) -> tuple[str, ...]:
 def chosen(wanted: bool | Sequence[str], freq: str | None) -> tuple[tuple[str, ...], list[str]]:
     """(the features asked for, what is wrong with them)."""
     if isinstance(wanted, bool):
-        return (usual(freq) if wanted else ()), []
+        return (_usual(freq) if wanted else ()), []
     known = ", ".join(PERIODS)
     problems = [
         f"data.calendar: there is no '{name}'{did_you_mean(name, PERIODS)} (there are: {known})"

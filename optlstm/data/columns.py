@@ -88,6 +88,16 @@ def column_problems(path: Path, names: Sequence[str], time: str | None, target: 
     return problems
 
 
+def named_column_problems(path: Path, names: Sequence[str], column: str | None, default: str) -> list[str]:
+    """A problem where `column`, or the `default` one, is not in the file. The flag that names it is `--{default}`."""
+    if (column or default) in names:
+        return []
+    if column:
+        return [unknown_column(path, names, column)]
+    listed = f"(columns: {list_columns(names)})"
+    return [f"data: no {default} column '{default}' in {path.name}; name it with --{default} COLUMN {listed}"]
+
+
 def _guess(cells: dict[str, list[str]]) -> tuple[list[str], list[str]]:
     """(columns that look like times, columns that look like numbers)."""
     dates, numbers = [], []
@@ -188,3 +198,13 @@ def label_texts(column: pd.Series) -> tuple[list[str], Integers]:
         names = {text: text if text.lstrip("+-").isdecimal() else str(int(float(text))) for text in distinct}
         texts = [names.get(text, "") for text in texts]
     return texts, np.array([i for i, text in enumerate(texts) if not text], dtype=np.int64)
+
+
+def text_cells(frame: pd.DataFrame, column: str | None, flaws: Flaws) -> tuple[str, ...] | None:
+    """The cells of a column of labels or groups; None where there is no such column."""
+    if column is None:
+        return None
+    texts, missing = label_texts(frame[column])
+    problem = f"column '{column}' of {flaws.file}: {len(missing)} row(s) without a value"
+    flaws.add(problem, missing, "fill them in or leave the rows out")
+    return tuple(texts)

@@ -1,4 +1,4 @@
-"""A DataFrame in the place of a file: the same checks, in the same words."""
+"""A DataFrame in place of a file, with the same checks and messages."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 from optlstm.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _NAME = "DataFrame.parquet"  # what errors call it
 
@@ -34,10 +34,6 @@ def frame_bytes(frame: pd.DataFrame) -> bytes:
     Raises:
         InputError: it is no DataFrame, or one of its columns cannot be stored.
     """
-    import pandas as pd
-    import pyarrow as pa
-    from pyarrow import parquet
-
     if not isinstance(frame, pd.DataFrame):
         raise InputError(f"data: must be a DataFrame or the path of a file, got {type(frame).__name__}")
     if frame.index.name is not None or isinstance(frame.index, pd.DatetimeIndex):

@@ -1,9 +1,10 @@
-"""Labels: read, numbered, and rows split by them: stratified, groups never cut, the same split for the same labels."""
+"""Labelled samples, and their split: stratified, groups never cut, the same for the same labels. No pandas."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,6 +14,28 @@ from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import first_few
 
 _SPLIT_SEED = 0  # of the shuffling before the cut: the study's seed is no part of the data
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelledSamples:
+    """Sequences or texts with their labels; labels are empty and groups None where they were not asked for."""
+
+    name: str  # the file's, without its suffix
+    labels: tuple[str, ...]  # [n]
+    groups: tuple[str, ...] | None  # [n]
+    notes: tuple[str, ...] = ()  # what is allowed, and worth knowing
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over the samples, their labels and groups: the same for the same samples in any format."""
+        raise NotImplementedError
+
+    def joined(self, other: Self, **samples: Any) -> Self:
+        """These samples, then the other's."""
+        groups = None if self.groups is None or other.groups is None else self.groups + other.groups
+        return replace(
+            self, labels=self.labels + other.labels, groups=groups, notes=self.notes + other.notes, **samples
+        )
 
 
 @dataclass(frozen=True, eq=False)

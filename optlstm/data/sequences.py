@@ -12,9 +12,9 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from optlstm.data.columns import Flaws, fill_numbers, read_times
+from optlstm.data.columns import Flaws, fill_numbers, named_column_problems, read_times, text_cells
 from optlstm.data.frequency import ticks_of
-from optlstm.data.label_table import LabelledSamples, named_column_problems, text_cells
+from optlstm.data.labels import LabelledSamples
 from optlstm.data.table import SHOWN, column_names, dataset_name, list_columns, read_table, unknown_column
 from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers

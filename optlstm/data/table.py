@@ -23,9 +23,8 @@ from pyarrow import csv as pa_csv
 from pyarrow import parquet
 
 from optlstm.data.arrow import Watched, bytes_as_text, tidy
-from optlstm.data.encodings import guess_encoding
 from optlstm.errors import InputError, did_you_mean
-from optlstm.util.format import short
+from optlstm.util.format import first_few, short
 
 _SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _OTHERS = {b"\x1f\x8b": "gzip: name it .csv.gz", b"PAR1": "Parquet: name it .parquet", b"PK\x03\x04": "Excel or zip"}
@@ -33,6 +32,10 @@ _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 _MISSING = ("", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "-nan", "-NaN")
 _BREAKS_OFF = "is truncated or damaged (its gzip stream breaks off); copy or download it again"
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*", re.IGNORECASE)
+# Bytes that are no UTF-8, as `errors="surrogateescape"` reads them.
+_STRAY = re.compile("[\udc80-\udcff]")
+_MANY = re.compile("[\udc80-\udcff]{3}")  # in a row: no western language has so many letters with accents together
+_CONTROL = re.compile("[\udc80-\udc9f]")  # where Latin-1 has no letters
 _STREAM_BYTES, _BLOCK_BYTES = 1 << 20, 8 << 20  # of a block; a row must fit into the larger one
 SHOWN = 3  # rows named in one problem
 
@@ -136,23 +139,18 @@ def _check_file(path: Path) -> None:
         folder = path.absolute().parent
         near = did_you_mean(path.name, [file.name for file in folder.iterdir()]) if folder.is_dir() else ""
         raise InputError(f"data: file '{path.name}' not found{near}")
-    if path.suffix.lower() == ".gz" and path.stat().st_size and not _is_gzip(path):
-        raise InputError(f"data: {path.name} is no gzip file, whatever its name says; compress it, or name it .csv")
+    if path.suffix.lower() == ".gz" and path.stat().st_size:
+        with _open(path, unpack=False) as file:
+            if file.read(2) != b"\x1f\x8b":
+                raise InputError(f"data: {path.name} is no gzip file, despite its name; compress it, or name it .csv")
     if not path.name.lower().endswith(_SUFFIXES):
         raise InputError(f"data: {path.name} is none of {', '.join(_SUFFIXES)}; save it as one of these")
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path, *, unpack: bool = True) -> IO[bytes]:
     try:
-        return cast("IO[bytes]", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
-    except OSError as error:
-        raise InputError(f"data: {path.name} cannot be opened: {error.strerror}") from error
-
-
-def _is_gzip(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(2) == b"\x1f\x8b"
+        gzipped = unpack and path.suffix.lower() == ".gz"
+        return cast("IO[bytes]", gzip.open(path)) if gzipped else path.open("rb")
     except OSError as error:
         raise InputError(f"data: {path.name} cannot be opened: {error.strerror}") from error
 
@@ -214,7 +212,7 @@ def _diagnose(path: Path) -> list[str]:
             if len(cells) != len(names):
                 ragged.append(f"row {line} has {len(cells)}")
             for at, kind, remedy in _bad_cells(cells):
-                name = guess_encoding(names[at])[1] if at < len(names) else None
+                name = _guess_encoding(names[at])[1] if at < len(names) else None
                 column = str(at + 1) if name is None else f"'{name.strip()}'"
                 first.setdefault(kind, f"data: {path.name}, row {line}, column {column}: {kind}{remedy}")
     except csv.Error as error:
@@ -222,9 +220,9 @@ def _diagnose(path: Path) -> list[str]:
     except _DAMAGED:
         return [f"data: {path.name} {_BREAKS_OFF}"]  # what was read of it means nothing
     if ragged:
-        shown = ", ".join(ragged[:SHOWN] + ["..."] * (len(ragged) > SHOWN))
         first["ragged"] = (
-            f"data: {path.name}: {len(ragged)} row(s) without the {len(names)} fields of the header ({shown}); "
+            f"data: {path.name}: {len(ragged)} row(s) without the {len(names)} fields of the header "
+            f"({first_few(ragged, SHOWN)}); "
             "put quotes around a field with a comma in it, and write decimal points"
         )
     return list(first.values())
@@ -236,12 +234,25 @@ def _bad_cells(cells: Sequence[str]) -> Iterator[tuple[int, str, str]]:
     if line.isascii() and "\0" not in line:
         return
     for at, cell in enumerate(cells):
-        if any("\udc80" <= character <= "\udcff" for character in cell):
-            guess, read_so = guess_encoding(cell)
+        if _STRAY.search(cell):
+            guess, read_so = _guess_encoding(cell)
             quoted = "" if read_so is None else f" ('{read_so[:40]}')"
             yield at, "not UTF-8", f", {guess}{quoted}; save the file again as UTF-8"
         if "\0" in cell:
             yield at, "a NUL byte", "; the file is damaged, write or download it again"
+
+
+def _guess_encoding(text: str) -> tuple[str, str | None]:
+    """(what a text read with `errors="surrogateescape"` seems to be, the text read so; None: it cannot be told)."""
+    if _MANY.search(text):
+        return "perhaps the code page of another alphabet (windows-1251, if it is Cyrillic)", None
+    if _CONTROL.search(text):
+        return "it looks like windows-1252", _read_as(text, "cp1252")
+    return "it looks like Latin-1", _read_as(text, "latin-1")
+
+
+def _read_as(text: str, encoding: str) -> str:
+    return _STRAY.sub(lambda match: bytes([ord(match[0]) & 0xFF]).decode(encoding, "replace"), text)
 
 
 def _csv_table(path: Path, wanted: list[str], coded: str | None, texts: Sequence[str]) -> Any:

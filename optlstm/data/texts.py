@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from optlstm.data.columns import Flaws
-from optlstm.data.label_table import LabelledSamples, named_column_problems, text_cells
+from optlstm.data.columns import Flaws, named_column_problems, text_cells
+from optlstm.data.labels import LabelledSamples
 from optlstm.data.table import column_names, dataset_name, read_table, unknown_column
 from optlstm.errors import InputError
 from optlstm.util.format import first_few

@@ -1,7 +1,7 @@
 """Trackers: TensorBoard, MLflow and W&B follow a study by the ledger's events, so the same on every backend.
 
-Each works in a thread of its own: a slow or failing one holds up no trial. What a tracker has is brought up to what the
-study has whenever a trial starts, is continued or ends, so a study that was killed goes on in the same runs.
+Each has its own thread: a slow or failing one holds up no trial. A tracker is brought up to date with the study
+whenever a trial starts, is continued or ends, so a study that was killed is resumed in the same runs.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ PATIENCE_S = 60.0  # for what is left to send when the study ends
 
 @dataclass(frozen=True)
 class TrackedStudy:
-    """What trackers know of a study. uid: its own id, under which its runs are found again.
+    """What trackers know of a study.
 
     Args:
+        uid: The study's id, by which its runs are found when it is resumed.
         folder: On this machine, for what trackers keep in files.
         project: MLflow's experiment, W&B's project.
         options: Of `[tracking]`, as they are.
@@ -87,19 +88,15 @@ class Tracker(Protocol):
 
     def open(self) -> set[int]:
         """Find or make the study's run; the numbers of trials that are there and have ended."""
-        ...
 
     def sync(self, trial: Snapshot) -> None:
         """Make the trial's run hold what the snapshot holds, and end it where the trial has; nothing twice."""
-        ...
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """One more value of a trial that was synced."""
-        ...
 
     def close(self) -> None:
-        """The study stops for now; trials that have not ended may go on another time."""
-        ...
+        """The study stops for now; trials that have not ended may be continued later."""
 
 
 def check_trackers(names: Sequence[str]) -> list[str]:
@@ -117,7 +114,7 @@ def check_trackers(names: Sequence[str]) -> list[str]:
 @contextlib.contextmanager
 def following(ledger: Ledger, names: Sequence[str], study: TrackedStudy) -> Iterator[None]:
     """Let trackers follow a ledger until the end of the block, and then send what is left."""
-    followers = [Follower(name, _factory(name, study), ledger) for name in dict.fromkeys(names)]
+    followers = [_Follower(name, study, ledger) for name in dict.fromkeys(names)]
     try:
         yield
     finally:
@@ -127,20 +124,11 @@ def following(ledger: Ledger, names: Sequence[str], study: TrackedStudy) -> Iter
             follower.join()
 
 
-def _factory(name: str, study: TrackedStudy) -> Callable[[], Tracker]:
-    def make() -> Tracker:  # in the follower's thread: importing some of these takes seconds
-        module = importlib.import_module(f"optlstm.tracking.{name}_")
-        tracker: Tracker = getattr(module, TRACKERS[name][1])(study)
-        return tracker
+class _Follower:
+    """A tracker and its thread. Its first error is logged, and ends it."""
 
-    return make
-
-
-class Follower:
-    """A tracker and its thread. What goes wrong in it is said once, and from then on it is left out."""
-
-    def __init__(self, name: str, make: Callable[[], Tracker], ledger: Ledger) -> None:
-        self._name, self._make, self._ledger = name, make, ledger
+    def __init__(self, name: str, study: TrackedStudy, ledger: Ledger) -> None:
+        self._name, self._study, self._ledger = name, study, ledger
         self._tasks: queue.SimpleQueue[Callable[[Tracker], None] | None] = queue.SimpleQueue()
         self._before = [t for t in ledger.trials if t.state.is_finished()]
         ledger.listen(self.hear)
@@ -148,7 +136,7 @@ class Follower:
         self._thread.start()
 
     def hear(self, event: Event) -> None:
-        """Called by the ledger, in its thread: takes note, and leaves the rest to ours."""
+        """Called by the ledger, in its thread; the work is left to the follower's thread."""
         if isinstance(event, EpochReported):
             self._tasks.put(lambda tracker: tracker.report(event.number, event.epoch, event.value))
         else:
@@ -168,7 +156,8 @@ class Follower:
 
     def _work(self) -> None:
         try:
-            tracker = self._make()
+            module = importlib.import_module(f"optlstm.tracking.{self._name}_")  # takes seconds for some
+            tracker: Tracker = getattr(module, TRACKERS[self._name][1])(self._study)
             known = tracker.open()
             for trial in self._before:  # those that ended while this tracker did not follow
                 if trial.number not in known:
@@ -177,8 +166,5 @@ class Follower:
                 task(tracker)
             tracker.close()
         except Exception as error:
-            logger.warning("tracker %s failed and is left out from here on: %s", self._name, _in_a_line(error))
-
-
-def _in_a_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+            line = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+            logger.warning("tracker %s failed and is left out from here on: %s", self._name, line)

@@ -1,10 +1,11 @@
-"""MLflow: a run for the study, and nested in it one per trial, found again by their tags."""
+"""MLflow: a run for the study, and nested in it one per trial, identified by their tags."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from optlstm.tracking import Snapshot, TrackedStudy
@@ -18,7 +19,7 @@ class MLflow:
     """Uses the server of MLFLOW_TRACKING_URI, or else a database in the study's folder."""
 
     def __init__(self, study: TrackedStudy) -> None:
-        # It would report its use to its makers, and the making of a new database to the terminal.
+        # By default it sends usage statistics, and logs the creation of a database to the terminal.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow.tracking import MlflowClient
 
@@ -32,7 +33,10 @@ class MLflow:
         self._parent = ""
 
     def open(self) -> set[int]:
-        self._experiment = self._find_experiment()
+        experiment = self._client.get_experiment_by_name(self.study.project)
+        self._experiment = str(
+            experiment.experiment_id if experiment else self._client.create_experiment(self.study.project)
+        )
         ended = set()
         for run in self._search():
             tag = run.data.tags[TRIAL_TAG]
@@ -48,14 +52,18 @@ class MLflow:
         return ended
 
     def sync(self, trial: Snapshot) -> None:
+        from mlflow.entities import Metric, Param
+
         if trial.number not in self._runs:
             self._runs[trial.number] = self._create(f"trial {trial.number}", str(trial.number), self._parent)
         run = self._runs[trial.number]
-        known = {metric.step for metric in self._client.get_metric_history(run, self.study.objective)}
+        epochs = {metric.step for metric in self._client.get_metric_history(run, self.study.objective)}
+        params = self._client.get_run(run).data.params
+        now = round(time.time() * 1000)
         self._client.log_batch(
             run,
-            [self._metric(value, epoch) for epoch, value in trial.values.items() if epoch not in known],
-            self._params(run, trial),
+            [Metric(self.study.objective, v, now, epoch) for epoch, v in trial.values.items() if epoch not in epochs],
+            [Param(name, str(value)) for name, value in trial.params.items() if name not in params],
         )
         if trial.ended:
             self._end(run, trial)
@@ -67,42 +75,28 @@ class MLflow:
         self._client.set_terminated(self._parent)
 
     def _end(self, run: str, trial: Snapshot) -> None:
-        last, known = max(trial.values, default=0), self._client.get_run(run).data
+        last, known = max(trial.values, default=0), self._client.get_run(run).data.metrics
         finals = {f"trial.{name}": v for name, v in trial.metrics.items()}
         if trial.value is not None:
             finals[f"best.{self.study.objective}"] = trial.value
         for name, value in finals.items():
-            if name not in known.metrics:
+            if name not in known:
                 self._client.log_metric(run, name, value, step=last)
         if trial.reason:
             self._client.set_tag(run, "optlstm.reason", trial.reason)
         self._client.set_terminated(run, STATUS[trial.state])
 
-    def _find_experiment(self) -> str:
-        found = self._client.get_experiment_by_name(self.study.project)
-        return str(found.experiment_id if found else self._client.create_experiment(self.study.project))
-
-    def _search(self) -> list[Any]:
-        found, token = [], None
+    def _search(self) -> Iterator[Any]:
+        """All runs of the study, page by page."""
+        token = None
         while True:
             query = f"tags.`{STUDY_TAG}` = '{self.study.uid}'"
             page = self._client.search_runs([self._experiment], query, max_results=PAGE, page_token=token)
-            found += list(page)
+            yield from page
             token = page.token
             if not token:
-                return found
+                return
 
     def _create(self, name: str, trial: str, parent: str = "") -> str:
         tags = {STUDY_TAG: self.study.uid, TRIAL_TAG: trial, **({"mlflow.parentRunId": parent} if parent else {})}
         return str(self._client.create_run(self._experiment, run_name=name, tags=tags).info.run_id)
-
-    def _params(self, run: str, trial: Snapshot) -> list[Any]:
-        from mlflow.entities import Param
-
-        known = self._client.get_run(run).data.params
-        return [Param(name, str(value)) for name, value in trial.params.items() if name not in known]
-
-    def _metric(self, value: float, step: int) -> Any:
-        from mlflow.entities import Metric
-
-        return Metric(self.study.objective, value, round(time.time() * 1000), step)

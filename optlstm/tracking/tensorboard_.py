@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from optlstm.tracking import Snapshot, TrackedStudy
+from optlstm.util.files import trial_name
 
 ENDED = "ended"  # a file in a trial's folder, once all of the trial is written
 
 
 class TensorBoard:
-    """Writes with TensorBoard's own writer.
+    """Writes with TensorBoard's event writer.
 
-    A trial that is continued is written anew from the study: its earlier event files are removed, so no value is there
-    twice, whatever a kill has left.
+    A trial that is continued is written again from the study: its earlier event files are removed, so that no value is
+    there twice, whatever a kill has left.
     """
 
     def __init__(self, study: TrackedStudy) -> None:
@@ -45,12 +45,12 @@ class TensorBoard:
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        folder = self._trial_folder(trial.number)
+        folder = self.folder / trial_name(trial.number)
         for old in [*folder.glob("events.out.tfevents.*"), *folder.glob(ENDED)]:
             old.unlink()
         self._writers[trial.number] = EventFileWriter(str(folder))
         values = {name: v if isinstance(v, bool | int | float | str) else str(v) for name, v in trial.params.items()}
-        self._write(trial.number, hparams_pb(values, trial_id=f"trial-{trial.number:05d}", start_time_secs=time.time()))
+        self._write(trial.number, hparams_pb(values, trial_id=trial_name(trial.number), start_time_secs=time.time()))
         for epoch, value in trial.values.items():
             self._scalar(trial.number, self.study.objective, value, epoch)
         self._writers[trial.number].flush()
@@ -63,7 +63,7 @@ class TensorBoard:
             self._scalar(trial.number, f"trial/{name}", value, last)
         self._write(trial.number, _session_end(failed=trial.state == "FAIL"))
         self._writers.pop(trial.number).close()
-        (self._trial_folder(trial.number) / ENDED).touch()
+        (self.folder / trial_name(trial.number) / ENDED).touch()
 
     def _scalar(self, number: int, tag: str, value: float, step: int) -> None:
         from tensorboard.plugins.scalar.summary_v2 import scalar_pb
@@ -75,12 +75,9 @@ class TensorBoard:
 
         self._writers[number].add_event(Event(wall_time=time.time(), step=step, summary=summary))
 
-    def _trial_folder(self, number: int) -> Path:
-        return self.folder / f"trial-{number:05d}"
-
 
 def _session_end(*, failed: bool) -> Any:
-    """How a trial ended, as TensorBoard's own `session_end_pb`, which needs TensorFlow, would say it."""
+    """How a trial ended: the same as TensorBoard's `session_end_pb`, which needs TensorFlow."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import metadata
     from tensorboard.plugins.hparams.api_pb2 import Status

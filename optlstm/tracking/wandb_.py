@@ -10,12 +10,12 @@ from optlstm.tracking import Snapshot, TrackedStudy
 
 
 class WeightsAndBiases:
-    """Runs have ids of their own, so a continued trial goes on in the same run."""
+    """A run's id is derived from the study and the trial, so a continued trial is logged to the same run."""
 
     def __init__(self, study: TrackedStudy) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self.study = study
-        # How far each trial is written: an offline run's files cannot be asked.
+        # How far each trial is written: an offline run's files cannot be read.
         self.notes = study.folder / "wandb-trials"
         self._runs: dict[int, Any] = {}
 
@@ -50,7 +50,7 @@ class WeightsAndBiases:
         written = self._noted(trial.number)["written"]
         run = self._runs[trial.number] = wandb.init(
             project=self.study.project,
-            id=self._id(trial.number),
+            id=f"{self.study.uid[:8]}-{trial.number}",
             name=f"{self.study.name} {trial.number}",
             group=self.study.name,
             config=dict(trial.params),
@@ -66,11 +66,8 @@ class WeightsAndBiases:
             if epoch > written and epoch >= run.step:  # online, `step` is where the run's earlier part ended
                 self.report(trial.number, epoch, value)
 
-    def _id(self, number: int) -> str:
-        return f"{self.study.uid[:8]}-{number}"
-
     def _note(self, number: int, written: int, *, ended: bool) -> None:
-        """After the value it is about: a kill between the two repeats a step, which W&B leaves out, and loses none."""
+        """Called after the value is logged: a kill in between repeats a step, which W&B ignores, and loses none."""
         path = self.notes / f"{number}.json"
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps({"written": written, "ended": ended}), encoding="utf-8")
@@ -78,7 +75,7 @@ class WeightsAndBiases:
 
     def _noted(self, number: int) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads((self.notes / f"{number}.json").read_text(encoding="utf-8"))
+            note: dict[str, Any] = json.loads((self.notes / f"{number}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {"written": 0, "ended": False}
-        return found
+        return note

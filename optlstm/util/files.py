@@ -29,34 +29,27 @@ class Folder(Protocol):
 
     def names(self) -> set[str]:
         """Files and folders in it; none where it does not exist."""
-        ...
 
     def read(self, name: str) -> bytes:
         """Raises OSError."""
-        ...
 
     def write(self, name: str, content: bytes, *, wait: bool = True) -> None:
         """Raises OSError, after which what was there before is there still.
 
         wait: for the disk. Without, a kill of this process does no harm; a power failure may, before `settle`.
         """
-        ...
 
     def settle(self, names: Iterable[str]) -> None:
         """Wait until these files, written without waiting, are on the disk. Raises OSError."""
-        ...
 
     def remove(self, name: str) -> None:
         """A file, or a folder with all that is in it."""
-        ...
 
     def size(self) -> int:
         """Bytes of all files in it, and in the folders in it."""
-        ...
 
     def tidy(self) -> None:
         """Remove what killed writers left half-written, and the folder itself where it is empty."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -152,11 +145,6 @@ def _replacing(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
-
-
-def _write_whole(path: Path, content: bytes, *, sync: bool) -> None:
-    with _replacing(path, sync=sync) as file:
-        file.write(content)
 
 
 def check_name(path: Path, option: str = "-o") -> None:
@@ -260,12 +248,11 @@ class LocalFolder:
 
     def write(self, name: str, content: bytes, *, wait: bool = True) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        target = self.path / name
-        try:
-            _write_whole(target, content, sync=wait)
-        except IsADirectoryError:  # no file of ours, and in its way
-            shutil.rmtree(target)
-            _write_whole(target, content, sync=wait)
+        path = self.path / name
+        if _is_real_folder(path):  # none of ours, and in the file's way
+            shutil.rmtree(path)
+        with _replacing(path, sync=wait) as file:
+            file.write(content)
 
     def settle(self, names: Iterable[str]) -> None:
         for name in names:
@@ -278,7 +265,7 @@ class LocalFolder:
 
     def remove(self, name: str) -> None:
         path = self.path / name
-        if path.is_dir() and not path.is_symlink():
+        if _is_real_folder(path):
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
@@ -300,6 +287,10 @@ class LocalFolder:
             self.path.rmdir()
 
 
+def _is_real_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
 class RemoteFolder:
     """A folder by URL. Object stores put a file in one piece; on others a rename makes the write whole."""
 
@@ -309,7 +300,6 @@ class RemoteFolder:
         self._fs: Any
         self._fs, self._path = fs.FileSystem.from_uri(url)
         self._selector = fs.FileSelector
-        self._missing = fs.FileType.NotFound
 
     def names(self) -> set[str]:
         entries = self._fs.get_file_info(self._selector(self._path, allow_not_found=True))
@@ -332,11 +322,9 @@ class RemoteFolder:
     def remove(self, name: str) -> None:
         path = f"{self._path}/{name}"
         info = self._fs.get_file_info(path)
-        if info.type == self._missing:
-            return
         if info.is_file:
             self._fs.delete_file(path)
-        else:
+        elif info.type.name != "NotFound":
             self._fs.delete_dir(path)
 
     def size(self) -> int:

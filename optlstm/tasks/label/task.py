@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from optlstm.data.labels import LabelledSplit, check_classes, check_split, check_test_classes, group_codes, split_labels
+from optlstm.data.labels import (
+    LabelledSamples,
+    LabelledSplit,
+    check_classes,
+    check_split,
+    check_test_classes,
+    group_codes,
+    split_labels,
+)
 from optlstm.errors import InputError
 from optlstm.tasks.base import Metrics
 from optlstm.tasks.label.data import LabelledData, class_codes
@@ -22,7 +30,6 @@ from optlstm.util.arrays import Integers
 from optlstm.util.format import first_few
 
 if TYPE_CHECKING:
-    from optlstm.data.label_table import LabelledSamples
     from optlstm.tasks.label.evaluate import LabelEvaluator
     from optlstm.tasks.label.predict import SequenceSection, TextSection
 
