@@ -13,8 +13,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from optlstm.backends.driver import Run
-from optlstm.backends.job import Job
 from optlstm.backends.local.runner import run_local
+from optlstm.backends.trial import Job
 from optlstm.study.database.connection import open_database
 from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
@@ -42,9 +42,9 @@ def walking(url: str) -> Ledger:
 def walk(url: str, folder: Path, workers: int, seconds: float = 0.0, backend: str = "local") -> None:
     run, job = Run(walking(url), WALKS), Job(MakeWalk(seconds), folder)
     if backend == "ray":
-        from optlstm.backends.ray.runner import RayOptions, run_ray
+        from optlstm.backends.ray.runner import run_ray
 
-        run_ray(run, job, RayOptions(workers=workers), folder)
+        run_ray(run, job, workers=workers, checkpoints=folder)
     else:
         run_local(run, job, workers)
 

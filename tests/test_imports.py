@@ -346,7 +346,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_a_ray_worker_loads_nothing_of_the_drivers() -> None:
-    its = "import optlstm.backends.ray.worker, optlstm.backends.job"
+    its = "import optlstm.backends.ray.worker, optlstm.backends.trial"
     assert loaded_by(its, ("optuna", "sqlalchemy", "torch", "optlstm.study.ledger")) == []
 
 

@@ -1,4 +1,7 @@
-"""A trial between driver and worker, the same on every backend: what travels there and back, and what runs it there."""
+"""A trial between driver and worker, the same on every backend: what travels there and back, and what runs it there.
+
+A Ray worker unpickles a `Job`, hence nothing here imports the driver's ledger, Optuna or torch.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,23 @@ from optlstm.study.failures import FAILURE_KEY, HUNG, MEMORY
 from optlstm.util.format import LONGEST_NAME
 
 TRACEBACK_LINES = 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """What any worker needs to run trials; it is pickled from one of our processes to another.
+
+    Args:
+        make_objective: Called once per worker with `data`; gives the objective. Must pickle (no lambda, no closure).
+        data: Given to every worker without a copy of its arrays where the backend can.
+        threads: Threads of one worker.
+        trial_timeout: Seconds without a report after which a trial has hung; None: never.
+    """
+
+    make_objective: Callable[[Any], Callable[[Any], Any]]
+    data: Any
+    threads: int = 1
+    trial_timeout: float | None = None
 
 
 class Decision(Enum):

@@ -45,6 +45,11 @@ class RayConfig(Section):
     cpus_per_trial: float = Field(1.0, gt=0, description="CPUs a trial reserves on Ray")
     gpus_per_trial: float = Field(0.0, ge=0, description="GPUs a trial reserves on Ray; fractions too")
 
+    @property
+    def resources(self) -> dict[str, float]:
+        """What a trial reserves, as Ray names it."""
+        return {"cpu": self.cpus_per_trial, **({"gpu": self.gpus_per_trial} if self.gpus_per_trial else {})}
+
 
 class PbtConfig(Section):
     population: int = Field(8, ge=2, description="members trained side by side")

@@ -214,10 +214,12 @@ def _ray(address: str | None, storage_path: Location) -> Iterator[Finding]:
     if address is None:
         yield Finding("ray", "ok", "not looked at; give --address to check a cluster")
         return
-    from optlstm.backends.ray.runner import RayOptions, describe
+    from optlstm.backends.ray.runner import describe
+    from optlstm.config.schema import RayConfig
 
     try:
-        rows: list[tuple[str, Any]] = describe(RayOptions(address=address), absolute(storage_path))
+        ray = RayConfig.model_validate({"address": address})
+        rows: list[tuple[str, Any]] = describe(ray, None, absolute(storage_path))
     except InputError as error:
         for problem in error.problems:
             yield Finding("ray", "fault", problem, "docs/ray.md")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from optlstm.backends.job import Job
+from optlstm.backends.trial import Job
 from optlstm.config.population import (
     check_growth,
     check_pbt_params,
@@ -144,7 +144,9 @@ def _task_plan(raw: Mapping[str, Any], config: StudyConfig | None, problems: lis
         if config.scheduler == "pbt" and config.pbt.morph:
             problems += check_growth(config, task.record())
     if config and config.training.device not in ("auto", "cpu"):
-        attempt(problems, lambda: _check_device(config.training.device))
+        from optlstm.training.runtime import resolve_device  # it brings torch
+
+        attempt(problems, partial(resolve_device, config.training.device))
     factory = attempt(problems, lambda: _factory(config, task, space)) if config and config.model.factory else None
     if problems or config is None or task is None or space is None:
         raise InputError(problems)
@@ -212,12 +214,6 @@ def _search_problems(config: StudyConfig, space: Space) -> list[str]:
     if config.sampler.name in EXHAUSTIVE:
         attempt(problems, space.grid if config.sampler.name == "grid" else space.check_finite)
     return problems + params_problems(config.enqueue, space, "enqueue")
-
-
-def _check_device(name: str) -> None:
-    from optlstm.training.runtime import resolve_device
-
-    resolve_device(name)
 
 
 def _task_record(config: StudyConfig, task: Task, space: Space, factory: Factory | None) -> StudyRecord:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+import optuna
+from optuna.trial import FrozenTrial
+
+from optlstm.backends.driver import Run
+from optlstm.backends.local.runner import cores, run_local
+from optlstm.backends.trial import Job
+from optlstm.config.schema import StudyConfig
+from optlstm.config.validate import check_storage_paths
 from optlstm.errors import InputError
+from optlstm.run.plan import Plan, make_plan, stored_plan
+from optlstm.run.retention import copy_weights, study_folder, sweep
+from optlstm.run.study_config import imported_trials, with_name
+from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialFinished
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-
-    from optlstm.backends.driver import Run
-    from optlstm.backends.job import Job
-    from optlstm.backends.ray.runner import RayOptions
-    from optlstm.config.schema import StudyConfig
-    from optlstm.run.plan import Plan
-    from optlstm.study.database.connection import Database
-    from optlstm.study.ledger import Ledger
-    from optlstm.study.lineage import Segment
-    from optlstm.util.files import Location
-
+from optlstm.study.ledger import Ledger
+from optlstm.study.lineage import Segment
+from optlstm.study.population_ledger import PopulationLedger
+from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY
+from optlstm.tracking import TrackedStudy, following
+from optlstm.util.files import Location, absolute, is_url, shown_location
 
 INTERRUPTIONS = ("interrupted", "terminated", "timeout")  # how the reasons of a run that was stopped begin
 
@@ -57,8 +62,6 @@ class Session:
 
     def work(self, publisher: Publisher) -> None:
         """Run trials until there are none left or the run is told to stop, and let `publisher` show the best."""
-        from optlstm.run.retention import sweep
-
         ended: list[int] = []
         keep = partial(sweep, self.checkpoints, self.ledger, self.plan.config.keep)
 
@@ -85,8 +88,6 @@ class Session:
         self._stop_reason()  # an interrupted drawing is no interrupted study
 
     def _describe_run(self) -> None:
-        from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY
-
         self.ledger.set_attrs(
             {FOLDER_KEY: str(self.checkpoints), ENVIRONMENT_KEY: environment(self.plan.config.backend)},
             system={} if self.plan.config.several else {METRIC_NAMES_KEY: [self.plan.metric.label]},
@@ -104,9 +105,6 @@ class Session:
         tracking = self.plan.config.tracking
         if not tracking.trackers:
             return nullcontext()
-        from optlstm.tracking import TrackedStudy, following
-        from optlstm.util.files import is_url
-
         folder = Path(str(self.checkpoints).rsplit("/", 1)[1] if is_url(self.checkpoints) else self.checkpoints)
         study = TrackedStudy(
             self.ledger.name,
@@ -123,21 +121,14 @@ class Session:
         if config.backend == "ray":
             from optlstm.backends.ray.runner import run_ray
 
-            run_ray(self.run, job, ray_options(config, self.workers), self.checkpoints)
+            run_ray(self.run, job, config.ray, self.workers, self.checkpoints)
         else:
-            from optlstm.backends.local.runner import run_local
-
             # What hangs is ended from outside.
             run_local(self.run, job, self.workers or 1, inline=False if job.trial_timeout else None)
 
 
 def environment(backend: str) -> dict[str, str | int]:
     """Versions and machine of a run, so that it can be repeated."""
-    import platform
-    from importlib.metadata import version
-
-    from optlstm.backends.local.runner import cores
-
     packages = ("optlstm", "optuna", "torch", "numpy", *(("ray",) if backend == "ray" else ()))
     return {
         "python": platform.python_version(),
@@ -146,13 +137,6 @@ def environment(backend: str) -> dict[str, str | int]:
         "cores": cores(),
         "backend": backend,
     }
-
-
-def ray_options(config: StudyConfig, workers: int | None) -> RayOptions:
-    from optlstm.backends.ray.runner import RayOptions
-
-    ray = config.ray
-    return RayOptions(workers, ray.address, ray.cpus_per_trial, ray.gpus_per_trial, config.scheduler)
 
 
 def open_session(
@@ -166,14 +150,6 @@ def open_session(
     Raises:
         InputError: With every problem; nothing was created.
     """
-    from optlstm.backends.driver import Run
-    from optlstm.config.validate import check_storage_paths
-    from optlstm.run.plan import make_plan
-    from optlstm.run.retention import copy_weights, study_folder
-    from optlstm.run.study_config import imported_trials, with_name
-    from optlstm.study.population_ledger import PopulationLedger
-    from optlstm.util.files import absolute
-
     plan = make_plan(with_name(raw, name), problems)
     config = plan.config
     if config.backend == "ray" and config.ray.address is not None:
@@ -199,11 +175,6 @@ def dry_run(raw: Mapping[str, Any], name: str, problems: Sequence[str] = ()) -> 
     Raises:
         InputError: As the run itself would.
     """
-    from optlstm.config.validate import check_storage_paths
-    from optlstm.run.plan import make_plan
-    from optlstm.run.study_config import with_name
-    from optlstm.util.files import shown_location
-
     plan = make_plan(with_name(raw, name), problems)
     config = plan.config
     check_storage_paths(config)
@@ -221,19 +192,17 @@ def dry_run(raw: Mapping[str, Any], name: str, problems: Sequence[str] = ()) -> 
         ("storage path", shown_location(config.storage_path)),
         ("backend", config.backend),
     ]
+    workers = _workers(config, config.trials)
     if config.backend == "ray":
         from optlstm.backends.ray.runner import describe
-        from optlstm.util.files import absolute
 
-        workers = _workers(config, config.trials)
-        return [*rows, *describe(ray_options(config, workers), absolute(config.storage_path))]
-    return [*rows, ("at once", str(_workers(config, config.trials)))]
+        return [*rows, *describe(config.ray, workers, absolute(config.storage_path))]
+    return [*rows, ("at once", str(workers))]
 
 
 def replayed(study: optuna.Study, segments: Sequence[Segment]) -> float:
     """Train a schedule of a study from scratch, with the config the study was made with; the best value of its end."""
-    from optlstm.run.objective import Objective
-    from optlstm.run.plan import stored_plan
+    from optlstm.run.objective import Objective  # it brings torch
 
     job = stored_plan(study).job("")
     objective = job.make_objective(job.data)
@@ -243,9 +212,6 @@ def replayed(study: optuna.Study, segments: Sequence[Segment]) -> float:
 
 
 def _open_ledger(plan: Plan, name: str, database: Database, imported: Sequence[FrozenTrial]) -> Ledger:
-    from optlstm.study.ledger import Ledger
-    from optlstm.study.population_ledger import PopulationLedger
-
     stored = plan.config.stored()
     if plan.population is not None:
         wait = plan.config.storage_timeout
@@ -271,8 +237,6 @@ def _check_stop_value(ledger: Ledger) -> None:
 
 def _workers(config: StudyConfig, left: int) -> int | None:
     """Trials at a time: never more than there are left."""
-    from optlstm.backends.local.runner import cores
-
     if config.workers == "auto":
         return None if config.backend == "ray" else max(1, min(cores(), left))
     return max(1, min(config.workers, left))

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
 
 from optlstm.config.schema import is_lr_search
 from optlstm.config.sources import layer
 from optlstm.config.validate import default_choices
 from optlstm.errors import InputError
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-
-    from optlstm.run.plan import Plan
-    from optlstm.study.database.connection import Database
+from optlstm.run.plan import Plan
+from optlstm.study.database.connection import Database
+from optlstm.study.record import CONFIG_KEY
+from optlstm.study.results import StudyResults, load_study, study_record
+from optlstm.study.warm_start import imported, narrowed
 
 STARTS = {"promote": "promoted", "narrow_from": "narrowed", "import_from": "imported"}  # key: suffix of the new name
 # What the other study began with, how much it ran, and the rules of its population.
@@ -54,9 +55,6 @@ def with_stored_config(database: Database | None, name: str, raw: Mapping[str, A
     Raises:
         InputError: The study to start from is not there, or the study of this name started from another one.
     """
-    from optlstm.study.record import CONFIG_KEY
-    from optlstm.study.results import load_study
-
     try:
         stored = load_study(database, name).user_attrs.get(CONFIG_KEY, {}) if database is not None else None
     except InputError:
@@ -106,9 +104,6 @@ def imported_trials(database: Database, plan: Plan, name: str) -> Sequence[Froze
     Raises:
         InputError: They do not fit.
     """
-    from optlstm.study.results import load_study, study_record
-    from optlstm.study.warm_start import imported
-
     source = plan.record.imported
     if source is None:
         return ()
@@ -121,8 +116,6 @@ def imported_trials(database: Database, plan: Plan, name: str) -> Sequence[Froze
 
 
 def _source(key: str, name: str, database: Database | None) -> optuna.Study:
-    from optlstm.study.results import load_study, study_record
-
     if database is None:
         raise InputError(f"{key}: study {name!r} is not in this database (it holds no study yet)")
     try:
@@ -136,8 +129,6 @@ def _source(key: str, name: str, database: Database | None) -> optuna.Study:
 
 def _check_kind(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]) -> None:
     """Raises InputError where one of the two has a custom objective, and the other trains networks on data."""
-    from optlstm.study.results import study_record
-
     record, objective = study_record(study), raw.get("objective")
     if record.get("task") == "own":
         clash = objective is None and bool(raw.get("data") or raw.get("task"))
@@ -153,10 +144,6 @@ def _check_kind(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]
 
 
 def _started(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]) -> dict[str, Any]:
-    from optlstm.study.record import CONFIG_KEY
-    from optlstm.study.results import StudyResults, study_record
-    from optlstm.study.warm_start import narrowed
-
     stored = study.user_attrs[CONFIG_KEY]
     _check_kind(key, name, study, raw)
     base = {k: v for k, v in stored.items() if v is not None and k not in _NOT_TAKEN_OVER}

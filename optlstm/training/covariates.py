@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from optlstm.training.factory import InputSizes
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.inputs import InputSizes
 from optlstm.training.model import LSTMBody, level_and_spread, patches
 
 _MOST_DIM = 16

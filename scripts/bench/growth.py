@@ -30,8 +30,8 @@ from rounds import heading, optlstm, own_peak_mb, plain, positive, quietly, spre
 from sqlalchemy import insert
 
 from optlstm.backends.driver import Run
-from optlstm.backends.job import Job
 from optlstm.backends.local.runner import run_local
+from optlstm.backends.trial import Job
 from optlstm.run.session import open_session
 from optlstm.run.study_config import with_stored_config
 from optlstm.study.database.connection import Database, open_database

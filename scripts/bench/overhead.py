@@ -18,8 +18,8 @@ from nothing import SPACE, Nothing
 from rounds import alternate, heading, positive, ratio, spread, table
 
 from optlstm.backends.driver import Run
-from optlstm.backends.job import Job
 from optlstm.backends.local.runner import run_local
+from optlstm.backends.trial import Job
 from optlstm.study.database.connection import open_database
 from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger

@@ -22,10 +22,10 @@ import optuna
 import pandas as pd
 
 from optlstm.backends.driver import Run
-from optlstm.backends.job import Job
 from optlstm.backends.local.runner import run_local
 from optlstm.backends.ray.cluster import connected
-from optlstm.backends.ray.runner import RayOptions, run_ray
+from optlstm.backends.ray.runner import run_ray
+from optlstm.backends.trial import Job
 from optlstm.run.plan import Plan, make_plan
 from optlstm.run.retention import copy_weights
 from optlstm.study.database.connection import open_database
@@ -186,7 +186,7 @@ def run(plan: Plan, folder: Path, engine: str, trials: int) -> tuple[Ledger, flo
     if engine == "local":
         run_local(Run(ledger, trials), job, 1)
     else:
-        run_ray(Run(ledger, trials), job, RayOptions(workers=1))
+        run_ray(Run(ledger, trials), job, workers=1)
     return ledger, time.perf_counter() - began
 
 

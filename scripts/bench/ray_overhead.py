@@ -15,10 +15,10 @@ import optuna
 from nothing import SPACE, Nothing
 
 from optlstm.backends.driver import Run
-from optlstm.backends.job import Job
 from optlstm.backends.local.runner import run_local
 from optlstm.backends.ray.cluster import connected
-from optlstm.backends.ray.runner import RayOptions, run_ray
+from optlstm.backends.ray.runner import run_ray
+from optlstm.backends.trial import Job
 from optlstm.study.database.connection import open_database
 from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
@@ -36,7 +36,7 @@ def ours(engine: str, trials: int, reports: int, workers: int) -> float:
         job = Job(Nothing, reports)
         began = time.perf_counter()
         if engine == "ray":
-            run_ray(Run(ledger, trials), job, RayOptions(workers=workers, scheduler="asha"))
+            run_ray(Run(ledger, trials), job, workers=workers)
         else:
             run_local(Run(ledger, trials), job, 1)
         return time.perf_counter() - began

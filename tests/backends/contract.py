@@ -12,8 +12,8 @@ import optuna
 import pytest
 
 from optlstm.backends.driver import Run
-from optlstm.backends.job import Job
 from optlstm.backends.local.runner import run_local
+from optlstm.backends.trial import Job
 from optlstm.study.database.connection import Database, open_database
 from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
@@ -42,9 +42,9 @@ def _processes(run: Run, job: Job, at_once: int) -> None:
 
 
 def _ray(run: Run, job: Job, at_once: int) -> None:
-    from optlstm.backends.ray.runner import RayOptions, run_ray
+    from optlstm.backends.ray.runner import run_ray
 
-    run_ray(run, job, RayOptions(workers=at_once))
+    run_ray(run, job, workers=at_once)
 
 
 INLINE = Backend("inline", _inline, isolated=False)

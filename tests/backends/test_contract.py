@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import FrozenTrial
 
 from optlstm.backends.driver import Run
-from optlstm.backends.job import Job
+from optlstm.backends.trial import Job
 from optlstm.config.schema import StudyConfig
 from optlstm.errors import InputError, OptlstmError
 from optlstm.run.plan import make_plan
@@ -85,11 +85,11 @@ def run_study(backend: Backend, studies: Studies) -> Ledger:
 
 
 def run_asha(backend: Backend, studies: Studies) -> Ledger:
-    from optlstm.backends.ray.runner import RayOptions, run_ray
+    from optlstm.backends.ray.runner import run_ray
 
     options = {"grace_period": 1, "reduction_factor": 2, "brackets": 1}
     ledger = studies.ledger(pruner="asha", pruner_options=options, scheduler="asha")
-    run_ray(Run(ledger, 12), job(), RayOptions(workers=2, scheduler="asha"))
+    run_ray(Run(ledger, 12), job(), workers=2)
     return ledger
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from optlstm.backends.driver import Run
 from optlstm.backends.ray.cluster import check_address
-from optlstm.backends.ray.runner import RayOptions, run_ray
+from optlstm.backends.ray.runner import run_ray
+from optlstm.config.schema import RayConfig
 from optlstm.errors import InputError
 from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger
@@ -44,7 +45,7 @@ def run_asha(ledger: Ledger, total: int, at_once: int = 1, stop_after: int | Non
                 run.stop("test")
 
     ledger.listen(stop)
-    run_ray(run, job(**curve), RayOptions(workers=at_once, scheduler="asha"))
+    run_ray(run, job(**curve), workers=at_once)
 
 
 def asha_rule(trials: list[dict[int, float]], factor: int) -> list[int]:
@@ -73,7 +74,7 @@ def test_asha_stops_where_the_rule_says_and_every_report_is_kept(studies: Studie
     ledger = studies.ledger(sampler="random", **ASHA)
     run_asha(ledger, 16)
     full = studies.ledger("full", sampler="random", pruner="none")
-    run_ray(Run(full, 16), job(), RayOptions(workers=1))
+    run_ray(Run(full, 16), job(), workers=1)
     expected = asha_rule([t.intermediate_values for t in full.trials], 2)
     assert [t.last_step if t.state.name == "PRUNED" else 0 for t in ledger.trials] == expected
     assert len({at for at in expected if at}) >= 2
@@ -117,7 +118,7 @@ def test_a_ray_of_our_own_listens_on_loopback_alone_and_keeps_its_token_to_itsel
 @pytest.mark.usefixtures("local_ray")
 def test_a_trial_that_fits_nowhere_is_refused(studies: Studies) -> None:
     with pytest.raises(InputError, match="a trial asks for 64 CPU, and the largest node has 2 CPU"):
-        run_ray(Run(studies.ledger(), 2), job(), RayOptions(cpus_per_trial=64))
+        run_ray(Run(studies.ledger(), 2), job(), RayConfig.model_validate({"cpus_per_trial": 64}))
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -131,7 +132,7 @@ def test_nothing_ray_writes_holds_the_password(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     studies = Studies(tmp_path)
     studies.url = make_url(postgresql_url).set(password=SENTINEL).render_as_string(hide_password=False)
-    run_ray(Run(studies.ledger(), 4), job(), RayOptions(workers=2))
+    run_ray(Run(studies.ledger(), 4), job(), workers=2)
     studies.close()
     session = Path(ray._private.worker._global_node.get_session_dir_path())  # type: ignore[union-attr]
     files = [p for folder in (tmp_path, session) for p in folder.rglob("*") if p.is_file() and not p.is_socket()]
@@ -148,10 +149,11 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 from tests.backends.contract import Studies, job
 from optlstm.backends.driver import Run
-from optlstm.backends.ray.runner import RayOptions, run_ray
+from optlstm.config.schema import RayConfig
+from optlstm.backends.ray.runner import run_ray
 from optlstm.backends.ray.cluster import check_address
 ledger = Studies(Path({folder!r})).ledger(sampler="random", pruner="none")
-run_ray(Run(ledger, {total}), job(seconds=0.02), RayOptions(address={address!r}), Path({storage!r}))
+run_ray(Run(ledger, {total}), job(seconds=0.02), RayConfig(address={address!r}), checkpoints=Path({storage!r}))
 """
 
 

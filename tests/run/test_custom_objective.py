@@ -43,9 +43,9 @@ def run(
 
     ledger.listen(stop)
     if backend == "ray":
-        from optlstm.backends.ray.runner import RayOptions, run_ray
+        from optlstm.backends.ray.runner import run_ray
 
-        run_ray(run, plan.job(folder), RayOptions(workers=1))
+        run_ray(run, plan.job(folder), workers=1)
     else:
         run_local(run, plan.job(folder), 1)
     return ledger

@@ -14,10 +14,9 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from optlstm.backends.driver import MOST_RESTARTS, Run
-from optlstm.backends.job import Job
 from optlstm.backends.local.process import WorkerProcess, how_it_died
 from optlstm.backends.local.shared_data import SharedData
-from optlstm.backends.trial import Failed, decode, hung, run_trial
+from optlstm.backends.trial import Failed, Job, decode, hung, run_trial
 from optlstm.errors import OptlstmError
 from optlstm.study.events import Assignment
 from optlstm.study.failures import DIED, MEMORY

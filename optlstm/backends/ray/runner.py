@@ -8,14 +8,12 @@ import os
 import shutil
 import tempfile
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
 from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
 from optlstm.backends.driver import MOST_RESTARTS, Run
-from optlstm.backends.job import Job
 from optlstm.backends.ray.cluster import (
     KEEP_VARIABLE,
     check_shared_folder,
@@ -26,6 +24,8 @@ from optlstm.backends.ray.cluster import (
 )
 from optlstm.backends.ray.search import LedgerSearch, StudyASHA, StudyScheduler, registered
 from optlstm.backends.ray.worker import run_assignment
+from optlstm.backends.trial import Job
+from optlstm.config.schema import RayConfig
 from optlstm.util.files import Location
 
 # Ray Tune reads these when it runs. Results go to the study, not to CSV, JSON and TensorBoard files of each trial; the
@@ -42,72 +42,61 @@ SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class RayOptions:
-    """How to use Ray.
-
-    Args:
-        workers: Trials at a time; None: as many as the cluster's resources allow.
-        address: `auto` or host:port of a running cluster; None: a new Ray on this machine, on loopback.
-        cpus_per_trial, gpus_per_trial: What one trial reserves; fractions too.
-        scheduler: `study` (the study's own pruner decides) or `asha` (Ray's ASHAScheduler).
-    """
-
-    workers: int | None = None
-    address: str | None = None
-    cpus_per_trial: float = 1.0
-    gpus_per_trial: float = 0.0
-    scheduler: str = "study"
-
-    @property
-    def resources(self) -> dict[str, float]:
-        return {"cpu": self.cpus_per_trial, **({"gpu": self.gpus_per_trial} if self.gpus_per_trial else {})}
-
-
-def run_ray(run: Run, job: Job, options: RayOptions, checkpoints: Location | None = None) -> None:
+def run_ray(
+    run: Run,
+    job: Job,
+    ray: RayConfig = RayConfig(),  # type: ignore[call-arg]  # noqa: B008  (frozen)
+    workers: int | None = None,
+    checkpoints: Location | None = None,
+) -> None:
     """Run trials until there are none, the study stops, or `run` is told to stop.
 
     Args:
+        workers: Trials at a time; None: as many as the cluster's resources allow.
         checkpoints: Where trials write their checkpoints; every node must see it.
 
     Raises:
         InputError: The cluster cannot be reached, has too little for one trial, or does not share the folder.
         OptlstmError: The task could not be set up on a worker.
     """
-    with connected(options.address, options.workers, options.cpus_per_trial), run.under_way():
-        at_once = trials_at_once(options.resources, options.workers)
+    with connected(ray.address, workers, ray.cpus_per_trial), run.under_way():
+        at_once = trials_at_once(ray.resources, workers)
         if checkpoints is not None:
             check_shared_folder(checkpoints)
         with registered(run) as key, _ray_folder() as folder:
-            _tuner(run, job, options, key, at_once, folder).fit()
+            _tuner(run, job, ray.resources, key, at_once, folder).fit()
         run.finish(lambda: job.make_objective(job.data))
 
 
-def describe(options: RayOptions, checkpoints: Location) -> list[tuple[str, str]]:
+def describe(ray: RayConfig, workers: int | None, checkpoints: Location) -> list[tuple[str, str]]:
     """What a run would use: the cluster's resources, trials at once; as (name, value) rows.
 
     Raises:
         InputError: As `run_ray`.
     """
-    with connected(options.address, options.workers, options.cpus_per_trial):
-        at_once = trials_at_once(options.resources, options.workers)
+    with connected(ray.address, workers, ray.cpus_per_trial):
+        at_once = trials_at_once(ray.resources, workers)
         check_shared_folder(checkpoints)
         return [
-            ("address", options.address or "a Ray of its own, on loopback"),
+            ("address", ray.address or "a Ray of its own, on loopback"),
             *(("node", line) for line in nodes_in_words()),
-            ("per trial", resources_in_words(options.resources)),
+            ("per trial", resources_in_words(ray.resources)),
             ("at once", str(at_once)),
         ]
 
 
-def _tuner(run: Run, job: Job, options: RayOptions, key: str, at_once: int, folder: str) -> Tuner:
+def _tuner(run: Run, job: Job, resources: dict[str, float], key: str, at_once: int, folder: str) -> Tuner:
     # The job goes into Ray's object store once; workers map its arrays from there.
     trainable: Any = tune.with_parameters(run_assignment, job=job, key=key)
+    record = run.ledger.record
+    scheduler: Any = StudyScheduler(key)
+    if record.scheduler == "asha":
+        scheduler = StudyASHA(key, record.epochs, record.direction, record.pruner_options)
     return Tuner(
-        tune.with_resources(trainable, options.resources),
+        tune.with_resources(trainable, resources),
         tune_config=TuneConfig(
             search_alg=LedgerSearch(key, at_once),
-            scheduler=_scheduler(run, key, options.scheduler),
+            scheduler=scheduler,
             num_samples=-1,  # the searcher says when it is over
             reuse_actors=True,
             trial_name_creator=lambda trial: f"trial-{trial.trial_id}",
@@ -120,13 +109,6 @@ def _tuner(run: Run, job: Job, options: RayOptions, key: str, at_once: int, fold
             verbose=0,
         ),
     )
-
-
-def _scheduler(run: Run, key: str, name: str) -> Any:
-    record = run.ledger.record
-    if name == "asha":
-        return StudyASHA(key, record.epochs, record.direction, record.pruner_options)
-    return StudyScheduler(key)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray import tune
 
@@ -17,6 +17,7 @@ from optlstm.backends.trial import (
     TRACEBACK_LINES,
     Blocked,
     Decision,
+    Job,
     Outcome,
     Report,
     decode,
@@ -26,9 +27,6 @@ from optlstm.backends.trial import (
     setup_failure,
 )
 from optlstm.study.events import Assignment
-
-if TYPE_CHECKING:
-    from optlstm.backends.job import Job
 
 # Keys of a Ray trial's config and results.
 ASSIGNMENT, EPOCH, VALUE, OUTCOME = "assignment", "epoch", "value", "outcome"

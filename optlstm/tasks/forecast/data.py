@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from optlstm.data.scaling import Standardizer
-from optlstm.training.factory import Shape
+from optlstm.training.factory import InputSizes, Shape
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.inputs import InputSizes
 from optlstm.util.arrays import Floats, Integers
 
 if TYPE_CHECKING:  # it brings pandas, which a worker has no use for

@@ -21,10 +21,9 @@ from optlstm.errors import TrialFailed
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.plot_data import Example, Forecasts
 from optlstm.training.covariates import CovariateForecaster
-from optlstm.training.factory import Factory
+from optlstm.training.factory import Factory, InputSizes
 from optlstm.training.folds import FoldedProblem
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.inputs import InputSizes
 from optlstm.training.loop import Problem
 from optlstm.training.model import LSTMForecaster
 from optlstm.util.arrays import Integers

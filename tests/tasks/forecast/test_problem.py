@@ -16,8 +16,8 @@ from optlstm.tasks.forecast.problem import ForecastProblem, make_problem
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
 from optlstm.training.covariates import CovariateForecaster
+from optlstm.training.factory import InputSizes
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.inputs import InputSizes
 from optlstm.training.loop import fit
 
 CPU = torch.device("cpu")

@@ -19,8 +19,8 @@ from optlstm.tasks.forecast.problem import ForecastProblem, make_problem
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import default_space
+from optlstm.training.factory import InputSizes
 from optlstm.training.hparams import Hyperparameters, validate_value
-from optlstm.training.inputs import InputSizes
 from optlstm.training.loop import fit
 
 CPU = torch.device("cpu")

@@ -10,8 +10,8 @@ from optlstm.data.scaling import Standardizer
 from optlstm.errors import TrialFailed
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.problem import ForecastProblem, Windows
+from optlstm.training.factory import InputSizes
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.inputs import InputSizes
 
 CPU = torch.device("cpu")
 
