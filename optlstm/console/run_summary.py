@@ -56,7 +56,7 @@ def _more_trials_hint(session: Session) -> str:
         return ""
     if session.plan.population is not None:
         return "; for another population give a new --name"
-    return f"; to search on, give a higher {'--rounds' if session.plan.config.is_lr_search else '--trials'}"
+    return f"; to continue the search, give a higher {'--rounds' if session.plan.config.is_lr_search else '--trials'}"
 
 
 def _all_tried(session: Session) -> bool:
@@ -122,7 +122,7 @@ def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
     if session.plan.population is not None:
         commands.append((_study_command("show", name, f" --lineage{storage}"), "who was copied from whom"))
     elif not _all_tried(session):
-        commands.append((f"python -m optlstm study --name {shlex.quote(name)} --trials {more}{storage}", "search on"))
+        commands.append((f"python -m optlstm study --name {shlex.quote(name)} --trials {more}{storage}", "continue the search"))
     return commands
 
 

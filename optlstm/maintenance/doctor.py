@@ -158,7 +158,7 @@ def _checkpoints(
     damaged = [number for number in wanted if not _readable(folder, number)]
     for number in damaged:
         remedy = (
-            "train it again: schedule --replay, or search on"
+            "train it again: schedule --replay, or continue the search"
             if trials[number].state.is_finished()
             else ("continue the study: the trial starts again from its newest whole checkpoint")
         )

@@ -40,7 +40,7 @@ def test_the_same_command_again_has_nothing_to_do_and_says_so(cli: Cli, cached_c
 
     assert outcome.code == 0
     assert outcome.lines[2] == (
-        "nothing to do: the study has 3 trials: 3 complete; to search on, give a higher --trials"
+        "nothing to do: the study has 3 trials: 3 complete; to continue the search, give a higher --trials"
     )
     assert rows() == before
 

@@ -159,7 +159,7 @@ def test_a_terminal_gets_a_live_display_that_leaves_no_trace(folder: Path) -> No
     assert re.search(r"trials \S+ \d/2 ", text)
     assert re.search(r"trial 0  epoch +\d+/30  [█░]{12}  mse \d\.\d{5}", text)
     assert re.search(r"\d complete  0 pruned  0 failed   best mse \d\.\d{5} \(trial \d\)", text)
-    assert text.rstrip().endswith("search on")
+    assert text.rstrip().endswith("continue the search")
 
 
 def test_the_dashboard_serves_the_study_on_loopback_at_the_next_free_port(cli: Cli, cached_cli: Cli) -> None:

@@ -222,7 +222,7 @@ def test_lr_search_recommends_a_range_and_draws_it(cli: Cli) -> None:
     assert {tuple(t["params"]) for t in summary["trials"]} == {("learning_rate",)}
     again = cli(*arguments, "-o", "lr.html", "--json")
     assert json.loads(again.out) == found
-    assert any(line.endswith("; to search on, give a higher --rounds") for line in again.lines)
+    assert any(line.endswith("; to continue the search, give a higher --rounds") for line in again.lines)
 
     narrowed = cli("study", "--narrow-from", "tiny-lr", "--trials", 1, "--workers", 1)
     assert (narrowed.code, narrowed.lines[0].split(": ")[1]) == (0, outcome.lines[0].split(": ")[1])
