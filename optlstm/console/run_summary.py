@@ -122,7 +122,8 @@ def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
     if session.plan.population is not None:
         commands.append((_study_command("show", name, f" --lineage{storage}"), "who was copied from whom"))
     elif not _all_tried(session):
-        commands.append((f"python -m optlstm study --name {shlex.quote(name)} --trials {more}{storage}", "continue the search"))
+        continued = f"python -m optlstm study --name {shlex.quote(name)} --trials {more}{storage}"
+        commands.append((continued, "continue the search"))
     return commands
 
 
