@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from optlstm.study.pbt import Population
 from optlstm.study.population_ledger import PopulationLedger
 from optlstm.study.record import StudyRecord
 from tests.backends import objectives
-from tests.backends.contract import INLINE, PROCESSES, RAY, Backend, Studies, backend_param, job
+from tests.backends.contract import INLINE, PROCESSES, RAY, Backend, Studies, backend_param, isolated_backends, job
 
 EPOCHS = 12
 OPTIONS = Population(
@@ -98,6 +99,16 @@ def test_a_member_that_fails_is_replaced(backend: Backend, population: Open) -> 
     assert [t.number for t in ledger.trials if t.state.name == "FAIL"] == [1, 4]
     assert {1, 4} <= {t.user_attrs.get("replaces") for t in ledger.trials}
     assert ledger.counts["COMPLETE"] == 6
+
+
+@isolated_backends()
+def test_a_copy_whose_worker_dies_before_its_first_report_has_none_of_its_parents_epochs(
+    backend: Backend, population: Open, tmp_path: Path
+) -> None:
+    ledger = population()
+    backend.work(Run(ledger, 0), job(epochs=EPOCHS, trouble={6: (4, "kill")}, first_time=str(tmp_path)), 1)
+    assert (tmp_path / "6-kill").exists()
+    assert lineage(ledger) == reference(population)
 
 
 def test_interrupted_anywhere_it_goes_on_as_if_nothing_had_been(backend: Backend, population: Open) -> None:

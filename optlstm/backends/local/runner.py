@@ -151,7 +151,7 @@ class _Pool:
             reason = f"its worker died {self.restarts[number]} times, last {how_it_died(status)}"
             self.run.record_outcome(number, Failed(reason, DIED))
         else:
-            self.backlog.append(replace(assignment, last_epoch=trial.last_step or 0))
+            self.backlog.append(replace(assignment, last_epoch=trial.last_step or assignment.from_epoch))
 
     def _end_hung(self) -> None:
         """Trials that have been silent for too long fail, with the stack their worker stands at; it is replaced."""
