@@ -17,7 +17,7 @@ LEFT_OUT = ("artifacts", "tracking")
 def command_of(config: Mapping[str, Any], name: str) -> str:
     """What differs from the defaults, as flags and `--set`; the order is that of the config."""
     defaults = StudyConfig.model_validate({}).model_dump(mode="json")
-    flags = {flag.key: flag.name for flag in FLAGS if STUDY in flag.commands}
+    flags = {flag.key: flag.name for flag in FLAGS if STUDY in flag.commands and not flag.is_switch}
     parts = ["python", "-m", "optlstm", "study"]
     for key, value in _differing(config, defaults):
         if key.split(".")[0] in LEFT_OUT:

@@ -56,3 +56,9 @@ def test_what_has_a_flag_is_written_with_it() -> None:
     command = command_of(config.stored(), "small")
 
     assert {"--objectives=mse,parameters", "--max-parameters=900", "--name=small"} <= set(shlex.split(command))
+
+
+def test_a_switch_takes_no_value_so_it_is_set_by_its_key() -> None:
+    words = shlex.split(command_of({"stop": {"terminator": True}}, "ended"))
+
+    assert words[4:] == ["--set", "stop.terminator=true", "--name=ended"]
