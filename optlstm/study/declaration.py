@@ -224,7 +224,7 @@ def _condition_problems(
                 for value in values
                 if (reason := _impossible(value, params.get(other), fixed.get(other)))
             ]
-        if _depends_on(param.name, param.name, params, set()):
+        if param.name in _depends_on(param.name, params):
             problems.append(f"space.{param.name}: its condition depends on itself")
     return problems
 
@@ -240,15 +240,15 @@ def _impossible(value: Value, param: Param | None, fixed: Value | None) -> str |
     return None if value in (possible or []) else f"one of {possible}"
 
 
-def _depends_on(name: str, target: str, params: Mapping[str, Param], seen: set[str]) -> bool:
-    for other in params[name].when if name in params else ():
-        if other == target:
-            return True
-        if other not in seen:
-            seen.add(other)
-            if _depends_on(other, target, params, seen):
-                return True
-    return False
+def _depends_on(name: str, params: Mapping[str, Param]) -> set[str]:
+    """The params that a param's condition depends on, directly or by way of others."""
+    reached: set[str] = set()
+    waiting = [name]
+    while waiting:
+        others = (params[waiting.pop()].when.keys() & params.keys()) - reached
+        reached |= others
+        waiting += others
+    return reached
 
 
 def _in_order_of_conditions(params: Mapping[str, Param]) -> list[Param]:

@@ -24,6 +24,7 @@ from optlstm.study.database.retry import Retry
 from optlstm.study.events import Assignment, EpochReported, Event, Listener, TrialFinished, TrialStarted
 from optlstm.study.failures import DIVERGED, FAILURE_KEY, STORAGE_TIMEOUT_S, STREAK, streak, without_memory
 from optlstm.study.leases import Leases
+from optlstm.study.lineage import reached_epoch
 from optlstm.study.pruners import alias, make_pruner
 from optlstm.study.record import REASON_KEY, STOPPED_KEY, StudyRecord
 from optlstm.study.registry import EXHAUSTIVE
@@ -290,7 +291,7 @@ class Ledger(StudyResults):
         return Assignment(
             number=trial.number,
             params={**self.record.space.fixed, **trial.params},
-            last_epoch=trial.last_step or trial.user_attrs.get("from_epoch", 0),
+            last_epoch=reached_epoch(trial),
             from_epoch=trial.user_attrs.get("from_epoch", 0),
         )
 

@@ -22,6 +22,11 @@ class Segment:
     params: Mapping[str, Any]
 
 
+def reached_epoch(trial: FrozenTrial) -> int:
+    """The epoch that a trial's weights have reached."""
+    return trial.last_step or int(trial.user_attrs.get("from_epoch", 0))
+
+
 def schedule(trials: Sequence[FrozenTrial], number: int) -> list[Segment]:
     """The segments that led to a trial's weights, from the first epoch on.
 

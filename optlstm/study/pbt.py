@@ -29,7 +29,7 @@ class Population:
         interval: Epochs between two exploits.
         quantile: Share of the population that is replaced, and share that it is replaced from.
         factors: A number is multiplied by one of these.
-        resample_probability: Chance that a param is drawn anew from its range instead.
+        resample_probability: Chance that a param is drawn from its range instead.
         params: Which params change.
         growing: Which params can only grow, the weights being kept.
         burn_in: No exploit before this epoch.
@@ -87,7 +87,8 @@ def explored(params: Params, space: Space, options: Population, seed: int, gener
         for param in space.params:
             if param.name in options.params and param.name in params:
                 changed[param.name] = _perturbed(param, params[param.name], options, draw)
-    return _settled(space, changed)
+    # A param that became active takes its default, one that ceased to be is dropped.
+    return space.searched(space.choose(lambda p: p.clip(changed[p.name]) if p.name in changed else p.default))
 
 
 def load_explore(reference: str) -> Explore:
@@ -129,12 +130,3 @@ def _drawn(param: Param, draw: random.Random) -> float:
     if param.log:
         return math.exp(draw.uniform(math.log(param.low), math.log(param.high)))
     return draw.uniform(param.low, param.high)
-
-
-def _settled(space: Space, changed: Params) -> dict[str, Value]:
-    """Values inside their ranges; a param that became active takes its default, one that ceased to be is dropped."""
-    chosen: dict[str, Value] = dict(space.fixed)
-    for param in space.params:
-        if all(chosen.get(name) in values for name, values in param.when.items()):
-            chosen[param.name] = param.clip(changed[param.name]) if param.name in changed else param.default
-    return {p.name: chosen[p.name] for p in space.params if p.name in chosen}

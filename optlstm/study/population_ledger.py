@@ -19,6 +19,7 @@ from optlstm.study.database.connection import Database
 from optlstm.study.events import Assignment, TrialFinished
 from optlstm.study.failures import STORAGE_TIMEOUT_S
 from optlstm.study.ledger import Decide, Ledger
+from optlstm.study.lineage import reached_epoch
 from optlstm.study.pbt import Population, exploits, explored
 from optlstm.study.record import REASON_KEY, StudyRecord
 
@@ -73,7 +74,7 @@ class PopulationLedger(Ledger):
         if epoch not in self.options.boundaries:
             return False
         behind = self._ready()
-        return self.options.synchronous or (behind is not None and position(behind) < epoch)
+        return self.options.synchronous or (behind is not None and reached_epoch(behind) < epoch)
 
     # -- inside a transaction -----------------------------------------------------------------------------------------
 
@@ -117,17 +118,17 @@ class PopulationLedger(Ledger):
             t
             for t in self._members().values()
             if t.state == TrialState.RUNNING
-            and (position(t) < self._limit or position(t) == self.options.epochs)
+            and (reached_epoch(t) < self._limit or reached_epoch(t) == self.options.epochs)
             and self._leases.is_free(t)
         ]
-        return min(free, key=lambda t: (position(t), t.user_attrs["member"]), default=None)
+        return min(free, key=lambda t: (reached_epoch(t), t.user_attrs["member"]), default=None)
 
     def _boundary_reached(self) -> bool:
         """Every member stands at the boundary or has failed, and one at least can be a donor."""
         limit, members = self._limit, self._members().values()
         if limit == self.options.epochs:
             return False
-        waiting = [t for t in members if t.state == TrialState.RUNNING and position(t) == limit]
+        waiting = [t for t in members if t.state == TrialState.RUNNING and reached_epoch(t) == limit]
         ended = [t for t in members if t.state.is_finished()]
         return bool(waiting) and len(waiting) + len(ended) == len(members)
 
@@ -160,7 +161,7 @@ class PopulationLedger(Ledger):
         child = create_trial(
             state=TrialState.RUNNING,
             params=dict(params),
-            distributions={p.name: p.distribution() for p in space.params if p.name in params},
+            distributions=space.distributions(params),
             user_attrs=attrs,
         )
         self._leases.write(self._storage.create_new_trial(self._study._study_id, child), seconds=0.0)
@@ -200,8 +201,3 @@ class PopulationLedger(Ledger):
             except ArtifactError as error:  # the trial will find no weights, and fail with that reason
                 logger.warning("the weights of trial %d cannot be copied: %s", origin, error)
             self._copied.add(trial.number)
-
-
-def position(trial: FrozenTrial) -> int:
-    """The epoch a trial's weights have reached."""
-    return trial.last_step or int(trial.user_attrs.get("from_epoch", 0))

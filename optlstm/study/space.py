@@ -11,7 +11,7 @@ num_layers = 1                                            # fixed
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -117,21 +117,29 @@ class Space:
     params: tuple[Param, ...]
     fixed: Mapping[str, Value]
 
-    def suggest(self, trial: Suggester) -> dict[str, Value]:
-        """One configuration: fixed values and every active param as `trial` answers. Inactive params are absent."""
-        chosen: dict[str, Value] = dict(self.fixed)
+    def choose(self, value_of: Callable[[Param], Any]) -> dict[str, Any]:
+        """One configuration: fixed values, and a value for every active param. Inactive params are absent."""
+        chosen: dict[str, Any] = dict(self.fixed)
         for param in self.params:
             if param.is_active(chosen):
-                chosen[param.name] = param.suggest(trial)
+                chosen[param.name] = value_of(param)
         return chosen
+
+    def searched(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration without the fixed values."""
+        return {param.name: chosen[param.name] for param in self.params if param.name in chosen}
+
+    def suggest(self, trial: Suggester) -> dict[str, Any]:
+        """One configuration, as `trial` answers."""
+        return self.choose(lambda param: param.suggest(trial))
 
     def defaults(self) -> dict[str, Value]:
         """The searched params of trial 0."""
-        chosen: dict[str, Value] = dict(self.fixed)
-        for param in self.params:
-            if param.is_active(chosen):
-                chosen[param.name] = param.default
-        return {param.name: chosen[param.name] for param in self.params if param.name in chosen}
+        return self.searched(self.choose(lambda param: param.default))
+
+    def distributions(self, names: Container[str]) -> dict[str, BaseDistribution]:
+        """What Optuna records beside the params of these names."""
+        return {param.name: param.distribution() for param in self.params if param.name in names}
 
     def grid(self) -> dict[str, list[Value]]:
         """Every param's values, for samplers that enumerate.
@@ -139,7 +147,10 @@ class Space:
         Raises:
             InputError: A param is continuous, or active only under a condition.
         """
-        problems = [f"space.{p.name}: {reason}" for p in self.params if (reason := _not_on_a_grid(p))]
+        reason = "depends on another param, which a grid cannot enumerate; use --sampler brute-force"
+        problems = [
+            f"space.{p.name}: {reason if p.when else _CONTINUOUS}" for p in self.params if p.when or p.values() is None
+        ]
         if problems:
             raise InputError(problems)
         return {p.name: p.values() or [] for p in self.params}
@@ -164,11 +175,3 @@ class Space:
     def spec(self) -> dict[str, Any]:
         """The space as plain data: `parse_space` of it gives it back."""
         return {**self.fixed, **{p.name: p.spec() for p in self.params}}
-
-
-def _not_on_a_grid(param: Param) -> str | None:
-    if param.when:
-        return "depends on another param, which a grid cannot enumerate; use --sampler brute-force"
-    if param.values() is None:
-        return _CONTINUOUS
-    return None

@@ -75,7 +75,7 @@ class Stopper:
     def _terminates(self, study: Study) -> bool:
         """The gap of expected minimum simple regrets (Ishibashi et al. 2023), from 30 complete trials on.
 
-        Its random numbers are drawn anew from (study seed, number of trials): a study killed and continued stops alike.
+        Its random numbers follow from (study seed, number of trials): a resumed study stops at the same trial.
         """
         from optuna.exceptions import ExperimentalWarning
 

@@ -121,22 +121,23 @@ def _differences(stored: Mapping[str, Any], record: StudyRecord) -> list[str]:
 def _taken(trial: FrozenTrial, values: Mapping[str, Any], record: StudyRecord) -> FrozenTrial | None:
     """A trial as one of this study; None where it has not ended, or lies outside the space."""
     ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and INFEASIBLE_KEY not in trial.user_attrs
-    chosen: dict[str, Any] = dict(record.space.fixed)
-    if not ended or any(values.get(name, value) != value for name, value in chosen.items()):
+    space = record.space
+    if not ended or any(values.get(name, value) != value for name, value in space.fixed.items()):
         return None
-    active = {}
-    for param in record.space.params:
-        if param.is_active(chosen):
-            if param.name not in values or not allowed(param, values[param.name]):
-                return None
-            active[param.name] = param
-            chosen[param.name] = _typed(param, values[param.name])
+
+    def value_of(param: Param) -> Any:
+        value = values.get(param.name)
+        return _typed(param, value) if allowed(param, value) else None
+
+    params = space.searched(space.choose(value_of))
+    if None in params.values():
+        return None
     attrs = {key: value for key, value in trial.user_attrs.items() if key not in ("member", "parent", "replaces")}
     return create_trial(
         state=trial.state,
         values=trial.values,
-        params={name: chosen[name] for name in active},
-        distributions={name: param.distribution() for name, param in active.items()},
+        params=params,
+        distributions=space.distributions(params),
         intermediate_values=dict(trial.intermediate_values),
         user_attrs={**attrs, IMPORTED_KEY: record.imported, "imported_trial": trial.number},
     )

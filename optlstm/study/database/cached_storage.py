@@ -39,44 +39,38 @@ class CachedStorage(InMemoryStorage):
     """
 
     def __init__(self, database: Database, study_id: int, alias: str, retry: Retry) -> None:
-        super().__init__()
         self.retry, self.lock = retry, threading.RLock()
-        self._stale = False  # memory holds what a transaction that failed has left
-        self._database = database
-        self._rdb = database.rdb
-        self._alias = alias
-        self._id = study_id
-        self._ended: list[FrozenTrial] = []
-        self._unfinished: set[int] = set()  # their numbers
-        self._by_states: dict[frozenset[TrialState], list[FrozenTrial]] = {}  # of ended trials, by number
-        self._stale = False
-        self.load()
+        self._database, self._rdb = database, database.rdb
+        self._id, self._alias = study_id, alias
+        self._load()
 
-    def load(self) -> None:
-        """Read the whole study from the database anew."""
+    def _load(self) -> None:
+        """Read the whole study from the database."""
         # All of it before memory is touched: when the database fails, memory stays a study that can be read.
         directions = self._rdb.get_study_directions(self._id)
         attrs = self._rdb.get_study_user_attrs(self._id), self._rdb.get_study_system_attrs(self._id)
         trials = self._rdb._get_trials(self._id, None, set(), -1)
-        InMemoryStorage.__init__(self)
-        self._ended, self._unfinished, self._by_states = [], set(), {}
+        super().__init__()
+        self._ended: list[FrozenTrial] = []
+        self._unfinished: set[int] = set()  # their numbers
+        self._by_states: dict[frozenset[TrialState], list[FrozenTrial]] = {}  # of ended trials, by number
         self._max_study_id = self._id - 1
         super().create_new_study(directions, self._alias)
         self._set_study_attrs(*attrs)
         self._insert(trials)
+        self._stale = False  # whether memory holds what a transaction that failed has left
 
     def sync(self) -> None:
         """In a transaction: take over what other drivers have written: attributes, new trials and unfinished ones."""
-        now = self._database.connection
-        self._set_study_attrs(
-            tables.study_attrs(now, tables.STUDY_USER, self._id), tables.study_attrs(now, tables.STUDY_SYSTEM, self._id)
-        )
+        connection = self._database.connection
+        user = tables.study_attrs(connection, tables.STUDY_USER, self._id)
+        self._set_study_attrs(user, tables.study_attrs(connection, tables.STUDY_SYSTEM, self._id))
         unfinished = {t._trial_id for t in self.unfinished}
-        if unfinished or tables.has_newer(now, self._id, self._max_trial_id):
+        if unfinished or tables.has_newer(connection, self._id, self._max_trial_id):
             self._insert(self._rdb._get_trials(self._id, None, unfinished, self._max_trial_id))
 
     def transact(self, action: Callable[[], T]) -> T:
-        """Run an action, whose writes are committed together; when they cannot be, memory is read anew, to try again.
+        """Run an action, whose writes are committed together; when they cannot be, memory is read again before a retry.
 
         Raises:
             StorageError: The database failed for too long.
@@ -100,12 +94,11 @@ class CachedStorage(InMemoryStorage):
 
     def _refresh_if_stale(self) -> None:
         if self._stale:
-            self.load()
-            self._stale = False
+            self._load()
 
     @property
     def ended(self) -> list[FrozenTrial]:
-        """Ended trials in the order in which they ended for us; another list when memory was read anew."""
+        """Ended trials in the order in which they ended for us; another list when memory was read again."""
         return self._ended
 
     @property
@@ -159,17 +152,15 @@ class CachedStorage(InMemoryStorage):
             known = self._trials()
             if trial.number < len(known):
                 known[trial.number] = trial
-                self._index(trial)
                 self._prev_waiting_trial_number[self._id] = 0
-                self._update_cache(trial._trial_id, self._id)
             else:
                 assert trial.number == len(known), "trial numbers in the database have a hole"
                 # As InMemoryStorage does it, but for its copy: these were read for us alone.
                 self._max_trial_id = trial._trial_id
                 self._trial_id_to_study_id_and_number[trial._trial_id] = (self._id, trial.number)
                 known.append(trial)
-                self._update_cache(trial._trial_id, self._id)
-                self._index(trial)
+            self._index(trial)
+            self._update_cache(trial._trial_id, self._id)
             for name, distribution in trial.distributions.items():
                 self._studies[self._id].param_distribution[name] = distribution
 

@@ -92,7 +92,7 @@ class Database:
         return time.monotonic() + self._clock_offset
 
     def read_clock(self) -> None:
-        """Compare clocks anew (ours stands still while the machine sleeps). Not inside a transaction."""
+        """Compare the clocks again (ours stands still while the machine sleeps). Not inside a transaction."""
         query = {
             "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
             "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",

@@ -32,7 +32,7 @@ STUDY_SYSTEM: Table = models.StudySystemAttributeModel.__table__
 _FINITE = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
 _MOST_IDS = 500  # in one statement; databases have a limit
 
-# -- the statements of a report: prepared once, on the connection of the transaction ----------------------------------
+# -- the statements of a report, on the connection of the transaction -------------------------------------------------
 
 _STATE_AND_ATTR = (
     select(_TRIALS.c.state, TRIAL_SYSTEM.c.value_json)
@@ -44,11 +44,6 @@ _STATE_AND_ATTR = (
     )
     .where(_TRIALS.c.trial_id == bindparam("trial"))
 )
-_NEWER = select(_TRIALS.c.trial_id).where(
-    _TRIALS.c.study_id == bindparam("study"), _TRIALS.c.trial_id > bindparam("after")
-)
-_INSERT_STEP = insert(_STEPS)
-_INSERT_PARAM = insert(_PARAMS)
 
 
 def state_and_attr(connection: Connection, trial_id: int, key: str) -> tuple[TrialState, Any]:
@@ -64,7 +59,7 @@ def insert_value(connection: Connection, trial_id: int, step: int, value: float)
         IntegrityError: The step has one.
     """
     row = {"trial_id": trial_id, "step": step, "intermediate_value": value, "intermediate_value_type": _FINITE}
-    connection.execute(_INSERT_STEP, row)
+    connection.execute(insert(_STEPS), row)
 
 
 def insert_param(
@@ -73,7 +68,7 @@ def insert_param(
     """A param of a new trial, as its distribution represents it inside."""
     stored = distribution_to_json(distribution)
     row = {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": stored}
-    connection.execute(_INSERT_PARAM, row)
+    connection.execute(insert(_PARAMS), row)
 
 
 def put_attr(connection: Connection, table: Table, owner_id: int, key: str, stored: str) -> None:
@@ -92,7 +87,8 @@ def study_attrs(connection: Connection, table: Table, study_id: int) -> dict[str
 
 def has_newer(connection: Connection, study_id: int, trial_id: int) -> bool:
     """Whether a study has trials behind this id."""
-    return connection.execute(_NEWER.limit(1), {"study": study_id, "after": trial_id}).first() is not None
+    newer = select(_TRIALS.c.trial_id).where(_TRIALS.c.study_id == study_id, _TRIALS.c.trial_id > trial_id)
+    return connection.execute(newer.limit(1)).first() is not None
 
 
 def lock_study(connection: Connection, study_id: int) -> None:
@@ -212,8 +208,8 @@ def write_trials(connection: Connection, study_id: int, trials: Sequence[FrozenT
     for trial_id, trial in zip(ids, trials, strict=True):
         for table, row in _rows_of(trial):
             rows.setdefault(table, []).append({"trial_id": trial_id, **row})
-    for table, its_rows in rows.items():
-        connection.execute(insert(table), its_rows)
+    for table, table_rows in rows.items():
+        connection.execute(insert(table), table_rows)
     return ids
 
 
