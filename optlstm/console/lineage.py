@@ -10,7 +10,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from optlstm.console.progress import STYLES, WORDS, shown
-from optlstm.study.lineage import Segment, changes, children
+from optlstm.study.lineage import Segment, children
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -40,8 +40,9 @@ def _line(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Text:
     if trial.values:
         line.append(f"  {trial.values[0]:.5f}")
     if "parent" in trial.user_attrs:
-        differs = changes(trial, trials[trial.user_attrs["parent"]])
-        line.append("  " + (" ".join(f"{k}={shown(v)}" for k, v in differs.items()) or "same params"), "cyan")
+        before = trials[trial.user_attrs["parent"]].params
+        changed = [f"{name}={shown(value)}" for name, value in trial.params.items() if before.get(name) != value]
+        line.append("  " + (" ".join(changed) or "same params"), "cyan")
     return line
 
 

@@ -164,7 +164,7 @@ def open_session(
         ledger.copy = partial(copy_weights, checkpoints)
     _check_stop_value(ledger)
     total = config.pbt.population if config.scheduler == "pbt" else config.trials
-    total = ledger.most(total)
+    total = ledger.trial_limit(total)
     run = Run(ledger, total, config.timeout)
     return Session(plan, ledger, run, checkpoints, _workers(config, total - ledger.ended), ledger.ended)
 
@@ -230,7 +230,11 @@ def _open_ledger(plan: Plan, name: str, database: Database, imported: Sequence[F
 
 def _check_stop_value(ledger: Ledger) -> None:
     """Raises InputError where a stop value is met before anything was run, and not because it ended the study."""
-    reason = ledger.best and not ledger.record.objectives and ledger.stopper.value_reason(ledger.best)
+    reason = (
+        ledger.best
+        and not ledger.record.objectives
+        and ledger.stopper.value_reason(ledger.best, ledger.record.direction)
+    )
     if reason and reason != ledger.stopped:
         raise InputError(f"stop.value: {reason} already; give a better one, or leave it out")
 

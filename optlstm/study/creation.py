@@ -17,8 +17,6 @@ from optlstm.study.database.connection import Database
 from optlstm.study.database.optuna_tables import write_trials
 from optlstm.study.record import CONFIG_KEY, METRIC_NAMES_KEY, RECORD_KEY, UID_KEY, StudyRecord
 
-DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
-
 
 class StoppableStudy(optuna.Study):
     """Samplers that have tried everything call `stop()`, which Optuna allows only inside `optimize`."""
@@ -43,7 +41,7 @@ def open_or_create(
     """
     rdb = database.rdb
     with contextlib.suppress(DuplicatedStudyError), database.transaction():
-        study_id = rdb.create_new_study([DIRECTIONS[d] for d in record.directions], name)
+        study_id = rdb.create_new_study([StudyDirection[d.upper()] for d in record.directions], name)
         rdb.set_study_user_attr(study_id, RECORD_KEY, record.stored())
         rdb.set_study_user_attr(study_id, CONFIG_KEY, dict(config))
         rdb.set_study_user_attr(study_id, UID_KEY, uuid.uuid4().hex)

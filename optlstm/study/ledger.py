@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -18,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.study.constraints import INFEASIBLE_KEY, Measure, TrialCount, counts_as_trial, infeasible, none_feasible
 from optlstm.study.creation import StoppableStudy, open_or_create
+from optlstm.study.database import optuna_tables
 from optlstm.study.database.cached_storage import CachedStorage
 from optlstm.study.database.connection import Database
 from optlstm.study.database.retry import Retry
@@ -70,7 +70,7 @@ class Ledger(StudyResults):
         storage_timeout: float = STORAGE_TIMEOUT_S,
     ) -> None:
         self.record = record
-        self.stopper = Stopper(stopping, record.direction, record.seed)
+        self.stopper = Stopper(stopping, record.seed)
         self._measure = measure
         self._database = database
         self._ended_count = TrialCount()
@@ -87,7 +87,7 @@ class Ledger(StudyResults):
         )
         super().__init__(self._study, name)
 
-    def most(self, total: int) -> int:
+    def trial_limit(self, total: int) -> int:
         """How many trials there can be: a grid has no more than its points."""
         return min(total, self.record.space.combinations()) if self.record.sampler == "grid" else total
 
@@ -104,9 +104,7 @@ class Ledger(StudyResults):
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
 
-    def set_attrs(
-        self, user: Mapping[str, Any] = MappingProxyType({}), system: Mapping[str, Any] = MappingProxyType({})
-    ) -> None:
+    def set_attrs(self, user: Mapping[str, Any] = {}, system: Mapping[str, Any] = {}) -> None:
         """Write attributes of the study that decide nothing, in one transaction, where they are not there already."""
         study_id = self._study._study_id
 
@@ -220,7 +218,8 @@ class Ledger(StudyResults):
         return self._adopt() or self._ask(total)
 
     def _lock_and_sync(self) -> None:
-        self._database.lock_study(self._study._study_id)  # one driver at a time decides who runs what
+        # One driver at a time decides who runs what.
+        optuna_tables.lock_study(self._database.connection, self._study._study_id)
         self._storage.sync()
 
     def _adopt(self) -> Assignment | None:
@@ -231,7 +230,7 @@ class Ledger(StudyResults):
 
     def _ask(self, total: int) -> Assignment | TrialFinished | None:
         """A new trial, or one that was ended at once, or None where the study takes no more."""
-        if self._used() >= self.most(total):
+        if self._used() >= self.trial_limit(total):
             self._write_stop_reason(EXHAUSTED if self.stopped == EXHAUSTED else None)
             return None
         reason = self._why_stop()
@@ -255,7 +254,7 @@ class Ledger(StudyResults):
         failed_alike = streak(self.trials, since, self.stopper.rules.failures, self.name)
         if reason := none_feasible(self.trials, self.record.constraints) or failed_alike:
             return reason
-        return self.stopper.reason(self._study, self.trials, self.best) if self.stopper.active else None
+        return self.stopper.reason(self)
 
     def _write_stop_reason(self, reason: str | None) -> None:
         if reason != self.stopped:

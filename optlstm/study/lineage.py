@@ -64,8 +64,3 @@ def children(trials: Sequence[FrozenTrial]) -> dict[int | None, list[FrozenTrial
         if "member" in trial.user_attrs:
             copies.setdefault(trial.user_attrs.get("parent"), []).append(trial)
     return copies
-
-
-def changes(trial: FrozenTrial, parent: FrozenTrial) -> dict[str, Any]:
-    """What a copy's params have that its parent's have not."""
-    return {name: value for name, value in trial.params.items() if parent.params.get(name) != value}

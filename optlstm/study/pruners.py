@@ -105,14 +105,7 @@ def none(epochs: int) -> BasePruner:
 
 
 PRUNERS: dict[str, Callable[..., Any]] = {
-    "asha": asha,
-    "hyperband": hyperband,
-    "median": median,
-    "percentile": percentile,
-    "patient": patient,
-    "wilcoxon": wilcoxon,
-    "threshold": threshold,
-    "none": none,
+    factory.__name__: factory for factory in (asha, hyperband, median, percentile, patient, wilcoxon, threshold, none)
 }
 
 

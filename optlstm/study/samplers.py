@@ -160,16 +160,8 @@ def narrowing(draw: Draw, *, draws: Count = 8, keep: Annotated[float, Gt(0), Le(
 
 
 SAMPLERS: dict[str, Callable[..., Any]] = {
-    "tpe": tpe,
-    "random": random,
-    "grid": grid,
-    "gp": gp,
-    "cmaes": cmaes,
-    "qmc": qmc,
-    "nsga2": nsga2,
-    "nsga3": nsga3,
-    "brute-force": brute_force,
-    "narrowing": narrowing,
+    factory.__name__.replace("_", "-"): factory
+    for factory in (tpe, random, grid, gp, cmaes, qmc, nsga2, nsga3, brute_force, narrowing)
 }
 PATIENCE_WITH_INFEASIBLE = 10  # configurations in a row that broke a constraint; the next ones are drawn at random
 # What a sampler learns of ended trials. A version of Optuna without the last one hands over less.

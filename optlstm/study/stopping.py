@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from optuna import Study
+from optuna.exceptions import ExperimentalWarning
+from optuna.terminator import BaseErrorEvaluator
+from optuna.trial import FrozenTrial
 
 from optlstm.study.failures import FAILURES_IN_A_ROW
 from optlstm.study.seeds import derive_seed
 
 if TYPE_CHECKING:
-    from optuna import Study
-    from optuna.terminator import BaseErrorEvaluator
-    from optuna.trial import FrozenTrial
+    from optlstm.study.results import StudyResults  # it brings the database
 
 
 @dataclass(frozen=True)
@@ -34,42 +36,32 @@ class Stopping:
 
 
 class Stopper:
-    """Asks the rules before every new trial. Trials that run already are finished.
+    """Asks the rules before every new trial. Trials that run already are finished. `seed` is the study's."""
 
-    Args:
-        direction: `minimize` or `maximize`.
-        seed: The study's.
-    """
-
-    def __init__(self, rules: Stopping, direction: str, seed: int) -> None:
-        self.rules, self.direction, self.seed = rules, direction, seed
+    def __init__(self, rules: Stopping, seed: int) -> None:
+        self.rules, self.seed = rules, seed
         self._threshold: BaseErrorEvaluator | None = None
 
-    @property
-    def active(self) -> bool:
-        """Whether there is any rule that looks at the best trial."""
-        return self.rules != Stopping(failures=self.rules.failures)
-
-    def reason(self, study: Study, trials: Sequence[FrozenTrial], best: FrozenTrial | None) -> str | None:
+    def reason(self, results: StudyResults) -> str | None:
         """Why the study takes no new trial, or None."""
-        if best is None:
-            return None
-        if reason := self.value_reason(best):
-            return reason
         rules = self.rules
-        since = sum(t.state.is_finished() and t.number > best.number for t in trials)
+        if rules == Stopping(failures=rules.failures) or (best := results.best) is None:  # no other rule is given
+            return None
+        if reason := self.value_reason(best, results.directions[0]):
+            return reason
+        since = sum(t.state.is_finished() and t.number > best.number for t in results.trials)
         if rules.no_improvement is not None and since >= rules.no_improvement:
             return f"no improvement over {rules.no_improvement} trials, the best is trial {best.number}"
-        if rules.terminator and self._terminates(study):
+        if rules.terminator and self._terminates(results.study):
             return "Optuna's terminator: what is left to gain is below the noise"
         return None
 
-    def value_reason(self, best: FrozenTrial) -> str | None:
-        """What the stop value says of the best trial, or None."""
+    def value_reason(self, best: FrozenTrial, direction: str) -> str | None:
+        """Why the best trial ends the study by its value, or None."""
         limit, value = self.rules.value, best.value
         if limit is None or value is None:
             return None
-        reached = value <= limit if self.direction == "minimize" else value >= limit
+        reached = value <= limit if direction == "minimize" else value >= limit
         return f"stop value {limit:g} reached by trial {best.number} ({value:.6g})" if reached else None
 
     def _terminates(self, study: Study) -> bool:
@@ -77,8 +69,6 @@ class Stopper:
 
         Its random numbers follow from (study seed, number of trials): a resumed study stops at the same trial.
         """
-        from optuna.exceptions import ExperimentalWarning
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # deprecated in Optuna 4.9, there until 6.0
             warnings.simplefilter("ignore", ExperimentalWarning)

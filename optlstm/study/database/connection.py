@@ -142,11 +142,6 @@ class Database:
         ):
             self._failure = context.sqlalchemy_exception
 
-    def lock_study(self, study_id: int) -> None:
-        """Inside a transaction: let no other driver pass this line until it ends. SQLite's transactions do already."""
-        if self.rdb.engine.name != "sqlite":
-            optuna_tables.lock_study(self.connection, study_id)
-
     def close(self) -> None:
         self.rdb.remove_session()
         self.rdb.engine.dispose()

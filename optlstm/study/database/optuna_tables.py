@@ -92,8 +92,9 @@ def has_newer(connection: Connection, study_id: int, trial_id: int) -> bool:
 
 
 def lock_study(connection: Connection, study_id: int) -> None:
-    """Let no other transaction that locks this study begin its work until this one ends; not for SQLite."""
-    connection.execute(select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update())
+    """Let no other transaction that locks this study begin its work until this one ends. SQLite's do so already."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update())
 
 
 # -- many trials read -------------------------------------------------------------------------------------------------
