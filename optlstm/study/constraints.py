@@ -1,4 +1,4 @@
-"""Constraints that are known before training: configurations that break one are written down, and never trained.
+"""Constraints that are known before training: configurations that break one are recorded, and never trained.
 
 Such a trial ends PRUNED, with the reason and Optuna's constraint values, from which tpe learns where not to look; what
 the other samplers propose is filtered. It is not one of the study's total.
@@ -26,7 +26,7 @@ def counts_as_trial(trial: FrozenTrial) -> bool:
 
 
 class TrialCount:
-    """How many of a list of ended trials count as the study's; of a list that has grown, the new ones are looked at."""
+    """How many ended trials count as the study's; of a list that has grown since, only the new ones are read."""
 
     def __init__(self) -> None:
         self._ended: Sequence[FrozenTrial] = []

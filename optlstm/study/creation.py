@@ -1,4 +1,4 @@
-"""Makes a study in the database, whole, in one transaction; or finds it, and refuses another search under its name."""
+"""Creates a study in one transaction, or opens it; another search under the same name is refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def open_or_create(
     name: str,
     record: StudyRecord,
     config: Mapping[str, Any],
-    imported: Sequence[FrozenTrial] = (),
+    imported: Sequence[FrozenTrial],
 ) -> int:
     """The study's id. A new study has what it imports first, then the queue of the record, waiting to be run.
 

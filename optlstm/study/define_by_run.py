@@ -15,14 +15,14 @@ Function = Callable[[Suggester], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class FunctionSpace(Space):
-    """Asks a function for every configuration; `params` are those it was seen to ask for.
+    """Asks a function for every configuration; `params` are those that it asked for when it was probed.
 
     Args:
-        sometimes: Params that it does not ask for every time.
+        conditional: Names of the params that it does not ask for every time.
     """
 
     function: Function = lambda trial: {}
-    sometimes: frozenset[str] = field(default_factory=frozenset)
+    conditional: frozenset[str] = field(default_factory=frozenset)
 
     @classmethod
     def probe(cls, function: Function) -> FunctionSpace:
@@ -31,14 +31,14 @@ class FunctionSpace(Space):
         Raises:
             InputError: What it returns is no dict, or it raises.
         """
-        first = _asked(function, {})
-        seen, always = dict(first), set(first)
+        first = _probed(function, {})
+        params, always = dict(first), set(first)
         for param in first.values():
             for choice in param.choices[1:]:
-                again = _asked(function, {param.name: choice})
-                seen = {**again, **seen}
-                always &= set(again)
-        return cls(tuple(seen.values()), {}, function, frozenset(set(seen) - always))
+                others = _probed(function, {param.name: choice})
+                params = {**others, **params}
+                always &= set(others)
+        return cls(tuple(params.values()), {}, function, frozenset(set(params) - always))
 
     def suggest(self, trial: Suggester) -> dict[str, Any]:
         """What the function makes of the trial; it may hold more than was suggested."""
@@ -51,7 +51,7 @@ class FunctionSpace(Space):
     def grid(self) -> dict[str, list[Value]]:
         problems = [
             f"space: '{name}' is not asked for every time, which a grid cannot enumerate; use --sampler brute-force"
-            for name in sorted(self.sometimes)
+            for name in sorted(self.conditional)
         ]
         if problems:
             raise InputError(problems)
@@ -59,34 +59,33 @@ class FunctionSpace(Space):
 
 
 class _Probe:
-    """A trial that answers with the first choice, the middle of a range, or what it is told to."""
+    """A trial that answers with the first choice, the middle of a range, or what `answers` has for a param."""
 
-    def __init__(self, told: Mapping[str, Value]) -> None:
-        self.told = told
+    def __init__(self, answers: Mapping[str, Value]) -> None:
+        self.answers = answers
         self.asked: dict[str, Param] = {}
 
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> Any:
         middle = int(low + (high - low) // 2 // step * step)
-        self.asked[name] = Param(name, "int", low, high, None if log else step, log, default=middle)
-        return middle
+        return self._answer(Param(name, "int", low, high, None if log else step, log, default=middle))
 
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> Any:
         middle = math.sqrt(low * high) if log else (low + high) / 2
         if step is not None:
             middle = low + round((middle - low) / step) * step
-        self.asked[name] = Param(name, "float", low, high, step, log, default=middle)
-        return middle
+        return self._answer(Param(name, "float", low, high, step, log, default=middle))
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
         values = tuple(choices)
-        self.asked[name] = Param(name, "categorical", choices=values, default=values[0])
-        return self.told.get(name, values[0])
+        return self._answer(Param(name, "categorical", choices=values, default=values[0]))
+
+    def _answer(self, param: Param) -> Any:
+        self.asked[param.name] = param
+        return self.answers.get(param.name, param.default)
 
 
-def _asked(function: Function, told: Mapping[str, Value]) -> dict[str, Param]:
-    probe = _Probe(told)
+def _probed(function: Function, answers: Mapping[str, Value]) -> dict[str, Param]:
+    probe = _Probe(answers)
     try:
         params = function(probe)
     except KeyboardInterrupt:

@@ -25,30 +25,30 @@ ADVICE = {
     DIED: "look at what the system's log says of it, use fewer --workers",
     HUNG: "look at the trial's traceback, or give it more time with trial_timeout",
 }
-ELSE = "look at its traceback: show {} --format json"
+OTHER_ADVICE = "look at its traceback: show {} --format json"
 STREAK = "failed alike, the last: "
 
 
-def streak(trials: Sequence[FrozenTrial], since: int, most: int, name: str) -> str | None:
-    """Why the study stops for its failures, or None: the last `most` ended trials failed of one kind.
+def streak(trials: Sequence[FrozenTrial], since: int, limit: int, name: str) -> str | None:
+    """Why the study stops for its failures, or None: the last `limit` ended trials failed of one kind.
 
     A loss that is not finite is what a search meets at its borders: it counts only where no trial had any value.
 
     Args:
         since: The first trial that counts; the study was resumed after those before it.
-        most: 0: never.
+        limit: 0: never.
         name: Of the study.
     """
     newest = itertools.takewhile(lambda t: t.number >= since, reversed(trials))
-    last = list(itertools.islice((t for t in newest if t.state.is_finished() and counts_as_trial(t)), most))[::-1]
+    last = list(itertools.islice((t for t in newest if t.state.is_finished() and counts_as_trial(t)), limit))[::-1]
     kinds = {t.user_attrs.get(FAILURE_KEY) for t in last if t.state.name == "FAIL"}
-    alike = len(last) == most and len(kinds) == 1 and all(t.state.name == "FAIL" for t in last)
+    alike = len(last) == limit and len(kinds) == 1 and all(t.state.name == "FAIL" for t in last)
     kind = next(iter(kinds), None)
     if not alike or kind is None or (kind == DIVERGED and any(t.values for t in trials)):
         return None
     reason = in_a_line(last[-1].user_attrs.get("reason"), 200)
-    advice = ADVICE.get(kind, ELSE.format(shlex.quote(name)))
-    return f"the last {most} trials {STREAK}{reason}; {advice}; then resume with the same command"
+    advice = ADVICE.get(kind, OTHER_ADVICE.format(shlex.quote(name)))
+    return f"the last {limit} trials {STREAK}{reason}; {advice}; then resume with the same command"
 
 
 def without_memory(trials: Sequence[FrozenTrial], params: Mapping[str, Any]) -> str | None:

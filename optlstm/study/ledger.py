@@ -93,7 +93,7 @@ class Ledger(StudyResults):
 
     @property
     def ended(self) -> int:
-        """How many of the study's total are done."""
+        """How many of the study's total have ended."""
         return sum(trial.state.is_finished() and counts_as_trial(trial) for trial in self.trials)
 
     @property
@@ -105,7 +105,7 @@ class Ledger(StudyResults):
         self._listeners.append(listener)
 
     def set_attrs(self, user: Mapping[str, Any] = {}, system: Mapping[str, Any] = {}) -> None:
-        """Write attributes of the study that decide nothing, in one transaction, where they are not there already."""
+        """Write attributes of the study that decide nothing, where they differ from those stored; one transaction."""
         study_id = self._study._study_id
 
         def write() -> None:
@@ -118,11 +118,11 @@ class Ledger(StudyResults):
         self._storage.transact(write)
 
     def set_stop_reason(self, reason: str | None) -> None:
-        """Keep why a run ended before its last trial (a timeout, say), until the study is resumed."""
+        """Store why a run ended before its last trial (a timeout, say), until the study is resumed."""
         self._storage.transact(lambda: self._write_stop_reason(reason))
 
     def clear_stop_reason(self, interruptions: tuple[str, ...]) -> None:
-        """A new run: what stopped the last one is over, be it one of `interruptions` or trials that failed alike."""
+        """A new run: forget what stopped the last one, be it one of `interruptions` or trials that failed alike."""
         reason = self.stopped or ""
         if STREAK in reason:
             self._storage.transact(self._forgive)
@@ -138,15 +138,15 @@ class Ledger(StudyResults):
         """
         while True:
             with self._storage.lock:
-                asked = self._storage.transact(lambda: self._next(total))
-                if isinstance(asked, Assignment):
-                    self._leases.keep(asked.number, self.trials[asked.number]._trial_id)
-            if isinstance(asked, TrialFinished):
-                self._emit(asked)
+                answer = self._storage.transact(lambda: self._next(total))
+                if isinstance(answer, Assignment):
+                    self._leases.keep(answer.number, self.trials[answer.number]._trial_id)
+            if isinstance(answer, TrialFinished):
+                self._emit(answer)
                 continue
-            if asked is not None:
-                self._emit(TrialStarted(asked.number, asked.params, asked.last_epoch))
-            return asked
+            if answer is not None:
+                self._emit(TrialStarted(answer.number, answer.params, answer.last_epoch))
+            return answer
 
     def report(self, number: int, epoch: int, value: float, decide: Decide | None = None) -> bool:
         """Store an epoch's value and let the pruner decide; both are one transaction.
@@ -190,12 +190,12 @@ class Ledger(StudyResults):
             self._finish(number, TrialState.COMPLETE, values, attrs)
 
     def prune(self, number: int) -> None:
-        """End a trial that its objective gave up by itself; one that the study has ended stays as it is."""
+        """End a trial that its objective has pruned itself; one that the study has ended stays as it is."""
         if not self.trials[number].state.is_finished():
             self._finish(number, TrialState.PRUNED, None, {REASON_KEY: "pruned by its objective"})
 
     def diverge(self, number: int, reason: str) -> None:
-        """End a trial whose loss is not finite: as failed, or where that is what is being searched, as pruned."""
+        """End a trial whose loss is not finite: as failed, or as pruned where the record says so."""
         kind = {FAILURE_KEY: DIVERGED} if self.record.diverged == "FAIL" else {}
         self._finish(number, TrialState[self.record.diverged], None, {REASON_KEY: reason, **kind})
 
@@ -215,18 +215,14 @@ class Ledger(StudyResults):
 
     def _next(self, total: int) -> Assignment | TrialFinished | None:
         self._lock_and_sync()
-        return self._adopt() or self._ask(total)
+        running = (trial for trial in self._storage.unfinished if trial.state == TrialState.RUNNING)
+        abandoned = next(filter(self._leases.is_free, running), None)
+        return self._take(abandoned) if abandoned else self._ask(total)
 
     def _lock_and_sync(self) -> None:
         # One driver at a time decides who runs what.
         optuna_tables.lock_study(self._database.connection, self._study._study_id)
         self._storage.sync()
-
-    def _adopt(self) -> Assignment | None:
-        """A running trial whose driver is gone."""
-        running = (trial for trial in self._storage.unfinished if trial.state == TrialState.RUNNING)
-        free = next(filter(self._leases.is_free, running), None)
-        return self._take(free) if free else None
 
     def _ask(self, total: int) -> Assignment | TrialFinished | None:
         """A new trial, or one that was ended at once, or None where the study takes no more."""
@@ -305,8 +301,8 @@ class Ledger(StudyResults):
         trial = self._storage.get_trial(trial._trial_id)
         if not (decide() if decide else self._study.pruner.prune(self._study, trial)):
             return None
-        who = self.record.pruner if self.record.scheduler == "study" else f"ray's {self.record.scheduler}"
-        reason = f"{who} at epoch {epoch}"
+        pruner = self.record.pruner if self.record.scheduler == "study" else f"ray's {self.record.scheduler}"
+        reason = f"{pruner} at epoch {epoch}"
         self._storage.set_trial_user_attr(trial._trial_id, REASON_KEY, reason)
         self._tell(number, TrialState.PRUNED, None)
         return reason

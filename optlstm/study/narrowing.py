@@ -30,7 +30,7 @@ class NarrowingSampler(BaseSampler):
 
     Args:
         draws: Trials of a round.
-        keep: Share of a round's draws: so many of the best trials say what the next range is.
+        keep: Share of a round's draws; that number of the best trials decides the next range.
     """
 
     def __init__(self, draws: int, keep: float, study_seed: int, trial_seed: int) -> None:

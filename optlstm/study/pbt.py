@@ -1,7 +1,7 @@
 """Population based training (Jaderberg et al. 2017): who copies whom, and how a copy's hyperparameters change.
 
-Pure functions of scores, params, the declared space and a seed made of (study seed, generation, member). Every backend
-uses them; none has other rules.
+Pure functions of scores, params, the declared space and a seed made of (study seed, generation, member); the rules are
+the same on every backend.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Population:
 def exploits(
     scores: Mapping[int, float], direction: str, quantile: float, seed: int, generation: int
 ) -> dict[int, int]:
-    """Who is replaced by a copy of whom: member of the worst quantile to member of the best.
+    """Which members are replaced, and by a copy of which: member of the worst quantile to member of the best.
 
     Args:
         scores: Member to its validation value; not finite (a member that failed) is worst of all. Ties go by member.

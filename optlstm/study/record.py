@@ -82,7 +82,8 @@ class StudyRecord:
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """One line per key that differs from a stored record: `training.epochs: the study has 12, this asks for 20`."""
-        old, new = _comparable(stored, self.stored())
+        asked = self.stored()
+        old, new = _comparable(stored, asked), _comparable(asked, stored)
         changed = {"objective.fingerprint": f"{new.get('objective.file')} has changed: "}
         lines = [
             f"{key}: {changed.get(key, '')}the study has {old.get(key, _MISSING)!r}, this asks for"
@@ -91,47 +92,36 @@ class StudyRecord:
             if old.get(key, _MISSING) != new.get(key, _MISSING)
         ]
         # Samplers draw one param after the other: in another order, other values.
-        before, now = _searched(stored.get("space", {})), _searched(self.space.spec())
+        before = [name for name, entry in stored.get("space", {}).items() if isinstance(entry, Mapping)]
+        now = [param.name for param in self.space.params]
         if not lines and before != now:
             lines.append(f"space: the study has its params in the order {before}, this asks for {now}")
         return lines
 
 
-def _comparable(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both records flat. What differs as a whole (another sampler, a param fixed here, searched there) is one entry."""
-    flat = []
-    for mine, other in ((stored, asked), (asked, stored)):
-        sections = dict(mine)
-        for section in ("scheduler", "sampler", "pruner"):
-            name, others = (record.get(section, {}).get("name") for record in (mine, other))
-            if name != others:
-                sections[section] = {"name": name}
-        space, against = mine.get("space", {}), other.get("space", {})
-        sections["space"] = {name: _entry(entry, against.get(name)) for name, entry in space.items()}
-        flat.append(flatten(sections))
-    return flat[0], flat[1]
+def _comparable(record: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """A record, flat. What differs as a whole (another sampler, a param fixed here, searched there) is one entry."""
+    sections = dict(record)
+    for section in ("scheduler", "sampler", "pruner"):
+        name = record.get(section, {}).get("name")
+        if name != other.get(section, {}).get("name"):
+            sections[section] = {"name": name}
+    other_space = other.get("space", {})
+    sections["space"] = {name: _entry(entry, other_space.get(name)) for name, entry in record.get("space", {}).items()}
+    return flatten(sections)
 
 
 def _entry(entry: Any, other: Any) -> Any:
     """A param's declaration: its keys where both studies declare it by the same keys, else one text."""
     if not isinstance(entry, Mapping) or (isinstance(other, Mapping) and entry.keys() == other.keys()):
         return entry
-    return _Text("{" + ", ".join(f"{key} = {_toml(value)}" for key, value in entry.items()) + "}")
-
-
-def _toml(value: Any) -> str:
-    return json.dumps(list(value) if isinstance(value, tuple) else value, default=str)
+    return _Text("{" + ", ".join(f"{key} = {json.dumps(value, default=str)}" for key, value in entry.items()) + "}")
 
 
 class _Text(str):
     """Shown without quotes."""
 
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def _searched(spec: Mapping[str, Any]) -> list[str]:
-    return [name for name, entry in spec.items() if isinstance(entry, Mapping)]
+    __repr__ = str.__str__
 
 
 _MISSING = _Text("(not set)")

@@ -1,7 +1,7 @@
 """Samplers by name. Each trial has a sampler of its number: a search that was killed continues as if it had not been.
 
-A sampler that lives as long as the process carries its random state in memory: kill the process and the search goes on
-differently. Here trial n's sampler is made from the study's seed and n, and sees the study alone.
+A sampler that lives as long as the process carries its random state in memory: kill the process and the search
+continues differently. Here trial n's sampler is made from the study's seed and n, and sees the study alone.
 """
 
 from __future__ import annotations

@@ -50,10 +50,6 @@ class Param:
     default: Value = 0
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
 
-    def is_active(self, chosen: Mapping[str, Any]) -> bool:
-        """Whether a configuration has this param, by the values of those that its condition names."""
-        return all(chosen.get(name) in values for name, values in self.when.items())
-
     def suggest(self, trial: Suggester) -> Value:
         if self.kind == "categorical":
             value: Value = trial.suggest_categorical(self.name, self.choices)
@@ -112,7 +108,7 @@ class Param:
 
 @dataclass(frozen=True)
 class Space:
-    """Searched params, those a condition asks for before those it governs, and fixed values."""
+    """Searched params, each after those that its condition depends on, and fixed values."""
 
     params: tuple[Param, ...]
     fixed: Mapping[str, Value]
@@ -121,7 +117,7 @@ class Space:
         """One configuration: fixed values, and a value for every active param. Inactive params are absent."""
         chosen: dict[str, Any] = dict(self.fixed)
         for param in self.params:
-            if param.is_active(chosen):
+            if all(chosen.get(name) in values for name, values in param.when.items()):
                 chosen[param.name] = value_of(param)
         return chosen
 

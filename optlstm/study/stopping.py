@@ -1,4 +1,4 @@
-"""When a study has found enough: rules that look at its trials alone, so that every backend stops at the same trial."""
+"""When a study stops early: rules that look at its trials alone, so that every backend stops at the same trial."""
 
 from __future__ import annotations
 

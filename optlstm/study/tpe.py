@@ -40,13 +40,13 @@ class Table:
         self, trials: Sequence[FrozenTrial], numbers: Numbers, compute: Callable[[FrozenTrial], Sequence[float]]
     ) -> None:
         """Compute what is not known of these trials, of these numbers: those that are new or had not ended."""
-        count, have = int(numbers.max(initial=-1)) + 1, len(self._known)
-        if count > have:
-            more = max(count, 2 * have) - have
+        count, size = int(numbers.max(initial=-1)) + 1, len(self._known)
+        if count > size:
+            more = max(count, 2 * size) - size
             self._known = np.pad(self._known, (0, more))
             self._values = np.pad(self._values, ((0, 0), (0, more)))
-        for at in np.flatnonzero(~self._known[numbers]):
-            trial = trials[int(at)]
+        for position in np.flatnonzero(~self._known[numbers]):
+            trial = trials[int(position)]
             self._known[trial.number] = trial.state.is_finished()
             self._values[:, trial.number] = compute(trial)
 
@@ -129,7 +129,7 @@ class ColumnTPESampler(TPESampler):
         params = self._params(trials, numbers, search_space, study)
         good, bad = (
             self._parzen_estimator_cls(
-                _whole(params, group, search_space), search_space, self._parzen_estimator_parameters
+                _complete_values(params, group, search_space), search_space, self._parzen_estimator_parameters
             )
             for group in (below, above)
         )
@@ -141,7 +141,7 @@ class ColumnTPESampler(TPESampler):
         self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: Study
     ) -> dict[str, NDArray[np.float64]]:
         numbers = _numbers(trials)
-        return _whole(self._params(trials, numbers, search_space, study), numbers, search_space)
+        return _complete_values(self._params(trials, numbers, search_space, study), numbers, search_space)
 
     def _params(
         self, trials: Sequence[FrozenTrial], numbers: Numbers, search_space: dict[str, BaseDistribution], study: Study
@@ -157,7 +157,7 @@ class ColumnTPESampler(TPESampler):
         return table
 
 
-def _whole(params: Table, numbers: Numbers, names: Iterable[str]) -> dict[str, NDArray[np.float64]]:
+def _complete_values(params: Table, numbers: Numbers, names: Iterable[str]) -> dict[str, NDArray[np.float64]]:
     """By param: the numbers of those trials that have all of the params, in their order."""
     values = params.of(numbers)
     return dict(zip(names, values[:, ~np.isnan(values[0])], strict=True))

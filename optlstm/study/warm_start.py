@@ -1,4 +1,4 @@
-"""What a study may begin with: params to try first, trials of another study, ranges narrowed by an earlier one."""
+"""What a study can begin with: params to try first, trials of another study, ranges narrowed by an earlier one."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def narrowed(spec: Mapping[str, Any], trials: Sequence[FrozenTrial], name: str) 
 
 
 def imported(source: Sequence[FrozenTrial], stored: Mapping[str, Any], record: StudyRecord) -> list[FrozenTrial]:
-    """The ended trials of another study as trials of this one, where this one's space holds them; params by name.
+    """The ended trials of another study as trials of this one, where they lie in this one's space; params by name.
 
     Args:
         source: The other study's trials.
@@ -170,7 +170,7 @@ def _narrowed(entry: dict[str, Any], seen: Sequence[Value]) -> Any:
 
 
 def _consistent(section: dict[str, Any]) -> dict[str, Any]:
-    """Conditions speak of the values that are left; a param that none of them asks for any more is left out."""
+    """Conditions name only values that are left; a param whose condition can no longer hold is left out."""
     kept: dict[str, Any] = {}
     for name, entry in section.items():
         if not isinstance(entry, Mapping) or "when" not in entry:

@@ -57,7 +57,7 @@ def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def own_url(empty_sqlite: Path, tmp_path: Path) -> str:
-    """A file of the test's own, to do harm to."""
+    """A file for one test, which may damage it."""
     shutil.copy(empty_sqlite, tmp_path / "study.db")
     return f"sqlite:///{tmp_path / 'study.db'}"
 
@@ -71,7 +71,7 @@ def own_sqlite(own_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def own_postgresql(postgresql_url: str) -> Iterator[Database]:
-    """Connections of the test's own, to listen to and to cut."""
+    """Connections for one test, to listen to and to cut."""
     opened = open_database(postgresql_url)
     yield opened
     opened.close()

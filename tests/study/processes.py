@@ -23,7 +23,7 @@ from optlstm.study.record import StudyRecord
 from tests.study.helpers import EPOCHS, assigned, best_of, drive, train, validation_loss
 
 CONTEXT = multiprocessing.get_context("forkserver")
-# What they would each import anew, some of it late.
+# What each of them would import again, some of it late.
 CONTEXT.set_forkserver_preload(
     [
         "optlstm.study.ledger",
@@ -66,7 +66,7 @@ def open_files(urls: list[str], together: Barrier) -> None:
 
 
 def work(url: str, name: str, study: StudyRecord, share: int, total: int, together: Barrier) -> None:
-    """A driver of its own: runs its share of the study's trials, which end at once."""
+    """A driver that runs its share of the study's trials, which end at once."""
     together.wait(JOIN_S)
     database = open_database(url)
     ledger = Ledger(database, name, study)
@@ -76,7 +76,7 @@ def work(url: str, name: str, study: StudyRecord, share: int, total: int, togeth
 
 
 def work_slowly(url: str, name: str, study: StudyRecord, total: int, seconds: float) -> None:
-    """A driver of its own that takes its time over every epoch."""
+    """A driver that pauses before every epoch."""
     database = open_database(url)
     ledger = Ledger(database, name, study)
     while (assignment := ledger.assign(total)) is not None:

@@ -74,4 +74,4 @@ def test_the_count_of_trials_follows_a_list_that_grows_and_begins_again_with_ano
     assert count.of(trials) == 1
     trials += [ended(), ended()]
     assert count.of(trials) == 3
-    assert count.of([ended(), ended(**{INFEASIBLE_KEY: True}), ended()]) == 2  # memory was read anew
+    assert count.of([ended(), ended(**{INFEASIBLE_KEY: True}), ended()]) == 2  # memory was read again

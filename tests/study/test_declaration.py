@@ -121,7 +121,7 @@ def test_every_member_of_a_cycle_of_conditions_is_named() -> None:
     ]
 
 
-def test_values_are_checked_by_whoever_knows_them() -> None:
+def test_values_are_checked_by_the_given_function() -> None:
     section = {"dropout": {"low": 0.0, "high": 3.0}, "num_layers": {"choices": [1, 99]}, "hidden_size": 77}
 
     with pytest.raises(InputError) as caught:

@@ -58,7 +58,7 @@ def test_how_many_is_asked_for(sqlite: Database, name: str) -> None:
     assert fail_in_turn(five, ["A"] * 8) == 5
 
 
-def test_told_to_go_on_the_next_three_count(sqlite: Database, name: str) -> None:
+def test_after_a_resume_the_next_three_failures_count(sqlite: Database, name: str) -> None:
     fail_in_turn(Ledger(sqlite, name, record()), ["A"] * 3)
 
     again = Ledger(sqlite, name, record())

@@ -21,7 +21,7 @@ TPE_MODULE, PERCENTILE_MODULE = "optuna.samplers._tpe.sampler", "optuna.pruners.
 
 
 @pytest.fixture(autouse=True)
-def looked_at_anew() -> Iterator[None]:
+def fresh_caches() -> Iterator[None]:
     for cached in (tpe_class, pruner_class):
         cached.cache_clear()
     yield

@@ -1,4 +1,4 @@
-"""A search that is interrupted after every trial is the search that nobody interrupted: plain Optuna's, in memory."""
+"""A search interrupted after every trial is the same as an uninterrupted one by plain Optuna in memory."""
 
 from __future__ import annotations
 

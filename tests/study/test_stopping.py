@@ -31,7 +31,7 @@ def test_a_stop_value_ends_the_study_with_the_trial_that_reaches_it(
     assert stopped.stopped == f"stop value {wanted:g} reached by trial {last} ({wanted:.6g})"
 
 
-def test_without_improvement_the_study_ends_and_goes_on_when_the_rule_is_dropped(sqlite: Database, name: str) -> None:
+def test_without_improvement_the_study_ends_and_continues_when_the_rule_is_dropped(sqlite: Database, name: str) -> None:
     stopped = drive(ledger(sqlite, name, Stopping(no_improvement=4)), 40)
     best = stopped.best
     assert best is not None
@@ -60,7 +60,7 @@ def test_optunas_terminator_ends_a_study_at_the_same_trial_after_every_interrupt
     assert (whole.stopped or "").startswith("Optuna's terminator")
 
 
-def test_why_a_run_ended_is_kept_until_it_goes_on(sqlite: Database, name: str) -> None:
+def test_why_a_run_ended_is_kept_until_the_study_is_resumed(sqlite: Database, name: str) -> None:
     opened = drive(ledger(sqlite, name, Stopping()), 2)
     opened.set_stop_reason("timeout of 5 s")
     assert ledger(sqlite, name, Stopping()).stopped == "timeout of 5 s"

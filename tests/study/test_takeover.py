@@ -63,7 +63,7 @@ def test_a_released_trial_is_continued_by_another_driver(database: Database, nam
     assert sorted(stored_table(database, name)[0][5]) == [1, 2, 3, 4]
 
 
-def test_who_released_a_trial_may_take_it_again(sqlite: Database, name: str) -> None:
+def test_a_driver_may_take_a_trial_again_that_it_released(sqlite: Database, name: str) -> None:
     ledger = Ledger(sqlite, name, record())
     assigned(ledger)
     ledger.report(0, 1, 1.5)

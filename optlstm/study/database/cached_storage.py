@@ -126,13 +126,13 @@ class CachedStorage(InMemoryStorage):
         if deepcopy or states is None or states == (TrialState.WAITING,):
             return super().get_all_trials(study_id, deepcopy, states)
         with self._lock:
-            asked = frozenset(state for state in TrialState if state in states)
-            if asked not in self._by_states:
+            wanted = frozenset(state for state in TrialState if state in states)
+            if wanted not in self._by_states:
                 in_order = sorted(self._ended, key=lambda t: t.number)
-                self._by_states[asked] = [trial for trial in in_order if trial.state in asked]
-            trials = self._by_states[asked].copy()
+                self._by_states[wanted] = [trial for trial in in_order if trial.state in wanted]
+            trials = self._by_states[wanted].copy()
             for trial in self.unfinished:
-                if trial.state in asked:
+                if trial.state in wanted:
                     bisect.insort(trials, trial, key=lambda t: t.number)
             return trials
 

@@ -194,7 +194,7 @@ def _open_server(url: URL) -> RDBStorage:
 
 @contextlib.contextmanager
 def _schema_lock(url: URL, arguments: dict[str, Any]) -> Iterator[None]:
-    """Held while tables are made: of two processes at once, the second would fail on tables that exist already."""
+    """Held while tables are made: of two processes at once, one would fail on tables that exist already."""
     engine = sqlalchemy.create_engine(url, connect_args=arguments, poolclass=sqlalchemy.NullPool)
     lock = "pg_advisory_xact_lock({})" if engine.name == "postgresql" else "GET_LOCK('{}', 60)"
     with engine.begin() as connection:  # what is locked is free again when the connection closes

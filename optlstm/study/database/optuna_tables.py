@@ -65,7 +65,7 @@ def insert_value(connection: Connection, trial_id: int, step: int, value: float)
 def insert_param(
     connection: Connection, trial_id: int, name: str, value: float, distribution: BaseDistribution
 ) -> None:
-    """A param of a new trial, as its distribution represents it inside."""
+    """A param of a new trial, in its distribution's internal representation."""
     stored = distribution_to_json(distribution)
     row = {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": stored}
     connection.execute(insert(_PARAMS), row)
@@ -74,8 +74,8 @@ def insert_param(
 def put_attr(connection: Connection, table: Table, owner_id: int, key: str, stored: str) -> None:
     """Set an attribute of a trial or a study, its value as JSON."""
     owner = table.c.trial_id if "trial_id" in table.c else table.c.study_id
-    there = update(table).where(owner == owner_id, table.c.key == key).values(value_json=stored)
-    if connection.execute(there).rowcount == 0:
+    statement = update(table).where(owner == owner_id, table.c.key == key).values(value_json=stored)
+    if connection.execute(statement).rowcount == 0:
         connection.execute(insert(table), {owner.name: owner_id, "key": key, "value_json": stored})
 
 
@@ -86,7 +86,7 @@ def study_attrs(connection: Connection, table: Table, study_id: int) -> dict[str
 
 
 def has_newer(connection: Connection, study_id: int, trial_id: int) -> bool:
-    """Whether a study has trials behind this id."""
+    """Whether a study has trials with a greater id."""
     newer = select(_TRIALS.c.trial_id).where(_TRIALS.c.study_id == study_id, _TRIALS.c.trial_id > trial_id)
     return connection.execute(newer.limit(1)).first() is not None
 
@@ -111,16 +111,16 @@ class StudyStorage(RDBStorage):
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
         included = {i for i in included_trial_ids if i <= trial_id_greater_than}
-        wanted: ColumnElement[bool] = _TRIALS.c.study_id == study_id
+        condition: ColumnElement[bool] = _TRIALS.c.study_id == study_id
         if trial_id_greater_than > -1:
             newer = _TRIALS.c.trial_id > trial_id_greater_than
             among = (
                 _TRIALS.c.trial_id.in_(included) if len(included) <= _MOST_IDS else _TRIALS.c.trial_id >= min(included)
             )
-            wanted &= or_(newer, among) if included else newer
+            condition &= or_(newer, among) if included else newer
         with _create_scoped_session(self.scoped_session) as session:
             models.StudyModel.find_or_raise_by_id(study_id, session)
-            trials = _read(session, wanted)
+            trials = _read(session, condition)
         return [
             trial
             for trial in trials
@@ -129,12 +129,12 @@ class StudyStorage(RDBStorage):
         ]
 
 
-def _read(session: Session, wanted: ColumnElement[bool]) -> list[FrozenTrial]:
+def _read(session: Session, condition: ColumnElement[bool]) -> list[FrozenTrial]:
     """The trials that are wanted, by id, with all that belongs to them."""
-    trials = {trial._trial_id: trial for trial in _read_trials(session, wanted)}
+    trials = {trial._trial_id: trial for trial in _read_trials(session, condition)}
 
     def rows(table: Table, *names: str) -> Iterator[tuple[FrozenTrial, Any]]:
-        belongs = table.c.trial_id.in_(select(_TRIALS.c.trial_id).where(wanted))
+        belongs = table.c.trial_id.in_(select(_TRIALS.c.trial_id).where(condition))
         query = select(table.c.trial_id, *(table.c[name] for name in names)).where(belongs)
         for trial_id, *values in session.execute(query.order_by(*table.primary_key.columns)):
             if trial_id in trials:  # else made since
@@ -161,10 +161,10 @@ def _read(session: Session, wanted: ColumnElement[bool]) -> list[FrozenTrial]:
     return list(trials.values())
 
 
-def _read_trials(session: Session, wanted: ColumnElement[bool]) -> Iterator[FrozenTrial]:
+def _read_trials(session: Session, condition: ColumnElement[bool]) -> Iterator[FrozenTrial]:
     """What the trials' own rows hold, by id."""
     columns = ("trial_id", "number", "state", "datetime_start", "datetime_complete")
-    query = select(*(_TRIALS.c[name] for name in columns)).where(wanted).order_by(_TRIALS.c.trial_id)
+    query = select(*(_TRIALS.c[name] for name in columns)).where(condition).order_by(_TRIALS.c.trial_id)
     for trial_id, number, state, start, complete in session.execute(query):
         yield FrozenTrial(
             number=number,
@@ -215,20 +215,20 @@ def write_trials(connection: Connection, study_id: int, trials: Sequence[FrozenT
 
 
 def _rows_of(trial: FrozenTrial) -> Iterator[tuple[Table, dict[str, Any]]]:
-    """What belongs to a trial, beside its own row; without its id."""
+    """The rows that belong to a trial, beside the one in the table of trials; without its id."""
     for objective, value in enumerate(trial.values or ()):
         stored, kind = models.TrialValueModel.value_to_stored_repr(value)
         yield _VALUES, {"objective": objective, "value": stored, "value_type": kind}
     for name, value in trial.params.items():
         distribution = trial.distributions[name]
-        inside, declared = distribution.to_internal_repr(value), distribution_to_json(distribution)
-        yield _PARAMS, {"param_name": name, "param_value": inside, "distribution_json": declared}
+        internal, declared = distribution.to_internal_repr(value), distribution_to_json(distribution)
+        yield _PARAMS, {"param_name": name, "param_value": internal, "distribution_json": declared}
     for table, attrs in ((TRIAL_USER, trial.user_attrs), (TRIAL_SYSTEM, trial.system_attrs)):
         for key, value in attrs.items():
             yield table, {"key": key, "value_json": json.dumps(value)}
     for step, value in trial.intermediate_values.items():
-        stored, sort = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-        yield _STEPS, {"step": step, "intermediate_value": stored, "intermediate_value_type": sort}
+        stored, step_kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+        yield _STEPS, {"step": step, "intermediate_value": stored, "intermediate_value_type": step_kind}
 
 
 # Optuna keeps UTC and shows local time, neither with a zone.
@@ -238,5 +238,5 @@ def _to_local(stored: datetime | None) -> datetime | None:
     return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 
-def _to_utc(shown: datetime | None) -> datetime | None:
-    return None if shown is None else shown.astimezone(UTC).replace(tzinfo=None)
+def _to_utc(local: datetime | None) -> datetime | None:
+    return None if local is None else local.astimezone(UTC).replace(tzinfo=None)

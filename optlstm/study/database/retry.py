@@ -1,4 +1,4 @@
-"""What fails for a moment in the database is tried again; what fails for longer is an error."""
+"""Failures of the database are retried; those that last are errors."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_processes_that_open_a_new_postgresql_database_at_the_same_instant_all_s
 
 
 @pytest.mark.parametrize("outage", [0.0, OUTAGE_S], ids=["restarted", "away"])
-def test_two_drivers_go_on_when_their_server_is_back(
+def test_two_drivers_continue_when_their_server_is_back(
     own_postgresql: Database, postgresql_server: PostgresServer, postgresql_url: str, name: str, outage: float
 ) -> None:
     Ledger(own_postgresql, name, STUDY)
