@@ -1,4 +1,4 @@
-"""Arrow tables as they are read, in the few types that the rest of the program knows."""
+"""Arrow tables as they are read, converted to the few types that the rest of the program handles."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def bytes_as_text(table: Any, file: str) -> Any:
             try:
                 table = table.set_column(i, field.name, table.column(i).cast(pa.large_string()))
             except pa.ArrowInvalid as error:
-                what = f"data: column '{field.name}' of {file} holds bytes that are no UTF-8 text"
-                raise InputError(f"{what}; write them as text") from error
+                problem = f"data: column '{field.name}' of {file} holds bytes that are no UTF-8 text"
+                raise InputError(f"{problem}; write them as text") from error
     return table
 
 
@@ -55,7 +55,7 @@ def _coded(column: Any) -> Any:
 
 
 class Watched:
-    """The bytes that pyarrow asks for, noting what it would let pass: NUL bytes and an odd number of quotes."""
+    """A file for pyarrow to read. Records what pyarrow does not refuse: NUL bytes, and an odd number of quotes."""
 
     closed = False
 

@@ -1,4 +1,4 @@
-"""What a time says of itself: hour, weekday, ... as points on a circle, so that 23:00 is next to 0:00."""
+"""Calendar features of times: hour, weekday, ... as points on a circle, so that 23:00 is next to 0:00."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _usual(freq: str | None) -> tuple[str, ...]:
 
 
 def chosen(wanted: bool | Sequence[str], freq: str | None) -> tuple[tuple[str, ...], list[str]]:
-    """(the features asked for, what is wrong with them)."""
+    """(the features asked for, problems)."""
     if isinstance(wanted, bool):
         return (_usual(freq) if wanted else ()), []
     known = ", ".join(PERIODS)

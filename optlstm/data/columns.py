@@ -66,7 +66,7 @@ class Flaws:
 
 
 def column_problems(path: Path, names: Sequence[str], time: str | None, target: Sequence[str] | None) -> list[str]:
-    """What keeps us from knowing which columns to read, with candidates from the first rows."""
+    """Problems of the time and target columns, with candidates from the first rows."""
     asked = [*([time] if time is not None else []), *(target or [])]
     problems = [unknown_column(path, names, column) for column in dict.fromkeys(asked) if column not in names]
     if target is not None and not target:
@@ -112,7 +112,7 @@ def _guess(cells: dict[str, list[str]]) -> tuple[list[str], list[str]]:
 
 
 def _number(text: str) -> float:
-    """The number a text says, NaN where it says none."""
+    """A text's number, NaN where it is none."""
     try:
         return float(text) if "_" not in text else np.nan
     except ValueError:
@@ -124,7 +124,7 @@ def fill_numbers(into: Floats, column: pd.Series, flaws: Flaws, *, empty: bool =
 
     Args:
         empty: whether cells may be empty; they become NaN.
-        instead: what else helps where they may not.
+        instead: another remedy where they may not.
     """
     name = f"column '{column.name}' of {flaws.file}"
     missing = column.isna().to_numpy()

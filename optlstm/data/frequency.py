@@ -87,20 +87,19 @@ def date_steps(time: pd.DatetimeIndex) -> Steps:
         return Steps(inferred, {}, [])
     months, days = _month_ticks(time), _business_ticks(time)
     if months is not None:
-        step, gaps, uneven = _breaks(months)
-        return Steps(_month_alias(time, step), gaps, uneven)
+        usual = _usual_step(months)
+        return integer_steps(months, usual, _month_alias(time, usual))
     if days is not None:
-        _, gaps, uneven = _breaks(days)
-        return Steps("B", gaps, uneven)
-    step, gaps, uneven = _breaks(ticks_of(time))
-    return Steps(_fixed_alias(time, step), gaps, uneven)
+        return integer_steps(days, _usual_step(days), "B")
+    usual = _usual_step(ticks_of(time))
+    return integer_steps(ticks_of(time), usual, _fixed_alias(time, usual))
 
 
-def integer_steps(time: Integers, usual: int) -> Steps:
-    """The steps of increasing integers. usual: the step that most of them have."""
+def integer_steps(time: Integers, usual: int, freq: str | None = None) -> Steps:
+    """The steps of increasing integers. usual: the step that most of them have; freq: its pandas alias."""
     missing, rest = np.divmod(np.diff(time), usual)
     gaps = np.flatnonzero((rest == 0) & (missing > 1))
-    return Steps(None, {int(i): int(missing[i]) - 1 for i in gaps}, np.flatnonzero(rest).tolist())
+    return Steps(freq, {int(i): int(missing[i]) - 1 for i in gaps}, np.flatnonzero(rest).tolist())
 
 
 def ticks_of(time: pd.Index) -> Integers:
@@ -144,7 +143,7 @@ def _step_of(freq: str | None) -> str | None:
 
 
 def following(time: pd.Index, freq: str | None, steps: int) -> pd.Index:
-    """The `steps` times after the last of `time`: of the frequency, or of the integers' own step where it is None."""
+    """The `steps` times after the last of `time`: of the frequency, or of the integers' step where it is None."""
     if not isinstance(time, pd.DatetimeIndex):
         step = int(time[1]) - int(time[0]) if len(time) > 1 else 1
         return pd.Index(int(time[-1]) + step * np.arange(1, steps + 1), dtype="int64", name=time.name)
@@ -183,12 +182,10 @@ def _inferred(time: pd.DatetimeIndex) -> str | None:
     return None if offset is None else str(getattr(offset, "freqstr", offset))
 
 
-def _breaks(time: Integers) -> tuple[int, dict[int, int], list[int]]:
-    """(usual step, {position: rows missing}, positions of uneven steps) of two or more increasing ticks."""
+def _usual_step(time: Integers) -> int:
+    """The commonest step of two or more increasing ticks."""
     sizes, counts = np.unique(np.diff(time), return_counts=True)
-    usual = int(sizes[np.argmax(counts)])
-    steps = integer_steps(time, usual)
-    return usual, steps.gaps, steps.uneven
+    return int(sizes[np.argmax(counts)])
 
 
 def _same_hour(time: pd.DatetimeIndex) -> bool:
@@ -207,7 +204,7 @@ def _month_ticks(time: pd.DatetimeIndex) -> Integers | None:
 def _business_ticks(time: pd.DatetimeIndex) -> Integers | None:
     """Business days since the first, for daily times over two weekends or more that never fall on one."""
     dates = ticks_of(time) // _DAY_US
-    usual = _breaks(dates)[0] if len(np.unique(dates)) == len(dates) else 0
+    usual = _usual_step(dates) if len(np.unique(dates)) == len(dates) else 0
     if usual != 1 or dates[-1] - dates[0] < 14 or (time.day_of_week.to_numpy() > 4).any() or not _same_hour(time):
         return None
     days = dates.astype("datetime64[D]")
@@ -219,7 +216,7 @@ def _month_alias(time: pd.DatetimeIndex, months: int) -> str:
     letter = next(letter for letter in "YQM" if months % _MONTHS_OF[letter] == 0)
     multiple = months // _MONTHS_OF[letter]
     month = time[0].month - 1
-    if letter == "Q":  # pandas' own names: by the first month that starts a quarter, the last that ends one
+    if letter == "Q":  # as pandas names them: by the first month that starts a quarter, the last that ends one
         month = month % 3 + (9 if side == "E" else 0)
     anchor = "" if letter == "M" else f"-{_MONTHS[month]}"
     return f"{multiple if multiple > 1 else ''}{letter}{side}{anchor}"

@@ -23,7 +23,7 @@ class LabelledSamples:
     name: str  # the file's, without its suffix
     labels: tuple[str, ...]  # [n]
     groups: tuple[str, ...] | None  # [n]
-    notes: tuple[str, ...] = ()  # what is allowed, and worth knowing
+    notes: tuple[str, ...] = ()  # warnings: allowed, but worth knowing
 
     @property
     def fingerprint(self) -> str:
@@ -102,13 +102,13 @@ def split_labels(
 
     Args:
         codes: each sequence's class [n].
-        groups: each sequence's group [n], never on two sides of a cut; None: each sequence is its own.
-        splits: three fractions, or three numbers of sequences. Where the test's are apart, the first two count.
-        tests_apart: how many sequences at the end are the test's already.
+        groups: each sequence's group [n], never on two sides of a cut; None: every sequence is a group.
+        splits: three fractions, or three numbers of sequences. With separate test sequences, only the first two count.
+        tests_apart: how many sequences at the end come from a separate test file.
         folds: 0, or into how many parts train and validation together are cut for a cross-validation.
 
     Raises:
-        InputError: what is asked for cannot be had; every problem at once.
+        InputError: the splits or folds do not fit the sequences.
     """
     n = len(codes) - tests_apart
     shares = _shares(n, splits, apart=tests_apart > 0)
@@ -119,8 +119,8 @@ def split_labels(
         return LabelledSplit((Fold(np.flatnonzero(part == 0), np.flatnonzero(part == 1)),), test)
     members = len(rest) if groups is None else len(np.unique(groups[rest]))
     if folds == 1 or folds > members:
-        what = "sequences" if groups is None else "groups"
-        raise InputError(f"data.folds: {folds} is not between 2 and the {members} {what} outside the test; or give 0")
+        noun = "sequences" if groups is None else "groups"
+        raise InputError(f"data.folds: {folds} is not between 2 and the {members} {noun} outside the test; or give 0")
     held_out = _allot(codes[rest], None if groups is None else groups[rest], np.full(folds, 1 / folds))
     made = (Fold(rest[held_out != k], rest[held_out == k]) for k in range(folds))
     return LabelledSplit(tuple(made), test)
@@ -165,7 +165,7 @@ def _shares(n: int, splits: Sequence[float] | Sequence[int], *, apart: bool) -> 
     counts = are_counts(splits)
     if apart:
         if counts and splits[2]:
-            raise InputError(f"data.splits: {list(splits)} takes test rows, and they are a file of their own; end in 0")
+            raise InputError(f"data.splits: {list(splits)} takes test rows, and they are in a separate file; end in 0")
         total = sum(splits[:2])
         splits = splits if counts or total <= 0 else (splits[0] / total, splits[1] / total, 0.0)
     rows = np.array(split_rows(n, splits), dtype=np.float64)
@@ -189,11 +189,11 @@ def _allot(codes: Integers, groups: Integers | None, shares: Floats) -> Integers
     size, filled = shares * len(codes), np.zeros(len(shares))
     part = np.zeros(n_units, dtype=np.int64)
     for unit in order:
-        mine = holds[unit]
-        lack = ((want - given) * mine).sum(axis=1) / mine.sum()
+        sizes = holds[unit]
+        lack = ((want - given) * sizes).sum(axis=1) / sizes.sum()
         best = lack + 1e-6 * (size - filled)  # equally short of its classes: the part that is short of rows
         best[shares == 0] = -np.inf
         part[unit] = int(np.argmax(np.round(best, 9)))
-        given[part[unit]] += mine
-        filled[part[unit]] += mine.sum()
+        given[part[unit]] += sizes
+        filled[part[unit]] += sizes.sum()
     return part[units]

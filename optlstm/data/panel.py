@@ -1,4 +1,4 @@
-"""Series of one table, with their covariates: what the rest of the program knows of them. One series is a panel too."""
+"""Series of one table with their covariates, as the rest of the program sees them. One series is a panel too."""
 
 from __future__ import annotations
 

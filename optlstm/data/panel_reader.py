@@ -33,8 +33,8 @@ class PanelColumns:
     Args:
         series: "": the file is one series.
         gaps: missing rows and values are to be filled.
-        plain: nothing but times and targets is asked for. Then a column `unique_id` counts only where it names several
-            series; and a file that is one is split and fingerprinted as it was before there were covariates.
+        plain: nothing but times and targets is asked for. Then a column `unique_id` is used only where it names several
+            series; a file of one series is split and fingerprinted as before there were covariates.
     """
 
     time: str | None = None
@@ -57,7 +57,7 @@ def bundled(name: str = "co2") -> Path:
     """The path of a data set that comes with the package.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: there is no data set of this name.
     """
     path = _BUNDLED / f"{name}.csv"
     known = sorted(file.stem for file in _BUNDLED.glob("*.csv"))

@@ -1,4 +1,4 @@
-"""Rows of a panel: put in where they are missing, filled, added ahead, and cut into train, validation and test."""
+"""Rows of a panel: inserted where missing, filled, added ahead, and cut into train, validation and test."""
 
 from __future__ import annotations
 
@@ -112,11 +112,10 @@ def with_missing_rows(panel: Panel) -> Panel:
     at, ticks = missing_rows(panel.time, panel.starts, panel.freq)
     if not len(at):
         return panel
-    series = np.searchsorted(panel.starts, at - 1, side="right") - 1
-    inserted = np.bincount(series, minlength=len(panel.ids))
+    series = _series_before(panel, at)
     before = at - panel.starts[series] < panel.known[series]
     known = panel.known + np.bincount(series[before], minlength=len(panel.ids))
-    return _inserted(panel, at, ticks, inserted, known)
+    return _inserted(panel, at, ticks, known)
 
 
 def extended(panel: Panel, horizon: int, step: int | None) -> Panel:
@@ -135,10 +134,7 @@ def extended(panel: Panel, horizon: int, step: int | None) -> Panel:
         elif key not in times:
             times[key] = key[0] + int(step or 1) * np.arange(1, count + 1)
         ticks.append(times[key])
-    if not ticks:
-        return panel
-    inserted = np.maximum(0, horizon - have)
-    return _inserted(panel, at, np.concatenate(ticks), inserted, panel.known)
+    return _inserted(panel, at, np.concatenate(ticks), panel.known) if ticks else panel
 
 
 def filled(panel: Panel, cuts: Integers) -> tuple[Panel, int]:
@@ -151,40 +147,39 @@ def filled(panel: Panel, cuts: Integers) -> tuple[Panel, int]:
         InputError: a part of a series has no value at all.
     """
     values, count = panel.values.copy(), 0
-    empty: dict[str, list[int]] = {}  # the series, by column
-    numbers: dict[str, Column] = {name: _copied(column) for name, column in panel.covariates.items()}
-    tables = {name: values[:, i] for i, name in enumerate(panel.columns)}
-    tables |= {name: column for name, column in numbers.items() if not isinstance(column, Categories)}
-    for name, table in tables.items():
-        missing = np.isnan(table)
+    empty: dict[str, dict[int, None]] = {}  # the series with an empty part, by column
+    numbers = {name: column.copy() for name, column in panel.covariates.items() if not isinstance(column, Categories)}
+    for name, column in ({name: values[:, i] for i, name in enumerate(panel.columns)} | numbers).items():
+        missing = np.isnan(column)
         if not missing.any():
             continue
         for i in np.flatnonzero(np.logical_or.reduceat(missing, panel.starts[:-1])).tolist():
             for start, stop in pairwise(cuts[i].tolist()):
-                gone = missing[start:stop]
-                if gone.all() and stop > start:
-                    empty.setdefault(name, []).append(i)
-                elif gone.any():
+                part, gaps = column[start:stop], missing[start:stop]
+                if gaps.all() and stop > start:
+                    empty.setdefault(name, {})[i] = None
+                elif gaps.any():
                     rows = np.arange(stop - start)
-                    table[start:stop][gone] = np.interp(rows[gone], rows[~gone], table[start:stop][~gone])
-                    count += int(gone.sum())
-    if empty:
-        problems = []
-        for name, series in empty.items():
-            of = list(dict.fromkeys(series))
-            which = f" of {len(of)} series ({panel.named(of)})" if panel.series else ""
-            what = f"data.gaps: column '{name}': a part (train, validation or test){which}"
-            problems.append(f"{what} has no value to interpolate from")
+                    part[gaps] = np.interp(rows[gaps], rows[~gaps], part[~gaps])
+                    count += int(gaps.sum())
+    problems = []
+    for name, series in empty.items():
+        of = f" of {len(series)} series ({panel.named(list(series))})" if panel.series else ""
+        part_of = f"data.gaps: column '{name}': a part (train, validation or test){of}"
+        problems.append(f"{part_of} has no value to interpolate from")
+    if problems:
         raise InputError(problems)
-    return replace(panel, values=values, covariates=numbers), count
+    return replace(panel, values=values, covariates={**panel.covariates, **numbers}), count
 
 
-def _copied(column: Column) -> Column:
-    return column if isinstance(column, Categories) else column.copy()
+def _series_before(panel: Panel, at: Integers) -> Integers:
+    """The series of the row before each position."""
+    return np.searchsorted(panel.starts, at - 1, side="right") - 1
 
 
-def _inserted(panel: Panel, at: Integers, ticks: Integers, by_series: Integers, known: Integers) -> Panel:
-    """Rows before the positions `at`, at these times, without values."""
+def _inserted(panel: Panel, at: Integers, ticks: Integers, known: Integers) -> Panel:
+    """The panel with rows without values before the positions `at`, at these times, each in the series before it."""
+    counts = np.bincount(_series_before(panel, at), minlength=len(panel.ids))
     time = np.insert(ticks_of(panel.time), at, ticks)
     index: pd.Index = pd.Index(time, name=panel.time.name)
     if isinstance(panel.time, pd.DatetimeIndex):
@@ -201,6 +196,6 @@ def _inserted(panel: Panel, at: Integers, ticks: Integers, by_series: Integers, 
         time=index,
         values=np.insert(panel.values, at, np.nan, axis=0),
         covariates=covariates,
-        starts=np.concatenate([[0], np.cumsum(np.diff(panel.starts) + by_series)]).astype(np.int64),
+        starts=np.concatenate([[0], np.cumsum(np.diff(panel.starts) + counts)]).astype(np.int64),
         known=known,
     )

@@ -1,4 +1,4 @@
-"""The times of series: in order, none twice, and all of one step."""
+"""The times of series: in order, none twice, all with the same step."""
 
 from __future__ import annotations
 
@@ -42,22 +42,21 @@ class Times:
         would have if they were in order.
         """
         ticks = ticks_of(self.index)
-        step = _even(ticks, self.starts)
-        if step is not None and step > 0:
+        even = _even_step(ticks, self.starts)
+        if even is not None and even > 0:
             longest = int(np.diff(self.starts).argmax())
             times = self.index[self.starts[longest] : self.starts[longest + 1]]
             return frequency.date_steps(times).freq if isinstance(times, pd.DatetimeIndex) else None
         kept, starts = self._in_order(ticks)
         steps = _steps(self.index[kept], starts)
         freq = _usual_freq(steps, starts)
-        others = [i for i, each in steps.items() if self._has_other_step(each, freq, kept[starts[i] : starts[i + 1]])]
-        same = {i: each for i, each in steps.items() if i not in others}
-        missing = {int(starts[i]) + at: count for i, each in same.items() for at, count in each.gaps.items()}
-        uneven = [int(starts[i]) + at for i, each in same.items() for at in each.uneven]
+        others = [i for i, step in steps.items() if self._has_other_step(step, freq, kept[starts[i] : starts[i + 1]])]
+        same = {i: steps[i] for i in steps if i not in others}
+        missing = {int(starts[i]) + at: count for i, step in same.items() for at, count in step.gaps.items()}
+        uneven = [int(starts[i]) + at for i, step in same.items() for at in step.uneven]
         step_words = f" at a step of {freq}" if freq else ""
-        count = len({int(self._series(kept[[at]])[0]) for at in missing})
-        of = f" of {count} series" if self._many else ""
         if missing and not gaps:
+            of = f" of {sum(bool(step.gaps) for step in same.values())} series" if self._many else ""
             kind = f"{sum(missing.values())} missing row(s) in {len(missing)} gap(s){of}{step_words}"
             remedy = "fill in the missing rows, or set data.gaps = 'interpolate'"
             self._add_flaw(kind, kept[list(missing)], kept[np.add(list(missing), 1)], remedy)
@@ -111,8 +110,8 @@ class Times:
         """Add a flaw of the rows `after`, with the times of both. between: it is the step from one to the other."""
         notes = []
         for a, b, i in zip(before[:SHOWN], after[:SHOWN], self._series(after[:SHOWN]), strict=True):
-            who = f"'{self.ids[i]}' at " if self._many else ""
-            notes.append(f"{who}{self.index[b]}" + (f" after {self.index[a]}" if between else ""))
+            series = f"'{self.ids[i]}' at " if self._many else ""
+            notes.append(f"{series}{self.index[b]}" + (f" after {self.index[a]}" if between else ""))
         problem = f"time column '{self.index.name}' of {self.flaws.file}: {kind}"
         self.flaws.add(problem, in_table(after, self.order), remedy + self._clock_hint(before, after), notes)
 
@@ -138,7 +137,7 @@ def missing_rows(index: pd.Index, starts: Integers, freq: str | None) -> tuple[I
     """Where rows are missing: (positions to insert before, the ticks to insert), one entry for each missing row."""
     at: list[int] = []
     ticks: list[int] = []
-    if _even(ticks_of(index), starts) is None:
+    if _even_step(ticks_of(index), starts) is None:
         step = _usual(index, starts)
         for i, steps in _steps(index, starts).items():
             times = index[starts[i] : starts[i + 1]]
@@ -173,9 +172,9 @@ def _steps(index: pd.Index, starts: Integers) -> dict[int, Steps]:
 def _usual_freq(steps: dict[int, Steps], starts: Integers) -> str | None:
     """The frequency that most rows have; None for whole-numbered times."""
     rows: Counter[str] = Counter()
-    for i, each in steps.items():
-        if each.freq is not None:
-            rows[each.freq] += int(starts[i + 1] - starts[i])
+    for i, step in steps.items():
+        if step.freq is not None:
+            rows[step.freq] += int(starts[i + 1] - starts[i])
     return rows.most_common(1)[0][0] if rows else None
 
 
@@ -188,8 +187,8 @@ def _usual(index: pd.Index, starts: Integers) -> int:
     return int(sizes[counts.argmax()]) if len(sizes) else 1
 
 
-def _even(ticks: Integers, starts: Integers) -> int | None:
-    """The one step between all rows of all series, where it is one; 1 where every series is a single row."""
+def _even_step(ticks: Integers, starts: Integers) -> int | None:
+    """The step between all rows of all series; None where it varies; 1 where every series is a single row."""
     longer = np.flatnonzero(np.diff(starts) > 1)
     if not len(longer):
         return 1

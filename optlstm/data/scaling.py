@@ -25,7 +25,3 @@ class Standardizer:
     def transform(self, values: Floats) -> Floats:
         """The data's units -> standardised scale; the last dimension counts the columns."""
         return (values - self.mean) / self.std
-
-    def inverse(self, values: Floats) -> Floats:
-        """Standardised scale -> the data's units; the last dimension counts the columns."""
-        return values * self.std + self.mean

@@ -29,7 +29,7 @@ class Sequences(LabelledSamples):
 
     values: Floats  # [rows, channels], in the files' units
     starts: Integers  # [n + 1]
-    ids: tuple[str, ...]  # what each sequence is called, or the row it stands in
+    ids: tuple[str, ...]  # names of the sequences, or their row numbers
     channels: tuple[str, ...]
     columns: tuple[str, ...]  # of the file that hold the numbers: the channels, or the steps
     series: str | None = None  # column of the sequences' names; None: one row a sequence

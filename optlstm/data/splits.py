@@ -48,7 +48,7 @@ def _form_problems(splits: Sequence[float] | Sequence[int]) -> list[str]:
     if len(splits) != len(_PARTS):
         return [f"{shown} has {len(splits)} numbers, not three; {_FORMS}"]
     if any(isinstance(share, bool) or not isinstance(share, int | float) for share in splits):
-        return [f"{shown} holds something else than numbers; {_FORMS}"]
+        return [f"{shown} holds something other than numbers; {_FORMS}"]
     problems = [
         f"data.splits: {part} is {share}; it must be a number of 0 or more"
         for part, share in zip(_PARTS, splits, strict=True)

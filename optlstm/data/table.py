@@ -62,7 +62,7 @@ def read_table(
     if table.num_rows == 0:
         raise InputError(f"data: {path.name} has a header and no rows")
     frame = table.to_pandas(date_as_object=False, ignore_metadata=True, self_destruct=True, split_blocks=True)
-    pa.default_memory_pool().release_unused()  # what reading took; a large file's is worth giving back
+    pa.default_memory_pool().release_unused()  # a large file's buffers are worth returning to the system
     return cast("pd.DataFrame", frame)
 
 
@@ -80,7 +80,7 @@ def column_names(path: Path) -> list[str]:
         names = [name.strip() for name in _csv_header(path)]
     repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if repeated:
-        remedy = "give each column a name of its own"
+        remedy = "give every column a different name"
         raise InputError([f"data: {path.name}, row 1: more than one column is named '{c}'; {remedy}" for c in repeated])
     return names
 
@@ -117,7 +117,7 @@ def file_rows(path: Path, positions: Sequence[int]) -> dict[int, int]:
 
 
 def unknown_column(path: Path, names: Sequence[str], column: str) -> str:
-    """The problem line of a column that is not there."""
+    """The problem line of a column that the file lacks."""
     near = did_you_mean(column, names)
     return f"data: column '{column}' not found in {path.name}{near} (columns: {list_columns(names)})"
 
@@ -156,7 +156,7 @@ def _open(path: Path, *, unpack: bool = True) -> IO[bytes]:
 
 
 def _check_beginning(path: Path) -> None:
-    """Refuse by its first bytes what is no UTF-8 text."""
+    """Refuse files whose first bytes are no UTF-8 text."""
     try:
         with _open(path) as file:
             head = file.read(4096)
@@ -164,9 +164,9 @@ def _check_beginning(path: Path) -> None:
         raise InputError(f"data: {path.name} {_BREAKS_OFF}") from error
     if not head.removeprefix(b"\xef\xbb\xbf").strip():
         raise InputError(f"data: {path.name} is empty")
-    for magic, what in _OTHERS.items():
+    for magic, kind in _OTHERS.items():
         if head.startswith(magic):
-            raise InputError(f"data: {path.name} is not CSV text, it looks like {what}")
+            raise InputError(f"data: {path.name} is not CSV text, it looks like {kind}")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) * 4 > len(head):
         raise InputError(f"data: {path.name} is UTF-16 text; save it again as UTF-8")
 
@@ -182,8 +182,8 @@ def _csv_header(path: Path) -> list[str]:
         if ",".join(cells).count(mark) >= len(cells):
             raise InputError(f"data: {path.name} is separated by {name}; save it again with commas, and decimal points")
     if all(_NUMBER.fullmatch(cell) for cell in cells):
-        what = f"row 1 holds only numbers ({list_columns(cells, 3)})"
-        raise InputError(f"data: {path.name} has no header: {what}; put the column names above it")
+        numbers = f"row 1 holds only numbers ({list_columns(cells, 3)})"
+        raise InputError(f"data: {path.name} has no header: {numbers}; put the column names above it")
     return cells
 
 
@@ -202,7 +202,7 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _diagnose(path: Path) -> list[str]:
-    """What is wrong with a CSV file's text: row widths, NUL bytes, encoding, quotes, a gzip stream that breaks off."""
+    """The problems of a CSV file's text: row widths, NUL bytes, encoding, quotes, a gzip stream that breaks off."""
     ragged: list[str] = []
     first: dict[str, str] = {}
     names: list[str] = []
@@ -218,7 +218,7 @@ def _diagnose(path: Path) -> list[str]:
     except csv.Error as error:
         first["quotes"] = f'data: {path.name}, {error} (a quote that is not closed?); write " within quotes as ""'
     except _DAMAGED:
-        return [f"data: {path.name} {_BREAKS_OFF}"]  # what was read of it means nothing
+        return [f"data: {path.name} {_BREAKS_OFF}"]  # the rows read so far mean nothing
     if ragged:
         first["ragged"] = (
             f"data: {path.name}: {len(ragged)} row(s) without the {len(names)} fields of the header "
@@ -229,7 +229,7 @@ def _diagnose(path: Path) -> list[str]:
 
 
 def _bad_cells(cells: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """(column from 0, kind, remedy) of each cell with bytes that no text has."""
+    """(column from 0, kind, remedy) of every cell with bytes that are no text."""
     line = "".join(cells)
     if line.isascii() and "\0" not in line:
         return
@@ -243,7 +243,7 @@ def _bad_cells(cells: Sequence[str]) -> Iterator[tuple[int, str, str]]:
 
 
 def _guess_encoding(text: str) -> tuple[str, str | None]:
-    """(what a text read with `errors="surrogateescape"` seems to be, the text read so; None: it cannot be told)."""
+    """(the likely encoding of a text read with `errors="surrogateescape"`, the text in it; None: unknown)."""
     if _MANY.search(text):
         return "perhaps the code page of another alphabet (windows-1251, if it is Cyrillic)", None
     if _CONTROL.search(text):

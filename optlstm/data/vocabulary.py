@@ -20,7 +20,7 @@ _WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """How a text becomes tokens. level: word (words, and each mark by itself) or character."""
+    """How a text becomes tokens. level: word (words and single punctuation marks) or character."""
 
     level: str = "word"
     lowercase: bool = True
@@ -46,12 +46,16 @@ class Vocabulary:
         return cls(tuple(token for _, token in ranked[:most]))
 
     def __len__(self) -> int:
-        """How many numbers there are, padding and unknown included."""
-        return len(self.tokens) + 2
+        """The count of token numbers, padding and unknown included."""
+        return len(self.tokens) + UNKNOWN + 1
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self.tokens, start=UNKNOWN + 1)}
 
     def encode(self, texts: Iterable[Sequence[str]]) -> tuple[npt.NDArray[np.int32], Integers]:
         """(token numbers one text after the other [tokens], starts [n + 1]). A text without a token is one unknown."""
-        numbers = {token: i for i, token in enumerate(self.tokens, start=2)}
+        numbers = self.numbers
         coded = [[numbers.get(token, UNKNOWN) for token in text] or [UNKNOWN] for text in texts]
         starts = np.concatenate([[0], np.cumsum([len(text) for text in coded])]).astype(np.int64)
         return np.array([number for text in coded for number in text], dtype=np.int32), starts
@@ -61,12 +65,12 @@ def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[npt.NDArray[np.flo
     """Pretrained vectors in GloVe's text format: a token and its numbers a line; the file is read line by line.
 
     Returns:
-        (vectors [len(vocabulary), dim], found [len(vocabulary)]); rows of tokens that the file lacks are 0.
+        (vectors [len(vocabulary), dim], in_file [len(vocabulary)]); rows of tokens that the file lacks are 0.
 
     Raises:
         InputError: there is no such file, or a line is not of that format.
     """
-    numbers = {token: i for i, token in enumerate(vocabulary.tokens, start=2)}
+    numbers = vocabulary.numbers
     rows: dict[int, npt.NDArray[np.float32]] = {}
     dim = 0
     try:
@@ -84,27 +88,27 @@ def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[npt.NDArray[np.flo
                     with np.errstate(over="ignore"):
                         row = rows[numbers[token]] = np.array(parts[-dim:], dtype=np.float32)
                     if not np.isfinite(row).all():
-                        what = f"the vector of '{token}' is not finite (NaN, infinity, or beyond 32-bit floats)"
-                        raise InputError(_bad_vector(path, line_number, line, what))
+                        problem = f"the vector of '{token}' is not finite (NaN, infinity, or beyond 32-bit floats)"
+                        raise InputError(_bad_vector(path, line_number, line, problem))
     except ValueError:
-        what = "something else than numbers behind its token"
-        raise InputError(_bad_vector(path, line_number, line, what)) from None
+        problem = "something other than numbers behind its token"
+        raise InputError(_bad_vector(path, line_number, line, problem)) from None
     except OSError as error:
         raise InputError(f"data.vectors: '{path.name}' cannot be read: {error.strerror}") from None
     if not dim:
         raise InputError(f"data.vectors: {path.name} is empty")
-    vectors, found = np.zeros((len(vocabulary), dim), dtype=np.float32), np.zeros(len(vocabulary), dtype=bool)
+    vectors, in_file = np.zeros((len(vocabulary), dim), dtype=np.float32), np.zeros(len(vocabulary), dtype=bool)
     for number, row in rows.items():
-        vectors[number], found[number] = row, True
-    return vectors, found
+        vectors[number], in_file[number] = row, True
+    return vectors, in_file
 
 
-def _bad_vector(path: Path, number: int, line: str, what: str) -> str:
-    where = f"data.vectors: {path.name}, line {number}: "
+def _bad_vector(path: Path, number: int, line: str, problem: str) -> str:
     if "\0" in line or ("\ufffd" in line and number <= 2):
         return f"data.vectors: {path.name} is no UTF-8 text (binary, or compressed); save it in GloVe's text format"
     if not line.strip():
-        what = "it is empty"
+        problem = "it is empty"
     elif " " not in line.strip():
-        what = "separated by tabs, not by blanks" if "\t" in line else "a token without numbers"
-    return f"{where}{what}; a line is a token and its numbers, separated by blanks"
+        problem = "separated by tabs, not by blanks" if "\t" in line else "a token without numbers"
+    expected = "a line is a token and its numbers, separated by blanks"
+    return f"data.vectors: {path.name}, line {number}: {problem}; {expected}"

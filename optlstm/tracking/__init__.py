@@ -32,7 +32,7 @@ TRACKERS = {
     "mlflow": ("mlflow", "MLflow"),
     "wandb": ("wandb", "WeightsAndBiases"),
 }
-PATIENCE_S = 60.0  # for what is left to send when the study ends
+PATIENCE_S = 60.0  # for sending the rest when the study ends
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TrackedStudy:
 
     Args:
         uid: The study's id, by which its runs are found when it is resumed.
-        folder: On this machine, for what trackers keep in files.
+        folder: On this machine, for the trackers' files.
         project: MLflow's experiment, W&B's project.
         options: Of `[tracking]`, as they are.
     """
@@ -90,7 +90,7 @@ class Tracker(Protocol):
         """Find or make the study's run; the numbers of trials that are there and have ended."""
 
     def sync(self, trial: Snapshot) -> None:
-        """Make the trial's run hold what the snapshot holds, and end it where the trial has; nothing twice."""
+        """Write the snapshot to the trial's run, nothing twice, and end the run where the trial has ended."""
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """One more value of a trial that was synced."""
@@ -113,7 +113,7 @@ def check_trackers(names: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def following(ledger: Ledger, names: Sequence[str], study: TrackedStudy) -> Iterator[None]:
-    """Let trackers follow a ledger until the end of the block, and then send what is left."""
+    """Let trackers follow a ledger until the end of the block, then wait until all is sent."""
     followers = [_Follower(name, study, ledger) for name in dict.fromkeys(names)]
     try:
         yield

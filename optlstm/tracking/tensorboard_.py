@@ -1,4 +1,4 @@
-"""TensorBoard: a folder per trial with its curve and hyperparameters. TensorBoard keeps values in 32 bits."""
+"""TensorBoard: a folder per trial with its curve and hyperparameters. TensorBoard stores 32-bit values."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ from urllib.parse import urlsplit
 from optlstm.errors import InputError, OptlstmError
 
 _PARTIAL = ".partial"
-_ABANDONED_S = 600.0  # nobody writes at one file for longer
+_ABANDONED_S = 600.0  # writing one file never takes longer
 
 Location = Path | str
 
 
 class Folder(Protocol):
-    """Files by name. A write is whole or has not happened; removing what is not there is no error."""
+    """Files by name. A write is complete or has no effect; removing a missing file is no error."""
 
     def names(self) -> set[str]:
         """Files and folders in it; none where it does not exist."""
@@ -34,9 +34,9 @@ class Folder(Protocol):
         """Raises OSError."""
 
     def write(self, name: str, content: bytes, *, wait: bool = True) -> None:
-        """Raises OSError, after which what was there before is there still.
+        """Raises OSError, after which the file is as it was before.
 
-        wait: for the disk. Without, a kill of this process does no harm; a power failure may, before `settle`.
+        wait: For the disk. Without, a kill of this process does no harm; a power failure before `settle` may.
         """
 
     def settle(self, names: Iterable[str]) -> None:
@@ -49,19 +49,18 @@ class Folder(Protocol):
         """Bytes of all files in it, and in the folders in it."""
 
     def tidy(self) -> None:
-        """Remove what killed writers left half-written, and the folder itself where it is empty."""
+        """Remove partial files that killed writers left, and the folder itself where it is empty."""
 
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file that a command is asked to write: refused before the work where it cannot be written, and then written
-    whole or not at all.
+    """A file that a command is asked to write: checked before the work, and then written completely or not at all.
 
     The folders above it are made. A link is followed. A pipe, a device or standard output is written straight into,
     since no other file can take its place.
 
     Args:
-        suffix: What its name has to end in; empty: anything.
+        suffix: That its name must have; empty: any.
         option: That names it, for messages.
     """
 
@@ -85,7 +84,7 @@ class OutputFile:
         """Raises InputError where the file cannot be written.
 
         Args:
-            inputs: Files that must not be overwritten, with what each is.
+            inputs: Files that must not be overwritten, and their roles for the message.
         """
         check_name(self.path, self.option)
         if self.path.is_dir():
@@ -107,7 +106,7 @@ class OutputFile:
         """A file of any length to write into; its content takes the path's place when the block ends.
 
         Raises:
-            OptlstmError: It cannot be written; what stood there before stands there still.
+            OptlstmError: It cannot be written; the file is as it was before.
         """
         try:
             if self.is_stdout:
@@ -181,7 +180,7 @@ def check_url(location: Location) -> None:
 
 
 def shown_location(location: Location) -> str:
-    """A location for people to read: a URL without its user, password and options."""
+    """A location for display: a URL without its user, password and options."""
     if not is_url(location):
         return str(location)
     scheme, _, rest = str(location).partition("://")
@@ -249,14 +248,14 @@ class LocalFolder:
     def write(self, name: str, content: bytes, *, wait: bool = True) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / name
-        if _is_real_folder(path):  # none of ours, and in the file's way
+        if _is_real_folder(path):  # not written by us, and in the file's way
             shutil.rmtree(path)
         with _replacing(path, sync=wait) as file:
             file.write(content)
 
     def settle(self, names: Iterable[str]) -> None:
         for name in names:
-            with contextlib.suppress(FileNotFoundError):  # swept away: the trial is not among the best
+            with contextlib.suppress(FileNotFoundError):  # removed: the trial is not among the best
                 file = os.open(self.path / name, os.O_RDONLY)
                 try:
                     os.fsync(file)
@@ -274,7 +273,7 @@ class LocalFolder:
         total = 0
         for folder, _, names in os.walk(self.path):
             for name in names:
-                with contextlib.suppress(OSError):  # removed while we look
+                with contextlib.suppress(OSError):  # removed meanwhile
                     total += os.lstat(os.path.join(folder, name)).st_size
         return total
 
@@ -317,7 +316,7 @@ class RemoteFolder:
         self._fs.move(partial, f"{self._path}/{name}")
 
     def settle(self, names: Iterable[str]) -> None:
-        """A file that is written to a store is there."""
+        """Nothing to wait for: a store confirms a write when it is durable."""
 
     def remove(self, name: str) -> None:
         path = f"{self._path}/{name}"

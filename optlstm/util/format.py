@@ -1,4 +1,4 @@
-"""Names, numbers and times as people read them; a name may hold anything."""
+"""Names, numbers and times for display; a name may hold any characters."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-LONGEST_NAME = 512  # of a study, of an attribute: what Optuna's tables hold
+LONGEST_NAME = 512  # of a study, of an attribute: the limit of Optuna's tables
 MOST_NAME = 60  # characters of a name in a figure
 
 
 def visible(text: object) -> str:
-    """Text in which nothing is hidden: control characters and marks that turn the direction are written out."""
+    """Text without hidden characters: control characters and direction marks are written as escapes."""
     if (plain := str(text)).isprintable():
         return plain
     return "".join(
@@ -42,8 +42,8 @@ def decimals(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:g}"
 
 
-def share(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+def share(part: float, total: float) -> str:
+    return f"{100 * part / total:.0f} %" if total else "0 %"
 
 
 def many(count: int, noun: str, plural: str | None = None) -> str:
@@ -64,14 +64,14 @@ def first_few(items: Sequence[str], most: int = 3) -> str:
 
 def duration(seconds: float) -> str:
     """`0.4 s`, `48 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
+    rounded = round(seconds)
     if seconds < 9.95:
         return f"{seconds:.1f} s"
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s"
+    return f"{rounded // 3600:,} h {rounded % 3600 // 60} min"
 
 
 def moment(when: datetime.datetime) -> str:

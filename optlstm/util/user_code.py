@@ -1,4 +1,4 @@
-"""Code that a study names, a Python file or `module:function`: read, fingerprinted and imported, here alone."""
+"""User code, a Python file or `module:function`: read, fingerprinted and imported, only here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from optlstm.errors import InputError, did_you_mean, named
 
 
 def fingerprint(source: str) -> str:
-    """Of what the code does: comments and layout are no part of it; what it imports is not looked into."""
+    """Of the code without comments and layout; imported modules are not included."""
     return hashlib.sha256(ast.dump(ast.parse(source)).encode()).hexdigest()[:16]
 
 
@@ -51,7 +51,7 @@ class UserFile:
         return fingerprint(self.source)
 
     def run(self, key: str, module: str) -> ModuleType:
-        """Run the file as `module`. What lies beside it can be imported.
+        """Run the file as `module`. It can import modules from its folder.
 
         Raises:
             InputError: It is not Python, or raises.
@@ -59,14 +59,14 @@ class UserFile:
         folder = str(Path(self.path).parent)
         if folder not in sys.path and Path(folder).is_dir():
             sys.path.insert(0, folder)
-        made = ModuleType(module)
-        made.__file__ = self.path
+        loaded = ModuleType(module)
+        loaded.__file__ = self.path
         try:
             with _failures(f"{key}: {self.name} raised", SyntaxError):
-                _run(made, self.source, self.path)
+                _run(loaded, self.source, self.path)
         except SyntaxError as error:
             raise InputError(f"{key}: {self.name}, line {error.lineno}: {error.msg}") from None
-        return made
+        return loaded
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class UserFunction:
         return fingerprint(self.source)
 
     def load(self) -> Any:
-        """The function, in whatever process this is. Raises what importing its module raises."""
+        """The function, in any process. Raises what importing its module raises."""
         name, _, function = self.reference.partition(":")
         try:
             module = importlib.import_module(name)
@@ -103,7 +103,7 @@ class UserFunction:
 
 
 def import_function(key: str, reference: str, signature: str) -> Any:
-    """The function that `module:function` names; what lies in the working directory can be imported.
+    """The function that `module:function` names; modules in the working directory can be imported.
 
     Args:
         signature: How it is called, for the message: `function(a, b) -> c`.
@@ -128,16 +128,16 @@ def import_function(key: str, reference: str, signature: str) -> Any:
 
 
 def _run(module: ModuleType, source: str, path: str) -> None:
-    sys.modules[module.__name__] = module  # what it defines can be pickled by its own workers
+    sys.modules[module.__name__] = module  # so that its classes can be pickled by worker processes it starts
     exec(compile(source, path, "exec"), module.__dict__)
 
 
 @contextmanager
-def _failures(words: str, allowed: type[BaseException]) -> Iterator[None]:
-    """Raises InputError `WORDS ...` for whatever is raised but `allowed`, sys.exit() included."""
+def _failures(prefix: str, allowed: type[BaseException]) -> Iterator[None]:
+    """Raises InputError `PREFIX ...` for any exception but `allowed`, sys.exit() included."""
     try:
         yield
     except (KeyboardInterrupt, allowed):
         raise
     except BaseException as error:
-        raise InputError(f"{words} {named(error)}") from error
+        raise InputError(f"{prefix} {named(error)}") from error

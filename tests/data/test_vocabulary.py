@@ -45,7 +45,7 @@ def test_vectors_of_known_tokens_are_read(tmp_path: Path) -> None:
     [
         ("", "is empty"),
         ("a 1 2\nb 3\n", "line 2: 1 numbers, not 2"),
-        ("a 1 x\n", "line 1: something else than numbers"),
+        ("a 1 x\n", "line 1: something other than numbers"),
         ("b 1 2\na 1 nan\n", "line 2: the vector of 'a' is not finite"),
         ("a 1 1e300\n", "line 1: the vector of 'a' is not finite"),
         ("\n", "line 1: it is empty"),

@@ -88,7 +88,7 @@ def test_one_window_is_enough_and_none_fails_the_trial() -> None:
         problem_of(np.zeros((20, 1)), [0, 3, 15, 20], 2).validation_windows(hp)
 
 
-def test_standard_scores_by_column_and_back() -> None:
+def test_standard_scores_by_column() -> None:
     values = np.array([[1.0, 5.0], [3.0, 5.0]])
 
     scaler = Standardizer.fit(values)
@@ -96,4 +96,3 @@ def test_standard_scores_by_column_and_back() -> None:
     assert scaler.mean.tolist() == [2.0, 5.0]
     assert scaler.std.tolist() == [1.0, 1.0]  # population; a constant column's is taken to be 1
     assert scaler.transform(values).tolist() == [[-1.0, 0.0], [1.0, 0.0]]
-    assert scaler.inverse(scaler.transform(values)).tolist() == values.tolist()
