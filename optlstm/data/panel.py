@@ -57,6 +57,10 @@ class Panel:
         """A series' rows that have targets."""
         return slice(int(self.starts[i]), int(self.starts[i] + self.known[i]))
 
+    def ahead(self, horizon: int) -> Floats:
+        """From every row on the values of `horizon` rows, [rows - horizon + 1, columns, horizon]; a view."""
+        return np.lib.stride_tricks.sliding_window_view(self.values, horizon, axis=0)
+
     def named(self, which: Sequence[int] | Integers, notes: Sequence[object] = ()) -> str:
         """The first three of these series, each with its note: `'A' (12), 'B' (7), ...`."""
         return named([self.ids[i] for i in which[: SHOWN + 1]], notes)

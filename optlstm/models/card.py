@@ -1,4 +1,4 @@
-"""`model.json`: all that is known of a model, checked to the last byte before anything is made of it."""
+"""`model.json`: the description of a model, checked to the last byte before a network is made from it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import json
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from optlstm.errors import InputError, ModelFileError
-from optlstm.tasks.base import Metrics
+from optlstm.study.lineage import Segment
+from optlstm.tasks.base import CardPart, Metrics
 from optlstm.tasks.forecast.card import upgraded
 from optlstm.tasks.forecast.predictor import ForecastSection
 from optlstm.tasks.label.predict import SequenceSection, TextSection
@@ -22,47 +23,34 @@ CARD_FILE, WEIGHT_FILE = "model.json", "model.safetensors"
 TaskSection = Annotated[ForecastSection | SequenceSection | TextSection, Field(discriminator="kind")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Stretch(_Part):
-    """Epochs that were trained with the same params; a trial of a population has several."""
-
-    trial: int
-    first: int
-    last: int
-    params: dict[str, Any]
-
-
-class Trained(_Part):
-    """Networks of one trial's params, each from a seed of its own."""
+class Trained(CardPart):
+    """Networks trained with one trial's params, each from another seed."""
 
     trial: int
     value: float | None  # the trial's best validation value
     params: dict[str, bool | int | float | str]
     grown_layers: Annotated[int, Field(ge=0)]
-    schedule: Annotated[list[Stretch], Field(min_length=1)]
+    schedule: Annotated[list[Segment], Field(min_length=1)]
     seeds: Annotated[list[int], Field(min_length=1)]  # one per network
 
     def hyperparameters(self) -> Hyperparameters:
-        """Raises InputError where a param is none, or out of its range."""
+        """Raises InputError for an unknown param, or a value out of its range."""
         hp = Hyperparameters.from_params(self.params)
         if self.grown_layers >= hp.num_layers:
             raise InputError(f"grown_layers: {self.grown_layers} of {hp.num_layers} layers")
         return replace(hp, grown_layers=self.grown_layers)
 
 
-class Training(_Part):
-    """How the weights came about."""
+class Training(CardPart):
+    """How the weights were trained."""
 
-    refit: bool  # false: the weights are the trials' own, as the study left them
+    refit: bool  # false: the weights are those that the study kept
     trained_on: list[str]  # parts of the data
-    epochs: int  # that the learning-rate schedule stretches over
+    epochs: int  # length of the learning-rate schedule
 
 
-class Origin(_Part):
-    """Where the params come from. Nothing of when, by whom or on what machine: the same search is the same file."""
+class Origin(CardPart):
+    """The study of the params, without date, user and machine: the same search gives the same file."""
 
     name: str
     seed: int
@@ -71,25 +59,25 @@ class Origin(_Part):
     scheduler: dict[str, Any]
 
 
-class Test(_Part):
+class Test(CardPart):
     """The untouched test rows, scored once."""
 
     metrics: Metrics
     members: list[Metrics]
-    spread: dict[str, Metrics] = {}
+    spread: dict[str, Metrics] = Field(default_factory=dict)
     steps: dict[str, list[float | None]]
     baselines: dict[str, Metrics]
     baseline_steps: dict[str, dict[str, list[float | None]]]
     beaten_by: dict[str, list[str]]
 
 
-class Weights(_Part):
+class Weights(CardPart):
     size: Annotated[int, Field(ge=0)]  # bytes
     sha256: str
 
 
-class Card(_Part):
-    """What `model.json` holds, checksum and format aside.
+class Card(CardPart):
+    """The content of `model.json`, without checksum and format.
 
     The networks are those of the first trial (the best one), seed by seed, then those of the next.
     """
@@ -103,25 +91,25 @@ class Card(_Part):
     intervals: dict[str, Any]
     versions: dict[str, str]
     weights: Weights
-    factory: Annotated[str, Field(max_length=1000)] | None = None  # module:function that made the networks; None: ours
+    factory: Annotated[str, Field(max_length=1000)] | None = None  # module:function of custom networks
 
     @property
     def members(self) -> int:
-        """How many networks there are."""
+        """The number of networks."""
         return sum(len(trained.seeds) for trained in self.trials)
 
     def hyperparameters(self) -> list[Hyperparameters]:
-        """Of every network. Raises as `Trained.hyperparameters`."""
+        """Those of every network. Raises as `Trained.hyperparameters`."""
         return [hp for trained in self.trials for hp in [trained.hyperparameters()] * len(trained.seeds)]
 
     def to_bytes(self) -> bytes:
-        """The one text of this card, the sum of its own content in it."""
+        """The text of this card, with the checksum of its content."""
         content = {"format": FORMAT, **self.model_dump(mode="json")}
-        return _text({**content, "sha256": _sum(content)})
+        return _text({**content, "sha256": _checksum(content)})
 
 
 def read_card(raw: bytes) -> Card:
-    """Raises ModelFileError where `raw` is not, byte for byte, what `to_bytes` gave, or says what no card may."""
+    """Raises ModelFileError where `raw` is not, byte for byte, what `Card.to_bytes` gave, or is no valid card."""
     try:
         content = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -129,14 +117,14 @@ def read_card(raw: bytes) -> Card:
     if not isinstance(content, dict) or "format" not in content:
         raise ModelFileError(f"{CARD_FILE} is not a model's card")
     if content["format"] != FORMAT or isinstance(content["format"], bool):
-        by = content.get("versions")
-        maker = f", of optlstm {by['optlstm']}" if isinstance(by, dict) and "optlstm" in by else ""
+        versions = content.get("versions")
+        maker = f", of optlstm {versions['optlstm']}" if isinstance(versions, dict) and "optlstm" in versions else ""
         raise ModelFileError(
             f"{CARD_FILE} has format {str(content['format'])[:20]}{maker}; this optlstm reads format {FORMAT}"
         )
     claimed = content.pop("sha256", None)
     try:
-        altered = _sum(content) != claimed or _text({**content, "sha256": claimed}) != raw
+        altered = _checksum(content) != claimed or _text({**content, "sha256": claimed}) != raw
     except ValueError:  # NaN or infinity
         altered = True
     if altered:
@@ -149,10 +137,10 @@ def read_card(raw: bytes) -> Card:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:200]
-        raise ModelFileError(f"{CARD_FILE} says what no card says: {where}: {first['msg'][:200]}") from error
+        raise ModelFileError(f"{CARD_FILE} is invalid: {where}: {first['msg'][:200]}") from error
 
 
-def _sum(content: dict[str, Any]) -> str:
+def _checksum(content: dict[str, Any]) -> str:
     return hashlib.sha256(_text(content)).hexdigest()
 
 

@@ -6,28 +6,28 @@ import importlib.util
 import io
 import logging
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from optlstm.errors import InputError
+from optlstm.models.model import Model
+from optlstm.tasks.base import ExportModule
 from optlstm.util.files import OutputFile
 
-if TYPE_CHECKING:
-    from optlstm.models.model import Model
-    from optlstm.tasks.base import ExportModule
-
 FORMATS = {"onnx": ".onnx", "torchscript": ".torchscript.pt", "pt2": ".pt2"}
-_NEEDS = ("onnx", "onnxscript")
+_ONNX_PACKAGES = ("onnx", "onnxscript")
+_ANY_BATCH = ({0: torch.export.Dim("batch", min=1)},)  # the first dimension of the input
 
 
 def export_model(model: Model, form: str, file: OutputFile) -> str:
-    """Write `model` to `file`, whole or not at all; says in words what it takes and gives.
+    """Write `model` to `file`, whole or not at all; returns a description of its input and output.
 
-    onnx: for onnxruntime and others. torchscript: for C++ (libtorch); torch itself calls it deprecated. pt2: what
-    `torch.export.load` reads, its successor. The number of samples is free in all of them.
+    onnx: for onnxruntime and others. torchscript: for C++ (libtorch); torch itself calls it deprecated. pt2: its
+    successor, read by `torch.export.load`. Each takes any number of samples.
 
     Raises:
         InputError: a package that the format needs is missing.
@@ -37,26 +37,24 @@ def export_model(model: Model, form: str, file: OutputFile) -> str:
     exported.module.eval()
     file.write(_WRITERS[form](exported))
     with torch.no_grad():
-        answer = exported.module(exported.example)
-    takes = f"{exported.input_name} {_shape(exported.example)}"
+        output = exported.module(exported.example)
     dtype = str(exported.example.dtype).removeprefix("torch.")
-    return f"{takes} -> {exported.output_name} {_shape(answer)}, {dtype}"
+    return f"{exported.input_name} {_shape(exported.example)} -> {exported.output_name} {_shape(output)}, {dtype}"
 
 
 def _onnx(exported: ExportModule) -> bytes:
-    missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
+    missing = [name for name in _ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"--format: onnx needs {' and '.join(missing)}: pip install 'optlstm[onnx]'")
-    batch = torch.export.Dim("batch", min=1)
-    with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
-        warnings.simplefilter("ignore")  # torch's own, about itself
+    with warnings.catch_warnings(), _errors_only("torch.onnx", "onnxscript", "onnx_ir"):
+        warnings.simplefilter("ignore")  # torch warns of its own deprecated calls
         program: Any = torch.onnx.export(
             exported.module,
             (exported.example,),
             dynamo=True,
             input_names=[exported.input_name],
             output_names=[exported.output_name],
-            dynamic_shapes=({0: batch},),
+            dynamic_shapes=_ANY_BATCH,
             verbose=False,
         )
     return bytes(program.model_proto.SerializeToString(deterministic=True))
@@ -74,33 +72,24 @@ def _pt2(exported: ExportModule) -> bytes:
     out = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.export.export(
-            exported.module, (exported.example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
-        )
+        program = torch.export.export(exported.module, (exported.example,), dynamic_shapes=_ANY_BATCH)
         torch.export.save(program, out)
     return out.getvalue()
 
 
-_WRITERS: dict[str, Callable[[ExportModule], bytes]] = {
-    "onnx": _onnx,
-    "torchscript": _torchscript,
-    "pt2": _pt2,
-}
+_WRITERS: dict[str, Callable[[ExportModule], bytes]] = {"onnx": _onnx, "torchscript": _torchscript, "pt2": _pt2}
 
 
-class _quiet:
-    """Loggers that speak of errors only, for a while."""
-
-    def __init__(self, *names: str) -> None:
-        self._loggers = [logging.getLogger(name) for name in names]
-
-    def __enter__(self) -> None:
-        self._levels = [logger.level for logger in self._loggers]
-        for logger in self._loggers:
-            logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        for logger, level in zip(self._loggers, self._levels, strict=True):
+@contextmanager
+def _errors_only(*names: str) -> Iterator[None]:
+    """Inside, the loggers of these names report errors only."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in levels.items():
             logger.setLevel(level)
 
 

@@ -1,18 +1,16 @@
-"""A model's folder: two files, written whole, and read only as what they were written."""
+"""A model's folder: two files, written as a whole, and refused where they are not as they were written."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from optlstm.errors import InputError, ModelFileError, OptlstmError
@@ -22,17 +20,15 @@ from optlstm.training.hparams import Hyperparameters
 from optlstm.util.files import LocalFolder, check_folder
 
 _MOST_JSON = 64 << 20  # bytes
-_MOST_HEADER = 64 << 20
 _CUSTOM_DTYPES = {"F32", "I64", "BOOL"}  # of custom networks: batch norms count in whole numbers
-_AGAIN = "make the folder anew (python -m optlstm refit), or copy it again"
-Shapes = dict[str, tuple[int, ...]]
+_ADVICE = "make the folder again (python -m optlstm refit), or copy it again"
 
 
 def check_target(folder: Path) -> None:
-    """See that a model may be written to `folder`: new, empty, or a model's already.
+    """Check that a model may be written to `folder`: it is new, empty, or holds a model.
 
     Raises:
-        InputError: something else stands there, or nothing may be made there.
+        InputError: it holds something else, or cannot be made.
     """
     check_folder(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / CARD_FILE).is_file():
@@ -40,14 +36,14 @@ def check_target(folder: Path) -> None:
 
 
 def pack(networks: Sequence[Mapping[str, Tensor]], extras: Mapping[str, Tensor]) -> tuple[bytes, Weights]:
-    """The weight file of a model and what its card says of it."""
+    """The weight file of a model, and its size and checksum for the card."""
     tensors = {f"{i}.{name}": t.contiguous() for i, weights in enumerate(networks) for name, t in weights.items()}
     blob = safetensors.torch.save({**tensors, **{f"extra.{name}": t.contiguous() for name, t in extras.items()}})
     return blob, Weights(size=len(blob), sha256=hashlib.sha256(blob).hexdigest())
 
 
 def write(folder: Path, card: Card, blob: bytes) -> None:
-    """A model exists once its card does: a process that is killed leaves the model, or a folder that is refused.
+    """Write a model's files, the card last: a process that is killed before leaves a folder that is refused.
 
     Raises:
         InputError: as `check_target`.
@@ -66,35 +62,35 @@ def write(folder: Path, card: Card, blob: bytes) -> None:
 def read(folder: Path, factory: str | None = None) -> tuple[Card, bytes, list[nn.Module], dict[str, Tensor]]:
     """The card, the weight file, the networks (in eval mode, on the CPU) and the other tensors of a model.
 
-    Sizes are checked against each other before anything of that size is made; nothing is unpickled, and no code is
-    imported but what the caller names.
+    Sizes are checked against each other before memory of that size is allocated; nothing is unpickled, and only the
+    code that the caller names is imported.
 
     Args:
         factory: `module:function` that makes the networks, where they are custom.
 
     Raises:
-        ModelFileError: for whatever is wrong, with the file and what to do.
-        InputError: the factory is not the one of the card, or is not there.
+        ModelFileError: the files are missing, altered or invalid; with the file and what to do.
+        InputError: the factory is not the one of the card, or cannot be imported.
     """
-    with _blaming(folder):
+    with _model_file_errors(folder):
         card, blob = _read(folder)
-    made_by = _factory(card, folder, factory)  # an error of the caller's, not of the files
-    with _blaming(folder):
+    made_by = _factory(card, folder, factory)  # an error of the caller, not of the files
+    with _model_file_errors(folder):
         return (card, blob, *_unpack(card, blob, made_by))
 
 
 @contextmanager
-def _blaming(folder: Path) -> Iterator[None]:
-    """Whatever is wrong is the folder's fault."""
+def _model_file_errors(folder: Path) -> Iterator[None]:
+    """Raises ModelFileError, which names the folder, for every error inside."""
     try:
         yield
     except (ModelFileError, InputError, OSError, SafetensorError) as error:
         reason = f"{error.strerror or error}" if isinstance(error, OSError) else str(error).replace("\n", "; ")
-        raise ModelFileError(f"model {folder}: {reason}; {_AGAIN}") from error
+        raise ModelFileError(f"model {folder}: {reason}; {_ADVICE}") from error
 
 
 def _factory(card: Card, folder: Path, given: str | None) -> Factory | None:
-    """What makes the networks. A folder may come from anywhere, so the code it names is imported on demand alone."""
+    """What makes the networks. A folder may come from anywhere: the code it names is imported only on demand."""
     if given != card.factory:
         if card.factory is None:
             raise InputError(f"--factory: the networks of model {folder} are optlstm's own; leave it out")
@@ -111,45 +107,34 @@ def _read(folder: Path) -> tuple[Card, bytes]:
         raise ModelFileError("there is no such folder")
     if not any((folder / name).exists() for name in (CARD_FILE, WEIGHT_FILE)):
         raise ModelFileError(f"it holds no {CARD_FILE}, so it is no model's folder")
-    with _open(folder / CARD_FILE) as file:
+    with _regular(folder / CARD_FILE).open("rb") as file:
         raw = file.read(_MOST_JSON + 1)
     if len(raw) > _MOST_JSON:
         raise ModelFileError(f"{CARD_FILE} is larger than any card")
     card = read_card(raw)
-    with _open(folder / WEIGHT_FILE) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size != card.weights.size:
-            raise ModelFileError(f"{WEIGHT_FILE} has {size} bytes, and {CARD_FILE} says {card.weights.size}")
-        start = _header(file, size)
-        if card.factory is None:
-            _check_shapes(card, start, size)
-        else:
-            _shapes(start[8:], _CUSTOM_DTYPES)
-        blob = start + file.read()
+    weights = _regular(folder / WEIGHT_FILE)
+    size = weights.stat().st_size
+    if size != card.weights.size:
+        raise ModelFileError(f"{WEIGHT_FILE} has {size} bytes, and {CARD_FILE} says {card.weights.size}")
+    shapes = _shapes(weights, {"F32"} if card.factory is None else _CUSTOM_DTYPES)
+    if card.factory is None:
+        _check_shapes(card, shapes, size)
+    blob = weights.read_bytes()
     if hashlib.sha256(blob).hexdigest() != card.weights.sha256:
         raise ModelFileError(f"{WEIGHT_FILE} is not what was written (altered)")
     return card, blob
 
 
-def _open(path: Path) -> IO[bytes]:
+def _regular(path: Path) -> Path:
     if not path.is_file():  # a pipe would never end
         raise ModelFileError(f"{path.name} is missing")
-    return path.open("rb")
+    return path
 
 
-def _header(file: IO[bytes], size: int) -> bytes:
-    """A safetensors file's length prefix and header."""
-    prefix = file.read(8)
-    length = int.from_bytes(prefix, "little")
-    if len(prefix) < 8 or length > min(size - 8, _MOST_HEADER):
-        raise ModelFileError(f"{WEIGHT_FILE} has a header that cannot be (altered)")
-    return prefix + file.read(length)
-
-
-def _check_shapes(card: Card, start: bytes, size: int) -> None:
-    """See that the header has just the tensors of the card's networks."""
-    shapes, first = _shapes(start[8:], {"F32"}), 0
+def _check_shapes(card: Card, shapes: Mapping[str, tuple[int, ...]], size: int) -> None:
+    """Check that the weight file, of `size` bytes, holds the tensors of the card's networks and no others."""
     expected: dict[str, tuple[int, ...]] = {}
+    first = 0
     for trained in card.trials:
         hp, count = trained.hyperparameters(), len(trained.seeds)
         too_large = card.task.problem(hp) or _oversized(hp, card.task.sizes(), size)
@@ -159,8 +144,8 @@ def _check_shapes(card: Card, start: bytes, size: int) -> None:
             raise ModelFileError(f"{CARD_FILE} says {claim}, and {WEIGHT_FILE} has {size} bytes")
         with torch.device("meta"):
             network = card.task.network(hp)
-        one = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        expected |= {f"{i}.{name}": shape for i in range(first, first + count) for name, shape in one.items()}
+        member = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        expected |= {f"{i}.{name}": shape for i in range(first, first + count) for name, shape in member.items()}
         first += count
     expected |= {f"extra.{name}": shape for name, shape in card.task.extras().items()}
     if expected != shapes:
@@ -172,16 +157,17 @@ def _check_shapes(card: Card, start: bytes, size: int) -> None:
         raise ModelFileError(f"tensor {name!r}: {words}")
 
 
-def _shapes(header: bytes, allowed: Set[str]) -> Shapes:
+def _shapes(weights: Path, dtypes: set[str]) -> dict[str, tuple[int, ...]]:
+    """The tensors' shapes by name, from the header alone. Raises ModelFileError for other dtypes than these."""
     try:
-        entries: dict[str, Any] = json.loads(header)
-        entries.pop("__metadata__", None)
-        shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in entries.items()}
-        kinds = {entry["dtype"] for entry in entries.values()}
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise ModelFileError(f"{WEIGHT_FILE} has a header that cannot be (altered)") from error
-    if kinds - allowed:
-        raise ModelFileError(f"{WEIGHT_FILE} holds {', '.join(sorted(map(str, kinds)))[:80]} numbers, not F32 ones")
+        with safe_open(weights, "pt") as file:
+            tensors = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            shapes = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
+            other = {str(tensor.get_dtype()) for tensor in tensors.values()} - dtypes
+    except SafetensorError as error:
+        raise ModelFileError(f"{WEIGHT_FILE} has an invalid header (altered)") from error
+    if other:
+        raise ModelFileError(f"{WEIGHT_FILE} holds {', '.join(sorted(other))} numbers, not F32 ones")
     return shapes
 
 
@@ -192,7 +178,7 @@ def _unpack(card: Card, blob: bytes, factory: Factory | None) -> tuple[list[nn.M
     for i, hp in enumerate(card.hyperparameters()):
         weights = {name.removeprefix(f"{i}."): t for name, t in tensors.items() if name.startswith(f"{i}.")}
         if not all(bool(t.isfinite().all()) for t in weights.values()):
-            raise ModelFileError(f"{WEIGHT_FILE} holds weights that are no numbers")
+            raise ModelFileError(f"{WEIGHT_FILE} holds weights that are not finite numbers")
         networks.append(network_with(card.task, hp, weights, factory))
     return networks, extras
 
@@ -200,7 +186,7 @@ def _unpack(card: Card, blob: bytes, factory: Factory | None) -> tuple[list[nn.M
 def network_with(
     section: Any, hp: Hyperparameters, weights: Mapping[str, Tensor], factory: Factory | None = None
 ) -> nn.Module:
-    """The network that a card's section, or a factory, makes of `hp`, with these weights.
+    """The network that a card's section, or a factory, makes for `hp`, with these weights.
 
     Raises:
         InputError: the factory's network has other weights.
@@ -221,6 +207,6 @@ def network_with(
 
 
 def _oversized(hp: Hyperparameters, sizes: Sequence[int], limit: int) -> str | None:
-    """The first size above `limit`, the bytes of the weight file; None where all may be true."""
+    """The first size above `limit`, the bytes of the weight file; None where there is none."""
     named = {**hp.sizes(), **{f"the task's size {n}": number for n, number in enumerate(sizes, start=1)}}
     return next((f"{name} {value}" for name, value in named.items() if value > limit), None)

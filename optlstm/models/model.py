@@ -1,28 +1,28 @@
-"""The model one takes home: networks, and a card that says all of them."""
+"""A trained model: its networks, and the card that describes them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+from torch import Tensor, nn
+
+from optlstm.data.frames import as_file
 from optlstm.models import folder as folders
 from optlstm.models.card import Card
 from optlstm.tasks.base import Metrics, Predictor
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from torch import Tensor, nn
-
-    Data = pd.DataFrame | str | Path
+Data = pd.DataFrame | str | Path
 
 
 class Model:
     """A tuned, tested model. `load` it, or get it from a refit.
 
     Attributes:
-        card: what `model.json` says: params, study, data, test metrics beside the baselines', intervals.
-        predictor: the task's own methods.
+        card: the content of `model.json`: params, study, data, test metrics of model and baselines, intervals.
+        predictor: the task's methods.
     """
 
     def __init__(self, card: Card, weights: bytes, networks: Sequence[nn.Module], extras: dict[str, Tensor]) -> None:
@@ -34,12 +34,12 @@ class Model:
         """The model in a folder.
 
         Args:
-            factory: `module:function`, where custom networks were tuned. The folder names it too, but what a
-                file says is not imported.
+            factory: `module:function`, where custom networks were tuned. The folder names it too, but no code is
+                imported because a file names it.
 
         Raises:
-            ModelFileError: a file is missing, altered, or says what cannot be.
-            InputError: the folder's networks are made by another factory.
+            ModelFileError: a file is missing, altered or invalid.
+            InputError: another factory makes the folder's networks.
         """
         return cls(*folders.read(Path(folder), factory))
 
@@ -47,7 +47,7 @@ class Model:
         """Write `model.json` and `model.safetensors`; the folder is new, empty, or another model's.
 
         Raises:
-            InputError: something else stands there.
+            InputError: the folder holds something else.
             OptlstmError: it cannot be written.
         """
         folders.write(Path(folder), self.card, self._weights)
@@ -65,22 +65,18 @@ class Model:
             options: of the task; for forecasting `start`, `backtest` and `levels` (see ForecastPredictor).
 
         Raises:
-            InputError: the data does not fit, with how.
+            InputError: the data does not fit the model; the message says where.
         """
-        from optlstm.data.frames import as_file
-
         with as_file(data) as path:
             return self.predictor.predict(path, **options)
 
     def score(self, data: Data) -> Metrics:
-        """The task's metrics on data that holds the truth. Raises as `predict`."""
-        from optlstm.data.frames import as_file
-
+        """The task's metrics on data that holds the true values. Raises as `predict`."""
         with as_file(data) as path:
             return self.predictor.score(path)
 
     def __repr__(self) -> str:
-        short = sorted(self.test.items(), key=lambda item: (len(item[0]), item[0]))[:2]  # mae and mse, and not mae_raw
+        short = sorted(self.test.items(), key=lambda item: (len(item[0]), item[0]))[:2]  # mae and mse, not mae_raw
         shown = ", ".join(f"{name} {value:.4g}" for name, value in short if value is not None)
         trials = ", ".join(str(trained.trial) for trained in self.card.trials)
         of = f"{'trial' if len(self.card.trials) == 1 else 'trials'} {trials}"

@@ -1,10 +1,10 @@
-"""From a study to a model: the best params trained again on all that tuning saw, scored once on what it did not."""
+"""From a study to a model: the best params trained again on training and validation rows, and the test rows scored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from optlstm import __version__
 from optlstm.errors import InputError
 from optlstm.models.card import Card, Origin, Test, Trained, Training
-from optlstm.models.card import Stretch as CardStretch
 from optlstm.models.folder import network_with, pack
 from optlstm.models.model import Model
 from optlstm.models.selection import Choice, choose, refit_schedule, study_plan
@@ -20,53 +19,42 @@ from optlstm.run.custom_objective import CustomTask
 from optlstm.run.objective import Objective
 from optlstm.run.plan import Plan
 from optlstm.run.retention import study_folder
+from optlstm.study.database.connection import Database
 from optlstm.study.lineage import Segment
 from optlstm.study.record import UID_KEY
 from optlstm.study.results import load_study
 from optlstm.study.seeds import derive_seed
 from optlstm.tasks.base import Evaluation, Evaluator
 from optlstm.tasks.forecast.errors import mean_and_spread
+from optlstm.training.checkpoints import newest_checkpoint
 from optlstm.training.hparams import Hyperparameters, validate_value
-from optlstm.training.loop import Problem
+from optlstm.training.loop import Problem, State
 from optlstm.training.metric import Metric
+from optlstm.training.morph import with_growth
 from optlstm.training.runtime import use_threads
 from optlstm.util.files import Location, absolute, trial_folder
-
-if TYPE_CHECKING:
-    from optlstm.study.database.connection import Database
 
 Listener = Callable[[int, int, int], None]  # network (from 1), epoch, epochs
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """Networks of one trial's params."""
+    """Networks trained with one trial's params."""
 
     chosen: Choice
     hp: Hyperparameters
     members: list[dict[str, Tensor]]
     seeds: list[int]
-    segments: list[Segment]  # what they were trained by
+    segments: list[Segment]  # the schedule they were trained by
 
 
 class _Unvalidated:
-    """A problem that has no validation rows: its values are those of the study, which `plateau` follows."""
+    """A problem without validation rows: its validation values are those of the study, which `plateau` follows."""
 
     def __init__(self, problem: Problem, values: Sequence[float], metric: Metric) -> None:
-        self._problem, self._values, self._metric = problem, iter(values), metric
-        self.device = problem.device
-
-    def network(self, hp: Hyperparameters) -> nn.Module:
-        return self._problem.network(hp)
-
-    def steps_per_epoch(self, hp: Hyperparameters) -> int:
-        return self._problem.steps_per_epoch(hp)
-
-    def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
-        return self._problem.batches(hp, generator)
-
-    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        return self._problem.loss(network, batch)
+        self._values, self._metric = iter(values), metric
+        self.device, self.network, self.loss = problem.device, problem.network, problem.loss
+        self.steps_per_epoch, self.batches = problem.steps_per_epoch, problem.batches
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
         value = next(self._values)
@@ -93,18 +81,18 @@ def refit(
 
     Args:
         trial: its number; None: the best one.
-        pick: which is the best of several objectives' front: see `optlstm.study.pareto.picked`; None: its knee.
-        top: how many of the best trials to train, each with its own params; the model is the mean of all networks.
+        pick: the trial of a Pareto front to take: see `optlstm.study.pareto.picked`; None: its knee.
+        top: how many of the best trials to train, each with its params; the model is the mean of all networks.
         seeds: how many networks to train of each trial, from as many seeds.
-        averaging: memory of the weights' moving average as a share of all steps, in place of the trials' own: where a
-            series drifts, a longer one may be better than the rows that tuning validates on show (docs/accuracy.md).
-        retrain: train anew on training and validation rows; else the weights that tuning kept are the model.
+        averaging: memory of the weights' moving average as a share of all steps, in place of the trials' value: where a
+            series drifts, a longer one may be better than the validation rows of the study show (docs/accuracy.md).
+        retrain: train again on training and validation rows; otherwise the weights that tuning kept are the model.
         data: where the data file is now; None: where the study read it.
         storage_path: where the study's checkpoints are; read only without `retrain`.
         on_epoch: called after every epoch.
 
     Raises:
-        InputError: there is no such study or trial, the data is not the study's, or the weights were not kept.
+        InputError: there is no such study or trial, the data differs from the study's, or the weights were not kept.
         TrialFailed: the training diverged.
     """
     _check(trial, pick, top, seeds, averaging, retrain)
@@ -130,31 +118,27 @@ def _train(
     assert isinstance(objective, Objective)
     weights: list[_Weights] = []
     for choice in chosen:
-        segments = _averaged(refit_schedule(choice, plan), averaging)
+        segments = refit_schedule(choice, plan)
+        if averaging is not None:
+            segments = [replace(segment, params={**segment.params, "averaging": averaging}) for segment in segments]
         weights.append(_trained(objective, choice, segments, seeds, on_epoch, before=len(weights) * seeds))
     return weights
 
 
-def _averaged(segments: list[Segment], averaging: float | None) -> list[Segment]:
-    if averaging is None:
-        return segments
-    return [replace(segment, params={**segment.params, "averaging": averaging}) for segment in segments]
-
-
 def _check(trial: int | None, pick: str | None, top: int, seeds: int, averaging: float | None, retrain: bool) -> None:
-    """Raises InputError with everything that cannot be, or not together."""
+    """Raises InputError with every invalid argument, and those that exclude each other."""
     counts = {"--top": top, "--seeds": seeds}
     problems = [f"{flag}: must be at least 1, got {count}" for flag, count in counts.items() if count < 1]
     if trial is not None and top > 1:
         problems.append("--top: takes the best trials, and --trial another; leave out one of them")
     if trial is not None and pick is not None:
-        problems.append("--pick: says which trial, and --trial another; leave out one of them")
+        problems.append("--pick: selects a trial, and so does --trial; leave out one of them")
     if seeds > 1 and not retrain:
         problems.append("--seeds: the weights that tuning kept are of one seed; leave out --no-refit")
     if averaging is not None and (wrong := validate_value("averaging", averaging)):
         problems.append(f"--averaging: {wrong}")
     if averaging is not None and not retrain:
-        problems.append("--averaging: the weights that tuning kept are what they are; leave out --no-refit")
+        problems.append("--averaging: the weights that tuning kept cannot be averaged again; leave out --no-refit")
     if problems:
         raise InputError(problems)
 
@@ -189,9 +173,9 @@ def _evaluated(evaluator: Evaluator, plan: Plan, weights: Sequence[_Weights], re
 def _trained(
     objective: Objective, chosen: Choice, segments: list[Segment], seeds: int, on_epoch: Listener, before: int
 ) -> _Weights:
-    """before: how many networks were trained already."""
+    """before: how many networks were trained before these."""
     use_threads(objective.threads)
-    members, drawn = [], []
+    members, member_seeds = [], []
     for member in range(seeds):
         problem = _Unvalidated(objective.problem, chosen.values(segments), objective.metric or Metric("tuned"))
 
@@ -203,16 +187,12 @@ def _trained(
             hp, state = used, epoch.state()
             on_epoch(before + member + 1, epoch.epoch, segments[-1].last)
         members.append(state.weights)
-        drawn.append(seed_of(chosen.trial.number))
-    return _Weights(chosen, hp, members, drawn, segments)
+        member_seeds.append(seed_of(chosen.trial.number))
+    return _Weights(chosen, hp, members, member_seeds, segments)
 
 
 def _kept(plan: Plan, chosen: Choice, folder: Location) -> _Weights:
     """The best epoch's weights from the trial's checkpoint."""
-    from optlstm.training.checkpoints import newest_checkpoint
-    from optlstm.training.loop import State
-    from optlstm.training.morph import with_growth
-
     number = chosen.trial.number
     newest = newest_checkpoint(trial_folder(folder, number))
     state = State(*newest[1:]) if newest else None
@@ -234,7 +214,7 @@ def _card_of(weights: _Weights) -> Trained:
         value=chosen.trial.intermediate_values[chosen.best_epoch],
         params={k: v for k, v in asdict(hp).items() if k != "grown_layers"},
         grown_layers=hp.grown_layers,
-        schedule=[CardStretch(**vars(segment)) for segment in weights.segments],
+        schedule=weights.segments,
         seeds=weights.seeds,
     )
 

@@ -1,11 +1,14 @@
-"""Which trials of a study become the model, by which schedules, and the study's data read again."""
+"""The trials of a study that become the model, their schedules, and the study's data read again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError
 from optlstm.run.plan import Plan, stored_plan
@@ -14,10 +17,6 @@ from optlstm.study.pareto import KNEE, picked
 from optlstm.study.record import CONFIG_KEY
 from optlstm.study.results import StudyResults, study_record
 from optlstm.training.hparams import Hyperparameters
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Choice:
         return [*self.segments[:-1], replace(self.segments[-1], last=epoch)]
 
     def values(self, segments: Sequence[Segment]) -> list[float]:
-        """The validation value of every epoch of a schedule, as the study has them."""
+        """The study's validation value of every epoch of a schedule."""
         trials = self.study.get_trials(deepcopy=False)
         return [trials[s.trial].intermediate_values[e] for s in segments for e in range(s.first, s.last + 1)]
 
@@ -43,15 +42,15 @@ def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str | No
     """The trial of this number, or the best `top`, the best first; each with its schedule up to its best epoch.
 
     Args:
-        pick: Which trial of a Pareto front is the best: see `optlstm.study.pareto.picked`; None: its knee.
+        pick: The trial of a Pareto front to take: see `optlstm.study.pareto.picked`; None: its knee.
 
     Raises:
-        InputError: optlstm did not make the study, or a trial has nothing to be trained by.
+        InputError: optlstm did not make the study, there is no such trial, or it has no finished epoch.
     """
     if not study_record(study):
-        raise InputError(f"study {study.study_name!r} was not made by optlstm; there is nothing to refit it by")
+        raise InputError(f"study {study.study_name!r} was not made by optlstm; it holds nothing to refit")
     if study_record(study).get("task") == "own":
-        raise InputError(f"study {study.study_name!r} has a custom objective, which makes no model of optlstm's")
+        raise InputError(f"study {study.study_name!r} has a custom objective, which makes no optlstm model")
     if number is not None:
         return [_choice(study, number)]
     ranking = StudyResults(study).ranking
@@ -71,14 +70,11 @@ def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str | No
 
 
 def _choice(study: optuna.Study, number: int) -> Choice:
-    from optuna.study import StudyDirection
-    from optuna.trial import TrialState
-
     trials = study.get_trials(deepcopy=False)
     segments = schedule(trials, number)
     trial, last = trials[number], segments[-1]
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or last.trial != number:
-        state = {"RUNNING": "has not ended", "FAIL": "failed"}.get(trial.state.name, "has trained no epoch of its own")
+        state = {"RUNNING": "has not ended", "FAIL": "failed"}.get(trial.state.name, "has trained no epoch")
         raise InputError(f"--trial: trial {number} {state}; choose a complete or pruned one")
     values = {epoch: trial.intermediate_values[epoch] for epoch in range(last.first, last.last + 1)}
     # Of several objectives the epochs' values are those of the metric that decides, which is minimised.
@@ -102,17 +98,17 @@ def refit_schedule(chosen: Choice, plan: Plan) -> list[Segment]:
 
 
 def study_plan(study: optuna.Study, data: str | None) -> Plan:
-    """The plan of a study, its data read again and seen to be the same.
+    """The plan of a study, with its data read again.
 
     Raises:
-        InputError: the file is gone, or it is another one.
+        InputError: the file is missing, or its data has changed.
     """
     source = dict(study.user_attrs[CONFIG_KEY].get("data") or {})
     if data is not None:
         source["path"] = str(Path(data).expanduser().absolute())
     elif source.get("path") and not Path(source["path"]).is_file():
         raise InputError(
-            f"data: {source['path']}, which the study read, is not there; say where it is now with --data FILE"
+            f"data: {source['path']}, which the study read, is not there; give its new place with --data FILE"
         )
     plan = stored_plan(study, data=source)
     known, now = study_record(study)["data"], plan.record.stored()["data"]

@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from optlstm.tasks.options import DataConfig
 from optlstm.training.metric import Metric
@@ -24,7 +26,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
 
+Text = Annotated[str, Field(max_length=10_000)]
+Positive = Annotated[float, Field(gt=0)]
 Metrics = dict[str, float | None]  # None: not defined on these rows
+
+
+class CardPart(BaseModel):
+    """A part of a model's card. A file is not trusted: strict types, finite numbers, no other keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Bounds(Protocol):

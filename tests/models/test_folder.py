@@ -59,7 +59,7 @@ def test_any_flipped_byte_is_refused(made: Path, name: str) -> None:
         flipped[place] ^= 1 << dice.randrange(8)
         file.write_bytes(flipped)
 
-        with pytest.raises(ModelFileError, match=r"model.*; make the folder anew"):
+        with pytest.raises(ModelFileError, match=r"model.*; make the folder again"):
             optlstm.load(made / "model")
     file.write_bytes(sound)
     assert optlstm.load(made / "model").card.members == 2
@@ -223,14 +223,14 @@ def test_weights_that_cannot_be_are_refused(made: Path, blob: bytes) -> None:
         optlstm.load(made / "model")
 
 
-def test_weights_that_are_no_numbers_are_refused(made: Path) -> None:
+def test_weights_that_are_not_finite_are_refused(made: Path) -> None:
     import safetensors.torch
 
     tensors = safetensors.torch.load((made / "model" / "model.safetensors").read_bytes())
     tensors["1.head.bias"][0] = float("nan")
     weights_of(made / "model", safetensors.torch.save(tensors))
 
-    with pytest.raises(ModelFileError, match="no numbers"):
+    with pytest.raises(ModelFileError, match="not finite numbers"):
         optlstm.load(made / "model")
 
 

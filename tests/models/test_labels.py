@@ -11,7 +11,9 @@ import pytest
 import torch
 
 import optlstm
+from optlstm.data.labels import Fold
 from optlstm.tasks.label.baselines import bag_of_words, majority, nearest_neighbour
+from optlstm.tasks.label.data import LabelledData
 from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli
 from tests.tasks.test_tasks import SEQUENCES, TEXTS, lines, texts
@@ -116,11 +118,13 @@ def test_baselines_by_hand() -> None:
     values = np.array([0, 0, 1, 1, 9, 0, 8, 0, 0], dtype=np.float32)[:, None]
     starts = np.array([0, 2, 4, 6, 7, 9])  # the fourth has one step
 
-    guess = majority(codes, train, test, 2)
+    fold = Fold(train, np.arange(0))
+    data = LabelledData(values, starts, codes, ("a", "b"), (fold,), test, class_weights=False)
+    guess = majority(data, train)
     assert guess["accuracy"] == 0.5
     assert guess["log_loss"] == pytest.approx(-(np.log(1 / 3) + np.log(2 / 3)) / 2)
-    near = nearest_neighbour(values, starts, codes, train, test, 2)
+    near = nearest_neighbour(data, train)
     assert near is not None
     assert (near["accuracy"], near["log_loss"]) == (1.0, None)
-    words = bag_of_words(["a b", "a c", "d d", "d d d", "a a"], str.split, codes, train, test, 2)
+    words = bag_of_words(["a b", "a c", "d d", "d d d", "a a"], str.split, data, train)
     assert words["accuracy"] == 1.0

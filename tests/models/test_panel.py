@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import optlstm
-from optlstm.tasks.forecast.baselines import untrained
+from optlstm.tasks.forecast.baselines import naive
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
 from tests.cli.test_bad_input import refuses
@@ -52,7 +52,7 @@ def test_from_study_to_a_forecast_of_every_series(cli: Cli) -> None:
     errors = []
     for _, own in frame.groupby("unique_id"):
         y, train, test = own["y"].to_numpy(), round(len(own) * 0.7), round(len(own) * 0.8)
-        forecast = untrained(y[:, None], 4, 1)["naive"](range(test, len(y) - 3))
+        forecast = naive(y[:, None], range(test, len(y) - 3), 4)
         actual = np.lib.stride_tricks.sliding_window_view(y, 4)[test:]
         errors += list((np.square(forecast[:, 0] - actual) / y[:train].std() ** 2).mean(axis=1))
     assert found["baselines"]["naive"]["mse"] == pytest.approx(np.mean(errors), rel=1e-4)

@@ -104,7 +104,7 @@ def test_intervals_hold_as_often_as_the_card_was_calibrated_to(made: Path) -> No
         (["--data", "second.csv"], "data: second.csv has a step of 2, and the model was trained on a step of 1"),
         (["--data", "nowhere.csv"], "data: file 'nowhere.csv' not found"),
         (["--data", "tiny.csv", "--from", "7"], "data: tiny.csv has only 7 rows before the first forecast"),
-        (["--data", "tiny.csv", "--from", "121"], "--from: '121' is none of the data's times, nor the next one"),
+        (["--data", "tiny.csv", "--from", "121"], "--from: '121' is not one of the data's times, nor the next one"),
         (["--data", "tiny.csv", "--from", "noon"], "--from: 'noon' is no time; write it as in the data"),
         (["--data", "tiny.csv", "--backtest", "0"], "--backtest: must be a whole number of at least 1, got 0"),
         (["--data", "tiny.csv", "--backtest", "110"], "--backtest: tiny.csv has 120 rows, enough for 109 forecasts"),

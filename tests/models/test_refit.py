@@ -189,7 +189,7 @@ def test_weights_that_were_not_kept_are_not_made_up(cli: Cli, made: Path) -> Non
         (["tiny", "-o", "new", "--top", "4"], "--top: study 'tiny' has 3 complete trials, not 4"),
         (["tiny", "-o", "new", "--top", "2", "--trial", "1"], "--top: takes the best trials, and --trial another"),
         (["tiny", "-o", "new", "--averaging", "1.5"], "--averaging: must be a number of at least 0 and at most 1"),
-        (["tiny", "-o", "new", "--averaging", "1", "--no-refit"], "--averaging: the weights that tuning kept are what"),
+        (["tiny", "-o", "new", "--averaging", "1", "--no-refit"], "--averaging: the weights that tuning kept cannot"),
         (["tiny", "-o", "new", "--seeds", "2", "--no-refit"], "--seeds: the weights that tuning kept are of one seed"),
         (["tiny", "-o", "runs"], "-o: runs is not empty and holds no model; name a new folder"),
         (["tiny", "-o", "tiny.csv"], "-o: tiny.csv is a file; name a folder"),
@@ -215,7 +215,7 @@ def test_a_moved_file_is_asked_for(cli: Cli, made: Path) -> None:
     outcome = cli("refit", "moved", "-o", "new")
 
     assert outcome.code == 2
-    assert "which the study read, is not there; say where it is now with --data FILE" in outcome.lines[0]
+    assert "which the study read, is not there; give its new place with --data FILE" in outcome.lines[0]
 
 
 def test_a_study_without_a_result_is_refused(cli: Cli, made: Path) -> None:

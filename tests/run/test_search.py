@@ -125,7 +125,7 @@ def test_several_objectives_end_in_a_front(cli: Cli) -> None:
     )
     one_line(
         cli("refit", "tiny", "-o", "other", "--pick", "knee", "--trial", 0),
-        "--pick: says which trial, and --trial another; leave out one of them",
+        "--pick: selects a trial, and so does --trial; leave out one of them",
     )
 
 

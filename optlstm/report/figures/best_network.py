@@ -96,7 +96,7 @@ def untuned_errors(task: AnyTask, window: int) -> dict[str, list[float]]:
     if not isinstance(task, Forecast):
         return {}
     panel, (mean, std) = task.panel, task.scales()
-    truth = np.lib.stride_tricks.sliding_window_view(panel.values, task.horizon, axis=0)  # [rows, columns, horizon]
+    truth = panel.ahead(task.horizon)
     squared: dict[str, Floats] = {}
     windows = 0
     step = task.data().validation_step

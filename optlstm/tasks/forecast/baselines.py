@@ -8,8 +8,6 @@ import numpy as np
 
 from optlstm.util.arrays import Floats
 
-Baseline = Callable[[range], Floats]  # rows that are the first to forecast -> [windows, columns, horizon]
-
 _CHUNK = 4096  # windows at a time
 _LINEAR_WINDOWS = 200_000  # that NLinear is solved on; of more, every second, third, ...
 _CHUNK_BYTES = 64 << 20  # of windows at a time in the normal equations
@@ -23,16 +21,16 @@ def baselines(
     horizon: int,
     season: int,
 ) -> Iterator[tuple[int, range, dict[str, Floats]]]:
-    """The forecasts of every baseline, some windows at a time. Each sees only rows before the ones it forecasts.
+    """The forecasts of every baseline, a chunk of windows at a time. It sees only the rows before those it forecasts.
 
-    NLinear's weights are of all series together; the others forecast every series by itself.
+    All series share NLinear's weights; the other baselines forecast every series by itself.
 
     Args:
-        values: of a series by its position, [rows, columns] on any one scale per column.
+        values: a series' position -> its values [rows, columns], each column on one scale.
         train: of each series, the rows that NLinear learns from.
         first: of each series, the rows at which forecasts begin.
         window: rows that NLinear reads, as the model does.
-        season: rows; without one (1), or with too few rows before a forecast, there is no seasonal naive forecast.
+        season: rows; with 1 (none), or too few rows before a forecast, there is no seasonal naive forecast.
 
     Yields:
         A series' position, the rows at which the forecasts begin, and [windows, columns, horizon] by name.
@@ -43,35 +41,24 @@ def baselines(
     season = season if season <= min(rows.start for rows in first) else 1
     for i, begin in enumerate(first):
         known = values(i)
-        named = {**untrained(known, horizon, season), "nlinear": nlinear(known, weights)}
         for at in range(0, len(begin), _CHUNK):
             rows = begin[at : at + _CHUNK]
-            yield i, rows, {name: baseline(rows) for name, baseline in named.items()}
-
-
-def untrained(values: Floats, horizon: int, season: int) -> dict[str, Baseline]:
-    """Those that learn nothing. season: 1 where there is none, or too few rows for one."""
-    named: dict[str, Baseline] = {"naive": lambda first: _naive(values, first, horizon)}
-    if season > 1:
-        named["seasonal_naive"] = lambda first: _seasonal_naive(values, first, horizon, season)
-    named["drift"] = lambda first: _drift(values, first, horizon)
-    return named
-
-
-def nlinear(values: Floats, weights: Floats) -> Baseline:
-    """NLinear with weights that are known."""
-    return lambda first: _nlinear(values, first, weights)
+            forecasts = {"naive": naive(known, rows, horizon)}
+            if season > 1:
+                forecasts["seasonal_naive"] = _seasonal_naive(known, rows, horizon, season)
+            forecasts["drift"] = _drift(known, rows, horizon)
+            yield i, rows, {**forecasts, "nlinear": _nlinear(known, rows, weights)}
 
 
 def nlinear_weights(series: Iterable[tuple[Floats, range]], window: int, horizon: int, every: int = 1) -> Floats:
     """NLinear (Zeng et al. 2022) solved exactly: the weights [window, horizon] of least squared error over all windows.
 
-    The window's last value is taken away from inputs and targets, so its own column would be all 0; a constant stands
-    in its place. All columns, and all series, share the weights. The normal equations are summed up in float64, window
-    by window of memory.
+    The window's last value is subtracted from inputs and targets, so that its column would be all 0; a constant takes
+    its place. All columns and all series share the weights. The normal equations are summed in float64, a chunk of
+    windows at a time.
 
     Args:
-        series: values [rows, columns] of each, and which of the rows to learn from.
+        series: of every series, the values [rows, columns] and the rows to learn from.
         every: rows from window to window.
     """
     inner = np.zeros((window, window))
@@ -96,26 +83,26 @@ def _nlinear(values: Floats, first: range, weights: Floats) -> Floats:
 
 
 def _inputs(values: Floats, first: range, window: int) -> Floats:
-    """[n, columns, window]: the window less its last value, and 1 in that one's place."""
+    """[n, columns, window]: the window less its last value, and 1 in the place of that value."""
     rows = _rows(values, first, -window, window)
     inputs = rows - rows[..., -1:]
     inputs[..., -1] = 1.0
     return inputs
 
 
-def _naive(values: Floats, first: range, horizon: int) -> Floats:
-    """The last value, again and again."""
+def naive(values: Floats, first: range, horizon: int) -> Floats:
+    """The last value, repeated: [windows, columns, horizon]. first: the rows at which forecasts begin."""
     return np.repeat(_rows(values, first, -1, 1), horizon, axis=2)
 
 
 def _seasonal_naive(values: Floats, first: range, horizon: int, season: int) -> Floats:
-    """The last season, again and again."""
+    """The last season, repeated."""
     last = _rows(values, first, -season, season)  # [n, columns, season]
     return last[..., np.arange(horizon) % season]
 
 
 def _drift(values: Floats, first: range, horizon: int) -> Floats:
-    """The straight line through the first and the last value there is (Hyndman and Athanasopoulos, section 5.2)."""
+    """The straight line through the series' first and last value (Hyndman and Athanasopoulos, section 5.2)."""
     last = _rows(values, first, -1, 1)  # [n, columns, 1]
     before = np.array(first)[:, None, None] - 1  # steps from the first row to the last
     slope = (last - values[0][None, :, None]) / np.maximum(before, 1)

@@ -1,4 +1,4 @@
-"""What the card of a trained forecaster says: columns, times, covariates, and each series' scale."""
+"""The card of a trained forecaster: columns, times, covariates, and the scale of each series."""
 
 from __future__ import annotations
 
@@ -7,37 +7,33 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from optlstm.data.calendar import PERIODS
 from optlstm.data.panel import Panel
 from optlstm.data.panel_reader import PanelColumns
 from optlstm.data.scaling import Standardizer
+from optlstm.tasks.base import CardPart, Positive, Text
 from optlstm.tasks.forecast.conformal import LEVELS
-from optlstm.tasks.forecast.data import ForecastData, Inputs, covariate_shape, standardised
+from optlstm.tasks.forecast.data import ForecastData, Inputs, covariate_shape
 from optlstm.tasks.forecast.problem import make_network
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats
 
 LONGEST_WINDOW = 10_000_000  # rows
-_Text = Annotated[str, Field(max_length=10_000)]
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _log = logging.getLogger(__name__)
 
 
-class ForecastCard(BaseModel):
-    """The task's part of a card. Read back from a file, nothing in it is trusted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+class ForecastCard(CardPart):
+    """The task's part of a card."""
 
     kind: Literal["forecast"] = "forecast"
-    series: _Text | None  # column of the series' names; None: one series
-    time: _Text
-    columns: Annotated[list[_Text], Field(min_length=1)]
+    series: Text | None  # column of the series' names; None: one series
+    time: Text
+    columns: Annotated[list[Text], Field(min_length=1)]
     horizon: Annotated[int, Field(ge=1)]
     freq: Annotated[str, Field(max_length=32)] | None  # pandas alias; None for whole-numbered times
     step: _Count | None = None  # between whole-numbered times
@@ -45,10 +41,10 @@ class ForecastCard(BaseModel):
     scaling: Literal["series", "global"]
     gaps: Literal["refuse", "interpolate"]
     inputs: Inputs
-    ids: Annotated[list[_Text], Field(min_length=1)]
-    mean: list[list[_Finite]]  # by series and column, of the training rows
-    std: list[list[_Positive]]
-    naive: list[list[_Finite | None]]  # mean absolute error of the seasonal naive forecast of the training rows
+    ids: Annotated[list[Text], Field(min_length=1)]
+    mean: list[list[float]]  # by series and column, of the training rows
+    std: list[list[Positive]]
+    naive: list[list[float | None]]  # mean absolute error of the seasonal naive forecast of the training rows
     calibrated: _Count = 0  # windows behind the intervals' radii; 0: there are none
 
     @field_validator("freq")
@@ -59,7 +55,7 @@ class ForecastCard(BaseModel):
         try:
             if value is not None:
                 to_offset(value)
-        except Exception as error:  # of many kinds, for text that nobody expected
+        except Exception as error:  # pandas raises errors of many kinds
             raise ValueError(f"{value!r} is no frequency") from error
         return value
 
@@ -67,17 +63,17 @@ class ForecastCard(BaseModel):
     def _every_series_has_its_scale(self) -> ForecastCard:
         tables = (self.mean, self.std, self.naive)
         if any(len(table) != len(self.ids) for table in tables) or len(set(self.ids)) < len(self.ids):
-            raise ValueError("ids, mean, std and naive are not of one length, or a series stands there twice")
+            raise ValueError("ids, mean, std and naive are not of one length, or a series is named twice")
         if any(len(row) != len(self.columns) for table in tables for row in table):
             raise ValueError("columns and the rows of mean, std and naive are not of one length")
         if len(set(self.columns)) < len(self.columns):
-            raise ValueError("a column stands there twice")
+            raise ValueError("a column is named twice")
         if set(self.inputs.calendar) - set(PERIODS):
             raise ValueError("an unknown calendar feature")
         return self
 
     def problem(self, hp: Hyperparameters) -> str | None:
-        """What no forecaster's hyperparameters can be, or None."""
+        """A hyperparameter that no forecaster can have, or None."""
         return f"window {hp.window}" if hp.window > LONGEST_WINDOW else None
 
     def sizes(self) -> list[int]:
@@ -90,7 +86,7 @@ class ForecastCard(BaseModel):
         return make_network(hp, self.horizon, self.inputs.sizes)
 
     def shape(self, hp: Hyperparameters) -> Shape:
-        """Of the networks."""
+        """The networks' shape."""
         return covariate_shape(hp, self.horizon, self.inputs.sizes)
 
     def extras(self) -> dict[str, tuple[int, ...]]:
@@ -99,7 +95,7 @@ class ForecastCard(BaseModel):
 
     @property
     def one_scale(self) -> bool:
-        """Whether all series are on the same one."""
+        """Whether all series are on the same scale."""
         return len(self.ids) == 1 or self.scaling == "global"
 
     def wanted(self) -> PanelColumns:
@@ -121,29 +117,17 @@ class ForecastCard(BaseModel):
     def data(self, panel: Panel) -> ForecastData:
         """A panel of these columns on the scale of the training rows.
 
-        A series that training did not have is on the scale of its own known rows; that, and categories it did not have,
-        are logged.
+        A series that the model was not trained on is scaled by its known rows; such series and categories are logged.
         """
-        mean, std = self._scales(panel)
+        scales = self._scales(panel)
         for name, categories in self.inputs.unseen(panel).items():
             shown = ", ".join(f"'{category}'" for category in categories[:3])
             shown += f", ... ({len(categories)} in all)" if len(categories) > 3 else ""
             _log.warning("column '%s': the model was not trained on %s; read as an unseen category", name, shown)
-        return ForecastData(
-            values=standardised(panel, mean, std),
-            covariates=self.inputs.by_row(panel),
-            static=self.inputs.by_series(panel),
-            sizes=self.inputs.sizes,
-            ids=panel.ids,
-            columns=tuple(self.columns),
-            mean=mean,
-            std=std,
-            cuts=np.empty((0, 4), dtype=np.int64),
-            horizon=self.horizon,
-        )
+        return ForecastData.of(panel, self.inputs, scales, cuts=np.empty((0, 4), np.int64), horizon=self.horizon)
 
     def naive_of(self, ids: Sequence[str]) -> Floats:
-        """What `mase` divides by, [series, columns]; NaN for a series that training did not have."""
+        """What `mase` divides by, [series, columns]; NaN for a series that the model was not trained on."""
         known = dict(zip(self.ids, self.naive, strict=True))
         nothing = [None] * len(self.columns)
         return np.array([known.get(name, nothing) for name in ids], dtype=np.float64)  # None becomes NaN
@@ -170,10 +154,10 @@ class ForecastCard(BaseModel):
 
 
 def upgraded(section: Mapping[str, Any]) -> dict[str, Any]:
-    """A section as it is written now. In older folders one series without covariates has a form of its own."""
+    """A section in today's form. Older folders have another one for one series without covariates."""
     if section.get("kind") == "panel":
         return {**section, "kind": "forecast"}
     if section.get("kind") != "forecast" or "ids" in section:
         return dict(section)
-    of_one = {key: [section.get(key)] for key in ("mean", "std", "naive")}
-    return {**section, **of_one, "series": None, "scaling": "series", "gaps": "refuse", "inputs": {}, "ids": [""]}
+    tables = {key: [section.get(key)] for key in ("mean", "std", "naive")}
+    return {**section, **tables, "series": None, "scaling": "series", "gaps": "refuse", "inputs": {}, "ids": [""]}

@@ -1,16 +1,18 @@
-"""Series as a network reads them: scaled, numbered, cut. No torch: workers get arrays."""
+"""Series as a network reads them: scaled, with numbered categories, and split. No torch: workers get arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from optlstm.data.scaling import Standardizer
+from optlstm.tasks.base import CardPart, Positive, Text
 from optlstm.training.factory import InputSizes, Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats, Integers
@@ -18,19 +20,14 @@ from optlstm.util.arrays import Floats, Integers
 if TYPE_CHECKING:  # it brings pandas, which a worker has no use for
     from optlstm.data.panel import Column, Panel
 
-_Name = Annotated[str, Field(max_length=10_000)]
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
+class Feature(CardPart):
+    """A covariate of the training rows: its categories, or the scale of its numbers."""
 
-class Feature(BaseModel):
-    """A covariate as the training rows had it: its categories, or the scale of its numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    name: _Name
-    categories: list[_Name] | None = None
-    mean: _Finite = 0.0
-    std: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    name: Text
+    categories: list[Text] | None = None
+    mean: float = 0.0
+    std: Positive = 1.0
 
     @property
     def size(self) -> int:
@@ -46,26 +43,24 @@ class Feature(BaseModel):
         return table[column.codes]  # -1, none, is the last
 
     def unseen(self, column: Column) -> list[str]:
-        """The categories that training did not have."""
+        """The categories that are not in the training rows."""
         if isinstance(column, np.ndarray):
             return []
         present = {column.names[code] for code in np.unique(column.codes) if code >= 0}
         return sorted(present - set(self.categories or ()))
 
 
-class Inputs(BaseModel):
+class Inputs(CardPart):
     """Every covariate, in the order in which a network reads them: calendar, future, past; and the static ones."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    calendar: list[str] = []
-    future: list[Feature] = []
-    past: list[Feature] = []
-    static: list[Feature] = []
+    calendar: list[str] = Field(default_factory=list)
+    future: list[Feature] = Field(default_factory=list)
+    past: list[Feature] = Field(default_factory=list)
+    static: list[Feature] = Field(default_factory=list)
 
     @property
     def sizes(self) -> InputSizes:
-        """What a network is built by."""
+        """The sizes of a network's inputs."""
         return InputSizes(
             future=(0,) * (2 * len(self.calendar)) + tuple(feature.size for feature in self.future),
             past=tuple(feature.size for feature in self.past),
@@ -109,7 +104,7 @@ class Inputs(BaseModel):
         return out
 
     def unseen(self, panel: Panel) -> Mapping[str, list[str]]:
-        """For each column, the categories that training did not have."""
+        """For each column that has any, the categories that are not in the training rows."""
         columns = {**panel.covariates, **panel.static}
         unseen = {f.name: f.unseen(columns[f.name]) for f in [*self.future, *self.past, *self.static]}
         return {name: categories for name, categories in unseen.items() if categories}
@@ -121,7 +116,7 @@ class ForecastData:
 
     values: float32 [rows, columns], standardised. covariates: float32 [rows, columns]; static: float32 [n, columns].
     mean, std: of each series, [n, targets]. cuts: as `panel_rows.panel_cuts` gives them.
-    epoch_windows: the most that an epoch trains on, and that validate; None: all.
+    epoch_windows: the most windows to train on in an epoch, and to validate on; None: all.
     """
 
     values: NDArray[np.float32]
@@ -137,6 +132,17 @@ class ForecastData:
     epoch_windows: int | None = None
     folds: tuple[Integers, ...] = ()  # the cuts of a rolling-origin validation; without them `cuts` alone
 
+    @classmethod
+    def of(cls, panel: Panel, inputs: Inputs, scales: tuple[Floats, Floats], **split: Any) -> ForecastData:
+        """A panel by these inputs and scales (mean, std); NaN where it has no targets. split: the other fields."""
+        mean, std = scales
+        values = np.empty(panel.values.shape, dtype=np.float32)
+        for i, (start, stop) in enumerate(pairwise(panel.starts.tolist())):
+            with np.errstate(over="ignore"):  # infinity is noticed in the forecasts
+                values[start:stop] = (panel.values[start:stop] - mean[i]) / std[i]
+        covariates, static = inputs.by_row(panel), inputs.by_series(panel)
+        return cls(values, covariates, static, inputs.sizes, panel.ids, panel.columns, mean, std, **split)
+
     @property
     def validation_step(self) -> int:
         """Rows from one validation window to the next: 1, or more where they are too many for an epoch."""
@@ -144,7 +150,7 @@ class ForecastData:
         return max(1, -(-windows // self.epoch_windows)) if self.epoch_windows else 1
 
     def shape(self, hp: Hyperparameters) -> Shape:
-        """Of the networks: each column of each series is a sequence of its own."""
+        """The networks' shape: each column of each series is a sequence by itself."""
         return covariate_shape(hp, self.horizon, self.sizes)
 
 
@@ -171,23 +177,6 @@ def scales(panel: Panel, cuts: Integers, scaling: str) -> tuple[Floats, Floats]:
     spread = np.sqrt(np.sum([np.square(part - mean[0]).sum(axis=0) for part in rows], axis=0) / count)
     std[:] = np.where(spread > 0, spread, 1.0)
     return mean, std
-
-
-def standardised(panel: Panel, mean: Floats, std: Floats) -> NDArray[np.float32]:
-    """The targets, every series on its scale: [rows, targets]; NaN where there is none."""
-    out = np.empty(panel.values.shape, dtype=np.float32)
-    for i in range(len(panel.ids)):
-        rows = slice(int(panel.starts[i]), int(panel.starts[i + 1]))
-        with np.errstate(over="ignore"):  # infinity is noticed in the forecasts
-            out[rows] = (panel.values[rows] - mean[i]) / std[i]
-    return out
-
-
-def counted(begin: Integers, counts: Integers) -> tuple[Integers, Integers]:
-    """(rows, series): of each series so many rows, from `begin` [series] on."""
-    series = np.repeat(np.arange(len(begin)), counts)
-    before = np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(begin, counts) + np.arange(int(counts.sum())) - before, series
 
 
 def _feature(name: str, column: Column, train: NDArray[np.bool_] | None) -> Feature:

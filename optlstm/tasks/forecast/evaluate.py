@@ -1,4 +1,4 @@
-"""Forecasting when the search is over: what a refit trains on, and the evaluation of the model on the test rows."""
+"""Forecasting after the search: what a refit trains on, and the evaluation of the model on the test rows."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from optlstm.data.frequency import ticks_of
 from optlstm.tasks.base import Evaluation
 from optlstm.tasks.forecast.conformal import cross_coverage, highest_level, radii
-from optlstm.tasks.forecast.data import ForecastData, counted
+from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite, seasonal_scale
 from optlstm.tasks.forecast.forecaster import Forecaster
 from optlstm.tasks.forecast.predictor import ForecastPredictor, ForecastSection
 from optlstm.tasks.forecast.prepared import PreparedSeries
-from optlstm.util.arrays import Floats, Integers
+from optlstm.util.arrays import Floats, Integers, row_ranges
 
 _CALIBRATION_WINDOWS = 20_000  # residuals that are kept; of more windows, every second, third, ...
 _METHOD = (
@@ -44,11 +44,10 @@ class _Residuals:
 
 
 class ForecastEvaluator:
-    """Series whose search is over (`tasks.base.Evaluator`)."""
+    """The `Evaluator` of forecasting."""
 
     def __init__(self, series: PreparedSeries) -> None:
-        """The folds of a rolling-origin validation are no part of it."""
-        self.task = replace(series, folds=())
+        self.task = replace(series, folds=())  # those of a rolling-origin validation
 
     @cached_property
     def _scales(self) -> tuple[Floats, Floats]:
@@ -58,8 +57,8 @@ class ForecastEvaluator:
     def _naive(self) -> Floats:
         """What `mase` divides by, [series, columns]."""
         panel, cuts = self.task.panel, self.task.cuts
-        each = [seasonal_scale(panel.values[start:stop], panel.season) for start, stop in cuts[:, :2].tolist()]
-        return np.array(each)
+        train = [panel.values[start:stop] for start, stop in cuts[:, :2].tolist()]
+        return np.array([seasonal_scale(values, panel.season) for values in train])
 
     def training_data(self, joined: bool) -> ForecastData:
         """Standardised by the training rows alone, also where the validation rows are trained on too."""
@@ -73,14 +72,14 @@ class ForecastEvaluator:
     def card_section(self) -> ForecastSection:
         task, panel = self.task, self.task.panel
         mean, std = self._scales
-        two = panel.time[:2] if panel.freq is None and len(panel.time) > 1 else None
+        numbered = panel.freq is None and len(panel.time) > 1  # whole-numbered times
         return ForecastSection(
             series=panel.series,
             time=str(panel.time.name),
             columns=list(panel.columns),
             horizon=task.horizon,
             freq=panel.freq,
-            step=int(two[1]) - int(two[0]) if two is not None else None,
+            step=int(panel.time[1]) - int(panel.time[0]) if numbered else None,
             season=panel.season,
             scaling=task.config.scaling,
             gaps=task.config.gaps,
@@ -118,17 +117,17 @@ class ForecastEvaluator:
     def _score(self, forecaster: Forecaster) -> tuple[Scores, Sequence[Scores], _Residuals]:
         """Scores of the mean forecast and of each member, and the mean's residuals."""
         panel, cuts = self.task.panel, self.task.cuts
-        first, series = counted(cuts[:, 2], cuts[:, 3] - cuts[:, 2] - self.task.horizon + 1)
+        first, series = row_ranges(cuts[:, 2], cuts[:, 3] - cuts[:, 2] - self.task.horizon + 1)
         sums = [self._sums() for _ in range(len(forecaster.networks) + 1)]
         every = -(-len(first) // _CALIBRATION_WINDOWS)
         residuals, kept_at = [], []
-        for part, each in forecaster.batches(self.training_data(joined=False), first, series):
-            of, actual = series[part], self._actual(first[part])
-            for total, forecast in zip(sums, [each.mean(axis=0), *each], strict=True):
-                total.add(of, actual, forecast)
-            kept = np.arange(-part.start % every, len(of), every)
-            residual = np.abs(actual - each.mean(axis=0))[kept] / self._scales[1][of[kept]][:, :, None]
-            # Never rounded down: the bound itself is inside.
+        for part, by_member in forecaster.batches(self.training_data(joined=False), first, series):
+            position, actual, mean = series[part], self._actual(first[part]), by_member.mean(axis=0)
+            for total, forecast in zip(sums, [mean, *by_member], strict=True):
+                total.add(position, actual, forecast)
+            kept = np.arange(-part.start % every, len(position), every)
+            residual = np.abs(actual - mean)[kept] / self._scales[1][position[kept]][:, :, None]
+            # Never rounded down: an interval includes its bounds.
             residuals.append(np.nextafter(residual.astype(np.float32), np.float32(np.inf)))
             kept_at.append(first[part][kept])
         when = ticks_of(panel.time)[np.concatenate(kept_at)]
@@ -147,22 +146,21 @@ class ForecastEvaluator:
         return int(((when > middle - reach / 2) & (when < middle + reach / 2)).sum())
 
     def _baselines(self, window: int, joined: bool) -> dict[str, Scores]:
-        """Of the test rows. joined: NLinear learns from the validation rows too."""
+        """Their scores on the test rows. joined: NLinear learns from the validation rows too."""
         cuts, (mean, std) = self.task.cuts, self._scales
         train, test = cuts[:, [0, 2 if joined else 1]], cuts[:, 2:]
         sums: dict[str, ErrorSums] = {}
         for i, first, forecasts in self.task.baselines(train, test, window):
-            of, actual = np.full(len(first), i), self._actual(first)
+            position, actual = np.full(len(first), i), self._actual(first)
             for name, forecast in forecasts.items():
                 if name not in sums:
                     sums[name] = self._sums()
-                sums[name].add(of, actual, forecast * std[i][:, None] + mean[i][:, None])
+                sums[name].add(position, actual, forecast * std[i][:, None] + mean[i][:, None])
         return {name: total.scores() for name, total in sums.items()}
 
     def _actual(self, first: Integers) -> Floats:
-        """[n, columns, horizon] of what came."""
-        stretches = np.lib.stride_tricks.sliding_window_view(self.task.panel.values, self.task.horizon, axis=0)
-        return np.asarray(stretches[first])
+        """The true values [n, columns, horizon] from the rows `first` [n] on."""
+        return self.task.panel.ahead(self.task.horizon)[first]
 
     def _sums(self) -> ErrorSums:
         return ErrorSums(self._scales[1], self._naive, self.task.horizon)

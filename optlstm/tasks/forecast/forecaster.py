@@ -18,7 +18,7 @@ _BATCH = 1024  # sequences at a time: what a core's cache likes
 
 
 class Forecaster:
-    """One network or several, whose mean is the forecast. window: of the network that reads the most rows."""
+    """One or more networks, whose mean is the forecast. window: the most rows that one of them reads."""
 
     def __init__(self, networks: Sequence[nn.Module], window: int, columns: int) -> None:
         self.window, self.columns = window, columns
@@ -28,10 +28,10 @@ class Forecaster:
     def batches(self, data: ForecastData, first: Integers, series: Integers) -> Iterator[tuple[slice, Floats]]:
         """Forecasts that begin at the rows `first` [n] of `series` [n], a batch at a time.
 
-        Before each are `window` rows of its series, and from it on `horizon` rows, whose targets are not read.
+        Its series has `window` rows before such a row, and `horizon` from it on, whose targets are not read.
 
         Yields:
-            Which of them, and [members, batch, columns, horizon] in the data's units.
+            The part of `first`, and its forecasts [members, batch, columns, horizon] in the data's units.
 
         Raises:
             InputError: the values are so far from those of training that a forecast is no finite number.
@@ -39,14 +39,14 @@ class Forecaster:
         rows, size = Rows(data, torch.device("cpu")), max(1, _BATCH // self.columns)
         for at in range(0, len(first), size):
             part = slice(at, min(at + size, len(first)))
-            of = series[part]
+            position = series[part]
             begin = torch.from_numpy(first[part] - self.window)
-            inputs, _, *more = rows.take(begin, torch.from_numpy(of), self.window, data.horizon)
-            each = torch.stack([forecast(network, inputs, *more) for network in self.networks]).double().numpy()
-            forecasts = each * data.std[of][:, :, None] + data.mean[of][:, :, None]
+            inputs, _, *more = rows.take(begin, torch.from_numpy(position), self.window, data.horizon)
+            scaled = torch.stack([forecast(network, inputs, *more) for network in self.networks]).double().numpy()
+            forecasts = scaled * data.std[position][:, :, None] + data.mean[position][:, :, None]
             wrong = np.flatnonzero(~np.isfinite(forecasts).all(axis=(0, 2, 3)))
             if len(wrong):
-                names = list(dict.fromkeys(data.ids[i] for i in of[wrong]))
+                names = list(dict.fromkeys(data.ids[i] for i in position[wrong]))
                 where = f" of {len(names)} series ({named(names)})"
                 where = where if names != [""] else f" from row {first[part][wrong[0]] + 1} on"
                 raise InputError(
@@ -69,6 +69,7 @@ class ForecastGraph(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         scaled = ((x - self.mean) / self.std).float().transpose(1, 2)  # [batch, columns, window]
         flat = scaled.reshape(-1, scaled.shape[2])
-        each = [network(flat).double() for network in self.networks]  # [batch * columns, horizon] each
-        mean = torch.stack(each).mean(dim=0).reshape(-1, scaled.shape[1], each[0].shape[1])
+        # [networks, batch * columns, horizon]
+        forecasts = torch.stack([network(flat).double() for network in self.networks])
+        mean = forecasts.mean(dim=0).reshape(-1, scaled.shape[1], forecasts.shape[2])
         return mean.transpose(1, 2) * self.std + self.mean

@@ -1,7 +1,8 @@
-"""A forecaster on files: which rows it forecasts, and whether the file fits the model."""
+"""A forecaster on files: the rows to forecast, and whether the file fits the model."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from optlstm.data.frequency import following, same_step, ticks_of
@@ -19,21 +21,20 @@ from optlstm.errors import InputError
 from optlstm.tasks.base import ExportModule, Metrics
 from optlstm.tasks.forecast.card import ForecastCard
 from optlstm.tasks.forecast.conformal import LEVELS, highest_level
-from optlstm.tasks.forecast.data import counted
 from optlstm.tasks.forecast.errors import ErrorSums
 from optlstm.tasks.forecast.forecaster import Forecaster, ForecastGraph
 from optlstm.tasks.forecast.tables import ForecastTable
 from optlstm.training.hparams import Hyperparameters
-from optlstm.util.arrays import Integers
+from optlstm.util.arrays import Integers, row_ranges
 
 
 class ForecastPredictor:
     """A forecaster on files (`tasks.base.Predictor`). radii: float32 [levels, columns, horizon], or None: no intervals.
 
-    Options of `predict` and `write_csv`, each for every series of the file:
+    Options of `predict` and `write_csv`, for every series of the file:
         start: the first time to forecast, as text; the rows before it are the input. Default: the first after the data.
-        backtest: forecast again from each of so many rows on, with what came beside it. Default end: the data's.
-        levels: percent, of prediction intervals.
+        backtest: how many successive rows to forecast from, beside the true values. Default: the last ones possible.
+        levels: of prediction intervals, in percent.
     """
 
     def __init__(self, section: ForecastCard, forecaster: Forecaster, radii: Tensor | None) -> None:
@@ -56,12 +57,12 @@ class ForecastPredictor:
             rows = f" has {panel.known[0]} rows" if panel.series is None else " have too few rows"
             need = f"{window + section.horizon} (window {window} + horizon {section.horizon})"
             raise InputError(f"data: {panel.counted(short)}{rows}; to be scored it needs {need}")
-        first, series = counted(panel.starts[:-1] + window, counts)
+        first, series = row_ranges(panel.starts[:-1] + window, counts)
         ready = section.data(panel)
         sums = ErrorSums(ready.std, section.naive_of(panel.ids), section.horizon)
-        stretches = np.lib.stride_tricks.sliding_window_view(panel.values, section.horizon, axis=0)
-        for part, each in self.forecaster.batches(ready, first, series):
-            sums.add(series[part], stretches[first[part]], each.mean(axis=0))
+        actual = panel.ahead(section.horizon)
+        for part, by_member in self.forecaster.batches(ready, first, series):
+            sums.add(series[part], actual[first[part]], by_member.mean(axis=0))
         return sums.scores().overall
 
     def export_module(self) -> ExportModule:
@@ -70,8 +71,6 @@ class ForecastPredictor:
         Raises:
             InputError: a graph has one input, and these networks read each series' scale or covariates beside it.
         """
-        import torch
-
         section = self.section
         if section.inputs.sizes:
             raise InputError("export: a model with covariates has no single input; use predict")
@@ -81,7 +80,7 @@ class ForecastPredictor:
                 " predict, or a study with data.scaling = 'global'"
             )
         shape = (2, self.forecaster.window, len(section.columns))
-        example = torch.linspace(-1, 1, shape[0] * shape[1] * shape[2], dtype=torch.float64).reshape(shape)
+        example = torch.linspace(-1, 1, math.prod(shape), dtype=torch.float64).reshape(shape)
         graph = ForecastGraph(self.forecaster.networks, section.mean[0], section.std[0])
         return ExportModule(graph, example * graph.std + graph.mean, "window", "forecast")
 
@@ -97,7 +96,7 @@ class ForecastPredictor:
         lengths = np.diff(panel.starts)
         panel = extended(panel, self.section.horizon, self.section.step if self.section.freq is None else None)
         origins = self._origins(panel, start, backtest)
-        first, series = counted(origins, np.full(len(panel.ids), backtest or 1))
+        first, series = row_ranges(origins, np.full(len(panel.ids), backtest or 1))
         self._check_future(panel, lengths, first, series)
         ready = self.section.data(panel)
         return ForecastTable(self.forecaster, panel, ready, first, series, backtest > 0, tuple(levels), self._radii)
@@ -117,7 +116,7 @@ class ForecastPredictor:
         return panel
 
     def _origins(self, panel: Panel, start: str | None, backtest: int) -> Integers:
-        """The first row to forecast in every series; that behind its last target is one of them."""
+        """The first row to forecast in every series: at most the row behind its last target."""
         window, horizon = self.forecaster.window, self.section.horizon
         end = panel.starts[:-1] + panel.known
         at = end - horizon - backtest + 1 if backtest else end
@@ -144,7 +143,7 @@ class ForecastPredictor:
         return at
 
     def _too_short(self, panel: Panel, before: int, start: str | None, backtest: int) -> str:
-        """Of a file that is one series."""
+        """The message for a file that is one series."""
         rows, window = int(panel.known[0]), self.forecaster.window
         if backtest and start is None:
             most = max(0, rows - self.section.horizon - window + 1)
@@ -153,19 +152,19 @@ class ForecastPredictor:
         return f"data: {panel.file} has {have}, and the model reads {window}; give it a longer file"
 
     def _check_future(self, panel: Panel, lengths: Integers, first: Integers, series: Integers) -> None:
-        """Raises InputError where a covariate that must be known is not, in some series."""
-        problems = []
+        """Raises InputError where some series lacks a covariate over the horizon."""
+        problems, horizon = [], self.section.horizon
         for feature in self.section.inputs.future:
-            column, end = panel.covariates[feature.name], first + self.section.horizon
-            short = end - panel.starts[series] > lengths[series]  # an empty category is one; no row is none
+            column, end = panel.covariates[feature.name], first + horizon
+            short = end - panel.starts[series] > lengths[series]  # an empty category is a value; a missing row is not
             if not isinstance(column, Categories):
                 missing = np.concatenate([[0], np.cumsum(np.isnan(column))])
                 short |= missing[end] > missing[first]
             lacking = np.unique(series[short])
             if len(lacking):
-                of = f" of {len(lacking)} series ({panel.named(lacking)})" if panel.series else ""
+                where = f" of {len(lacking)} series ({panel.named(lacking)})" if panel.series else ""
                 problems.append(
-                    f"data: {panel.file} lacks '{feature.name}' for the {self.section.horizon} steps to forecast{of}; "
+                    f"data: {panel.file} lacks '{feature.name}' for the {horizon} steps to forecast{where}; "
                     f"add rows behind the last one, with the time and '{feature.name}' and without "
                     f"{' and '.join(self.section.columns)}"
                 )
@@ -174,18 +173,18 @@ class ForecastPredictor:
 
 
 class ForecastSection(ForecastCard):
-    """A forecaster's part of a card, and what makes a predictor of it."""
+    """A forecaster's part of a card, with its predictor."""
 
     def predictor(
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
     ) -> ForecastPredictor:
-        """The networks on files. hps: of each."""
+        """The networks' predictor. hps: of every network."""
         forecaster = Forecaster(networks, max(hp.window for hp in hps), len(self.columns))
         return ForecastPredictor(self, forecaster, extras.get("radii"))
 
 
 def _level_problems(levels: Sequence[int], calibrated: int) -> list[str]:
-    """What is wrong with the levels asked for. calibrated: windows behind the radii; 0: there are none."""
+    """What is wrong with the levels. calibrated: windows that the radii are from; 0: there are no radii."""
     if not isinstance(levels, Sequence) or isinstance(levels, str):
         return [f"--level: must be a list of whole percent, such as [80, 90], got {levels!r}"]
     highest = highest_level(calibrated)
@@ -200,16 +199,16 @@ def _level_problems(levels: Sequence[int], calibrated: int) -> list[str]:
 
 
 def _frequency_problem(panel: Panel, freq: str | None, step: int | None) -> str | None:
-    """Why the times of a file cannot be those of the model's, or None.
+    """Why the times of a file do not fit the model, or None.
 
-    freq, step: of the model's times: a frequency, or the step of whole numbers.
+    freq, step: the frequency of the model's times, or the step of its whole numbers.
     """
     time = panel.time[panel.rows(int(panel.known.argmax()))]
     if not isinstance(time, pd.DatetimeIndex):
         if freq is not None:
             return f"numbers its rows, and the model was trained on times at a step of {freq}"
-        has = int(time[1]) - int(time[0]) if len(time) > 1 else step
-        return None if has == step else f"has a step of {has}, and the model was trained on a step of {step}"
+        actual = int(time[1]) - int(time[0]) if len(time) > 1 else step
+        return None if actual == step else f"has a step of {actual}, and the model was trained on a step of {step}"
     if freq is None:
         return "has dates, and the model was trained on whole-numbered times"
     # A week of business days looks like any week.
@@ -219,7 +218,7 @@ def _frequency_problem(panel: Panel, freq: str | None, step: int | None) -> str 
 
 
 def _positions(panel: Panel, start: str) -> Integers:
-    """The row of a time that the user names, in every series; that behind the last target counts too."""
+    """The row of the time `start` in every series: one with targets, or the row behind the last of them."""
     time, last = panel.time, panel.time[panel.rows(0)][-1] if panel.known[0] else panel.time[0]
     where = f"{panel.file} has {time[0]} to {last}" if panel.series is None else f"such as {time[0]}"
     wanted = _wanted_time(time, start, panel.file, where)
@@ -232,16 +231,16 @@ def _positions(panel: Panel, start: str) -> Integers:
         else:
             lacking.append(i)
     if lacking and panel.series is None:
-        raise InputError(f"--from: {start!r} is none of the data's times, nor the next one after them ({where})")
+        raise InputError(f"--from: {start!r} is not one of the data's times, nor the next one after them ({where})")
     if lacking:
         raise InputError(
-            f"--from: {start!r} is none of the times of {panel.counted(lacking)}, nor the next one after them"
+            f"--from: {start!r} is not one of the times of {panel.counted(lacking)}, nor the next one after them"
         )
     return at
 
 
 def _wanted_time(time: pd.Index, start: str, name: str, where: str) -> int:
-    """The time that the user names by `--from`, in ticks."""
+    """The time of `--from`, in ticks."""
     try:
         wanted: Any = int(start) if not isinstance(time, pd.DatetimeIndex) else pd.Timestamp(start)
     except (ValueError, TypeError):

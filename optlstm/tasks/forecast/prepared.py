@@ -1,4 +1,4 @@
-"""Series that were read, checked and split, and what a network is given of them."""
+"""Series that were read, checked and split, and the arrays made from them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optlstm.tasks.forecast.baselines import baselines
+from optlstm.tasks.forecast.data import ForecastData, Inputs, scales
 from optlstm.tasks.options import DataConfig
 from optlstm.util.arrays import Floats, Integers
 
 if TYPE_CHECKING:
     from optlstm.data.panel import Panel
-    from optlstm.tasks.forecast.data import ForecastData, Inputs
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,10 @@ class PreparedSeries:
 
     def data(self) -> ForecastData:
         """Values, covariates and the split; standardised by the training rows alone, with folds by the first's."""
-        from optlstm.tasks.forecast.data import ForecastData, standardised
-
-        panel, (mean, std), inputs = self.panel, self.scales(), self.inputs()
-        return ForecastData(
-            values=standardised(panel, mean, std),
-            covariates=inputs.by_row(panel),
-            static=inputs.by_series(panel),
-            sizes=inputs.sizes,
-            ids=panel.ids,
-            columns=panel.columns,
-            mean=mean,
-            std=std,
+        return ForecastData.of(
+            self.panel,
+            self.inputs(),
+            self.scales(),
             cuts=self.cuts,
             horizon=self.horizon,
             epoch_windows=self.epoch_windows,
@@ -65,14 +58,10 @@ class PreparedSeries:
 
     def scales(self) -> tuple[Floats, Floats]:
         """(mean, std) of the training rows, [series, columns]."""
-        from optlstm.tasks.forecast.data import scales
-
         return scales(self.panel, self.first_cuts, self.config.scaling)
 
     def inputs(self) -> Inputs:
         """The covariates as the training rows have them."""
-        from optlstm.tasks.forecast.data import Inputs
-
         config = self.config
         return Inputs.fit(self.panel, self.first_cuts, self.calendar, config.future or (), config.past or ())
 
@@ -88,8 +77,6 @@ class PreparedSeries:
         Yields:
             A series' position, the rows at which the forecasts begin, and [windows, columns, horizon] by name.
         """
-        from optlstm.tasks.forecast.baselines import baselines
-
         starts, (mean, std) = self.panel.starts[:-1], self.scales()
 
         def values(i: int) -> Floats:

@@ -30,7 +30,7 @@ from optlstm.util.arrays import Integers
 
 # Windows. The result does not depend on a trial's batch_size. On a CPU as fast as more of them, and 100 MB less.
 _EVALUATION_BATCH = {"cpu": 256, "cuda": 4096}
-LEAST_BEFORE = 16  # input steps shown before a forecast, where the window has them
+_LEAST_SHOWN = 16  # input steps before a forecast in its plot, where the window has them
 
 
 def make_problem(data: ForecastData, device: torch.device, factory: Factory | None = None) -> Problem:
@@ -48,7 +48,7 @@ def make_network(hp: Hyperparameters, horizon: int, sizes: InputSizes) -> nn.Mod
 
 
 class Rows:
-    """The series' numbers on a device; of stretches of them there are views, and only a batch is a copy."""
+    """The series' numbers on a device; windows are views of them, and only a batch is a copy."""
 
     def __init__(self, data: ForecastData, device: torch.device) -> None:
         self.values = tensor(data.values, device)  # [rows, targets]
@@ -57,14 +57,13 @@ class Rows:
         self.bare = not data.sizes
 
     def take(self, first: Tensor, series: Tensor, window: int, horizon: int) -> tuple[Tensor, ...]:
-        """Stretches that begin at the rows `first` [n]: inputs, targets, and (with covariates) those and the static."""
+        """Windows that begin at the rows `first` [n]: inputs, targets, and any covariates (by row, by series)."""
         # index_select is four times as fast as an index in brackets.
-        stretch = self.values.unfold(0, window + horizon, 1).index_select(0, first)  # [n, targets, window + horizon]
-        both = stretch[..., :window], stretch[..., window:]
+        values = self.values.unfold(0, window + horizon, 1).index_select(0, first)  # [n, targets, window + horizon]
         if self.bare:
-            return both
-        along = self.covariates.unfold(0, window + horizon, 1).index_select(0, first)
-        return (*both, along, self.static.index_select(0, series))
+            return values[..., :window], values[..., window:]
+        covariates = self.covariates.unfold(0, window + horizon, 1).index_select(0, first)
+        return values[..., :window], values[..., window:], covariates, self.static.index_select(0, series)
 
 
 @dataclass(frozen=True)
@@ -85,10 +84,6 @@ class Windows:
     horizon: int
 
     def __len__(self) -> int:
-        return self._count
-
-    @cached_property
-    def _count(self) -> int:
         return int(self.ends[-1])
 
     @cached_property
@@ -109,39 +104,33 @@ class Windows:
     def take(self, index: Tensor) -> tuple[Tensor, ...]:
         """A batch of windows by their numbers, [batch]: see `Rows.take`."""
         if self._view is not None:
-            stretch = self._view.index_select(0, index)
-            return stretch[..., : self.window], stretch[..., self.window :]
+            values = self._view.index_select(0, index)
+            return values[..., : self.window], values[..., self.window :]
         return self.rows.take(*self.where(index), self.window, self.horizon)
 
     def batches(self, sequences: int) -> Iterator[tuple[Tensor, ...]]:
         """All of them in order, about so many sequences at a time."""
-        size = max(1, sequences // self.rows.values.shape[1])
-        for start in range(0, len(self), size):
-            yield self.take(torch.arange(start, min(start + size, len(self)), device=self.first.device))
+        count, size = len(self), max(1, sequences // self.rows.values.shape[1])
+        for start in range(0, count, size):
+            yield self.take(torch.arange(start, min(start + size, count), device=self.first.device))
 
 
 class FoldedForecast(FoldedProblem["ForecastProblem"]):
     """A rolling-origin validation as one problem."""
 
     def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Forecasts:
-        """Of the newest fold."""
+        """Those of the newest fold."""
         return self.problems[-1].plot_data(self.member(network, len(self.problems) - 1), hp)
 
 
 class ForecastProblem:
-    """The task as `optlstm.training.loop.fit` wants it. Metrics are means over all windows of all series."""
+    """Forecasting as `optlstm.training.loop.Problem`. Metrics are means over all windows of all series."""
 
     def __init__(self, data: ForecastData, device: torch.device, factory: Factory | None = None) -> None:
-        """Copies the values to `device`, where it is not the CPU. factory: makes the networks; None: they are ours."""
-        self.data, self._factory = data, factory
-        self._device = device
+        """Copies the values to `device`, where it is not the CPU. factory: of custom networks."""
+        self.data, self.device, self._factory = data, device, factory
         self._most = data.epoch_windows or sys.maxsize
         self._rows = Rows(data, device)
-
-    @property
-    def device(self) -> torch.device:
-        """Where network and batches live."""
-        return self._device
 
     def network(self, hp: Hyperparameters) -> nn.Module:
         """A new forecaster on the CPU."""
@@ -154,9 +143,14 @@ class ForecastProblem:
         return -(-min(len(self.training_windows(hp)), self._most) // hp.batch_size)
 
     def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
-        """Every training window once, shuffled; or a draw, where they are too many. See `Windows.take`."""
+        """Every training window once, shuffled; or a draw from them, where they are too many. See `Rows.take`."""
         windows = self.training_windows(hp)
-        for index in torch.split(self._order(len(windows), generator), hp.batch_size):
+        count = len(windows)
+        if count <= self._most:
+            order = torch.randperm(count, generator=generator)
+        else:
+            order = torch.randint(count, (self._most,), generator=generator)
+        for index in torch.split(order.to(self.device), hp.batch_size):
             yield windows.take(index)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
@@ -167,8 +161,7 @@ class ForecastProblem:
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
         """`mse` and `mae` on the standardised scale over all validation windows, steps and columns."""
         squared, absolute, count = 0.0, 0.0, 0
-        for inputs, targets, *more in self.validation_windows(hp).batches(_EVALUATION_BATCH[self._device.type]):
-            error = (forecast(network, inputs, *more) - targets).double()
+        for error in self._errors(network, self.validation_windows(hp)):
             squared += error.square().sum().item()
             absolute += error.abs().sum().item()
             count += error.numel()
@@ -176,11 +169,9 @@ class ForecastProblem:
 
     def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Forecasts:
         """Its best, median and worst forecast on the validation windows, and the error by step ahead."""
-        windows = self.validation_windows(hp)
+        windows, errors = self.validation_windows(hp), []
         squared, absolute = torch.zeros(2, self.data.horizon, dtype=torch.float64)
-        errors = []
-        for inputs, targets, *more in windows.batches(_EVALUATION_BATCH[self._device.type]):
-            error = (forecast(network, inputs, *more) - targets).double()
+        for error in self._errors(network, windows):
             errors.append(error.square().mean(-1).cpu())  # [part, columns]
             squared, absolute = squared + error.square().sum((0, 1)).cpu(), absolute + error.abs().sum((0, 1)).cpu()
         mse = torch.cat(errors)  # [windows, columns]
@@ -195,14 +186,19 @@ class ForecastProblem:
             windows=len(order),
         )
 
+    def _errors(self, network: nn.Module, windows: Windows) -> Iterator[Tensor]:
+        """Forecasts less targets, float64 [batch, columns, horizon], in the order of the windows."""
+        for inputs, targets, *more in windows.batches(_EVALUATION_BATCH[self.device.type]):
+            yield (forecast(network, inputs, *more) - targets).double()
+
     def _example(self, which: str, windows: Windows, mse: Tensor, at: int, network: nn.Module) -> Example:
         data, (number, column) = self.data, divmod(at, mse.shape[1])
-        index = torch.tensor([number], device=self._device)
+        index = torch.tensor([number], device=self.device)
         first, series = (int(part) for part in windows.where(index))
         inputs, targets, *more = windows.take(index)
         mean, std = float(data.mean[series, column]), float(data.std[series, column])
         known = torch.cat([inputs, targets], dim=2)[0, column].cpu().double().numpy() * std + mean
-        shown = min(windows.window, max(2 * data.horizon, LEAST_BEFORE))
+        shown = min(windows.window, max(2 * data.horizon, _LEAST_SHOWN))
         names = [*([data.ids[series]] if len(data.ids) > 1 else []), data.columns[column]]
         return Example(
             which=which,
@@ -213,12 +209,6 @@ class ForecastProblem:
             forecast=forecast(network, inputs, *more)[0, column].cpu().double().numpy() * std + mean,
             mse=float(mse[number, column]),
         )
-
-    def _order(self, count: int, generator: torch.Generator) -> Tensor:
-        """An epoch's windows, shuffled."""
-        if count <= self._most:
-            return torch.randperm(count, generator=generator).to(self._device)
-        return torch.randint(count, (self._most,), generator=generator).to(self._device)
 
     def training_windows(self, hp: Hyperparameters) -> Windows:
         """Every window whose rows are all training rows. Raises TrialFailed where some series has none."""
@@ -239,24 +229,24 @@ class ForecastProblem:
             needed = f"window {hp.window} + horizon {data.horizon} need {hp.window + data.horizon} rows"
             where = " in the shortest series" if len(data.ids) > 1 else ""
             raise TrialFailed(f"{needed}, and there are {training}{where}")
-        ends = torch.from_numpy(np.cumsum(counts)).to(self._device)
-        begin = torch.from_numpy(np.asarray(first)).to(self._device)
+        ends = torch.from_numpy(np.cumsum(counts)).to(self.device)
+        begin = torch.from_numpy(np.asarray(first)).to(self.device)
         return Windows(self._rows, begin, ends, every, hp.window, data.horizon)
 
 
 def forecast(network: nn.Module, inputs: Tensor, *more: Tensor) -> Tensor:
     """[batch, columns, window] -> [batch, columns, horizon]: each column is a sequence by itself.
 
-    more: what the network is given beside it, [batch, ...] each, the same for all columns.
+    more: the network's other inputs, [batch, ...], the same for all columns.
     """
     batch, columns, window = inputs.shape
-    each = [part if columns == 1 else part.repeat_interleave(columns, dim=0) for part in more]
-    out: Tensor = network(inputs.reshape(batch * columns, window), *each)  # [batch * columns, horizon]
+    repeated = [part if columns == 1 else part.repeat_interleave(columns, dim=0) for part in more]
+    out: Tensor = network(inputs.reshape(batch * columns, window), *repeated)  # [batch * columns, horizon]
     return out.reshape(batch, columns, -1)
 
 
 def tensor(array: NDArray[np.float32], device: torch.device) -> Tensor:
-    """The array's own memory on the CPU, a copy elsewhere; nobody writes to it."""
+    """The array's memory on the CPU, a copy elsewhere; nobody writes to it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # Ray's are not
         return torch.from_numpy(np.asarray(array)).to(device)

@@ -13,7 +13,7 @@ from optlstm.data.labels import Fold
 from optlstm.data.scaling import Standardizer
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
-from optlstm.util.arrays import Integers
+from optlstm.util.arrays import Integers, row_ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,4 @@ def class_codes(labels: Sequence[str], classes: Sequence[str]) -> Integers:
 
 def rows_of(starts: Integers, sequences: Integers) -> Integers:
     """The rows of some sequences, one sequence after the other. starts [n + 1]."""
-    lengths = np.diff(starts)[sequences]
-    offsets = np.repeat(starts[sequences] - (np.cumsum(lengths) - lengths), lengths)
-    return np.asarray(offsets + np.arange(lengths.sum()), dtype=np.int64)
+    return row_ranges(starts[sequences], np.diff(starts)[sequences])[0]

@@ -1,4 +1,4 @@
-"""The tasks with labels when their search is over: what a refit trains on, and the scores on the test samples."""
+"""Classification after the search: what a refit trains on, and the evaluation on the test samples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LabelEvaluator:
 
     Args:
         data: all samples.
-        fold: what tuning trained on and validated on; of a cross-validation the first.
+        fold: training and validation samples of the study; of a cross-validation the first fold.
         section: the task's part of the card.
         baselines: scores on the test samples by name, from (data, positions of the samples to learn from).
     """
@@ -46,12 +46,8 @@ class LabelEvaluator:
     def evaluate(self, predictor: LabelPredictor, joined: bool) -> Evaluation:
         """Score the test samples, once, beside baselines that learn from what the model was trained on."""
         data, train = self.data, self._train(joined)
-        codes = data.codes[data.test]
-        probabilities = predictor.probabilities(data, data.test)
-        baselines = {
-            "majority_class": majority(data.codes, train, data.test, len(data.classes)),
-            **self.baselines(data, train),
-        }
+        codes, probabilities = data.codes[data.test], predictor.probabilities(data, data.test)
+        baselines = {"majority_class": majority(data, train), **self.baselines(data, train)}
         return Evaluation(
             test=dict(classification_scores(probabilities.mean(axis=0), codes)),
             members=[dict(classification_scores(member, codes)) for member in probabilities],

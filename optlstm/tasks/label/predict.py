@@ -1,4 +1,4 @@
-"""A trained classifier on new data: what its card says of the task, and its predictions."""
+"""A trained classifier on new data: its part of the card, and its predictions."""
 
 from __future__ import annotations
 
@@ -6,61 +6,67 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from optlstm.data.labels import Fold
+from optlstm.data.sequences import SequenceColumns, read_sequences
+from optlstm.data.texts import read_texts
 from optlstm.data.vocabulary import Tokenizer, Vocabulary
 from optlstm.errors import InputError
-from optlstm.tasks.base import ExportModule, Metrics
+from optlstm.tasks.base import CardPart, ExportModule, Metrics, Positive, Text
 from optlstm.tasks.label.data import LabelledData, class_codes
 from optlstm.tasks.label.problem import ClassifyProblem, classifier
 from optlstm.tasks.label.scores import classification_scores
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats, Integers
-
-if TYPE_CHECKING:
-    import pandas as pd
+from optlstm.util.files import OutputFile
 
 _log = logging.getLogger(__name__)
 _MOST_DIM = 1_000_000  # numbers of an embedding
-_Text = Annotated[str, Field(max_length=10_000)]
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Rows(NamedTuple):
-    """What was read of a file: sequences or texts, one after the other, as the networks take them."""
+    """The samples of a file, one after the other, as the networks take them."""
 
     values: npt.NDArray[Any]  # as `LabelledData.values`
     starts: Integers  # [n + 1]
     ids: tuple[str, ...]  # [n]
-    labels: tuple[str, ...]  # [n]; empty where they were not asked for
+    labels: tuple[str, ...]  # [n]; empty where they were not read
     id_column: str = "row"  # heading of the ids
 
 
-class _LabelSection(BaseModel):
-    """What the cards of all classifiers say."""
+class LabelSection(CardPart):
+    """A classifier's part of a card."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    classes: Annotated[list[_Text], Field(min_length=2)]
-    label: _Text
+    classes: Annotated[list[Text], Field(min_length=2)]
+    label: Text
 
     @property
     def inputs(self) -> dict[str, int]:
         """The networks' `Shape.inputs`."""
         raise NotImplementedError
 
+    def read(self, path: Path, *, labelled: bool) -> Rows:
+        """The samples of a file. Raises InputError where its columns do not fit."""
+        raise NotImplementedError
+
+    def predictor(
+        self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
+    ) -> LabelPredictor:
+        """The networks' predictor."""
+        return LabelPredictor(self, networks)
+
     def problem(self, hp: Hyperparameters) -> str | None:
-        """What no classifier's hyperparameters can be, or None."""
+        """A hyperparameter that no classifier can have, or None."""
         return f"embedding_dim {hp.embedding_dim}" if hp.embedding_dim > _MOST_DIM else None
 
     def extras(self) -> dict[str, tuple[int, ...]]:
@@ -72,7 +78,7 @@ class _LabelSection(BaseModel):
         return [len(self.classes), *self.inputs.values()]
 
     def shape(self, hp: Hyperparameters) -> Shape:
-        """Of the networks."""
+        """The networks' shape."""
         return Shape(self.inputs, len(self.classes))
 
     def network(self, hp: Hyperparameters) -> nn.Module:
@@ -81,20 +87,19 @@ class _LabelSection(BaseModel):
 
     def data(self, values: npt.NDArray[Any], starts: Integers) -> LabelledData:
         """Sequences or texts whose classes are not known, for `ClassifyProblem`."""
-        nothing, codes = np.arange(0), np.zeros(len(starts) - 1, dtype=np.int64)
-        folds, vocabulary = (Fold(nothing, nothing),), self.inputs.get("vocabulary", 0)
-        return LabelledData(values, starts, codes, tuple(self.classes), folds, nothing, False, vocabulary)
+        codes, vocabulary = np.zeros(len(starts) - 1, dtype=np.int64), self.inputs.get("vocabulary", 0)
+        return LabelledData(values, starts, codes, tuple(self.classes), (), np.arange(0), False, vocabulary)
 
 
-class SequenceSection(_LabelSection):
-    """The card of a classifier of sequences. `columns`: of the steps (one row a sequence), or the channels."""
+class SequenceSection(LabelSection):
+    """A sequence classifier's part. `columns`: the steps (where a row is a sequence), or the channels."""
 
     kind: Literal["sequence"] = "sequence"
-    series: _Text | None
-    time: _Text | None
-    columns: Annotated[list[_Text], Field(min_length=1)]
-    mean: Annotated[list[_Finite], Field(min_length=1)]  # by channel
-    std: list[_Positive]
+    series: Text | None
+    time: Text | None
+    columns: Annotated[list[Text], Field(min_length=1)]
+    mean: Annotated[list[float], Field(min_length=1)]  # by channel
+    std: list[Positive]
 
     @model_validator(mode="after")
     def _every_channel_has_its_scale(self) -> SequenceSection:
@@ -108,16 +113,8 @@ class SequenceSection(_LabelSection):
         """The networks' `Shape.inputs`."""
         return {"channels": len(self.mean)}
 
-    def predictor(
-        self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
-    ) -> LabelPredictor:
-        """The networks on files. hps: of each."""
-        return LabelPredictor(self, networks)
-
     def read(self, path: Path, *, labelled: bool) -> Rows:
         """The sequences of a file. Raises InputError where its columns are not the training file's."""
-        from optlstm.data.sequences import SequenceColumns, read_sequences
-
         wide = self.series is None
         columns = SequenceColumns(
             self.label, self.series, self.time, None, self.columns, labelled, wide, like="the model"
@@ -129,31 +126,23 @@ class SequenceSection(_LabelSection):
         return Rows(values, sequences.starts, sequences.ids, sequences.labels, self.series or "row")
 
 
-class TextSection(_LabelSection):
-    """The card of a classifier of texts."""
+class TextSection(LabelSection):
+    """A text classifier's part."""
 
     kind: Literal["text"] = "text"
-    text: _Text
+    text: Text
     level: Literal["word", "character"]
     lowercase: bool
     max_tokens: Annotated[int, Field(ge=1, le=2**31)]
-    vocabulary: list[_Text]  # the token of number 2, of 3, ...
+    vocabulary: list[Text]  # the token of number 2, of 3, ...
 
     @property
     def inputs(self) -> dict[str, int]:
         """The networks' `Shape.inputs`."""
         return {"vocabulary": len(self.vocabulary) + 2}
 
-    def predictor(
-        self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
-    ) -> LabelPredictor:
-        """The networks on files. hps: of each."""
-        return LabelPredictor(self, networks)
-
     def read(self, path: Path, *, labelled: bool) -> Rows:
         """The token numbers of a file's texts. Raises InputError where it lacks a column."""
-        from optlstm.data.texts import read_texts
-
         texts = read_texts(path, self.text, self.label, None, labelled=labelled)
         tokenizer = Tokenizer(self.level, self.lowercase, self.max_tokens)
         tokens, starts = Vocabulary(tuple(self.vocabulary)).encode(tokenizer(text) for text in texts.texts)
@@ -163,21 +152,19 @@ class TextSection(_LabelSection):
 class LabelPredictor:
     """The `Predictor` of labels. Several networks: the mean of their probabilities.
 
-    A prediction is a row: which sequence, the likeliest class, and the probability of each, `p_CLASS`.
+    A prediction is a row: the sample, the likeliest class, and the probability of every class, `p_CLASS`.
     """
 
-    def __init__(self, section: SequenceSection | TextSection, networks: Sequence[nn.Module]) -> None:
+    def __init__(self, section: LabelSection, networks: Sequence[nn.Module]) -> None:
         self.section = section
         self.networks = [network.eval() for network in networks]
 
     def predict(self, data: Path, **options: Any) -> pd.DataFrame:
         """Raises InputError where the file's columns do not fit the model; the label column need not be there."""
-        import pandas as pd
-
         flags = {"--from": "start", "--backtest": "backtest", "--level": "levels"}
         given = [flag for flag, key in flags.items() if options.get(key)]
         if given:
-            raise InputError([f"{flag}: is for forecasts; this model tells classes apart" for flag in given])
+            raise InputError([f"{flag}: is for forecasts; this model is a classifier" for flag in given])
         rows, classes = self.section.read(data, labelled=False), self.section.classes
         mean = self.probabilities(self.section.data(rows.values, rows.starts)).mean(axis=0)
         predicted = [classes[i] for i in mean.argmax(axis=1)]
@@ -186,14 +173,12 @@ class LabelPredictor:
 
     def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there."""
-        from optlstm.util.files import OutputFile
-
         predictions = self.predict(data, **options)
         OutputFile(out).write(predictions.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
         return len(predictions)
 
     def score(self, data: Path) -> Metrics:
-        """The metrics on a file with labels. Raises InputError as `predict`, and for classes that training lacked."""
+        """The metrics on a file with labels. Raises InputError as `predict`, and for classes unknown to the model."""
         rows, classes = self.section.read(data, labelled=True), self.section.classes
         unknown = sorted(set(rows.labels) - set(classes))
         if unknown:
@@ -214,7 +199,7 @@ class LabelPredictor:
         [batch, classes]. The samples of a batch are of one length.
         """
         section = self.section
-        if isinstance(section, TextSection):
+        if not isinstance(section, SequenceSection):
             tokens = torch.full((2, 12), 2, dtype=torch.int64)
             return ExportModule(ProbabilityModule(self.networks, None), tokens, "tokens", "probabilities")
         scale = (torch.tensor(section.mean), torch.tensor(section.std))

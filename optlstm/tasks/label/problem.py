@@ -1,4 +1,4 @@
-"""Classification of sequences and of texts, as `optlstm.training.loop.fit` wants it: cross-entropy, scored by class."""
+"""Classification of sequences and of texts as an `optlstm.training.loop.Problem`, by cross-entropy."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from optlstm.training.loop import Problem
 from optlstm.util.arrays import Floats, Integers
 
 _EVALUATION_BATCH = 512  # sequences; the result does not depend on a trial's batch_size
-_LEAST_STEPS = 32  # of an epoch: a small set is passed through several times, or its epochs would say next to nothing
-_POOL = 32  # batches that are filled with sequences of like length
+_LEAST_STEPS = 32  # of an epoch: it passes through a small set several times, or its value would be mostly chance
+_POOL = 32  # batches that are filled together, by length
 
 
 def make_problem(data: LabelledData, device: torch.device, factory: Factory | None = None) -> Problem:
@@ -45,7 +45,7 @@ class FoldedClassification(FoldedProblem["ClassifyProblem"]):
     """A cross-validation's folds as one problem."""
 
     def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Confusion:
-        """Every sequence outside the test, judged by the network that was not trained on it."""
+        """Every sequence outside the test, classified by the network that was not trained on it."""
         folds = [problem.plot_data(self.member(network, i), hp) for i, problem in enumerate(self.problems)]
         return Confusion(folds[0].labels, np.sum([fold.counts for fold in folds], axis=0))
 
@@ -54,9 +54,8 @@ class ClassifyProblem:
     """One fold of a classification."""
 
     def __init__(self, data: LabelledData, fold: Fold, device: torch.device, factory: Factory | None = None) -> None:
-        """Copies the values to `device`. factory: makes the networks; None: they are ours."""
-        self.data, self.fold, self._factory = data, fold, factory
-        self._device = device
+        """Copies the values to `device`. factory: of custom networks."""
+        self.data, self.fold, self.device, self._factory = data, fold, device, factory
         values = data.values
         if data.vocabulary:
             values = _known(data, fold)[values]
@@ -69,11 +68,6 @@ class ClassifyProblem:
         self._train = torch.tensor(fold.train)
         self._even = bool((self._lengths == self._lengths[0]).all())
         self._weights = _class_weights(data, fold).to(device) if data.class_weights else None
-
-    @property
-    def device(self) -> torch.device:
-        """Where network and batches live."""
-        return self._device
 
     def network(self, hp: Hyperparameters) -> nn.Module:
         """A new classifier on the CPU."""
@@ -90,27 +84,24 @@ class ClassifyProblem:
 
     def steps_per_epoch(self, hp: Hyperparameters) -> int:
         """Batches in an epoch, which is as many passes through the training sequences as `_LEAST_STEPS` takes."""
-        once, passes = self._steps(hp)
-        return once * passes
-
-    def _steps(self, hp: Hyperparameters) -> tuple[int, int]:
-        once = -(-len(self._train) // hp.batch_size)
-        return once, -(-_LEAST_STEPS // once)
+        steps_per_pass = -(-len(self._train) // hp.batch_size)
+        return steps_per_pass * -(-_LEAST_STEPS // steps_per_pass)
 
     def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
         """Sequences (see `_batch`), their classes [batch], label_smoothing; sequences of like length come together."""
         smoothing = torch.tensor(hp.label_smoothing)
-        for _ in range(self._steps(hp)[1]):
+        steps_per_pass = -(-len(self._train) // hp.batch_size)
+        for _ in range(self.steps_per_epoch(hp) // steps_per_pass):
             order = self._train[torch.randperm(len(self._train), generator=generator)]
             batches = list(torch.split(order, hp.batch_size))
             if not self._even:
                 batches = []
                 for pool in torch.split(order, hp.batch_size * _POOL):
-                    by_length = torch.argsort(self._lengths[pool.to(self._device)].cpu(), stable=True)
+                    by_length = torch.argsort(self._lengths[pool.to(self.device)].cpu(), stable=True)
                     batches += torch.split(pool[by_length], hp.batch_size)
                 batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
             for index in batches:
-                index = index.to(self._device)
+                index = index.to(self.device)
                 yield (*self._batch(index), self._codes[index], smoothing)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
@@ -125,33 +116,33 @@ class ClassifyProblem:
         return self.score(network, self.fold.validation)
 
     def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Confusion:
-        """The fold's validation sequences: their classes, and what the network says."""
+        """True and predicted classes of the fold's validation sequences."""
         classes, held_out = self.data.classes, self.fold.validation
         predicted = self.probabilities(network, held_out).argmax(axis=1)
         return Confusion(classes, confusion_counts(self.data.codes[held_out], predicted, len(classes)))
 
     def score(self, network: nn.Module, sequences: Integers) -> dict[str, float]:
-        """The same of any sequences, by position."""
+        """The metrics of any sequences, by position."""
         return classification_scores(self.probabilities(network, sequences), self.data.codes[sequences])
 
     def probabilities(self, network: nn.Module, sequences: Integers) -> Floats:
         """[n, classes], in the order of `sequences`; sequences of like length are computed together."""
         index = torch.tensor(sequences)
-        order = torch.argsort(self._lengths[index.to(self._device)].cpu(), stable=True)
+        order = torch.argsort(self._lengths[index.to(self.device)].cpu(), stable=True)
         out = torch.empty(len(index), len(self.data.classes), dtype=torch.float64)
         for part in torch.split(order, _EVALUATION_BATCH):
-            x, lengths = self._batch(index[part].to(self._device))
+            x, lengths = self._batch(index[part].to(self.device))
             out[part] = F.softmax(network(x, self._given(lengths)).double(), dim=1).cpu()
         return out.numpy()
 
     def _given(self, lengths: Tensor) -> Tensor | None:
-        """Where all sequences of the data are of one length, networks need not be told."""
+        """None where all sequences of the data have the same length: networks need it only for others."""
         return None if self._even else lengths
 
     def _batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """(values [batch, steps, channels] or tokens [batch, steps], 0 behind each end; lengths [batch])."""
         lengths = self._lengths[index]
-        steps = torch.arange(int(lengths.max()), device=self._device)
+        steps = torch.arange(int(lengths.max()), device=self.device)
         inside = steps < lengths[:, None]  # [batch, steps]
         rows = (self._starts[index][:, None] + steps).clamp(max=len(self._values) - 1)
         x = self._values[rows]
@@ -159,7 +150,7 @@ class ClassifyProblem:
 
 
 def _known(data: LabelledData, fold: Fold) -> Integers:
-    """Each token's number, or the unknown one's where the fold's training texts do not have it often enough."""
+    """Every token's number, or that of unknown ones where the fold's training texts have it too rarely."""
     numbers = np.arange(data.vocabulary)
     if len(data.folds) > 1:
         counts = np.bincount(data.values[rows_of(data.starts, fold.train)], minlength=data.vocabulary)
@@ -168,12 +159,12 @@ def _known(data: LabelledData, fold: Fold) -> Integers:
 
 
 def _rescaled(data: LabelledData, fold: Fold) -> npt.NDArray[np.float32]:
-    """The values by the mean and spread of the fold's own training sequences."""
+    """The values standardised by the fold's training sequences."""
     scaler = Standardizer.fit(data.values[rows_of(data.starts, fold.train)].astype(np.float64))
     return scaler.transform(data.values.astype(np.float64)).astype(np.float32)
 
 
 def _class_weights(data: LabelledData, fold: Fold) -> Tensor:
-    """[classes]: the more, the rarer; their mean over the training sequences is 1."""
+    """[classes]: inversely proportional to the classes' shares; their mean over the training sequences is 1."""
     counts = np.bincount(data.codes[fold.train], minlength=len(data.classes))
     return torch.tensor(len(fold.train) / (len(counts) * counts), dtype=torch.float32)

@@ -84,8 +84,7 @@ class SequenceTask(LabelTask):
 
     def baselines(self, data: LabelledData, train: Integers) -> dict[str, Metrics | None]:
         """The class of the nearest training sequence."""
-        scores = nearest_neighbour(data.values, data.starts, data.codes, train, data.test, len(data.classes))
-        return {"nearest_neighbour": scores}
+        return {"nearest_neighbour": nearest_neighbour(data, train)}
 
     def describe(self) -> str:
         """Also how many steps and channels: `..., 2 classes, 24 steps`."""

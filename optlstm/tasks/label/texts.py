@@ -121,8 +121,7 @@ class TextTask(LabelTask):
 
     def baselines(self, data: LabelledData, train: Integers) -> dict[str, Metrics | None]:
         """Logistic regression on the counts of tokens."""
-        texts, classes = list(self.samples.texts), len(data.classes)
-        return {"bag_of_words": bag_of_words(texts, self.tokenizer, data.codes, train, data.test, classes)}
+        return {"bag_of_words": bag_of_words(self.samples.texts, self.tokenizer, data, train)}
 
     @cached_property
     def _encoded(self) -> tuple[Vocabulary, npt.NDArray[np.int32], Integers]:
