@@ -1,9 +1,9 @@
-"""What a task is to the rest of the program: data that were read and checked, and what can be learned from them.
+"""The interface between a task and the rest of the program.
 
 Task       the data, read, checked and split, and the search space that suits them. No torch.
-Problem    what a worker makes of `Task.data()`: batches, loss and validation scores (`optlstm.training.loop.Problem`).
-Evaluator  the task once the search is over: what a refit trains on, the task's part of the model's card, the test.
-Evaluation the scores of that test, beside baselines.
+Problem    made from `Task.data()` in a worker: batches, loss, validation scores (`optlstm.training.loop.Problem`).
+Evaluator  the task after the search: the data of a refit, the task's part of the model's card, the evaluation.
+Evaluation scores of model and baselines on the test rows.
 Predictor  trained networks on new files.
 
 A new task has one of each, a reader in `optlstm/data/`, a section in `models/card.py` and a line in
@@ -42,16 +42,15 @@ class Bounds(Protocol):
 
     def largest(self, name: str) -> Any:
         """The largest value a numeric param can take, fixed or searched; None where it is neither."""
-        ...
 
 
 class Task(Protocol):
     """Data of one kind, read, checked and split. It imports no torch: the driver trains nothing."""
 
     name: ClassVar[str]
-    keys: ClassVar[tuple[str, ...]]  # of the `data` section that mean something to it
+    keys: ClassVar[tuple[str, ...]]  # of the `data` section that it reads
     metrics: ClassVar[tuple[Metric, ...]]  # the default `training.metric` first
-    problem: ClassVar[str]  # `module:name` of what makes the `Problem` in a worker, from (data(), device)
+    problem: ClassVar[str]  # `module:function` that makes the `Problem` in a worker, from (data(), device, factory)
 
     @classmethod
     def read(cls, data: DataConfig) -> Task:
@@ -60,57 +59,45 @@ class Task(Protocol):
         Raises:
             InputError: with every problem, one line each.
         """
-        ...
 
     @classmethod
     def generic_space(cls) -> dict[str, object]:
-        """A space to check a user's against while the data cannot be read."""
-        ...
+        """A space to check a study's space against where the data cannot be read."""
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What is allowed, and worth knowing; one line each."""
-        ...
+        """What looks odd in the data; one line each."""
 
     def default_space(self) -> dict[str, object]:
         """The space of a study that declares none, in the form of a study file's `[space]` section."""
-        ...
 
     def check_space(self, space: Bounds) -> None:
         """Raises InputError where these data cannot feed some configuration of `space`."""
-        ...
 
     def describe(self) -> str:
         """The data in a line: name, size, split."""
-        ...
 
     def record(self) -> dict[str, Any]:
-        """What of the data decides the trials (their numbers and how they are split), not where the files are."""
-        ...
+        """What determines the trials: fingerprint, split and options of the data, not the place of the files."""
 
     def data(self) -> Any:
-        """What workers need: pickles, its arrays NumPy's, nothing of it a tensor."""
-        ...
+        """The data of `problem`: it pickles, and holds NumPy arrays, no tensors."""
 
     def evaluator(self) -> Evaluator:
-        """What a refit asks once the search is over."""
-        ...
+        """The task after the search, for a refit."""
 
 
 class Evaluator(Protocol):
-    """A task whose search is over: what a refit trains on, what its card holds, how the test rows score it."""
+    """A task after the search: the data of a refit, the task's part of the card, the evaluation."""
 
     def training_data(self, joined: bool) -> Any:
-        """What the objective's factory takes. joined: training and validation rows are one, to train on."""
-        ...
+        """The data for `Task.problem`. joined: trained on training and validation rows."""
 
     def card_section(self) -> Any:
         """The task's part of the card."""
-        ...
 
     def evaluate(self, predictor: Any, joined: bool) -> Evaluation:
         """Score the test rows, once. joined: baselines that learn, learn from training and validation rows."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -120,12 +107,12 @@ class Evaluation:
     Args:
         test: the saved model's metrics.
         steps: each metric by horizon step, where the task has steps.
-        members: every single network's metrics, in their order; `test` itself where there is one.
-        baselines: by name, on the same test rows; `baseline_steps` as `steps`.
-        lower_is_better: of each metric in which model and baselines are compared.
-        intervals: how sure the model is, measured; JSON.
+        members: every network's metrics, in the order of the networks.
+        baselines: metrics by name, on the same test rows; `baseline_steps` as `steps`.
+        lower_is_better: by metric, of those in which model and baselines are compared.
+        intervals: method and measured coverage of the prediction intervals; JSON.
         extras: tensors that are saved with the weights.
-        card_updates: what the task's section of the card learns here.
+        card_updates: fields of the task's part of the card that the evaluation sets.
     """
 
     test: Metrics
@@ -147,34 +134,30 @@ class Evaluation:
                 continue
             rivals = {name: metrics.get(metric) for name, metrics in self.baselines.items()}
             signed = {name: sign * rival for name, rival in rivals.items() if rival is not None}
-            better = [name for name in signed if signed[name] < sign * score]
+            better = sorted((name for name in signed if signed[name] < sign * score), key=signed.__getitem__)
             if better:
-                winners[metric] = sorted(better, key=signed.__getitem__)
+                winners[metric] = better
         return winners
 
 
 class Predictor(Protocol):
-    """Networks of a task, ready to be used on new data."""
+    """A task's trained networks, for new data."""
 
     def predict(self, data: Path, **options: Any) -> pd.DataFrame:
         """Raises InputError where the data does not fit."""
-        ...
 
     def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """The predictions as a CSV file, streamed; the number of rows. Raises as `predict`."""
-        ...
 
     def score(self, data: Path) -> Metrics:
-        """The task's metrics on data that holds the truth."""
-        ...
+        """The task's metrics on data with true values. Raises as `predict`."""
 
     def export_module(self) -> ExportModule:
         """Raises InputError where the networks need more than one input."""
-        ...
 
 
 class ExportModule(NamedTuple):
-    """All of a model in one module, for formats that other programs read."""
+    """A whole model as one module, for formats that other programs read."""
 
     module: nn.Module  # from raw input to raw output
     example: Tensor  # an input of two samples

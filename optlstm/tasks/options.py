@@ -1,4 +1,4 @@
-"""The `data` section of a config: the keys of every task. Which of them a task reads, it says itself (`Task.keys`)."""
+"""The `data` section of a config: the keys of all tasks. `Task.keys` are those that a task reads."""
 
 from __future__ import annotations
 

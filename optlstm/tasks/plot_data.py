@@ -1,4 +1,4 @@
-"""What a task shows of a trained network on its validation data. Plain numbers: no torch, and no picture yet."""
+"""The data of the plots that show a trained network on its validation data. NumPy only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Example:
     """One forecast of one column, in the data's units.
 
     Args:
-        which: Where it stands among all of them: `best`, `median` or `worst`.
+        which: Its rank among all forecasts: `best`, `median` or `worst`.
         column: The column's name.
         first: The row of the first forecast step.
         before: [steps] The last input rows.
@@ -37,7 +37,7 @@ class Forecasts:
     Args:
         examples: The best, the median and the worst by mean squared error, over all windows and columns.
         by_step: Metric (`mse`, `mae`, standardised scale) to its mean at each step ahead, [horizon].
-        windows: How many forecasts these are of.
+        windows: The number of forecasts.
     """
 
     examples: tuple[Example, ...]

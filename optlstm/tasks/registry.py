@@ -9,9 +9,8 @@ from optlstm.errors import InputError, did_you_mean
 from optlstm.tasks.base import Task
 from optlstm.tasks.options import DataConfig
 
-# Task: where its class is. Importing one loads neither torch nor pandas.
 DEFAULT_TASK = "forecast"
-TASKS = {
+TASKS = {  # name: `module:class`; importing it loads neither torch nor pandas
     "forecast": "optlstm.tasks.forecast.task:Forecast",
     "sequence": "optlstm.tasks.label.sequences:SequenceTask",
     "text": "optlstm.tasks.label.texts:TextTask",
@@ -24,7 +23,7 @@ def task_class(name: str) -> type[Task]:
 
 
 def load(reference: str) -> Any:
-    """What `module:name` names. Raises ImportError or AttributeError."""
+    """Import `module:name`. Raises ImportError or AttributeError."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)
 

@@ -11,9 +11,9 @@ PRESETS = ("small", "default", "large", "architecture")
 def preset(base: Mapping[str, object], name: str) -> dict[str, object]:
     """A task's space as one of `PRESETS` makes it; only params that the task has are changed.
 
-    small: networks that train in a moment. large: more units and layers. architecture: the network's parts are choices
-    too (layers of different widths, layer norm, a bottleneck before the head), and each exists only where it means
-    something.
+    small: networks that train in a moment. large: more units and layers. architecture: parts of the network are
+    searched too (layers of different widths, layer norm, a bottleneck before the head), and are params only of
+    networks that can have them.
     """
     changes: dict[str, dict[str, object]] = {
         "default": {},
@@ -61,7 +61,7 @@ def default_space(season: int, horizon: int, train_rows: int) -> dict[str, objec
 def _window_choices(season: int, horizon: int, train_rows: int) -> dict[str, object]:
     """Whole seasons: 4, 7 or 14 of a short one (hours: 96, 168, 336), 1 to 3 of a long one (weeks: 52, 104, 156).
 
-    Few and far apart, because the window matters most, and a search should meet each early.
+    Few and far apart, because the window matters most, and a search should try all of them early.
     """
     longest = max(1, min(train_rows // 4, train_rows - horizon))
     if 1 < season <= longest:
@@ -112,7 +112,7 @@ def sequence_space(steps: int, sequences: int) -> dict[str, object]:
 
 
 def text_space(vector_dim: int | None) -> dict[str, object]:
-    """The search space of a study of labelled texts. vector_dim: numbers of a pretrained vector, where there are."""
+    """The search space of a study of labelled texts. vector_dim: numbers of a pretrained vector, if there are any."""
     embedding: object = vector_dim or {"choices": [50, 100, 200], "default": 100}
     return {
         "embedding_dim": embedding,

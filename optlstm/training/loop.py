@@ -28,27 +28,21 @@ class Problem(Protocol):
     @property
     def device(self) -> torch.device:
         """Where network and batches live."""
-        ...
 
     def network(self, hp: Hyperparameters) -> nn.Module:
         """A new network, initialised from torch's global random state, on the CPU."""
-        ...
 
     def steps_per_epoch(self, hp: Hyperparameters) -> int:
         """How many batches `batches` yields."""
-        ...
 
     def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
         """One epoch of batches, shuffled by `generator` (a CPU generator); the first dimension counts the samples."""
-        ...
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """The mean loss of a batch, a scalar with a gradient."""
-        ...
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
         """Validation metrics by name, the first to decide by default. Called in eval mode and without gradients."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,8 @@ class ForecastCard(CardPart):
     def data(self, panel: Panel) -> ForecastData:
         """A panel of these columns on the scale of the training rows.
 
-        A series that the model was not trained on is scaled by its known rows; such series and categories are logged.
+        A series that the model was not trained on is scaled by its known rows, unless all share a scale; such series
+        and categories are logged.
         """
         scales = self._scales(panel)
         for name, categories in self.inputs.unseen(panel).items():

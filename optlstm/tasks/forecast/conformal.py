@@ -3,7 +3,7 @@
 An interval is the forecast plus and minus a radius; the radius of level L is the smallest that held in a share of
 (n + 1) / n x L of n calibration windows (Papadopoulos et al. 2002; Lei et al. 2018, for absolute residuals). That is
 exact where calibration windows and new ones are exchangeable. Windows of a series are not: they overlap, and series
-drift. So the coverage that is reported is measured on other windows than the radii come from.
+drift. So the reported coverage is measured on other windows than those of the radii.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def radii(residuals: NDArray[np.floating]) -> Floats:
 
 
 def highest_level(count: int) -> int:
-    """The highest level that `count` calibration windows can give, 0 where none."""
+    """The highest level that `count` calibration windows allow; 0: none."""
     return max((level for level in LEVELS if math.ceil((count + 1) * level / 100) <= count), default=0)
 
 
 def cross_coverage(residuals: NDArray[np.floating], gap: int) -> dict[str, dict[str, float | None]]:
-    """Coverage by level, measured crosswise (Vovk 2015): radii of one half of the windows, tried on the other half.
+    """Coverage by level, measured crosswise (Vovk 2015): radii of one half of the windows, tested on the other.
 
     The halves follow each other in time; `gap` windows between them are left out, so that no row is a target in
     both. `coverage` is the mean of both directions, over windows, columns and steps.
@@ -56,7 +56,7 @@ def cross_coverage(residuals: NDArray[np.floating], gap: int) -> dict[str, dict[
     return measured
 
 
-def _coverage(calibration: NDArray[np.floating], tried: NDArray[np.floating], level: int) -> float | None:
-    if not len(tried) or level > highest_level(len(calibration)):
+def _coverage(calibration: NDArray[np.floating], test: NDArray[np.floating], level: int) -> float | None:
+    if not len(test) or level > highest_level(len(calibration)):
         return None
-    return float((tried <= radii(calibration)[LEVELS.index(level)]).mean())
+    return float((test <= radii(calibration)[LEVELS.index(level)]).mean())

@@ -1,4 +1,4 @@
-"""How far forecasts are from what came: sums that are added up batch by batch, and the metrics they give."""
+"""Errors of forecasts: sums that are added up batch by batch, and the metrics computed from them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ NAMES = ("mse", "mae", "mse_raw", "mae_raw", "mase", "smape")
 
 @dataclass(frozen=True)
 class Scores:
-    """Each metric over all windows, columns and steps, and each by horizon step. None: it is not defined."""
+    """Metrics over all windows, columns and steps, and by horizon step. None: not defined."""
 
     overall: dict[str, float | None]
     steps: dict[str, list[float | None]]
 
 
 class ErrorSums:
-    """Sums over windows, kept for every series, column and horizon step; float64, so that batches may have any size.
+    """Sums over windows for every series, column and horizon step; float64, so that batches may have any size.
 
     Args:
         std: float64 [series, columns], of the standardised scale that `mse` and `mae` are on.
@@ -50,7 +50,7 @@ class ErrorSums:
     def scores(self) -> Scores:
         """Means over all windows of all series, and over columns.
 
-        mase is the mean over series, each counting once, of those where it is defined. smape is in percent, from 0 to
+        mase is the unweighted mean over the series where it is defined. smape is in percent, from 0 to
         200, as in the M4 competition.
         """
         windows = self._windows.sum()
@@ -64,7 +64,7 @@ class ErrorSums:
             "mae_raw": self._absolute,
             "smape": 200 * self._share,
         }
-        means = {name: each.sum(axis=0) / windows for name, each in sums.items()}  # [columns, horizon]
+        means = {name: total.sum(axis=0) / windows for name, total in sums.items()}  # [columns, horizon]
         means["mase"] = scaled[defined].mean(axis=0) if defined.any() else np.full_like(means["mse"], np.nan)
         return Scores(
             {name: finite(means[name].mean()) for name in NAMES},
@@ -73,23 +73,23 @@ class ErrorSums:
 
 
 def seasonal_scale(values: Floats, season: int) -> Floats:
-    """The mean absolute change over one season in `values` [rows, columns]: [columns]; NaN of fewer rows than that."""
+    """The mean absolute change over one season in `values` [rows, columns]: [columns]; NaN for too few rows."""
     if len(values) <= season:
         return np.full(values.shape[1], np.nan)
     return np.asarray(np.abs(values[season:] - values[:-season]).mean(axis=0))
 
 
-def mean_and_spread(each: Sequence[dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
-    """{mean: {metric: value}, std: {metric: value}} over several models; the sample's standard deviation."""
+def mean_and_spread(members: Sequence[dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
+    """{mean: {metric: value}, std: {metric: value}} over several networks; std is the sample's."""
     mean: dict[str, float | None] = {}
     std: dict[str, float | None] = {}
-    for name in each[0]:
-        values = np.array([scores[name] for scores in each], dtype=np.float64)  # None becomes NaN
+    for name in members[0]:
+        values = np.array([scores[name] for scores in members], dtype=np.float64)  # None becomes NaN
         mean[name] = finite(values.mean())
         std[name] = finite(values.std(ddof=1)) if len(values) > 1 else None
     return {"mean": mean, "std": std}
 
 
 def finite(value: np.floating | float) -> float | None:
-    """The number, or None where it is none."""
+    """The number, or None where it is NaN or infinite."""
     return float(value) if np.isfinite(value) else None

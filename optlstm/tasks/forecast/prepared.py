@@ -24,7 +24,7 @@ class PreparedSeries:
     Args:
         cuts: of every series, [n, 4] of rows: train from, validation from, test from, the end.
         gaps: missing rows and values that were filled.
-        train_rows: of the shortest series, with those that `data.fraction` leaves out.
+        train_rows: of the shortest series, those that `data.fraction` leaves out included.
         folds: the cuts of a rolling-origin validation.
     """
 
@@ -39,13 +39,13 @@ class PreparedSeries:
 
     @property
     def epoch_windows(self) -> int | None:
-        """The most windows in an epoch. The default is for many series: one has no such limit unless it is set."""
+        """The most windows in an epoch. The default is for many series: one has a limit only where it is set."""
         limit = self.config.epoch_windows
-        one = self.panel.series is None
-        return None if one and limit == DataConfig.model_fields["epoch_windows"].default else limit
+        default = DataConfig.model_fields["epoch_windows"].default
+        return None if self.panel.series is None and limit == default else limit
 
     def data(self) -> ForecastData:
-        """Values, covariates and the split; standardised by the training rows alone, with folds by the first's."""
+        """Values, covariates and the split; standardised by the training rows (of the first fold) alone."""
         return ForecastData.of(
             self.panel,
             self.inputs(),
@@ -61,7 +61,7 @@ class PreparedSeries:
         return scales(self.panel, self.first_cuts, self.config.scaling)
 
     def inputs(self) -> Inputs:
-        """The covariates as the training rows have them."""
+        """The covariates, their scales and categories fitted to the training rows."""
         config = self.config
         return Inputs.fit(self.panel, self.first_cuts, self.calendar, config.future or (), config.past or ())
 
@@ -71,7 +71,7 @@ class PreparedSeries:
         """Forecasts that need no tuning, on the standardised scale.
 
         Args:
-            train, target: of every series, [n, 2] of rows: those to learn from, and those to forecast.
+            train, target: first row and end of every series' rows to learn from, and to forecast, [n, 2].
             every: rows from one forecast to the next.
 
         Yields:
@@ -85,10 +85,10 @@ class PreparedSeries:
         learn = [range(begin, end) for begin, end in (train - starts[:, None]).tolist()]
         last = self.horizon - 1
         first = [range(begin, end - last, every) for begin, end in (target - starts[:, None]).tolist()]
-        for i, rows, named in baselines(values, learn, first, window, self.horizon, self.panel.season):
-            yield i, np.array(rows) + starts[i], named
+        for i, rows, forecasts in baselines(values, learn, first, window, self.horizon, self.panel.season):
+            yield i, np.array(rows) + starts[i], forecasts
 
     @property
     def first_cuts(self) -> Integers:
-        """Of the fold with the fewest training rows, where there are folds."""
+        """The cuts of the fold with the fewest training rows, where there are folds."""
         return self.folds[0] if self.folds else self.cuts

@@ -55,7 +55,7 @@ class ForecastTable:
         return frame
 
     def write_csv(self, out: Path) -> int:
-        """A CSV file that is whole or not there. Times without a clock are dates. Returns how many rows it has."""
+        """Write a CSV file, as a whole or not at all; returns the number of rows. Times without a clock are dates."""
         from pyarrow import csv as pa_csv
 
         kind = _time_type(self.panel.time, dates=True)
@@ -74,7 +74,7 @@ class ForecastTable:
         return rows
 
     def _schema(self, kind: Any) -> Any:
-        """kind: the type of the times."""
+        """kind: the Arrow type of the times."""
         panel = self.panel
         fields = [(panel.series, pa.string())] if panel.series else []
         fields += [(str(panel.time.name), kind)]
@@ -87,30 +87,30 @@ class ForecastTable:
 
     def _batches(self, schema: Any, kind: Any) -> Iterator[Any]:
         horizon = self.data.horizon
-        for part, each in self.forecaster.batches(self.data, self.first, self.series):
-            of = self.series[part]
-            at = self.first[part][:, None] + np.arange(horizon)  # [n, horizon]
+        for part, by_member in self.forecaster.batches(self.data, self.first, self.series):
+            position = self.series[part]
+            rows = self.first[part][:, None] + np.arange(horizon)  # [n, horizon]
             columns: list[Any] = []
             if self.panel.series:
-                columns += [pa.array(np.repeat(self._ids[of], horizon), pa.string())]
-            columns += [_time_array(self._ticks[at], kind)]
+                columns += [pa.array(np.repeat(self._ids[position], horizon), pa.string())]
+            columns += [_time_array(self._ticks[rows], kind)]
             if self.backtest:
-                columns += [_time_array(np.repeat(self._ticks[at[:, :1] - 1], horizon, axis=1), kind)]
-                columns += [np.tile(np.arange(1, horizon + 1), len(of))]
-            columns += self._numbers(each.mean(axis=0), at, self.data.std[of])
+                columns += [_time_array(np.repeat(self._ticks[rows[:, :1] - 1], horizon, axis=1), kind)]
+                columns += [np.tile(np.arange(1, horizon + 1), len(position))]
+            columns += self._numbers(by_member.mean(axis=0), rows, self.data.std[position])
             yield pa.record_batch([pa.array(c) if isinstance(c, np.ndarray) else c for c in columns], schema=schema)
 
-    def _numbers(self, forecast: Floats, at: Integers, std: Floats) -> Iterator[Floats]:
-        """forecast: [n, columns, horizon]; at: its rows; std: [n, columns]."""
+    def _numbers(self, forecast: Floats, rows: Integers, std: Floats) -> Iterator[Floats]:
+        """forecast: [n, columns, horizon]; rows: [n, horizon]; std: [n, columns]."""
         for i in range(forecast.shape[1]):
             if self.backtest:
-                yield self.panel.values[at, i].ravel()
+                yield self.panel.values[rows, i].ravel()
             yield forecast[:, i].ravel()
             for level in self.levels:
                 assert self.radii is not None
-                reach = self.radii[LEVELS.index(level), i].double().numpy() * std[:, i, None]  # [n, horizon]
-                yield (forecast[:, i] - reach).ravel()
-                yield (forecast[:, i] + reach).ravel()
+                radius = self.radii[LEVELS.index(level), i].double().numpy() * std[:, i, None]  # [n, horizon]
+                yield (forecast[:, i] - radius).ravel()
+                yield (forecast[:, i] + radius).ravel()
 
     @cached_property
     def _ids(self) -> NDArray[np.str_]:
@@ -132,7 +132,7 @@ def _time_array(ticks: Integers, kind: Any) -> Any:
 
 
 def _time_type(time: pd.Index, *, dates: bool) -> Any:
-    """The Arrow type that times are written in. dates: those without a clock are dates."""
+    """The Arrow type of times. dates: those without a clock are dates."""
     if not isinstance(time, pd.DatetimeIndex):
         return pa.int64()
     if dates and time.tz is None and not (time.asi8 % _DAY_US).any():

@@ -1,4 +1,4 @@
-"""Forecasting, as the rest of the program sees it: series that were read, checked and split. One is a panel of one."""
+"""The task of forecasting: series that were read, checked and split. A single series is a panel of one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from optlstm.data.panel_reader import PanelColumns
     from optlstm.tasks.base import Evaluator
 
-UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season to forecast
+UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Forecast(PreparedSeries):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What is constant, and what was filled."""
+        """Constant series or columns, and filled values."""
         panel, warnings = self.panel, []
         if self.gaps:
             warnings.append(f"data: {self.gaps} missing values were interpolated, each inside its part of the split")
@@ -95,7 +95,7 @@ class Forecast(PreparedSeries):
     def default_space(self) -> dict[str, object]:
         """See `tasks.space`; the windows fit the shortest series.
 
-        It is that of all training rows, so that what a fraction of them was searched for can be promoted.
+        It does not depend on `data.fraction`, so that trials of a fraction can be promoted to all rows.
         """
         return default_space(self.panel.season, self.horizon, self.train_rows)
 
@@ -114,10 +114,10 @@ class Forecast(PreparedSeries):
         parts = f"{counts[0]} train, {counts[1]} validation, {counts[2]} test"
         if self.folds:
             parts = f"{len(self.folds)} folds of {counts[1]} validation rows, {counts[2]} test"
-        who = f"{len(panel.ids)} series of {size}" if panel.series else size
+        rows = f"{len(panel.ids)} series of {size}" if panel.series else size
         covariates = [*self.calendar, *panel.covariates, *panel.static]
-        with_ = f", covariates {', '.join(covariates)}" if covariates else ""
-        return f"{panel.name}, {who} ({parts}), target {', '.join(panel.columns)}, horizon {self.horizon}{with_}"
+        suffix = f", covariates {', '.join(covariates)}" if covariates else ""
+        return f"{panel.name}, {rows} ({parts}), target {', '.join(panel.columns)}, horizon {self.horizon}{suffix}"
 
     def record(self) -> dict[str, Any]:
         """The fingerprint, the horizon, the split, and what the network reads."""
@@ -131,7 +131,7 @@ class Forecast(PreparedSeries):
             "horizon": self.horizon,
             "splits": np.diff(self.cuts, axis=1).sum(axis=0).tolist(),
         }
-        if panel.plain:  # as in studies made before there were others
+        if panel.plain:  # as in the first versions, so that their studies can be resumed
             record |= {"epoch_windows": self.epoch_windows} if self.epoch_windows else {}
         else:
             # One series had the default limit in older studies; those where that made no difference can be resumed.
@@ -145,14 +145,14 @@ class Forecast(PreparedSeries):
         return record | ({"folds": len(self.folds)} if self.folds else {})
 
     def evaluator(self) -> Evaluator:
-        """The test rows, and what a refit trains on."""
+        """See `Task.evaluator`."""
         from optlstm.tasks.forecast.evaluate import ForecastEvaluator
 
         return ForecastEvaluator(self)
 
 
 def _columns(data: DataConfig) -> PanelColumns:
-    """Which columns a config asks for."""
+    """The columns that a config asks for."""
     from optlstm.data.panel_reader import PanelColumns
 
     return PanelColumns(
@@ -169,6 +169,6 @@ def _columns(data: DataConfig) -> PanelColumns:
 
 
 def _edges(panel: Panel, cuts: Integers, folds: tuple[Integers, ...]) -> Integers:
-    """Where the parts that no value may cross end: [n, parts + 1]; the rows after the last target are the last part."""
+    """The bounds of the parts in which gaps are filled, [n, parts + 1]; the last part is the rows without targets."""
     inner = [fold[:, 1] for fold in folds] or [cuts[:, 1]]
     return np.column_stack([panel.starts[:-1], *inner, cuts[:, 2], cuts[:, 3]])

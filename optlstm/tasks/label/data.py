@@ -1,4 +1,4 @@
-"""What workers need of labelled sequences or texts: arrays, the folds to train on. No torch."""
+"""Labelled sequences or texts for workers: arrays, and the folds to train on. No torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LabelledData:
     scaler: Standardizer | None = None
 
     def shape(self, hp: Hyperparameters) -> Shape:
-        """Of the networks."""
+        """The networks' shape."""
         if self.vocabulary:
             return Shape({"vocabulary": self.vocabulary}, len(self.classes))
         return Shape({"channels": int(self.values.shape[1])}, len(self.classes))

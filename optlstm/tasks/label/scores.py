@@ -1,4 +1,4 @@
-"""What a classifier is scored by, from its probabilities. NumPy only."""
+"""The metrics of classification, from probabilities. NumPy only."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ def classification_scores(probabilities: Floats, codes: Integers) -> dict[str, f
 
 
 def confusion_counts(codes: Integers, predicted: Integers, classes: int) -> Integers:
-    """How often each class [true] was taken for each [predicted]."""
+    """Counts [true class, predicted class]."""
     return np.bincount(codes * classes + predicted, minlength=classes**2).reshape(classes, classes)

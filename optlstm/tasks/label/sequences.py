@@ -1,4 +1,4 @@
-"""Labelled sequences: how a label task reads them and makes arrays of them."""
+"""Labelled sequences: reading, and standardised arrays."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SequenceTask(LabelTask):
         """Sequences of any length feed any configuration."""
 
     def data(self) -> LabelledData:
-        """The values standardised by `fitted_on`; each fold then by its own training sequences."""
+        """The values standardised by `fitted_on`; a fold standardises them again by its training sequences."""
         values, starts = self.samples.values, self.samples.starts
         scaler = Standardizer.fit(values[rows_of(starts, self.fitted_on)])
         return self.labelled_data(scaler.transform(values).astype(np.float32), starts, scaler=scaler)

@@ -1,4 +1,4 @@
-"""Labelled sequences or texts, as the rest of the program sees them: read, checked and split."""
+"""The tasks of classification: labelled sequences or texts that were read, checked and split."""
 
 from __future__ import annotations
 
@@ -34,16 +34,13 @@ if TYPE_CHECKING:
     from optlstm.tasks.label.predict import SequenceSection, TextSection
 
 LABEL_KEYS = ("path", "test_path", "label", "group", "splits", "folds", "class_weights")
-_SMALL = 500  # sequences below which a single validation part says too little
+_SMALL = 500  # samples below which a single validation part is too small
 _SMALL_FOLDS = 5
 
 
 @dataclass(frozen=True)
 class LabelTask(ABC):
-    """Labelled samples; those of a test file are the last ones.
-
-    Its two kinds, `SequenceTask` and `TextTask`, read their files and make arrays of them; all else is the same.
-    """
+    """Labelled samples, those of a test file last. Its two kinds differ in reading files and making arrays."""
 
     name: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
@@ -91,20 +88,20 @@ class LabelTask(ABC):
 
     @abstractmethod
     def baselines(self, data: LabelledData, train: Integers) -> dict[str, Metrics | None]:
-        """Scores of what needs no network, on the test samples; None where it would take too much memory."""
+        """Scores by name on the test samples; None where a baseline would take too much memory."""
 
     @abstractmethod
     def _record(self) -> Mapping[str, Any]:
-        """What is recorded of this kind of samples alone."""
+        """The part of the record for this kind of samples."""
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the files hold that is left out or looks odd, and classes too small for folds."""
+        """What was left out of the files or looks odd, and classes too small for folds."""
         return (*self.samples.notes, *self.notes)
 
     @property
     def fitted_on(self) -> Integers:
-        """Samples that a scale or a vocabulary is made from: of a cross-validation all outside the test."""
+        """Positions of the samples for scale or vocabulary: of a cross-validation all outside the test."""
         fold = self.split.folds[0]
         return np.union1d(fold.train, fold.validation) if len(self.split.folds) > 1 else fold.train
 
@@ -117,7 +114,7 @@ class LabelTask(ABC):
         return f"{total} ({parts}, {len(self.split.test)} test), {len(self.classes)} classes"
 
     def record(self) -> dict[str, Any]:
-        """Fingerprint, classes, what is recorded of this kind of samples, and how many are in each part."""
+        """Fingerprint, classes, the part of this kind of samples, and the sizes of the split's parts."""
         folds, fold = len(self.split.folds), self.split.folds[0]
         return {
             "fingerprint": self.samples.fingerprint,
@@ -134,7 +131,7 @@ class LabelTask(ABC):
         return LabelledData(values, starts, self.codes, self.classes, split.folds, split.test, weights, **more)
 
     def evaluator(self) -> LabelEvaluator:
-        """The test part, and what a refit trains on."""
+        """See `Task.evaluator`."""
         from optlstm.tasks.label.evaluate import LabelEvaluator
 
         data = self.data()
@@ -142,7 +139,7 @@ class LabelTask(ABC):
 
 
 def _paths(data: DataConfig, task: str) -> tuple[Path, Path | None]:
-    """The data file and the test file. Raises InputError where no file is named, or one column for two things."""
+    """The data file and the test file. Raises InputError where no file is named, or the label column is used twice."""
     if not data.path:
         raise InputError(f"data: --task {task} needs a file: --data FILE")
     label = data.label or "label"

@@ -1,4 +1,4 @@
-"""Labelled texts: how a label task reads them and numbers their tokens by a vocabulary."""
+"""Labelled texts: reading, and token numbers by a vocabulary."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class TextTask(LabelTask):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """What makes tokens of a text."""
+        """Splits a text into tokens."""
         return Tokenizer(self.options.level, self.options.lowercase, self.options.max_tokens)
 
     @property
@@ -89,12 +89,12 @@ class TextTask(LabelTask):
 
     @cached_property
     def vectors(self) -> npt.NDArray[np.float32] | None:
-        """Pretrained vectors [vocabulary, dim], 0 for tokens that have none; None where no file of them is named."""
+        """Pretrained vectors [vocabulary, dim], 0 for tokens without; None where no file is named."""
         path = self.options.vectors
         return read_vectors(Path(path).expanduser(), self.vocabulary)[0] if path else None
 
     def data(self) -> LabelledData:
-        """Token numbers; each fold knows only the tokens of its own training texts."""
+        """Token numbers; a fold knows only the tokens of its training texts."""
         vocabulary, tokens, starts = self._encoded
         return self.labelled_data(
             tokens, starts, vocabulary=len(vocabulary), min_count=self.options.min_count, vectors=self.vectors
@@ -143,7 +143,7 @@ class TextTask(LabelTask):
         return None if self.vectors is None else int(self.vectors.shape[1])
 
     def _record(self) -> Mapping[str, Any]:
-        """What makes tokens of a text, and the vectors."""
+        """The options of tokens and vocabulary, and the vectors' checksum."""
         vectors = None if self.vectors is None else hashlib.sha256(self.vectors.tobytes()).hexdigest()
         options = {key: getattr(self.options, key) for key in ("class_weights", *_VOCABULARY_KEYS)}
         return {**options, "vectors": vectors}

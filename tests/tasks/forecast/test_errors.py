@@ -53,3 +53,17 @@ def test_mean_and_spread_are_over_the_members() -> None:
     found = mean_and_spread([{"mse": 1.0, "mase": None}, {"mse": 3.0, "mase": None}])
 
     assert found == {"mean": {"mse": 2.0, "mase": None}, "std": {"mse": pytest.approx(2**0.5), "mase": None}}
+
+
+def test_many_series_by_hand() -> None:
+    errors = ErrorSums(np.array([[2.0], [1.0]]), np.array([[4.0], [np.nan]]), 2)
+    actual = np.zeros((3, 1, 2))
+    forecast = np.array([[[2.0, 2.0]], [[4.0, 4.0]], [[1.0, 3.0]]])
+
+    errors.add(np.array([0, 0, 1]), actual, forecast)
+
+    scores = errors.scores().overall
+    assert scores["mse"] == pytest.approx((1 + 1 + 4 + 4 + 1 + 9) / 6)
+    assert scores["mae_raw"] == pytest.approx((2 + 2 + 4 + 4 + 1 + 3) / 6)
+    assert scores["mase"] == pytest.approx(3 / 4)  # of the first series, the only one where it is defined
+    assert scores["smape"] == pytest.approx(200)

@@ -17,8 +17,7 @@ from optlstm.tasks.label.scores import classification_scores
 from optlstm.tasks.label.sequences import SequenceTask
 from optlstm.tasks.label.texts import TextTask
 from optlstm.tasks.options import DataConfig
-from optlstm.tasks.space import sequence_space, text_space
-from optlstm.training.hparams import Hyperparameters, validate_value
+from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import fit
 
 CPU = torch.device("cpu")
@@ -190,16 +189,6 @@ def test_a_fold_is_scaled_by_its_own_training_sequences(tmp_path: Path) -> None:
         values = ClassifyProblem(data, fold, CPU)._values.numpy().reshape(40, 4)
         assert abs(values[fold.train].mean()) < 1e-5
         assert values[fold.train].std() == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 5, 24, 100, 1000, 50_000])
-def test_every_value_of_the_default_spaces_is_valid(steps: int) -> None:
-    for space in (sequence_space(steps, 60), text_space(None), text_space(50)):
-        for name, declared in space.items():
-            values = [declared]
-            if isinstance(declared, dict):
-                values = [*(declared.get("choices") or [declared["low"], declared["high"]]), declared["default"]]
-            assert [validate_value(name, value) for value in values] == [None] * len(values)
 
 
 def test_the_confusion_of_a_cross_validation_has_every_sequence_once() -> None:
