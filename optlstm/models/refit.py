@@ -184,7 +184,7 @@ def _trained(
 
         run = replace(objective, problem=problem).train_schedule(segments, seed_of)
         for used, epoch in run:
-            hp, state = used, epoch.state()
+            hp, state = used, epoch.state
             on_epoch(before + member + 1, epoch.epoch, segments[-1].last)
         members.append(state.weights)
         member_seeds.append(seed_of(chosen.trial.number))

@@ -14,16 +14,21 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
+
+import torch
 
 from optlstm.errors import StopTrial, TrialFailed
 from optlstm.study.lineage import Segment
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
 from optlstm.tasks.plot_data import PlotData
+from optlstm.training.checkpoints import CheckpointWriter, newest_checkpoint
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Epoch, Problem, State, fit
 from optlstm.training.metric import Metric
+from optlstm.training.morph import morph, with_growth
 from optlstm.training.network_cost import latency_ms, parameters
 from optlstm.training.runtime import use_threads
 from optlstm.util.files import Location, trial_folder
@@ -100,12 +105,12 @@ class Objective:
         with self._checkpoints(trial.number) as save:
             for epoch in self._fit(hp, seed, state, since, self.patience):
                 progress = progress.after(epoch)
-                save(epoch.state(), params, progress)
+                save(epoch.state, params, progress)
                 self._report(trial, epoch.value, epoch.epoch)
         seconds = round(progress.seconds, 3)
         attrs = {**progress.attrs, "train_seconds": seconds, "parameters": parameters(self.problem, hp)}
         if "latency_ms" in self.objectives:
-            attrs["latency_ms"] = round(latency_ms(self.problem, hp), 4)
+            attrs["latency_ms"] = latency_ms(self.problem, hp)
         for key, value in attrs.items():
             trial.set_user_attr(key, value)
         return tuple(float(attrs[name]) for name in self.objectives) if self.objectives else progress.best
@@ -115,43 +120,39 @@ class Objective:
         if trial.should_prune():
             raise self.pruned
 
-    def replay(self, stretches: Sequence[Segment]) -> float:
+    def replay(self, segments: Sequence[Segment]) -> float:
         """Train a schedule of hyperparameters from scratch, as the population did.
 
         Returns:
-            The best validation value over the last stretch: bit for bit what the study has for its trial.
+            The best validation value over the last segment: bit for bit what the study has for its trial.
         """
         use_threads(self.threads)
-
-        def seed_of(trial: int) -> int:
-            return derive_seed("train", self.seed, trial)
-
         best = math.nan
-        for _, epoch in self.train_schedule(stretches, seed_of):
+        for _, epoch in self.train_schedule(segments, partial(derive_seed, "train", self.seed)):
             best = epoch.best_value
         return best
 
     def train_schedule(
-        self, stretches: Sequence[Segment], seed_of: Callable[[int], int]
+        self, segments: Sequence[Segment], seed_of: Callable[[int], int]
     ) -> Iterator[tuple[Hyperparameters, Epoch]]:
         """Train a schedule of hyperparameters from scratch; yields after every epoch, with what it was trained with.
 
         Args:
-            seed_of: a trial's number -> the seed of its stretch.
+            seed_of: a trial's number -> the seed of its segment.
 
         Raises:
             TrialFailed: the training diverged.
         """
         state = None
-        for stretch in stretches:
-            params = {**self.space.fixed, **stretch.params}
-            hp, since, seed = Hyperparameters.from_params(params), stretch.first - 1, seed_of(stretch.trial)
+        for segment in segments:
+            params = {**self.space.fixed, **segment.params}
+            hp, since, seed = Hyperparameters.from_params(params), segment.first - 1, seed_of(segment.trial)
             if state is not None:
                 state, hp = _fitting(state, hp, since, seed)
             for epoch in self._fit(hp, seed, state, since, patience=0):
                 yield hp, epoch
-                if epoch.epoch == stretch.last:
-                    reached = epoch.state()
+                if epoch.epoch == segment.last:
+                    reached = epoch.state
                     break
             state = State(reached.tensors, {**reached.meta, "params": params})
 
@@ -172,10 +173,6 @@ class Objective:
 
         A task has pictures where its problem has `plot_data(network, hp)`, called in eval mode and without gradients.
         """
-        import torch
-
-        from optlstm.training.morph import with_growth
-
         show: Callable[[Any, Hyperparameters], PlotData] | None = getattr(self.problem, "plot_data", None)
         state = self._resume(number)
         if show is None or state is None or not state.part("best"):
@@ -188,16 +185,12 @@ class Objective:
             return show(network.to(self.problem.device).eval(), hp)
 
     def _resume(self, number: int) -> State | None:
-        from optlstm.training.checkpoints import newest_checkpoint
-
         newest = newest_checkpoint(trial_folder(self.checkpoints, number)) if self.checkpoints else None
         return State(*newest[1:]) if newest else None
 
     @contextlib.contextmanager
     def _checkpoints(self, number: int) -> Iterator[Callable[[State, Mapping[str, Any], Progress], None]]:
         """What writes a trial's checkpoints; at the end they are on the disk."""
-        from optlstm.training.checkpoints import CheckpointWriter
-
         if not self.checkpoints:
             yield lambda *_: None
             return
@@ -234,8 +227,6 @@ class Progress:
 
 def _fitting(state: State, hp: Hyperparameters, since: int, seed: int) -> tuple[State, Hyperparameters]:
     """A state that fits `hp`, and `hp` as the state's network is built: a copy's weights may have to grow first."""
-    from optlstm.training.morph import morph, with_growth
-
     if since and state.meta["epoch"] == since:
         state = morph(state, Hyperparameters.from_params(state.meta["params"]), hp, seed=seed)
     return state, with_growth(hp, state.tensors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from optlstm.backends.trial import Job
@@ -79,29 +79,25 @@ class Plan:
 
     @property
     def measure(self) -> Measure | None:
-        """What constraints ask of params before they are trained; None where there are none."""
-        return NetworkCost(self) if self.record.constraints else None
+        """What constraints ask of params before they are trained, in this process; None where there are none."""
+        return self._measure if self.record.constraints else None
+
+    def _measure(self, params: Mapping[str, Any]) -> dict[str, float]:
+        from optlstm.training.network_cost import measure  # it brings torch
+
+        return measure(self._problem, params, tuple(self.record.constraints))
+
+    @cached_property
+    def _problem(self) -> Any:
+        """The task's data and networks, set up in this process."""
+        job = self.job("")
+        objective: Any = job.make_objective(job.data)
+        return objective.problem
 
     def job(self, checkpoints: Location) -> Job:
         """What workers need."""
         make = partial(self.make_objective, checkpoints=checkpoints)
         return Job(make, self.task.data(), self.config.training.threads, self.config.trial_timeout)
-
-
-class NetworkCost:
-    """Measures configurations in this process, with the task's own networks; nothing is set up before it is asked."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self._objective: Any = None
-
-    def __call__(self, params: Mapping[str, Any]) -> dict[str, float]:
-        from optlstm.training.network_cost import measure
-
-        if self._objective is None:
-            job = self.plan.job("")
-            self._objective = job.make_objective(job.data)
-        return measure(self._objective.problem, params, tuple(self.plan.record.constraints))
 
 
 def make_plan(raw: Mapping[str, Any], problems: Sequence[str] = ()) -> Plan:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
@@ -71,7 +71,9 @@ class CheckpointWriter:
     def _finish(self, epoch: int) -> None:
         self._files.settle([_tensor_file(epoch), _json_file(epoch)])
         kept = set(_epochs(self._files)[: self._keep])
-        _remove(self._files, (stale for stale in _stored(self._files) if stale not in kept))
+        for stale in _stored(self._files) - kept:
+            self._files.remove(_json_file(stale))  # first: tensors without JSON are no checkpoint
+            self._files.remove(_tensor_file(stale))
 
     def _wait(self) -> None:
         last, self._last = self._last, None
@@ -189,9 +191,3 @@ def _epochs(files: Folder) -> list[int]:
     """Epochs whose JSON is there, newest first."""
     names = files.names()
     return sorted((epoch for epoch in _stored(files) if _json_file(epoch) in names), reverse=True)
-
-
-def _remove(files: Folder, epochs: Iterable[int]) -> None:
-    for epoch in list(epochs):
-        files.remove(_json_file(epoch))  # first: tensors without JSON are no checkpoint
-        files.remove(_tensor_file(epoch))

@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Any, Protocol
 
 import torch
@@ -70,7 +70,7 @@ class State:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One finished epoch. `last`: none follows, by count or by early stopping. `seconds`: training and validation."""
+    """One finished epoch. `seconds`: training and validation. `state`: a copy, which later epochs do not change."""
 
     epoch: int
     value: float
@@ -78,13 +78,8 @@ class Epoch:
     train_loss: float
     best_value: float
     best_epoch: int
-    last: bool
     seconds: float
-    snapshot: State
-
-    def state(self) -> State:
-        """A copy of the run as it was at the end of this epoch; later epochs do not change it."""
-        return self.snapshot
+    state: State
 
 
 def fit(
@@ -119,35 +114,33 @@ def fit(
         yield run.train_epoch()
 
 
+@dataclass
 class TrainingRun:
-    """A training between two epochs: network, optimizer, averaged weights, and what there is to show so far.
+    """A training between two epochs: network, optimizer, averaged weights, and the values so far.
 
     Args: As of `fit`.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        hp: Hyperparameters,
-        epochs: int,
-        patience: int | None,
-        seed: int,
-        state: State | None,
-        since: int,
-        metric: Metric | None,
-    ) -> None:
-        self.problem, self.hp, self.epochs, self.patience = problem, hp, epochs, patience
-        self.seed, self.since, self.metric = seed, since, metric
+    problem: Problem
+    hp: Hyperparameters
+    epochs: int
+    patience: int | None
+    seed: int
+    state: InitVar[State | None]
+    since: int
+    metric: Metric | None
+
+    def __post_init__(self, state: State | None) -> None:
         self.values: list[float] = []  # of every epoch
         self.step = 0  # of the optimizer
         self.best: dict[str, Tensor] = {}  # the best epoch's weights, as a State has them
-        torch.manual_seed(epoch_seed(seed, 0))
-        self.network = problem.network(hp).to(problem.device)
-        self.optimizer = build_optimizer(self.network, hp)
+        torch.manual_seed(epoch_seed(self.seed, 0))
+        self.network = self.problem.network(self.hp).to(self.problem.device)
+        self.optimizer = build_optimizer(self.network, self.hp)
         if state:
             self._load(state)
-        self.steps = problem.steps_per_epoch(hp)
-        memory = hp.averaging * epochs * self.steps
+        self.steps = self.problem.steps_per_epoch(self.hp)
+        memory = self.hp.averaging * self.epochs * self.steps
         self.average = WeightAverage(self.network, memory, state.part("average") if state else None)
 
     def _load(self, state: State) -> None:
@@ -174,7 +167,7 @@ class TrainingRun:
         began = time.perf_counter()
         train_loss = self._train()
         with self.average.in_place():
-            metrics, value = validated(self.problem, self.hp, self.network, self.metric, epoch=len(self.values) + 1)
+            metrics, value = self._validate()
         seconds = time.perf_counter() - began
         self.values.append(value)
         self.step += self.steps
@@ -188,9 +181,8 @@ class TrainingRun:
             train_loss=train_loss,
             best_value=state.meta["best_value"],
             best_epoch=self.best_epoch,
-            last=self.ended,
             seconds=seconds,
-            snapshot=state,
+            state=state,
         )
 
     def _state(self) -> State:
@@ -222,8 +214,8 @@ class TrainingRun:
         network.train()
         total, samples = torch.zeros((), dtype=torch.float64, device=problem.device), 0
         for step, batch in enumerate(problem.batches(hp, order)):
-            whole = (epoch - 1) * steps + step
-            factor = lr_factor(hp.lr_schedule, whole, self.epochs * steps, warmup=hp.warmup, values=self.values)
+            done = (epoch - 1) * steps + step
+            factor = lr_factor(hp.lr_schedule, done, self.epochs * steps, warmup=hp.warmup, values=self.values)
             for group in optimizer.param_groups:
                 group["lr"] = hp.learning_rate * factor
             optimizer.zero_grad(set_to_none=True)
@@ -233,35 +225,28 @@ class TrainingRun:
                 nn.utils.clip_grad_norm_(parameters, hp.grad_clip)
             with torch.no_grad():
                 advance()
-                self.average.update(whole)
+                self.average.update(done)
             total += loss.detach().double() * len(batch[0])
             samples += len(batch[0])
             if (step + 1) % every == 0 or step + 1 == steps:
                 check_finite(total.item(), f"training loss is {{}} at epoch {epoch}, step {step + 1} of {steps}", hp)
         return total.item() / samples
 
+    def _validate(self) -> tuple[dict[str, float], float]:
+        """The metrics after an epoch of steps, and the value that decides."""
+        self.network.eval()
+        with torch.no_grad():
+            metrics = self.problem.validate(self.network, self.hp)
+        metric = self.metric or Metric(next(iter(metrics)))
+        value = metric.value(metrics)
+        check_finite(value, f"validation {metric.label} is {{}} at epoch {len(self.values) + 1}", self.hp)
+        return metrics, value
+
 
 def epoch_seed(seed: int, epoch: int) -> int:
     """The seed of an epoch (0: the network's initialisation), so that neighbouring seeds and epochs share nothing."""
     digest = hashlib.sha256(f"optlstm {seed} {epoch}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1  # torch takes 63 bits without a sign
-
-
-def validated(
-    problem: Problem, hp: Hyperparameters, network: nn.Module, metric: Metric | None, *, epoch: int
-) -> tuple[dict[str, float], float]:
-    """The metrics, and the value that decides.
-
-    Raises:
-        TrialDiverged: it is not finite.
-    """
-    network.eval()
-    with torch.no_grad():
-        metrics = problem.validate(network, hp)
-    metric = metric or Metric(next(iter(metrics)))
-    value = metric.value(metrics)
-    check_finite(value, f"validation {metric.label} is {{}} at epoch {epoch}", hp)
-    return metrics, value
 
 
 def check_finite(value: float, message: str, hp: Hyperparameters) -> None:

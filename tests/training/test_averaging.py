@@ -49,14 +49,14 @@ def test_it_is_the_average_of_the_rule() -> None:
 def test_the_average_is_what_is_validated_and_kept() -> None:
     epochs = train(EMA)
     for epoch in epochs:
-        assert error_of(EMA, epoch.state()) == epoch.value
-        assert any(not torch.equal(t, epoch.state().weights[k]) for k, t in epoch.state().part("network").items())
-    best = epochs[epochs[-1].best_epoch - 1].state()
-    assert all(torch.equal(tensor, best.weights[name]) for name, tensor in epochs[-1].state().part("best").items())
+        assert error_of(EMA, epoch.state) == epoch.value
+        assert any(not torch.equal(t, epoch.state.weights[k]) for k, t in epoch.state.part("network").items())
+    best = epochs[epochs[-1].best_epoch - 1].state
+    assert all(torch.equal(tensor, best.weights[name]) for name, tensor in epochs[-1].state.part("best").items())
 
 
 def test_without_a_memory_there_is_none() -> None:
-    state = train(params())[-1].state()
+    state = train(params())[-1].state
     assert state.part("average") == {}
     assert state.weights.keys() == state.part("network").keys()
 
@@ -64,22 +64,22 @@ def test_without_a_memory_there_is_none() -> None:
 @pytest.mark.parametrize("stop", [1, 3])
 def test_resumed_it_goes_on_to_the_last_bit(stop: int, tmp_path: Path) -> None:
     whole = train(EMA)
-    left = whole[stop - 1].state()
+    left = whole[stop - 1].state
     write_checkpoint(tmp_path, stop, left.tensors, left.meta)
     rest = train(EMA, State(*read_checkpoint(tmp_path, stop)))
     assert [epoch.value for epoch in rest] == [epoch.value for epoch in whole[stop:]]
-    one, other = rest[-1].state().tensors, whole[-1].state().tensors
+    one, other = rest[-1].state.tensors, whole[-1].state.tensors
     assert one.keys() == other.keys()
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 def test_a_state_without_one_begins_one_at_its_weights() -> None:
-    state = train(params())[1].state()
-    assert train(EMA, state)[-1].state().part("average")
+    state = train(params())[1].state
+    assert train(EMA, state)[-1].state.part("average")
 
 
 def test_it_grows_with_its_network() -> None:
-    state = train(EMA)[1].state()
+    state = train(EMA)[1].state
     wider = Hyperparameters.from_params(
         {**{k: v for k, v in vars(EMA).items() if k != "grown_layers"}, "hidden_size": 2 * EMA.hidden_size + 1}
     )
@@ -89,4 +89,4 @@ def test_it_grows_with_its_network() -> None:
     before = error_of(EMA, state)
     state = morph(morph(state, EMA, wider, seed=1), wider, deeper, seed=2)
     assert error_of(deeper, state) == pytest.approx(before, rel=1e-4)
-    assert train(with_growth(deeper, state.tensors), state)[-1].state().part("average")
+    assert train(with_growth(deeper, state.tensors), state)[-1].state.part("average")

@@ -48,13 +48,13 @@ def test_both_networks_learn_and_go_on_bit_for_bit() -> None:
         return FoldedProblem([Sine(), Sine()])
 
     whole = list(fit(problem(), params(), epochs=4, patience=None, seed=5))
-    state = whole[1].state()
+    state = whole[1].state
     rest = list(fit(problem(), params(), epochs=4, patience=None, seed=5, state=state))
 
     assert whole[-1].value < whole[0].value
     assert [epoch.value for epoch in rest] == [epoch.value for epoch in whole[2:]]
-    for name, tensor in rest[-1].state().tensors.items():
-        assert torch.equal(tensor, whole[-1].state().tensors[name]), name
+    for name, tensor in rest[-1].state.tensors.items():
+        assert torch.equal(tensor, whole[-1].state.tensors[name]), name
 
 
 @pytest.mark.parametrize(("higher", "values"), [(False, [0.8, 0.6]), (True, [0.2, 0.4])])

@@ -16,7 +16,7 @@ HP = Hyperparameters(window=12, patch=4, hidden_size=8, batch_size=32, learning_
 
 def trained(hp: Hyperparameters, epochs: int = 2) -> State:
     *_, last = fit(Sine(), hp, epochs=epochs, patience=0, seed=1)
-    return last.state()
+    return last.state
 
 
 def next_epoch(state: State, hp: Hyperparameters, seed: int = 2) -> Epoch:
@@ -26,7 +26,7 @@ def next_epoch(state: State, hp: Hyperparameters, seed: int = 2) -> Epoch:
 
 def moved(state: State, hp: Hyperparameters) -> float:
     """How far one epoch takes the weights."""
-    before, after = state.part("network"), next_epoch(state, hp).state().part("network")
+    before, after = state.part("network"), next_epoch(state, hp).state.part("network")
     return float(sum((after[name] - before[name]).abs().sum() for name in before))
 
 
@@ -43,8 +43,8 @@ def test_the_new_learning_rate_is_in_force(optimizer: str, lr_schedule: str) -> 
 def test_the_new_weight_decay_is_in_force(optimizer: str) -> None:
     hp = replace(HP, optimizer=optimizer)
     state = trained(hp)
-    kept = next_epoch(state, hp).state().part("network")
-    decayed = next_epoch(state, replace(hp, weight_decay=10.0)).state().part("network")
+    kept = next_epoch(state, hp).state.part("network")
+    decayed = next_epoch(state, replace(hp, weight_decay=10.0)).state.part("network")
     name = "body.lstm.weight_hh_l0"
     assert (decayed[name] - kept[name]).abs().max() > 1e-2
     assert decayed[name].norm() < kept[name].norm()
@@ -63,17 +63,17 @@ def test_the_copys_best_is_its_own() -> None:
     assert min(values) > state.meta["best_value"]
     last = epochs[-1]
     assert (last.best_value, last.best_epoch) == (min(values), 7 + values.index(min(values)))
-    assert last.state().meta["best_value"] == min(values)
-    best = epochs[values.index(min(values))].state().part("network")
-    assert all(torch.equal(tensor, best[name]) for name, tensor in last.state().part("best").items())
+    assert last.state.meta["best_value"] == min(values)
+    best = epochs[values.index(min(values))].state.part("network")
+    assert all(torch.equal(tensor, best[name]) for name, tensor in last.state.part("best").items())
 
 
 def test_a_copy_resumed_goes_on_bit_for_bit() -> None:
     state = trained(HP)
     whole = list(fit(Sine(), HP, epochs=6, patience=0, seed=4, state=state, since=2))
-    again = list(fit(Sine(), HP, epochs=6, patience=0, seed=4, state=whole[1].state(), since=2))
+    again = list(fit(Sine(), HP, epochs=6, patience=0, seed=4, state=whole[1].state, since=2))
     assert [e.value for e in again] == [e.value for e in whole[2:]]
     assert (again[-1].best_value, again[-1].best_epoch) == (whole[-1].best_value, whole[-1].best_epoch)
-    mine, theirs = again[-1].state().tensors, whole[-1].state().tensors
+    mine, theirs = again[-1].state.tensors, whole[-1].state.tensors
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)

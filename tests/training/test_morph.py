@@ -35,7 +35,7 @@ from tests.training.problems import Sine, params
 def trained(hp: Hyperparameters, epochs: int = 3, state: State | None = None) -> State:
     """The state after `epochs` in all on the sine wave."""
     hp = with_growth(hp, state.tensors) if state else hp
-    return list(fit(Sine(), hp, epochs=epochs, patience=None, seed=1, state=state))[-1].state()
+    return list(fit(Sine(), hp, epochs=epochs, patience=None, seed=1, state=state))[-1].state
 
 
 def sine_error(hp: Hyperparameters, state: State) -> float:

@@ -171,19 +171,14 @@ def _fitting(resources: Mapping[str, float], node: Mapping[str, float]) -> int:
 
 
 @ray.remote(num_cpus=0)
-def _write(folder: Location, name: str) -> None:
-    open_folder(folder).write(name, name.encode())
+def _call(folder: Location, method: str, *args: Any) -> Any:
+    return getattr(open_folder(folder), method)(*args)
 
 
-@ray.remote(num_cpus=0)
-def _remove(folder: Location, name: str) -> None:
-    open_folder(folder).remove(name)
-
-
-@ray.remote(num_cpus=0)
-def _missing(folder: Location, names: list[str]) -> list[str]:
-    seen = open_folder(folder).names()
-    return [name for name in names if name not in seen]
+def _on_node(node_id: str, folder: Location, method: str, *args: Any) -> Any:
+    """Call a method of the folder on a node; gives a reference to its result."""
+    strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    return _call.options(scheduling_strategy=strategy).remote(folder, method, *args)
 
 
 def check_shared_folder(folder: Location) -> None:
@@ -200,22 +195,19 @@ def check_shared_folder(folder: Location) -> None:
     names = {node: f".optlstm-shared-{token}-{node[:8]}" for node in nodes}
     path = absolute(folder)
     try:
-        ray.get([_on(node, _write).remote(path, name) for node, name in names.items()], timeout=CHECK_TIMEOUT_S)
-        missing = ray.get([_on(node, _missing).remote(path, list(names.values())) for node in nodes])
-        seen = open_folder(path).names()  # the driver looks too
-        missing.append([name for name in names.values() if name not in seen])
-        blind = [where for where, lost in zip([*nodes.values(), "this machine"], missing, strict=True) if lost]
+        writes = [_on_node(node, path, "write", name, name.encode()) for node, name in names.items()]
+        ray.get(writes, timeout=CHECK_TIMEOUT_S)
+        seen = ray.get([_on_node(node, path, "names") for node in nodes])
+        seen.append(open_folder(path).names())  # the driver looks too
+        places = [*nodes.values(), "this machine"]
+        blind = [place for place, there in zip(places, seen, strict=True) if not set(names.values()) <= set(there)]
     except (OSError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise InputError(f"--storage-path {folder}: a node cannot write there ({reason})") from None
     finally:
-        ray.get([_on(node, _remove).remote(path, name) for node, name in names.items()])
+        ray.get([_on_node(node, path, "remove", name) for node, name in names.items()])
     if blind:
         raise InputError(
             f"--storage-path {folder}: is not shared: {', '.join(blind)} cannot see what other nodes write there; "
             "give a folder that every node mounts (NFS, EFS, Lustre), such as --storage-path /shared/optlstm"
         )
-
-
-def _on(node_id: str, function: Any) -> Any:
-    return function.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False))
