@@ -98,7 +98,7 @@ def test_numbers_of_sequences_instead_of_fractions() -> None:
     [
         ((70, 20, 5), {}, "sums to 95, and there are 100 sequences"),
         ((0.5, 0.2, 0.2), {}, "sums to 0.9, not to 1"),
-        ((60, 20, 10), {"tests_apart": 10}, "takes test rows, and they are a file of their own"),
+        ((60, 20, 10), {"tests_apart": 10}, "takes test rows, and they are in a separate file"),
         ((0.7, 0.1, 0.2), {"folds": 99}, "99 is not between 2 and the 80 sequences"),
         ((0.7, 0.1, 0.2), {"folds": 1}, "1 is not between 2 and"),
     ],
