@@ -7,7 +7,7 @@ the other samplers propose is filtered. It is not one of the study's total.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,21 +23,6 @@ Measure = Callable[[Mapping[str, Any]], Mapping[str, float]]
 def counts_as_trial(trial: FrozenTrial) -> bool:
     """Whether a trial is one of the study's total: it was or is trained here."""
     return INFEASIBLE_KEY not in trial.user_attrs and IMPORTED_KEY not in trial.user_attrs
-
-
-class TrialCount:
-    """How many ended trials count as the study's; of a list that has grown since, only the new ones are read."""
-
-    def __init__(self) -> None:
-        self._ended: Sequence[FrozenTrial] = []
-        self._seen = self._count = 0
-
-    def of(self, ended: Sequence[FrozenTrial]) -> int:
-        if self._ended is not ended:
-            self._ended, self._seen, self._count = ended, 0, 0
-        self._count += sum(map(counts_as_trial, islice(ended, self._seen, None)))
-        self._seen = len(ended)
-        return self._count
 
 
 def infeasible(measured: Mapping[str, float], limits: Mapping[str, float]) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from optlstm.study.constraints import INFEASIBLE_KEY, Measure, TrialCount, counts_as_trial, infeasible, none_feasible
+from optlstm.study.constraints import INFEASIBLE_KEY, Measure, counts_as_trial, infeasible, none_feasible
 from optlstm.study.creation import StoppableStudy, open_or_create
 from optlstm.study.database import optuna_tables
 from optlstm.study.database.cached_storage import CachedStorage
@@ -73,7 +73,6 @@ class Ledger(StudyResults):
         self.stopper = Stopper(stopping, record.seed)
         self._measure = measure
         self._database = database
-        self._ended_count = TrialCount()
         self._listeners: list[Listener] = []
         retry = Retry(storage_timeout)
         study_id = retry(lambda: open_or_create(database, name, record, config or {}, imported))
@@ -241,7 +240,7 @@ class Ledger(StudyResults):
     def _used(self) -> int:
         """How many trials of the study's total are running or have ended."""
         running = sum(t.state == TrialState.RUNNING and counts_as_trial(t) for t in self._storage.unfinished)
-        return self._ended_count.of(self._storage.ended) + running
+        return self._storage.ended_count + running
 
     def _why_stop(self) -> str | None:
         if self.stopped == EXHAUSTED:

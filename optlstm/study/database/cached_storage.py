@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from optlstm.study.constraints import counts_as_trial
 from optlstm.study.database import optuna_tables as tables
 from optlstm.study.database.connection import Database
 from optlstm.study.database.retry import Retry
@@ -36,6 +37,7 @@ class CachedStorage(InMemoryStorage):
 
     Attributes:
         lock: Held while an action runs: one at a time.
+        ended_count: How many of the study's total have ended.
     """
 
     def __init__(self, database: Database, study_id: int, alias: str, retry: Retry) -> None:
@@ -51,6 +53,7 @@ class CachedStorage(InMemoryStorage):
         attrs = self._rdb.get_study_user_attrs(self._id), self._rdb.get_study_system_attrs(self._id)
         trials = self._rdb._get_trials(self._id, None, set(), -1)
         super().__init__()
+        self.ended_count = 0
         self._ended: list[FrozenTrial] = []
         self._unfinished: set[int] = set()  # their numbers
         self._by_states: dict[frozenset[TrialState], list[FrozenTrial]] = {}  # of ended trials, by number
@@ -97,13 +100,8 @@ class CachedStorage(InMemoryStorage):
             self._load()
 
     @property
-    def ended(self) -> list[FrozenTrial]:
-        """Ended trials in the order in which they ended for us; another list when memory was read again."""
-        return self._ended
-
-    @property
     def unfinished(self) -> list[FrozenTrial]:
-        """The others, by number."""
+        """The trials that have not ended, by number."""
         with self._lock:
             trials = self._trials()
             return [trials[number] for number in sorted(self._unfinished)]
@@ -116,6 +114,7 @@ class CachedStorage(InMemoryStorage):
                 return
             self._unfinished.discard(trial.number)
             self._ended.append(trial)
+            self.ended_count += counts_as_trial(trial)
             for states, ended in self._by_states.items():
                 if trial.state in states:
                     bisect.insort(ended, trial, key=lambda t: t.number)
