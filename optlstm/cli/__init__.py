@@ -12,7 +12,7 @@ from optlstm import __version__
 
 # Importing them registers their commands.
 from optlstm.cli import export, lr_search, maintenance, predict, refit, report, show, study  # noqa: F401
-from optlstm.cli.common import app, close_databases
+from optlstm.cli.common import app, databases
 from optlstm.errors import InputError, OptlstmError
 
 PROGRAM = "python -m optlstm"
@@ -38,18 +38,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Exit as exit_:
         return int(exit_.exit_code)
     except Exception as error:
-        if not hasattr(error, "format_message"):  # not one of click's own, which say what is wrong with the arguments
+        if not hasattr(error, "format_message"):  # not click's, which say what is wrong with the arguments
             raise
         context = getattr(error, "ctx", None)
         path = context.command_path if context else PROGRAM
         return _complain([f"{error.format_message().rstrip('.')}; see {path} --help"], 2)
     finally:
-        close_databases()
+        databases.close()
     return int(result or 0)
 
 
 def _complain(problems: Sequence[str], code: int) -> int:
-    """One line per problem; what would move the cursor or start a line of its own is written out."""
+    """One line per problem; characters that would move the cursor or start another line are escaped."""
     for problem in problems:
         print("".join(c if c.isprintable() else repr(c)[1:-1] for c in problem), file=sys.stderr)
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -21,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 DEFAULT_STORAGE: str = StudyConfig.model_fields["storage"].default
 
 
-_opened: list[Database] = []
+databases = contextlib.ExitStack()  # closes those that the command has opened
 
 
 class _Interrupted(OptlstmError):
@@ -45,7 +46,7 @@ class _Command(_Help, TyperCommand):
 
 class _Commands(_Help, TyperGroup):
     def invoke(self, ctx: Any) -> Any:
-        """Ctrl-C while nothing runs yet says so; typer alone would end without a word."""
+        """Ctrl-C before anything runs is reported, where typer alone would exit silently."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -64,7 +65,7 @@ app = _App(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    # `--output` is what some commands called `--out`; it is still understood.
+    # Some commands once had `--output` for `--out`: it is still accepted.
     context_settings={"token_normalize_func": lambda token: "out" if token == "output" else token},
 )
 
@@ -78,15 +79,7 @@ def quieten_optuna() -> None:
 def open_study_database(url: str, *, create: bool) -> Database:
     from optlstm.study.database.connection import open_database
 
-    database = open_database(url, create=create)
-    _opened.append(database)
-    return database
-
-
-def close_databases() -> None:
-    """Close what the command has opened."""
-    while _opened:
-        _opened.pop().close()
+    return databases.enter_context(contextlib.closing(open_database(url, create=create)))
 
 
 def existing(url: str) -> Database | None:
@@ -94,9 +87,7 @@ def existing(url: str) -> Database | None:
     from optlstm.study.database.connection import open_existing
 
     database = open_existing(url)
-    if database is not None:
-        _opened.append(database)
-    return database
+    return databases.enter_context(contextlib.closing(database)) if database is not None else None
 
 
 StorageOption = Annotated[
@@ -104,12 +95,10 @@ StorageOption = Annotated[
     typer.Option("--storage", metavar="URL", help=f"database URL; or ${STORAGE_VARIABLE} (default: {DEFAULT_STORAGE})"),
 ]
 
-
 FactoryOption = Annotated[
     str | None,
     typer.Option("--factory", metavar="MODULE:FUNCTION", help="what makes the networks, where they are not ours"),
 ]
-
 
 StoragePathOption = Annotated[
     str,
@@ -118,6 +107,10 @@ StoragePathOption = Annotated[
 DEFAULT_STORAGE_PATH: str = StudyConfig.model_fields["storage_path"].default
 
 
+def storage_url(option: str | None) -> str:
+    return option or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+
+
 def given_database(storage: str | None) -> Database:
     quieten_optuna()
-    return open_study_database(storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE, create=False)
+    return open_study_database(storage_url(storage), create=False)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optlstm.run.session import Session
     from optlstm.study.narrowing import Recommendation
 
-# What `_as_study` says, and what to do instead of setting it.
+# The keys that `_as_study` sets, and what to do instead of setting them.
 DECIDED = {
     "trials": "give --rounds and --draws",
     "sampler": "leave it out",
@@ -58,15 +58,15 @@ def lr_search(
     raw, problems = read_config(study_file, overrides, flags)
     options = check_lr_search(raw, problems)
     problems += _decided_already(overrides or ())
-    whole = layer(raw, _as_study(options))
+    config = layer(raw, _as_study(options))
     from optlstm.run.retention import file_name
     from optlstm.run.study_config import study_name
     from optlstm.study.narrowing import recommend
 
-    whole["name"] = raw.get("name") or f"{study_name(raw, study_file)}-lr"
-    picture = OutputFile(out or Path(f"{file_name(str(whole['name']))}.html"), ".html")
+    config["name"] = raw.get("name") or f"{study_name(raw, study_file)}-lr"
+    picture = OutputFile(out or Path(f"{file_name(str(config['name']))}.html"), ".html")
     attempt(problems, picture.check)
-    session, code = run_session(whole, problems, None, quiet)
+    session, code = run_session(config, problems, None, quiet)
     ledger, drawn = session.ledger, max(1, session.ledger.ended // options.draws)
     recommended = recommend(ledger.trials, options.draws, options.keep, drawn)
     picture.write(_page(session, options.draws, recommended).encode())
@@ -78,9 +78,9 @@ def lr_search(
 
 
 def _decided_already(overrides: Sequence[str]) -> list[str]:
-    """What `--set` says and lr-search decides. A study file may say it: it serves `study` too."""
-    readable = [text for text in overrides if attempt([], partial(read_override, text)) is not None]  # others are told
-    keys = [key for text in readable for key in flatten(read_override(text))]
+    """Keys of `--set` that lr-search decides. A study file may have them: it serves `study` too."""
+    tables = [attempt([], partial(read_override, text)) for text in overrides]  # None: read_config has reported it
+    keys = [key for table in tables if table is not None for key in flatten(table)]
     return [
         f"{key}: lr-search decides it; {remedy}"
         for key in keys

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Annotated
 
 import typer
 
 from optlstm.cli.common import (
-    DEFAULT_STORAGE,
     DEFAULT_STORAGE_PATH,
     StorageOption,
     StoragePathOption,
     app,
     given_database,
+    open_study_database,
     quieten_optuna,
+    storage_url,
 )
-from optlstm.config.flags import STORAGE_VARIABLE
 from optlstm.config.schema import NAME_RULE, is_name
 from optlstm.errors import InputError
+from optlstm.util.files import check_url
+from optlstm.util.format import many
 
 STYLES = {"ok": "green", "note": "yellow", "fault": "bold red"}
 
@@ -38,13 +39,11 @@ def doctor(
     """Check storage, leases, checkpoints, disk, GPU, Ray; name a remedy for each fault. Exit 1 while one is left."""
     from optlstm.console.progress import make_console
     from optlstm.maintenance.doctor import examine
-    from optlstm.util.files import check_url
 
     quieten_optuna()
     check_url(storage_path)
-    url = storage or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
     console, rows, faults = make_console(results=True), [], 0
-    for finding in examine(url, name, storage_path, address):
+    for finding in examine(storage_url(storage), name, storage_path, address):
         state, remedy = finding.state, finding.remedy
         if fix and finding.fix is not None:
             finding.fix()
@@ -73,12 +72,9 @@ def copy(
     storage: StorageOption = None,
 ) -> int:
     """Copy a study with its checkpoints into another database, to be continued there."""
-    from optlstm.cli.common import open_study_database
     from optlstm.console.progress import make_console
     from optlstm.maintenance.copy_study import copy_study
     from optlstm.study.results import load_study
-    from optlstm.util.files import check_url
-    from optlstm.util.format import many
 
     console = make_console()
     if new_name is not None and not is_name(new_name):

@@ -1,4 +1,4 @@
-"""`predict`: what a model says of a file."""
+"""`predict`: a model's forecasts or classes for a file."""
 
 from __future__ import annotations
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optlstm.cli.common import (
-    DEFAULT_STORAGE_PATH,
-    StorageOption,
-    StoragePathOption,
-    app,
-    given_database,
-)
+from optlstm.cli.common import DEFAULT_STORAGE_PATH, StorageOption, StoragePathOption, app, given_database
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,8 +64,6 @@ def refit(
 
 
 def _print_result(console: Console, model: Model, out: Path, steps: bool) -> None:
-    import shlex
-
     from optlstm.console.scores import heading, in_words, interval_lines, score_table, step_table
 
     test = model.card.test

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optlstm.cli.common import StorageOption, app, given_database
-from optlstm.config.schema import StudyConfig
+from optlstm.cli.common import DEFAULT_STORAGE_PATH, StorageOption, app, given_database
 from optlstm.config.validate import attempt
 from optlstm.errors import InputError
-from optlstm.util.files import OutputFile, check_folder
+from optlstm.study.record import FOLDER_KEY, UID_KEY
+from optlstm.util.files import Location, OutputFile, absolute, check_folder
 
 if TYPE_CHECKING:
     import optuna
-
-    from optlstm.util.files import Location
 
 
 @app.command()
@@ -72,12 +70,9 @@ def report(
 def _folder(study: optuna.Study, given: str | None) -> Location | None:
     """Where the study's checkpoints are: as told, or where its last run has kept them."""
     from optlstm.run.retention import study_folder
-    from optlstm.study.record import FOLDER_KEY, UID_KEY
-    from optlstm.util.files import absolute
 
     attrs = study.user_attrs
     if UID_KEY in attrs and (given is not None or FOLDER_KEY not in attrs):
-        root = given or StudyConfig.model_fields["storage_path"].default
-        return study_folder(absolute(root), study.study_name, attrs[UID_KEY])
+        return study_folder(absolute(given or DEFAULT_STORAGE_PATH), study.study_name, attrs[UID_KEY])
     folder: str | None = attrs.get(FOLDER_KEY)
     return folder

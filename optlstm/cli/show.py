@@ -9,6 +9,7 @@ import typer
 
 from optlstm.cli.common import DEFAULT_STORAGE_PATH, StorageOption, StoragePathOption, app, given_database
 from optlstm.errors import InputError
+from optlstm.util.files import check_url
 
 if TYPE_CHECKING:
     import optuna
@@ -92,7 +93,6 @@ def studies(
     """List the studies of a database: trials, best value, space on disk."""
     from optlstm.console.progress import make_console
     from optlstm.console.study_table import list_studies, studies_table
-    from optlstm.util.files import check_url
 
     check_url(storage_path)
     rows = list_studies(given_database(storage), storage_path)

@@ -1,4 +1,4 @@
-"""`study`: run a study, or continue it."""
+"""`study`: run or continue a study."""
 
 from __future__ import annotations
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from optuna.trial import FrozenTrial
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from optlstm.console.progress import STYLES, WORDS, shown
+from optlstm.console.tables import plain_table
 from optlstm.study.lineage import Segment, children
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 
 def lineage_tree(name: str, trials: Sequence[FrozenTrial]) -> Tree:
-    """Every trial under the one it was copied from, with what its params have that its parent's have not."""
+    """Every trial under the one it was copied from, with the params that differ from its parent's."""
     below = children(trials)
     tree = Tree(Text(f"study {name}: each trial under the one whose weights it began with", "bold"))
 
@@ -50,9 +48,7 @@ def schedule_table(segments: Sequence[Segment]) -> Table:
     """One row per segment: epochs, the trial they were trained as, the params that ever change."""
     names = list(dict.fromkeys(name for segment in segments for name in segment.params))
     varying = [name for name in names if len({shown(s.params.get(name, "")) for s in segments}) > 1]
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("epochs", "trial", *(varying or names)):
-        table.add_column(heading, justify="right")
+    table = plain_table("epochs", "trial", *(varying or names))
     for segment in segments:
         values = (shown(segment.params.get(name, "")) for name in varying or names)
         table.add_row(f"{segment.first}-{segment.last}", str(segment.trial), *values)

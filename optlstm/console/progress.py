@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a live display in a terminal, plain lines elsewhere."""
+"""The progress of a run: a live display in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING"
 
 
 def shown(value: Any) -> str:
-    """A number in few digits, a whole one whole, anything else as it is."""
+    """A number in few digits, an integer in full, anything else as it is."""
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"
     return visible(value)
@@ -175,7 +175,7 @@ class Epochs:
             self.bar.stop()
 
     def on_epoch(self, member: int, epoch: int, epochs: int) -> None:
-        """So many epochs of network `member` (from 1) are done."""
+        """`epoch` of `epochs` epochs of network `member` (from 1) are done."""
         label = "training" if self.members == 1 else f"training {member}/{self.members}"
         if member > len(self.bar.tasks):
             self.bar.add_task(label, total=epochs)

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy.engine import make_url
 
 from optlstm.console.progress import LONGEST_REASON, shown
 from optlstm.console.study_table import counts_in_words
+from optlstm.run.session import Session
 from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
+from optlstm.study.ledger import EXHAUSTED
 from optlstm.study.record import REASON_KEY
 from optlstm.util.format import decimals, in_a_line, visible
-
-if TYPE_CHECKING:
-    from optlstm.run.session import Session
 
 REASONS_SHOWN = 3
 
 
 def announce(console: Console, session: Session) -> None:
-    """What is about to run: data, search, what there is of it already."""
+    """What is about to run: data, search, and the trials that exist already."""
     config, task, name = session.plan.config, session.plan.task, session.ledger.name
     size, rule = f"{session.run.total} trials of up to {config.training.epochs} epochs", f"pruner {config.pruner.name}"
     if config.scheduler != "study":
@@ -60,8 +60,6 @@ def _more_trials_hint(session: Session) -> str:
 
 
 def _all_tried(session: Session) -> bool:
-    from optlstm.study.ledger import EXHAUSTED
-
     return session.ledger.stopped == EXHAUSTED
 
 
@@ -76,9 +74,7 @@ def best_table(session: Session) -> Table | None:
     if best is None:
         return None
     front = session.ledger.ranking if session.ledger.record.objectives else []
-    title = f"best trial: {best.number}"
-    if front:
-        title = f"knee of the Pareto front: trial {best.number}"
+    title = f"knee of the Pareto front: trial {best.number}" if front else f"best trial: {best.number}"
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 0, 0, 2))
     attrs, several, deciding = best.user_attrs, session.ledger.record.objectives, session.plan.metric
     for objective, value in zip(several, best.values, strict=True) if several else ():
@@ -102,8 +98,6 @@ def best_table(session: Session) -> Table | None:
 
 def storage_flag(url: str) -> str:
     """` --storage URL` as it may be shown: a URL that can hold a password is named, not shown."""
-    from sqlalchemy.engine import make_url
-
     parsed = make_url(url)
     return f" --storage {'URL' if parsed.password or parsed.query else shlex.quote(url)}"
 
@@ -135,16 +129,12 @@ def _study_command(command: str, name: str, options: str) -> str:
 
 def resume_command(session: Session, storage: str) -> str:
     """The command that continues the study."""
-    return f"python -m optlstm study --name {shlex.quote(session.ledger.name)}{_total_flag(session)}{storage}"
-
-
-def _total_flag(session: Session) -> str:
-    """The flag that says when the study is done; a population says so itself."""
-    return "" if session.plan.population else f" --trials {session.run.total}"
+    total = "" if session.plan.population else f" --trials {session.run.total}"  # a population's follows from its rules
+    return f"python -m optlstm study --name {shlex.quote(session.ledger.name)}{total}{storage}"
 
 
 def notices(console: Console, session: Session, storage: str) -> None:
-    """What must be said even to those who want the result only: why it ended early, why there is no result."""
+    """Printed even with --quiet: why the run ended early, why there is no result."""
     ledger, run = session.ledger, session.run
     if reason := run.stop_reason:
         console.print(Text(f"stopped ({reason}); everything is saved. To resume:", "bold"))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from optlstm.console.tables import plain_table
+from optlstm.models.card import Card, Test
+from optlstm.tasks.base import Metrics
 from optlstm.tasks.label.scores import METRICS
 
-if TYPE_CHECKING:
-    from optlstm.models.card import Card, Test
-    from optlstm.tasks.base import Metrics
-
-OWN = "this model"
+MODEL = "this model"
 MORE_IS_BETTER = {metric.name for metric in METRICS if metric.higher}
 
 
@@ -40,21 +39,21 @@ def outcome(card: Card, folder: str) -> dict[str, Any]:
 
 def heading(card: Card) -> Text:
     """What was trained, on what."""
-    training, one = card.training, len(card.trials) == 1
+    training, single = card.training, len(card.trials) == 1
     epochs = sorted({trained.schedule[-1].last for trained in card.trials})
     how = f"{' to '.join(str(n) for n in (epochs[0], *epochs[1:][-1:]))} epochs on {' + '.join(training.trained_on)}"
     if not training.refit:
-        how = f"as tuning left {'it' if one else 'them'} after {how}"
-    several = f", mean of {card.members} networks" if card.members > 1 else ""
+        how = f"as tuning left {'it' if single else 'them'} after {how}"
+    members = f", mean of {card.members} networks" if card.members > 1 else ""
     numbers = ", ".join(str(trained.trial) for trained in card.trials)
-    who = f"{'trial' if one else 'trials'} {numbers} of study {card.study.name}"
-    return Text.assemble((who, "bold"), f": {how}{several}")
+    trials = f"{'trial' if single else 'trials'} {numbers} of study {card.study.name}"
+    return Text.assemble((trials, "bold"), f": {how}{members}")
 
 
 def score_table(test: Test) -> Table:
     """A row for the model, for each baseline, and for the members' mean and spread; the best of a metric is bold."""
-    table = _table(["test rows", *test.metrics])
-    rows = {OWN: test.metrics, **test.baselines}
+    table = _table("test rows", *test.metrics)
+    rows = {MODEL: test.metrics, **test.baselines}
     for name, metrics in rows.items():
         cells = [_cell(metrics.get(metric), _best(metric, rows)) for metric in test.metrics]
         table.add_row(name.replace("_", " "), *cells)
@@ -66,8 +65,8 @@ def score_table(test: Test) -> Table:
 
 def step_table(test: Test, metric: str) -> Table:
     """One metric by horizon step: the model beside the baselines."""
-    rows = {OWN: test.steps, **test.baseline_steps}
-    table = _table([f"{metric} at step", *(name.replace("_", " ") for name in rows)])
+    rows = {MODEL: test.steps, **test.baseline_steps}
+    table = _table(f"{metric} at step", *(name.replace("_", " ") for name in rows))
     for step in range(len(test.steps[metric])):
         table.add_row(str(step + 1), *(_cell(steps[metric][step], None) for steps in rows.values()))
     return table
@@ -96,10 +95,10 @@ def interval_lines(intervals: Mapping[str, Any]) -> list[str]:
     return [f"coverage of the prediction intervals on test rows they were not made from: {parts}"]
 
 
-def _table(headings: list[str]) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(headings[0])
-    for name in headings[1:]:
+def _table(first: str, *others: str) -> Table:
+    table = plain_table()
+    table.add_column(first)
+    for name in others:
         table.add_column(name, justify="right", no_wrap=True)
     return table
 

@@ -1,25 +1,27 @@
-"""What is printed of studies that are in a database: `show` as table and CSV, `studies`."""
+"""How stored studies are printed: `show` as table and CSV, `studies`."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from optlstm.console.long_table import MANY, LongTable
 from optlstm.console.progress import STYLES, UNCUT, WORDS, shown
+from optlstm.console.tables import MANY, LongTable, plain_table
+from optlstm.run.retention import study_folder
+from optlstm.study.database.connection import Database
 from optlstm.study.pruners import bracket_of
+from optlstm.study.record import UID_KEY
+from optlstm.study.results import StudyResults, load_study, study_record
+from optlstm.util.files import Location, absolute, open_folder
 from optlstm.util.format import decimals, visible
-
-if TYPE_CHECKING:
-    from optlstm.study.database.connection import Database
-    from optlstm.util.files import Location
 
 Row = dict[str, Any]
 
@@ -36,7 +38,7 @@ def counts_in_words(counts: Mapping[str, int], running: str = WORDS["RUNNING"]) 
 
 
 def study_table(summary: Row, record: Mapping[str, Any], width: int) -> list[Any]:
-    """`show` in `width` columns: a heading and a row per trial, its params in columns of their own where they fit."""
+    """`show` in `width` columns: a heading and a row per trial, with a column for each param where they fit."""
     best = summary["best"]
     lines: list[Any] = [Text.assemble((f"study {summary['name']}", "bold"), f": {_counts_of(summary)}")]
     if record:
@@ -66,10 +68,8 @@ def front_lines(summary: Row, record: Mapping[str, Any]) -> list[Any]:
     if not on_front:
         return []
     knee = summary["best"]["number"]
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("Pareto front", justify="right")
-    for name, direction in zip(names, directions, strict=True):
-        table.add_column(f"{name} ({direction})", justify="right")
+    aims = (f"{name} ({direction})" for name, direction in zip(names, directions, strict=True))
+    table = plain_table("Pareto front", *aims)
     table.add_column("")
     for trial in sorted(on_front, key=lambda t: (t["value"][0], t["number"])):
         last = "knee: nearest to the best of each, scaled to the front" if trial["number"] == knee else ""
@@ -87,9 +87,7 @@ def bracket_lines(summary: Row, record: Mapping[str, Any]) -> list[Any]:
     brackets: dict[int, list[Row]] = {}
     for trial in summary["trials"]:
         brackets.setdefault(bracket_of(trial["number"], options, epochs, seed), []).append(trial)
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("bracket", "first rung", "trials", "complete", "pruned", "best"):
-        table.add_column(heading, justify="right")
+    table = plain_table("bracket", "first rung", "trials", "complete", "pruned", "best")
     for bracket, trials in sorted(brackets.items()):
         first = options["grace_period"] * options["reduction_factor"] ** bracket
         states = [trial["state"] for trial in trials]
@@ -113,18 +111,18 @@ def _long_table(summary: Row, params: Sequence[str] | None) -> LongTable:
     def row(trial: Row) -> list[str]:
         state = WORDS.get(trial["state"], trial["state"].lower())
         values = [shown(trial["params"].get(name, "")) for name in params or ()]
-        return [*_figures(trial), state, *values, _last(trial, params)]
+        return [*_numbers(trial), state, *values, _last(trial, params)]
 
     return LongTable(heading, map(row, summary["trials"]))
 
 
-def _figures(trial: Row) -> list[str]:
+def _numbers(trial: Row) -> list[str]:
     """Number, value, epochs and seconds."""
     return [str(trial["number"]), _number(trial["value"], 5), str(trial["epochs"]), _number(trial["seconds"], 1)]
 
 
 def _last(trial: Row, params: Sequence[str] | None) -> str:
-    """Why it ended, and its params where they have no columns of their own."""
+    """Why it ended, and its params where they have no columns."""
     reason = visible(trial["reason"] or "")
     if params is not None:
         return reason
@@ -132,9 +130,9 @@ def _last(trial: Row, params: Sequence[str] | None) -> str:
 
 
 def _trials_table(summary: Row, params: Sequence[str] | None) -> Table:
-    """A row per trial with a column for each of `params`; without them the last column says all, wrapped at words."""
+    """A row per trial with a column for each of `params`; None: all params in the last column, wrapped at words."""
     best = summary["best"] and summary["best"]["number"]
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table = plain_table()
     for heading in ("trial", "value", "epochs", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
@@ -143,7 +141,7 @@ def _trials_table(summary: Row, params: Sequence[str] | None) -> Table:
     table.add_column("params" if params is None else "why")
     for trial in summary["trials"]:
         table.add_row(
-            *_figures(trial),
+            *_numbers(trial),
             Text(WORDS.get(trial["state"], trial["state"].lower()), STYLES.get(trial["state"], "")),
             *(Text(shown(trial["params"].get(name, ""))) for name in params or ()),
             Text(_last(trial, params)),
@@ -175,13 +173,6 @@ def list_studies(database: Database, storage_path: Location) -> list[Row]:
 
     disk_bytes: what its checkpoints take below `storage_path`; None for a study that is not ours.
     """
-    import optuna
-
-    from optlstm.run.retention import study_folder
-    from optlstm.study.record import UID_KEY
-    from optlstm.study.results import StudyResults, load_study, study_record
-    from optlstm.util.files import absolute, open_folder
-
     rows = []
     for name in sorted(optuna.get_all_study_names(database.rdb)):
         study = load_study(database, name)
@@ -194,7 +185,7 @@ def list_studies(database: Database, storage_path: Location) -> list[Row]:
 
 
 def studies_table(rows: Sequence[Row]) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table = plain_table()
     for heading in ("study", "trials", "best", "trial", "on disk"):
         table.add_column(heading, overflow="fold")
     for row in rows:

@@ -35,7 +35,7 @@ def copy_study(
     folders: tuple[Location, Location],
     progress: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Copy a study with its checkpoints. The copy is continued like the original, and neither knows of the other.
+    """Copy a study with its checkpoints. Both can be continued, independently of each other.
 
     The checkpoints are copied first, the study in one transaction after them: what is interrupted leaves no half study.
 
@@ -48,7 +48,7 @@ def copy_study(
 
     Raises:
         InputError: There is no such study, it is being run, or the target has a study of that name.
-        OptlstmError: The copy is not what was read.
+        OptlstmError: The copy differs from what was read.
     """
     study = load_study(source, name)
     _check_not_running(study.get_trials(deepcopy=False), source.now())
@@ -62,17 +62,19 @@ def copy_study(
                 progress(f"checkpoints: {copied_name}")
         progress("study: reading its trials")
         # All of it before the transaction begins: source and target may be one SQLite file, with one writer at a time.
-        read = _Snapshot.of(study, {UID_KEY: new_uid, FOLDER_KEY: str(copied)} if uid else {})
-        _check_not_running(read.trials, source.now())
-        progress(f"study: writing {many(len(read.trials), 'trial')}")
+        attrs = {**study.user_attrs, **({UID_KEY: new_uid, FOLDER_KEY: str(copied)} if uid else {})}
+        system_attrs = study._storage.get_study_system_attrs(study._study_id)
+        snapshot = _Snapshot(study.directions, attrs, system_attrs, study.get_trials(deepcopy=False))
+        _check_not_running(snapshot.trials, source.now())
+        progress(f"study: writing {many(len(snapshot.trials), 'trial')}")
         with target.transaction():
-            _write(read, target, new_name)
+            _write(snapshot, target, new_name)
     except BaseException:
         for entry in open_folder(copied).names():
             open_folder(copied).remove(entry)
         open_folder(copied).tidy()
         raise
-    return len(read.trials)
+    return len(snapshot.trials)
 
 
 @dataclass(frozen=True)
@@ -84,23 +86,18 @@ class _Snapshot:
     system_attrs: dict[str, Any]
     trials: list[FrozenTrial]
 
-    @classmethod
-    def of(cls, study: optuna.Study, changes: Mapping[str, Any]) -> _Snapshot:
-        attrs = study._storage.get_study_system_attrs(study._study_id)
-        return cls(study.directions, {**study.user_attrs, **changes}, attrs, study.get_trials(deepcopy=False))
 
-
-def _write(read: _Snapshot, target: Database, name: str) -> None:
+def _write(snapshot: _Snapshot, target: Database, name: str) -> None:
     rdb = target.rdb
-    study_id = rdb.create_new_study(read.directions, name)
-    for key, value in read.user_attrs.items():
+    study_id = rdb.create_new_study(snapshot.directions, name)
+    for key, value in snapshot.user_attrs.items():
         rdb.set_study_user_attr(study_id, key, value)
-    written = write_trials(target.connection, study_id, [_without_lease(t) for t in read.trials])
-    ids = {t._trial_id: new for t, new in zip(read.trials, written, strict=True)}
-    for key, value in read.system_attrs.items():
+    written = write_trials(target.connection, study_id, [_without_lease(t) for t in snapshot.trials])
+    ids = {t._trial_id: new for t, new in zip(snapshot.trials, written, strict=True)}
+    for key, value in snapshot.system_attrs.items():
         if not key.startswith(_ARTIFACTS):  # they stay with the original; the copy's next run makes its own
             rdb.set_study_system_attr(study_id, key, _with_ids(key, value, ids))
-    _compare(read.trials, rdb.get_all_trials(study_id, deepcopy=False))
+    _compare(snapshot.trials, rdb.get_all_trials(study_id, deepcopy=False))
 
 
 def _check_not_running(trials: list[FrozenTrial], now: float) -> None:
@@ -113,11 +110,11 @@ def _check_not_running(trials: list[FrozenTrial], now: float) -> None:
 def _without_lease(trial: FrozenTrial) -> FrozenTrial:
     if LEASE_KEY not in trial.system_attrs:
         return trial
-    free = copy.copy(trial)
-    # Not without one: a RUNNING trial that never had a lease is somebody else's.
+    released = copy.copy(trial)
+    # Not removed: a RUNNING trial without a lease counts as another program's.
     lease = trial.system_attrs[LEASE_KEY]
-    free.system_attrs = {**trial.system_attrs, LEASE_KEY: {**lease, "expires": 0.0}}
-    return free
+    released.system_attrs = {**trial.system_attrs, LEASE_KEY: {**lease, "expires": 0.0}}
+    return released
 
 
 def _with_ids(key: str, value: Any, ids: Mapping[int, int]) -> Any:
@@ -125,24 +122,24 @@ def _with_ids(key: str, value: Any, ids: Mapping[int, int]) -> Any:
     return [ids[trial_id] for trial_id in value] if _PARENTS in key else value
 
 
-def _compare(read: list[FrozenTrial], written: list[FrozenTrial]) -> None:
+def _compare(originals: list[FrozenTrial], copies: list[FrozenTrial]) -> None:
     def content(trial: FrozenTrial) -> tuple[object, ...]:
-        # Rows come in whatever order a database has them. NaN is equal to itself as text alone.
+        # The order of rows differs between databases. NaN is equal to itself only as text.
         steps = {step: repr(value) for step, value in trial.intermediate_values.items()}
         attrs = {key: json.dumps(value, sort_keys=True) for key, value in trial.user_attrs.items()}
         return (trial.number, trial.state, trial.values, trial.params, trial.distributions, attrs, steps,
                 trial.datetime_start, trial.datetime_complete)  # fmt: skip
 
-    for original, copied in zip(read, written, strict=True):
+    for original, copied in zip(originals, copies, strict=True):
         if content(original) != content(copied):
             raise OptlstmError(f"trial {original.number} reads differently in the other database; nothing was copied")
 
 
 def _copy_files(source: Location, target: Location) -> Iterator[str]:
     """Copy a study's folder, which holds a folder for each trial; yields each one's name when it is done."""
-    # Beside them stand what trackers and the dashboard were given, under the original's id.
+    # Not the files of trackers and the dashboard beside them: they bear the original's id.
     for name in sorted(n for n in open_folder(source).names() if n.startswith("trial-")):
-        here, there = open_folder(join(source, name)), open_folder(join(target, name))
-        for file in sorted(here.names()):
-            there.write(file, here.read(file))
+        originals, copies = open_folder(join(source, name)), open_folder(join(target, name))
+        for file in sorted(originals.names()):
+            copies.write(file, originals.read(file))
         yield name

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import optuna
+import optuna_dashboard
+
 from optlstm.errors import InputError, OptlstmError
+from optlstm.report.dashboard_artifacts import StudyArtifacts, artifact_folders
 from optlstm.study.database.connection import Database
 from optlstm.study.results import load_study
 
@@ -32,25 +36,15 @@ def serve(database: Database, name: str | None, port: int, announce: Callable[[s
         InputError: There is no such study, or no such port.
         OptlstmError: No port can be had.
     """
-    import optuna_dashboard
-
     if not 1 <= port <= MOST_PORT:
         raise InputError(f"--port: must be 1 to {MOST_PORT}, got {port}")
     path = f"/dashboard/studies/{load_study(database, name)._study_id}" if name else "/dashboard/"
-    server = _bind(port, optuna_dashboard.wsgi(database.rdb, artifact_store=_artifacts(database)))
+    attrs = [study.user_attrs for study in optuna.get_all_study_summaries(database.rdb)]
+    artifacts: Any = StudyArtifacts(artifact_folders(attrs))
+    server = _bind(port, optuna_dashboard.wsgi(database.rdb, artifact_store=artifacts))
     announce(f"http://{HOST}:{server.server_port}{path}")
     with contextlib.suppress(KeyboardInterrupt), server:
         server.serve_forever()
-
-
-def _artifacts(database: Database) -> Any:
-    import optuna
-
-    from optlstm.report.dashboard_artifacts import StudyArtifacts, artifact_folders
-
-    return StudyArtifacts(
-        artifact_folders([study.user_attrs for study in optuna.get_all_study_summaries(database.rdb)])
-    )
 
 
 def _bind(first: int, app: Any) -> WSGIServer:

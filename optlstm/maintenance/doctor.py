@@ -1,4 +1,4 @@
-"""What may be wrong with a study, its database and this machine, each fault with its remedy."""
+"""Checks of a study, its database and this machine: every fault with its remedy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,7 +49,7 @@ def examine(url: str, name: str | None, storage_path: Location, address: str | N
     Raises:
         InputError: There is no such study.
     """
-    yield from versions()
+    yield _versions()
     try:
         database = open_database(url, create=False)
     except InputError as error:
@@ -72,10 +73,10 @@ def _storage_remedy(url: str, error: str) -> str:
     return "is it running, and the URL right?"
 
 
-def versions() -> list[Finding]:
+def _versions() -> Finding:
     names = ("optlstm", "optuna", "torch", "ray", "sqlalchemy")
     installed = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    return [Finding("versions", "ok", f"Python {platform.python_version()}, {installed}")]
+    return Finding("versions", "ok", f"Python {platform.python_version()}, {installed}")
 
 
 def _studies(database: Database, name: str | None, storage_path: Location) -> Iterator[Finding]:
@@ -99,7 +100,7 @@ def _studies(database: Database, name: str | None, storage_path: Location) -> It
 
 
 def _running(database: Database, name: str, trials: list[FrozenTrial]) -> Iterator[Finding]:
-    """Every RUNNING trial: by whom, or that nobody is at it."""
+    """Every RUNNING trial: which process trains it, or that none does."""
     running = [t for t in trials if t.state == TrialState.RUNNING]
     if not running:
         yield Finding(f"study {name}", "ok", f"{counts_in_words(Counter(t.state.name for t in trials))}")
@@ -119,63 +120,49 @@ def _running(database: Database, name: str, trials: list[FrozenTrial]) -> Iterat
         remedy = "continue the study, or end the trial as failed: doctor --fix"
         if "member" in trial.user_attrs:
             remedy = "continue the study (doctor --fix would end this member, and the population with it)"
-        yield Finding(subject, "fault", message, remedy, _reaper(database, trial))
+        yield Finding(subject, "fault", message, remedy, partial(_reap, database, trial._trial_id))
 
 
-def _reaper(database: Database, trial: FrozenTrial) -> Callable[[], None]:
-    def reap() -> None:
-        rdb = database.rdb
-        with database.transaction():
-            now = rdb.get_trial(trial._trial_id)
-            lease = Lease.of(now.system_attrs)
-            taken = lease is not None and not lease.is_void(database.now())
-            if now.state == TrialState.RUNNING and not taken:  # else somebody continued it since we looked
-                rdb.set_trial_user_attr(trial._trial_id, REASON_KEY, REAPED)
-                rdb.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-
-    return reap
+def _reap(database: Database, trial_id: int) -> None:
+    """End a RUNNING trial as failed, unless somebody has continued it since it was examined."""
+    rdb = database.rdb
+    with database.transaction():
+        trial = rdb.get_trial(trial_id)
+        lease = Lease.of(trial.system_attrs)
+        taken = lease is not None and not lease.is_void(database.now())
+        if trial.state == TrialState.RUNNING and not taken:
+            rdb.set_trial_user_attr(trial_id, REASON_KEY, REAPED)
+            rdb.set_trial_state_values(trial_id, TrialState.FAIL)
 
 
 def _checkpoints(
     name: str, folder: Location, trials: list[FrozenTrial], config: Mapping[str, Any]
 ) -> Iterator[Finding]:
     """Weights of trials that the study does not have, and unfinished or best trials whose weights are damaged."""
+    from optlstm.training.checkpoints import newest_checkpoint
+
     subject = f"checkpoints of {name}"
     files = open_folder(folder)
-    there = {int(match[1]): n for n in files.names() if (match := _TRIAL.fullmatch(n))}
-    for number, entry in sorted(there.items()):
+    saved = {int(match[1]): n for n in files.names() if (match := _TRIAL.fullmatch(n))}
+    for number, entry in sorted(saved.items()):
         if number >= len(trials):
-            path = join(folder, entry)
-            yield Finding(
-                subject, "fault", f"{path}: the study has no such trial", "doctor --fix", _remover(folder, entry)
-            )
+            message = f"{join(folder, entry)}: the study has no such trial"
+            yield Finding(subject, "fault", message, "doctor --fix", partial(files.remove, entry))
     wanted = [t.number for t in trials if t.state == TrialState.RUNNING and t.last_step]
     complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values and len(t.values) == 1]
     wanted += [t.number for t in sorted(complete, key=lambda t: t.values[0])[: kept_best(config)]]
     # A custom objective need not save any; what was saved leaves its folder, unless all of it was removed.
     custom = config.get("objective") is not None
-    wanted = [number for number in wanted if not custom or number in there]
-    damaged = [number for number in wanted if not _readable(folder, number)]
+    wanted = [number for number in wanted if not custom or number in saved]
+    damaged = [number for number in wanted if newest_checkpoint(join(folder, trial_name(number))) is None]
     for number in damaged:
-        remedy = (
-            "train it again: schedule --replay, or continue the search"
-            if trials[number].state.is_finished()
-            else ("continue the study: the trial starts again from its newest whole checkpoint")
-        )
+        remedy = "continue the study: the trial starts again from its newest whole checkpoint"
+        if trials[number].state.is_finished():
+            remedy = "train it again: schedule --replay, or continue the search"
         message = f"{join(folder, trial_name(number))}: missing or damaged"
         yield Finding(subject, "fault", message, remedy)
     if not damaged:
         yield Finding(subject, "ok", f"weights of {len(wanted)} kept, all whole")
-
-
-def _readable(folder: Location, number: int) -> bool:
-    from optlstm.training.checkpoints import newest_checkpoint
-
-    return newest_checkpoint(join(folder, trial_name(number))) is not None
-
-
-def _remover(folder: Location, name: str) -> Callable[[], None]:
-    return lambda: open_folder(folder).remove(name)
 
 
 def _unknown_folders(storage_path: Location, ours: set[str]) -> Iterator[Finding]:

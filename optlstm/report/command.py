@@ -31,7 +31,7 @@ def command_of(config: Mapping[str, Any], name: str) -> str:
 
 
 def _differing(config: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    # Of a scheduler that decides itself, the pruner follows from it.
+    # Schedulers that end trials themselves determine the pruner.
     implied = {"asha": "asha", "pbt": "none"}.get(str(config.get("scheduler"))) if not prefix else None
     for key, value in config.items():
         default = defaults.get(key)

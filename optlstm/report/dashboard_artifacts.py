@@ -27,7 +27,7 @@ from optlstm.report.view import StudyView
 from optlstm.run.session import Session
 from optlstm.study.record import FOLDER_KEY, UID_KEY
 from optlstm.tasks.plot_data import Forecasts, PlotData
-from optlstm.util.files import Location, join, open_folder
+from optlstm.util.files import Folder, Location, join, open_folder
 from optlstm.util.format import visible
 
 logger = logging.getLogger(__name__)
@@ -164,16 +164,16 @@ class StudyArtifacts:
     """What the dashboard asks for artifacts: an Optuna artifact store that reads, over several studies' folders."""
 
     def __init__(self, folders: Mapping[str, Location]) -> None:
-        """folders: The first characters of a study's id to its folder."""
+        """folders: The first `UID_LENGTH` characters of a study's id to its folder."""
         self._folders = folders
 
     def open_reader(self, artifact_id: str) -> Any:
         """Raises optuna's ArtifactNotFound, as its stores do."""
-        folder = self._folders.get(artifact_id.split("-")[0])
-        if folder is None or not re.fullmatch(r"[0-9a-f]+-[0-9a-f]+", artifact_id):
+        folder = self._folder(artifact_id)
+        if folder is None:
             raise ArtifactNotFound("not found")
         try:
-            return io.BytesIO(open_folder(join(folder, ARTIFACTS)).read(artifact_id))
+            return io.BytesIO(folder.read(artifact_id))
         except OSError as error:
             raise ArtifactNotFound("not found") from error
 
@@ -181,9 +181,13 @@ class StudyArtifacts:
         raise NotImplementedError("optlstm writes its artifacts itself")
 
     def remove(self, artifact_id: str) -> None:
-        folder = self._folders.get(artifact_id.split("-")[0])
-        if folder is not None and re.fullmatch(r"[0-9a-f]+-[0-9a-f]+", artifact_id):
-            open_folder(join(folder, ARTIFACTS)).remove(artifact_id)
+        if folder := self._folder(artifact_id):
+            folder.remove(artifact_id)
+
+    def _folder(self, artifact_id: str) -> Folder | None:
+        match = re.fullmatch(r"([0-9a-f]+)-[0-9a-f]+", artifact_id)
+        study = self._folders.get(match[1]) if match else None
+        return open_folder(join(study, ARTIFACTS)) if study is not None else None
 
 
 def artifact_folders(attrs: Sequence[Mapping[str, Any]]) -> dict[str, Location]:

@@ -40,7 +40,7 @@ class Page:
     Args:
         missing: Why something could not be drawn.
         best_trials: Title, heading and rows of the table of the best trials.
-        command: Runs the study again, with a note on that.
+        command: The one that runs the study again; `repeat_note` says what it needs.
         environment: What the study was run in, by name.
     """
 
@@ -58,11 +58,11 @@ class Page:
 
 
 def make_report(study: optuna.Study, checkpoints: Location | None, others: Sequence[optuna.Study] = ()) -> Page:
-    """Read a study and draw up its report.
+    """Read a study and make its report.
 
     Args:
         checkpoints: The study's folder of checkpoints; None: it is not known.
-        others: Studies to lay beside it.
+        others: Studies to compare it with.
     """
     view = StudyView(study)
     network = best_network.network(view, checkpoints)
@@ -86,7 +86,7 @@ def make_report(study: optuna.Study, checkpoints: Location | None, others: Seque
         name=view.name,
         subtitle=summary_text.subtitle(view, network.spans),
         key_numbers=summary_text.key_numbers(view),
-        summary=summary_text.summary(view, network.rivals),
+        summary=summary_text.summary(view, network.baselines),
         figures=[figure for figure in figures if figure is not None],
         comparison=comparison,
         missing=network.missing,
@@ -146,7 +146,7 @@ def _repeat_note(view: StudyView) -> str:
 
 
 def _environment(view: StudyView) -> list[tuple[str, str]]:
-    """What the study was run in, as it noted itself; versions of this report's own making are not the study's."""
+    """The environment the study has recorded; the versions installed now need not be those."""
     stored = view.attrs.get(ENVIRONMENT_KEY)
     if not isinstance(stored, Mapping):
         return [("optuna", f"{importlib.metadata.version('optuna')} (when this report was made)")]

@@ -14,7 +14,7 @@ from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel
 from optlstm.report.figures.palette import SCALE
 from optlstm.util.format import visible
 
-SYMBOLS = {"circle": "circle", "x": "x-thin-open", "star": "star"}
+SYMBOLS = {"circle": "circle", "x": "x-thin-open"}
 # Looked up by the page in these places only, so that no text can pass for a colour.
 ROLE = "@"
 MOST_WHOLE_TICKS = 12
@@ -29,14 +29,15 @@ def plain(text: str) -> str:
 def plotly_panels(figures: Sequence[Figure]) -> list[dict[str, Any]]:
     """{id, data, layout, height} of every panel; the page has an element of that id."""
     return [
-        {"id": f"{figure.key}-{k}", "data": _traces(panel), "layout": _layout(panel), "height": panel.height}
+        {
+            "id": f"{figure.key}-{k}",
+            "data": [_heat(mark) if isinstance(mark, Heat) else _trace(mark) for mark in panel.marks],
+            "layout": _layout(panel),
+            "height": panel.height,
+        }
         for figure in figures
         for k, panel in enumerate(figure.panels)
     ]
-
-
-def _traces(panel: Panel) -> list[dict[str, Any]]:
-    return [_heat(mark) if isinstance(mark, Heat) else _trace(mark) for mark in panel.marks]
 
 
 def _trace(mark: Marks) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DPI = 200
 WIDTH, ROW = 7.2, 2.7  # inches; of the page, of a small panel
-MARKERS = {"circle": "o", "x": "x", "star": "*"}
+MARKERS = {"circle": "o", "x": "x"}
 STYLE: Any = {
     "text.parse_math": False,  # a name may hold a dollar sign
     "font.size": 8,

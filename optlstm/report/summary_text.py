@@ -1,4 +1,4 @@
-"""A study in sentences and numbers. Every number comes from the study's database."""
+"""A study in sentences and numbers, all from its database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 from optuna.trial import FrozenTrial
 
 from optlstm.report.figures.curves import OTHERS, STATES
-from optlstm.report.view import LEAST_FOR_IMPORTANCE, StudyView, deciding_metric, first_epoch, task_metrics, trained
+from optlstm.report.view import (
+    LEAST_FOR_IMPORTANCE,
+    StudyView,
+    deciding_metric,
+    first_epoch,
+    seconds,
+    task_metrics,
+    trained,
+)
 from optlstm.study.record import REASON_KEY
 from optlstm.util.format import duration, listed, many, moment, number, share, short
 
@@ -42,18 +50,18 @@ def _sizes(data: Mapping[str, Any], dates: Sequence[str]) -> list[str]:
     unit = next((unit for unit in ("rows", "texts", "sequences") if unit in data), None)
     if unit is None:
         return []
-    whole = f"{data[unit]:,} {unit}"
-    whole += f" of {many(len(data['classes']), 'class', 'classes')}" if "classes" in data else ""
-    whole += f" from {data['first']} to {data['last']}" if "first" in data else ""
+    total = f"{data[unit]:,} {unit}"
+    total += f" of {many(len(data['classes']), 'class', 'classes')}" if "classes" in data else ""
+    total += f" from {data['first']} to {data['last']}" if "first" in data else ""
     if len(data.get("splits", ())) != 3:
-        return [whole]
+        return [total]
     if folds := data.get("folds"):
         _, validation, test = data["splits"]
-        return [f"{whole}: {folds} folds, each validated on about {validation:,}, and {test:,} for the test"]
+        return [f"{total}: {folds} folds, each validated on about {validation:,}, and {test:,} for the test"]
     parts = zip(("training", "validation", "test"), data["splits"], dates or ("", "", ""), strict=True)
     used = ", ".join(f"{count:,} for {part}" + (f" ({span})" if span else "") for part, count, span in parts)
     unused = f"; {sum(data['splits']):,} of them are used" if sum(data["splits"]) < data[unit] else ""
-    return [f"{whole}{unused}: {used}"]
+    return [f"{total}{unused}: {used}"]
 
 
 def key_numbers(view: StudyView) -> list[KeyNumber]:
@@ -77,18 +85,18 @@ def key_numbers(view: StudyView) -> list[KeyNumber]:
         done, full = _ended_epochs(view), _full_cost(view)
         saved = f"{share(full - done, full)} saved by early ends" if full and full > done else "in all trials"
         shown.append(KeyNumber("epochs trained", f"{epochs:,}", saved))
-    if seconds := _seconds(view):
-        shown.append(KeyNumber("trial time", duration(seconds), "of all trials, pauses included"))
+    if total := sum(map(seconds, view.trials)):
+        shown.append(KeyNumber("trial time", duration(total), "of all trials, pauses included"))
     return shown
 
 
-def summary(view: StudyView, rivals: str = "") -> list[str]:
+def summary(view: StudyView, baselines: str = "") -> list[str]:
     """What was searched, what won and by how much, what was ended early and why, what it cost.
 
     Args:
-        rivals: How the best trial stands beside what needs no tuning.
+        baselines: How the best trial compares with models that need no tuning, in a sentence.
     """
-    sentences = [_searched(view), _outcome(view), *_winner(view), rivals, _mattered(view), _ended(view), _cost(view)]
+    sentences = [_searched(view), _outcome(view), *_winner(view), baselines, _mattered(view), _ended(view), _cost(view)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -103,11 +111,8 @@ def _searched(view: StudyView) -> str:
         scheduler = record.get("scheduler", {}).get("name", "study")
         rule = f"pruner {record.get('pruner', {}).get('name')}" if scheduler == "study" else f"scheduler {scheduler}"
         text += f", with the sampler {record.get('sampler', {}).get('name')}, the {rule} and seed {record.get('seed')}"
-    return f"{text}. To {_aim(view)}."
-
-
-def _aim(view: StudyView) -> str:
-    return listed(f"{d} {short(n)}" for n, d in zip(view.objectives, view.directions, strict=True))
+    aims = [f"{direction} {short(n)}" for n, direction in zip(view.objectives, view.directions, strict=True)]
+    return f"{text}. To {listed(aims)}."
 
 
 def _outcome(view: StudyView) -> str:
@@ -122,12 +127,11 @@ def _outcome(view: StudyView) -> str:
 
 
 def _counts(view: StudyView) -> str:
-    known = [(STATES.get(state, OTHERS)[0], n) for state, n in view.counts.items() if state != "WAITING"]
-    waiting = [("waiting", view.counts["WAITING"])] if view.counts.get("WAITING") else []
+    words = {state: word for state, (word, _) in STATES.items()} | {"WAITING": "waiting"}
     merged: Counter[str] = Counter()
-    for word, n in [*known, *waiting]:
-        merged[word] += n
-    order = [*(word for word, _ in STATES.values()), OTHERS[0], "waiting"]
+    for state, n in view.counts.items():
+        merged[words.get(state, OTHERS[0])] += n
+    order = ("complete", "pruned", "failed", OTHERS[0], "waiting")
     return ", ".join(f"{merged[word]:,} {word}" for word in order if merged[word])
 
 
@@ -192,23 +196,23 @@ def _mattered(view: StudyView) -> str:
     first = [f"{short(name)} ({share(weight, 1)})" for name, weight in most if weight > 0.005]
     if 0 < len(view.by_value) < LEAST_FOR_IMPORTANCE and len(view.searched) > 1:
         return f"What mattered is not said of fewer than {LEAST_FOR_IMPORTANCE} complete trials."
-    what = f" for {short(view.objective)}" if view.several else ""
-    return f"What mattered most{what}: {listed(first)}." if first else ""
+    objective = f" for {short(view.objective)}" if view.several else ""
+    return f"What mattered most{objective}: {listed(first)}." if first else ""
 
 
 def _ended(view: StudyView) -> str:
     """Why trials ended early, the most frequent reasons first; numbers in a reason are taken out to count it."""
     parts = []
     for state, word in (("PRUNED", "pruned"), ("FAIL", "failed")):
-        mine = [t for t in view.trials if t.state.name == state]
-        kinds = Counter(_kind(str(t.user_attrs.get(REASON_KEY, "for a reason not recorded"))) for t in mine)
-        if mine:
+        trials = [t for t in view.trials if t.state.name == state]
+        kinds = Counter(_kind(str(t.user_attrs.get(REASON_KEY, "for a reason not recorded"))) for t in trials)
+        if trials:
             reasons = [f"{n:,} {short(kind, 120)}" for kind, n in kinds.most_common(REASONS)]
-            rest = len(mine) - sum(n for _, n in kinds.most_common(REASONS))
-            half = sorted(trained(t) for t in mine)[(len(mine) - 1) // 2]
-            when = f", half of them within {many(half, 'epoch')}" if state == "PRUNED" and len(mine) > 1 else ""
+            rest = len(trials) - sum(n for _, n in kinds.most_common(REASONS))
+            median = sorted(trained(t) for t in trials)[(len(trials) - 1) // 2]
+            when = f", half of them within {many(median, 'epoch')}" if state == "PRUNED" and len(trials) > 1 else ""
             others = [f"{rest:,} for other reasons"] if rest else []
-            parts.append(f"{many(len(mine), 'trial')} {word}{when}: {'; '.join([*reasons, *others])}.")
+            parts.append(f"{many(len(trials), 'trial')} {word}{when}: {'; '.join([*reasons, *others])}.")
     return " ".join(parts)
 
 
@@ -226,28 +230,26 @@ def _cost(view: StudyView) -> str:
     ends = [t.datetime_complete for t in view.trials if t.datetime_complete]
     parts = [f"{many(epochs, 'epoch')} of training"] if epochs else []
     if full and 0 < done < full:
-        mine = f"; {done:,} of them are of trials that have ended, and those" if done < epochs else ", where all trials"
-        parts[0] += f"{mine} to their last epoch would be {full:,} ({share(full - done, full)} saved)"
+        compared = (
+            f"; {done:,} of them are of trials that have ended, and those" if done < epochs else ", where all trials"
+        )
+        parts[0] += f"{compared} to their last epoch would be {full:,} ({share(full - done, full)} saved)"
     if starts and ends:
-        parts.append(f"{duration(_seconds(view))} of trials, between {moment(min(starts))} and {moment(max(ends))}")
+        total = duration(sum(map(seconds, view.trials)))
+        parts.append(f"{total} of trials, between {moment(min(starts))} and {moment(max(ends))}")
     return f"Cost: {'; '.join(parts)}." if parts else ""
 
 
 def _ended_epochs(view: StudyView) -> int:
-    """Epochs that the trials trained which have ended."""
+    """Epochs trained by the trials that have ended."""
     return sum(trained(t) for t in view.trials if t.state.is_finished())
 
 
 def _full_cost(view: StudyView) -> int | None:
-    """Epochs, had each of them gone to its last one; None where that says nothing, as of a population."""
+    """Epochs if each ended trial had been trained to its last one; None where that is not known, or of a population."""
     if view.epochs is None or view.is_population:
         return None
     return sum(view.epochs - first_epoch(t) for t in view.trials if t.state.is_finished())
-
-
-def _seconds(view: StudyView) -> float:
-    both = [(t.datetime_start, t.datetime_complete) for t in view.trials]
-    return sum((end - start).total_seconds() for start, end in both if start and end)
 
 
 def _value(trial: FrozenTrial) -> float:
@@ -261,22 +263,16 @@ def best_trials_table(view: StudyView) -> tuple[str, Sequence[str], list[list[st
     else:
         chosen, title = view.by_value[:BEST_TRIALS], "The best trials"
     names = view.by_importance
-    seconds = "seconds with waiting" if view.is_population else "seconds"
-    heading = ["trial", *view.objectives, "epochs", seconds, *map(short, names)]
+    time = "seconds with waiting" if view.is_population else "seconds"
+    heading = ["trial", *view.objectives, "epochs", time, *map(short, names)]
     rows = [
         [
             str(t.number),
             *(number(float(v), 5) for v in t.values),
             str(t.last_step or ""),
-            f"{_span(t):.1f}" if t.datetime_start and t.datetime_complete else "",
+            f"{seconds(t):.1f}" if t.duration is not None else "",
             *(number(t.params[n]) if n in t.params else "" for n in names),
         ]
         for t in chosen
     ]
     return (f"{title} ({len(rows)} of {len(view.front if view.several else view.by_value):,})", heading, rows)
-
-
-def _span(trial: FrozenTrial) -> float:
-    assert trial.datetime_start is not None
-    assert trial.datetime_complete is not None
-    return (trial.datetime_complete - trial.datetime_start).total_seconds()

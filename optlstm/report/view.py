@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,10 +37,6 @@ class StudyView(StudyResults):
         return super().attrs
 
     @functools.cached_property
-    def counts(self) -> Counter[str]:
-        return super().counts
-
-    @functools.cached_property
     def by_value(self) -> list[FrozenTrial]:
         return super().by_value
 
@@ -72,12 +67,12 @@ class StudyView(StudyResults):
 
     @property
     def by_which(self) -> str:
-        """What a rank goes by, to be said where there are several objectives."""
+        """The objective that trials are ranked by, for captions; empty where there is only one."""
         return f" by {short(self.objective)}" if self.several else ""
 
     @property
     def sign(self) -> int:
-        """Times a value of the first objective: smaller is better."""
+        """1 or -1: of values of the first objective multiplied by it, the smaller is the better."""
         return 1 if self.directions[0] == "minimize" else -1
 
     @functools.cached_property
@@ -136,18 +131,23 @@ class StudyView(StudyResults):
 
 
 def first_epoch(trial: FrozenTrial) -> int:
-    """The epoch before a trial's own first one: 0, or where a copy's weights come from."""
+    """The epoch a trial's training begins after: 0, or that of the weights it was copied from."""
     value: int = trial.user_attrs.get("from_epoch", 0)
     return value
 
 
 def trained(trial: FrozenTrial) -> int:
-    """The epochs a trial trained itself."""
+    """Epochs of a trial's training, without those of the trial it was copied from."""
     return max(0, (trial.last_step or 0) - first_epoch(trial))
 
 
+def seconds(trial: FrozenTrial) -> float:
+    """From its start to its end; 0 where it has not ended."""
+    return trial.duration.total_seconds() if trial.duration is not None else 0.0
+
+
 def last_value(trial: FrozenTrial) -> float | None:
-    """Its first value, or where it has none that of its last report."""
+    """A trial's first value; where it has none, its last report."""
     if trial.values:
         return float(trial.values[0])
     return trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
@@ -166,11 +166,13 @@ def choose(trials: Sequence[FrozenTrial], most: int, view: StudyView) -> list[Fr
     return sorted([*best, *spread], key=lambda t: t.number)
 
 
-def chosen_in_words(shown: int, of: int) -> str:
+def chosen_in_words(shown: int, total: int) -> str:
     """For the caption: what `choose` left out."""
-    if shown >= of:
+    if shown >= total:
         return ""
-    return f"{shown:,} of {of:,} trials are drawn: the best third of them by rank, the others evenly spaced by number."
+    return (
+        f"{shown:,} of {total:,} trials are drawn: the best third of them by rank, the others evenly spaced by number."
+    )
 
 
 def _objectives(record: Mapping[str, Any], count: int) -> list[str]:
@@ -181,7 +183,7 @@ def _objectives(record: Mapping[str, Any], count: int) -> list[str]:
 
 
 def task_metrics(record: Mapping[str, Any]) -> tuple[Metric, ...]:
-    """Those of the study's task; none where it is not ours."""
+    """The metrics of the study's task; none where another program made the study."""
     task = record.get("task")
     return task_class(task).metrics if task in TASKS else ()
 

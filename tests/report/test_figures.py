@@ -16,7 +16,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optlstm.report import summary_text
-from optlstm.report.figures.best_network import confusion, label_rivals
+from optlstm.report.figures.best_network import confusion, label_baseline_text
 from optlstm.report.figures.comparison import compare
 from optlstm.report.figures.curves import timeline, tip
 from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
@@ -107,7 +107,7 @@ def test_labels_stand_beside_the_most_frequent_class(tmp_path: Path) -> None:
     plan = make_plan({"task": "text", "data": data})
     counts = np.array([[7, 3], [1, 4]])
 
-    sentence = label_rivals(5, Confusion(("a", "b"), counts), plan.task)
+    sentence = label_baseline_text(5, Confusion(("a", "b"), counts), plan.task)
     view = StudyView(study([], {RECORD_KEY: plan.record.stored()}))
 
     validation = view.record["data"]["splits"][1]

@@ -36,13 +36,13 @@ class Network:
     """What is known of the best trial's network and its data; nothing where its weights or data are gone.
 
     Args:
-        rivals: How it compares on the validation data with forecasts that need no tuning, in a sentence.
+        baselines: How it compares on the validation data with forecasts that need no tuning, in a sentence.
         spans: See `spans`.
         missing: Why something could not be drawn.
     """
 
     figures: Sequence[Figure] = ()
-    rivals: str = ""
+    baselines: str = ""
     spans: Sequence[str] = ()
     missing: str = ""
 
@@ -78,8 +78,8 @@ def network(view: StudyView, checkpoints: Location | None) -> Network:
         window = int(best.params.get("window") or plan.space.fixed.get("window") or Hyperparameters().window)
         untuned = untuned_errors(plan.task, window)
         figures = [forecasts(plot_data, times(plan.task), best.number), by_step(plot_data, untuned)]
-        return Network(figures, forecast_rivals(best.number, plot_data, untuned), dates)
-    return Network([confusion(plot_data, best.number)], label_rivals(best.number, plot_data, plan.task), dates)
+        return Network(figures, forecast_baseline_text(best.number, plot_data, untuned), dates)
+    return Network([confusion(plot_data, best.number)], label_baseline_text(best.number, plot_data, plan.task), dates)
 
 
 def read_plot_data(objective: Any, number: int) -> PlotData | None:
@@ -109,7 +109,7 @@ def untuned_errors(task: AnyTask, window: int) -> dict[str, list[float]]:
     return {name.replace("_", " "): [float(v) for v in total / windows] for name, total in squared.items()}
 
 
-def forecast_rivals(trial: int, plot_data: Forecasts, untuned: Mapping[str, Sequence[float]]) -> str:
+def forecast_baseline_text(trial: int, plot_data: Forecasts, untuned: Mapping[str, Sequence[float]]) -> str:
     """untuned: see `untuned_errors`."""
     if not untuned:
         return ""
@@ -125,8 +125,8 @@ def forecast_rivals(trial: int, plot_data: Forecasts, untuned: Mapping[str, Sequ
     )
 
 
-def label_rivals(trial: int, plot_data: Confusion, task: AnyTask) -> str:
-    """The rival is the most frequent class of each fold's training examples, predicted for all its validation ones."""
+def label_baseline_text(trial: int, plot_data: Confusion, task: AnyTask) -> str:
+    """The baseline predicts the most frequent class of a fold's training examples for all its validation examples."""
     if not isinstance(task, LabelTask):
         return ""
     guesses = [(task.codes[fold.validation], np.bincount(task.codes[fold.train]).argmax()) for fold in task.split.folds]

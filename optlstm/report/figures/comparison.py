@@ -17,7 +17,7 @@ SERIES = 8  # colours that can be told apart
 
 @dataclass(frozen=True)
 class Comparison:
-    """heading and rows of a table, what to know of it, figures."""
+    """Heading and rows of a table, notes on it, and figures."""
 
     heading: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -64,7 +64,7 @@ def _steps(
 
 
 def _best_at_each(view: StudyView) -> list[float]:
-    """The best value so far at every trial: what lasted long counts for much, a poor first trial for little."""
+    """The best value so far at every trial: one that lasted long counts often, a poor first trial once."""
     numbers, values = best_so_far(view)
     steps = zip(numbers, numbers[1:], values, strict=False)
     return [value for since, until, value in steps for _ in range(max(1, until - since))]
@@ -123,7 +123,7 @@ def _by_reports(view: StudyView) -> tuple[list[int], list[float]]:
 
 
 def _notes(views: Sequence[StudyView]) -> list[str]:
-    """What must be known before values are held against each other."""
+    """Why the values of these studies may not be comparable."""
     notes = []
     keys = ("data", "task", "direction")
     differing = [key for key in keys if len({str(view.record.get(key)) for view in views}) > 1]

@@ -10,7 +10,7 @@ from typing import Literal
 from optuna.trial import FrozenTrial
 
 from optlstm.report.figures.figure import Axis, Figure, Marks, Number, Panel, Position
-from optlstm.report.view import ENDED, StudyView, choose, chosen_in_words, last_value
+from optlstm.report.view import ENDED, StudyView, choose, chosen_in_words, last_value, seconds
 from optlstm.study.record import REASON_KEY
 from optlstm.util.format import many, number
 
@@ -54,8 +54,8 @@ def value_axis(values: Sequence[float], title: str) -> tuple[Axis, int]:
     return Axis(title, low=low - edge, high=high + edge), outside
 
 
-def outside_in_words(count: int, what: str) -> str:
-    return f"{many(count, what)} {'lies' if count == 1 else 'lie'} outside the figure." if count else ""
+def outside_in_words(count: int, noun: str) -> str:
+    return f"{many(count, noun)} {'lies' if count == 1 else 'lie'} outside the figure." if count else ""
 
 
 def caption(*sentences: str) -> str:
@@ -64,16 +64,17 @@ def caption(*sentences: str) -> str:
 
 def history(view: StudyView) -> Figure | None:
     """Every trial's value by number, and the best so far."""
-    drawn = [t for t in view.trials if t.state in ENDED]
-    valued = [t for t in drawn if last_value(t) is not None]
+    ended = [t for t in view.trials if t.state in ENDED]
+    valued = [t for t in ended if last_value(t) is not None]
     if not valued:
         return None
     chosen = choose(valued, MOST_POINTS, view)
     panels, outside = [], 0
-    for at, name in enumerate(view.objectives):
-        axis, beyond = value_axis([_value(t, at) for t in valued], name)
+    for index, name in enumerate(view.objectives):
+        axis, beyond = value_axis([_value(t, index) for t in valued], name)
         outside += beyond
-        panels.append(Panel(Axis("trial", whole=True), axis, [*_points(chosen, view, at), _best_so_far(view, at)]))
+        best = Marks("step", *best_so_far(view, index), "good", "best so far", size=6)
+        panels.append(Panel(Axis("trial", whole=True), axis, [*_points(chosen, view, index), best]))
     return Figure(
         "history",
         "Values by trial",
@@ -90,41 +91,37 @@ def history(view: StudyView) -> Figure | None:
     )
 
 
-def _value(trial: FrozenTrial, at: int) -> float:
+def _value(trial: FrozenTrial, index: int) -> float:
     if trial.values:
-        return float(trial.values[at])
+        return float(trial.values[index])
     value = last_value(trial)
-    return math.nan if value is None or at else value
+    return math.nan if value is None or index else value
 
 
-def _points(trials: Sequence[FrozenTrial], view: StudyView, at: int) -> list[Marks]:
+def _points(trials: Sequence[FrozenTrial], view: StudyView, index: int) -> list[Marks]:
     marks = []
     for state, (word, colour) in STATES.items():
-        group = [t for t in trials if t.state.name == state and math.isfinite(_value(t, at))]
+        group = [t for t in trials if t.state.name == state and math.isfinite(_value(t, index))]
         if group:
-            x, y, tips = [t.number for t in group], [_value(t, at) for t in group], [tip(t, view) for t in group]
+            x, y, tips = [t.number for t in group], [_value(t, index) for t in group], [tip(t, view) for t in group]
             symbol: Literal["circle", "x"] = "circle" if state == "COMPLETE" else "x"
             marks.append(Marks("points", x, y, colour, word, tips, size=7, opacity=0.75, symbol=symbol))
     return marks
 
 
-def best_so_far(view: StudyView, at: int = 0) -> tuple[list[int], list[float]]:
+def best_so_far(view: StudyView, index: int = 0) -> tuple[list[int], list[float]]:
     """Trial numbers at which the best value changed, and that value; the last trial closes it."""
-    sign = 1 if view.directions[at] == "minimize" else -1
+    sign = 1 if view.directions[index] == "minimize" else -1
     numbers: list[int] = []
     values: list[float] = []
     for trial in sorted(view.by_value, key=lambda t: t.number):
-        if not values or sign * trial.values[at] < sign * values[-1]:
+        if not values or sign * trial.values[index] < sign * values[-1]:
             numbers.append(trial.number)
-            values.append(trial.values[at])
+            values.append(trial.values[index])
     if values:
         numbers.append(view.trials[-1].number)
         values.append(values[-1])
     return numbers, values
-
-
-def _best_so_far(view: StudyView, at: int) -> Marks:
-    return Marks("step", *best_so_far(view, at), "good", "best so far", size=6)
 
 
 def learning_curves(view: StudyView) -> Figure | None:
@@ -205,7 +202,7 @@ def shares_below(view: StudyView) -> tuple[list[float], list[float]]:
 
 def timeline(view: StudyView) -> Figure | None:
     """When each trial ran, packed into as few rows as they need."""
-    timed = [t for t in view.trials if t.datetime_start and t.datetime_complete]
+    timed = [t for t in view.trials if t.duration is not None]
     if not timed:
         return None
     chosen = choose(timed, MOST_BARS, view)
@@ -214,9 +211,9 @@ def timeline(view: StudyView) -> Figure | None:
     for state, (word, colour) in STATES.items():
         group = [t for t in chosen if t.state.name == state]
         if group:
-            base = [_iso(t.datetime_start) for t in group]
-            lengths = [_milliseconds(t) for t in group]
-            tips = [f"{tip(t, view)}\n{_milliseconds(t) / 1000:,.1f} s" for t in group]
+            base = [t.datetime_start.isoformat(sep=" ", timespec="milliseconds") for t in group if t.datetime_start]
+            lengths = [round(seconds(t) * 1000) for t in group]
+            tips = [f"{tip(t, view)}\n{length / 1000:,.1f} s" for t, length in zip(group, lengths, strict=True)]
             rows = [lanes[t.number] for t in group]
             marks.append(Marks("bars", lengths, rows, colour, word, tips, base=base, across=True, opacity=0.85))
     count = max(lanes.values()) + 1
@@ -246,14 +243,3 @@ def _lanes(trials: Sequence[FrozenTrial]) -> dict[int, int]:
         free[row : row + 1] = [end]
         rows[trial.number] = row
     return rows
-
-
-def _iso(when: datetime.datetime | None) -> str:
-    assert when is not None
-    return when.isoformat(sep=" ", timespec="milliseconds")
-
-
-def _milliseconds(trial: FrozenTrial) -> float:
-    assert trial.datetime_start is not None
-    assert trial.datetime_complete is not None
-    return round((trial.datetime_complete - trial.datetime_start).total_seconds() * 1000)

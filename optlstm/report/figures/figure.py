@@ -14,7 +14,7 @@ Position = Number | str  # a date or time is an ISO string
 
 @dataclass(frozen=True)
 class Axis:
-    """ticks: (position, text) pairs in place of numbers. low and high: what is shown of it. whole: counts something."""
+    """ticks: (position, text) pairs in place of numbers. low, high: its ends. whole: its values are whole numbers."""
 
     title: str = ""
     log: bool = False
@@ -27,7 +27,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Marks:
-    """Points, a line (None in x and y interrupts it), steps, or bars. tips: what each says when pointed at, by lines.
+    """Points, a line (None in x and y interrupts it), steps, or bars. tips: the text shown at a mark, in lines.
 
     Bars begin at `base` and lie along y where `across` is set.
     """
@@ -40,7 +40,7 @@ class Marks:
     tips: Sequence[str] = ()
     size: float = 6.0  # a point's diameter, a line's width times 3
     opacity: float = 1.0
-    symbol: Literal["circle", "x", "star"] = "circle"
+    symbol: Literal["circle", "x"] = "circle"
     dash: bool = False
     base: Sequence[Position] = ()
     across: bool = False
@@ -75,7 +75,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """key: of its place in the page and its file's name. caption: what is seen, and what was left out of it."""
+    """key: its id in the page and its file's name. caption: what is seen, and what was left out."""
 
     key: str
     title: str

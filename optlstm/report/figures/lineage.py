@@ -26,8 +26,8 @@ def lineage(view: StudyView) -> Figure | None:
     marks = []
     for state, (word, colour) in {**STATES, "RUNNING": OTHERS}.items():
         group = [t for trials in shown.values() for t in trials if t.state.name == state]
-        marks += _stretches(group, colour, word, 12)
-    marks += _stretches(_ancestry(view), "good", "led to the best", 20) + _copies(shown, view)
+        marks += _segments(group, colour, word, 12)
+    marks += _segments(_ancestry(view), "good", "led to the best", 20) + _copies(shown, view)
     ends = [t for trials in shown.values() for t in trials]
     marks.append(
         Marks(
@@ -48,7 +48,7 @@ def lineage(view: StudyView) -> Figure | None:
     )
 
 
-def _stretches(trials: Sequence[FrozenTrial], colour: str, name: str, size: float) -> list[Marks]:
+def _segments(trials: Sequence[FrozenTrial], colour: str, name: str, size: float) -> list[Marks]:
     x: list[Position] = []
     y: list[Position] = []
     for trial in trials:
@@ -93,7 +93,11 @@ def schedules(view: StudyView) -> Figure | None:
     if not view.is_population or view.best is None:
         return None
     family = members(view.trials)
-    changed = [n for n in view.searched if any(_values(trials, n) > 1 for trials in family.values())]
+    changed = [
+        name
+        for name in view.searched
+        if any(len({str(t.params.get(name)) for t in trials}) > 1 for trials in family.values())
+    ]
     if not changed:
         return None
     try:
@@ -109,9 +113,9 @@ def schedules(view: StudyView) -> Figure | None:
             for trial in trials:
                 if name in trial.params and trial.last_step:
                     x += [first_epoch(trial), trial.last_step]
-                    y += [scale.place(trial.params[name])] * 2
+                    y += [scale.position(trial.params[name])] * 2
             x, y = [*x, None], [*y, None]
-        path = [(s.first - 1, s.last, scale.place(s.params[name])) for s in best if name in s.params]
+        path = [(s.first - 1, s.last, scale.position(s.params[name])) for s in best if name in s.params]
         marks = [
             Marks("line", x, y, "muted", size=4, opacity=0.6),
             Marks(
@@ -121,10 +125,6 @@ def schedules(view: StudyView) -> Figure | None:
         panels.append(Panel(Axis("epoch", whole=True), scale.axis, marks, height=280))
     text = "What the population changed on the way. The thick line is the schedule that led to the best trial."
     return Figure("schedules", "Hyperparameters over time", text, panels, wide=False)
-
-
-def _values(trials: Sequence[FrozenTrial], name: str) -> int:
-    return len({str(t.params.get(name)) for t in trials})
 
 
 def pareto(view: StudyView) -> Figure | None:

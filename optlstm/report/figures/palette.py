@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 
 def _blend(stops: tuple[str, ...], count: int) -> list[str]:
     """`count` colours from the first stop to the last, evenly spaced."""
-    rgb = [tuple(int(stop[i : i + 2], 16) for i in (1, 3, 5)) for stop in stops]
-    colours = []
-    for k in range(count):
-        at = k / (count - 1) * (len(rgb) - 1)
-        left = min(int(at), len(rgb) - 2)
-        mixed = (a + (b - a) * (at - left) for a, b in zip(rgb[left], rgb[left + 1], strict=True))
-        colours.append("#" + "".join(f"{round(part):02x}" for part in mixed))
-    return colours
+    rgb = np.array([list(bytes.fromhex(stop[1:])) for stop in stops])  # [stops, 3]
+    at, places = np.linspace(0, len(stops) - 1, count), np.arange(len(stops))
+    mixed = np.column_stack([np.interp(at, places, channel) for channel in rgb.T])  # [count, 3]
+    return [f"#{bytes(colour).hex()}" for colour in mixed.round().astype(np.uint8)]
 
 
 SCALE = 12

@@ -24,19 +24,25 @@ GRID = 48
 
 @dataclass(frozen=True)
 class Scale:
-    """A param's axis: where a value stands on it. A categorical's values stand at 0, 1, 2 ..."""
+    """A param's axis, and the position of a value on it: of a categorical's choices 0, 1, 2 ..."""
 
     axis: Axis
-    place: Callable[[Any], float]
+    position: Callable[[Any], float]
     low: float
     high: float
 
     def unit(self, value: Any) -> float:
-        """0 to 1 along the param's range, by its logarithm where it is drawn so."""
-        at, low, high = self.place(value), self.low, self.high
+        """A value as 0 to 1 along the param's range, by its logarithm where the axis is logarithmic."""
+        at, low, high = self.position(value), self.low, self.high
         if self.axis.log:
             at, low, high = math.log(at), math.log(low), math.log(high)
         return (at - low) / (high - low) if high > low else 0.5
+
+    def position_of_unit(self, unit: float) -> float:
+        """The inverse of `unit`, as a position on the axis."""
+        if self.axis.log:
+            return math.exp(math.log(self.low) + unit * (math.log(self.high) - math.log(self.low)))
+        return self.low + unit * (self.high - self.low)
 
 
 def scale_of(name: str, distribution: BaseDistribution) -> Scale:
@@ -149,11 +155,9 @@ def slices(view: StudyView) -> Figure | None:
     for name in view.by_importance:
         scale = scale_of(name, view.searched[name])
         group = [t for t in chosen if name in t.params]
-        points = Marks(
-            "points", [scale.place(t.params[name]) for t in group], [t.values[0] for t in group], colours(group, view),
-            tips=[f"trial {t.number}\n{number(t.params[name])}: {number(t.values[0], 5)}" for t in group],
-            size=7, opacity=0.9,
-        )  # fmt: skip
+        x, y = [scale.position(t.params[name]) for t in group], [t.values[0] for t in group]
+        tips = [f"trial {t.number}\n{number(t.params[name])}: {number(t.values[0], 5)}" for t in group]
+        points = Marks("points", x, y, colours(group, view), tips=tips, size=7, opacity=0.9)
         panels.append(Panel(scale.axis, axis, [points], height=280))
     return Figure(
         "slices",
@@ -178,8 +182,8 @@ def contour(view: StudyView) -> Figure | None:
     chosen = choose(both, MOST_POINTS // 2, view)
     heat = _surface(both, names, scales, view)
     points = Marks(
-        "points", [scales[0].place(t.params[names[0]]) for t in chosen],
-        [scales[1].place(t.params[names[1]]) for t in chosen],
+        "points", [scales[0].position(t.params[names[0]]) for t in chosen],
+        [scales[1].position(t.params[names[1]]) for t in chosen],
         "text", tips=[tip(t, view) for t in chosen], size=5, opacity=0.8,
     )  # fmt: skip
     return Figure(
@@ -197,30 +201,23 @@ def contour(view: StudyView) -> Figure | None:
 def _surface(
     trials: Sequence[FrozenTrial], names: Sequence[str], scales: Sequence[Scale], view: StudyView
 ) -> Heat | None:
-    """Linear interpolation inside the points' hull; at one place the median of its values."""
+    """Linear interpolation inside the points' hull; at one position the median of its values."""
     from scipy.interpolate import griddata
     from scipy.spatial import QhullError
 
-    places: dict[tuple[float, float], list[float]] = {}
+    by_position: dict[tuple[float, float], list[float]] = {}
     for t in trials:
         at = (scales[0].unit(t.params[names[0]]), scales[1].unit(t.params[names[1]]))
-        places.setdefault(at, []).append(t.values[0])
-    if len(places) < 4:
+        by_position.setdefault(at, []).append(t.values[0])
+    if len(by_position) < 4:
         return None
     cap = float(np.quantile([t.values[0] for t in trials], 0.9 if view.sign > 0 else 0.1))
-    values = [min(np.median(v), cap) if view.sign > 0 else max(np.median(v), cap) for v in places.values()]
+    values = [min(np.median(v), cap) if view.sign > 0 else max(np.median(v), cap) for v in by_position.values()]
     line = np.linspace(0, 1, GRID)
     try:
-        z = griddata(np.array(list(places)), np.array(values), tuple(np.meshgrid(line, line)), method="linear")
+        z = griddata(np.array(list(by_position)), np.array(values), tuple(np.meshgrid(line, line)), method="linear")
     except QhullError:  # all on one line
         return None
     rows = [[float(f"{v:.5g}") if math.isfinite(v) else None for v in row] for row in z]
-    x, y = ([_at(scale, float(u)) for u in line] for scale in scales)
+    x, y = ([scale.position_of_unit(float(u)) for u in line] for scale in scales)
     return Heat(x, y, rows, smooth=True, reverse=view.sign > 0)
-
-
-def _at(scale: Scale, unit: float) -> float:
-    """The place on the axis that `Scale.unit` calls `unit`."""
-    if scale.axis.log:
-        return math.exp(math.log(scale.low) + unit * (math.log(scale.high) - math.log(scale.low)))
-    return scale.low + unit * (scale.high - scale.low)

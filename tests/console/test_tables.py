@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from optlstm.console.long_table import LongTable
+from optlstm.console.tables import LongTable
 
 
 def test_columns_stand_below_each_other_and_a_cell_is_one_line() -> None:
