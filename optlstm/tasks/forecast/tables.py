@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
+from pyarrow import csv as pa_csv
 from torch import Tensor
 
 from optlstm.data.frequency import ticks_of
@@ -56,15 +53,10 @@ class ForecastTable:
 
     def write_csv(self, out: Path) -> int:
         """Write a CSV file, as a whole or not at all; returns the number of rows. Times without a clock are dates."""
-        from pyarrow import csv as pa_csv
-
         kind = _time_type(self.panel.time, dates=True)
         schema, rows = self._schema(kind), 0
-
         with OutputFile(out).open() as file:
-            heading = io.StringIO()
-            csv.writer(heading, lineterminator="\n").writerow(schema.names)
-            file.write(heading.getvalue().encode())
+            file.write(pd.DataFrame(columns=schema.names).to_csv(index=False, lineterminator="\n").encode())
             special = any(mark in name for name in self.panel.ids for mark in ',"\r\n')
             plain = pa_csv.WriteOptions(include_header=False, quoting_style="needed" if special else "none")
             with pa_csv.CSVWriter(file, schema, write_options=plain) as writer:
@@ -86,16 +78,16 @@ class ForecastTable:
         return pa.schema(fields)
 
     def _batches(self, schema: Any, kind: Any) -> Iterator[Any]:
-        horizon = self.data.horizon
+        horizon, ids, ticks = self.data.horizon, np.array(self.panel.ids), ticks_of(self.panel.time)
         for part, by_member in self.forecaster.batches(self.data, self.first, self.series):
             position = self.series[part]
             rows = self.first[part][:, None] + np.arange(horizon)  # [n, horizon]
             columns: list[Any] = []
             if self.panel.series:
-                columns += [pa.array(np.repeat(self._ids[position], horizon), pa.string())]
-            columns += [_time_array(self._ticks[rows], kind)]
+                columns += [pa.array(np.repeat(ids[position], horizon), pa.string())]
+            columns += [_time_array(ticks[rows], kind)]
             if self.backtest:
-                columns += [_time_array(np.repeat(self._ticks[rows[:, :1] - 1], horizon, axis=1), kind)]
+                columns += [_time_array(np.repeat(ticks[rows[:, :1] - 1], horizon, axis=1), kind)]
                 columns += [np.tile(np.arange(1, horizon + 1), len(position))]
             columns += self._numbers(by_member.mean(axis=0), rows, self.data.std[position])
             yield pa.record_batch([pa.array(c) if isinstance(c, np.ndarray) else c for c in columns], schema=schema)
@@ -111,14 +103,6 @@ class ForecastTable:
                 radius = self.radii[LEVELS.index(level), i].double().numpy() * std[:, i, None]  # [n, horizon]
                 yield (forecast[:, i] - radius).ravel()
                 yield (forecast[:, i] + radius).ravel()
-
-    @cached_property
-    def _ids(self) -> NDArray[np.str_]:
-        return np.array(self.panel.ids)
-
-    @cached_property
-    def _ticks(self) -> Integers:
-        return ticks_of(self.panel.time)
 
 
 def _time_array(ticks: Integers, kind: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds
 from optlstm.tasks.forecast.prepared import PreparedSeries
 from optlstm.tasks.options import DataConfig
@@ -43,7 +44,6 @@ class Forecast(PreparedSeries):
         from optlstm.data.calendar import chosen
         from optlstm.data.panel_reader import bundled, read_panel
         from optlstm.data.panel_rows import filled, newest, panel_cuts, panel_folds, with_missing_rows
-        from optlstm.errors import InputError
 
         panel = read_panel(Path(data.path).expanduser() if data.path else bundled("co2"), _columns(data))
         calendar, problems = chosen(data.calendar, panel.freq)
