@@ -44,7 +44,7 @@ class ArtifactError(OptlstmError):
 
 
 class CheckpointWriteError(ArtifactError):
-    """No checkpoint can be written (a full disk): no trial is to blame, and none can go on."""
+    """No checkpoint can be written (a full disk): no trial is to blame, and none can continue."""
 
 
 class ModelFileError(OptlstmError):
@@ -54,7 +54,7 @@ class ModelFileError(OptlstmError):
 
 
 class TrialFailed(OptlstmError):
-    """This trial cannot go on (a non-finite loss, for example); the study can."""
+    """This trial cannot continue (a non-finite loss, for example); the study can."""
 
 
 class TrialDiverged(TrialFailed):

@@ -18,7 +18,7 @@ BOTH = (STUDY, LR_SEARCH)
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag that sets a config key. It has no default of its own: left out, it must not beat the study file.
+    """A flag that sets a config key. It has no default: left out, it must not override the study file.
 
     Args:
         key: Of the config, as `--set` takes it.
@@ -42,7 +42,7 @@ class Flag:
 
     @property
     def field(self) -> Any:
-        """The key's, or its section's where the key has no description of its own."""
+        """The key's, or its section's where the key has no description."""
         section, _, rest = self.key.partition(".")
         field: Any = StudyConfig.model_fields[section]
         inner = getattr(field.annotation, "model_fields", {}).get(rest)

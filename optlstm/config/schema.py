@@ -41,7 +41,7 @@ class ModelConfig(Section):
 
 
 class RayConfig(Section):
-    address: str | None = Field(None, description="cluster: auto or host:port (default: a Ray of its own, on loopback)")
+    address: str | None = Field(None, description="cluster: auto or host:port (default: a new Ray, on loopback)")
     cpus_per_trial: float = Field(1.0, gt=0, description="CPUs a trial reserves on Ray")
     gpus_per_trial: float = Field(0.0, ge=0, description="GPUs a trial reserves on Ray; fractions too")
 
@@ -56,7 +56,7 @@ class PbtConfig(Section):
     interval: int = Field(2, ge=1, description="epochs between two exploits")
     quantile: float = Field(0.25, gt=0, le=0.5, description="share that is replaced, and that it is copied from")
     factors: tuple[float, ...] = Field((0.8, 1.25), min_length=1, description="a number is multiplied by one of these")
-    resample_probability: float = Field(0.25, ge=0, le=1, description="chance that a param is drawn anew instead")
+    resample_probability: float = Field(0.25, ge=0, le=1, description="chance that a param is sampled again instead")
     params: tuple[str, ...] | None = Field(
         None, min_length=1, description="params that change (default: the training's)"
     )
@@ -202,6 +202,6 @@ class StudyConfig(Section):
         return is_lr_search(self.sampler.name, self.space)
 
     def stored(self) -> dict[str, Any]:
-        """What a study keeps to be continued by its name alone. Where it is kept, and by whom it is run, is no part."""
+        """What a study keeps to be continued by its name alone. Without where it is stored and what runs it."""
         where = {"name", "storage", "storage_timeout", "storage_path", "timeout", "stop", "workers", "backend", "ray"}
         return self.model_dump(mode="json", exclude=where | ({"trials"} if self.scheduler == "pbt" else set()))

@@ -24,6 +24,6 @@ def make_objective(
     from optlstm.training.runtime import choose_deterministic_kernels, prepare, resolve_device
 
     prepare(threads)
-    place = resolve_device(device)
-    choose_deterministic_kernels(place)
-    return Objective(load(problem)(data, place, factory), threads=threads, **options)
+    torch_device = resolve_device(device)
+    choose_deterministic_kernels(torch_device)
+    return Objective(load(problem)(data, torch_device, factory), threads=threads, **options)

@@ -87,15 +87,15 @@ def _started_from(database: Database | None, raw: Mapping[str, Any]) -> dict[str
     """
     given = {key: str(raw[key]) for key in STARTS if raw.get(key)}
     problems: list[str] = []
-    whole = dict(raw)
+    config = dict(raw)
     for key, name in given.items():
         try:
-            whole = _started(key, name, _source(key, name, database), whole)
+            config = _started(key, name, _source(key, name, database), config)
         except InputError as error:
             problems += error.problems
     if problems:
         raise InputError(problems)
-    return whole
+    return config
 
 
 def imported_trials(database: Database, plan: Plan, name: str) -> Sequence[FrozenTrial]:
@@ -158,13 +158,13 @@ def _started(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]) -
         if stored.get("objective"):
             raise InputError(f"promote: study '{name}' has a custom objective, and no data to take more of")
         base["pruner"] = {"name": default_choices(raw)["pruner"]}
-    whole = layer(base, raw)
+    config = layer(base, raw)
     if key == "promote":
         if not best:
             raise InputError(f"promote: study '{name}' has no complete trial")
         top = best[: raw.get("top", 10) if isinstance(raw.get("top", 10), int) else 10]
-        data = whole.get("data", {})
-        whole["data"] = {**data, "fraction": raw.get("data", {}).get("fraction", 1.0)}
-        whole["enqueue"] = [dict(trial.params) for trial in top]
-        whole["trials"] = raw.get("trials", len(top))
-    return whole
+        data = config.get("data", {})
+        config["data"] = {**data, "fraction": raw.get("data", {}).get("fraction", 1.0)}
+        config["enqueue"] = [dict(trial.params) for trial in top]
+        config["trials"] = raw.get("trials", len(top))
+    return config

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """The moving average of a network's weights; without a memory it is the weights themselves, and costs nothing.
+    """The moving average of a network's weights; without a memory there is none, and it costs nothing.
 
     The weights of k steps ago count (1 - 1/memory)^k, and nothing counts that was before the first step: the bias
     towards the initialisation is divided out as Adam (Kingma and Ba 2015) does it.
@@ -36,7 +36,7 @@ class WeightAverage:
         return self._average
 
     def update(self, step: int) -> None:
-        """Take the weights in, after step number `step` (from 0)."""
+        """Include the weights after step number `step` (from 0)."""
         if self._weights:
             share = (1 - self._decay) / (1 - self._decay ** (step + 1))
             torch._foreach_lerp_(self._means, self._now, share)
@@ -45,11 +45,11 @@ class WeightAverage:
     def in_place(self) -> Iterator[None]:
         """Within, the network has the average for its weights."""
         with torch.no_grad():
-            own = {name: weight.clone() for name, weight in self._weights.items()}
+            trained = {name: weight.clone() for name, weight in self._weights.items()}
             for name, weight in self._weights.items():
                 weight.copy_(self._average[name])
             try:
                 yield
             finally:
                 for name, weight in self._weights.items():
-                    weight.copy_(own[name])
+                    weight.copy_(trained[name])

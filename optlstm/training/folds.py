@@ -48,12 +48,12 @@ class FoldedProblem(Generic[P]):
         counts = [problem.steps_per_epoch(hp) for problem in self.problems]
         turns = sorted(((i + 0.5) / n, fold) for fold, n in enumerate(counts) for i in range(n))
         seeds = [int(torch.randint(2**62, (1,), generator=generator)) for _ in self.problems]
-        each = [
+        batches = [
             problem.batches(hp, torch.Generator().manual_seed(seed))
             for problem, seed in zip(self.problems, seeds, strict=True)
         ]
         for _, fold in turns:
-            yield (*next(each[fold]), torch.tensor(fold))
+            yield (*next(batches[fold]), torch.tensor(fold))
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """The loss of the batch's fold."""

@@ -16,7 +16,7 @@ from optlstm.errors import InputError, did_you_mean
 
 @dataclass(frozen=True)
 class Facets:
-    """Everything there is to know of one hyperparameter but its name and its default.
+    """All that is known of a hyperparameter, except its name and default.
 
     Args:
         kind: Of its values.

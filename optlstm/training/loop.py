@@ -1,4 +1,4 @@
-"""The trainer: epochs as a generator, state in, state out. It knows nothing of the network's inside or of the task."""
+"""The trainer: epochs as a generator, state in, state out. It knows nothing of the network's layers or of the task."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def fit(
     whatever `state` was trained with.
 
     Args:
-        epochs: how many in all, those behind `state` included; the learning-rate schedule stretches over them.
+        epochs: how many in all, those behind `state` included; the learning-rate schedule spans them.
         patience: stop after so many epochs without a new best value; 0 or None: never.
         metric: the validation metric that decides; None: the problem's first.
         since: the epoch after which this run's values begin: those up to it are of another run, from which `state` was

@@ -42,7 +42,7 @@ def morph(state: State, old: Hyperparameters, new: Hyperparameters, *, seed: int
 
     Args:
         old: as `state` was trained with. Its `grown_layers` is read from the state.
-        new: as training goes on. `fit` needs it as `with_growth(new, result.tensors)`.
+        new: as training resumes. `fit` needs it as `with_growth(new, result.tensors)`.
         seed: decides which units are copied, the shares, and the new layers' first weights.
 
     Raises:
@@ -69,8 +69,8 @@ def morph(state: State, old: Hyperparameters, new: Hyperparameters, *, seed: int
 
 def with_growth(hp: Hyperparameters, tensors: Iterable[str]) -> Hyperparameters:
     """`hp` with the `grown_layers` of the network whose weights are named `tensors` (a State's, or a state_dict's)."""
-    found = (match[1] for match in map(_GROWN.search, tensors) if match)
-    return replace(hp, grown_layers=max((int(index) + 1 for index in found), default=0))
+    indices = (match[1] for match in map(_GROWN.search, tensors) if match)
+    return replace(hp, grown_layers=max((int(index) + 1 for index in indices), default=0))
 
 
 def growth_problems(old: Hyperparameters, new: Hyperparameters) -> list[str]:
@@ -103,9 +103,9 @@ class _Units:
         rounds = -(-new // old) - 1
         copies = [torch.randperm(old, generator=generator) for _ in range(rounds)]
         index = torch.cat([torch.arange(old), *copies])[:new]
-        parts = torch.rand(new, generator=generator, dtype=torch.float64) + 0.5  # none starves
-        whole = torch.zeros(old, dtype=torch.float64).index_add(0, index, parts)
-        return cls(index, parts / whole[index])
+        parts = torch.rand(new, generator=generator, dtype=torch.float64) + 0.5  # no unit gets next to nothing
+        totals = torch.zeros(old, dtype=torch.float64).index_add(0, index, parts)
+        return cls(index, parts / totals[index])
 
     def stacked(self, times: int, old: int) -> _Units:
         """The axis of `times` blocks of `old` units each."""
@@ -182,7 +182,7 @@ def _new_layers(old: Hyperparameters, new: Hyperparameters, seed: int) -> dict[s
 
 
 def _zero_moments(added: dict[str, Tensor], optimizer: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What the optimizer keeps for each parameter, at zero. Said and not left out: SGD wants all buffers or none."""
+    """What the optimizer keeps for each parameter, at zero. SGD wants all buffers or none, so they are not left out."""
     kinds = {key.rpartition("/")[2]: tensor for key, tensor in optimizer.items()}
     return {
         f"{name}/{kind}": torch.zeros_like(like if kind == "step" else weight)
@@ -194,6 +194,6 @@ def _zero_moments(added: dict[str, Tensor], optimizer: dict[str, Tensor]) -> dic
 def _check_shape(state: State, hp: Hyperparameters) -> None:
     weights = state.part("network")
     layers = sum(re.fullmatch(r"body\.(lstm|grown\.\d+)\.weight_hh_l\d+", name) is not None for name in weights)
-    found = weights["body.lstm.weight_hh_l0"].shape[1], layers
-    if found != (hp.hidden_size, hp.num_layers):
-        raise ValueError(f"the state has hidden_size and num_layers {found}, not {(hp.hidden_size, hp.num_layers)}")
+    shape = weights["body.lstm.weight_hh_l0"].shape[1], layers
+    if shape != (hp.hidden_size, hp.num_layers):
+        raise ValueError(f"the state has hidden_size and num_layers {shape}, not {(hp.hidden_size, hp.num_layers)}")

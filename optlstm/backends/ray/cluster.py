@@ -131,7 +131,7 @@ def dead_nodes() -> int:
 
 
 def has_other_nodes() -> bool:
-    """Whether the cluster has, or had, more machines than the driver's own."""
+    """Whether the cluster has, or had, machines other than the driver's."""
     return len(ray.nodes()) > 1  # type: ignore[no-untyped-call]
 
 
@@ -199,8 +199,9 @@ def check_shared_folder(folder: Location) -> None:
         ray.get(writes, timeout=CHECK_TIMEOUT_S)
         seen = ray.get([_on_node(node, path, "names") for node in nodes])
         seen.append(open_folder(path).names())  # the driver looks too
-        places = [*nodes.values(), "this machine"]
-        blind = [place for place, there in zip(places, seen, strict=True) if not set(names.values()) <= set(there)]
+        lookers = [*nodes.values(), "this machine"]
+        written = set(names.values())
+        blind = [looker for looker, visible in zip(lookers, seen, strict=True) if not written <= set(visible)]
     except (OSError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise InputError(f"--storage-path {folder}: a node cannot write there ({reason})") from None

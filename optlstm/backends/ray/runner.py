@@ -78,7 +78,7 @@ def describe(ray: RayConfig, workers: int | None, checkpoints: Location) -> list
         at_once = trials_at_once(ray.resources, workers)
         check_shared_folder(checkpoints)
         return [
-            ("address", ray.address or "a Ray of its own, on loopback"),
+            ("address", ray.address or "a new Ray, on loopback"),
             *(("node", line) for line in nodes_in_words()),
             ("per trial", resources_in_words(ray.resources)),
             ("at once", str(at_once)),

@@ -67,9 +67,9 @@ class _LostTrial:
 
 
 class LedgerSearch(OptunaSearch):
-    """OptunaSearch whose study is the ledger's: it asks and tells nobody else.
+    """OptunaSearch that asks and tells the ledger, and no study of Ray's.
 
-    Ray would take any Searcher: it is an OptunaSearch for whoever checks with `isinstance` what searches.
+    Ray takes any Searcher; it is an OptunaSearch for code that checks with `isinstance`.
 
     Args:
         key: From `registered`.
