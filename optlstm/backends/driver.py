@@ -13,7 +13,7 @@ from optlstm.study.events import Assignment
 from optlstm.study.leases import LeaseLost
 from optlstm.study.ledger import Ledger
 
-MOST_RESTARTS = 3  # of one trial whose worker died under it
+MAX_RESTARTS = 3  # of one trial whose worker died under it
 
 
 class Run:

@@ -13,7 +13,7 @@ from optlstm.tasks.registry import DEFAULT_TASK, check_task
 from optlstm.util.format import LONGEST_NAME, listed
 
 CHOICES = {"sampler": "tpe", "pruner": "median"}  # sections with a name and its options, and the default name
-MOST_SEED = 2**32 - 1  # NumPy's, which some samplers draw from
+MAX_SEED = 2**32 - 1  # NumPy's, which some samplers draw from
 DIRECTIONS = ("minimize", "maximize")
 NAME_RULE = f"must be 1 to {LONGEST_NAME} printable characters"
 
@@ -119,7 +119,7 @@ class Choice(BaseModel):
 class StudyConfig(Section):
     name: str | None = Field(None, description="the study's name (default: the data file's)")
     task: str = Field(DEFAULT_TASK, description="what to learn")
-    seed: int = Field(0, ge=0, le=MOST_SEED, description="seed of the whole search")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="seed of the whole search")
     trials: int = Field(20, ge=1, description="the study's trials in all")
     timeout: float | None = Field(
         None, gt=0, description="seconds after which to stop (continue with the same command)"

@@ -17,7 +17,7 @@ from optlstm.study.results import load_study
 
 HOST = "127.0.0.1"
 PORTS_TRIED = 50
-MOST_PORT = 65535
+MAX_PORT = 65535
 
 
 class _Quiet(WSGIRequestHandler):
@@ -36,8 +36,8 @@ def serve(database: Database, name: str | None, port: int, announce: Callable[[s
         InputError: There is no such study, or no such port.
         OptlstmError: No port can be had.
     """
-    if not 1 <= port <= MOST_PORT:
-        raise InputError(f"--port: must be 1 to {MOST_PORT}, got {port}")
+    if not 1 <= port <= MAX_PORT:
+        raise InputError(f"--port: must be 1 to {MAX_PORT}, got {port}")
     path = f"/dashboard/studies/{load_study(database, name)._study_id}" if name else "/dashboard/"
     attrs = [study.user_attrs for study in optuna.get_all_study_summaries(database.rdb)]
     artifacts: Any = StudyArtifacts(artifact_folders(attrs))
@@ -48,7 +48,7 @@ def serve(database: Database, name: str | None, port: int, announce: Callable[[s
 
 
 def _bind(first: int, app: Any) -> WSGIServer:
-    last = min(first + PORTS_TRIED - 1, MOST_PORT)
+    last = min(first + PORTS_TRIED - 1, MAX_PORT)
     for port in range(first, last + 1):
         with contextlib.suppress(OSError):
             return make_server(HOST, port, app, handler_class=_Quiet)

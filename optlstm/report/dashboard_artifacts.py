@@ -191,7 +191,7 @@ class StudyArtifacts:
 
 
 def artifact_folders(attrs: Sequence[Mapping[str, Any]]) -> dict[str, Location]:
-    """Of the user attributes of a database's studies: where each keeps its artifacts."""
+    """Each study's short id and folder, from the user attributes of a database's studies."""
     return {
         str(study[UID_KEY])[:UID_LENGTH]: str(study[FOLDER_KEY])
         for study in attrs

@@ -17,7 +17,7 @@ from optlstm.util.format import visible
 SYMBOLS = {"circle": "circle", "x": "x-thin-open"}
 # Looked up by the page in these places only, so that no text can pass for a colour.
 ROLE = "@"
-MOST_WHOLE_TICKS = 12
+MAX_WHOLE_TICKS = 12
 
 
 def plain(text: str) -> str:
@@ -104,7 +104,7 @@ def _whole_ticks(axis: Axis, values: Sequence[Any]) -> dict[str, Any]:
     """A tick at each whole number of a short axis, where plotly.js would put some between them."""
     ends = [v for v in (*values, axis.low, axis.high) if isinstance(v, int | float)]
     counted = axis.whole and not axis.log and axis.ticks is None and ends
-    return {"dtick": 1} if counted and max(ends) - min(ends) <= MOST_WHOLE_TICKS else {}
+    return {"dtick": 1} if counted and max(ends) - min(ends) <= MAX_WHOLE_TICKS else {}
 
 
 def _axis(axis: Axis) -> dict[str, Any]:

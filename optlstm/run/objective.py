@@ -214,7 +214,7 @@ class Progress:
 
     @classmethod
     def of(cls, state: State | None, since: int) -> Progress:
-        """Of a checkpoint's; nothing where the checkpoint is what another trial left at epoch `since`."""
+        """The progress in a checkpoint; none where the checkpoint is what another trial left at epoch `since`."""
         if state is None or state.meta["epoch"] == since:
             return cls()
         return cls(state.meta["best_value"], state.meta["attrs"], state.meta["seconds"])

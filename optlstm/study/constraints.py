@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 INFEASIBLE_KEY, IMPORTED_KEY = "infeasible", "imported_from"  # user attributes of trials
-MOST_IN_A_ROW = 100  # configurations that break a constraint; after so many the space holds next to none that keeps it
+MAX_INFEASIBLE_IN_A_ROW = (
+    100  # configurations that break a constraint; after so many the space holds next to none that keeps it
+)
 
 # Params to what is constrained: {"parameters": 22756}.
 Measure = Callable[[Mapping[str, Any]], Mapping[str, float]]
@@ -38,7 +40,7 @@ def infeasible_streak(trials: Sequence[FrozenTrial]) -> int:
 
 def none_feasible(trials: Sequence[FrozenTrial], limits: Mapping[str, float]) -> str | None:
     """Why the study stops, where too many of the last trials were infeasible; or None."""
-    if infeasible_streak(trials) < MOST_IN_A_ROW:
+    if infeasible_streak(trials) < MAX_INFEASIBLE_IN_A_ROW:
         return None
     constraints = ", ".join(f"max_{name} = {limit:g}" for name, limit in limits.items())
-    return f"none of the last {MOST_IN_A_ROW} configurations kept the constraints {constraints}"
+    return f"none of the last {MAX_INFEASIBLE_IN_A_ROW} configurations kept the constraints {constraints}"

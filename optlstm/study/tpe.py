@@ -77,7 +77,7 @@ def _rank(study: Study, trial: FrozenTrial) -> tuple[float, float, float]:
 
 
 class Memory:
-    """Of one study: its trials' ranks, and their params by search space: several where params are conditional."""
+    """The ranks of a study's trials, and their params by search space: several where params are conditional."""
 
     def __init__(self) -> None:
         self.ranks = Table(3)

@@ -38,7 +38,7 @@ class Columns(nn.Module):
         return sum(embedding_size(n) if n else 1 for n in self.sizes[:columns])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of the first x.shape[-1] columns."""
+        """The encoding of the first x.shape[-1] columns."""
         parts = []
         for i, size in enumerate(self.sizes[: x.shape[-1]]):
             column = x[..., i]

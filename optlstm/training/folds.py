@@ -32,7 +32,7 @@ class FoldedProblem(Generic[P]):
 
     @property
     def device(self) -> torch.device:
-        """Of all of them."""
+        """The device that all folds share."""
         return self.problems[0].device
 
     def network(self, hp: Hyperparameters) -> nn.Module:
@@ -40,7 +40,7 @@ class FoldedProblem(Generic[P]):
         return Folds(problem.network(hp) for problem in self.problems)
 
     def steps_per_epoch(self, hp: Hyperparameters) -> int:
-        """Of all folds together."""
+        """The sum over the folds."""
         return sum(problem.steps_per_epoch(hp) for problem in self.problems)
 
     def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:

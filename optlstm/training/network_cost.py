@@ -42,7 +42,7 @@ def latency_ms(problem: Problem, hp: Hyperparameters) -> float:
 
 
 def measure(problem: Problem, params: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
-    """Of a configuration's network, those of `parameters` and `latency_ms` that are asked for."""
+    """Costs of a configuration's network by name: those of `parameters` and `latency_ms` that are asked for."""
     hp = Hyperparameters.from_params(params)
     costs = {"parameters": parameters, "latency_ms": latency_ms}
     return {name: costs[name](problem, hp) for name in names}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 LONGEST_NAME = 512  # of a study, of an attribute: the limit of Optuna's tables
-MOST_NAME = 60  # characters of a name in a figure
+MAX_NAME = 60  # characters of a name in a figure
 
 
 def visible(text: object) -> str:
@@ -20,7 +20,7 @@ def visible(text: object) -> str:
     )
 
 
-def short(text: object, most: int = MOST_NAME) -> str:
+def short(text: object, most: int = MAX_NAME) -> str:
     shown = visible(text)
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 

@@ -19,7 +19,7 @@ from optlstm.errors import InputError, did_you_mean, named
 
 
 def fingerprint(source: str) -> str:
-    """Of the code without comments and layout; imported modules are not included."""
+    """Hash of the code without comments and layout; imported modules are not included."""
     return hashlib.sha256(ast.dump(ast.parse(source)).encode()).hexdigest()[:16]
 
 

@@ -31,7 +31,7 @@ HOSTILE = [
     "%{x} ${y} @accent &lt;b&gt;",
     "__proto__",
 ]
-MOST_BYTES = 10_000_000
+MAX_BYTES = 10_000_000
 
 
 def drawn(browser: Browser) -> int:
@@ -265,7 +265,7 @@ def test_a_large_study_stays_small_and_says_what_was_left_out(browser: Browser, 
 
     browser.open(page)
 
-    assert page.stat().st_size < MOST_BYTES
+    assert page.stat().st_size < MAX_BYTES
     assert drawn(browser) > 5
     assert browser.said() == []
     text = page.read_text()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from optlstm.study.constraints import MOST_IN_A_ROW
+from optlstm.study.constraints import MAX_INFEASIBLE_IN_A_ROW
 from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialFinished
 from optlstm.study.ledger import Ledger
@@ -61,8 +61,11 @@ def test_interrupted_after_every_trial_it_is_the_same_study(sqlite: Database, na
 
 def test_a_space_that_never_keeps_the_constraint_ends_the_study_and_says_so(sqlite: Database, name: str) -> None:
     opened = drive(ledger(sqlite, name, "random", limit=1), 3)
-    assert (opened.ended, len(opened.trials)) == (0, MOST_IN_A_ROW)
-    assert opened.stopped == f"none of the last {MOST_IN_A_ROW} configurations kept the constraints max_units = 1"
+    assert (opened.ended, len(opened.trials)) == (0, MAX_INFEASIBLE_IN_A_ROW)
+    assert (
+        opened.stopped
+        == f"none of the last {MAX_INFEASIBLE_IN_A_ROW} configurations kept the constraints max_units = 1"
+    )
 
 
 def test_a_study_that_is_read_again_counts_its_trials_as_before(sqlite: Database, name: str) -> None:

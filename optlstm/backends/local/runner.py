@@ -13,7 +13,7 @@ from itertools import cycle
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-from optlstm.backends.driver import MOST_RESTARTS, Run
+from optlstm.backends.driver import MAX_RESTARTS, Run
 from optlstm.backends.local.process import WorkerProcess, how_it_died
 from optlstm.backends.local.shared_data import SharedData
 from optlstm.backends.trial import Failed, Job, decode, hung, run_trial
@@ -132,7 +132,7 @@ class _Pool:
             self._resolve_lost(worker, worker.assignment, status)
         else:
             self.lost += 1
-            if not worker.ready and (status >= 0 or self.lost > MOST_RESTARTS):
+            if not worker.ready and (status >= 0 or self.lost > MAX_RESTARTS):
                 how = how_it_died(status)
                 raise OptlstmError(f"a worker process could not start ({how}); its error output stands above")
         if not self.run.stopping:
@@ -147,7 +147,7 @@ class _Pool:
             return  # its last report ended it
         if worker.out_of_memory(status):
             self.run.record_outcome(number, Failed("out of memory: the kernel killed its worker", MEMORY))
-        elif self.restarts[number] > MOST_RESTARTS:
+        elif self.restarts[number] > MAX_RESTARTS:
             reason = f"its worker died {self.restarts[number]} times, last {how_it_died(status)}"
             self.run.record_outcome(number, Failed(reason, DIED))
         else:

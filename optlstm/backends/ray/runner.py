@@ -13,7 +13,7 @@ from typing import Any
 from ray import tune
 from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
-from optlstm.backends.driver import MOST_RESTARTS, Run
+from optlstm.backends.driver import MAX_RESTARTS, Run
 from optlstm.backends.ray.cluster import (
     KEEP_VARIABLE,
     check_shared_folder,
@@ -105,7 +105,7 @@ def _tuner(run: Run, job: Job, resources: dict[str, float], key: str, at_once: i
         run_config=RunConfig(
             name=f"optlstm-{uuid.uuid4().hex[:8]}",
             storage_path=folder,
-            failure_config=FailureConfig(max_failures=MOST_RESTARTS),
+            failure_config=FailureConfig(max_failures=MAX_RESTARTS),
             verbose=0,
         ),
     )

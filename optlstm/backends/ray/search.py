@@ -24,7 +24,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from optlstm.backends.driver import MOST_RESTARTS, Run
+from optlstm.backends.driver import MAX_RESTARTS, Run
 from optlstm.backends.ray.cluster import dead_nodes, has_other_nodes
 from optlstm.backends.ray.worker import ASSIGNMENT, EPOCH, OUTCOME, VALUE
 from optlstm.backends.trial import Decision, Failed, Interrupted, decode, encode
@@ -126,7 +126,7 @@ class LedgerSearch(OptunaSearch):
             if trial.node_died or run.stopping:
                 run.record_outcome(trial.number, Interrupted())
             elif trial.timed_out:
-                reason = f"its worker died {MOST_RESTARTS + 1} times; see Ray's logs"
+                reason = f"its worker died {MAX_RESTARTS + 1} times; see Ray's logs"
                 run.record_outcome(trial.number, Failed(reason, DIED))
             else:
                 unresolved.append(trial)

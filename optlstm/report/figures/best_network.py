@@ -25,7 +25,7 @@ from optlstm.util.arrays import Floats
 from optlstm.util.files import Location
 from optlstm.util.format import many, number, short
 
-MOST_LABELS = 40
+MAX_LABELS = 40
 TICK = 14  # characters of a class beside the matrix, so that a telephone has room for it
 MIDNIGHT = " 00:00:00"
 AnyTask = Task | CustomTask
@@ -83,7 +83,7 @@ def network(view: StudyView, checkpoints: Location | None) -> Network:
 
 
 def read_plot_data(objective: Any, number: int) -> PlotData | None:
-    """Of a trial's best weights; None where they are gone, or the objective is custom."""
+    """What a trial's best weights show; None where they are gone, or the objective is custom."""
     show: Callable[[int], PlotData | None] | None = getattr(objective, "plot_data", None)
     try:
         return show(number) if show else None
@@ -225,7 +225,7 @@ def by_step(plot_data: Forecasts, untuned: Mapping[str, Sequence[float]]) -> Fig
 
 def confusion(plot_data: Confusion, trial: int) -> Figure:
     """Predicted against true classes, by a trial's network."""
-    count = min(len(plot_data.labels), MOST_LABELS)
+    count = min(len(plot_data.labels), MAX_LABELS)
     counts = plot_data.counts[:count, :count]
     totals = counts.sum(axis=1, keepdims=True).clip(min=1)
     labels = plot_data.labels[:count]

@@ -14,9 +14,9 @@ from optlstm.report.view import ENDED, StudyView, choose, chosen_in_words, last_
 from optlstm.study.record import REASON_KEY
 from optlstm.util.format import many, number
 
-MOST_POINTS = 2000  # trials in one figure
-MOST_CURVES = 300
-MOST_BARS = 1000
+MAX_POINTS = 2000  # trials in one figure
+MAX_CURVES = 300
+MAX_BARS = 1000
 TIPPED_PARAMS = 8
 STATES = {"COMPLETE": ("complete", "accent"), "PRUNED": ("pruned", "pruned"), "FAIL": ("failed", "failed")}
 OTHERS = ("unfinished", "running")
@@ -68,7 +68,7 @@ def history(view: StudyView) -> Figure | None:
     valued = [t for t in ended if last_value(t) is not None]
     if not valued:
         return None
-    chosen = choose(valued, MOST_POINTS, view)
+    chosen = choose(valued, MAX_POINTS, view)
     panels, outside = [], 0
     for index, name in enumerate(view.objectives):
         axis, beyond = value_axis([_value(t, index) for t in valued], name)
@@ -129,7 +129,7 @@ def learning_curves(view: StudyView) -> Figure | None:
     reported = [t for t in view.trials if len(t.intermediate_values) > 0]
     if not reported or max(t.last_step or 0 for t in reported) < 2:
         return None
-    chosen, best = choose(reported, MOST_CURVES, view), view.best
+    chosen, best = choose(reported, MAX_CURVES, view), view.best
     axis, outside = value_axis([v for t in chosen for v in t.intermediate_values.values()], view.objective)
     groups = (("PRUNED", "pruned", "pruned"), ("FAIL", "failed", "failed"), ("COMPLETE", "complete", "accent"))
     marks: list[Marks] = []
@@ -194,9 +194,9 @@ def distribution(view: StudyView) -> Figure | None:
 
 
 def shares_below(view: StudyView) -> tuple[list[float], list[float]]:
-    """Values from the best on, and the share of complete trials at least that good; at most MOST_POINTS of them."""
+    """Values from the best on, and the share of complete trials at least that good; at most MAX_POINTS of them."""
     count = len(view.by_value)
-    kept = sorted({round(k * (count - 1) / (MOST_POINTS - 1)) for k in range(MOST_POINTS)})
+    kept = sorted({round(k * (count - 1) / (MAX_POINTS - 1)) for k in range(MAX_POINTS)})
     return [view.by_value[k].values[0] for k in kept], [(k + 1) / count for k in kept]
 
 
@@ -205,7 +205,7 @@ def timeline(view: StudyView) -> Figure | None:
     timed = [t for t in view.trials if t.duration is not None]
     if not timed:
         return None
-    chosen = choose(timed, MOST_BARS, view)
+    chosen = choose(timed, MAX_BARS, view)
     lanes = _lanes(timed)
     marks = []
     for state, (word, colour) in STATES.items():

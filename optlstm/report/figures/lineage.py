@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial
 
 from optlstm.errors import InputError
-from optlstm.report.figures.curves import MOST_POINTS, OTHERS, STATES, caption, tip
+from optlstm.report.figures.curves import MAX_POINTS, OTHERS, STATES, caption, tip
 from optlstm.report.figures.figure import Axis, Figure, Marks, Panel, Position
 from optlstm.report.figures.search_space import scale_of
 from optlstm.report.view import StudyView, choose, chosen_in_words, first_epoch
@@ -72,7 +72,7 @@ def _copies(shown: dict[int, list[FrozenTrial]], view: StudyView) -> list[Marks]
 
 
 def _copied(trial: FrozenTrial, view: StudyView) -> list[str]:
-    """Of a copy: from whom it was copied, and when."""
+    """Lines of a copy's tip: its parent and its first epoch; none for other trials."""
     if "parent" not in trial.user_attrs:
         return []
     parent = trial.user_attrs["parent"]
@@ -131,7 +131,7 @@ def pareto(view: StudyView) -> Figure | None:
     """Every pair of objectives, with the trials that no other beats in all of them."""
     if not view.several or not view.by_value:
         return None
-    chosen = choose(view.by_value, MOST_POINTS, view)
+    chosen = choose(view.by_value, MAX_POINTS, view)
     front = {t.number for t in view.front}
     rest, count = [t for t in chosen if t.number not in front], len(view.objectives)
     panels = []

@@ -11,13 +11,13 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from optlstm.report.figures.curves import MOST_POINTS, caption, tip, value_axis
+from optlstm.report.figures.curves import MAX_POINTS, caption, tip, value_axis
 from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.figures.palette import SCALE
 from optlstm.report.view import StudyView, choose, chosen_in_words
 from optlstm.util.format import number, short
 
-MOST_LINES = 300
+MAX_LINES = 300
 LEAST_FOR_CONTOUR = 8
 GRID = 48
 
@@ -105,7 +105,7 @@ def parallel(view: StudyView) -> Figure | None:
     names = view.by_importance
     if len(view.by_value) < 2 or len(names) < 2:
         return None
-    chosen = choose(view.by_value, MOST_LINES, view)
+    chosen = choose(view.by_value, MAX_LINES, view)
     scales = {name: scale_of(name, view.searched[name]) for name in names}
     groups: dict[str, list[FrozenTrial]] = {}
     for trial, colour in zip(chosen, colours(chosen, view), strict=True):
@@ -149,7 +149,7 @@ def slices(view: StudyView) -> Figure | None:
     """Value against each hyperparameter."""
     if len(view.by_value) < 2 or not view.searched:
         return None
-    chosen = choose(view.by_value, MOST_POINTS // 2, view)
+    chosen = choose(view.by_value, MAX_POINTS // 2, view)
     panels = []
     axis, outside = value_axis([t.values[0] for t in view.by_value], view.objective)
     for name in view.by_importance:
@@ -179,7 +179,7 @@ def contour(view: StudyView) -> Figure | None:
     if len(names) < 2 or len(both) < LEAST_FOR_CONTOUR:
         return None
     scales = [scale_of(name, view.searched[name]) for name in names]
-    chosen = choose(both, MOST_POINTS // 2, view)
+    chosen = choose(both, MAX_POINTS // 2, view)
     heat = _surface(both, names, scales, view)
     points = Marks(
         "points", [scales[0].position(t.params[names[0]]) for t in chosen],

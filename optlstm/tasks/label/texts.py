@@ -84,7 +84,7 @@ class TextTask(LabelTask):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Of the texts in `fitted_on`."""
+        """The vocabulary of the texts in `fitted_on`."""
         return self._encoded[0]
 
     @cached_property
