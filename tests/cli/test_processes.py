@@ -150,14 +150,14 @@ def terminal_output(*arguments: str) -> tuple[int, str]:
 
 
 def test_a_terminal_gets_a_live_display_that_leaves_no_trace(folder: Path) -> None:
-    code, drawn = terminal_output(*STUDY)
+    code, drawn = terminal_output(*STUDY, "--epochs=150")  # long enough to be drawn while they train
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
 
     assert code == 0
     assert "\x1b[?25l" in drawn
     assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")  # the cursor is back
     assert re.search(r"trials \S+ \d/2 ", text)
-    assert re.search(r"trial 0  epoch +\d+/30  [█░]{12}  mse \d\.\d{5}", text)
+    assert re.search(r"trial 0  epoch +\d+/150  [█░]{12}  mse \d\.\d{5}", text)
     assert re.search(r"\d complete  0 pruned  0 failed   best mse \d\.\d{5} \(trial \d\)", text)
     assert text.rstrip().endswith("continue the search")
 

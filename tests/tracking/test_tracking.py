@@ -107,15 +107,6 @@ def approximately(curves: Curves) -> Any:
     return {n: pytest.approx(curve, rel=1e-6) for n, curve in curves.items()}
 
 
-@pytest.mark.ray
-def test_trackers_hold_what_trials_on_ray_report(cli: Cli, local_ray: None) -> None:
-    outcome = cli(*STUDY, *ALL, "--trials", 4, "--backend", "ray", "--workers", 1)
-
-    assert outcome.code == 0, outcome.err
-    assert "tracker" not in outcome.err
-    check_trackers()
-
-
 def test_an_interrupted_study_is_continued_in_the_same_runs(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as during:
         during.setattr(CheckpointWriter, "write", interrupting(CheckpointWriter.write, at=2))
