@@ -180,11 +180,11 @@ def test_a_trial_that_misbehaves_fails_alone_and_says_why(backend: Backend, stud
 
 
 def test_the_total_counts_what_there_is(backend: Backend, studies: Studies) -> None:
-    backend.work(Run(studies.ledger(), 5), job(), 2)
+    backend.work(Run(studies.ledger(), 5), job(), 1)
     first = table(studies.ledger())
-    backend.work(Run(studies.ledger(), 5), job(), 2)
+    backend.work(Run(studies.ledger(), 5), job(), 1)
     assert table(studies.ledger()) == first
-    backend.work(Run(studies.ledger(), 8), job(), 2)
+    backend.work(Run(studies.ledger(), 8), job(), 1)
     assert [row[0] for row in table(studies.ledger())] == list(range(8))
 
 
