@@ -51,10 +51,7 @@ MAY_PRINT = ("cli", "console", "__main__")
 PRINTING = {"print", "exit", "quit", "SystemExit", "sys.exit", "typer.echo", "typer.secho"}
 
 MAKES_CODE = {"eval", "exec", "pickle.load", "pickle.loads", "pickle.Unpickler", "torch.load", "marshal.loads"}
-MAY_MAKE_CODE = {
-    ("optlstm.util.user_code", "exec"),
-    ("optlstm.backends.local.shared_data", "pickle.loads"),
-}
+MAY_MAKE_CODE = {("optlstm.util.user_code", "exec"), ("optlstm.backends.local.shared_data", "pickle.loads")}
 
 HEAVY = ("torch", "ray", "plotly", "optuna")
 
@@ -128,8 +125,8 @@ def direct_imports(name: str, path: Path, known: dict[str, Path]) -> list[str]:
     return sorted({target for target in names if target in known and target != name and is_meant(target)})
 
 
-def circles(package: Path) -> dict[frozenset[str], str]:
-    """The shortest way from each module back to itself: its modules, and the way in words."""
+def circle_problems(package: Path) -> list[str]:
+    """No module imports itself by way of others, inside functions and for the type checker included."""
     known = modules(package)
     targets = {name: direct_imports(name, path, known) for name, path in known.items()}
     ways: dict[frozenset[str], str] = {}
@@ -143,12 +140,7 @@ def circles(package: Path) -> dict[frozenset[str], str]:
             while way[-1] != start:
                 way.append(before[way[-1]])
             ways.setdefault(frozenset(way), " -> ".join(reversed(way)))
-    return ways
-
-
-def circle_problems(package: Path) -> list[str]:
-    """No module imports itself by way of others, inside functions and for the type checker included."""
-    return list(circles(package).values())
+    return list(ways.values())
 
 
 def wing_problems(package: Path) -> list[str]:
