@@ -149,8 +149,9 @@ def _path(data: pd.DataFrame | str | Path, raw: Mapping[str, Any]) -> str:
     content = frame_bytes(data)
     name = f"data-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
     folder = Path(absolute(str(root)))
-    if not (folder / name).exists():
-        LocalFolder(folder).write(name, content)
+    files = LocalFolder(folder)
+    if name not in files.names() or files.read(name) != content:  # a name can be foretold
+        files.write(name, content)
     return str(folder / name)
 
 

@@ -17,8 +17,8 @@ from optlstm.config.schema import LrSearchConfig
 from optlstm.config.sources import layer, read_override
 from optlstm.config.validate import attempt, check_lr_search
 from optlstm.study.record import flatten
-from optlstm.util.files import OutputFile
 from optlstm.util.format import many
+from optlstm.util.output_file import OutputFile
 
 if TYPE_CHECKING:
     from optlstm.run.session import Session

@@ -9,7 +9,7 @@ import typer
 
 from optlstm.cli.common import FactoryOption, app
 from optlstm.errors import InputError
-from optlstm.util.files import OutputFile
+from optlstm.util.output_file import OutputFile
 
 
 @app.command()

@@ -13,7 +13,8 @@ from optlstm.cli.common import DEFAULT_STORAGE_PATH, StorageOption, app, given_d
 from optlstm.config.validate import attempt
 from optlstm.errors import InputError
 from optlstm.study.record import FOLDER_KEY, UID_KEY
-from optlstm.util.files import Location, OutputFile, absolute, check_folder
+from optlstm.util.files import Location, absolute, check_folder
+from optlstm.util.output_file import OutputFile
 
 if TYPE_CHECKING:
     import optuna

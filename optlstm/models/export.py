@@ -16,7 +16,7 @@ from torch import Tensor
 from optlstm.errors import InputError
 from optlstm.models.model import Model
 from optlstm.tasks.base import ExportModule
-from optlstm.util.files import OutputFile
+from optlstm.util.output_file import OutputFile
 
 FORMATS = {"onnx": ".onnx", "torchscript": ".torchscript.pt", "pt2": ".pt2"}
 _ONNX_PACKAGES = ("onnx", "onnxscript")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.figures.palette import LIGHT, SCALE
-from optlstm.util.files import OutputFile
 from optlstm.util.format import number, visible
+from optlstm.util.output_file import OutputFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

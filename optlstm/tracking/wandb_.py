@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from optlstm.tracking import Snapshot, TrackedStudy
+from optlstm.util.files import LocalFolder
 
 
 class WeightsAndBiases:
@@ -68,14 +69,12 @@ class WeightsAndBiases:
 
     def _note(self, number: int, written: int, *, ended: bool) -> None:
         """Called after the value is logged: a kill in between repeats a step, which W&B ignores, and loses none."""
-        path = self.notes / f"{number}.json"
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"written": written, "ended": ended}), encoding="utf-8")
-        partial.replace(path)
+        content = json.dumps({"written": written, "ended": ended}).encode()
+        LocalFolder(self.notes).write(f"{number}.json", content, wait=False)
 
     def _noted(self, number: int) -> dict[str, Any]:
         try:
-            note: dict[str, Any] = json.loads((self.notes / f"{number}.json").read_text(encoding="utf-8"))
+            note: dict[str, Any] = json.loads(LocalFolder(self.notes).read(f"{number}.json"))
         except (OSError, ValueError):
             return {"written": 0, "ended": False}
         return note

@@ -1,25 +1,27 @@
-"""Folders on this machine or anywhere pyarrow opens by URL (s3://, gs://, hdfs://), and the files commands write."""
+"""Folders on this machine or anywhere pyarrow opens by URL (s3://, gs://, hdfs://), written to whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
 import shutil
-import socket
 import stat
-import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
-from optlstm.errors import InputError, OptlstmError
+from optlstm.errors import InputError
 
 _PARTIAL = ".partial"
 _ABANDONED_S = 600.0  # writing one file never takes longer
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+# Without waiting: a pipe in a file's place would be read for ever.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 Location = Path | str
 
@@ -52,89 +54,12 @@ class Folder(Protocol):
         """Remove partial files that killed writers left, and the folder itself where it is empty."""
 
 
-@dataclass(frozen=True)
-class OutputFile:
-    """A file that a command is asked to write: checked before the work, and then written completely or not at all.
-
-    The folders above it are made. A link is followed. A pipe, a device or standard output is written straight into,
-    since no other file can take its place.
-
-    Args:
-        suffix: That its name must have; empty: any.
-        option: That names it, for messages.
-    """
-
-    path: Path
-    suffix: str = ""
-    option: str = "-o"
-
-    @property
-    def is_stdout(self) -> bool:
-        return str(self.path.absolute()) in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-
-    @property
-    def _is_stream(self) -> bool:
-        return self.is_stdout or (self.path.exists() and not self.path.is_file())
-
-    @property
-    def _target(self) -> Path:
-        return Path(os.path.realpath(self.path)) if self.path.is_symlink() else self.path
-
-    def check(self, inputs: Mapping[Path, str] | None = None) -> None:
-        """Raises InputError where the file cannot be written.
-
-        Args:
-            inputs: Files that must not be overwritten, and their roles for the message.
-        """
-        check_name(self.path, self.option)
-        if self.path.is_dir():
-            raise InputError(f"{self.option}: {self.path} is a folder; name a file in it")
-        if self._is_stream:
-            return
-        check_writable(self._target.parent, self.option)
-        if self.suffix and self.path.suffix.lower() != self.suffix:
-            kind = self.suffix.removeprefix(".").upper()
-            raise InputError(
-                f"{self.option}: {self.path.name} does not end in {self.suffix}, and {kind} is what is written"
-            )
-        for file, name in (inputs or {}).items():
-            if self.path.exists() and file.exists() and self.path.samefile(file):
-                raise InputError(f"{self.option}: {self.path} is {name} itself; name another file")
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[IO[bytes]]:
-        """A file of any length to write into; its content takes the path's place when the block ends.
-
-        Raises:
-            OptlstmError: It cannot be written; the file is as it was before.
-        """
-        try:
-            if self.is_stdout:
-                sys.stdout.flush()
-                yield sys.stdout.buffer
-            elif self._is_stream:
-                with self.path.open("wb") as file:
-                    yield file
-            else:
-                self._target.parent.mkdir(parents=True, exist_ok=True)
-                with _replacing(self._target) as file:
-                    yield file
-        except OSError as error:
-            raise OptlstmError(f"cannot write {self.path}: {error.strerror or error}") from error
-
-    def write(self, content: bytes) -> None:
-        """Raises as `open`."""
-        with self.open() as file:
-            file.write(content)
-
-
 @contextlib.contextmanager
-def _replacing(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
+def replacing(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` at the end, or is not there. sync: not before it is on the disk."""
-    # Named after its writer: a worker that was given up for dead may still be at the same file.
-    partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}{_PARTIAL}")
+    partial = path.with_name(_partial_name(path.name))
     try:
-        with partial.open("wb") as file:
+        with os.fdopen(os.open(partial, _NEW, 0o666), "wb") as file:  # where nothing is yet, not even a link
             yield file
             file.flush()
             if sync:
@@ -144,6 +69,20 @@ def _replacing(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+def behind_link(path: Path) -> Path:
+    """Where a link leads; `path` itself where it is none. Raises OSError for a link that another user has put there."""
+    if not path.is_symlink():
+        return path
+    if hasattr(os, "geteuid") and path.lstat().st_uid not in (os.geteuid(), 0):
+        raise OSError(errno.ELOOP, "it is a link that another user has made")
+    return Path(os.path.realpath(path))
+
+
+def _partial_name(name: str) -> str:
+    """Random: nobody can put a link there first, and a worker that was given up for dead may be at the same file."""
+    return f".{name}.{secrets.token_hex(8)}{_PARTIAL}"
 
 
 def check_name(path: Path, option: str = "-o") -> None:
@@ -239,24 +178,23 @@ class LocalFolder:
             return set()
 
     def read(self, name: str) -> bytes:
-        # Without waiting: a pipe in a file's place would be read for ever.
-        with open(os.open(self.path / name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+        with os.fdopen(os.open(self.path / name, _READ), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise OSError(f"{name} is no regular file")
             return file.read()
 
     def write(self, name: str, content: bytes, *, wait: bool = True) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        path = self.path / name
+        path = behind_link(self.path) / name
         if _is_real_folder(path):  # not written by us, and in the file's way
             shutil.rmtree(path)
-        with _replacing(path, sync=wait) as file:
+        with replacing(path, sync=wait) as file:
             file.write(content)
 
     def settle(self, names: Iterable[str]) -> None:
         for name in names:
             with contextlib.suppress(FileNotFoundError):  # removed: the trial is not among the best
-                file = os.open(self.path / name, os.O_RDONLY)
+                file = os.open(self.path / name, _READ)
                 try:
                     os.fsync(file)
                 finally:
@@ -310,7 +248,7 @@ class RemoteFolder:
 
     def write(self, name: str, content: bytes, *, wait: bool = True) -> None:
         self._fs.create_dir(self._path, recursive=True)
-        partial = f"{self._path}/.{name}.{socket.gethostname()}-{os.getpid()}{_PARTIAL}"
+        partial = f"{self._path}/{_partial_name(name)}"
         with self._fs.open_output_stream(partial) as file:
             file.write(content)
         self._fs.move(partial, f"{self._path}/{name}")

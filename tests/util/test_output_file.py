@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from optlstm.errors import InputError, OptlstmError
-from optlstm.util.files import OutputFile, check_folder
+from optlstm.util.files import LocalFolder, check_folder
+from optlstm.util.output_file import OutputFile
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +68,54 @@ def test_folders_are_made_and_links_followed() -> None:
     assert Path("link.csv").is_symlink()
     assert Path("new/deep/out.csv").read_bytes() == b"rows"
     assert os.listdir("new/deep") == ["out.csv"]
+
+
+def _make_link(path: str, target: str, by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(path).symlink_to(target)
+    if by == "another" and os.geteuid() == 0:
+        os.lchown(path, 4711, 4711)
+    elif by == "another":
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+
+
+def test_a_link_of_another_user_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    _make_link("out.csv", "data.csv", "another", monkeypatch)
+    _make_link("trial", "folder", "another", monkeypatch)
+
+    with pytest.raises(InputError, match=r"^-o: cannot write out\.csv: it is a link that another user has made$"):
+        OutputFile(Path("out.csv")).check()
+    with pytest.raises(OptlstmError, match="another user"):
+        OutputFile(Path("out.csv")).write(b"rows")
+    with pytest.raises(OSError, match="another user"):
+        LocalFolder(Path("trial")).write("weights", b"rows")
+
+    assert Path("data.csv").read_text() == "old"
+    assert not os.listdir("folder")
+
+
+@pytest.mark.parametrize("write", [lambda: OutputFile(Path("out")), lambda: LocalFolder(Path())], ids=["-o", "folder"])
+def test_files_are_first_written_where_nobody_can_have_put_a_link(
+    write: Callable[[], OutputFile | LocalFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partial file's name is random, and even one that was guessed is not written through."""
+    guessed = f".out.{socket.gethostname()}-{os.getpid()}.partial"  # what it once was
+    Path(guessed).symlink_to("data.csv")
+    target = write()
+    target.write(b"1") if isinstance(target, OutputFile) else target.write("out", b"1")
+    assert (Path("data.csv").read_text(), Path("out").is_symlink()) == ("old", False)
+
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "guessed")
+    Path(".out.guessed.partial").symlink_to("data.csv")
+    with pytest.raises((OptlstmError, FileExistsError), match="File exists"):
+        target.write(b"2") if isinstance(target, OutputFile) else target.write("out", b"2")
+    assert Path("data.csv").read_text() == "old"
+
+
+def test_no_link_is_read_in_a_file_s_place() -> None:
+    Path("folder/weights").symlink_to("../data.csv")
+
+    with pytest.raises(OSError, match="symbolic link"):
+        LocalFolder(Path("folder")).read("weights")
 
 
 def test_standard_output_gets_the_bytes(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -8,8 +8,11 @@ and the schema is made under a file lock.
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib.util
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,13 +224,15 @@ def _open_sqlite(url: URL, path: Path) -> RDBStorage:
 
 def _make_tables(url: URL, path: Path) -> None:
     """A new file, with all tables or not there: killed between a table and its index, it would never get the index."""
-    half = path.with_name(f".{path.name}.partial")
-    for left in (half, half.with_name(f"{half.name}-journal")):
-        left.unlink(missing_ok=True)
-    rdb = RDBStorage(_template(url.set(database=str(half))))
-    rdb.remove_session()
-    rdb.engine.dispose()
-    os.replace(half, path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        shutil.rmtree(left, ignore_errors=True)
+    # In a folder that nobody else can put a link into.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent) as folder:
+        half = Path(folder, path.name)
+        rdb = RDBStorage(_template(url.set(database=str(half))))
+        rdb.remove_session()
+        rdb.engine.dispose()
+        os.replace(half, path)
 
 
 def _prepare_connection(connection: Any, _record: Any) -> None:

@@ -19,7 +19,7 @@ from optlstm.tasks.forecast.conformal import LEVELS
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.forecaster import Forecaster
 from optlstm.util.arrays import Floats, Integers
-from optlstm.util.files import OutputFile
+from optlstm.util.output_file import OutputFile
 
 _DAY_US = 24 * 3600 * 10**6
 

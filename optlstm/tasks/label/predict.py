@@ -28,7 +28,7 @@ from optlstm.tasks.label.scores import classification_scores
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats, Integers
-from optlstm.util.files import OutputFile
+from optlstm.util.output_file import OutputFile
 
 _log = logging.getLogger(__name__)
 _MOST_DIM = 1_000_000  # numbers of an embedding
