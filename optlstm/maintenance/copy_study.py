@@ -6,7 +6,7 @@ import copy
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -108,12 +108,12 @@ def _check_not_running(trials: list[FrozenTrial], now: float) -> None:
 
 
 def _without_lease(trial: FrozenTrial) -> FrozenTrial:
-    if LEASE_KEY not in trial.system_attrs:
+    lease = Lease.of(trial.system_attrs)
+    if lease is None:
         return trial
     released = copy.copy(trial)
     # Not removed: a RUNNING trial without a lease counts as another program's.
-    lease = trial.system_attrs[LEASE_KEY]
-    released.system_attrs = {**trial.system_attrs, LEASE_KEY: {**lease, "expires": 0.0}}
+    released.system_attrs = {**trial.system_attrs, LEASE_KEY: replace(lease, expires=0.0).stored()}
     return released
 
 

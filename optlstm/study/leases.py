@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
-import psutil
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import StorageError
 from optlstm.study.database import optuna_tables
@@ -30,24 +31,67 @@ logger = logging.getLogger(__name__)
 
 LEASE_S = 60.0
 LEASE_KEY = "optlstm:lease"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process: host and pid are reused by the system, its start time and token are not."""
+    """A process. Host and pid are reused, by the system and by containers; its machine, start and token are not.
+
+    Args:
+        started: In ticks since the machine's boot, which no step of its clock changes.
+        machine: The boot of a kernel and the PID namespace in it: only there the pid means anything. Empty where the
+            system does not say, and in leases of older versions: only their time decides.
+    """
 
     host: str
     pid: int
     started: float
     token: str
+    machine: str = ""
 
     @classmethod
     def current(cls) -> Owner:
-        process = psutil.Process()
-        return cls(socket.gethostname(), os.getpid(), process.create_time(), uuid.uuid4().hex)
+        pid = os.getpid()
+        return cls(socket.gethostname(), pid, _start_of(pid) or 0.0, uuid.uuid4().hex, _this_machine())
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has surely ended; False where this process cannot know."""
+        if not self.machine or (self.host, self.machine) != (socket.gethostname(), _this_machine()):
+            return False
+        try:
+            os.kill(self.pid, 0)  # no signal: it only asks
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):
+            pass  # there, and not ours to ask
+        # A zombie has died; only its parent has not looked yet.
+        return _start_of(self.pid) not in (self.started, None)
+
+
+def _this_machine() -> str:
+    """Empty where there is no Linux /proc, or it is that of another PID namespace."""
+    try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return ""
+        boot = _BOOT_ID.read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _start_of(pid: int) -> float | None:
+    """When a process was started, in ticks since boot; infinity for a zombie, None where it cannot be read."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(b")")[2].split()  # proc(5): the name before may hold anything
+    return math.inf if state in (b"Z", b"X") else float(fields[18])
 
 
 @dataclass(frozen=True)
@@ -57,27 +101,24 @@ class Lease:
 
     @classmethod
     def of(cls, system_attrs: Mapping[str, Any]) -> Lease | None:
-        stored = system_attrs.get(LEASE_KEY)
-        return None if stored is None else cls(Owner(**stored["owner"]), stored["expires"])
+        """None where there is none, or what stands there is no lease."""
+        try:
+            stored = system_attrs[LEASE_KEY]
+            owner, machine = stored["owner"], stored["owner"].get("machine", "")
+            return cls(
+                Owner(
+                    str(owner["host"]), int(owner["pid"]), float(owner["started"]), str(owner["token"]), str(machine)
+                ),
+                float(stored["expires"]),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
+            return None
 
     def stored(self) -> dict[str, Any]:
         return {"owner": asdict(self.owner), "expires": self.expires}
 
     def is_void(self, now: float) -> bool:
-        return self.expires <= now or _is_gone(self.owner)
-
-
-def _is_gone(owner: Owner) -> bool:
-    if owner.host != socket.gethostname():
-        return False  # only its lease can tell
-    try:
-        process = psutil.Process(owner.pid)
-        # A zombie has died; only its parent has not looked yet.
-        return abs(process.create_time() - owner.started) > 1.0 or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.AccessDenied:
-        return False
+        return not self.expires > now or self.owner.is_gone
 
 
 class LeaseLost(Exception):
@@ -98,16 +139,27 @@ class Leases:
         if lease is None or trial.number in self._mine:
             return False
         # Ours, and yet not known to be: the answer to the commit that gave it to us was lost.
-        return lease.is_void(self._database.now()) or lease.owner.token == self._owner.token
+        return lease.is_void(self._database.now()) or self._is_ours(lease)
 
     def check(self, number: int, trial_id: int) -> None:
         """Raises LeaseLost where the database, whatever memory holds, says that the trial has ended or is another's."""
         state, stored = optuna_tables.state_and_attr(self._database.connection, trial_id, LEASE_KEY)
         lease = Lease.of({LEASE_KEY: stored})
-        if state.is_finished() or lease is None or lease.owner.token != self._owner.token:
-            self.drop(number)
-            how = "was ended" if state.is_finished() else "was taken over"
-            raise LeaseLost(f"trial {number} {how} by {lease.owner if lease else 'another program'}")
+        if state.is_finished() or not self._is_ours(lease):
+            self._lose(number, lease, "was ended" if state.is_finished() else "was taken over")
+
+    def check_ended(self, trial: FrozenTrial, state: TrialState) -> None:
+        """Raises LeaseLost where a trial, which has ended in memory too, has another state or was another's."""
+        lease = Lease.of(trial.system_attrs)
+        if trial.state != state or not self._is_ours(lease):
+            self._lose(trial.number, lease, "was ended")
+
+    def _is_ours(self, lease: Lease | None) -> bool:
+        return lease is not None and lease.owner.token == self._owner.token
+
+    def _lose(self, number: int, lease: Lease | None, how: str) -> NoReturn:
+        self.drop(number)
+        raise LeaseLost(f"trial {number} {how} by {lease.owner if lease else 'another program'}")
 
     def write(self, trial_id: int, seconds: float = LEASE_S) -> None:
         """Make a trial ours for some seconds; for none, it is free."""

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,7 +26,9 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def owner_of(process: subprocess.Popen[bytes]) -> Owner:
-    return Owner(socket.gethostname(), process.pid, psutil.Process(process.pid).create_time(), "token")
+    """As the process itself would write it."""
+    ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return dataclasses.replace(Owner.current(), pid=process.pid, started=float(ticks), token="token")
 
 
 def test_a_living_owners_lease_holds_until_it_expires() -> None:
@@ -66,11 +70,46 @@ def test_a_process_that_got_a_dead_ones_id_is_not_the_owner() -> None:
     assert Lease(dataclasses.replace(me, started=me.started - 100), LATER).is_void(NOW)
 
 
-def test_another_hosts_lease_holds_until_it_expires() -> None:
-    lease = Lease(Owner("another-host", 2**22 + 1, 0.0, "token"), LATER)
+ELSEWHERE = {
+    "another host": {"host": "another-host"},
+    "a PID namespace of this host": {"machine": Owner.current().machine.partition(" ")[0] + " pid:[1]"},
+    "a machine of the same name": {"machine": "1c0ffee0-0000-4000-8000-000000000000 pid:[4026531836]"},
+    "a system that does not say": {"machine": ""},
+}
+
+
+@pytest.mark.parametrize("owner", ELSEWHERE.values(), ids=ELSEWHERE)
+@pytest.mark.parametrize("other", [{"pid": 2**22 + 1}, {"started": 1.0}], ids=["no such pid", "another's pid"])
+def test_only_time_ends_a_lease_where_its_pid_means_nothing_here(owner: dict[str, Any], other: dict[str, Any]) -> None:
+    lease = Lease(dataclasses.replace(Owner.current(), **owner, **other), LATER)
 
     assert not lease.is_void(NOW)
     assert lease.is_void(LATER)
+
+
+def test_a_lease_of_an_older_version_holds_until_it_expires() -> None:
+    stored = {
+        "owner": {"host": socket.gethostname(), "pid": 2**22 + 1, "started": 1.7e9, "token": "t"},
+        "expires": LATER,
+    }
+    lease = Lease.of({LEASE_KEY: stored})
+
+    assert lease is not None
+    assert not lease.is_void(NOW)
+    assert lease.is_void(LATER)
+
+
+def test_a_step_of_the_clock_ends_no_lease(sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = Lease(owner_of(sleeper), LATER)
+    # What the kernel says of its boot follows the clock, and with it the times of starts that are computed from it.
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: 1_000_000.0)
+
+    assert not lease.is_void(NOW)
+
+
+@pytest.mark.parametrize("stored", [None, 7, "lease", {}, {"owner": 1, "expires": 2}, {"owner": {"pid": "x"}}])
+def test_what_is_no_lease_counts_as_none(stored: Any) -> None:
+    assert Lease.of({LEASE_KEY: stored}) is None
 
 
 def test_a_lease_is_stored_as_plain_data() -> None:
