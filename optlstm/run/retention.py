@@ -8,6 +8,7 @@ from typing import Any
 
 from optlstm.config.schema import StudyConfig
 from optlstm.study.ledger import Ledger
+from optlstm.study.results import StudyResults
 from optlstm.util.files import Location, join, open_folder, trial_folder, trial_name
 
 
@@ -33,11 +34,22 @@ def kept_best(config: Mapping[str, Any]) -> int:
     return int(config.get("keep", StudyConfig.model_fields["keep"].default))
 
 
+def outdated(results: StudyResults, keep: int) -> set[int]:
+    """The ended trials whose checkpoints are of no more use: not of the best `keep`, and no copy is made of them."""
+    trials = results.trials
+    used = {t.number for t in results.ranking[:keep]}
+    # A copy that has not reported may have to be made again.
+    used |= {t.user_attrs.get("parent", -1) for t in trials if not t.state.is_finished() and t.last_step is None}
+    return {t.number for t in trials if t.state.is_finished()} - used
+
+
 def sweep(checkpoints: Location, ledger: Ledger, keep: int) -> None:
-    """Remove the checkpoints of ended trials that are not among the best `keep`. Safe to repeat, also after a kill."""
-    kept = {trial_name(t.number) for t in ledger.ranking[:keep]}
-    kept |= {trial_name(t.number) for t in ledger.trials if not t.state.is_finished()}
+    """Remove outdated checkpoints. Safe to repeat, also after a kill, and beside other drivers of the study.
+
+    The database decides: what this process remembers may be older than another's best trial.
+    """
     folder = open_folder(checkpoints)
-    for name in folder.names():
-        if name.startswith("trial-") and name not in kept:
-            folder.remove(name)
+    if names := {name for name in folder.names() if name.startswith("trial-")}:
+        for number in ledger.as_stored(lambda: outdated(ledger, keep)):
+            if trial_name(number) in names:
+                folder.remove(trial_name(number))

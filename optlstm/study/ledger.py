@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -32,6 +32,7 @@ from optlstm.study.results import StudyResults
 from optlstm.study.samplers import SeededSampler
 from optlstm.study.stopping import Stopper, Stopping
 
+T = TypeVar("T")
 Decide = Callable[[], bool]  # whether to prune the trial that has just reported
 
 EXHAUSTED = "every configuration of the space was tried"
@@ -42,7 +43,7 @@ class Ledger(StudyResults):
     """Opens or creates a study. Safe to call from several threads of one process.
 
     Args:
-        database: The open database; the ledger does not close it.
+        database: It stays open.
         name: The study's name.
         record: What the study is: space, sampler, pruner, seed, data. A study of this name with another record is
             refused.
@@ -116,6 +117,15 @@ class Ledger(StudyResults):
 
         self._storage.transact(write)
 
+    def as_stored(self, read: Callable[[], T]) -> T:
+        """What `read` makes of the study as the database has it now, with what other drivers wrote; one transaction."""
+
+        def sync_and_read() -> T:
+            self._storage.sync()
+            return read()
+
+        return self._storage.transact(sync_and_read)
+
     def set_stop_reason(self, reason: str | None) -> None:
         """Store why a run ended before its last trial (a timeout, say), until the study is resumed."""
         self._storage.transact(lambda: self._write_stop_reason(reason))
@@ -157,7 +167,7 @@ class Ledger(StudyResults):
             Whether the trial is over: pruned, or failed because the value is not finite.
 
         Raises:
-            LeaseLost: Another process runs this trial now.
+            LeaseLost: Another process runs this trial now, or has ended it.
         """
         if not math.isfinite(value):
             self.diverge(number, f"the validation value is {value} at epoch {epoch}")
@@ -290,8 +300,8 @@ class Ledger(StudyResults):
         )
 
     def _report(self, number: int, epoch: int, value: float, decide: Decide | None) -> str | None:
-        trial = self._running(number)
-        if trial is None:  # a commit whose answer was lost: the pruning it held has happened
+        trial = self._running(number, TrialState.PRUNED)
+        if trial is None:
             reason: str | None = self.trials[number].user_attrs.get(REASON_KEY)
             return reason
         if epoch in trial.intermediate_values:
@@ -308,7 +318,7 @@ class Ledger(StudyResults):
 
     def _finish(self, number: int, state: TrialState, values: list[float] | None, attrs: Mapping[str, Any]) -> None:
         def finish() -> bool:
-            trial = self._running(number)
+            trial = self._running(number, state)
             if trial is not None:
                 for key, attr in attrs.items():
                     self._storage.set_trial_user_attr(trial._trial_id, key, attr)
@@ -326,10 +336,11 @@ class Ledger(StudyResults):
         if self._study.exhausted and self.record.sampler in EXHAUSTIVE:
             self._study.set_user_attr(STOPPED_KEY, EXHAUSTED)
 
-    def _running(self, number: int) -> FrozenTrial | None:
-        """The trial, None if it has ended. Raises LeaseLost where it is not ours."""
+    def _running(self, number: int, ended: TrialState) -> FrozenTrial | None:
+        """The trial, None if a commit of ours has ended it so, and its answer was lost; LeaseLost if another's did."""
         trial = self.trials[number]
         if trial.state.is_finished():
+            self._leases.check_ended(trial, ended)
             return None
         self._leases.check(number, trial._trial_id)
         return trial

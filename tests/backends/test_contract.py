@@ -226,6 +226,28 @@ def test_stopped_after_an_epoch_it_goes_on_as_if_nothing_had_been(backend: Backe
     assert table(studies.ledger()) == expected
 
 
+def test_a_trial_that_another_driver_has_completed_is_left(backend: Backend, studies: Studies) -> None:
+    ledger, other = studies.ledger(pruner="none"), studies.ledger(pruner="none")
+    epochs: list[tuple[int, int]] = []
+
+    def complete_elsewhere(event: Event) -> None:
+        if isinstance(event, EpochReported):
+            epochs.append((event.number, event.epoch))
+            if epochs[-1] == (0, 2):
+                with ledger._storage.lock:  # it was stopped for longer than its lease
+                    ledger._storage.transact(lambda: ledger._leases.write(ledger.trials[0]._trial_id, 0.0))
+                taken = other.assign(1)
+                assert taken is not None
+                other.complete(taken.number, 0.125, {})
+                ledger.as_stored(lambda: None)
+
+    ledger.listen(complete_elsewhere)
+    backend.work(Run(ledger, 2), job(), 1)
+    assert [epoch for number, epoch in epochs if number == 0] == [1, 2]
+    assert (ledger.trials[0].value, [*ledger.trials[0].intermediate_values]) == (0.125, [1, 2])
+    assert ledger.counts == {"COMPLETE": 2}
+
+
 def test_the_timeout_leaves_running_trials_to_be_continued(
     backend: Backend, studies: Studies, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from optlstm.errors import StudyConflict
 from optlstm.study.database.connection import Database
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
-from optlstm.study.leases import LEASE_KEY, Lease
+from optlstm.study.leases import LEASE_KEY, Lease, LeaseLost
 from optlstm.study.ledger import Ledger
 from tests.study.helpers import (
     FINITE,
@@ -136,9 +136,11 @@ def test_a_trial_that_ended_cannot_be_changed(sqlite: Database, name: str) -> No
     ledger = drive(Ledger(sqlite, name, record()), 1)
     before = stored_table(sqlite, name)
 
-    assert not ledger.report(0, 9, 0.1)
+    with pytest.raises(LeaseLost):
+        ledger.report(0, 9, 0.1)
     ledger.complete(0, 0.1, {"epochs": 9})
-    ledger.fail(0, "too late")
+    with pytest.raises(LeaseLost):
+        ledger.fail(0, "too late")
     ledger.release(0)
 
     assert stored_table(sqlite, name) == before == table(ledger.trials)

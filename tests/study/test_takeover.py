@@ -7,6 +7,7 @@ import time
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from optlstm.study import leases
 from optlstm.study.database.connection import Database
@@ -156,19 +157,39 @@ def test_releasing_a_trial_that_was_taken_over_leaves_it_to_its_new_owner(databa
     assert Ledger(database, name, record()).assign(1) is None
 
 
-def test_a_trial_another_driver_has_ended_is_lost_too(database: Database, name: str) -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["not known", "known"])
+def test_a_trial_another_driver_has_ended_is_lost_too(database: Database, name: str, known: bool) -> None:
     first = Ledger(database, name, record())
+    events: list[Event] = []
     assigned(first)
+    first.listen(events.append)
     forge(database, name, 0, Lease(STRANGER, 0.0))
     drive(Ledger(database, name, record()), 1)
     before = stored_table(database, name)
+    if known:  # it has read so, for another of its trials
+        assert first.assign(1) is None
 
     with pytest.raises(LeaseLost):
         first.report(0, 1, 9.9)
+    with pytest.raises(LeaseLost):
+        first.complete(0, 9.9, {})
     first.release(0)
 
     assert stored_table(database, name) == before
+    assert events == []
     assert first.assign(1) is None
+
+
+def test_a_trial_that_was_ended_from_outside_is_not_trained_on(sqlite: Database, name: str) -> None:
+    ledger = Ledger(sqlite, name, record())
+    number = assigned(ledger).number
+    sqlite.rdb.set_trial_state_values(ledger.trials[number]._trial_id, TrialState.FAIL)
+    assert ledger.assign(1) is None  # it reads so
+
+    with pytest.raises(LeaseLost):
+        ledger.report(number, 1, 0.5)
+    with pytest.raises(LeaseLost):
+        ledger.complete(number, 0.5, {})
 
 
 def test_leases_are_renewed_while_held_and_released_at_the_end(
