@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from optlstm.backends.driver import Run
+from optlstm.backends.local.process import WorkerProcess
+from optlstm.backends.local.shared_data import SharedData
 from optlstm.study.events import EpochReported
 from tests.backends.contract import (
     INLINE,
@@ -54,6 +60,28 @@ def test_a_trial_that_hangs_fails_with_its_stack_and_its_worker_is_replaced(back
     assert (hung.last_step, hung.user_attrs["reason"]) == (2, "hung: no report for 2 s")
     assert "objectives.py" in hung.user_attrs["traceback"]
     assert "in _trouble" in hung.user_attrs["traceback"]
+
+
+def test_ctrl_c_does_not_end_a_worker_that_is_being_started() -> None:
+    """It reaches every process of a terminal, and Python is not yet there to be told to ignore it."""
+    worker = WorkerProcess(1, tempfile.TemporaryFile())  # noqa: SIM115  (closed with it)
+    for _ in range(5):
+        os.kill(worker._process.pid, signal.SIGINT)
+        time.sleep(0.01)
+    worker.end()
+    worker.wait(60)
+    assert worker._process.returncode == 0
+
+
+def test_a_driver_leaves_no_data_file_behind_whenever_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    data = np.arange(5.0)
+    shared = SharedData.write(data)
+    assert list(tmp_path.iterdir()) == []
+    assert (shared.read() == data).all()
+    shared.close()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
@@ -28,13 +29,14 @@ class WorkerProcess:
     Args:
         threads: Of its training.
         stack: Where it writes its stack on SIGUSR1; closed with it.
+        inherited: A file descriptor that it needs too.
 
     Attributes:
         ready: It has set up its task.
         assignment: The trial it runs.
     """
 
-    def __init__(self, threads: int, stack: IO[bytes]) -> None:
+    def __init__(self, threads: int, stack: IO[bytes], inherited: int | None = None) -> None:
         self.ready = False
         self.assignment: Assignment | None = None
         self._told = time.monotonic()  # when it was last given something to do
@@ -44,12 +46,13 @@ class WorkerProcess:
         self.connection = Connection(ours.detach())
         handed = [theirs.fileno(), stack.fileno()]
         command = [sys.executable, "-W", "ignore", "-m", "optlstm.backends.local.worker"]
-        self._process = subprocess.Popen(
-            [*command, str(handed[0]), str(os.getpid()), str(handed[1])],
-            pass_fds=handed,
-            env={**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(threads)},
-            stdin=subprocess.DEVNULL,
-        )
+        with _interrupts_blocked():
+            self._process = subprocess.Popen(
+                [*command, str(handed[0]), str(os.getpid()), str(handed[1])],
+                pass_fds=[*handed, *([] if inherited is None else [inherited])],
+                env={**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(threads)},
+                stdin=subprocess.DEVNULL,
+            )
         theirs.close()
 
     def send(self, message: Any) -> None:
@@ -103,6 +106,18 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
         self._stack.close()
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """For what is started inside, as long as it lives: Ctrl-C reaches all processes of a terminal, and the driver alone
+    decides, and tells a worker with its next answer.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def kernel_kills() -> int:

@@ -112,7 +112,7 @@ class _Pool:
             case ("ready",):
                 worker.ready = True
                 if self.shared and all(w.ready for w in self.workers):
-                    self.shared.remove()
+                    self.shared.close()
                     self.shared = None
             case ("setup failed", reason):
                 raise OptlstmError(reason)
@@ -171,7 +171,7 @@ class _Pool:
             stack = tempfile.TemporaryFile()  # noqa: SIM115  (closed with its worker)
         except OSError as error:
             raise OptlstmError(f"{tempfile.gettempdir()}: cannot write: {error.strerror or error}") from error
-        worker = WorkerProcess(self.job.threads, stack)
+        worker = WorkerProcess(self.job.threads, stack, self.shared.fd)
         self.workers.append(worker)
         worker.send(sys.path)
         worker.send((self.job.make_objective, self.shared))
@@ -182,7 +182,7 @@ class _Pool:
         for worker in self.workers:
             worker.wait(END_S)
         if self.shared:
-            self.shared.remove()
+            self.shared.close()
 
 
 class _WorkersPlotData:

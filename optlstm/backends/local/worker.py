@@ -38,8 +38,6 @@ def end_with(parent: int) -> None:
 
 def main(fd: int, parent: int, stack: int) -> None:
     faulthandler.register(signal.SIGUSR1, file=stack, all_threads=False)  # should a trial hang, the driver asks where
-    # Ctrl-C reaches the whole process group; the driver alone decides, and tells us with its next answer.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent)
     driver = Connection(fd)
     sys.path[:] = driver.recv()  # what the driver can import, we can
