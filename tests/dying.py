@@ -20,10 +20,8 @@ from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
 from optlstm.util.files import LocalFolder
-from tests.walk import STEPS, MakeWalk
 
 NAME = "kills"
-WALKS = 30
 RATES = {"learning_rate": {"low": 1e-3, "high": 1e-1, "log": True}}
 TRAININGS, EPOCHS = 3, 4
 
@@ -32,21 +30,8 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def walking(url: str) -> Ledger:
-    """A study whose trials hang on their number alone, whoever runs them beside what."""
-    space = parse_space(RATES, {"learning_rate": 0.01})
-    pruner = {"pruner": "threshold", "pruner_options": {"upper": 0.9}}
-    return Ledger(open_database(url), NAME, StudyRecord(space, 7, STEPS, "random", **pruner))  # type: ignore[arg-type]
-
-
-def walk(url: str, folder: Path, workers: int, seconds: float = 0.0, backend: str = "local") -> None:
-    run, job = Run(walking(url), WALKS), Job(MakeWalk(seconds), folder)
-    if backend == "ray":
-        from optlstm.backends.ray.runner import run_ray
-
-        run_ray(run, job, workers=workers, checkpoints=folder)
-    else:
-        run_local(run, job, workers)
+def url_in(folder: Path) -> str:
+    return f"sqlite:///{folder}/study.db"
 
 
 def training(url: str) -> Ledger:

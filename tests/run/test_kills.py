@@ -1,8 +1,7 @@
-"""Killed at any moment, continued, the study ends as if nobody had touched it."""
+"""Killed at a named moment, continued, the study ends as if nobody had touched it. Random moments: tests/chaos."""
 
 from __future__ import annotations
 
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,17 +12,10 @@ import pytest
 from tests import dying
 from tests.backends.contract import table
 from tests.damage import empty, flip, truncate
-from tests.killing import check_killed_study, url_in
+from tests.dying import url_in
 from tests.study.processes import exit_code, start
 
-KILLS = 7  # scripts/chaos has more
 Files = dict[str, bytes]
-
-
-def test_a_study_of_two_workers_survives_kills_at_random_moments(tmp_path: Path, draw: random.Random) -> None:
-    killer = check_killed_study(tmp_path, draw, KILLS)
-
-    assert killer.drivers + killer.workers == KILLS
 
 
 @pytest.fixture(scope="module")

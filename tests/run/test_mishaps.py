@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +12,7 @@ import pytest
 
 from optlstm.study.database.connection import open_database
 from tests.conftest import URL, Cli, Row, rows
+from tests.disk import Disk
 from tests.study.helpers import start_again, stored_table
 from tests.study.processes import command, exit_code, start
 
@@ -75,32 +72,6 @@ def slow(cli: Cli) -> list[Row]:
     Path("calm").unlink()
     Path("under-way").unlink()
     return slow_rows(URL)
-
-
-class Disk:
-    """A file system of 8 MB; where we may not mount one, its files alone cannot grow."""
-
-    def __init__(self, folder: Path) -> None:
-        self.filler = folder / "filler"
-        folder.mkdir()
-        self.mounted = os.geteuid() == 0
-        if self.mounted:
-            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "optlstm-test", folder], check=True)
-
-    def fill(self, process: int) -> None:
-        if not self.mounted:
-            resource.prlimit(process, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-            return
-        with self.filler.open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(b"\0" * 4096)
-
-    def empty(self) -> None:
-        self.filler.unlink(missing_ok=True)
-
-    def remove(self) -> None:
-        if self.mounted:
-            subprocess.run(["umount", "--lazy", self.filler.parent], check=True)
 
 
 @pytest.fixture

@@ -48,10 +48,10 @@ def exit_code(process: ForkServerProcess) -> int | None:
     return process.exitcode
 
 
-def command(folder: Path, arguments: tuple[str, ...]) -> None:
-    """`python -m optlstm ...` in a folder; what it says goes into the file `said` there."""
+def command(folder: Path, arguments: tuple[str, ...], log: str = "said") -> None:
+    """`python -m optlstm ...` in a folder; what it says goes into the file `log` there."""
     os.chdir(folder)
-    with (folder / "said").open("w", buffering=1) as said, redirect_stdout(said), redirect_stderr(said):
+    with (folder / log).open("w", buffering=1) as said, redirect_stdout(said), redirect_stderr(said):
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)  # where the handlers of signals write
         code = main(arguments)
