@@ -51,7 +51,11 @@ MAY_PRINT = ("cli", "console", "__main__")
 PRINTING = {"print", "exit", "quit", "SystemExit", "sys.exit", "typer.echo", "typer.secho"}
 
 MAKES_CODE = {"eval", "exec", "pickle.load", "pickle.loads", "pickle.Unpickler", "torch.load", "marshal.loads"}
-MAY_MAKE_CODE = {("optlstm.util.user_code", "exec"), ("optlstm.backends.local.shared_data", "pickle.loads")}
+MAY_MAKE_CODE = {
+    ("optlstm.util.user_code", "exec"),
+    ("optlstm.backends.local.shared_data", "pickle.loads"),
+    ("optlstm.study.cmaes", "pickle.Unpickler"),  # which admits arrays and numbers alone
+}
 
 HEAVY = ("torch", "ray", "plotly", "optuna")
 
@@ -192,12 +196,12 @@ def printing_problems(package: Path) -> list[str]:
 def code_problems(package: Path) -> list[str]:
     """Nothing makes code of what a file holds, except user code (Python files) and pickles between our processes."""
     return [
-        f"{name}:{node.lineno} calls {ast.unparse(node.func)}"
+        f"{name}:{node.lineno} calls {used}"
         for name, path in modules(package).items()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func) in MAKES_CODE
-        and (name, ast.unparse(node.func)) not in MAY_MAKE_CODE
+        if isinstance(node, ast.Call | ast.ClassDef)
+        for used in map(ast.unparse, [node.func] if isinstance(node, ast.Call) else node.bases)
+        if used in MAKES_CODE and (name, used) not in MAY_MAKE_CODE
     ]
 
 

@@ -62,6 +62,14 @@ LISTED = (
     "optuna.pruners.PercentilePruner._n_min_trials",
     "optuna.pruners._percentile._get_best_intermediate_result_over_steps",
     "optuna.pruners._percentile._is_first_in_interval_step",
+    # CMA-ES's state, which Optuna's own class unpickles.
+    "optuna._transform._SearchSpaceTransform",
+    "optuna.samplers.CmaEsSampler._restore_optimizer",
+    "optuna.samplers.CmaEsSampler._init_optimizer",
+    "optuna.samplers.CmaEsSampler._concat_optimizer_attrs",
+    "optuna.samplers.CmaEsSampler._attr_key_optimizer",
+    "optuna.samplers.CmaEsSampler._cma_rng",
+    "optuna.samplers.CmaEsSampler._with_margin",
     # Which bracket Hyperband puts a trial in.
     "optuna.pruners.HyperbandPruner._try_initialization",
     "optuna.pruners.HyperbandPruner._get_bracket_id",

@@ -90,7 +90,9 @@ def cmaes(
     with_margin: bool = False,
     lr_adapt: bool = False,
 ) -> BaseSampler:
-    return samplers.CmaEsSampler(
+    from optlstm.study.cmaes import CmaEs
+
+    return CmaEs(
         n_startup_trials=n_startup_trials,
         sigma0=sigma0,
         popsize=popsize,

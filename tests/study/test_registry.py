@@ -15,7 +15,7 @@ SAMPLER_CLASSES = {
     "random": "RandomSampler",
     "grid": "GridSampler",
     "gp": "GPSampler",
-    "cmaes": "CmaEsSampler",
+    "cmaes": "CmaEs",
     "qmc": "QMCSampler",
     "nsga2": "NSGAIISampler",
     "nsga3": "NSGAIIISampler",
