@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_MAX_LINE = 1500  # characters
+
 
 class OptlstmError(Exception):
     """Base of every error optlstm raises on purpose; `exit_code` is what the command line returns."""
@@ -13,12 +15,15 @@ class OptlstmError(Exception):
 
 
 class InputError(OptlstmError):
-    """The user's input is wrong. Carries every problem found, one line each, not only the first."""
+    """The user's input is wrong. Carries every problem found, one line each, not only the first.
+
+    What is quoted in them may come from a file that nobody has looked at: see `in_one_line`.
+    """
 
     exit_code = 2
 
     def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems: list[str] = [problems] if isinstance(problems, str) else list(problems)
+        self.problems = [in_one_line(problem) for problem in ([problems] if isinstance(problems, str) else problems)]
         super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[list[str]]]:
@@ -63,6 +68,12 @@ class TrialDiverged(TrialFailed):
 
 class StopTrial(BaseException):
     """Leaves an objective whose trial is told to stop, pruned or paused; no `except Exception` may swallow it."""
+
+
+def in_one_line(message: str) -> str:
+    """A message for a terminal: what would move its cursor is escaped, and what no screen holds is cut."""
+    plain = message if message.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    return plain if len(plain) <= _MAX_LINE else f"{plain[: _MAX_LINE - 1]}…"
 
 
 def named(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from optlstm import __version__
 # Importing them registers their commands.
 from optlstm.cli import export, lr_search, maintenance, predict, refit, report, show, study  # noqa: F401
 from optlstm.cli.common import app, databases
-from optlstm.errors import InputError, OptlstmError
+from optlstm.errors import InputError, OptlstmError, in_one_line
 
 PROGRAM = "python -m optlstm"
 
@@ -49,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(problems: Sequence[str], code: int) -> int:
-    """One line per problem; characters that would move the cursor or start another line are escaped."""
     for problem in problems:
-        print("".join(c if c.isprintable() else repr(c)[1:-1] for c in problem), file=sys.stderr)
+        print(in_one_line(problem), file=sys.stderr)
     return code

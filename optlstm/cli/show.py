@@ -106,14 +106,27 @@ def studies(
 @app.command()
 def dashboard(
     name: Annotated[str | None, typer.Argument(help="open at this study")] = None,
-    port: Annotated[int, typer.Option(help="port on 127.0.0.1; the next free one if it is taken")] = 8080,
+    port: Annotated[int, typer.Option(help="port to listen at; the next free one if it is taken")] = 8080,
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="address to listen at; there is no password")
+    ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="another name it is reached by, a proxy's; repeatable"),
+    ] = None,
     storage: StorageOption = None,
+    storage_path: StoragePathOption = DEFAULT_STORAGE_PATH,
 ) -> int:
     """Watch the studies in a browser: optuna-dashboard on the same database, on this machine only."""
     from optlstm.maintenance.dashboard import serve
 
+    check_url(storage_path)
+
     def announce(address: str) -> None:
         print(f"optuna-dashboard on {address}  (Ctrl-C ends it)", flush=True)
 
-    serve(given_database(storage), name, port, announce)
+    serve(
+        given_database(storage), name, port, announce,
+        storage_path=storage_path, host=host, names=allow_host or [],
+    )  # fmt: skip
     return 0

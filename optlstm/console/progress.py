@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -184,7 +185,15 @@ class Epochs:
             self.console.print(Text(f"{label.replace('training', 'trained')}: {epochs} epochs"), soft_wrap=True)
 
 
+class _PlainConsole(Console):
+    """Text comes from files and databases: its escape sequences and direction marks are shown, never obeyed."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
 def make_console(quiet: bool = False, *, results: bool = False) -> Console:
     """Progress and notices go to standard error; standard output is for results, uncut where it is no terminal."""
     stream = sys.stdout if results else sys.stderr
-    return Console(file=stream, quiet=quiet, highlight=False, width=None if stream.isatty() else UNCUT)
+    return _PlainConsole(file=stream, quiet=quiet, highlight=False, width=None if stream.isatty() else UNCUT)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +19,7 @@ from optlstm.study.pruners import bracket_of
 from optlstm.study.record import UID_KEY
 from optlstm.study.results import StudyResults, load_study, study_record
 from optlstm.util.files import Location, absolute, open_folder
-from optlstm.util.format import decimals, visible
+from optlstm.util.format import csv_row, decimals, visible
 
 Row = dict[str, Any]
 
@@ -159,13 +157,11 @@ def _number(value: float | list[float] | None, digits: int) -> str:
 def study_csv(summary: Row) -> str:
     """One line per trial: number, state, value, epochs, seconds, reason, params."""
     params = param_names(summary)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     fixed = ("number", "state", "value", "epochs", "seconds", "reason")
-    writer.writerow([*fixed, *params])
-    for trial in summary["trials"]:
-        writer.writerow([*(trial[key] for key in fixed), *(trial["params"].get(name) for name in params)])
-    return out.getvalue()
+    rows = (
+        [*(trial[key] for key in fixed), *(trial["params"].get(name) for name in params)] for trial in summary["trials"]
+    )
+    return "".join(map(csv_row, [[*fixed, *params], *rows]))
 
 
 def list_studies(database: Database, storage_path: Location) -> list[Row]:

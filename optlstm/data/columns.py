@@ -14,7 +14,7 @@ from optlstm.data import frequency
 from optlstm.data.table import SHOWN, file_rows, first_cells, list_columns, unknown_column
 from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers
-from optlstm.util.format import short
+from optlstm.util.format import quoted, short
 
 EMPTY = "empty or NaN"
 _EXACT = 2**53  # up to here a float holds every whole number
@@ -78,7 +78,8 @@ def column_problems(path: Path, names: Sequence[str], time: str | None, target: 
     listed = f"(columns: {list_columns(names)})"
     if no_time:
         remedy = (
-            "; ".join(f"'{c}' looks like the time column: --time {c}" for c in dates) or "name it with --time COLUMN"
+            "; ".join(f"{quoted(c)} looks like the time column: --time {short(c)}" for c in dates)
+            or "name it with --time COLUMN"
         )
         problems.append(f"data: no time column 'ds' in {path.name}; {remedy} {listed}")
     if no_target:
@@ -126,7 +127,7 @@ def fill_numbers(into: Floats, column: pd.Series, flaws: Flaws, *, empty: bool =
         empty: whether cells may be empty; they become NaN.
         instead: another remedy where they may not.
     """
-    name = f"column '{column.name}' of {flaws.file}"
+    name = f"column {quoted(column.name)} of {flaws.file}"
     missing = column.isna().to_numpy()
     if pd.api.types.is_datetime64_any_dtype(column):
         flaws.add(f"{name} holds times, not numbers", remedy="choose another target")
@@ -137,7 +138,7 @@ def fill_numbers(into: Floats, column: pd.Series, flaws: Flaws, *, empty: bool =
         texts = [str(cell) for cell in column]
         into[:] = [_number(text) for text in texts]
         wrong = np.flatnonzero(np.isnan(into) & ~missing)
-        notes = [f"'{short(texts[i])}'" for i in wrong[:SHOWN]]
+        notes = [quoted(texts[i]) for i in wrong[:SHOWN]]
         flaws.add(f"{name}: {len(wrong)} cell(s) are not numbers", wrong, _number_hint(notes), notes)
     if pd.api.types.is_integer_dtype(column):
         inexact = np.flatnonzero(np.abs(into) > _EXACT)
@@ -184,7 +185,7 @@ def read_times(column: pd.Series, flaws: Flaws) -> pd.Index | None:
         wrong, remedy = index.isna() & ~missing, "write them as YYYY-MM-DD HH:MM:SS"
     empty, bad = np.flatnonzero(missing), np.flatnonzero(wrong)
     flaws.add(f"{name}: {len(empty)} empty time(s)", empty, "fill them in or leave the rows out")
-    notes = [f"'{short(column.iloc[i])}'" for i in bad[:SHOWN]]
+    notes = [quoted(column.iloc[i]) for i in bad[:SHOWN]]
     flaws.add(f"{name}: {len(bad)} cell(s) are not times", bad, remedy, notes)
     return None if len(empty) or len(bad) else index
 

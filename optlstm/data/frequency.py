@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from optlstm.util.arrays import Integers
-from optlstm.util.format import short
+from optlstm.util.format import quoted
 
 _ZONE = r"\d:\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*$"
 _DAY_US = 24 * 3600 * 10**6
@@ -45,7 +45,7 @@ def parse_times(text: pd.Series[str]) -> pd.DatetimeIndex:
     if zoned.any() and not zoned[given].all():
         naive = text[given & ~zoned].iloc[0]
         raise ValueError(
-            f"some times have a time zone and some, like '{short(naive)}', have none; write all of them in UTC"
+            f"some times have a time zone and some, like {quoted(naive)}, have none; write all of them in UTC"
         )
     best = _parsed(text, "ISO8601", utc=bool(zoned.any()))
     readable, wanted = np.count_nonzero(best.notna()), np.count_nonzero(given)
@@ -56,7 +56,7 @@ def parse_times(text: pd.Series[str]) -> pd.DatetimeIndex:
         fits = np.count_nonzero(other.notna())
         if readable == fits == wanted and not best.equals(other):
             first = text[given.to_numpy() & (best != other)].iloc[0]
-            raise ValueError(f"in '{first}' day and month cannot be told apart; write times as YYYY-MM-DD")
+            raise ValueError(f"in {quoted(first)} day and month cannot be told apart; write times as YYYY-MM-DD")
         if fits > readable:
             best, readable = other, fits
     return best

@@ -11,7 +11,7 @@ import numpy as np
 from optlstm.data.splits import are_counts, split_rows
 from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers
-from optlstm.util.format import first_few
+from optlstm.util.format import first_few, quoted
 
 _SPLIT_SEED = 0  # of the shuffling before the cut: the study's seed is no part of the data
 
@@ -67,7 +67,7 @@ def check_classes(labels: Sequence[str], file: str, column: str) -> tuple[str, .
     names = class_names(labels)
     if len(names) < 2:
         raise InputError(
-            f"data: column '{column}' of {file} holds only one class ('{names[0]}'); there is nothing to tell apart"
+            f"data: column '{column}' of {file} holds one class only ({quoted(names[0])}); nothing is to be told apart"
         )
     return names
 
@@ -76,7 +76,7 @@ def check_test_classes(classes: Sequence[str], test_labels: Sequence[str], file:
     """Raises InputError where the test file has a class that the training file lacks."""
     unknown = sorted(set(test_labels) - set(classes))
     if unknown:
-        names = first_few([f"'{name}'" for name in unknown])
+        names = first_few([quoted(name) for name in unknown])
         raise InputError(
             f"data: {len(unknown)} class(es) of {file} are not in the training file ({names}); no model can learn them"
         )
@@ -154,7 +154,7 @@ def check_split(
     for fold in split.folds:
         absent = np.setdiff1d(np.arange(len(names)), codes[fold.train])
         if len(absent):
-            missing = first_few([f"'{names[i]}'" for i in absent])
+            missing = first_few([quoted(names[i]) for i in absent])
             raise InputError(
                 f"data: {len(absent)} class(es) have no sequence to train on ({missing}); "
                 "give more of them, or leave their rows out"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from optlstm.data.table import SHOWN, dataset_name
 from optlstm.util.arrays import Floats, Integers
-from optlstm.util.format import first_few
+from optlstm.util.format import first_few, quoted
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Panel:
 
 def named(ids: Sequence[str], notes: Sequence[object] = ()) -> str:
     """`'A', 'B', 'C', ...`: the first three, with their notes in brackets."""
-    names = [f"'{name}'" for name in ids[: SHOWN + 1]]
+    names = [quoted(name) for name in ids[: SHOWN + 1]]
     for i, note in enumerate(notes[: len(names)]):
         names[i] += f" ({note})"
     return first_few(names, SHOWN)

@@ -14,6 +14,7 @@ from optlstm.data.columns import Flaws
 from optlstm.data.frequency import Steps, ticks_of
 from optlstm.data.table import SHOWN
 from optlstm.util.arrays import Integers
+from optlstm.util.format import quoted
 
 Order = Integers | None  # the table's row of each row here; None: they are the same
 _CHUNK = 1 << 18  # rows
@@ -65,7 +66,7 @@ class Times:
             remedy = "resample the series to equal steps"
             self._add_flaw(kind, kept[uneven], kept[np.add(uneven, 1)], remedy)
         if others:
-            notes = [f"'{self.ids[i]}' at {steps[i].freq}" for i in others[:SHOWN]]
+            notes = [f"{quoted(self.ids[i])} at {steps[i].freq}" for i in others[:SHOWN]]
             problem = f"{self.flaws.file}: {len(others)} series have another step than most, which have {freq}"
             rows = in_table(self.starts[others], self.order)
             self.flaws.add(problem, rows, "resample them, or leave them out", notes)
@@ -110,7 +111,7 @@ class Times:
         """Add a flaw of the rows `after`, with the times of both. between: it is the step from one to the other."""
         notes = []
         for a, b, i in zip(before[:SHOWN], after[:SHOWN], self._series(after[:SHOWN]), strict=True):
-            series = f"'{self.ids[i]}' at " if self._many else ""
+            series = f"{quoted(self.ids[i])} at " if self._many else ""
             notes.append(f"{series}{self.index[b]}" + (f" after {self.index[a]}" if between else ""))
         problem = f"time column '{self.index.name}' of {self.flaws.file}: {kind}"
         self.flaws.add(problem, in_table(after, self.order), remedy + self._clock_hint(before, after), notes)

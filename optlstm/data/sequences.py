@@ -18,6 +18,7 @@ from optlstm.data.labels import LabelledSamples
 from optlstm.data.table import SHOWN, column_names, dataset_name, list_columns, read_table, unknown_column
 from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers
+from optlstm.util.format import quoted, short
 
 SERIES_NAMES, TIME_NAMES = ("series_id", "unique_id"), ("t", "ds")  # columns looked for where none is named
 _LIKE_TIMES = (*TIME_NAMES, "time", "timestamp", "datetime", "date", "step")
@@ -128,8 +129,8 @@ def _check_rows_are_sequences(path: Path, label: str, others: Sequence[str]) -> 
         several = 1 < frame[name].nunique() <= len(frame) / 2 and not pd.api.types.is_float_dtype(frame[name])
         if several and not frame.duplicated([name, time]).any() and frame.groupby(name)[label].nunique().max() == 1:
             raise InputError(
-                f"data: {path.name} seems to hold one row a step, at '{time}' of the sequence '{name}': "
-                f"--series {name} --time {time}; if a row is a sequence, rename '{time}'"
+                f"data: {path.name} seems to hold one row a step, at {quoted(time)} of the sequence {quoted(name)}: "
+                f"--series {short(name)} --time {short(time)}; if a row is a sequence, rename {quoted(time)}"
             )
 
 
@@ -138,7 +139,7 @@ def _unknown(names: Sequence[str], known: Sequence[str]) -> str:
     known_names = set(known)
     unknown = [name for name in names if name not in known_names]
     more = f" (and {len(unknown) - SHOWN:,} more)" if len(unknown) > SHOWN else ""
-    return ", ".join(unknown[:SHOWN]) + more
+    return ", ".join(map(short, unknown[:SHOWN])) + more
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ class _SequenceTable:
             (repeated, f"repeat a ({series}, {time})", "keep one row per time of a sequence"),
             (early, "are earlier than the row of their sequence before them", f"sort the rows by {series} and {time}"),
         ):
-            notes = [f"'{self.frame[series].iloc[i]}' at {index[i]}" for i in rows[:SHOWN]]
+            notes = [f"{quoted(self.frame[series].iloc[i])} at {index[i]}" for i in rows[:SHOWN]]
             self.flaws.add(f"{self.flaws.file}: {len(rows)} row(s) {problem}", rows, remedy, notes)
 
     def _constant(self, column: str | None, codes: Integers, firsts: Integers, ids: pd.Index) -> tuple[str, ...] | None:
@@ -237,7 +238,7 @@ class _SequenceTable:
         numbers = pd.factorize(np.array(texts, dtype=object))[0]
         if (codes >= 0).all():
             mixed = np.flatnonzero(numbers != numbers[firsts][codes])
-            names = ", ".join(f"'{ids[i]}'" for i in dict.fromkeys(codes[mixed].tolist()))
+            names = ", ".join(quoted(ids[i]) for i in dict.fromkeys(codes[mixed].tolist()))
             problem = f"column '{column}' of {self.flaws.file} changes within a sequence ({names[:60]})"
             self.flaws.add(problem, mixed, "a sequence has one value of it")
         return tuple(texts[i] for i in firsts)

@@ -24,7 +24,7 @@ from pyarrow import parquet
 
 from optlstm.data.arrow import Watched, bytes_as_text, tidy
 from optlstm.errors import InputError, did_you_mean
-from optlstm.util.format import first_few, short
+from optlstm.util.format import first_few, in_a_line, quoted, short
 
 _SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _OTHERS = {b"\x1f\x8b": "gzip: name it .csv.gz", b"PAR1": "Parquet: name it .parquet", b"PK\x03\x04": "Excel or zip"}
@@ -81,7 +81,9 @@ def column_names(path: Path) -> list[str]:
     repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if repeated:
         remedy = "give every column a different name"
-        raise InputError([f"data: {path.name}, row 1: more than one column is named '{c}'; {remedy}" for c in repeated])
+        raise InputError(
+            [f"data: {path.name}, row 1: more than one column is named {quoted(c)}; {remedy}" for c in repeated]
+        )
     return names
 
 
@@ -118,7 +120,7 @@ def file_rows(path: Path, positions: Sequence[int]) -> dict[int, int]:
 
 def unknown_column(path: Path, names: Sequence[str], column: str) -> str:
     """The problem line of a column that the file lacks."""
-    near = did_you_mean(column, names)
+    near = did_you_mean(column, [name for name in names if name == short(name)])
     return f"data: column '{column}' not found in {path.name}{near} (columns: {list_columns(names)})"
 
 
@@ -213,7 +215,7 @@ def _diagnose(path: Path) -> list[str]:
                 ragged.append(f"row {line} has {len(cells)}")
             for at, kind, remedy in _bad_cells(cells):
                 name = _guess_encoding(names[at])[1] if at < len(names) else None
-                column = str(at + 1) if name is None else f"'{name.strip()}'"
+                column = str(at + 1) if name is None or "\0" in name else quoted(name.strip())
                 first.setdefault(kind, f"data: {path.name}, row {line}, column {column}: {kind}{remedy}")
     except csv.Error as error:
         first["quotes"] = f'data: {path.name}, {error} (a quote that is not closed?); write " within quotes as ""'
@@ -266,7 +268,7 @@ def _csv_table(path: Path, wanted: list[str], coded: str | None, texts: Sequence
         except pa.ArrowInvalid:  # also where a column's type shows itself only below the first block
             table, suspicious = _arrow_table(path, columns, kinds, streaming=False)
     except (pa.ArrowInvalid, *_DAMAGED) as error:
-        raise InputError(_diagnose(path) or f"data: {path.name} cannot be read: {error}") from error
+        raise InputError(_diagnose(path) or f"data: {path.name} cannot be read: {in_a_line(error, 200)}") from error
     if suspicious or any(pa.types.is_binary(field.type) for field in table.schema):
         problems = _diagnose(path)
         if problems:

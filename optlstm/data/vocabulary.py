@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from optlstm.errors import InputError
 from optlstm.util.arrays import Integers
+from optlstm.util.format import quoted
 
 PADDING, UNKNOWN = 0, 1  # token numbers; a vocabulary's first token is 2
 _WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
@@ -88,7 +89,9 @@ def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[npt.NDArray[np.flo
                     with np.errstate(over="ignore"):
                         row = rows[numbers[token]] = np.array(parts[-dim:], dtype=np.float32)
                     if not np.isfinite(row).all():
-                        problem = f"the vector of '{token}' is not finite (NaN, infinity, or beyond 32-bit floats)"
+                        problem = (
+                            f"the vector of {quoted(token)} is not finite (NaN, infinity, or beyond 32-bit floats)"
+                        )
                         raise InputError(_bad_vector(path, line_number, line, problem))
     except ValueError:
         problem = "something other than numbers behind its token"

@@ -12,9 +12,10 @@ import io
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from optuna.artifacts.exceptions import ArtifactNotFound
@@ -24,16 +25,20 @@ from optlstm.report import summary_text
 from optlstm.report.figures.best_network import AnyTask, confusion, forecasts, read_plot_data, spans, times
 from optlstm.report.png import png
 from optlstm.report.view import StudyView
+from optlstm.run.retention import study_folder
 from optlstm.run.session import Session
-from optlstm.study.record import FOLDER_KEY, UID_KEY
+from optlstm.study.record import UID_KEY
 from optlstm.tasks.plot_data import Forecasts, PlotData
-from optlstm.util.files import Folder, Location, join, open_folder
+from optlstm.util.files import Folder, Location, absolute, join, open_folder
 from optlstm.util.format import visible
 
 logger = logging.getLogger(__name__)
 
 ARTIFACTS = "artifacts"  # a folder in the study's
 UID_LENGTH = 8  # of a study's id, before its artifacts' names
+_UID = re.compile(r"[0-9a-f]{32}")
+_ARTIFACT_ID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{32}")
+_PNG = b"\x89PNG\r\n\x1a\n"
 DPI = 110
 # The dashboard's own keys. Those of a trial that has ended can only stand with the study.
 TRIAL_KEY, NOTE_VERSION, NOTE_TEXT = (
@@ -167,15 +172,26 @@ class StudyArtifacts:
         """folders: The first `UID_LENGTH` characters of a study's id to its folder."""
         self._folders = folders
 
-    def open_reader(self, artifact_id: str) -> Any:
-        """Raises optuna's ArtifactNotFound, as its stores do."""
+    def content(self, artifact_id: str) -> tuple[bytes, str]:
+        """An artifact and its type, by what it holds; nothing where there is none that we could have written."""
         folder = self._folder(artifact_id)
         if folder is None:
-            raise ArtifactNotFound("not found")
+            return b"", ""
         try:
-            return io.BytesIO(folder.read(artifact_id))
-        except OSError as error:
-            raise ArtifactNotFound("not found") from error
+            content = folder.read(artifact_id)
+            if content.startswith(_PNG):
+                return content, "image/png"
+            json.loads(content)
+        except (OSError, ValueError, RecursionError):
+            return b"", ""
+        return content, "application/json"
+
+    def open_reader(self, artifact_id: str) -> Any:
+        """Raises optuna's ArtifactNotFound, as its stores do."""
+        content, _ = self.content(artifact_id)
+        if not content:
+            raise ArtifactNotFound("not found")
+        return io.BytesIO(content)
 
     def write(self, artifact_id: str, content_body: Any) -> None:
         raise NotImplementedError("optlstm writes its artifacts itself")
@@ -185,15 +201,15 @@ class StudyArtifacts:
             folder.remove(artifact_id)
 
     def _folder(self, artifact_id: str) -> Folder | None:
-        match = re.fullmatch(r"([0-9a-f]+)-[0-9a-f]+", artifact_id)
+        match = _ARTIFACT_ID.fullmatch(artifact_id)
         study = self._folders.get(match[1]) if match else None
-        return open_folder(join(study, ARTIFACTS)) if study is not None else None
+        if study is None:
+            return None
+        location = join(study, ARTIFACTS)
+        return None if isinstance(location, Path) and location.is_symlink() else open_folder(location)
 
 
-def artifact_folders(attrs: Sequence[Mapping[str, Any]]) -> dict[str, Location]:
-    """Each study's short id and folder, from the user attributes of a database's studies."""
-    return {
-        str(study[UID_KEY])[:UID_LENGTH]: str(study[FOLDER_KEY])
-        for study in attrs
-        if UID_KEY in study and FOLDER_KEY in study
-    }
+def artifact_folders(root: Location, studies: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Location]:
+    """Each study's short id and folder below `root`, from the names and user attributes of a database's studies."""
+    ids = [(name, str(attrs.get(UID_KEY, ""))) for name, attrs in studies]
+    return {uid[:UID_LENGTH]: study_folder(absolute(root), name, uid) for name, uid in ids if _UID.fullmatch(uid)}

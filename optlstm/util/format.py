@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
+import io
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 LONGEST_NAME = 512  # of a study, of an attribute: the limit of Optuna's tables
 MAX_NAME = 60  # characters of a name in a figure
+_FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001  (full-width ones, as spreadsheets take them too)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE)
 
 
 def visible(text: object) -> str:
     """Text without hidden characters: control characters and direction marks are written as escapes."""
-    if (plain := str(text)).isprintable():
+    plain = str(text)
+    if plain.replace("\n", "").isprintable():
         return plain
     return "".join(
         c if unicodedata.category(c)[0] != "C" or c == "\n" else c.encode("unicode_escape").decode() for c in plain
     )
 
 
+def csv_cell(value: object) -> object:
+    """A cell for a CSV file that a spreadsheet or a terminal may open; numbers stay as they are.
+
+    Text that begins as a formula does (OWASP, "CSV injection") gets an apostrophe before it, unless it is a number;
+    hidden characters are written as escapes.
+    """
+    if not isinstance(value, str):
+        return value
+    formula = _FORMULA.match(value) and not _NUMBER.fullmatch(value)
+    return f"'{visible(value)}" if formula else visible(value)
+
+
+def csv_row(cells: Iterable[object]) -> str:
+    """A line of a CSV file, of `csv_cell`s."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow([csv_cell(cell) for cell in cells])
+    return out.getvalue()
+
+
 def short(text: object, most: int = MAX_NAME) -> str:
     shown = visible(text)
     return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def quoted(text: object) -> str:
+    """A cell or a name out of a file, for a message: nobody has looked at the file."""
+    return f"'{short(text)}'"
 
 
 def in_a_line(text: object, most: int) -> str:

@@ -59,6 +59,8 @@ BAD: dict[str, tuple[str, bytes | str, list[str]]] = {
     ),
     "one bad byte": ("x.csv", "ds,größe\n1,".encode() + b"\xfc\n", ["column 'größe'", "Latin-1 ('ü')"]),
     "nul byte": ("x.csv", b"ds,y,z\n1,2,aaaaa\n2,3\x00,b\n", ["row 3, column 'y'", "NUL byte"]),
+    "an environment": ("x.csv", b"TOKEN=secret\x00" + b"HOME=/x\x00" * 500, ["row 1, column 1: a NUL byte"]),
+    "a long name, twice": ("x.csv", f"ds,{'y' * 900},{'y' * 900}\n1,2,3\n", [f"'{'y' * 59}…'"]),
     "open quote": ("x.csv", 'ds,y\n1,2\n2,"3\n3,4\n', ["row 3", "quote that is not closed"]),
     "another format": ("x.xlsx", "PK", [".csv, .csv.gz, .parquet"]),
     "no parquet": ("x.parquet", "PAR1, or so", ["damaged or no Parquet"]),
@@ -73,6 +75,7 @@ def test_bad_files(kind: str, tmp_path: Path) -> None:
     assert name in problem
     for word in words:
         assert word in problem
+    assert "secret" not in problem
 
 
 def test_several_kinds_of_bad_rows_are_several_problems(tmp_path: Path) -> None:

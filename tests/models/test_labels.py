@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import optlstm
 from optlstm.data.labels import Fold
 from optlstm.tasks.label.baselines import bag_of_words, majority, nearest_neighbour
 from optlstm.tasks.label.data import LabelledData
+from optlstm.tasks.label.predict import LabelPredictor
 from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli
 from tests.tasks.test_tasks import SEQUENCES, TEXTS, lines, texts
@@ -51,6 +53,18 @@ def test_from_study_to_predictions(cli: Cli, command: tuple[str, ...], file: str
     assert out["prediction"].tolist() == likeliest
     scored = optlstm.load("model").score(file)
     assert scored["accuracy"] == pytest.approx(np.mean(out["prediction"] == frame["label"].astype(str)))
+
+
+def test_no_class_is_a_formula_in_the_predictions(folder: Path) -> None:
+    class Predicted(LabelPredictor):
+        def __init__(self) -> None:
+            pass
+
+        def predict(self, data: Path, **options: Any) -> pd.DataFrame:
+            return pd.DataFrame({"@id": ["=1", "-1"], "prediction": ["+A1", "b"], "p_+A1": [-0.25, 0.5]})
+
+    assert Predicted().write_csv(Path("lines.csv"), Path("out.csv")) == 2
+    assert Path("out.csv").read_text() == "'@id,prediction,p_+A1\n'=1,'+A1,-0.25\n-1,b,0.5\n"
 
 
 def test_a_beaten_model_says_so(cli: Cli) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 import optlstm
+from optlstm.data.table import read_table
 from optlstm.tasks.forecast.baselines import naive
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
@@ -70,6 +71,21 @@ def test_from_study_to_a_forecast_of_every_series(cli: Cli) -> None:
     np.testing.assert_allclose(alone["y"], out["y"][4:8], rtol=1e-5)
     assert out["y"][8:].mean() > 50 * out["y"][:4].mean()
     refuses(cli, ("export", "model"), [["export: each of the 3 series has its own scale", "data.scaling = 'global'"]])
+
+
+def test_no_name_is_a_formula_in_the_forecasts(cli: Cli) -> None:
+    frame = pd.read_csv("p.csv").replace({"unique_id": {"s0": "=HYPERLINK(1)", "s1": "-1.5", "s2": "\x1b[31mred"}})
+    frame.rename(columns={"y": "@y"}).to_csv("p.csv", index=False)
+    cli(*STUDY, "--target", "@y")
+    cli("refit", "p", "-o", "model")
+
+    assert cli("predict", "model", "--data", "p.csv", "-o", "out.csv").code == 0
+
+    out = pd.read_csv("out.csv")
+    assert list(out.columns) == ["unique_id", "ds", "'@y"]
+    assert out["unique_id"].unique().tolist() == ["'=HYPERLINK(1)", "-1.5", "\\x1b[31mred"]
+    assert optlstm.load("model").predict("p.csv")["unique_id"].unique().tolist()[0] == "=HYPERLINK(1)"
+    assert list(read_table(Path("out.csv")).columns) == list(out.columns)
 
 
 def test_a_backtest_is_what_the_test_says(cli: Cli) -> None:

@@ -21,6 +21,7 @@ from optlstm.tasks.forecast.problem import make_network
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats
+from optlstm.util.format import quoted
 
 LONGEST_WINDOW = 10_000_000  # rows
 _Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -122,7 +123,7 @@ class ForecastCard(CardPart):
         """
         scales = self._scales(panel)
         for name, categories in self.inputs.unseen(panel).items():
-            shown = ", ".join(f"'{category}'" for category in categories[:3])
+            shown = ", ".join(quoted(category) for category in categories[:3])
             shown += f", ... ({len(categories)} in all)" if len(categories) > 3 else ""
             _log.warning("column '%s': the model was not trained on %s; read as an unseen category", name, shown)
         return ForecastData.of(panel, self.inputs, scales, cuts=np.empty((0, 4), np.int64), horizon=self.horizon)

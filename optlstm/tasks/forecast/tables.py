@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from optlstm.tasks.forecast.conformal import LEVELS
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.forecaster import Forecaster
 from optlstm.util.arrays import Floats, Integers
+from optlstm.util.format import csv_cell, csv_row
 from optlstm.util.output_file import OutputFile
 
 _DAY_US = 24 * 3600 * 10**6
@@ -48,19 +49,22 @@ class ForecastTable:
     def frame(self) -> pd.DataFrame:
         kind = _time_type(self.panel.time, dates=False)
         schema = self._schema(kind)
-        frame: pd.DataFrame = pa.Table.from_batches(list(self._batches(schema, kind)), schema).to_pandas()
+        frame: pd.DataFrame = pa.Table.from_batches(
+            list(self._batches(schema, kind, self.panel.ids)), schema
+        ).to_pandas()
         return frame
 
     def write_csv(self, out: Path) -> int:
         """Write a CSV file, as a whole or not at all; returns the number of rows. Times without a clock are dates."""
         kind = _time_type(self.panel.time, dates=True)
         schema, rows = self._schema(kind), 0
+        ids = [str(csv_cell(name)) for name in self.panel.ids]
         with OutputFile(out).open() as file:
-            file.write(pd.DataFrame(columns=schema.names).to_csv(index=False, lineterminator="\n").encode())
-            special = any(mark in name for name in self.panel.ids for mark in ',"\r\n')
+            file.write(csv_row(schema.names).encode())
+            special = any(mark in name for name in ids for mark in ',"\n')
             plain = pa_csv.WriteOptions(include_header=False, quoting_style="needed" if special else "none")
             with pa_csv.CSVWriter(file, schema, write_options=plain) as writer:
-                for batch in self._batches(schema, kind):
+                for batch in self._batches(schema, kind, ids):
                     writer.write_batch(batch)
                     rows += batch.num_rows
         return rows
@@ -77,8 +81,9 @@ class ForecastTable:
             fields += [(f"{name}-{end}-{level}", pa.float64()) for level in self.levels for end in ("lo", "hi")]
         return pa.schema(fields)
 
-    def _batches(self, schema: Any, kind: Any) -> Iterator[Any]:
-        horizon, ids, ticks = self.data.horizon, np.array(self.panel.ids), ticks_of(self.panel.time)
+    def _batches(self, schema: Any, kind: Any, names: Sequence[str]) -> Iterator[Any]:
+        """names: of the series."""
+        horizon, ids, ticks = self.data.horizon, np.array(names), ticks_of(self.panel.time)
         for part, by_member in self.forecaster.batches(self.data, self.first, self.series):
             position = self.series[part]
             rows = self.first[part][:, None] + np.arange(horizon)  # [n, horizon]

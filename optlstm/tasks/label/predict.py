@@ -28,6 +28,7 @@ from optlstm.tasks.label.scores import classification_scores
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats, Integers
+from optlstm.util.format import csv_cell, short
 from optlstm.util.output_file import OutputFile
 
 _log = logging.getLogger(__name__)
@@ -174,7 +175,9 @@ class LabelPredictor:
     def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there."""
         predictions = self.predict(data, **options)
-        OutputFile(out).write(predictions.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
+        texts = predictions.iloc[:, :2].map(csv_cell)  # the sample and its class; all others are numbers
+        safe = predictions.assign(**texts).rename(columns=csv_cell)
+        OutputFile(out).write(safe.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
         return len(predictions)
 
     def score(self, data: Path) -> Metrics:
@@ -182,7 +185,9 @@ class LabelPredictor:
         rows, classes = self.section.read(data, labelled=True), self.section.classes
         unknown = sorted(set(rows.labels) - set(classes))
         if unknown:
-            raise InputError(f"data: {data.name} has classes that the model does not know: {', '.join(unknown[:3])}")
+            raise InputError(
+                f"data: {data.name} has classes that the model does not know: {', '.join(map(short, unknown[:3]))}"
+            )
         mean = self.probabilities(self.section.data(rows.values, rows.starts)).mean(axis=0)
         return dict(classification_scores(mean, class_codes(rows.labels, classes)))
 

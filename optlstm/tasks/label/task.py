@@ -27,7 +27,7 @@ from optlstm.tasks.label.scores import METRICS
 from optlstm.tasks.options import DataConfig
 from optlstm.training.metric import Metric
 from optlstm.util.arrays import Integers
-from optlstm.util.format import first_few
+from optlstm.util.format import first_few, quoted
 
 if TYPE_CHECKING:
     from optlstm.tasks.label.evaluate import LabelEvaluator
@@ -163,6 +163,6 @@ def _notes(data: DataConfig, codes: Integers, classes: Sequence[str]) -> tuple[s
     single = np.flatnonzero(np.bincount(codes) == 1)
     if data.folds is not None or len(codes) >= _SMALL or not len(single):
         return ()
-    named = first_few([f"'{classes[i]}'" for i in single.tolist()])
+    named = first_few([quoted(classes[i]) for i in single.tolist()])
     reason = f"{len(single)} class(es) have a single sequence ({named}), so there is no cross-validation"
     return (f"data: {reason}; leave such rows out, or set data.folds",)

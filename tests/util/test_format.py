@@ -1,0 +1,41 @@
+"""Text out of files and databases, for people: cells of CSV files, messages, terminals."""
+
+from __future__ import annotations
+
+import pytest
+
+from optlstm.console.progress import make_console
+from optlstm.errors import InputError
+from optlstm.util.format import csv_cell, csv_row, quoted
+
+PLAIN = ["", "a", "a=b", "-5", "+3.2e5", "-.5", "-inf", "1-2", "'quoted", -5, 2.5, None]
+RTL = "\u202egnp.exe"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "@SUM(1)", "+A1", "-A1", "-2+3", "\t=1", "\r=1", "\n=1", "\uff1d1"])
+def test_a_cell_never_begins_as_a_formula_does(text: str) -> None:
+    assert str(csv_cell(text)).startswith("'")
+
+
+@pytest.mark.parametrize("value", PLAIN)
+def test_numbers_and_plain_text_stay_as_they_are(value: object) -> None:
+    assert csv_cell(value) == value
+
+
+def test_hidden_characters_are_shown_and_commas_quoted() -> None:
+    assert csv_row(["\x1b]0;x\x07", RTL, "a,b", 1]) == '\\x1b]0;x\\x07,\\u202egnp.exe,"a,b",1\n'
+
+
+def test_what_a_file_holds_is_cut_in_messages_and_moves_no_cursor() -> None:
+    line = "SECRET=" + "x" * 5000
+
+    assert len(quoted(line)) < 70
+    (problem,) = InputError(f"data: \x1b[2J{RTL} {line}").problems
+    assert problem.startswith("data: \\x1b[2J\\u202egnp.exe SECRET=")
+    assert len(problem) == 1500
+
+
+def test_a_terminal_obeys_no_text(capsys: pytest.CaptureFixture[str]) -> None:
+    make_console(results=True).print(f"\x1b[2J{RTL}", "[bold]ours[/bold]")
+
+    assert capsys.readouterr().out == "\\x1b[2J\\u202egnp.exe ours\n"
