@@ -96,8 +96,8 @@ def tune(
     raw = layer(raw, {"data": {"path": _path(data, raw)}} if data is not None else {})
     name, url = study_name(raw, None), str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
     database = open_existing(url)
-    raw = with_stored_config(database, name, {"storage": url, **raw})
-    session = open_session(raw, name, lambda: database or open_database(url))
+    raw, stored = with_stored_config(database, name, {"storage": url, **raw})
+    session = open_session(raw, name, lambda: database or open_database(url), (), stored)
     run = session.run
     display = Display(
         make_console(),

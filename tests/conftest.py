@@ -9,6 +9,7 @@ import random
 import secrets
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # A developer's own database is no place for the tests' studies.
 os.environ.pop("OPTLSTM_STORAGE", None)
+# What a developer has run before is not what the tests have run.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="optlstm-test-state-")
 
 from optlstm.cli import main
 
@@ -34,6 +37,10 @@ if TYPE_CHECKING:
 def pytest_configure() -> None:
     # A shell's background job ignores SIGINT, and what the tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

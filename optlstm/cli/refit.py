@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optlstm.cli.common import DEFAULT_STORAGE_PATH, StorageOption, StoragePathOption, app, given_database
+from optlstm.cli.common import (
+    DEFAULT_STORAGE_PATH,
+    FactoryOption,
+    StorageOption,
+    StoragePathOption,
+    app,
+    given_database,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +43,7 @@ def refit(
     ] = None,
     no_refit: Annotated[bool, typer.Option("--no-refit", help="keep the weights of tuning, train nothing")] = False,
     data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="where the study's data is now")] = None,
+    factory: FactoryOption = None,
     steps: Annotated[bool, typer.Option("--steps", help="print every metric by horizon step too")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print the result only")] = False,
@@ -53,7 +61,7 @@ def refit(
     with Epochs(make_console(quiet), top * seeds) as display:
         model = make_model(
             database, name, trial=trial, pick=pick, top=top, seeds=seeds, averaging=averaging, retrain=not no_refit,
-            data=data, storage_path=storage_path, on_epoch=display.on_epoch,
+            data=data, storage_path=storage_path, factory=factory, on_epoch=display.on_epoch,
         )  # fmt: skip
     model.save(out)
     if as_json:

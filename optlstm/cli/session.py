@@ -39,8 +39,8 @@ def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | Non
     name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
     database = attempt(problems, lambda: existing(url))
     given = {"storage": url, **raw}
-    config = attempt(problems, lambda: with_stored_config(database, name, given)) or given
-    session = open_session(config, name, lambda: database or open_study_database(url, create=True), problems)
+    config, stored = attempt(problems, lambda: with_stored_config(database, name, given)) or (given, {})
+    session = open_session(config, name, lambda: database or open_study_database(url, create=True), problems, stored)
     console, run, label = make_console(quiet), session.run, session.plan.metric.label
     announce(console, session)
     shown = shown_storage(raw)

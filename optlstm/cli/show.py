@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optlstm.cli.common import DEFAULT_STORAGE_PATH, StorageOption, StoragePathOption, app, given_database
+from optlstm.cli.common import (
+    DEFAULT_STORAGE_PATH,
+    FactoryOption,
+    StorageOption,
+    StoragePathOption,
+    app,
+    given_database,
+)
 from optlstm.errors import InputError
 from optlstm.util.files import check_url
 
@@ -58,6 +65,7 @@ def schedule(
     name: Annotated[str, typer.Argument(help="the study's name")],
     trial: Annotated[int, typer.Argument(help="the trial's number")],
     replay: Annotated[bool, typer.Option("--replay", help="train exactly this schedule from scratch")] = False,
+    factory: FactoryOption = None,
     storage: StorageOption = None,
 ) -> int:
     """Print the schedule of hyperparameters that led to a trial of a population; train it again."""
@@ -74,7 +82,7 @@ def schedule(
     console = make_console(results=True)
     console.print(schedule_table(segments))
     if replay:
-        value = replayed(study, segments)
+        value = replayed(study, segments, factory)
         console.print(f"replayed: {value!r}")
         # A pruned trial's own value is that of its last epoch; its best is what a schedule is trained for.
         reports = [v for epoch, v in trials[trial].intermediate_values.items() if epoch >= segments[-1].first]

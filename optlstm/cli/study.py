@@ -48,9 +48,9 @@ def _dry_run(raw: dict[str, Any], problems: list[str], study_file: Path | None) 
 
     quieten_optuna()
     name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
-    raw = with_stored_config(attempt(problems, lambda: existing(url)), name, {"storage": url, **raw})
+    raw, stored = with_stored_config(attempt(problems, lambda: existing(url)), name, {"storage": url, **raw})
     console = make_console(results=True)
-    for heading, value in dry_run(raw, name, problems):
+    for heading, value in dry_run(raw, name, problems, stored):
         console.print(f"{heading:<16}{value}", markup=False, soft_wrap=True)
     return 0
 

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from optlstm.config.schema import PbtConfig, StudyConfig
-from optlstm.config.validate import attempt
 from optlstm.errors import did_you_mean
-from optlstm.study.pbt import Population, load_explore
+from optlstm.study.pbt import Population
 from optlstm.study.space import Space
 from optlstm.training.hparams import GROWING, PBT_PARAMS
+from optlstm.util.user_code import UserFunction
 
 
-def population(config: StudyConfig, params: tuple[str, ...]) -> Population:
-    """The rules of a population that changes `params`."""
-    options = config.pbt.model_dump(exclude={"params", "morph"})
-    return Population(**options, epochs=config.training.epochs, params=params, growing=GROWING)
+def population(config: StudyConfig, params: tuple[str, ...], explore: UserFunction | None) -> Population:
+    """The rules of a population that changes `params`, by the built-in rule or by `explore`."""
+    options = config.pbt.model_dump(exclude={"params", "morph", "explore"})
+    return Population(**options, explore=explore, epochs=config.training.epochs, params=params, growing=GROWING)
 
 
 def mutable(pbt: PbtConfig, space: Space) -> tuple[str, ...]:
@@ -32,7 +32,7 @@ def custom_mutable(pbt: PbtConfig, space: Space) -> tuple[str, ...]:
 
 
 def check_pbt_params(pbt: PbtConfig, space: Space) -> list[str]:
-    """Problems of params that are not searched, and of an explore function that is not there."""
+    """Problems of params that are not searched."""
     searched = {p.name for p in space.params}
     problems = []
     for name in pbt.params or ():
@@ -40,8 +40,6 @@ def check_pbt_params(pbt: PbtConfig, space: Space) -> list[str]:
             near = did_you_mean(name, searched)
             why = "is fixed in this space" if name in space.fixed else f"is not in the space{near}"
             problems.append(f"pbt.params: '{name}' {why} (searched: {', '.join(p.name for p in space.params)})")
-    if pbt.explore is not None:
-        attempt(problems, lambda: load_explore(str(pbt.explore)))
     return problems
 
 

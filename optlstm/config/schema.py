@@ -203,5 +203,25 @@ class StudyConfig(Section):
 
     def stored(self) -> dict[str, Any]:
         """What a study keeps to be continued by its name alone. Without where it is stored and what runs it."""
-        where = {"name", "storage", "storage_timeout", "storage_path", "timeout", "stop", "workers", "backend", "ray"}
-        return self.model_dump(mode="json", exclude=where | ({"trials"} if self.scheduler == "pbt" else set()))
+        kept = self.model_dump(mode="json", exclude={"trials"} if self.scheduler == "pbt" else set())
+        return without_reach(kept)
+
+
+# Where a study is stored, what runs it, and whether it is sent elsewhere: every command says so itself.
+REACH = frozenset(
+    {"name", "storage", "storage_timeout", "storage_path", "timeout", "stop", "workers", "backend", "ray"}
+)
+TRACKING_REACH = frozenset({"wandb_mode"})
+
+
+def without_reach(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what no study keeps."""
+    kept = {key: value for key, value in config.items() if key not in REACH}
+    if isinstance(tracking := kept.get("tracking"), Mapping):
+        kept["tracking"] = {key: value for key, value in tracking.items() if key not in TRACKING_REACH}
+    return kept
+
+
+def from_database(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The config that a database has of a study: what was never kept is not taken from it, whoever wrote it there."""
+    return without_reach({key: value for key, value in stored.items() if value is not None})

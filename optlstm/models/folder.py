@@ -74,7 +74,8 @@ def read(folder: Path, factory: str | None = None) -> tuple[Card, bytes, list[nn
     """
     with _model_file_errors(folder):
         card, blob = _read(folder)
-    made_by = _factory(card, folder, factory)  # an error of the caller, not of the files
+    # A folder may come from anywhere: the code it names is imported only on demand. An error of the caller, not of it.
+    made_by = Factory.named(factory, card.factory, f"model {folder}")
     with _model_file_errors(folder):
         return (card, blob, *_unpack(card, blob, made_by))
 
@@ -87,19 +88,6 @@ def _model_file_errors(folder: Path) -> Iterator[None]:
     except (ModelFileError, InputError, OSError, SafetensorError) as error:
         reason = f"{error.strerror or error}" if isinstance(error, OSError) else str(error).replace("\n", "; ")
         raise ModelFileError(f"model {folder}: {reason}; {_ADVICE}") from error
-
-
-def _factory(card: Card, folder: Path, given: str | None) -> Factory | None:
-    """What makes the networks. A folder may come from anywhere: the code it names is imported only on demand."""
-    if given != card.factory:
-        if card.factory is None:
-            raise InputError(f"--factory: the networks of model {folder} are optlstm's own; leave it out")
-        was = f"--factory: {given} is not what made them" if given else "it is imported when you name it"
-        raise InputError(
-            f"model {folder}: its networks are made by {card.factory!r}; {was}: --factory {card.factory} "
-            f"(from Python: factory='{card.factory}')"
-        )
-    return None if given is None else Factory.read(given)
 
 
 def _read(folder: Path) -> tuple[Card, bytes]:

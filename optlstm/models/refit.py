@@ -73,6 +73,7 @@ def refit(
     retrain: bool = True,
     data: str | None = None,
     storage_path: Location,
+    factory: str | None = None,
     on_epoch: Listener = lambda member, epoch, epochs: None,
 ) -> Model:
     """A study's model, tested on the rows that tuning never saw. It is not saved yet.
@@ -89,6 +90,7 @@ def refit(
         retrain: train again on training and validation rows; otherwise the weights that tuning kept are the model.
         data: where the data file is now; None: where the study read it.
         storage_path: where the study's checkpoints are; read only without `retrain`.
+        factory: `module:function` of custom networks; None: the study's, where an earlier command of yours ran it here.
         on_epoch: called after every epoch.
 
     Raises:
@@ -98,7 +100,7 @@ def refit(
     _check(trial, pick, top, seeds, averaging, retrain)
     study = load_study(database, name)
     chosen = choose(study, trial, top, pick)
-    plan = study_plan(study, data)
+    plan = study_plan(study, data, factory)
     assert not isinstance(plan.task, CustomTask)  # `choose` refuses it
     evaluator = plan.task.evaluator()
     if not retrain and plan.task.record().get("folds"):

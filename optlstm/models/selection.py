@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError
 from optlstm.run.plan import Plan, stored_plan
+from optlstm.run.stored import stored_config
 from optlstm.study.lineage import Segment, schedule
 from optlstm.study.pareto import KNEE, picked
-from optlstm.study.record import CONFIG_KEY
 from optlstm.study.results import StudyResults, study_record
 from optlstm.training.hparams import Hyperparameters
 
@@ -97,20 +97,24 @@ def refit_schedule(chosen: Choice, plan: Plan) -> list[Segment]:
     return chosen.until(training.epochs if annealed and patient and finished else chosen.best_epoch)
 
 
-def study_plan(study: optuna.Study, data: str | None) -> Plan:
+def study_plan(study: optuna.Study, data: str | None, factory: str | None = None) -> Plan:
     """The plan of a study, with its data read again.
 
+    Args:
+        data: where it is now; None: where the study read it.
+        factory: of custom networks, as the command names it.
+
     Raises:
-        InputError: the file is missing, or its data has changed.
+        InputError: the file is missing, or its data has changed; or as `stored_plan`.
     """
-    source = dict(study.user_attrs[CONFIG_KEY].get("data") or {})
+    source = dict(stored_config(study).get("data") or {})
     if data is not None:
         source["path"] = str(Path(data).expanduser().absolute())
     elif source.get("path") and not Path(source["path"]).is_file():
         raise InputError(
             f"data: {source['path']}, which the study read, is not there; give its new place with --data FILE"
         )
-    plan = stored_plan(study, data=source)
+    plan = stored_plan(study, factory, data=source)
     known, now = study_record(study)["data"], plan.record.stored()["data"]
     if known["fingerprint"] != now["fingerprint"]:
         file = Path(source.get("path") or "the bundled series").name

@@ -15,7 +15,7 @@ from optlstm.study.define_by_run import FunctionSpace
 from optlstm.study.seeds import derive_seed
 from optlstm.training.metric import Metric
 from optlstm.util.files import Location, trial_folder
-from optlstm.util.user_code import UserFile
+from optlstm.util.user_code import Stored, UserFile
 
 if TYPE_CHECKING:
     from optlstm.backends.trial import WorkerTrial
@@ -114,13 +114,13 @@ class CustomTask:
     warnings: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def read(cls, path: str) -> CustomTask:
+    def read(cls, path: str, stored: Stored | None = None) -> CustomTask:
         """Run the file, and see what its `space(trial)` asks for.
 
         Raises:
-            InputError: It cannot be read, is not Python, raises, or lacks one of the two functions.
+            InputError: It cannot be read, is not Python, raises, lacks one of the two functions, or must not be run.
         """
-        file = UserFile.read(KEY, path)
+        file = UserFile.read(KEY, path, stored)
         module = _module(file)
         try:
             return cls(file, FunctionSpace.probe(module.space))

@@ -21,10 +21,11 @@ from optlstm.config.validate import attempt, check_config, check_data_config
 from optlstm.errors import InputError, did_you_mean
 from optlstm.run.custom_objective import CustomTask, make_custom_objective
 from optlstm.run.make_objective import make_objective
+from optlstm.run.stored import STORED_REMEDIES, stored_code, stored_config
 from optlstm.run.task_space import task_space
-from optlstm.study.pbt import Population
+from optlstm.study.pbt import Population, read_explore
 from optlstm.study.pruners import PRUNERS
-from optlstm.study.record import CONFIG_KEY, StudyRecord
+from optlstm.study.record import StudyRecord
 from optlstm.study.registry import EXHAUSTIVE, resolved_options
 from optlstm.study.samplers import SAMPLERS
 from optlstm.study.space import Space
@@ -36,6 +37,7 @@ from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
 from optlstm.util.files import Location
+from optlstm.util.user_code import Stored, UserFunction
 
 if TYPE_CHECKING:
     import optuna
@@ -100,32 +102,61 @@ class Plan:
         return Job(make, self.task.data(), self.config.training.threads, self.config.trial_timeout)
 
 
-def make_plan(raw: Mapping[str, Any], problems: Sequence[str] = ()) -> Plan:
+def make_plan(
+    raw: Mapping[str, Any],
+    problems: Sequence[str] = (),
+    stored: Mapping[str, Stored] = {},
+    *,
+    explores: bool = True,
+) -> Plan:
     """Check a config and its data, and read the data; or run the file of its custom objective.
 
     Args:
         raw: The merged config as plain tables.
         problems: Met while it was merged, to be reported with the others.
+        stored: Of the keys that name code: those that only a study's database has. The command names the others.
+        explores: Whether a population will be changed by it; without, its function is not read.
 
     Raises:
         InputError: With every problem of the config, the data and the space, one line each.
     """
     config, more = check_config(raw)
+    all_problems = [*problems, *more]
+    explore = None
+    if config and config.scheduler == "pbt" and config.pbt.explore is not None and explores:
+        reference = config.pbt.explore
+        explore = attempt(all_problems, lambda: read_explore(reference, stored.get("pbt.explore")))
     plan = _task_plan if raw.get("objective") is None else _custom_plan
-    return plan(raw, config, [*problems, *more])
+    return plan(raw, config, all_problems, stored, explore)
 
 
-def stored_plan(study: optuna.Study, **changes: Any) -> Plan:
-    """The plan of a study, its data read again; `changes` are of the config it was stored with.
+def stored_plan(study: optuna.Study, factory: str | None = None, **changes: Any) -> Plan:
+    """The plan of a study that trained networks on data, its data read again.
+
+    Args:
+        factory: What the command says makes its networks; None: it says nothing.
+        changes: Of the config it was stored with.
 
     Raises:
-        InputError: The data or the file of its custom objective are gone, or do not fit any more.
+        InputError: The data is gone, or does not fit any more; the study has a custom objective; its networks are of
+            another factory, or of one that must not be run.
     """
-    stored = {key: value for key, value in study.user_attrs[CONFIG_KEY].items() if value is not None}
-    return make_plan({**stored, "name": study.study_name, **changes})
+    config = stored_config(study)
+    if config.get("objective") is not None:
+        raise InputError(f"study '{study.study_name}' has a custom objective, which cannot be trained again")
+    code = {} if factory else stored_code(study, config, {}, STORED_REMEDIES)
+    if factory is not None:
+        Factory.named(factory, config.get("model", {}).get("factory"), f"study '{study.study_name}'")
+    return make_plan({**config, "name": study.study_name, **changes}, (), code, explores=False)
 
 
-def _task_plan(raw: Mapping[str, Any], config: StudyConfig | None, problems: list[str]) -> Plan:
+def _task_plan(
+    raw: Mapping[str, Any],
+    config: StudyConfig | None,
+    problems: list[str],
+    stored: Mapping[str, Stored],
+    explore: UserFunction | None,
+) -> Plan:
     data = config.data if config else check_data_config(raw)
     kind = task_class(raw["task"] if raw.get("task") in TASKS else DEFAULT_TASK)
     task = attempt(problems, lambda: kind.read(data)) if data else None
@@ -143,7 +174,10 @@ def _task_plan(raw: Mapping[str, Any], config: StudyConfig | None, problems: lis
         from optlstm.training.runtime import resolve_device  # it brings torch
 
         attempt(problems, partial(resolve_device, config.training.device))
-    factory = attempt(problems, lambda: _factory(config, task, space)) if config and config.model.factory else None
+    named = stored.get("model.factory")
+    factory = (
+        attempt(problems, lambda: _factory(config, task, space, named)) if config and config.model.factory else None
+    )
     if problems or config is None or task is None or space is None:
         raise InputError(problems)
     make = partial(
@@ -159,12 +193,18 @@ def _task_plan(raw: Mapping[str, Any], config: StudyConfig | None, problems: lis
         metric=_metric(task, config),
         objectives=tuple(config.several),
     )
-    rules = population(config, mutable(config.pbt, space)) if config.scheduler == "pbt" else None
+    rules = population(config, mutable(config.pbt, space), explore) if config.scheduler == "pbt" else None
     return Plan(config, task, space, _task_record(config, task, space, factory), make, rules, factory)
 
 
-def _custom_plan(raw: Mapping[str, Any], config: StudyConfig | None, problems: list[str]) -> Plan:
-    task = attempt(problems, lambda: CustomTask.read(str(raw["objective"])))
+def _custom_plan(
+    raw: Mapping[str, Any],
+    config: StudyConfig | None,
+    problems: list[str],
+    stored: Mapping[str, Stored],
+    explore: UserFunction | None,
+) -> Plan:
+    task = attempt(problems, lambda: CustomTask.read(str(raw["objective"]), stored.get("objective")))
     if config is not None and task is not None:
         given = [key for key in TASK_SECTIONS if not _is_default(config, key)]
         given += [f"training.{key}" for key in TASK_TRAINING if not _is_default(config.training, key)]
@@ -174,7 +214,7 @@ def _custom_plan(raw: Mapping[str, Any], config: StudyConfig | None, problems: l
     if problems or config is None or task is None:
         raise InputError(problems)
     make = partial(make_custom_objective, file=task.file, seed=config.seed, epochs=config.training.epochs)
-    rules = population(config, custom_mutable(config.pbt, task.space)) if config.scheduler == "pbt" else None
+    rules = population(config, custom_mutable(config.pbt, task.space), explore) if config.scheduler == "pbt" else None
     return Plan(config, task, task.space, _custom_record(config, task), make, rules)
 
 
@@ -186,9 +226,9 @@ def _is_default(section: StudyConfig | TrainingConfig, key: str) -> bool:
     return bool(getattr(section, key) == type(section).model_fields[key].get_default(call_default_factory=True))
 
 
-def _factory(config: StudyConfig, task: Task | None, space: Space | None) -> Factory:
+def _factory(config: StudyConfig, task: Task | None, space: Space | None, stored: Stored | None) -> Factory:
     """The custom networks, tried with the space's defaults."""
-    factory = Factory.read(str(config.model.factory))
+    factory = Factory.read(str(config.model.factory), stored)
     if task and space:
         hp = Hyperparameters.from_params({**space.fixed, **space.defaults()})
         factory.check(hp, task.data().shape(hp))

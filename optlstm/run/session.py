@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,7 @@ from optlstm.study.population_ledger import PopulationLedger
 from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY
 from optlstm.tracking import TrackedStudy, following
 from optlstm.util.files import Location, absolute, is_url, shown_location
+from optlstm.util.user_code import Stored
 
 INTERRUPTIONS = ("interrupted", "terminated", "timeout")  # how the reasons of a run that was stopped begin
 
@@ -140,17 +141,22 @@ def environment(backend: str) -> dict[str, str | int]:
 
 
 def open_session(
-    raw: Mapping[str, Any], name: str, open_database: Callable[[], Database], problems: Sequence[str] = ()
+    raw: Mapping[str, Any],
+    name: str,
+    open_database: Callable[[], Database],
+    problems: Sequence[str] = (),
+    stored: Mapping[str, Stored] = {},
 ) -> Session:
     """Check everything, then open or create the study.
 
     Args:
         problems: Met before, to be reported with the others.
+        stored: The keys whose code only a study's database names.
 
     Raises:
         InputError: With every problem; nothing was created.
     """
-    plan = make_plan(with_name(raw, name), problems)
+    plan = make_plan(with_name(raw, name), problems, stored)
     config = plan.config
     if config.backend == "ray" and config.ray.address is not None:
         from optlstm.backends.ray.cluster import check_address
@@ -169,13 +175,16 @@ def open_session(
     return Session(plan, ledger, run, checkpoints, _workers(config, total - ledger.ended), ledger.ended)
 
 
-def dry_run(raw: Mapping[str, Any], name: str, problems: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """What would run, as (heading, value) rows; connects to the cluster, and creates nothing.
+def dry_run(
+    raw: Mapping[str, Any], name: str, problems: Sequence[str] = (), stored: Mapping[str, Stored] = {}
+) -> list[tuple[str, str]]:
+    """What would run, as (heading, value) rows; connects to the cluster, creates nothing, runs no `stored` code.
 
     Raises:
         InputError: As the run itself would.
     """
-    plan = make_plan(with_name(raw, name), problems)
+    never = {key: replace(code, never=True) for key, code in stored.items()}
+    plan = make_plan(with_name(raw, name), problems, never)
     config = plan.config
     check_storage_paths(config)
     rule = f"pruner {config.pruner.name}" if config.scheduler == "study" else config.scheduler
@@ -200,15 +209,15 @@ def dry_run(raw: Mapping[str, Any], name: str, problems: Sequence[str] = ()) -> 
     return [*rows, ("at once", str(workers))]
 
 
-def replayed(study: optuna.Study, segments: Sequence[Segment]) -> float:
-    """Train a schedule of a study from scratch, with the config the study was made with; the best value of its end."""
-    from optlstm.run.objective import Objective  # it brings torch
+def replayed(study: optuna.Study, segments: Sequence[Segment], factory: str | None = None) -> float:
+    """Train a schedule of a study from scratch, with the config the study was made with; the best value of its end.
 
-    job = stored_plan(study).job("")
-    objective = job.make_objective(job.data)
-    if not isinstance(objective, Objective):
-        raise InputError(f"study '{study.study_name}' has a custom objective, which cannot be replayed")
-    return objective.replay(segments)
+    Args:
+        factory: Of custom networks, as the command names it.
+    """
+    job = stored_plan(study, factory).job("")
+    objective: Any = job.make_objective(job.data)
+    return float(objective.replay(segments))
 
 
 def _open_ledger(plan: Plan, name: str, database: Database, imported: Sequence[FrozenTrial]) -> Ledger:

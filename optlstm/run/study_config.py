@@ -17,10 +17,11 @@ from optlstm.config.sources import layer
 from optlstm.config.validate import default_choices
 from optlstm.errors import InputError
 from optlstm.run.plan import Plan
+from optlstm.run.stored import stored_code, stored_config
 from optlstm.study.database.connection import Database
-from optlstm.study.record import CONFIG_KEY
 from optlstm.study.results import StudyResults, load_study, study_record
 from optlstm.study.warm_start import imported, narrowed
+from optlstm.util.user_code import Stored
 
 STARTS = {"promote": "promoted", "narrow_from": "narrowed", "import_from": "imported"}  # key: suffix of the new name
 # What the other study began with, how much it ran, and the rules of its population.
@@ -47,30 +48,40 @@ def with_name(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {**raw, "name": name if raw.get("name") is None else raw["name"]}
 
 
-def with_stored_config(database: Database | None, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+def with_stored_config(
+    database: Database | None, name: str, raw: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Stored]]:
     """`raw` on top of what the study of this name was made with, if there is one: its name is enough to continue it.
 
     A new study that starts from another takes over what `raw` does not say.
 
+    Returns:
+        The config, and its keys whose code only the database names.
+
     Raises:
         InputError: The study to start from is not there, or the study of this name started from another one.
     """
-    try:
-        stored = load_study(database, name).user_attrs.get(CONFIG_KEY, {}) if database is not None else None
-    except InputError:
-        stored = None
-    if stored is None:
+    study = _existing(database, name)
+    if study is None:
         return _started_from(database, raw)
+    stored = stored_config(study)
     problems = [
         f"{key}: study '{name}' exists and started from {stored.get(key)!r}, not {raw[key]!r}; give --name"
         for key in STARTS
         if raw.get(key) is not None and raw[key] != stored.get(key)
     ]
-    if stored.get("promote") and raw.get("top", stored["top"]) != stored["top"]:
-        problems.append(f"top: study '{name}' exists and promoted {stored['top']}, not {raw['top']!r}; give --name")
+    top = stored.get("top")
+    if stored.get("promote") and raw.get("top", top) != top:
+        problems.append(f"top: study '{name}' exists and promoted {top}, not {raw['top']!r}; give --name")
     if problems := [*problems, *_same_scheduler(name, stored, raw)]:
         raise InputError(problems)
-    return layer({key: value for key, value in stored.items() if value is not None}, raw)
+    return layer(stored, raw), stored_code(study, stored, raw)
+
+
+def _existing(database: Database | None, name: str) -> optuna.Study | None:
+    if database is None or name not in optuna.get_all_study_names(database.rdb):
+        return None
+    return load_study(database, name)
 
 
 def _same_scheduler(name: str, stored: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:
@@ -79,23 +90,25 @@ def _same_scheduler(name: str, stored: Mapping[str, Any], raw: Mapping[str, Any]
     return [] if new == old else [f"scheduler: study '{name}' exists and has {old!r}, not {new!r}; give --name"]
 
 
-def _started_from(database: Database | None, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a new study, with what it takes over from the studies it starts from.
+def _started_from(database: Database | None, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Stored]]:
+    """The config of a new study, with what it takes over from the studies it starts from, the code that they name too.
 
     Raises:
         InputError: A study is not there, is not of this program, or has too few trials; one line each.
     """
     given = {key: str(raw[key]) for key in STARTS if raw.get(key)}
     problems: list[str] = []
-    config = dict(raw)
+    config, code = dict(raw), dict[str, Stored]()
     for key, name in given.items():
         try:
-            config = _started(key, name, _source(key, name, database), config)
+            source = _source(key, name, database)
+            config, before = _started(key, name, source, config), config
+            code |= stored_code(source, config, before)
         except InputError as error:
             problems += error.problems
     if problems:
         raise InputError(problems)
-    return config
+    return config, code
 
 
 def imported_trials(database: Database, plan: Plan, name: str) -> Sequence[FrozenTrial]:
@@ -105,14 +118,10 @@ def imported_trials(database: Database, plan: Plan, name: str) -> Sequence[Froze
         InputError: They do not fit.
     """
     source = plan.record.imported
-    if source is None:
+    if source is None or _existing(database, name) is not None:
         return ()
-    try:
-        load_study(database, name)
-    except InputError:
-        study = _source("import_from", source, database)
-        return imported(study.get_trials(deepcopy=False), study_record(study), plan.record)
-    return ()
+    study = _source("import_from", source, database)
+    return imported(study.get_trials(deepcopy=False), study_record(study), plan.record)
 
 
 def _source(key: str, name: str, database: Database | None) -> optuna.Study:
@@ -144,9 +153,9 @@ def _check_kind(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]
 
 
 def _started(key: str, name: str, study: optuna.Study, raw: Mapping[str, Any]) -> dict[str, Any]:
-    stored = study.user_attrs[CONFIG_KEY]
+    stored = stored_config(study)
     _check_kind(key, name, study, raw)
-    base = {k: v for k, v in stored.items() if v is not None and k not in _NOT_TAKEN_OVER}
+    base = {k: v for k, v in stored.items() if k not in _NOT_TAKEN_OVER}
     best = StudyResults(study).ranking
     if key == "narrow_from":
         space = narrowed(study_record(study)["space"], best, name)

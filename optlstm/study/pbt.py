@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Param, Space, Value
-from optlstm.util.user_code import import_function
+from optlstm.util.user_code import Stored, UserFunction
 
 Params = Mapping[str, Value]
-Explore = Callable[[Params, Space, random.Random], Params]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Population:
         params: Which params change.
         growing: Which params can only grow, the weights being kept.
         burn_in: No exploit before this epoch.
-        explore: `module:function` in place of the rule here; called with (params, space, random generator).
+        explore: A function in place of the rule here; called with (params, space, random generator).
         synchronous: Members wait for each other at every interval.
     """
 
@@ -46,7 +45,7 @@ class Population:
     params: tuple[str, ...]
     growing: tuple[str, ...] = ()
     burn_in: int = 0
-    explore: str | None = None
+    explore: UserFunction | None = None
     synchronous: bool = True
 
     @property
@@ -81,7 +80,7 @@ def explored(params: Params, space: Space, options: Population, seed: int, gener
     """A copy's params: the donor's, changed; each inside its declared range, and active as its conditions say."""
     draw = random.Random(derive_seed("explore", seed, generation, member))
     if options.explore is not None:
-        changed = dict(load_explore(options.explore)(dict(params), space, draw))
+        changed = dict(options.explore.load()(dict(params), space, draw))
     else:
         changed = dict(params)
         for param in space.params:
@@ -91,10 +90,9 @@ def explored(params: Params, space: Space, options: Population, seed: int, gener
     return space.searched(space.choose(lambda p: p.clip(changed[p.name]) if p.name in changed else p.default))
 
 
-def load_explore(reference: str) -> Explore:
-    """Raises InputError where there is no such function."""
-    function: Explore = import_function("pbt.explore", reference, "function(params, space, random) -> params")
-    return function
+def read_explore(reference: str, stored: Stored | None = None) -> UserFunction:
+    """Raises InputError where there is no such function, or it must not be run."""
+    return UserFunction.read("pbt.explore", reference, "function(params, space, random) -> params", stored)
 
 
 def _perturbed(param: Param, value: Value, options: Population, draw: random.Random) -> Value:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from optlstm.errors import InputError, TrialFailed, named
 from optlstm.training.hparams import Hyperparameters
-from optlstm.util.user_code import UserFunction
+from optlstm.util.user_code import Stored, UserFunction
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,9 +76,29 @@ class Factory:
     function: UserFunction
 
     @classmethod
-    def read(cls, reference: str) -> Factory:
-        """Import `module:function`. Raises InputError where that cannot be done."""
-        return cls(UserFunction.read("model.factory", reference, SIGNATURE))
+    def read(cls, reference: str, stored: Stored | None = None) -> Factory:
+        """Import `module:function`. Raises InputError where that cannot be done, or must not: see `Stored`."""
+        return cls(UserFunction.read("model.factory", reference, SIGNATURE, stored))
+
+    @classmethod
+    def named(cls, given: str | None, made_by: str | None, subject: str) -> Factory | None:
+        """The factory of networks that `made_by` has made, where the command names it; None: optlstm has made them.
+
+        Args:
+            subject: That holds the networks, for messages: `model DIR`.
+
+        Raises:
+            InputError: The command names none, or another.
+        """
+        if given == made_by:
+            return None if given is None else cls.read(given)
+        if made_by is None:
+            raise InputError(f"--factory: the networks of {subject} are optlstm's own; leave it out")
+        was = f"--factory: {given} is not what made them" if given else "it is imported when you name it"
+        raise InputError(
+            f"{subject}: its networks are made by {made_by!r}; {was}: --factory {made_by} "
+            f"(from Python: factory='{made_by}')"
+        )
 
     @property
     def reference(self) -> str:

@@ -129,7 +129,7 @@ class Quiet(Nothing):
 
 def continued(database: Database, folder: Path) -> Ledger:
     """The study's ledger, as the `study` command opens it."""
-    raw = with_stored_config(database, NAME, {"storage_path": str(folder)})
+    raw, _ = with_stored_config(database, NAME, {"storage_path": str(folder)})
     return open_session(raw, NAME, lambda: database).ledger
 
 

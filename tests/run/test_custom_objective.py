@@ -157,7 +157,7 @@ def test_from_the_command_line_it_runs_continues_and_maximises(cli: Cli) -> None
     Path("mine.py").write_text(Path("mine.py").read_text() + "\n# a comment changes nothing\n")
     assert cli("study", "--name", "mine", "--trials", 6).code == 0
     Path("mine.py").write_text(Path("mine.py").read_text().replace("** 2", "** 3"))
-    changed = cli("study", "--name", "mine", "--trials", 7)
+    changed = cli("study", "mine.py", "--name", "mine", "--trials", 7)
     assert changed.code == 2
     assert any("objective.fingerprint: mine.py has changed: the study has" in line for line in changed.lines)
 

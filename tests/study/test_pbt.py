@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from optlstm.errors import InputError
 from optlstm.study.declaration import parse_space
-from optlstm.study.pbt import Population, exploits, explored, load_explore
+from optlstm.study.pbt import Population, exploits, explored, read_explore
 from optlstm.study.space import Space, Value
 
 KNOWN: dict[str, Value] = {
@@ -144,7 +144,7 @@ def halve(params: dict[str, Value], space: Space, draw: random.Random) -> dict[s
 
 
 def test_an_explore_of_ones_own_is_used_and_kept_inside_the_space() -> None:
-    options = replace(OPTIONS, explore="tests.study.test_pbt:halve")
+    options = replace(OPTIONS, explore=read_explore("tests.study.test_pbt:halve"))
     assert explored(PARAMS, SPACE, options, 1, 1, 0) == {**PARAMS, "learning_rate": 1e-4}
 
 
@@ -159,4 +159,4 @@ def test_an_explore_of_ones_own_is_used_and_kept_inside_the_space() -> None:
 )
 def test_an_explore_that_cannot_be_loaded_is_refused(reference: str, expected: str) -> None:
     with pytest.raises(InputError, match=rf"^pbt\.explore: {expected}"):
-        load_explore(reference)
+        read_explore(reference)

@@ -15,7 +15,7 @@ from optlstm.report.figures.curves import caption
 from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.view import StudyView
 from optlstm.run.custom_objective import CustomTask
-from optlstm.run.plan import make_plan
+from optlstm.run.plan import stored_plan
 from optlstm.tasks.base import Task
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.label.task import LabelTask
@@ -62,9 +62,12 @@ def network(view: StudyView, checkpoints: Location | None) -> Network:
         return Network(
             missing="Where the study's weights are kept is not known, so no forecast is drawn; see --storage-path."
         )
-    stored = {key: value for key, value in view.config.items() if value is not None}
+    if view.config.get("objective") is not None:
+        return Network()
+    if view.config.get("model", {}).get("factory") is not None:
+        return Network(missing="A report runs no code of yours, so what custom networks forecast is not drawn.")
     try:
-        plan = make_plan({**stored, "name": view.name})
+        plan = stored_plan(view.study)
     except OptlstmError as error:
         return Network(missing=f"The data cannot be read any more ({short(error, 200)}), so no forecast is drawn.")
     if plan.record.stored().get("data") != view.record.get("data"):

@@ -1,0 +1,54 @@
+"""What a study's database says of its config: data to be checked, and code, which its word alone does not run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optuna
+
+from optlstm.config.schema import from_database
+from optlstm.study.record import CONFIG_KEY
+from optlstm.study.results import study_record
+from optlstm.util.user_code import Stored
+
+Remedy = Callable[[str, str], str]  # of the code and the study
+# By the key that names code: what to type to name it to a command that continues the study, or uses its networks.
+REMEDIES: dict[str, Remedy] = {
+    "objective": lambda code, study: f"study {shlex.quote(code)} --name {shlex.quote(study)}",
+    "model.factory": lambda code, study: f"--set model.factory={shlex.quote(code)}",
+    "pbt.explore": lambda code, study: f"--set pbt.explore={shlex.quote(code)}",
+}
+STORED_REMEDIES: dict[str, Remedy] = {**REMEDIES, "model.factory": lambda code, study: f"--factory {shlex.quote(code)}"}
+_FINGERPRINTS = {"objective": "objective", "model.factory": "model"}  # key: the section of the record that has it
+
+
+def stored_config(study: optuna.Study) -> dict[str, Any]:
+    """The config that a study was made with; empty where another program made it."""
+    return from_database(study.user_attrs.get(CONFIG_KEY, {}))
+
+
+def stored_code(
+    study: optuna.Study, config: Mapping[str, Any], given: Mapping[str, Any], remedies: Mapping[str, Remedy] = REMEDIES
+) -> dict[str, Stored]:
+    """The keys whose code only the study's database names.
+
+    Args:
+        config: That it was stored with.
+        given: What the command says.
+    """
+    record, stored = study_record(study), {}
+    for key, remedy in remedies.items():
+        code = _value(config, key)
+        if code is not None and _value(given, key) is None:
+            section = record.get(_FINGERPRINTS.get(key, ""))
+            fingerprint = section.get("fingerprint") if isinstance(section, Mapping) else None
+            stored[key] = Stored(study.study_name, remedy(str(code), study.study_name), fingerprint)
+    return stored
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    section, _, rest = key.partition(".")
+    value = config.get(section)
+    return value if not rest else value.get(rest) if isinstance(value, Mapping) else None

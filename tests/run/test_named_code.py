@@ -1,0 +1,171 @@
+"""Code runs where a command names it, or a database does and this user's own command named the very same code before."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from optlstm.study.record import CONFIG_KEY
+from optlstm.util import trusted_code
+from tests.conftest import URL, Cli
+
+OBJECTIVE = (
+    "from pathlib import Path\n"
+    "Path('ran').touch()\n"
+    "def space(trial):\n    return {'x': trial.suggest_float('x', 0, 1)}\n"
+    "def objective(trial, params):\n    return params['x']\n"
+)
+NETWORKS = (
+    "from pathlib import Path\n"
+    "Path('ran').touch()\n"
+    "import torch\n"
+    "def make(config, inputs, outputs):\n    return torch.nn.Linear(inputs['window'], outputs)\n"
+)
+MINE = ("study", "mine.py", "--trials", 2, "--workers", 1)
+COMMANDS = (
+    ("study", "--name", "mine", "--trials", 3, "--workers", 1),
+    ("study", "--name", "mine", "--dry-run"),
+    ("study", "--import", "mine", "--name", "other"),
+    ("report", "mine"),
+    ("refit", "mine", "-o", "model"),
+    ("show", "mine"),
+    ("studies",),
+)
+
+
+@pytest.fixture(autouse=True)
+def _another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has run nothing here yet."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(trusted_code, "_here", set())
+
+
+def forget(monkeypatch: pytest.MonkeyPatch, folder: Path | None) -> None:
+    """As a new process of this user, or of another one."""
+    Path("ran").unlink(missing_ok=True)
+    monkeypatch.setattr(trusted_code, "_here", set())
+    if folder is not None:
+        monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    sys.modules.pop("networks_there", None)
+
+
+def test_no_command_runs_a_file_that_only_the_database_names(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mine.py").write_text(OBJECTIVE)
+    assert cli(*MINE).code == 0
+    forget(monkeypatch, tmp_path / "another")
+
+    for command in COMMANDS:
+        outcome = cli(*command)
+        assert not Path("ran").exists(), command
+        if command[0] == "study":
+            (line,) = outcome.lines
+            assert outcome.code == 2
+            assert line.startswith("objective: ")
+            assert line.endswith(f"to run it: study {Path('mine.py').absolute()} --name mine")
+    assert cli("study", "mine.py", "--name", "mine", "--trials", 3, "--workers", 1).code == 0
+
+
+def test_this_users_own_file_is_run_again_while_it_is_the_same(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine.py").write_text(OBJECTIVE)
+    assert cli(*MINE).code == 0
+    forget(monkeypatch, None)
+
+    assert cli("study", "--name", "mine", "--trials", 3, "--workers", 1).code == 0
+    assert Path("ran").exists()
+    forget(monkeypatch, None)
+    assert cli("study", "--name", "mine", "--dry-run").code == 2
+    Path("mine.py").write_text(OBJECTIVE.replace("['x']", "['x'] + 1"))
+    changed = cli("study", "--name", "mine", "--trials", 4)
+    assert (changed.code, Path("ran").exists()) == (2, False)
+    assert "it has changed since" in changed.err
+
+
+def test_where_no_home_can_be_written_a_named_file_still_runs(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    Path("mine.py").write_text(OBJECTIVE)
+
+    assert cli(*MINE).code == 0
+
+
+def test_a_file_that_others_can_write_names_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trusted_code.remember("/mine.py", "a" * 64)
+    forget(monkeypatch, None)
+    file = tmp_path / "state" / "optlstm" / "named-code.jsonl"
+    assert (trusted_code.is_trusted("/mine.py", "a" * 64), file.stat().st_mode & 0o777) == (True, 0o600)
+
+    file.write_text(f"half a li\n[1]\n{json.dumps(['/other.py', 'b'])}\n")
+    assert trusted_code.is_named("/other.py")
+    file.chmod(0o666)
+    assert not trusted_code.is_named("/other.py")
+    file.unlink()
+    (tmp_path / "theirs").write_text(json.dumps(["/mine.py", "c"]))
+    os.symlink(tmp_path / "theirs", file)
+    assert not trusted_code.is_named("/mine.py")
+
+
+def test_networks_are_made_by_what_the_command_names(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    Path("networks_there.py").write_text(NETWORKS)
+    monkeypatch.syspath_prepend(str(folder))
+    factory = "networks_there:make"
+    assert cli("study", "tiny.toml", "--set", f"model.factory={factory}").code == 0
+    forget(monkeypatch, tmp_path / "another")
+
+    for command, remedy in (
+        (("refit", "tiny", "-o", "model"), f"--factory {factory}"),
+        (("study", "--name", "tiny", "--trials", 4), f"--set model.factory={factory}"),
+    ):
+        outcome = cli(*command)
+        assert (outcome.code, len(outcome.lines)) == (2, 1)
+        assert outcome.err.startswith(f"model.factory: {factory} is named by study 'tiny' alone")
+        assert outcome.err.rstrip().endswith(f"to run it: {remedy}")
+    assert cli("report", "tiny").code == 0
+    assert "A report runs no code of yours" in Path("tiny.html").read_text()
+    other = cli("refit", "tiny", "-o", "model", "--factory", "os:system")
+    assert "--factory: os:system is not what made them" in other.err
+    assert not Path("ran").exists()
+    assert cli("refit", "tiny", "-o", "model", "--factory", factory).code == 0
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"objective": "OBJECTIVE"},
+        {"model": {"factory": "networks_there:make"}},
+        {"model": {"factory": "os:system"}},
+        {"scheduler": "pbt", "pbt": {"explore": "networks_there:make"}},
+        {"backend": "ray", "ray": {"address": "203.0.113.7:6379"}, "storage_path": "elsewhere", "workers": 64},
+        {"tracking": {"wandb_mode": "online", "trackers": []}, "name": "another", "storage": "sqlite:///elsewhere.db"},
+    ],
+    ids=str,
+)
+def test_what_is_put_into_a_stored_config_neither_runs_nor_reaches_elsewhere(
+    cached_cli: Cli, cli: Cli, stored: dict[str, Any]
+) -> None:
+    Path("networks_there.py").write_text(NETWORKS)
+    Path("mine.py").write_text(OBJECTIVE)
+    cached_cli("study", "tiny.toml")
+    study = optuna.load_study(study_name="tiny", storage=URL)
+    stored = json.loads(json.dumps(stored).replace("OBJECTIVE", str(Path("mine.py").absolute())))
+    study.set_user_attr(CONFIG_KEY, {**study.user_attrs[CONFIG_KEY], **stored})
+    before = set(Path().rglob("*"))
+
+    for command in (("study", "--name", "tiny", "--dry-run"), ("study", "--name", "tiny"), ("report", "tiny")):
+        outcome = cli(*command)
+        assert outcome.code in (0, 2)
+        assert not Path("ran").exists()
+    assert cli("refit", "tiny", "-o", "model").code in (0, 2)
+    made = {path for path in set(Path().rglob("*")) - before if path.parts[0] not in ("runs", "model", "tiny.html")}
+    assert {path for path in made if path.suffix != ".pyc" and path.name != "__pycache__"} == set()
