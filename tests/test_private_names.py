@@ -24,6 +24,7 @@ LISTED = (
     "optuna.storages._rdb.storage._create_scoped_session",
     "optuna.storages.RDBStorage._get_trials",
     "optuna.storages.RDBStorage._create_new_trial",
+    "optuna.study._frozen.FrozenStudy",
     "optuna.trial.FrozenTrial._trial_id",
     "optuna.trial.FrozenTrial._params",
     "optuna.trial.FrozenTrial._distributions",

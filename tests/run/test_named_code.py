@@ -1,4 +1,4 @@
-"""Code runs where a command names it, or a database does and this user's own command named the very same code before."""
+"""Code runs where a command names it, or a database does that named the very same code at this user's command."""
 
 from __future__ import annotations
 

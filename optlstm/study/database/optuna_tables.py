@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, insert, or_, select, update
@@ -131,10 +132,11 @@ class StudyStorage(RDBStorage):
         """For lists: an attribute that holds what nobody writes is left out, and its study is listed."""
         with _create_scoped_session(self.scoped_session) as session:
             names = session.execute(select(_STUDIES.c.study_id, _STUDIES.c.study_name).order_by(_STUDIES.c.study_id))
-            studies = {study_id: FrozenStudy(name, None, {}, {}, study_id, directions=[]) for study_id, name in names}
-            directions = select(_DIRECTIONS.c.study_id, _DIRECTIONS.c.direction).order_by(_DIRECTIONS.c.objective)
-            for study_id, direction in session.execute(directions):
-                studies[study_id]._directions.append(direction)
+            directions: dict[int, list[StudyDirection]] = {}
+            aims = select(_DIRECTIONS.c.study_id, _DIRECTIONS.c.direction).order_by(_DIRECTIONS.c.objective)
+            for study_id, direction in session.execute(aims):
+                directions.setdefault(study_id, []).append(direction)
+            studies = {i: FrozenStudy(name, None, {}, {}, i, directions=directions.get(i, [])) for i, name in names}
             for table in (STUDY_USER, STUDY_SYSTEM):
                 for study_id, key, stored in session.execute(select(table.c.study_id, table.c.key, table.c.value_json)):
                     attrs = studies[study_id].user_attrs if table is STUDY_USER else studies[study_id].system_attrs
