@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,10 +94,19 @@ def _exits(round_: Round) -> Iterator[str]:
 def _messages(round_: Round) -> Iterator[str]:
     for driver in round_.ended:
         text = driver.log.read_text(errors="replace") if driver.log.exists() else ""
-        if "Traceback (most recent call last)" in text:
+        if _has_traceback(text):
             yield f"{driver.log.name}: a traceback that ends in: {_end_of(driver.log)}"
         elif driver.exit_code in (1, 2) and not (ONE_LINE.match(_end_of(driver.log)) or _has_no_best(driver)):
             yield f"{driver.log.name}: exit code {driver.exit_code}, and no line that says why: {_end_of(driver.log)}"
+
+
+def _has_traceback(text: str) -> bool:
+    """But for those that Python writes where Ctrl-C meets its own housekeeping, before a study is open."""
+    lines = ["", *text.splitlines()]
+    return any(
+        line.startswith("Traceback (most recent call last)") and not before.startswith("Exception ignored in")
+        for before, line in pairwise(lines)
+    )
 
 
 def _has_no_best(driver: Driver) -> bool:
@@ -120,7 +130,7 @@ def _processes(round_: Round) -> Iterator[str]:
 
 def _files(round_: Round) -> Iterator[str]:
     for path in sorted((round_.folder / "tmp").rglob("*")):
-        if path.parent == round_.folder / "tmp" or path.name.startswith("session_"):
+        if path.name.startswith(("optlstm-", "session_2")):
             yield f"left in the temporary folder: {path.relative_to(round_.folder / 'tmp')}"
     for path in sorted((round_.folder / "disk").rglob("*.partial*")):
         yield f"left: {path.relative_to(round_.folder)}"
