@@ -23,7 +23,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"study file: {path} does not exist{near}") from None
     except OSError as error:
         raise InputError(f"study file: {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers and tables beyond what Python takes
         if path.name.endswith((".csv", ".csv.gz", ".parquet")):
             raise InputError(f"study file: {path} looks like a data file; give it with --data {path}") from None
         raise InputError(f"study file: {path} is not TOML: {error}") from None
@@ -41,7 +41,7 @@ def read_override(text: str) -> dict[str, Any]:
         raise InputError(f"--set {text}: use section.key=VALUE, for example --set training.epochs=20")
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         parsed = value.strip()  # `--set sampler.name=tpe`: a shell has eaten the quotes
     for part in reversed(parts):
         parsed = {part: parsed}

@@ -303,7 +303,7 @@ def _parquet_table(path: Path, wanted: list[str]) -> Any:
         remedy = "write one value per cell, a column for each"
         raise InputError([f"data: column '{c}' of {path.name} holds lists or structs; {remedy}" for c in nested])
     try:
-        table = file.read(columns=wanted).select(wanted)
+        table = file.read(columns=wanted).select(wanted).replace_schema_metadata()  # pandas' own is parsed unasked
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"data: {path.name} is damaged; write or download it again") from error
     return bytes_as_text(table, path.name)

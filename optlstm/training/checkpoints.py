@@ -12,12 +12,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
 import safetensors.torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from optlstm.errors import ArtifactError, CheckpointWriteError
 from optlstm.util.files import Folder, Location, open_folder
 
 _FORMAT = 1
+_KEYS = {"format", "epoch", "size", "tensors", "meta"}  # of a checkpoint's JSON, beside its own checksum
 _NAME = re.compile(r"epoch-(\d{5,})\.(?:json|safetensors)")
 _log = logging.getLogger(__name__)
 
@@ -111,8 +113,10 @@ def read_checkpoint(folder: Location, epoch: int) -> tuple[dict[str, Tensor], di
         raise ArtifactError(f"{folder}: {_tensor_file(epoch)} is not what was written (truncated or altered)")
     if header["epoch"] != epoch:
         raise ArtifactError(f"{folder}: {_json_file(epoch)} holds epoch {header['epoch']}, not {epoch} (renamed)")
-    meta: dict[str, Any] = header["meta"]
-    return safetensors.torch.load(blob), meta
+    try:
+        return safetensors.torch.load(blob), header["meta"]
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise ArtifactError(f"{folder}: {_tensor_file(epoch)} holds no tensors: {error}") from error
 
 
 def newest_checkpoint(folder: Location) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
@@ -153,7 +157,11 @@ def _read_header(files: Folder, path: str) -> dict[str, Any]:
     if header.get("format") != _FORMAT:
         raise ArtifactError(f"{path}: format {header.get('format')!r}; this optlstm reads format {_FORMAT}")
     claimed = header.pop("sha256", None)
-    if _sha256(_json(header)) != claimed:
+    try:
+        altered = _sha256(_json(header)) != claimed
+    except ValueError:  # NaN or infinity
+        altered = True
+    if altered or header.keys() != _KEYS or not isinstance(header["meta"], dict):
         raise ArtifactError(f"{path}: is not what was written (altered)")
     return header
 

@@ -45,6 +45,15 @@ def test_an_override_without_a_key_and_a_value_is_refused(text: str) -> None:
         read_override(text)
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000], ids=["a number too long", "nested too deep"])
+def test_toml_beyond_what_python_takes_is_refused(tmp_path: Path, value: str) -> None:
+    """Found by scripts/fuzz."""
+    (tmp_path / "x.toml").write_text(f"seed = {value}")
+    with pytest.raises(InputError, match="is not TOML"):
+        read_toml(tmp_path / "x.toml")
+    assert read_override(f"seed={value}") == {"seed": value}
+
+
 def test_tables_are_merged_and_values_replaced() -> None:
     base = {"trials": 3, "training": {"epochs": 5, "patience": 2}, "space": {"dropout": {"low": 0.1}}}
     top = {"trials": 4, "training": {"epochs": 6}, "space": {"dropout": {"high": 0.2}}}

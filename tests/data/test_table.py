@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from optlstm.data.table import column_names, file_rows, read_table
 from optlstm.errors import InputError
@@ -131,6 +133,13 @@ def test_text_keeps_what_only_numbers_call_missing(tmp_path: Path) -> None:
     assert frame["text"].iloc[:2].tolist() == ["NA", 'a "q", b\nc']
     assert frame["text"].isna().tolist() == [False, False, True]
     assert frame["y"].isna().tolist() == [False, True, True]
+
+
+def test_what_pandas_says_of_a_parquet_file_is_not_read(tmp_path: Path) -> None:
+    """Found by scripts/fuzz: pandas' own description of its columns, damaged."""
+    table = pa.table({"ds": [1, 2], "y": [3.0, 4.0]}).replace_schema_metadata({"pandas": b'{"index_columns": [\xe1'})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    assert read_table(tmp_path / "x.parquet")["y"].tolist() == [3.0, 4.0]
 
 
 def test_a_type_that_shows_itself_late(tmp_path: Path) -> None:

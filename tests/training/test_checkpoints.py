@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -114,6 +116,40 @@ def test_every_flipped_bit_of_the_json_is_seen(tmp_path: Path) -> None:
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
         with pytest.raises(ArtifactError):
             read_checkpoint(tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "blob"),
+    [
+        (lambda header: header.pop("meta"), None),
+        (lambda header: header.pop("size"), None),
+        (lambda header: header.update(meta=["numpy"]), None),
+        (lambda header: header.update(meta={"best": float("nan")}), None),
+        (lambda header: None, b"\x02\0\0\0\0\0\0\0[]"),
+        (lambda header: None, b'\x22\0\0\0\0\0\0\0{"x":{"dtype":"F32","shape":[1e9]}}'),
+    ],
+    ids=["no meta", "no size", "meta is a list", "NaN", "tensors of a list", "a shape that is none"],
+)
+def test_a_forged_checkpoint_whose_checksums_are_right_is_damaged(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], blob: bytes | None
+) -> None:
+    """Found by scripts/fuzz."""
+    write(tmp_path, 4, 5)
+    path = tmp_path / "epoch-00005.json"
+    header = json.loads(path.read_text())
+    del header["sha256"]
+    if blob is not None:
+        path.with_suffix(".safetensors").write_bytes(blob)
+        header.update(size=len(blob), tensors=hashlib.sha256(blob).hexdigest())
+    change(header)
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    path.write_text(json.dumps({**header, "sha256": digest}))
+
+    with pytest.raises(ArtifactError, match=r"epoch-00005"):
+        read_checkpoint(tmp_path, 5)
+    newest = newest_checkpoint(tmp_path)
+    assert newest is not None
+    assert newest[0] == 4
 
 
 def test_another_epochs_files_under_this_name_are_seen(tmp_path: Path) -> None:
