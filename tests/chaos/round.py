@@ -228,7 +228,10 @@ class Round:
         victims = [driver for driver in self.alive if driver.has_begun]
         if not victims or (EVENTS[name].needs and self.outages):
             return 0
-        EVENTS[name].act(self, self.draw.choice(victims))
+        victim = self.draw.choice(victims)
+        with (self.folder / "events").open("a") as events:
+            events.write(f"{time.strftime('%X')} {name}: {victim.log.name}, process {victim.process.pid}\n")
+        EVENTS[name].act(self, victim)
         self.report.events[name] += 1
         return 1
 
