@@ -151,10 +151,16 @@ class WorkerTrial:
         """Keep a JSON value. Raises TypeError where it is none: here, and not where the study writes it down."""
         if not isinstance(key, str) or not 0 < len(key) <= LONGEST_NAME or not key.isprintable():
             raise TypeError(f"set_user_attr({key!r:.80}): a key is 1 to {LONGEST_NAME} printable characters")
+        from optlstm.study.database.attributes import problem_of_trial_attr
+
         try:
-            self.user_attrs[key] = json.loads(json.dumps(value))  # as the study will have it
+            text = json.dumps(value)
+            problem = problem_of_trial_attr(key, text)
+            self.user_attrs[key] = json.loads(text)  # as the study will have it
         except (TypeError, ValueError, RecursionError) as error:
             raise TypeError(f"set_user_attr({key!r:.80}): the value must be one that JSON holds: {error}") from error
+        if problem:
+            raise TypeError(f"set_user_attr({key!r:.80}): {problem}")
 
 
 def run_trial(objective: Callable[[Any], Any], assignment: Assignment, report: Report) -> Outcome:

@@ -13,7 +13,7 @@ from optlstm.cli.common import DEFAULT_STORAGE_PATH, StorageOption, app, given_d
 from optlstm.config.validate import attempt
 from optlstm.errors import InputError
 from optlstm.study.record import FOLDER_KEY, UID_KEY
-from optlstm.util.files import Location, absolute, check_folder
+from optlstm.util.files import Location, absolute, check_folder, is_url
 from optlstm.util.output_file import OutputFile
 
 if TYPE_CHECKING:
@@ -76,4 +76,4 @@ def _folder(study: optuna.Study, given: str | None) -> Location | None:
     if UID_KEY in attrs and (given is not None or FOLDER_KEY not in attrs):
         return study_folder(absolute(given or DEFAULT_STORAGE_PATH), study.study_name, attrs[UID_KEY])
     folder: str | None = attrs.get(FOLDER_KEY)
-    return folder
+    return None if folder is None or is_url(folder) else folder  # a database's word opens no connection

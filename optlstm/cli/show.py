@@ -56,7 +56,9 @@ def show(
 
 
 def _population_only(study: optuna.Study) -> None:
-    if not any("member" in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
+    from optlstm.study.results import study_record
+
+    if not study_record(study) or not any("member" in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
         raise InputError(f"study '{study.study_name}' is not a population (--scheduler pbt): it has no lineage")
 
 

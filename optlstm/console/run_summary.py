@@ -85,12 +85,13 @@ def best_table(session: Session) -> Table | None:
         note = f" ({deciding.note})" if deciding.note else ""
         table.add_row(f"validation {deciding.label}", f"[bold]{decimals(best.values[0], 6)}[/bold]{note}")
     for metric in session.plan.task.metrics:
-        if metric.name in attrs and metric.name not in (deciding.label, *several):
-            table.add_row(f"validation {metric.name}", decimals(attrs[metric.name], 6))
+        value = attrs.get(metric.name)
+        if isinstance(value, int | float) and metric.name not in (deciding.label, *several):
+            table.add_row(f"validation {metric.name}", decimals(value, 6))
     if best.last_step is not None:  # a custom objective need not report
         table.add_row("epoch", f"{attrs.get('best_epoch', best.last_step)} of {best.last_step}")
-    if "parameters" in attrs and "parameters" not in several:
-        table.add_row("parameters", f"{attrs['parameters']:,}")
+    if isinstance(count := attrs.get("parameters"), int) and "parameters" not in several:
+        table.add_row("parameters", f"{count:,}")
     for key, value in best.params.items():
         table.add_row(key, escape(shown(value)))
     return table

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from optlstm.console.progress import STYLES, UNCUT, WORDS, shown
 from optlstm.console.tables import MANY, LongTable, plain_table
+from optlstm.errors import InputError
 from optlstm.run.retention import study_folder
 from optlstm.study.database.connection import Database
 from optlstm.study.pruners import bracket_of
@@ -167,13 +168,18 @@ def study_csv(summary: Row) -> str:
 def list_studies(database: Database, storage_path: Location) -> list[Row]:
     """Every study of a database: {name, direction, best, counts, optlstm, disk_bytes}.
 
-    disk_bytes: what its checkpoints take below `storage_path`; None for a study that is not ours.
+    disk_bytes: what its checkpoints take below `storage_path`; None for a study that is not ours. A study that cannot
+    be read has {name, damaged}, the reason.
     """
-    rows = []
+    rows: list[Row] = []
     for name in sorted(optuna.get_all_study_names(database.rdb)):
         study = load_study(database, name)
-        summary = StudyResults(study).summary()
-        uid = study.user_attrs.get(UID_KEY)
+        try:
+            summary = StudyResults(study).summary()
+            uid = study.user_attrs.get(UID_KEY)
+        except InputError as error:
+            rows.append({"name": name, "damaged": str(error).removeprefix("storage: ")})
+            continue
         size = open_folder(study_folder(absolute(storage_path), name, str(uid))).size() if uid else None
         kept = {k: v for k, v in summary.items() if k != "trials"}
         rows.append({**kept, "optlstm": bool(study_record(study)), "disk_bytes": size})
@@ -185,6 +191,9 @@ def studies_table(rows: Sequence[Row]) -> Table:
     for heading in ("study", "trials", "best", "trial", "on disk"):
         table.add_column(heading, overflow="fold")
     for row in rows:
+        if "damaged" in row:
+            table.add_row(escape(row["name"]), Text(visible(row["damaged"])))
+            continue
         best = row["best"]
         table.add_row(
             escape(row["name"]),

@@ -6,7 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optlstm.errors import InputError
 from optlstm.util.arrays import Floats
+
+_SMALLEST = 1e-150  # of a deviation; the squares of smaller ones are 0
+
+
+def check_deviation(std: Floats, values: Floats, subject: str) -> None:
+    """Raises InputError where values differ, and by so little that they would be trained on as constant.
+
+    Args:
+        std: of the columns of `values` [rows, columns], in which NaN is a gap.
+    """
+    small = std < _SMALLEST
+    if np.any(small) and np.any(small & (np.nanmax(values, axis=0) > np.nanmin(values, axis=0))):
+        raise InputError(
+            f"data: {subject}: its values differ by less than {_SMALLEST:g}, too little to be standardised;"
+            " multiply them by a constant"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,9 +34,17 @@ class Standardizer:
     std: Floats
 
     @classmethod
-    def fit(cls, values: Floats) -> Standardizer:
-        """From rows [rows, columns]: population standard deviation; that of a constant column is taken to be 1."""
+    def fit(cls, values: Floats, subject: str) -> Standardizer:
+        """From rows [rows, columns]: population standard deviation; that of a constant column is taken to be 1.
+
+        Args:
+            subject: What the rows are, for messages.
+
+        Raises:
+            InputError: They differ by too little.
+        """
         std = values.std(axis=0, dtype=np.float64)
+        check_deviation(std, values, subject)
         return cls(values.mean(axis=0, dtype=np.float64), np.where(std > 0, std, 1.0))
 
     def transform(self, values: Floats) -> Floats:

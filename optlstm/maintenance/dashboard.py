@@ -18,15 +18,14 @@ from typing import Any
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import optuna
 import optuna_dashboard
 
-from optlstm.errors import InputError, OptlstmError
+from optlstm.errors import InputError, OptlstmError, named
 from optlstm.report.dashboard_artifacts import StudyArtifacts, artifact_folders
 from optlstm.study.database.connection import Database
 from optlstm.study.results import load_study
 from optlstm.util.files import Location
-from optlstm.util.format import csv_row
+from optlstm.util.format import csv_row, short
 
 HOST = "127.0.0.1"
 PORTS_TRIED = 50
@@ -83,9 +82,11 @@ def serve(
 
 def make_app(database: Database, storage_path: Location, host: str = HOST, names: Sequence[str] = ()) -> Any:
     """The WSGI application. Args: as `serve`."""
-    studies = [(study.study_name, study.user_attrs) for study in optuna.get_all_study_summaries(database.rdb)]
+    studies = [(study.study_name, study.user_attrs) for study in database.rdb.get_all_studies()]
     artifacts: Any = StudyArtifacts(artifact_folders(storage_path, studies))
-    return Guard(optuna_dashboard.wsgi(database.rdb, artifact_store=artifacts), artifacts, host, names)
+    app: Any = optuna_dashboard.wsgi(database.rdb, artifact_store=artifacts)
+    app.catchall = False  # its errors are answered by `Guard`, in a line
+    return Guard(app, artifacts, host, names)
 
 
 def _bind(host: str, first: int, app: Any) -> WSGIServer:
@@ -129,9 +130,14 @@ class Guard:
             if not content:
                 return self._answer(start_response, "404 Not Found", "text/plain", b"there is no such artifact\n")
             return self._answer(start_response, "200 OK", kind, content, ("Content-Disposition", "attachment"))
-        if path.startswith("/csv/"):
-            return self._csv(environ, start_response)
+        try:
+            answer = self._csv if path.startswith("/csv/") else self._ask
+            return answer(environ, start_response)
+        except Exception as error:  # the dashboard's, of what the database holds
+            reason = short(named(error) if not isinstance(error, InputError) else str(error), 500)
+            return self._answer(start_response, "500 Internal Server Error", "text/plain", f"{reason}\n".encode())
 
+    def _ask(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         def start(status: str, headers: Headers, *more: Any) -> Any:
             return start_response(status, _with_ours(headers), *more)
 

@@ -81,21 +81,26 @@ def _versions() -> Finding:
 
 def _studies(database: Database, name: str | None, storage_path: Location) -> Iterator[Finding]:
     names = [name] if name else sorted(optuna.get_all_study_names(database.rdb))
-    ours = set()
+    ours, damaged = set(), False
     for study_name in names:
         study = load_study(database, study_name)
-        trials = study.get_trials(deepcopy=False)
+        try:
+            attrs, trials = study.user_attrs, study.get_trials(deepcopy=False)
+        except InputError as error:
+            damaged = True
+            yield Finding(f"study {study_name}", "fault", str(error).removeprefix("storage: "))
+            continue
         if not study_record(study):
             yield Finding(f"study {study_name}", "note", f"{len(trials)} trials, not made by optlstm; left alone")
             continue
-        folder = study_folder(absolute(storage_path), study_name, study.user_attrs[UID_KEY])
+        folder = study_folder(absolute(storage_path), study_name, str(attrs.get(UID_KEY, "")))
         ours.add(str(folder))
-        config = study.user_attrs.get(CONFIG_KEY, {})
+        config = attrs.get(CONFIG_KEY, {})
         findings = [*_running(database, study_name, trials), *_checkpoints(study_name, folder, trials, config)]
         if all(finding.state == "ok" for finding in findings):
             findings = [Finding(f"study {study_name}", "ok", "; ".join(finding.message for finding in findings))]
         yield from findings
-    if name is None:
+    if name is None and not damaged:  # whose folder is whose is not known otherwise
         yield from _unknown_folders(storage_path, ours)
 
 

@@ -5,12 +5,14 @@ It runs under the same ledger, on the same backends, as a task of the program do
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from optlstm.errors import InputError, TrialFailed
+from optlstm.errors import InputError, StopTrial, TrialFailed
 from optlstm.study.define_by_run import FunctionSpace
 from optlstm.study.seeds import derive_seed
 from optlstm.training.metric import Metric
@@ -47,12 +49,17 @@ class Trial:
         self._trial = trial
         self.number, self.seed, self.epochs = trial.number, seed, epochs
         self._folder = trial_folder(checkpoints, trial.number) if checkpoints else None
+        self._values: dict[int, float] = {}  # of every step that was reported, as the next checkpoint keeps them
+        self._unwritten: Callable[[], None] | None = None  # writes the checkpoint of an epoch without a value yet
 
     def report(self, value: float, step: int) -> None:
         """Tell the study the value after `step` (an epoch, counted from 1). Raises TrialFailed for another step."""
         if not isinstance(step, int) or step < 1:
             raise TrialFailed(f"report(value, step): steps are whole numbers from 1, got {step!r}")
-        self._trial.report(float(value), step)
+        if math.isfinite(value := float(value)):
+            self._values[step] = value
+        self.flush()
+        self._trial.report(value, step)
 
     def should_prune(self) -> bool:
         """Whether the trial is over: return from the objective, whatever you return, or raise optuna.TrialPruned."""
@@ -67,6 +74,9 @@ class Trial:
     ) -> None:
         """Keep what is needed to resume after `epoch`. Call it before `report`: what the study knows can be continued.
 
+        It is on the disk before the study has the epoch's value, and holds that value: killed in between, the study
+        is told it when the trial is resumed.
+
         Args:
             arrays: NumPy arrays or torch tensors by name; none of them is pickled.
             meta: JSON values.
@@ -76,7 +86,9 @@ class Trial:
 
         from optlstm.training.checkpoints import write_checkpoint
 
-        if self._folder is None:
+        self.flush()
+        folder = self._folder
+        if folder is None:
             return
         given = dict(arrays or {})
         as_numpy = [name for name, array in given.items() if not isinstance(array, torch.Tensor)]
@@ -84,14 +96,30 @@ class Trial:
             name: torch.from_numpy(np.array(array)) if name in as_numpy else array.detach().cpu().clone().contiguous()
             for name, array in given.items()
         }
-        write_checkpoint(self._folder, epoch, tensors, {"meta": dict(meta or {}), "numpy": as_numpy})
+        kept = json.loads(json.dumps(dict(meta or {}), allow_nan=False))  # as it is now, and refused here
+
+        def write() -> None:
+            values = {str(step): value for step, value in self._values.items() if step <= epoch}
+            write_checkpoint(folder, epoch, tensors, {"meta": kept, "numpy": as_numpy, "values": values})
+
+        self._unwritten = write
+        if epoch in self._values:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the checkpoint that waits for its value."""
+        write, self._unwritten = self._unwritten, None
+        if write is not None:
+            write()
 
     def load_checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint of this trial (in a population, at first that of the trial it is a copy of), or None.
 
         Raises:
             TrialFailed: The weights it was to start from are gone.
+            StopTrial: The pruner ends it for a value that the study lacked.
         """
+        self.flush()
         from optlstm.training.checkpoints import newest_checkpoint
 
         newest = newest_checkpoint(self._folder) if self._folder is not None else None
@@ -100,8 +128,17 @@ class Trial:
                 raise TrialFailed(f"the weights it was to start from, of epoch {since}, are gone")
             return None
         epoch, tensors, meta = newest
+        self._report_again({int(step): value for step, value in meta.get("values", {}).items()})
         arrays = {name: t.numpy() if name in meta["numpy"] else t for name, t in tensors.items()}
         return Checkpoint(epoch, arrays, meta["meta"])
+
+    def _report_again(self, values: Mapping[int, float]) -> None:
+        """Killed between a checkpoint and its report, the study lacks the last value; the trial skips those it has."""
+        self._values |= values
+        for step, value in sorted(values.items()):
+            self._trial.report(value, step)
+            if self._trial.should_prune():
+                raise StopTrial
 
 
 @dataclass(frozen=True)
@@ -158,7 +195,10 @@ class CustomObjective:
     def __call__(self, trial: WorkerTrial) -> Any:
         params = self.module.space(trial)
         seed = derive_seed("train", self.seed, trial.number)
-        return self.module.objective(Trial(trial, seed, self.epochs, self.checkpoints), params)
+        shown = Trial(trial, seed, self.epochs, self.checkpoints)
+        value = self.module.objective(shown, params)
+        shown.flush()
+        return value
 
 
 def make_custom_objective(_: None, *, file: UserFile, **options: Any) -> CustomObjective:

@@ -29,7 +29,7 @@ from optlstm.study.pruners import alias, make_pruner
 from optlstm.study.record import REASON_KEY, STOPPED_KEY, StudyRecord
 from optlstm.study.registry import EXHAUSTIVE
 from optlstm.study.results import StudyResults
-from optlstm.study.samplers import SeededSampler
+from optlstm.study.samplers import SeededSampler, sampled
 from optlstm.study.stopping import Stopper, Stopping
 
 T = TypeVar("T")
@@ -242,8 +242,8 @@ class Ledger(StudyResults):
         self._write_stop_reason(reason)
         if reason is not None:
             return None
-        trial = self._study.ask()
-        if problem := self._problem(trial, self.record.space.suggest(trial)):
+        trial, params = sampled(self._study, self.record.space, self.record.sampler)
+        if problem := self._problem(trial, params):
             return self._reject(trial, problem)
         return self._take(self._storage.get_trial(trial._trial_id))
 

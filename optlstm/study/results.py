@@ -138,12 +138,17 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
         "value": value_of(trial),
         "epochs": trial.last_step or 0,
         "seconds": seconds,
-        "reason": trial.user_attrs.get(REASON_KEY),
-        **({"traceback": trial.user_attrs["traceback"]} if "traceback" in trial.user_attrs else {}),
+        "reason": _text(trial.user_attrs.get(REASON_KEY)),
+        **({"traceback": _text(trial.user_attrs["traceback"])} if "traceback" in trial.user_attrs else {}),
         "params": dict(trial.params),
         "attrs": {k: v for k, v in trial.user_attrs.items() if k not in (REASON_KEY, "traceback")},
         "intermediate": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
     }
+
+
+def _text(value: Any) -> str | None:
+    """Of another program's attribute, which may hold anything."""
+    return None if value is None else str(value)
 
 
 def is_at_work(trial: FrozenTrial) -> bool:

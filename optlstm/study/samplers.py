@@ -18,14 +18,16 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.search_space import IntersectionSearchSpace, group_decomposed
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
+from optlstm.errors import OptlstmError, named
 from optlstm.study.constraints import infeasible_streak
 from optlstm.study.narrowing import NarrowingSampler
 from optlstm.study.registry import EXHAUSTIVE
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space
 from optlstm.study.tpe import Memory, tpe_class
+from optlstm.util.format import in_a_line
 
 Count = Annotated[int, Ge(1)]
 Probability = Annotated[float, Ge(0), Le(1)]
@@ -221,6 +223,20 @@ class SeededSampler(BaseSampler):
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         # A new one again: what happened between this trial's start and its end must not matter.
         self._make(trial.number).after_trial(study, trial, state, values)
+
+
+def sampled(study: Study, space: Space, sampler: str) -> tuple[Trial, dict[str, Any]]:
+    """A new trial with its params.
+
+    Raises:
+        OptlstmError: The sampler cannot compute with what the database holds.
+    """
+    try:
+        trial = study.ask()
+        return trial, dict(space.suggest(trial))
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError) as error:
+        reason = in_a_line(named(error), 200)
+        raise OptlstmError(f"sampler {sampler} cannot compute with what the study holds: {reason}") from error
 
 
 def hand_over(known: dict[str, Any], sampler: BaseSampler) -> None:

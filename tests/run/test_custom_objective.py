@@ -11,9 +11,13 @@ import pytest
 
 from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import run_local
+from optlstm.backends.trial import Decision, WorkerTrial
+from optlstm.errors import StopTrial
+from optlstm.run.custom_objective import Trial
 from optlstm.run.plan import Plan, make_plan
-from optlstm.study.events import EpochReported, Event
+from optlstm.study.events import Assignment, EpochReported, Event
 from optlstm.study.ledger import Ledger
+from optlstm.training.checkpoints import newest_checkpoint
 from optlstm.util.files import Location
 from tests.backends.contract import Studies, table
 from tests.conftest import Cli
@@ -88,6 +92,82 @@ def test_what_was_saved_is_what_is_loaded_and_nothing_is_pickled(studies: Studie
     ledger = run(studies, "saving", plan_of(trials=2, objective=str(file)), tmp_path / "saved")
     assert ledger.counts == {"COMPLETE": 2}
     assert len({trial.user_attrs["seed"] for trial in ledger.trials}) == 2
+
+
+class Killed(BaseException):
+    """Ends the process, as the objective sees it."""
+
+
+def custom_trial(folder: Path, reports: list[tuple[int, float]], answer: Decision | None, last_epoch: int) -> Trial:
+    """A trial whose driver stores reports and gives an answer; None: the process is killed before it has one."""
+
+    def report(epoch: int, value: float) -> Decision:
+        if answer is None:
+            raise Killed
+        reports.append((epoch, value))
+        return answer
+
+    return Trial(WorkerTrial(Assignment(0, {}, last_epoch, 0), report), seed=0, epochs=9, checkpoints=folder)
+
+
+def test_killed_between_a_checkpoint_and_its_report_the_value_is_reported_when_the_trial_is_resumed(
+    tmp_path: Path,
+) -> None:
+    reports: list[tuple[int, float]] = []
+    before = custom_trial(tmp_path, reports, Decision.CONTINUE, last_epoch=0)
+    for epoch in (1, 2):
+        before.save_checkpoint(epoch, meta={"at": epoch})
+        before.report(epoch / 10, epoch)
+    before.save_checkpoint(3, meta={"at": 3})  # killed here
+
+    again = custom_trial(tmp_path, reports, None, last_epoch=2)
+    saved = again.load_checkpoint()
+    assert saved is not None
+    assert (saved.epoch, saved.meta) == (2, {"at": 2})  # epoch 3 is trained again: nobody knows its value
+    again.save_checkpoint(3, meta={"at": 3})
+    with pytest.raises(Killed):
+        again.report(0.3, 3)
+
+    last = custom_trial(tmp_path, reports, Decision.CONTINUE, last_epoch=2)
+    saved = last.load_checkpoint()
+    assert saved is not None
+    assert saved.epoch == 3
+    assert reports == [(1, 0.1), (2, 0.2), (3, 0.3)]
+
+
+def test_the_pruner_is_asked_about_a_value_that_the_study_lacked(tmp_path: Path) -> None:
+    reports: list[tuple[int, float]] = []
+    before = custom_trial(tmp_path, reports, None, last_epoch=0)
+    before.save_checkpoint(1)
+    with pytest.raises(Killed):
+        before.report(0.5, 1)
+
+    again = custom_trial(tmp_path, reports, Decision.END, last_epoch=0)
+    with pytest.raises(StopTrial):
+        again.load_checkpoint()
+    assert (reports, again.should_prune()) == ([(1, 0.5)], True)
+
+
+def test_a_checkpoint_without_a_report_is_kept_when_the_objective_returns(studies: Studies, tmp_path: Path) -> None:
+    file = tmp_path / "silent.py"
+    file.write_text(
+        "def space(trial):\n    return {}\n"
+        "def objective(trial, params):\n    trial.save_checkpoint(4, meta={'note': 'kept'})\n    return 1.0\n"
+    )
+    run(studies, "silent", plan_of(trials=1, objective=str(file)), tmp_path / "silent")
+    newest = newest_checkpoint(tmp_path / "silent" / "trial-00000")
+    assert newest is not None
+    assert (newest[0], newest[2]["meta"]) == (4, {"note": "kept"})
+
+
+def test_an_attribute_that_the_study_could_not_read_again_fails_its_trial(studies: Studies, tmp_path: Path) -> None:
+    file = tmp_path / "member.py"
+    file.write_text(
+        "def space(trial):\n    return {}\n"
+        "def objective(trial, params):\n    trial.set_user_attr('member', 'x')\n    return 1.0\n"
+    )
+    ledger = run(studies, "member", plan_of(trials=1, objective=str(file)), tmp_path / "member")
+    assert ledger.trials[0].user_attrs["reason"] == "TypeError: set_user_attr('member'): must be a whole number"
 
 
 def test_a_report_of_step_0_fails_the_trial_and_says_so(studies: Studies, tmp_path: Path) -> None:

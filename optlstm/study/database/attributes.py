@@ -229,6 +229,15 @@ def read(stored: str, subject: str, key: str, types: Mapping[str, Any], begins: 
     return value
 
 
+def problem_of_trial_attr(key: str, stored: str) -> str | None:
+    """Why a trial's user attribute could not be read again once it is written; None where it can."""
+    try:
+        read(stored, "", key, TRIAL_USER)
+    except InputError as error:
+        return str(error).partition("writes: ")[2].partition("; restore")[0]
+    return None
+
+
 def check_lineage(subject: str, number: int, attrs: Mapping[str, Any]) -> None:
     """Raises InputError where a trial of a population descends from none that can have been before it."""
     if "parent" in attrs and not (attrs["parent"] < number and attrs.keys() >= {"member", "from_epoch"}):

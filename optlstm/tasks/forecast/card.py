@@ -145,7 +145,7 @@ class ForecastCard(CardPart):
             if at is not None:
                 mean[i], std[i] = self.mean[at], self.std[at]
             else:
-                scaler = Standardizer.fit(panel.values[panel.rows(i)])
+                scaler = Standardizer.fit(panel.values[panel.rows(i)], f"series {panel.named([i])}")
                 mean[i], std[i] = scaler.mean, scaler.std
         if new:
             how = "that of all series" if self.scaling == "global" else "that of their own rows"

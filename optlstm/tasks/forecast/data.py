@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from optlstm.data.scaling import Standardizer
+from optlstm.data.scaling import Standardizer, check_deviation
 from optlstm.tasks.base import CardPart, Positive, Text
 from optlstm.training.factory import InputSizes, Shape
 from optlstm.training.hparams import Hyperparameters
@@ -168,13 +168,15 @@ def scales(panel: Panel, cuts: Integers, scaling: str) -> tuple[Floats, Floats]:
     mean, std = np.empty((2, len(panel.ids), len(panel.columns)))
     if scaling == "series" or len(panel.ids) == 1:
         for i, (start, stop) in enumerate(cuts[:, :2].tolist()):
-            scaler = Standardizer.fit(panel.values[start:stop])
+            subject = f"series {panel.named([i])}" if panel.series else panel.file
+            scaler = Standardizer.fit(panel.values[start:stop], subject)
             mean[i], std[i] = scaler.mean, scaler.std
         return mean, std
     rows = [panel.values[start:stop] for start, stop in cuts[:, :2].tolist()]
     count = sum(len(part) for part in rows)
     mean[:] = np.sum([part.sum(axis=0) for part in rows], axis=0) / count
     spread = np.sqrt(np.sum([np.square(part - mean[0]).sum(axis=0) for part in rows], axis=0) / count)
+    check_deviation(spread, np.concatenate(rows), panel.file)
     std[:] = np.where(spread > 0, spread, 1.0)
     return mean, std
 
@@ -185,4 +187,5 @@ def _feature(name: str, column: Column, train: NDArray[np.bool_] | None) -> Feat
         return Feature(name=name, categories=sorted({column.names[code] for code in np.unique(codes) if code >= 0}))
     rows = column if train is None else column[train]
     std = float(np.nanstd(rows))
+    check_deviation(np.array([std]), rows[:, None], f"column '{name}'")
     return Feature(name=name, mean=float(np.nanmean(rows)), std=std if std > 0 else 1.0)

@@ -100,11 +100,13 @@ class Forecast(PreparedSeries):
         return default_space(self.panel.season, self.horizon, self.train_rows)
 
     def check_space(self, space: Bounds) -> None:
-        """Raises InputError where the longest window does not fit into some series."""
+        """Raises InputError where the longest window does not fit into some series, or one cannot be standardised."""
         from optlstm.data.panel_rows import check_lengths
 
         window = int(space.largest("window") or Hyperparameters().window)
         check_lengths(self.panel, self.first_cuts, window, self.horizon)
+        self.scales()
+        self.inputs()
 
     def describe(self) -> str:
         """`sales, 400 series of 120 to 900 rows (180,000 train, ...), target y, horizon 24, covariates promo`."""

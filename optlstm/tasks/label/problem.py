@@ -160,7 +160,7 @@ def _known(data: LabelledData, fold: Fold) -> Integers:
 
 def _rescaled(data: LabelledData, fold: Fold) -> npt.NDArray[np.float32]:
     """The values standardised by the fold's training sequences."""
-    scaler = Standardizer.fit(data.values[rows_of(data.starts, fold.train)].astype(np.float64))
+    scaler = Standardizer.fit(data.values[rows_of(data.starts, fold.train)].astype(np.float64), "a channel")
     return scaler.transform(data.values.astype(np.float64)).astype(np.float32)
 
 

@@ -59,12 +59,16 @@ class SequenceTask(LabelTask):
         return sequence_space(int(self._lengths.max()), len(self.split.folds[0].train))
 
     def check_space(self, space: Bounds) -> None:
-        """Sequences of any length feed any configuration."""
+        """Sequences of any length feed any configuration. Raises InputError where they cannot be standardised."""
+        self._scaler()
+
+    def _scaler(self) -> Standardizer:
+        values, starts = self.samples.values, self.samples.starts
+        return Standardizer.fit(values[rows_of(starts, self.fitted_on)], "a channel")
 
     def data(self) -> LabelledData:
         """The values standardised by `fitted_on`; a fold standardises them again by its training sequences."""
-        values, starts = self.samples.values, self.samples.starts
-        scaler = Standardizer.fit(values[rows_of(starts, self.fitted_on)])
+        values, starts, scaler = self.samples.values, self.samples.starts, self._scaler()
         return self.labelled_data(scaler.transform(values).astype(np.float32), starts, scaler=scaler)
 
     def section(self, data: LabelledData) -> SequenceSection:

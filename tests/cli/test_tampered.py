@@ -1,0 +1,62 @@
+"""A database that someone has written to: nothing is run, reached or written elsewhere, and no traceback is shown.
+
+`python -m tests.tampering` has every attribute, value and command; here are a few of each.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import tampering
+from tests.tampering import Watch, attributes, inside, prepare, put, run
+
+CASES = [
+    ("study_user_attributes", "optlstm:study", "list", ("show", "done")),
+    ("study_user_attributes", "optlstm:study", "endless", ("doctor",)),
+    ("study_user_attributes", "optlstm:config", "text", ("study", "--name", "done")),
+    ("study_user_attributes", "optlstm:config", "number", ("report", "done")),
+    ("study_user_attributes", "optlstm:id", "climbing path", ("studies",)),
+    ("study_user_attributes", "optlstm:id", "climbing path", ("study", "--name", "done")),
+    ("study_user_attributes", "optlstm:folder", "store", ("report", "done")),
+    ("study_user_attributes", "optlstm:folder", "table", ("copy", "done", "--to", "sqlite:///copied.db")),
+    ("study_system_attributes", "study:metric_names", "number", ("report", "done")),
+    ("trial_user_attributes", "reason", "table", ("show", "done")),
+    ("trial_user_attributes", "member", "text", ("show", "done", "--lineage")),
+    ("trial_user_attributes", "parent", "number", ("schedule", "done", "1")),
+    ("trial_user_attributes", "parent", "endless", ("dashboard", "done")),
+    ("trial_system_attributes", "completed_rung_0", "text", ("study", "--name", "done", "--trials", "10")),
+    ("trial_system_attributes", "cma:optimizer:0", "pickle", ("study", "--name", "done", "--trials", "10")),
+    ("trial_system_attributes", "cma:generation", "deep", ("show", "done", "--format", "json")),
+]
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tampering")
+    prepare(folder, only="done")
+    return folder
+
+
+@pytest.mark.parametrize(("table", "key", "value", "command"), CASES)
+def test_an_attribute_that_is_something_else_is_named_in_a_line(
+    studies: Path, tmp_path: Path, table: str, key: str, value: str, command: tuple[str, ...]
+) -> None:
+    folder, watch = tmp_path / "folder", Watch(tmp_path)
+    shutil.copytree(studies, folder)
+    owner = next((o for s, t, k, o in attributes(folder) if (s, t, k) == ("done", table, key)), None)
+    assert owner is not None, "the study has no such attribute"
+    put(folder, table, owner, key, tampering.VALUES[value])
+
+    with inside(folder), watch.watching():
+        code, err = run(*command)
+
+    assert watch.problems(folder) == []
+    assert code in (0, 1, 2)
+    assert "Traceback" not in err
+    if code == 2:
+        (line,) = [line for line in err.splitlines() if "is not what" in line]
+        assert key.removesuffix(":0") in line
+        assert len(line) < 500
