@@ -186,7 +186,7 @@ def local_ray() -> Iterator[None]:
     """One Ray for the whole test run; starting it takes seconds."""
     import ray
 
-    from optlstm.backends.ray.cluster import connected
+    from optlstm.backends.ray.connection import connected
 
     with connected(None, 2, 1.0):
         yield

@@ -21,7 +21,7 @@ from tests.backends.contract import Studies, job
 from optlstm.backends.driver import Run
 from optlstm.config.schema import RayConfig
 from optlstm.backends.ray.runner import run_ray
-from optlstm.backends.ray.cluster import check_address
+from optlstm.backends.ray.connection import check_address
 ledger = Studies(Path({folder!r})).ledger(sampler="random", pruner="none")
 run_ray(Run(ledger, {total}), job(seconds=0.02), RayConfig(address={address!r}), checkpoints=Path({storage!r}))
 """

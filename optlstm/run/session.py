@@ -159,7 +159,7 @@ def open_session(
     plan = make_plan(with_name(raw, name), problems, stored)
     config = plan.config
     if config.backend == "ray" and config.ray.address is not None:
-        from optlstm.backends.ray.cluster import check_address
+        from optlstm.backends.ray.connection import check_address
 
         check_address(config.ray.address)
     check_storage_paths(config)

@@ -23,7 +23,7 @@ import pandas as pd
 
 from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import run_local
-from optlstm.backends.ray.cluster import connected
+from optlstm.backends.ray.connection import connected
 from optlstm.backends.ray.runner import run_ray
 from optlstm.backends.trial import Job
 from optlstm.run.plan import Plan, make_plan

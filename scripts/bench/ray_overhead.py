@@ -16,7 +16,7 @@ from nothing import SPACE, Nothing
 
 from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import run_local
-from optlstm.backends.ray.cluster import connected
+from optlstm.backends.ray.connection import connected
 from optlstm.backends.ray.runner import run_ray
 from optlstm.backends.trial import Job
 from optlstm.study.database.connection import open_database

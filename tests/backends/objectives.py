@@ -116,6 +116,21 @@ class Make:
 
 
 @dataclass(frozen=True)
+class MakeWorkerName:
+    """An objective that tells in which process it ran. The first trial kills its first worker."""
+
+    def __call__(self, folder: str) -> Any:
+        curve = Curve({0: (1, "kill")}, first_time=folder, seconds=0.1, epochs=2)
+
+        def objective(trial: Any) -> float:
+            value = curve(trial)
+            trial.set_user_attr("worker", os.getpid())
+            return value
+
+        return objective
+
+
+@dataclass(frozen=True)
 class MakeTwo:
     """An objective with two values."""
 

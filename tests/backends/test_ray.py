@@ -11,13 +11,14 @@ import psutil
 import pytest
 
 from optlstm.backends.driver import Run
-from optlstm.backends.ray.cluster import check_address
 from optlstm.backends.ray.runner import run_ray
+from optlstm.backends.trial import Job
 from optlstm.config.schema import RayConfig
 from optlstm.errors import InputError
 from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger
 from tests.backends.contract import Studies, job, reference, table
+from tests.backends.objectives import MakeWorkerName
 from tests.nodes import Nodes, kill_node
 from tests.waiting import wait_until
 
@@ -113,6 +114,15 @@ def test_a_ray_of_our_own_listens_on_loopback_alone_and_keeps_its_token_to_itsel
 
 
 @pytest.mark.usefixtures("local_ray")
+def test_a_place_whose_worker_died_is_used_again_though_trials_are_shorter_than_its_start(
+    studies: Studies, tmp_path: Path
+) -> None:
+    ledger = studies.ledger(sampler="random", pruner="none")
+    run_ray(Run(ledger, 40), Job(MakeWorkerName(), str(tmp_path)), workers=2)
+    assert len({trial.user_attrs["worker"] for trial in ledger.trials}) == 2
+
+
+@pytest.mark.usefixtures("local_ray")
 def test_a_trial_that_fits_nowhere_is_refused(studies: Studies) -> None:
     with pytest.raises(InputError, match="a trial asks for 64 CPU, and the largest node has 2 CPU"):
         run_ray(Run(studies.ledger(), 2), job(), RayConfig.model_validate({"cpus_per_trial": 64}))
@@ -184,9 +194,3 @@ def test_a_two_node_cluster_runs_the_same_study_though_nodes_die(
 def reports_of(studies: Studies) -> int:
     ledger = studies.ledger(sampler="random", pruner="none")
     return sum(len(trial.intermediate_values) for trial in ledger.trials)
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:99999"])
-def test_no_cluster_there_is_said_before_ray_looks_for_it(address: str) -> None:
-    with pytest.raises(InputError, match=f"--address {address}: "):
-        check_address(address)

@@ -25,10 +25,10 @@ PR_SET_PDEATHSIG = 1  # prctl's, from Linux's sys/prctl.h
 
 def end_with(parent: int) -> None:
     """End this process when its driver does: a trial that is continued elsewhere must not have two writers."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def watch() -> None:
+        if sys.platform == "linux":  # of this thread, which is never gone before its process
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         while os.getppid() == parent:
             time.sleep(0.2)
         os._exit(1)

@@ -1,124 +1,19 @@
-"""Ray itself: a cluster to run on, what it has, and whether its nodes share a folder."""
+"""What a cluster has, and whether its nodes share a folder."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
-import os
-import shutil
-import signal
-import socket
 import uuid
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from optlstm.backends.local.runner import cores
 from optlstm.errors import InputError
 from optlstm.util.files import Location, absolute, open_folder
 
-CLUSTER_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 CHECK_TIMEOUT_S = 60.0
-# Set to keep Ray's own folders after a run, to look into a trial that Ray could not run.
-KEEP_VARIABLE = "OPTLSTM_KEEP_RAY_FOLDER"
-PROBE_TIMEOUT_S = 5.0
-
-
-@contextlib.contextmanager
-def connected(address: str | None, workers: int | None, cpus_per_trial: float) -> Iterator[None]:
-    """Connect to a running cluster, or start a Ray on loopback and end it afterwards.
-
-    A Ray that this process is connected to already is used as it is, and left running.
-
-    Raises:
-        InputError: There is no cluster at `address`.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    if address is None:
-        _start(max(cores(), math.ceil((workers or 1) * cpus_per_trial)))
-    else:
-        _join(address)
-    try:
-        for number, handler in handlers.items():
-            with contextlib.suppress(ValueError):  # not the main thread: no handlers to keep
-                signal.signal(number, handler)  # Ray put its own over ours
-        yield
-    finally:
-        session = _session_folder() if address is None else None
-        ray.shutdown()
-        if session and KEEP_VARIABLE not in os.environ:
-            shutil.rmtree(session, ignore_errors=True)  # logs and sockets of a Ray that is gone
-
-
-def _session_folder() -> str | None:
-    node: Any = ray._private.worker._global_node
-    return node.get_session_dir_path() if node is not None else None
-
-
-def _start(cpus: int) -> None:
-    with _on_loopback():
-        # "local": a new Ray even where another runs on this machine.
-        ray.init("local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-
-
-@contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
-    """A Ray started inside listens on 127.0.0.1 alone, and its token is readable by its owner alone.
-
-    Ray binds to the machine's outer address on Linux, and replaces a loopback address it is given; the switch by which
-    it stays on loopback on other systems is read from the environment by every process of it.
-    """
-    before = os.environ.get(CLUSTER_SWITCH)
-    os.environ[CLUSTER_SWITCH] = "0"
-    constants: Any = ray._private.ray_constants
-    constants.ENABLE_RAY_CLUSTER = False
-    mask = os.umask(0o077)
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
-    with contextlib.suppress(OSError):
-        token.chmod(0o600)  # one that Ray made before, with the default mask
-    try:
-        yield
-    finally:
-        os.umask(mask)
-        constants.ENABLE_RAY_CLUSTER = True
-        os.environ.pop(CLUSTER_SWITCH) if before is None else os.environ.update({CLUSTER_SWITCH: before})
-
-
-def check_address(address: str) -> None:
-    """Raises InputError where nothing listens at host:port; Ray itself would try for minutes."""
-    if address == "auto":
-        # A Ray that is gone leaves its address behind, at which "auto" would wait: look for the processes instead.
-        services: Any = ray._private.services
-        address = os.environ.get("RAY_ADDRESS") or next(iter(services.find_gcs_addresses()), "")
-        if not address:
-            raise InputError("--address auto: no Ray cluster runs on this machine; start one: ray start --head")
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        raise InputError(f"--address {address}: must be auto or host:port, such as 10.0.0.5:6379")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_TIMEOUT_S).close()
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"--address {address}: no Ray cluster answers there ({error}); start one: ray start --head"
-        ) from None
-
-
-def _join(address: str) -> None:
-    check_address(address)
-    try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"--address {address}: cannot join that cluster ({reason})") from None
 
 
 def _nodes() -> list[dict[str, Any]]:

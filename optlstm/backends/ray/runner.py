@@ -5,29 +5,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
-import tempfile
+import threading
 import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from typing import Any
 
 from ray import tune
 from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
 from optlstm.backends.driver import MAX_RESTARTS, Run
-from optlstm.backends.ray.cluster import (
-    KEEP_VARIABLE,
-    check_shared_folder,
-    connected,
-    nodes_in_words,
-    resources_in_words,
-    trials_at_once,
-)
+from optlstm.backends.ray.cluster import check_shared_folder, nodes_in_words, resources_in_words, trials_at_once
+from optlstm.backends.ray.connection import KEEP_VARIABLE, Watch, connected
 from optlstm.backends.ray.search import LedgerSearch, StudyASHA, StudyScheduler, registered
 from optlstm.backends.ray.worker import run_assignment
 from optlstm.backends.trial import Job
 from optlstm.config.schema import RayConfig
 from optlstm.util.files import Location
+from optlstm.util.temporary import keep, temporary_folder
 
+WATCH_S = 0.5  # between two looks at whether Ray lives
 # Ray Tune reads these when it runs. Results go to the study, not to CSV, JSON and TensorBoard files of each trial; the
 # experiment's state is not used; Ctrl-C is handled by the study; trials start as soon as they are asked for.
 SETTINGS = {
@@ -59,12 +56,12 @@ def run_ray(
         InputError: The cluster cannot be reached, has too little for one trial, or does not share the folder.
         OptlstmError: The task could not be set up on a worker.
     """
-    with connected(ray.address, workers, ray.cpus_per_trial), run.under_way():
+    with connected(ray.address, workers, ray.cpus_per_trial) as watch, run.under_way():
         at_once = trials_at_once(ray.resources, workers)
         if checkpoints is not None:
             check_shared_folder(checkpoints)
         with registered(run) as key, _ray_folder() as folder:
-            _tuner(run, job, ray.resources, key, at_once, folder).fit()
+            _fit(_tuner(run, job, ray.resources, key, at_once, folder), watch)
         run.finish(lambda: job.make_objective(job.data))
 
 
@@ -111,23 +108,41 @@ def _tuner(run: Run, job: Job, resources: dict[str, float], key: str, at_once: i
     )
 
 
+def _fit(tuner: Tuner, watch: Watch) -> None:
+    """Run Ray Tune's loop in a thread, which is left to itself where Ray has died: no call into it returns then."""
+    ended: Future[None] = Future()
+
+    def fit() -> None:
+        try:
+            tuner.fit()
+        except BaseException as error:
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+
+    threading.Thread(target=fit, name="optlstm-ray-tune", daemon=True).start()
+    while not wait([ended], timeout=WATCH_S).done:
+        watch.check()
+    ended.result()
+
+
 @contextlib.contextmanager
-def _ray_folder() -> Any:
+def _ray_folder() -> Iterator[str]:
     """Ray Tune's experiment folder: the study does not need it, so it is a temporary one."""
     before = {name: os.environ.get(name) for name in SETTINGS}
     os.environ.update(SETTINGS)
-    folder = tempfile.mkdtemp(prefix="optlstm-ray-")
     # It would warn of missing result files, which it was told not to write.
     loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray.air")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        yield folder
+        with temporary_folder() as folder:
+            if KEEP_VARIABLE in os.environ:
+                keep(folder)
+            yield str(folder)
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-        if KEEP_VARIABLE not in os.environ:
-            shutil.rmtree(folder, ignore_errors=True)
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})

@@ -140,7 +140,20 @@ class LedgerSearch(OptunaSearch):
         raise NotImplementedError("a study is continued by its name, not from Ray's experiment folder")
 
 
-class StudyScheduler(FIFOScheduler):
+class _EveryPlace:
+    """Part of both schedulers: a trial whose worker is being started waits for that one.
+
+    Ray's own choice is the trial that has waited longest. It would get the next worker that is free, and its own, which
+    takes a second or two to start, would be dropped: of trials shorter than that, all later ones ran one at a time
+    once a node or a worker had died. Without a choice Ray starts a worker for each trial that waits, or gives it an
+    idle one.
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        return None
+
+
+class StudyScheduler(_EveryPlace, FIFOScheduler):
     """Lets the study's own pruner decide: the same decisions as on any backend."""
 
     _supports_buffered_results = False
@@ -153,7 +166,7 @@ class StudyScheduler(FIFOScheduler):
         return _report(self._key, trial, result)
 
 
-class StudyASHA(ASHAScheduler):
+class StudyASHA(_EveryPlace, ASHAScheduler):
     """Ray's ASHA, its stops recorded as PRUNED and its rungs rebuilt from the study's intermediate values.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import os
 import queue
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 from ray import tune
 
+from optlstm.backends.local.worker import end_with
 from optlstm.backends.trial import (
     TRACEBACK_LINES,
     Blocked,
@@ -39,6 +41,7 @@ def run_assignment(config: dict[str, Any], job: Job, key: str) -> None:
     """Ray Tune's trainable: one trial from its assignment to its outcome."""
     if _hung:
         os._exit(1)  # Ray gives this trial another worker, and what hangs here ends
+    _end_with_raylet()
     if key not in _OBJECTIVES:
         _OBJECTIVES.clear()
         try:
@@ -65,6 +68,12 @@ def run_assignment(config: dict[str, Any], job: Job, key: str) -> None:
     if stopped is not None:
         raise stopped  # end this thread without another report, so that the worker can be reused
     _report_outcome(outcome)
+
+
+@functools.cache
+def _end_with_raylet() -> None:
+    """Once in each process. A worker in the middle of an epoch does not notice by itself that its node has gone."""
+    end_with(os.getppid())
 
 
 def _report_outcome(outcome: Outcome) -> None:
