@@ -37,7 +37,7 @@ def announce(console: Console, session: Session) -> None:
     if config.sampler.name == "grid":
         search += f"; the grid has {session.plan.space.combinations():,} combinations"
     lines = [Text.assemble((f"study {name}", "bold"), f": {task.describe()}"), Text(search)]
-    lines += [Text(warning, "yellow") for warning in task.warnings]
+    lines += [Text(warning, "yellow") for warning in session.warnings]
     if taken := sum(IMPORTED_KEY in t.user_attrs for t in session.ledger.trials):
         source = session.ledger.record.imported
         lines.append(Text(f"begins with {taken} trials of study {source}, each param by its name; they do not count"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -60,6 +61,11 @@ class Session:
     checkpoints: Location
     workers: int | None  # trials at a time; None: what Ray's cluster holds
     finished: int  # trials that had ended before this command
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is unusual about the data, or the machine."""
+        return [*self.plan.task.warnings, *crowding(self.plan.config, self.workers)]
 
     def work(self, publisher: Publisher) -> None:
         """Run trials until there are none left or the run is told to stop, and let `publisher` show the best."""
@@ -126,6 +132,22 @@ class Session:
         else:
             # What hangs is ended from outside.
             run_local(self.run, job, self.workers or 1, inline=False if job.trial_timeout else None)
+
+
+def crowding(config: StudyConfig, workers: int | None) -> list[str]:
+    """A warning where more threads are to train than this machine has cores; of a cluster's nodes nothing is known."""
+    on_ray = config.backend == "ray"
+    if on_ray and (config.ray.address is not None or config.ray.gpus_per_trial):
+        return []
+    at_once = workers or math.floor(cores() / config.ray.cpus_per_trial)
+    threads = at_once * config.training.threads
+    if at_once == 1 or threads <= cores():
+        return []
+    fitting = max(1, cores() // config.training.threads)
+    return [
+        f"workers: {at_once} trials at a time, {threads} threads, on {cores()} cores: slower than with fewer; "
+        f"give --workers {fitting}"
+    ]
 
 
 def environment(backend: str) -> dict[str, str | int]:
@@ -202,6 +224,7 @@ def dry_run(
         ("backend", config.backend),
     ]
     workers = _workers(config, config.trials)
+    rows += [("note", warning) for warning in crowding(config, workers)]
     if config.backend == "ray":
         from optlstm.backends.ray.runner import describe
 

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from optlstm.config.schema import StudyConfig
+from optlstm.run import session
+from tests.conftest import Cli
+
+
+@pytest.mark.parametrize(
+    ("raw", "workers", "advice"),
+    [
+        ({}, 4, None),
+        ({}, 5, "workers: 5 trials at a time, 5 threads, on 4 cores: slower than with fewer; give --workers 4"),
+        ({"training": {"threads": 2}}, 3, "3 trials at a time, 6 threads, on 4 cores"),
+        ({"training": {"threads": 8}}, 1, None),
+        ({"backend": "ray"}, 32, "give --workers 4"),
+        ({"backend": "ray", "ray": {"cpus_per_trial": 0.25}}, None, "16 trials at a time"),
+        ({"backend": "ray"}, None, None),
+        ({"backend": "ray", "ray": {"address": "auto"}}, 32, None),
+        ({"backend": "ray", "ray": {"gpus_per_trial": 0.5}}, 32, None),
+    ],
+)
+def test_more_trials_than_cores_are_warned_of(
+    raw: dict[str, Any], workers: int | None, advice: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "cores", lambda: 4)
+    warnings = session.crowding(StudyConfig.model_validate(raw), workers)
+    assert len(warnings) == (advice is not None)
+    assert (advice or "") in "".join(warnings)
+
+
+def test_the_warning_stands_in_the_plan_and_before_the_first_trial(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "cores", lambda: 1)
+    warning = "workers: 2 trials at a time, 2 threads, on 1 cores: slower than with fewer; give --workers 1"
+    study = ("study", "tiny.toml", "--trials=2", "--workers=2")
+    assert f"note            {warning}" in cli(*study, "--dry-run").out.splitlines()
+    assert warning in cli(*study).lines
