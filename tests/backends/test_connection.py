@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import stat
 import threading
@@ -72,7 +71,7 @@ def test_a_ray_that_runs_is_recognised_and_its_files_are_this_users_alone() -> N
 
     node: Any = ray._private.worker._global_node
     check_address(node.gcs_address)
-    folder = Path(node.get_session_dir_path()).parent
+    folder = Path(node.get_session_dir_path()).parents[1]
     assert folder.name.startswith("optlstm-")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
@@ -94,7 +93,7 @@ def test_a_ray_of_our_own_that_dies_ends_the_command_in_one_line_and_leaves_noth
     family = psutil.Process(driver.pid).children(recursive=True)
     gcs = next(process for process in family if process.name() == "gcs_server")
     session = next(part for part in gcs.cmdline() if "/optlstm-" in part)
-    temporary = Path(os.path.join(*session[session.index("/") :].split("/session_")[:1]))
+    temporary = Path(session[session.index("/") :].split("/ray/session_")[0])
     assert temporary.name.startswith("optlstm-")
     gcs.kill()
 

@@ -118,7 +118,7 @@ def test_a_place_whose_worker_died_is_used_again_though_trials_are_shorter_than_
     studies: Studies, tmp_path: Path
 ) -> None:
     ledger = studies.ledger(sampler="random", pruner="none")
-    run_ray(Run(ledger, 40), Job(MakeWorkerName(), str(tmp_path)), workers=2)
+    run_ray(Run(ledger, 30), Job(MakeWorkerName(), str(tmp_path)), workers=2)
     assert len({trial.user_attrs["worker"] for trial in ledger.trials}) == 2
 
 

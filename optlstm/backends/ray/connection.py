@@ -30,7 +30,7 @@ KEEP_VARIABLE = "OPTLSTM_KEEP_RAY_FOLDER"
 PROBE_TIMEOUT_S = 5.0
 SILENCE_S = 30.0  # of a cluster, before it counts as gone; Ray itself ends this process, without a word, after 60 s
 SHUTDOWN_S = 10.0  # for Ray to let go of a cluster that has died
-LONGEST_FOLDER = 39  # characters: Ray's sockets below it have 64 more, and Unix allows 103
+LONGEST_FOLDER = 35  # characters: Ray's sockets below it have 68 more, and Unix allows 103
 LEAST_SPACE = 32 << 20  # bytes: a Ray that finds less is half a minute failing to start
 PR_SET_CHILD_SUBREAPER = 36  # prctl's, from Linux's sys/prctl.h
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"  # and empty settings
@@ -153,7 +153,7 @@ def _own_ray(cpus: int) -> Iterator[Watch]:
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
-                    _temp_dir=str(folder),
+                    _temp_dir=str(folder / "ray"),  # which Ray makes writable by all; its parent is not
                 )
             yield Watch(folder)
         finally:
@@ -162,7 +162,7 @@ def _own_ray(cpus: int) -> Iterator[Watch]:
 
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """For the logs and sockets of a Ray, which makes them readable and writable by all: in a folder of this user's."""
+    """For the logs and sockets of a Ray."""
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(temporary_folder(LONGEST_FOLDER))
