@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 DISK_MB = 64
 RESTART_S = 0.5  # at most, until a driver that has ended is started again
 OUTAGE_CODES = {1, 2}  # while it ran, at its start
+MAX_FAILED = 8  # drivers, which would be started again without end
 END_S = 60.0  # for the last drivers to end
 SILENCE_S = {"local": 120.0, "ray": 300.0}  # without a report, and without a disturbance
 
@@ -188,8 +189,7 @@ class Round:
             if self.kind.has_ended(states):
                 return True
             self._collect()
-            if refused := [d for d in self.ended if d.exit_code == 2 and 2 not in d.expected]:
-                self.report.problems.append(f"{refused[0].log.name} was refused: {refused[0].log.read_text()}")
+            if self._keep_failing():
                 return False
             self._start_drivers(states)
             now = time.monotonic()
@@ -202,6 +202,14 @@ class Round:
                 self.report.problems.append(f"no report for {silence:g} s; the trials are {Counter(states)}")
                 return False
             time.sleep(0.1)
+
+    def _keep_failing(self) -> bool:
+        """Whether drivers end, again and again, as nothing that was done to them explains."""
+        if sum(driver.exit_code not in driver.expected for driver in self.ended) < MAX_FAILED:
+            return False
+        problems = [f"exit codes: {problem}" for problem in INVARIANTS["exit codes"](self)]
+        self.report.problems += problems if len(problems) >= MAX_FAILED else []
+        return len(problems) >= MAX_FAILED
 
     def _look(self) -> tuple[list[str], str]:
         """The trials' states, and something that changes when anything is reported."""
@@ -221,6 +229,8 @@ class Round:
 
     def _disturb(self) -> int:
         """Let something happen to somebody; 0 where nobody is there."""
+        # What happens does not depend on how often others have drawn by then.
+        self.draw = random.Random(f"{self.settings.seed} {self.report.events.total()}")
         names = list(self.settings.only) or [
             name for name, event in EVENTS.items() if not event.needs or getattr(self, event.needs) is not None
         ]
