@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import IO, Any
 
+import psutil
 import pyarrow as pa
 from pyarrow import compute
 
 from optlstm.errors import InputError
+
+_MAX_RATIO, _MEMORY_SHARE = 200, 8  # numbers in text shrink to a fifth, deflate's best is a thousandth
 
 
 def tidy(table: Any, coded: str | None) -> Any:
@@ -55,17 +59,26 @@ def _coded(column: Any) -> Any:
 
 
 class Watched:
-    """A file for pyarrow to read. Records what pyarrow does not refuse: NUL bytes, and an odd number of quotes."""
+    """A file for pyarrow to read. Records what pyarrow does not refuse: NUL bytes, and an odd number of quotes.
+
+    Reading raises InputError where a compressed file swells as no table does, beyond a share of the memory.
+    """
 
     closed = False
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file, self._path = file, path
+        self._limit = max(_MAX_RATIO * path.stat().st_size, psutil.virtual_memory().available // _MEMORY_SHARE)
+        self._count = 0
         self.odd_quotes = False
         self.nul = False
 
     def read(self, size: int = -1) -> bytes:
         chunk = self._file.read(size)
+        self._count += len(chunk)
+        if self._count > self._limit:
+            swollen = f"unpacks to more than {_MAX_RATIO} times its size, {self._count / 1e9:,.1f} GB so far"
+            raise InputError(f"data: {self._path.name} {swollen}; if it is a table, give it uncompressed")
         self.odd_quotes ^= chunk.count(b'"') % 2 == 1
         self.nul |= b"\0" in chunk
         return chunk

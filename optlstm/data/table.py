@@ -11,6 +11,7 @@ import gzip
 import io
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -20,9 +21,9 @@ from typing import IO, Any, cast
 import pandas as pd
 import pyarrow as pa
 from pyarrow import csv as pa_csv
-from pyarrow import parquet
 
-from optlstm.data.arrow import Watched, bytes_as_text, tidy
+from optlstm.data.arrow import Watched, tidy
+from optlstm.data.parquet_file import open_parquet, parquet_head, read_parquet
 from optlstm.errors import InputError, did_you_mean
 from optlstm.util.format import first_few, in_a_line, quoted, short
 
@@ -55,13 +56,18 @@ def read_table(
     """
     names = column_names(path)
     wanted = names if columns is None else list(dict.fromkeys(columns))
-    unknown = [unknown_column(path, names, column) for column in wanted if column not in names]
+    known = set(names)
+    unknown = [unknown_column(path, names, column) for column in wanted if column not in known]
     if unknown:
         raise InputError(unknown)
-    table = tidy(_parquet_table(path, wanted) if _is_parquet(path) else _csv_table(path, wanted, coded, texts), coded)
+    table = read_parquet(path, wanted) if _is_parquet(path) else _csv_table(path, wanted, coded, texts)
     if table.num_rows == 0:
         raise InputError(f"data: {path.name} has a header and no rows")
-    frame = table.to_pandas(date_as_object=False, ignore_metadata=True, self_destruct=True, split_blocks=True)
+    try:
+        table = tidy(table, coded)
+        frame = table.to_pandas(date_as_object=False, ignore_metadata=True, self_destruct=True, split_blocks=True)
+    except pa.ArrowException as error:
+        raise InputError(f"data: {path.name} cannot be read: {in_a_line(error, 200)}") from error
     pa.default_memory_pool().release_unused()  # a large file's buffers are worth returning to the system
     return cast("pd.DataFrame", frame)
 
@@ -74,11 +80,11 @@ def column_names(path: Path) -> list[str]:
     """
     _check_file(path)
     if _is_parquet(path):
-        names = [str(name) for name in _parquet_file(path).schema_arrow.names]
+        names = [str(name) for name in open_parquet(path).schema_arrow.names]
     else:
         _check_beginning(path)
         names = [name.strip() for name in _csv_header(path)]
-    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         remedy = "give every column a different name"
         raise InputError(
@@ -96,7 +102,7 @@ def first_cells(path: Path, rows: int = 100) -> dict[str, list[str]]:
     """The text of the first `rows` cells of each column, to guess what it holds; nothing in them is checked."""
     names = column_names(path)
     if _is_parquet(path):
-        head = next(_parquet_file(path).iter_batches(batch_size=rows), None)
+        head = parquet_head(path, rows)
         return {name: [str(cell) for cell in head.column(name).to_pylist()] if head else [] for name in names}
     cells: dict[str, list[str]] = {name: [] for name in names}
     with suppress(csv.Error, *_DAMAGED):
@@ -192,7 +198,7 @@ def _csv_header(path: Path) -> list[str]:
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line it begins on, cells) of the header and every row; bytes that are no UTF-8 come as surrogates."""
     with io.TextIOWrapper(_open(path), encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        reader = csv.reader(text, strict=True)
+        reader = csv.reader(_lines(text), strict=True)
         line = 1
         try:
             for cells in reader:
@@ -201,6 +207,14 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
                 line = reader.line_num + 1
         except csv.Error as error:
             raise csv.Error(f"row {line}: {error}") from error
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """Raises csv.Error for a line that no table has: a small compressed file may hold one of many gigabytes."""
+    while line := text.readline(_BLOCK_BYTES):
+        if len(line) == _BLOCK_BYTES:
+            raise csv.Error(f"a line of more than {_BLOCK_BYTES >> 20} million characters")
+        yield line
 
 
 def _diagnose(path: Path) -> list[str]:
@@ -283,27 +297,7 @@ def _arrow_table(path: Path, columns: list[str], kinds: dict[str, Any], streamin
     converting = pa_csv.ConvertOptions(include_columns=columns, null_values=_MISSING, column_types=kinds)
     read = pa_csv.open_csv if streaming else pa_csv.read_csv
     with _open(path) as file:
-        watched = Watched(file)
+        watched = Watched(file, path)
         result = read(watched, reading, parsing, converting)
         table = result.read_all() if streaming else result
     return table, watched.nul or watched.odd_quotes
-
-
-def _parquet_file(path: Path) -> Any:
-    try:
-        return parquet.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"data: {path.name} is damaged or no Parquet file; write or download it again") from error
-
-
-def _parquet_table(path: Path, wanted: list[str]) -> Any:
-    file = _parquet_file(path)
-    nested = [name for name in wanted if pa.types.is_nested(file.schema_arrow.field(name).type)]
-    if nested:
-        remedy = "write one value per cell, a column for each"
-        raise InputError([f"data: column '{c}' of {path.name} holds lists or structs; {remedy}" for c in nested])
-    try:
-        table = file.read(columns=wanted).select(wanted).replace_schema_metadata()  # pandas' own is parsed unasked
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"data: {path.name} is damaged; write or download it again") from error
-    return bytes_as_text(table, path.name)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from optlstm.data.table import column_names, file_rows, read_table
+from optlstm.data.table import column_names, file_rows, first_cells, read_table
 from optlstm.errors import InputError
 
 LONG_GZIP = gzip.compress(b"ds,y\n" + b"".join(b"%d,%d\n" % (i, i * 7919 % 1013) for i in range(20_000)))
@@ -105,6 +106,52 @@ def test_truncated_parquet(tmp_path: Path) -> None:
     pd.DataFrame({"y": np.arange(1000.0)}).to_parquet(path)
     path.write_bytes(path.read_bytes()[:-100])
     assert "damaged" in problems_of(path)[0]
+
+
+class _Little:
+    available = 1 << 20  # bytes
+
+
+def test_what_unpacks_to_more_than_the_memory_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value that is repeated takes next to nothing in a file."""
+    pd.DataFrame({"ds": np.zeros(1 << 20), "y": 0.0}).to_parquet(tmp_path / "x.parquet")
+    write(tmp_path, gzip.compress(b"ds,y\n" + b"0,0\n" * 500_000), "x.csv.gz")
+    assert max(path.stat().st_size for path in tmp_path.iterdir()) < 20_000
+
+    monkeypatch.setattr(psutil, "virtual_memory", _Little)
+    monkeypatch.setattr(parquet.ParquetFile, "read", None)
+    (problem,) = problems_of(tmp_path / "x.parquet")
+    assert problem.startswith("data: x.parquet asks for 0.0 GB of memory, and 0.0 GB are free; ")
+    (problem,) = problems_of(tmp_path / "x.csv.gz")
+    assert problem.startswith("data: x.csv.gz unpacks to more than 200 times its size")
+
+
+def test_errors_of_arrow_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 1099511627776 failed\nat memory_pool.cc")
+
+    pd.DataFrame({"ds": [1], "y": [2.0]}).to_parquet(tmp_path / "x.parquet")
+    for method in ("read", "iter_batches", "__init__"):
+        with monkeypatch.context() as patched:
+            patched.setattr(parquet.ParquetFile, method, fail)
+            with pytest.raises(InputError, match=r"^data: x\.parquet is damaged"):
+                first_cells(tmp_path / "x.parquet") if method == "iter_batches" else read_table(tmp_path / "x.parquet")
+
+
+def test_many_columns_are_compared_once_each(tmp_path: Path) -> None:
+    names = [f"c{i}" for i in range(200_000)]  # each with each: half an hour
+    path = write(tmp_path, f"ds,y,{','.join(names)}\n")
+
+    assert column_names(path)[2:] == names
+    assert problems_of(path, ["ds", "nosuch"])[0].endswith("... (200002 in all))")
+
+
+def test_a_line_that_is_no_row_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = write(tmp_path, gzip.compress(b"x" * (9 << 20)), "x.csv.gz")
+
+    assert "a line of more than 8 million characters" in problems_of(path)[0]
 
 
 def test_columns_come_in_the_order_asked_for_from_every_format(tmp_path: Path) -> None:
