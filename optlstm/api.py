@@ -115,9 +115,9 @@ def tune(
     return Result(load_study(opened, name), session.plan.config, opened)
 
 
-def load(folder: str | Path, factory: str | None = None) -> Model:
+def load(folder: str | Path, factory: str | None = None, *, verify: str | Path | None = None) -> Model:
     """The model in a folder: see `Model.load`."""
-    return Model.load(folder, factory)
+    return Model.load(folder, factory, verify=verify)
 
 
 def _raw(config: Mapping[str, Any], n_trials: int | None) -> dict[str, Any]:

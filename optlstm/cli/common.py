@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -98,6 +99,11 @@ StorageOption = Annotated[
 FactoryOption = Annotated[
     str | None,
     typer.Option("--factory", metavar="MODULE:FUNCTION", help="what makes the networks, where they are not ours"),
+]
+
+VerifyOption = Annotated[
+    Path | None,
+    typer.Option("--verify", metavar="KEY.pem", help="refuse a folder that the holder of this key has not signed"),
 ]
 
 StoragePathOption = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from optlstm.cli.common import FactoryOption, app
+from optlstm.cli.common import FactoryOption, VerifyOption, app
 from optlstm.errors import InputError
 from optlstm.util.output_file import OutputFile
 
@@ -20,6 +20,7 @@ def export(
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="default: in the model's folder")
     ] = None,
     factory: FactoryOption = None,
+    verify: VerifyOption = None,
 ) -> int:
     """Write the model as one file: raw input to raw output, any number of samples at a time."""
     from optlstm.console.progress import make_console
@@ -31,6 +32,6 @@ def export(
         raise InputError(f"--format: must be {' or '.join(FORMATS)}, got {form!r}")
     file = OutputFile(out or model / f"model{FORMATS[form]}")
     file.check({model / CARD_FILE: "the model", model / WEIGHT_FILE: "the model"})
-    signature = export_model(Model.load(model, factory), form, file)
+    signature = export_model(Model.load(model, factory, verify=verify), form, file)
     make_console().print(f"{file.path}: {signature}", soft_wrap=True, markup=False)
     return 0

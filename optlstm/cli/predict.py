@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from optlstm.cli.common import FactoryOption, app
+from optlstm.cli.common import FactoryOption, VerifyOption, app
 from optlstm.errors import InputError
 from optlstm.util.output_file import OutputFile
 
@@ -27,6 +27,7 @@ def predict(
         list[str] | None, typer.Option("--level", metavar="PERCENT", help="prediction intervals; --level 80 90")
     ] = None,
     factory: FactoryOption = None,
+    verify: VerifyOption = None,
     more_levels: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> int:
     """Forecasts in the data's units, from the end of the data on or from anywhere in it; or classes."""
@@ -39,7 +40,7 @@ def predict(
         if backtest < 1:
             raise InputError(f"--backtest: must be a whole number of at least 1, got {backtest}")
         options["backtest"] = backtest
-    rows = Model.load(model, factory).predictor.write_csv(data.expanduser(), out, **options)
+    rows = Model.load(model, factory, verify=verify).predictor.write_csv(data.expanduser(), out, **options)
     make_console().print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)
     return 0
 

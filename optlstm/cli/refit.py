@@ -44,6 +44,10 @@ def refit(
     no_refit: Annotated[bool, typer.Option("--no-refit", help="keep the weights of tuning, train nothing")] = False,
     data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="where the study's data is now")] = None,
     factory: FactoryOption = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option("--sign", metavar="KEY.pem", help="sign the folder with this Ed25519 key, for predict --verify"),
+    ] = None,
     steps: Annotated[bool, typer.Option("--steps", help="print every metric by horizon step too")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print the result only")] = False,
@@ -55,15 +59,18 @@ def refit(
     from optlstm.console.scores import outcome
     from optlstm.models.folder import check_target
     from optlstm.models.refit import refit as make_model
+    from optlstm.models.signature import read_private_key
 
     check_target(out)
+    if sign is not None:
+        read_private_key(sign)  # before the training
     database = given_database(storage)
     with Epochs(make_console(quiet), top * seeds) as display:
         model = make_model(
             database, name, trial=trial, pick=pick, top=top, seeds=seeds, averaging=averaging, retrain=not no_refit,
             data=data, storage_path=storage_path, factory=factory, on_epoch=display.on_epoch,
         )  # fmt: skip
-    model.save(out)
+    model.save(out, sign=sign)
     if as_json:
         print(json.dumps(outcome(model.card, str(out))))
     else:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from optlstm.errors import InputError, ModelFileError, OptlstmError
 from optlstm.models.card import CARD_FILE, WEIGHT_FILE, Card, Weights, read_card
+from optlstm.models.signature import SIGNATURE_FILE, read_private_key, read_public_key, sign, verified_sums
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.files import LocalFolder, check_folder
@@ -42,24 +43,33 @@ def pack(networks: Sequence[Mapping[str, Tensor]], extras: Mapping[str, Tensor])
     return blob, Weights(size=len(blob), sha256=hashlib.sha256(blob).hexdigest())
 
 
-def write(folder: Path, card: Card, blob: bytes) -> None:
+def write(folder: Path, card: Card, blob: bytes, key: Path | None = None) -> None:
     """Write a model's files, the card last: a process that is killed before leaves a folder that is refused.
 
+    Args:
+        key: The PEM file of an Ed25519 private key to sign the folder with.
+
     Raises:
-        InputError: as `check_target`.
+        InputError: as `check_target`, or the key cannot be used.
         OptlstmError: the folder cannot be written.
     """
     check_target(folder)
+    private = None if key is None else read_private_key(key)
     files = LocalFolder(folder)
     try:
+        files.remove(SIGNATURE_FILE)
         files.remove(CARD_FILE)
         files.write(WEIGHT_FILE, blob)
         files.write(CARD_FILE, card.to_bytes())
     except OSError as error:
         raise OptlstmError(f"cannot write {folder}: {error.strerror or error}") from error
+    if private is not None:
+        sign(folder, private)
 
 
-def read(folder: Path, factory: str | None = None) -> tuple[Card, bytes, list[nn.Module], dict[str, Tensor]]:
+def read(
+    folder: Path, factory: str | None = None, verify: Path | None = None
+) -> tuple[Card, bytes, list[nn.Module], dict[str, Tensor]]:
     """The card, the weight file, the networks (in eval mode, on the CPU) and the other tensors of a model.
 
     Sizes are checked against each other before memory of that size is allocated; nothing is unpickled, and only the
@@ -67,13 +77,16 @@ def read(folder: Path, factory: str | None = None) -> tuple[Card, bytes, list[nn
 
     Args:
         factory: `module:function` that makes the networks, where they are custom.
+        verify: the PEM file of an Ed25519 public key; a folder that was not signed with its private key is refused.
 
     Raises:
         ModelFileError: the files are missing, altered or invalid; with the file and what to do.
-        InputError: the factory is not the one of the card, or cannot be imported.
+        InputError: the factory is not the one of the card, or cannot be imported; the key cannot be used.
     """
+    key = None if verify is None else read_public_key(verify)
     with _model_file_errors(folder):
-        card, blob = _read(folder)
+        _check_is_model(folder)
+        card, blob = _read(folder, None if key is None else verified_sums(folder, key))
     # A folder may come from anywhere: the code it names is imported only on demand. An error of the caller, not of it.
     made_by = Factory.named(factory, card.factory, f"model {folder}")
     with _model_file_errors(folder):
@@ -90,15 +103,21 @@ def _model_file_errors(folder: Path) -> Iterator[None]:
         raise ModelFileError(f"model {folder}: {reason}; {_ADVICE}") from error
 
 
-def _read(folder: Path) -> tuple[Card, bytes]:
+def _check_is_model(folder: Path) -> None:
     if not folder.is_dir():
         raise ModelFileError("there is no such folder")
     if not any((folder / name).exists() for name in (CARD_FILE, WEIGHT_FILE)):
         raise ModelFileError(f"it holds no {CARD_FILE}, so it is no model's folder")
+
+
+def _read(folder: Path, signed: Mapping[str, str] | None) -> tuple[Card, bytes]:
+    """signed: the SHA-256 of its files, where they were signed. That of the weights stands in the card, too."""
     with _regular(folder / CARD_FILE).open("rb") as file:
         raw = file.read(_MOST_JSON + 1)
     if len(raw) > _MOST_JSON:
         raise ModelFileError(f"{CARD_FILE} is larger than any card")
+    if signed is not None and hashlib.sha256(raw).hexdigest() != signed.get(CARD_FILE):
+        raise ModelFileError(f"{CARD_FILE} is not what was signed")
     card = read_card(raw)
     weights = _regular(folder / WEIGHT_FILE)
     size = weights.stat().st_size

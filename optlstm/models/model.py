@@ -30,27 +30,31 @@ class Model:
         self.predictor: Predictor = card.task.predictor(networks, card.hyperparameters(), extras)
 
     @classmethod
-    def load(cls, folder: str | Path, factory: str | None = None) -> Model:
+    def load(cls, folder: str | Path, factory: str | None = None, *, verify: str | Path | None = None) -> Model:
         """The model in a folder.
 
         Args:
             factory: `module:function`, where custom networks were tuned. The folder names it too, but no code is
                 imported because a file names it.
+            verify: the PEM file of an Ed25519 public key: only what was signed with its private key is read.
 
         Raises:
-            ModelFileError: a file is missing, altered or invalid.
-            InputError: another factory makes the folder's networks.
+            ModelFileError: a file is missing, altered or invalid, or not signed with this key.
+            InputError: another factory makes the folder's networks; the key cannot be used.
         """
-        return cls(*folders.read(Path(folder), factory))
+        return cls(*folders.read(Path(folder), factory, None if verify is None else Path(verify)))
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, sign: str | Path | None = None) -> Path:
         """Write `model.json` and `model.safetensors`; the folder is new, empty, or another model's.
 
+        Args:
+            sign: the PEM file of an Ed25519 private key: `model.sig` is written too, for `load(..., verify=)`.
+
         Raises:
-            InputError: the folder holds something else.
+            InputError: the folder holds something else; the key cannot be used.
             OptlstmError: it cannot be written.
         """
-        folders.write(Path(folder), self.card, self._weights)
+        folders.write(Path(folder), self.card, self._weights, None if sign is None else Path(sign))
         return Path(folder)
 
     @property
