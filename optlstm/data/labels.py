@@ -66,9 +66,8 @@ def check_classes(labels: Sequence[str], file: str, column: str) -> tuple[str, .
     """The classes of `labels`. Raises InputError where there is only one."""
     names = class_names(labels)
     if len(names) < 2:
-        raise InputError(
-            f"data: column '{column}' of {file} holds one class only ({quoted(names[0])}); nothing is to be told apart"
-        )
+        only = f"holds only one class ({quoted(names[0])})"
+        raise InputError(f"data: column '{column}' of {file} {only}; there is nothing to tell apart")
     return names
 
 
