@@ -75,5 +75,9 @@ def _folder(study: optuna.Study, given: str | None) -> Location | None:
     attrs = study.user_attrs
     if UID_KEY in attrs and (given is not None or FOLDER_KEY not in attrs):
         return study_folder(absolute(given or DEFAULT_STORAGE_PATH), study.study_name, attrs[UID_KEY])
+    # A database's word opens no connection, and no folder but one that is named after the study.
     folder: str | None = attrs.get(FOLDER_KEY)
-    return None if folder is None or is_url(folder) else folder  # a database's word opens no connection
+    if folder is None or is_url(folder):
+        return None
+    known = study_folder(Path(folder).parent, study.study_name, str(attrs.get(UID_KEY, "")))
+    return folder if known == Path(folder) else None

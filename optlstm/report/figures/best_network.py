@@ -90,7 +90,7 @@ def read_plot_data(objective: Any, number: int) -> PlotData | None:
     show: Callable[[int], PlotData | None] | None = getattr(objective, "plot_data", None)
     try:
         return show(number) if show else None
-    except OptlstmError:  # a file that was altered
+    except (OptlstmError, RuntimeError, LookupError, TypeError, ValueError):  # a file altered, or of another network
         return None
 
 
