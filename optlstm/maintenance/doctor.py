@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,11 @@ from optuna.trial import FrozenTrial, TrialState
 from optlstm.console.study_table import counts_in_words
 from optlstm.errors import InputError, OptlstmError
 from optlstm.run.retention import kept_best, study_folder
-from optlstm.study.database.connection import Database, open_database, parse_url, shown
+from optlstm.study.database.connection import Database, open_to_read, parse_url, shown
+from optlstm.study.database.optuna_tables import lock_study
 from optlstm.study.leases import Lease
 from optlstm.study.record import CONFIG_KEY, REASON_KEY, UID_KEY
-from optlstm.study.results import load_study, study_record
+from optlstm.study.results import StudyResults, load_study, study_record
 from optlstm.util.files import Location, absolute, is_url, join, open_folder, trial_name
 
 LEAST_FREE_BYTES = 1 << 30
@@ -51,7 +52,7 @@ def examine(url: str, name: str | None, storage_path: Location, address: str | N
     """
     yield _versions()
     try:
-        database = open_database(url, create=False)
+        database = open_to_read(url)
     except InputError as error:
         yield Finding("storage", "note", str(error).removeprefix("storage: "))
     except OptlstmError as error:
@@ -95,8 +96,7 @@ def _studies(database: Database, name: str | None, storage_path: Location) -> It
             continue
         folder = study_folder(absolute(storage_path), study_name, str(attrs.get(UID_KEY, "")))
         ours.add(str(folder))
-        config = attrs.get(CONFIG_KEY, {})
-        findings = [*_running(database, study_name, trials), *_checkpoints(study_name, folder, trials, config)]
+        findings = [*_running(database, study, trials), *_checkpoints(database, study, folder)]
         if all(finding.state == "ok" for finding in findings):
             findings = [Finding(f"study {study_name}", "ok", "; ".join(finding.message for finding in findings))]
         yield from findings
@@ -104,8 +104,9 @@ def _studies(database: Database, name: str | None, storage_path: Location) -> It
         yield from _unknown_folders(storage_path, ours)
 
 
-def _running(database: Database, name: str, trials: list[FrozenTrial]) -> Iterator[Finding]:
+def _running(database: Database, study: optuna.Study, trials: list[FrozenTrial]) -> Iterator[Finding]:
     """Every RUNNING trial: which process trains it, or that none does."""
+    name = study.study_name
     running = [t for t in trials if t.state == TrialState.RUNNING]
     if not running:
         yield Finding(f"study {name}", "ok", f"{counts_in_words(Counter(t.state.name for t in trials))}")
@@ -125,13 +126,14 @@ def _running(database: Database, name: str, trials: list[FrozenTrial]) -> Iterat
         remedy = "continue the study, or end the trial as failed: doctor --fix"
         if "member" in trial.user_attrs:
             remedy = "continue the study (doctor --fix would end this member, and the population with it)"
-        yield Finding(subject, "fault", message, remedy, partial(_reap, database, trial._trial_id))
+        yield Finding(subject, "fault", message, remedy, partial(_reap, database, study, trial._trial_id))
 
 
-def _reap(database: Database, trial_id: int) -> None:
+def _reap(database: Database, study: optuna.Study, trial_id: int) -> None:
     """End a RUNNING trial as failed, unless somebody has continued it since it was examined."""
     rdb = database.rdb
     with database.transaction():
+        lock_study(database.connection, study._study_id)
         trial = rdb.get_trial(trial_id)
         lease = Lease.of(trial.system_attrs)
         taken = lease is not None and not lease.is_void(database.now())
@@ -140,34 +142,54 @@ def _reap(database: Database, trial_id: int) -> None:
             rdb.set_trial_state_values(trial_id, TrialState.FAIL)
 
 
-def _checkpoints(
-    name: str, folder: Location, trials: list[FrozenTrial], config: Mapping[str, Any]
-) -> Iterator[Finding]:
-    """Weights of trials that the study does not have, and unfinished or best trials whose weights are damaged."""
+def _checkpoints(database: Database, study: optuna.Study, folder: Location) -> Iterator[Finding]:
+    """Weights of trials that the study does not have, and stopped or best trials whose weights are damaged.
+
+    A study may run meanwhile: what seems wrong is a fault only where the study, read again after it, still says so.
+    """
     from optlstm.training.checkpoints import newest_checkpoint
 
-    subject = f"checkpoints of {name}"
+    subject = f"checkpoints of {study.study_name}"
     files = open_folder(folder)
     saved = {int(match[1]): n for n in files.names() if (match := _TRIAL.fullmatch(n))}
+    count = len(study.get_trials(deepcopy=False))  # read later: a trial is there before its folder
     for number, entry in sorted(saved.items()):
-        if number >= len(trials):
+        if number >= count:
             message = f"{join(folder, entry)}: the study has no such trial"
-            yield Finding(subject, "fault", message, "doctor --fix", partial(files.remove, entry))
-    wanted = [t.number for t in trials if t.state == TrialState.RUNNING and t.last_step]
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values and len(t.values) == 1]
-    wanted += [t.number for t in sorted(complete, key=lambda t: t.values[0])[: kept_best(config)]]
+            yield Finding(subject, "fault", message, "doctor --fix", partial(_remove, database, study, number, folder))
     # A custom objective need not save any; what was saved leaves its folder, unless all of it was removed.
-    custom = config.get("objective") is not None
-    wanted = [number for number in wanted if not custom or number in saved]
-    damaged = [number for number in wanted if newest_checkpoint(join(folder, trial_name(number))) is None]
+    custom = study.user_attrs.get(CONFIG_KEY, {}).get("objective") is not None
+    needed = [number for number in _needed(database, study) if not custom or number in saved]
+    damaged = [number for number in needed if newest_checkpoint(join(folder, trial_name(number))) is None]
+    damaged = [number for number in _needed(database, study) if number in damaged] if damaged else []
     for number in damaged:
         remedy = "continue the study: the trial starts again from its newest whole checkpoint"
-        if trials[number].state.is_finished():
+        if study.get_trials(deepcopy=False)[number].state.is_finished():
             remedy = "train it again: schedule --replay, or continue the search"
         message = f"{join(folder, trial_name(number))}: missing or damaged"
         yield Finding(subject, "fault", message, remedy)
     if not damaged:
-        yield Finding(subject, "ok", f"weights of {len(wanted)} kept, all whole")
+        yield Finding(subject, "ok", f"weights of {len(needed)} kept, all whole")
+
+
+def _needed(database: Database, study: optuna.Study) -> list[int]:
+    """The trials that must have whole checkpoints now: those that were stopped, and the best.
+
+    One that is being trained writes and removes its own meanwhile.
+    """
+    results, now = StudyResults(study), database.now()
+    running = [t for t in results.trials if t.state == TrialState.RUNNING and t.last_step]
+    leases = {t.number: Lease.of(t.system_attrs) for t in running}
+    stopped = [number for number, lease in leases.items() if lease is None or lease.is_void(now)]
+    return stopped + [t.number for t in results.ranking[: kept_best(study.user_attrs.get(CONFIG_KEY, {}))]]
+
+
+def _remove(database: Database, study: optuna.Study, number: int, folder: Location) -> None:
+    """Remove a trial's folder, unless the study has that trial since it was examined."""
+    with database.transaction():
+        lock_study(database.connection, study._study_id)  # none begins before this is over
+        if database.rdb.get_n_trials(study._study_id) <= number:
+            open_folder(folder).remove(trial_name(number))
 
 
 def _unknown_folders(storage_path: Location, ours: set[str]) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from optlstm.maintenance.doctor import examine
 from optlstm.study.database.connection import open_database
 from optlstm.study.ledger import Ledger
+from optlstm.training.checkpoints import write_checkpoint
+from optlstm.util.files import LocalFolder, trial_name
 from tests.conftest import URL, Cli, rows
-from tests.study.helpers import record
+from tests.study.helpers import assigned, record
 
 OTHER = "sqlite:///other.db"
 ABANDONING = f"""
@@ -109,6 +113,64 @@ def test_damaged_weights_and_weights_of_no_trial_are_named(cli: Cli, cached_cli:
     assert fixed.code == 1  # what was trained is not to be had back
     assert not (folder / "trial-00007").exists()
     assert (folder.parent / "gone-0123abcd").exists()
+
+
+@pytest.fixture
+def busy(folder: Path) -> Iterator[tuple[Ledger, Path]]:
+    """A study that this process runs, with a best trial and one under way, and its folder."""
+    database = open_database(URL)
+    ledger = Ledger(database, "busy", record(), {"keep": 1})
+    checkpoints = folder / "runs" / f"busy-{ledger.uid[:8]}"
+    checkpoints.mkdir()
+    begin_trial(ledger, checkpoints)
+    ledger.complete(0, 1.0, {})
+    begin_trial(ledger, checkpoints)
+    yield ledger, checkpoints
+    database.close()
+
+
+def begin_trial(ledger: Ledger, folder: Path) -> int:
+    number = assigned(ledger).number
+    write_checkpoint(folder / trial_name(number), 1, {}, {})
+    ledger.report(number, 1, 0.5)
+    return number
+
+
+def test_a_study_that_runs_meanwhile_has_no_fault(
+    cli: Cli, busy: tuple[Ledger, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, folder = busy
+    look = LocalFolder.names
+
+    def another_is_best() -> None:
+        ledger.complete(1, 0.5, {})
+        shutil.rmtree(folder / trial_name(0))
+
+    # What happens while `doctor` looks at a folder.
+    meanwhile = {folder.name: lambda: begin_trial(ledger, folder), trial_name(0): another_is_best}
+
+    def names(self: LocalFolder) -> set[str]:
+        meanwhile.pop(self.path.name, lambda: None)()
+        return look(self)
+
+    monkeypatch.setattr(LocalFolder, "names", names)
+    code, states = found(cli, "busy")
+
+    assert (code, states["fault"], meanwhile) == (0, [], {})
+
+
+def test_nothing_of_a_trial_that_began_since_is_removed(busy: tuple[Ledger, Path]) -> None:
+    ledger, folder = busy
+    for number in (2, 3):
+        write_checkpoint(folder / trial_name(number), 1, {}, {})  # left by a study of an older backup, say
+    fixes = [finding.fix for finding in examine(URL, "busy", "runs", None) if finding.fix is not None]
+    begin_trial(ledger, folder)
+
+    for fix in fixes:
+        fix()
+
+    assert len(fixes) == 2
+    assert LocalFolder(folder).names() == {trial_name(number) for number in (0, 1, 2)}
 
 
 def test_an_objective_that_saves_nothing_misses_nothing(cli: Cli) -> None:
