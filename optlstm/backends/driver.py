@@ -52,6 +52,11 @@ class Run:
         """Start nothing new, and let running trials stop after their epoch. May be called from a signal handler."""
         self.stop_reason = self.stop_reason or reason
 
+    def block(self, reason: str) -> None:
+        """As `stop`, where no trial can go on, and none is to blame."""
+        self._blocked = self._blocked or reason
+        self.stop("blocked")
+
     @property
     def stopping(self) -> bool:
         if self._deadline is not None and time.monotonic() > self._deadline:
@@ -87,5 +92,4 @@ class Run:
                     self.ledger.release(number)
                 case Blocked(reason):
                     self.ledger.release(number)
-                    self._blocked = self._blocked or reason
-                    self.stop("blocked")
+                    self.block(reason)

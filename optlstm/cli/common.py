@@ -118,5 +118,8 @@ def storage_url(option: str | None) -> str:
 
 
 def given_database(storage: str | None) -> Database:
+    """An existing one, for commands that write nothing into it."""
+    from optlstm.study.database.connection import open_to_read
+
     quieten_optuna()
-    return open_study_database(storage_url(storage), create=False)
+    return databases.enter_context(contextlib.closing(open_to_read(storage_url(storage))))

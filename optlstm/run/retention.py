@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from optlstm.config.schema import StudyConfig
 from optlstm.study.ledger import Ledger
 from optlstm.study.results import StudyResults
-from optlstm.util.files import Location, join, open_folder, trial_folder, trial_name
+from optlstm.util.files import Location, identity, is_url, join, open_folder, trial_folder, trial_name
 
 
 def file_name(name: str) -> str:
@@ -20,6 +23,34 @@ def file_name(name: str) -> str:
 def study_folder(root: Location, name: str, study_uid: str) -> Location:
     """The study's folder; with its id, since two databases may each have a study of this name."""
     return join(root, f"{file_name(name)}-{study_uid[:8]}")
+
+
+@contextlib.contextmanager
+def watched(checkpoints: Location) -> Iterator[Callable[[], str | None]]:
+    """Make a study's folder; what is given tells why checkpoints are lost, once it is not at its path any more.
+
+    A URL is not watched: object stores know no folders.
+    """
+    if is_url(checkpoints):
+        yield lambda: None
+        return
+    path = Path(checkpoints)
+    path.mkdir(parents=True, exist_ok=True)
+    held = os.open(path, os.O_RDONLY)  # some file systems number a folder anew when nobody has it open
+
+    def why_lost() -> str | None:
+        now = identity(path)
+        if now is not None and now == identity(held):
+            return None
+        return (
+            f"storage_path: {path} was removed or replaced while the study ran; "
+            "put it back, then resume with the same command"
+        )
+
+    try:
+        yield why_lost
+    finally:
+        os.close(held)
 
 
 def copy_weights(checkpoints: Location, child: int, parent: int, epoch: int) -> None:

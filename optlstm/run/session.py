@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from optlstm.config.schema import StudyConfig
 from optlstm.config.validate import check_storage_paths
 from optlstm.errors import InputError
 from optlstm.run.plan import Plan, make_plan, stored_plan
-from optlstm.run.retention import copy_weights, study_folder, sweep
+from optlstm.run.retention import copy_weights, study_folder, sweep, watched
 from optlstm.run.study_config import imported_trials, with_name
 from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialFinished
@@ -70,29 +70,38 @@ class Session:
     def work(self, publisher: Publisher) -> None:
         """Run trials until there are none left or the run is told to stop, and let `publisher` show the best."""
         ended: list[int] = []
-        keep = partial(sweep, self.checkpoints, self.ledger, self.plan.config.keep)
-
-        def keep_best(event: Event) -> None:
-            if isinstance(event, TrialFinished):
-                ended.append(event.number)
-                keep()
 
         def collect(objective: Callable[[], Any]) -> None:
             if ended and self._stop_reason() is None:
                 publisher.collect(objective)
 
         self._describe_run()
-        keep()
-        self.ledger.listen(keep_best)
+        self.ledger.listen(lambda event: ended.append(event.number) if isinstance(event, TrialFinished) else None)
         self.ledger.clear_stop_reason(INTERRUPTIONS)
         job = self.plan.job(self.checkpoints)
         self.run.finish = collect
-        with self._tracking():
+        with self._retention(), self._tracking():
             self._start(job)
         if reason := self._stop_reason():
             self.ledger.set_stop_reason(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
         publisher.publish()
         self._stop_reason()  # an interrupted drawing is no interrupted study
+
+    @contextmanager
+    def _retention(self) -> Iterator[None]:
+        """While trials run, the checkpoints of the best stay, and the run ends where their folder is gone."""
+        keep = partial(sweep, self.checkpoints, self.ledger, self.plan.config.keep)
+        with watched(self.checkpoints) as why_lost:
+
+            def keep_best(event: Event) -> None:
+                if reason := why_lost():
+                    self.run.block(reason)
+                elif isinstance(event, TrialFinished):
+                    keep()
+
+            keep()
+            self.ledger.listen(keep_best)
+            yield
 
     def _describe_run(self) -> None:
         self.ledger.set_attrs(

@@ -33,7 +33,7 @@ class CheckpointWriter:
     most, which its checksum then shows.
 
     Args:
-        folder: A path, or a URL that pyarrow opens.
+        folder: A path, or a URL that pyarrow opens. The folder that it stands in is there.
     """
 
     def __init__(self, folder: Location, keep: int = 2) -> None:
@@ -66,8 +66,9 @@ class CheckpointWriter:
         content = _json({**header, "sha256": _sha256(_json(header))})
         self._wait()
         with self._as_write_error():
-            self._files.write(_tensor_file(epoch), blob, wait=False)
-            self._files.write(_json_file(epoch), content, wait=False)
+            # Where the study's folder is gone, it is not made again: what was in it would be missed.
+            self._files.write(_tensor_file(epoch), blob, wait=False, parents=False)
+            self._files.write(_json_file(epoch), content, wait=False, parents=False)
         self._last = self._thread.submit(self._finish, epoch)
 
     def _finish(self, epoch: int) -> None:
@@ -143,7 +144,7 @@ def copy_checkpoint(source: Location, epoch: int, target: Location) -> None:
     read_checkpoint(source, epoch)
     files = open_folder(source)
     for name in (_tensor_file(epoch), _json_file(epoch)):
-        there.write(name, _read(files, name))
+        there.write(name, _read(files, name), parents=False)
 
 
 def _read_header(files: Folder, path: str) -> dict[str, Any]:

@@ -35,9 +35,10 @@ class Folder(Protocol):
     def read(self, name: str) -> bytes:
         """Raises OSError."""
 
-    def write(self, name: str, content: bytes, *, wait: bool = True) -> None:
+    def write(self, name: str, content: bytes, *, wait: bool = True, parents: bool = True) -> None:
         """Raises OSError, after which the file is as it was before.
 
+        parents: Make the folders above this one, where they are missing.
         wait: For the disk. Without, a kill of this process does no harm; a power failure before `settle` may.
         """
 
@@ -147,6 +148,15 @@ def absolute(location: Location) -> Location:
     return location if is_url(location) else Path(location).expanduser().absolute()
 
 
+def identity(place: Path | int) -> tuple[int, int] | None:
+    """The device and inode of a path or an open file, whatever its name is now; None where nothing is there."""
+    try:
+        status = os.stat(place)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def join(location: Location, name: str) -> Location:
     return f"{str(location).rstrip('/')}/{name}" if is_url(location) else Path(location) / name
 
@@ -183,8 +193,8 @@ class LocalFolder:
                 raise OSError(f"{name} is no regular file")
             return file.read()
 
-    def write(self, name: str, content: bytes, *, wait: bool = True) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+    def write(self, name: str, content: bytes, *, wait: bool = True, parents: bool = True) -> None:
+        self.path.mkdir(parents=parents, exist_ok=True)
         path = behind_link(self.path) / name
         if _is_real_folder(path):  # not written by us, and in the file's way
             shutil.rmtree(path)
@@ -246,7 +256,7 @@ class RemoteFolder:
         with self._fs.open_input_file(f"{self._path}/{name}") as file:
             return bytes(file.read())
 
-    def write(self, name: str, content: bytes, *, wait: bool = True) -> None:
+    def write(self, name: str, content: bytes, *, wait: bool = True, parents: bool = True) -> None:
         self._fs.create_dir(self._path, recursive=True)
         partial = f"{self._path}/{_partial_name(name)}"
         with self._fs.open_output_stream(partial) as file:

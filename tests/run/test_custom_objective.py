@@ -37,6 +37,8 @@ def run(
     """Run the study, or some reports of it."""
     from optlstm.study.database.connection import open_database
 
+    if isinstance(folder, Path):
+        folder.mkdir(exist_ok=True)
     ledger = Ledger(open_database(studies.url), name, plan.record)
     run, reports = Run(ledger, plan.config.trials), list[Event]()
 

@@ -156,3 +156,52 @@ def test_failures_of_one_kind_end_the_command_with_advice_until_the_next(cli: Cl
     assert 'own.py", line 8, in objective' in trial["traceback"]
     assert mended.code == 0, mended.err
     assert "8 trials: 5 complete, 3 failed" in mended.out
+
+
+LOSING = """\
+import shutil
+from pathlib import Path
+
+def space(trial):
+    return {"x": trial.suggest_float("x", 0.0, 1.0)}
+
+def objective(trial, params):
+    for step in range(1, 5):
+        if (trial.number, step) == (1, 3) and not Path("calm").exists():
+            (path,) = Path("runs").glob(PATTERN)
+            ACTION
+        trial.save_checkpoint(step, meta={"step": step})
+        trial.report(params["x"] + 1 / step, step)
+    return params["x"]
+"""
+LOSSES = {
+    "removed": "shutil.rmtree(path) if path.is_dir() else path.unlink()",
+    "renamed": "path.rename('away')",
+    "replaced": "path.rename('away'); (shutil.copytree if Path('away').is_dir() else shutil.copy)('away', path)",
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("pattern", ["optlstm.db", "losing-*"], ids=["database", "checkpoints"])
+def test_what_a_study_writes_to_is_lost_while_it_runs(cli: Cli, pattern: str, loss: str) -> None:
+    Path("losing.py").write_text(LOSING.replace("PATTERN", repr(pattern)).replace("ACTION", LOSSES[loss]))
+    study = ("study", "losing.py", "--trials", 3, "--workers", 1, "--sampler", "random", "--quiet")
+
+    lost = cli(*study)
+    made = [path.name for path in Path("runs").glob(pattern)]
+    Path("calm").touch()
+
+    assert (lost.code, len(lost.lines)) == (1, 1), lost.err
+    assert "runs/" in lost.err
+    assert "then resume with the same command" in lost.err
+    assert len(made) == (loss == "replaced")
+    if loss == "renamed":
+        name = pattern if pattern == "optlstm.db" else lost.err.split("runs/")[1].split("/")[0].split(":")[0]
+        Path("away").rename(f"runs/{name}")
+        assert cli(*study).code == 0
+        assert cli(*study, "--name", "undisturbed").code == 0
+        resumed, undisturbed = rows("losing"), rows("undisturbed")
+        if pattern == "optlstm.db":  # this process, which could not give its trial back, is alive
+            assert resumed[1][4] == {step: undisturbed[1][4][step] for step in (1, 2)}
+            resumed[1] = undisturbed[1]
+        assert resumed == undisturbed

@@ -34,9 +34,9 @@ def names(folder: Path) -> list[str]:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    write(tmp_path / "a" / "b", 3)
+    write(tmp_path / "a", 3)
 
-    found, meta = read_checkpoint(tmp_path / "a" / "b", 3)
+    found, meta = read_checkpoint(tmp_path / "a", 3)
 
     assert meta == {"epoch": 3, "values": [0.1, 1e-300]}
     assert found.keys() == tensors(3).keys()

@@ -12,9 +12,11 @@ import glob
 import importlib.util
 import os
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,9 @@ from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import scoped_session, sessionmaker
 
-from optlstm.errors import InputError, StorageUnopened
+from optlstm.errors import InputError, StorageError, StorageUnopened
 from optlstm.study.database import optuna_tables
+from optlstm.util.files import identity
 
 BUSY_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 8
@@ -81,14 +84,29 @@ def shown(url: URL) -> str:
 
 
 class Database:
-    """An open study database: Optuna's RDB storage, transactions over several of its calls, the database's clock."""
+    """An open study database: Optuna's RDB storage, transactions over several of its calls, the database's clock.
 
-    def __init__(self, rdb: RDBStorage) -> None:
+    Args:
+        file: Of SQLite.
+    """
+
+    def __init__(self, rdb: RDBStorage, file: Path | None = None) -> None:
         self.rdb = rdb
+        self._file = None if file is None else file.absolute()
+        self._identity = self._file and identity(self._file)
         self._failure: SQLAlchemyError | None = None
         self._connection: Connection | None = None
         event.listen(rdb.engine, "handle_error", self._note_failure)
+        event.listen(rdb.engine, "do_connect", lambda *_: self._check_file())
         self.read_clock()
+
+    def _check_file(self) -> None:
+        """Raises StorageError where SQLite writes into a file that nobody will find again."""
+        if self._file is not None and identity(self._file) != self._identity:
+            raise StorageError(
+                f"storage: {self._file} was removed or replaced while it was in use; "
+                "put it back, then resume with the same command"
+            )
 
     def now(self) -> float:
         """Seconds since the epoch by the database's clock, so that leases mean the same on every machine."""
@@ -110,7 +128,11 @@ class Database:
 
         Optuna's methods commit one by one; bound to one outer connection, their commits become savepoints
         (SQLAlchemy: "Joining a Session into an External Transaction"). Not for several threads at once.
+
+        Raises:
+            StorageError: SQLite's file is not at its path any more.
         """
+        self._check_file()
         with self.rdb.engine.begin() as connection:
             self._failure, self._connection = None, connection
             outer = self.rdb.scoped_session
@@ -158,51 +180,87 @@ def open_database(text: str, *, create: bool = True) -> Database:
         create: Make the SQLite file, its folder and the tables when missing.
 
     Raises:
-        InputError: The URL is not one we can use, or `create` is false and there is no such SQLite file.
+        InputError: The URL is not one we can use.
+        NoStudyDatabase: `create` is false, and there is none.
         StorageUnopened: The database cannot be reached, or its schema is of another Optuna.
     """
     url = parse_url(text)
-    path = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+    path = _path(url)
     if path is not None and not create and not path.exists():
-        raise InputError(f"storage: no study database at {path}; run a study first, or give --storage URL")
+        raise NoStudyDatabase(path)
     if path is not None and path.is_dir():
         raise InputError(f"storage: {path} is a folder; name a file in it")
+    with _as_unopened(url):
+        if path is not None:
+            return Database(_open_sqlite(url, path), path)
+        return Database(_open_server(url, create=create))
+
+
+def open_to_read(text: str) -> Database:
+    """As `open_database` opens one that exists; a SQLite file that cannot be written can still be read."""
     try:
-        return Database(_open_sqlite(url, path) if path is not None else _open_server(url))
+        return open_database(text, create=False)
+    except StorageUnopened:
+        path = _path(url := parse_url(text))
+        if path is None:
+            raise
+        with _as_unopened(url):
+            return Database(_open_read_only(url, path.absolute()))
+
+
+def open_existing(text: str) -> Database | None:
+    """The study database if there is one already; looking must not create one. Raises as `open_database`."""
+    try:
+        return open_database(text, create=False)
+    except NoStudyDatabase:
+        return None
+
+
+class NoStudyDatabase(InputError):
+    """There is no study database at a path or URL."""
+
+    def __init__(self, place: Path | str) -> None:
+        super().__init__(f"storage: no study database at {place}; run a study first, or give --storage URL")
+
+
+def _path(url: URL) -> Path | None:
+    """Of SQLite's file."""
+    return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+
+
+@contextlib.contextmanager
+def _as_unopened(url: URL) -> Iterator[None]:
+    """What goes wrong while a database is opened, in one line."""
+    try:
+        yield
     except ImportError:
         raise InputError(f"storage: the driver of {url.drivername}:// is not installed") from None
     except OSError as error:
-        raise StorageUnopened(f"storage: cannot write {path}: {error.strerror or error}") from error
+        raise StorageUnopened(f"storage: cannot write {_path(url)}: {error.strerror or error}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
         raise StorageUnopened(f"storage: cannot open {shown(url)}: {first_line(error)}") from None
     except RuntimeError as error:  # how Optuna reports a schema of another version
         raise StorageUnopened(f"storage: {shown(url)}: {first_line(error)}") from None
 
 
-def open_existing(text: str) -> Database | None:
-    """The study database if there is one already; looking must not create a file. Raises as `open_database`."""
-    url = parse_url(text)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        return None
-    return open_database(text, create=False)
-
-
-def _open_server(url: URL) -> RDBStorage:
+def _open_server(url: URL, *, create: bool) -> RDBStorage:
     arguments: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S}
     if url.get_driver_name() in ("psycopg", "psycopg2"):
         arguments |= KEEP_ALIVE
-    with _schema_lock(url, arguments):
+    with _schema_lock(url, arguments) as connection:
+        if not create and not optuna_tables.are_in(connection):
+            raise NoStudyDatabase(shown(url))
         return optuna_tables.StudyStorage(_template(url), {"connect_args": arguments, "pool_pre_ping": True})
 
 
 @contextlib.contextmanager
-def _schema_lock(url: URL, arguments: dict[str, Any]) -> Iterator[None]:
+def _schema_lock(url: URL, arguments: dict[str, Any]) -> Iterator[Connection]:
     """Held while tables are made: of two processes at once, one would fail on tables that exist already."""
     engine = sqlalchemy.create_engine(url, connect_args=arguments, poolclass=sqlalchemy.NullPool)
     lock = "pg_advisory_xact_lock({})" if engine.name == "postgresql" else "GET_LOCK('{}', 60)"
     with engine.begin() as connection:  # what is locked is free again when the connection closes
         connection.exec_driver_sql(f"SELECT {lock.format(_SCHEMA_LOCK)}")
-        yield
+        yield connection
 
 
 def _open_sqlite(url: URL, path: Path) -> RDBStorage:
@@ -217,9 +275,27 @@ def _open_sqlite(url: URL, path: Path) -> RDBStorage:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     rdb.remove_session()
     rdb.engine.dispose()  # connections made from here on begin as the listeners say
+    event.listen(rdb.engine, "do_connect", _connect_existing)
     event.listen(rdb.engine, "connect", _prepare_connection)
     event.listen(rdb.engine, "begin", _begin_immediate)
     return rdb
+
+
+def _open_read_only(url: URL, path: Path) -> RDBStorage:
+    # A log in write-ahead mode needs a file beside it, which SQLite would make; without a log nobody is writing.
+    log = path.with_name(f"{path.name}-wal")
+    at_rest = not log.exists() or log.stat().st_size == 0
+    for option in ("mode=ro", "immutable=1") if at_rest else ("mode=ro",):
+        connect = partial(
+            sqlite3.connect, f"{path.as_uri()}?{option}", BUSY_TIMEOUT_S, check_same_thread=False, uri=True
+        )
+        try:
+            return optuna_tables.StudyStorage(_template(url), {"creator": connect}, skip_table_creation=True)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            problem = error
+    if at_rest:
+        raise problem
+    raise StorageUnopened(f"storage: cannot read {path}: its folder is read-only; copy it and {log.name} elsewhere")
 
 
 def _make_tables(url: URL, path: Path) -> None:
@@ -233,6 +309,11 @@ def _make_tables(url: URL, path: Path) -> None:
         rdb.remove_session()
         rdb.engine.dispose()
         os.replace(half, path)
+
+
+def _connect_existing(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
+    # A file that is gone is not made again.
+    arguments[0], options["uri"] = f"{Path(arguments[0]).as_uri()}?mode=rw", True
 
 
 def _prepare_connection(connection: Any, _record: Any) -> None:

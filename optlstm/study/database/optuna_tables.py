@@ -19,7 +19,7 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, insert, inspect, or_, select, update
 from sqlalchemy.orm import Session
 
 from optlstm.errors import InputError, named
@@ -103,6 +103,11 @@ def has_newer(connection: Connection, study_id: int, trial_id: int) -> bool:
     """Whether a study has trials with a greater id."""
     newer = select(_TRIALS.c.trial_id).where(_TRIALS.c.study_id == study_id, _TRIALS.c.trial_id > trial_id)
     return connection.execute(newer.limit(1)).first() is not None
+
+
+def are_in(connection: Connection) -> bool:
+    """Whether a database has these tables."""
+    return inspect(connection).has_table(_STUDIES.name)
 
 
 def lock_study(connection: Connection, study_id: int) -> None:

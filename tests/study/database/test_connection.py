@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 import sqlite3
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +16,7 @@ from optuna.study import StudyDirection
 from sqlalchemy.exc import OperationalError
 
 from optlstm.errors import InputError, StorageError
-from optlstm.study.database.connection import Database, open_database, parse_url
+from optlstm.study.database.connection import Database, open_database, open_to_read, parse_url
 from tests.study.processes import CONTEXT, exit_code, open_files, start
 
 SECRET = "p@ss{0}{x}/w:rd%"
@@ -161,6 +166,76 @@ def test_reading_makes_no_file(tmp_path: Path) -> None:
         open_database(f"sqlite:///{tmp_path}/none/study.db", create=False)
 
     assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[Path]:
+    """A folder as those see it who may not write there: a mount for root, whom permissions do not stop."""
+    if os.geteuid() != 0:
+        folder.chmod(0o555)
+        yield folder
+        folder.chmod(0o755)
+        return
+    view = folder.parent / "view"
+    view.mkdir()
+    subprocess.run(["mount", "--bind", folder, view], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", view], check=True)
+        yield view
+    finally:
+        subprocess.run(["umount", "--lazy", view], check=True)
+
+
+@pytest.mark.parametrize("being_written", [False, True], ids=["at rest", "being written"])
+def test_what_cannot_be_written_can_be_read(empty_sqlite: Path, tmp_path: Path, being_written: bool) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    shutil.copy(empty_sqlite, folder / "study.db")
+    writer = open_database(f"sqlite:///{folder}/study.db")
+    with writer.transaction():
+        writer.rdb.create_new_study([StudyDirection.MINIMIZE], "shown")
+    if not being_written:
+        writer.close()
+    (folder / "study.db.lock").unlink()
+    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+
+    with read_only(folder) as view:
+        with pytest.raises(StorageError):
+            open_database(f"sqlite:///{view}/study.db", create=False)
+        database = open_to_read(f"sqlite:///{view}/study.db")
+        names = [study.study_name for study in database.rdb.get_all_studies()]
+        database.close()
+
+    assert names == ["shown"]
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+    writer.close()
+
+
+def test_a_role_that_may_only_select_sees_the_studies(postgresql_url: str, postgresql: Database) -> None:
+    role = "CREATE ROLE onlooker LOGIN PASSWORD 'x'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO onlooker"
+    with postgresql.rdb.engine.begin() as connection:
+        connection.exec_driver_sql(role)
+    url = sqlalchemy.make_url(postgresql_url).set(username="onlooker", password="x")
+
+    database = open_to_read(url.render_as_string(hide_password=False))
+
+    assert len(database.rdb.get_all_studies()) == len(postgresql.rdb.get_all_studies())
+    database.close()
+
+
+def test_looking_makes_no_tables(postgresql_url: str) -> None:
+    admin = sqlalchemy.create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE looked_at")
+    admin.dispose()
+    url = sqlalchemy.make_url(postgresql_url).set(database="looked_at")
+
+    with pytest.raises(InputError, match="no study database at postgresql"):
+        open_to_read(url.render_as_string(hide_password=False))
+
+    engine = sqlalchemy.create_engine(url)
+    assert sqlalchemy.inspect(engine).get_table_names() == []
+    engine.dispose()
 
 
 def test_processes_that_open_a_new_file_at_the_same_instant_all_succeed(tmp_path: Path) -> None:
