@@ -97,7 +97,7 @@ def tune(
     name, url = study_name(raw, None), str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
     database = open_existing(url)
     raw, stored = with_stored_config(database, name, {"storage": url, **raw})
-    session = open_session(raw, name, lambda: database or open_database(url), (), stored)
+    session = open_session(raw, name, database, lambda: open_database(url), (), stored)
     run = session.run
     display = Display(
         make_console(),

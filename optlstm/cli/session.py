@@ -40,7 +40,7 @@ def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | Non
     database = attempt(problems, lambda: existing(url))
     given = {"storage": url, **raw}
     config, stored = attempt(problems, lambda: with_stored_config(database, name, given)) or (given, {})
-    session = open_session(config, name, lambda: database or open_study_database(url, create=True), problems, stored)
+    session = open_session(config, name, database, lambda: open_study_database(url, create=True), problems, stored)
     console, run, label = make_console(quiet), session.run, session.plan.metric.label
     announce(console, session)
     shown = shown_storage(raw)

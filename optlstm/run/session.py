@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import cores, run_local
@@ -24,15 +24,21 @@ from optlstm.errors import InputError
 from optlstm.run.plan import Plan, make_plan, stored_plan
 from optlstm.run.retention import copy_weights, study_folder, sweep, watched
 from optlstm.run.study_config import imported_trials, with_name
+from optlstm.study.creation import check_study
 from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialFinished
 from optlstm.study.ledger import Ledger
 from optlstm.study.lineage import Segment
 from optlstm.study.population_ledger import PopulationLedger
 from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY
+from optlstm.study.results import StudyResults, load_study
+from optlstm.study.stopping import Stopper
 from optlstm.tracking import TrackedStudy, following
 from optlstm.util.files import Location, absolute, is_url, shown_location
 from optlstm.util.user_code import Stored
+
+if TYPE_CHECKING:
+    from optlstm.backends.ray.runner import PreparedRay
 
 INTERRUPTIONS = ("interrupted", "terminated", "timeout")  # how the reasons of a run that was stopped begin
 
@@ -61,6 +67,8 @@ class Session:
     checkpoints: Location
     workers: int | None  # trials at a time; None: what Ray's cluster holds
     finished: int  # trials that had ended before this command
+    ray: PreparedRay | None = None
+    resources: ExitStack = field(default_factory=ExitStack)  # such as the connection to Ray; closed after the trials
 
     @property
     def warnings(self) -> list[str]:
@@ -69,6 +77,14 @@ class Session:
 
     def work(self, publisher: Publisher) -> None:
         """Run trials until there are none left or the run is told to stop, and let `publisher` show the best."""
+        with self.resources:
+            self._train(publisher)
+        if reason := self._stop_reason():
+            self.ledger.set_stop_reason(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
+        publisher.publish()
+        self._stop_reason()  # an interrupted drawing is no interrupted study
+
+    def _train(self, publisher: Publisher) -> None:
         ended: list[int] = []
 
         def collect(objective: Callable[[], Any]) -> None:
@@ -82,10 +98,6 @@ class Session:
         self.run.finish = collect
         with self._retention(), self._tracking():
             self._start(job)
-        if reason := self._stop_reason():
-            self.ledger.set_stop_reason(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
-        publisher.publish()
-        self._stop_reason()  # an interrupted drawing is no interrupted study
 
     @contextmanager
     def _retention(self) -> Iterator[None]:
@@ -133,11 +145,8 @@ class Session:
         return following(self.ledger, tracking.trackers, study)
 
     def _start(self, job: Job) -> None:
-        config = self.plan.config
-        if config.backend == "ray":
-            from optlstm.backends.ray.runner import run_ray
-
-            run_ray(self.run, job, config.ray, self.workers, self.checkpoints)
+        if self.ray is not None:
+            self.ray.run(self.run, job, self.workers)
         else:
             # What hangs is ended from outside.
             run_local(self.run, job, self.workers or 1, inline=False if job.trial_timeout else None)
@@ -174,6 +183,7 @@ def environment(backend: str) -> dict[str, str | int]:
 def open_session(
     raw: Mapping[str, Any],
     name: str,
+    database: Database | None,
     open_database: Callable[[], Database],
     problems: Sequence[str] = (),
     stored: Mapping[str, Stored] = {},
@@ -181,6 +191,8 @@ def open_session(
     """Check everything, then open or create the study.
 
     Args:
+        database: Where there is one already.
+        open_database: Makes one, where all is well.
         problems: Met before, to be reported with the others.
         stored: The keys whose code only a study's database names.
 
@@ -189,21 +201,27 @@ def open_session(
     """
     plan = make_plan(with_name(raw, name), problems, stored)
     config = plan.config
-    if config.backend == "ray" and config.ray.address is not None:
-        from optlstm.backends.ray.connection import check_address
-
-        check_address(config.ray.address)
     check_storage_paths(config)
-    database = open_database()
-    ledger = _open_ledger(plan, name, database, imported_trials(database, plan, name))
-    checkpoints = study_folder(absolute(config.storage_path), name, ledger.uid)
-    if isinstance(ledger, PopulationLedger):
-        ledger.copy = partial(copy_weights, checkpoints)
-    _check_stop_value(ledger)
-    total = config.pbt.population if config.scheduler == "pbt" else config.trials
-    total = ledger.trial_limit(total)
-    run = Run(ledger, total, config.timeout)
-    return Session(plan, ledger, run, checkpoints, _workers(config, total - ledger.ended), ledger.ended)
+    imported = imported_trials(database, plan, name)
+    _check_study(plan, name, database, imported)
+    with ExitStack() as resources:
+        ray = resources.enter_context(_prepared_ray(config)) if config.backend == "ray" else None
+        # Nothing is created before this line, and nothing refused after it.
+        ledger = _open_ledger(plan, name, database or open_database(), imported)
+        checkpoints = study_folder(absolute(config.storage_path), name, ledger.uid)
+        if isinstance(ledger, PopulationLedger):
+            ledger.copy = partial(copy_weights, checkpoints)
+        total = ledger.trial_limit(config.pbt.population if config.scheduler == "pbt" else config.trials)
+        run, workers = Run(ledger, total, config.timeout), _workers(config, total - ledger.ended)
+        return Session(plan, ledger, run, checkpoints, workers, ledger.ended, ray, resources.pop_all())
+
+
+def _prepared_ray(config: StudyConfig) -> AbstractContextManager[PreparedRay]:
+    """Raises InputError when it is entered, where no trial can run there."""
+    from optlstm.backends.ray.runner import prepared
+
+    workers = None if config.workers == "auto" else config.workers
+    return prepared(config.ray, workers, absolute(config.storage_path))
 
 
 def dry_run(
@@ -269,14 +287,27 @@ def _open_ledger(plan: Plan, name: str, database: Database, imported: Sequence[F
     )
 
 
-def _check_stop_value(ledger: Ledger) -> None:
-    """Raises InputError where a stop value is met before anything was run, and not because it ended the study."""
-    reason = (
-        ledger.best
-        and not ledger.record.objectives
-        and ledger.stopper.value_reason(ledger.best, ledger.record.direction)
+def _check_study(plan: Plan, name: str, database: Database | None, imported: Sequence[FrozenTrial]) -> None:
+    """See that the study, if there is one, is this search, and that it is not over before it begins.
+
+    Raises:
+        InputError: A stop value is met before anything was run, and not because it ended the study.
+        StudyConflict: The study is another search.
+    """
+    record, stopped = plan.record, None
+    best = min(
+        (t for t in imported if t.state == TrialState.COMPLETE),
+        key=lambda t: t.values[0] if record.direction == "minimize" else -t.values[0],
+        default=None,
     )
-    if reason and reason != ledger.stopped:
+    if database is not None and name in optuna.get_all_study_names(database.rdb):
+        check_study(database, name, record)
+        results = StudyResults(load_study(database, name))
+        best, stopped = results.best, results.stopped
+    if best is None or record.objectives:
+        return
+    reason = Stopper(plan.stopping, record.seed).value_reason(best, record.direction)
+    if reason and reason != stopped:
         raise InputError(f"stop.value: {reason} already; give a better one, or leave it out")
 
 

@@ -111,7 +111,7 @@ def _started_from(database: Database | None, raw: Mapping[str, Any]) -> tuple[di
     return config, code
 
 
-def imported_trials(database: Database, plan: Plan, name: str) -> Sequence[FrozenTrial]:
+def imported_trials(database: Database | None, plan: Plan, name: str) -> Sequence[FrozenTrial]:
     """The trials that a new study takes over; none where the study of this name is there.
 
     Raises:

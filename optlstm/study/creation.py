@@ -52,6 +52,12 @@ def open_or_create(
         for params in record.queue:
             study.enqueue_trial(dict(params))
         return study_id
+    return check_study(database, name, record)
+
+
+def check_study(database: Database, name: str, record: StudyRecord) -> int:
+    """The id of a study that exists. Raises StudyConflict as `open_or_create`."""
+    rdb = database.rdb
     study_id = rdb.get_study_id_from_name(name)
     stored = rdb.get_study_user_attrs(study_id).get(RECORD_KEY)
     if stored is None:

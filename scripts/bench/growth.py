@@ -130,7 +130,7 @@ class Quiet(Nothing):
 def continued(database: Database, folder: Path) -> Ledger:
     """The study's ledger, as the `study` command opens it."""
     raw, _ = with_stored_config(database, NAME, {"storage_path": str(folder)})
-    return open_session(raw, NAME, lambda: database).ledger
+    return open_session(raw, NAME, database, lambda: database).ledger
 
 
 def grown(folder: Path, sampler: str, sizes: Sequence[int], count: int) -> dict[int, tuple[list[float], list[float]]]:

@@ -19,6 +19,7 @@ from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger
 from tests.backends.contract import Studies, job, reference, table
 from tests.backends.objectives import MakeWorkerName
+from tests.conftest import Cli
 from tests.nodes import Nodes, kill_node
 from tests.waiting import wait_until
 
@@ -126,6 +127,15 @@ def test_a_place_whose_worker_died_is_used_again_though_trials_are_shorter_than_
 def test_a_trial_that_fits_nowhere_is_refused(studies: Studies) -> None:
     with pytest.raises(InputError, match="a trial asks for 64 CPU, and the largest node has 2 CPU"):
         run_ray(Run(studies.ledger(), 2), job(), RayConfig.model_validate({"cpus_per_trial": 64}))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_study_that_is_refused_is_not_created(cli: Cli) -> None:
+    refused = cli("study", "tiny.toml", "--backend", "ray", "--set", "ray.cpus_per_trial=64")
+
+    message = "--backend ray: a trial asks for 64 CPU, and the largest node has 2 CPU"
+    assert (refused.code, refused.lines) == (2, [message])
+    assert not Path("runs").exists()
 
 
 @pytest.mark.usefixtures("local_ray")

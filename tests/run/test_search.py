@@ -85,6 +85,17 @@ def test_a_grid_needs_steps_and_says_how_many_combinations_there_are(cli: Cli) -
     assert len(rows()) == 2
 
 
+def test_a_study_that_is_refused_is_not_created(cli: Cli, cached_cli: Cli) -> None:
+    nowhere = cli(*STUDY, "--import", "tiny", "--storage", "sqlite:///new/study.db")
+    assert cached_cli("study", "tiny.toml").code == 0
+    begun = cli("study", "tiny.toml", "--import", "tiny", "--name", "other", "--stop-value", 1e9)
+
+    assert (nowhere.code, begun.code) == (2, 2)
+    assert not Path("new").exists()
+    assert [line for line in begun.lines if line.startswith("stop.value: stop value 1e+09 reached by trial ")]
+    assert cli("show", "other").code == 2
+
+
 def test_a_stop_value_ends_the_study_and_one_that_is_met_is_refused(cli: Cli) -> None:
     outcome = cli(*STUDY, "--stop-value", 1e9)
     assert outcome.code == 0

@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
@@ -39,6 +40,37 @@ SETTINGS = {
 }
 
 
+@dataclass(frozen=True)
+class PreparedRay:
+    """A Ray that has enough for `at_once` trials, and whose nodes share the folder of checkpoints."""
+
+    config: RayConfig
+    at_once: int
+    watch: Watch
+
+    def run(self, run: Run, job: Job, workers: int | None = None) -> None:
+        """Run trials as `run_ray` does. workers: Trials at a time, where those are fewer than it holds."""
+        at_once = min(self.at_once, workers or self.at_once)
+        with run.under_way():
+            with registered(run) as key, _ray_folder() as folder:
+                _fit(_tuner(run, job, self.config.resources, key, at_once, folder), self.watch)
+            run.finish(lambda: job.make_objective(job.data))
+
+
+@contextlib.contextmanager
+def prepared(ray: RayConfig, workers: int | None, checkpoints: Location | None) -> Iterator[PreparedRay]:
+    """Connect to Ray, or start one, and see that trials can run there.
+
+    Raises:
+        InputError: The cluster cannot be reached, has too little for one trial, or does not share the folder.
+    """
+    with connected(ray.address, workers, ray.cpus_per_trial) as watch:
+        at_once = trials_at_once(ray.resources, workers)
+        if checkpoints is not None:
+            check_shared_folder(checkpoints)
+        yield PreparedRay(ray, at_once, watch)
+
+
 def run_ray(
     run: Run,
     job: Job,
@@ -56,13 +88,8 @@ def run_ray(
         InputError: The cluster cannot be reached, has too little for one trial, or does not share the folder.
         OptlstmError: The task could not be set up on a worker.
     """
-    with connected(ray.address, workers, ray.cpus_per_trial) as watch, run.under_way():
-        at_once = trials_at_once(ray.resources, workers)
-        if checkpoints is not None:
-            check_shared_folder(checkpoints)
-        with registered(run) as key, _ray_folder() as folder:
-            _fit(_tuner(run, job, ray.resources, key, at_once, folder), watch)
-        run.finish(lambda: job.make_objective(job.data))
+    with prepared(ray, workers, checkpoints) as there:
+        there.run(run, job)
 
 
 def describe(ray: RayConfig, workers: int | None, checkpoints: Location) -> list[tuple[str, str]]:
@@ -71,14 +98,12 @@ def describe(ray: RayConfig, workers: int | None, checkpoints: Location) -> list
     Raises:
         InputError: As `run_ray`.
     """
-    with connected(ray.address, workers, ray.cpus_per_trial):
-        at_once = trials_at_once(ray.resources, workers)
-        check_shared_folder(checkpoints)
+    with prepared(ray, workers, checkpoints) as there:
         return [
             ("address", ray.address or "a new Ray, on loopback"),
             *(("node", line) for line in nodes_in_words()),
             ("per trial", resources_in_words(ray.resources)),
-            ("at once", str(at_once)),
+            ("at once", str(there.at_once)),
         ]
 
 
