@@ -15,7 +15,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from optlstm.errors import ArtifactError, CheckpointWriteError
+from optlstm.errors import ArtifactError, CheckpointWriteError, StopTrial
 from optlstm.util.files import Folder, Location, open_folder
 
 _FORMAT = 1
@@ -39,6 +39,8 @@ class CheckpointWriter:
     def __init__(self, folder: Location, keep: int = 2) -> None:
         self._folder, self._keep = folder, keep
         self._files = open_folder(folder)
+        with self._as_write_error():
+            self._before = _stored(self._files)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._last: Future[None] | None = None
 
@@ -60,12 +62,15 @@ class CheckpointWriter:
 
         Raises:
             CheckpointWriteError: it, or the one before it, cannot be written; those before are whole.
+            StopTrial: another writer has come as far meanwhile: this process was stopped, and the trial is not its own.
         """
         blob = safetensors.torch.save(dict(tensors))
         header = {"format": _FORMAT, "epoch": epoch, "size": len(blob), "tensors": _sha256(blob), "meta": dict(meta)}
         content = _json({**header, "sha256": _sha256(_json(header))})
         self._wait()
         with self._as_write_error():
+            if any(other >= epoch for other in _stored(self._files) - self._before):
+                raise StopTrial
             # Where the study's folder is gone, it is not made again: what was in it would be missed.
             self._files.write(_tensor_file(epoch), blob, wait=False, parents=False)
             self._files.write(_json_file(epoch), content, wait=False, parents=False)

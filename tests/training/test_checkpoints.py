@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from optlstm.errors import ArtifactError, CheckpointWriteError
+from optlstm.errors import ArtifactError, CheckpointWriteError, StopTrial
 from optlstm.training.checkpoints import CheckpointWriter, newest_checkpoint, read_checkpoint, write_checkpoint
 from tests.damage import empty, flip, truncate
 
@@ -228,3 +228,28 @@ def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
         CheckpointWriter(tmp_path / "file") as writer,
     ):
         writer.write(1, tensors(1), {})
+
+
+def test_a_writer_that_was_overtaken_leaves_what_the_other_wrote(tmp_path: Path) -> None:
+    with CheckpointWriter(tmp_path) as stopped:
+        stopped.write(1, tensors(9), {"by": "stopped"})
+        with CheckpointWriter(tmp_path) as other:
+            for epoch in (2, 3):
+                other.write(epoch, tensors(epoch), {"by": "other"})
+
+        for epoch in (2, 3):
+            with pytest.raises(StopTrial):
+                stopped.write(epoch, tensors(9), {"by": "stopped"})
+
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert (found[0], found[2]) == (3, {"by": "other"})
+
+
+def test_a_writer_goes_over_what_was_there_before_it(tmp_path: Path) -> None:
+    for epoch in (1, 2, 1, 2):  # the trial was begun again, since both were damaged
+        write_checkpoint(tmp_path, epoch, tensors(epoch), {})
+
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found[0] == 2
