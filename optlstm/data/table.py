@@ -141,7 +141,11 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # a name that the system does not take
+        raise InputError(f"data: file '{short(path.name)}' cannot be opened: {error.strerror}") from error
+    if is_folder:
         raise InputError(f"data: '{path.name or path}' is a folder; name a file in it")
     if not path.is_file():
         folder = path.absolute().parent

@@ -116,7 +116,7 @@ class Trial:
         """The newest checkpoint of this trial (in a population, at first that of the trial it is a copy of), or None.
 
         Raises:
-            TrialFailed: The weights it was to start from are gone.
+            TrialFailed: The weights it was to start from are gone, or what is there is of another kind.
             StopTrial: The pruner ends it for a value that the study lacked.
         """
         self.flush()
@@ -128,9 +128,14 @@ class Trial:
                 raise TrialFailed(f"the weights it was to start from, of epoch {since}, are gone")
             return None
         epoch, tensors, meta = newest
-        self._report_again({int(step): value for step, value in meta.get("values", {}).items()})
-        arrays = {name: t.numpy() if name in meta["numpy"] else t for name, t in tensors.items()}
-        return Checkpoint(epoch, arrays, meta["meta"])
+        try:
+            values = {int(step): float(value) for step, value in meta.get("values", {}).items()}
+            as_numpy, kept = set(meta["numpy"]), dict(meta["meta"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TrialFailed(f"its checkpoint of epoch {epoch} is none that save_checkpoint wrote") from error
+        self._report_again(values)
+        arrays = {name: t.numpy() if name in as_numpy else t for name, t in tensors.items()}
+        return Checkpoint(epoch, arrays, kept)
 
     def _report_again(self, values: Mapping[int, float]) -> None:
         """Killed between a checkpoint and its report, the study lacks the last value; the trial skips those it has."""

@@ -189,6 +189,13 @@ def test_what_pandas_says_of_a_parquet_file_is_not_read(tmp_path: Path) -> None:
     assert read_table(tmp_path / "x.parquet")["y"].tolist() == [3.0, 4.0]
 
 
+def test_a_name_that_the_system_does_not_take_is_refused(tmp_path: Path) -> None:
+    """Found by scripts/fuzz."""
+    [problem] = problems_of(tmp_path / f"{'x' * 5000}.csv")
+    assert "cannot be opened: File name too long" in problem
+    assert len(problem) < 200
+
+
 def test_a_type_that_shows_itself_late(tmp_path: Path) -> None:
     rows = 300_000  # more than one block of text
     path = write(tmp_path, "i,y\n" + "".join(f"{i},\n" for i in range(rows)) + f"{rows},0.5\n")

@@ -22,11 +22,13 @@ import pandas as pd
 import safetensors.torch
 import torch
 
+from optlstm.backends.trial import Decision, WorkerTrial
 from optlstm.cli import main
 from optlstm.config.sources import read_layers, read_override, read_toml
 from optlstm.models import card, folder
 from optlstm.run.custom_objective import Trial
 from optlstm.run.plan import make_plan
+from optlstm.study.events import Assignment
 from optlstm.training import checkpoints
 from tests.conftest import write_tiny
 from tests.fuzz.mutate import mutated_bytes, mutated_value, to_json
@@ -61,7 +63,9 @@ _EPOCH = Path("trial/epoch-00001")
 
 def _checkpoint() -> Attack:
     tensors = {"walk": torch.arange(4.0), "count": torch.tensor([3])}
-    checkpoints.write_checkpoint(Path("trial"), 1, tensors, {"meta": {"best": 0.5}, "numpy": ["walk"]})
+    checkpoints.write_checkpoint(
+        Path("trial"), 1, tensors, {"meta": {"best": 0.5}, "numpy": ["walk"], "values": {"1": 0.5}}
+    )
     blob, header = _EPOCH.with_suffix(".safetensors").read_bytes(), _EPOCH.with_suffix(".json").read_bytes()
 
     def attack(draw: random.Random) -> None:
@@ -81,10 +85,8 @@ def _checkpoint() -> Attack:
 
 
 def _trial() -> Trial:
-    class Assigned:
-        number, from_epoch = 0, 1
-
-    trial = Trial(Assigned(), 0, 2, None)  # type: ignore[arg-type]
+    worker_trial = WorkerTrial(Assignment(0, {}, 0, 1), lambda epoch, value: Decision.CONTINUE)
+    trial = Trial(worker_trial, seed=0, epochs=2, checkpoints=None)
     trial._folder = Path("trial")
     return trial
 

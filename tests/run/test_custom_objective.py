@@ -12,13 +12,13 @@ import pytest
 from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import run_local
 from optlstm.backends.trial import Decision, WorkerTrial
-from optlstm.errors import StopTrial
+from optlstm.errors import StopTrial, TrialFailed
 from optlstm.run.custom_objective import Trial
 from optlstm.run.plan import Plan, make_plan
 from optlstm.study.events import Assignment, EpochReported, Event
 from optlstm.study.ledger import Ledger
-from optlstm.training.checkpoints import newest_checkpoint
-from optlstm.util.files import Location
+from optlstm.training.checkpoints import newest_checkpoint, write_checkpoint
+from optlstm.util.files import Location, trial_folder
 from tests.backends.contract import Studies, table
 from tests.conftest import Cli
 
@@ -148,6 +148,17 @@ def test_the_pruner_is_asked_about_a_value_that_the_study_lacked(tmp_path: Path)
     with pytest.raises(StopTrial):
         again.load_checkpoint()
     assert (reports, again.should_prune()) == ([(1, 0.5)], True)
+
+
+@pytest.mark.parametrize(
+    "meta", [{}, {"numpy": None, "meta": {}}, {"numpy": [], "meta": 3}, {"numpy": [], "meta": {}, "values": {"x": 1}}]
+)
+def test_a_checkpoint_of_another_kind_fails_the_trial_and_says_so(tmp_path: Path, meta: dict[str, Any]) -> None:
+    """Found by scripts/fuzz."""
+    trial = custom_trial(tmp_path, [], Decision.CONTINUE, last_epoch=1)
+    write_checkpoint(trial_folder(tmp_path, 0), 1, {}, meta)
+    with pytest.raises(TrialFailed, match="epoch 1 is none that save_checkpoint wrote"):
+        trial.load_checkpoint()
 
 
 def test_a_checkpoint_without_a_report_is_kept_when_the_objective_returns(studies: Studies, tmp_path: Path) -> None:
