@@ -28,11 +28,13 @@ from optlstm.backends.driver import MAX_RESTARTS, Run
 from optlstm.backends.ray.cluster import dead_nodes, has_other_nodes
 from optlstm.backends.ray.worker import ASSIGNMENT, EPOCH, OUTCOME, VALUE
 from optlstm.backends.trial import Decision, Failed, Interrupted, decode, encode
+from optlstm.errors import OptlstmError
 from optlstm.study.events import Assignment
 from optlstm.study.failures import DIED
 from optlstm.study.seeds import derive_seed
 
 _RUNS: dict[str, Run] = {}
+_ERRORS: dict[str, OptlstmError] = {}
 # Ray finds that a machine is gone by its health checks (five in a row, three seconds apart); until then a trial that
 # ran there looks as if it killed one worker after the other.
 NODE_DEATH_IS_KNOWN_AFTER = 30.0
@@ -40,13 +42,31 @@ NODE_DEATH_IS_KNOWN_AFTER = 30.0
 
 @contextlib.contextmanager
 def registered(run: Run) -> Iterator[str]:
-    """A key under which searcher and scheduler find the run, in this process only."""
+    """A key under which searcher and scheduler find the run, in this process only.
+
+    Raises:
+        OptlstmError: The ledger raised it, called by Ray.
+    """
     key = uuid.uuid4().hex
     _RUNS[key] = run
     try:
         yield key
     finally:
         del _RUNS[key]
+        if key in _ERRORS:
+            raise _ERRORS.pop(key)
+
+
+@contextlib.contextmanager
+def _writing(key: str) -> Iterator[Run]:
+    """The run, to report to. Its error ends it: Ray would make a traceback of it, or continue without a word."""
+    run = _RUNS[key]
+    try:
+        yield run
+    except OptlstmError as error:
+        _ERRORS.setdefault(key, error)
+        run.stop("failed")
+        raise
 
 
 @dataclass(frozen=True)
@@ -117,19 +137,21 @@ class LedgerSearch(OptunaSearch):
         else:
             # Without an outcome it was stopped at a report: it is to be resumed, or the study has ended it.
             outcome = decode(result[OUTCOME]) if result and OUTCOME in result else Interrupted()
-            _RUNS[self._key].record_outcome(number, outcome)
+            with _writing(self._key) as run:
+                run.record_outcome(number, outcome)
 
     def _resolve_lost(self) -> None:
         """Record the trials whose workers died: a machine's death is not their fault, and they are assigned again."""
-        run, unresolved = _RUNS[self._key], []
-        for trial in self._lost:
-            if trial.node_died or run.stopping:
-                run.record_outcome(trial.number, Interrupted())
-            elif trial.timed_out:
-                reason = f"its worker died {MAX_RESTARTS + 1} times; see Ray's logs"
-                run.record_outcome(trial.number, Failed(reason, DIED))
-            else:
-                unresolved.append(trial)
+        unresolved = []
+        with _writing(self._key) as run:
+            for trial in self._lost:
+                if trial.node_died or run.stopping:
+                    run.record_outcome(trial.number, Interrupted())
+                elif trial.timed_out:
+                    reason = f"its worker died {MAX_RESTARTS + 1} times; see Ray's logs"
+                    run.record_outcome(trial.number, Failed(reason, DIED))
+                else:
+                    unresolved.append(trial)
         self._lost = unresolved
 
     def save(self, checkpoint_path: str) -> None:
@@ -236,5 +258,6 @@ def _report(key: str, trial: Trial, result: dict[str, Any], decide: Callable[[],
     """Report what Ray has received to the ledger; what Ray is to do with the trial."""
     if not _is_epoch(result):
         return str(TrialScheduler.CONTINUE)
-    decision = _RUNS[key].report(_assignment(trial).number, result[EPOCH], result[VALUE], decide)
+    with _writing(key) as run:
+        decision = run.report(_assignment(trial).number, result[EPOCH], result[VALUE], decide)
     return str(TrialScheduler.CONTINUE if decision is Decision.CONTINUE else TrialScheduler.STOP)
