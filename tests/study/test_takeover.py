@@ -9,6 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from optlstm.errors import StorageError
 from optlstm.study import leases
 from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialStarted
@@ -251,3 +252,13 @@ def test_one_ledger_serves_several_workers(sqlite: Database, name: str) -> None:
 
     assert [row[1] for row in stored_table(sqlite, name)] == ["COMPLETE"] * 3
     assert ledger.assign(3) is None
+
+
+def test_a_study_that_is_deleted_while_it_runs_is_an_error_in_one_line(database: Database, name: str) -> None:
+    ledger = Ledger(database, name, record())
+    assigned(ledger)
+    database.rdb.delete_study(database.rdb.get_study_id_from_name(name))
+
+    for action in (lambda: ledger.report(0, 1, 0.5), lambda: ledger.complete(0, 0.5, {}), lambda: ledger.assign(9)):
+        with pytest.raises(StorageError, match="the study was deleted while it ran"):
+            action()

@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import NoResultFound
 
+from optlstm.errors import StorageError
 from optlstm.study.constraints import counts_as_trial
 from optlstm.study.database import optuna_tables as tables
 from optlstm.study.database.connection import Database
@@ -84,8 +86,10 @@ class CachedStorage(InMemoryStorage):
             try:
                 with self._database.transaction():
                     return action()
-            except BaseException:
+            except BaseException as error:
                 self._stale = True
+                if isinstance(error, KeyError | NoResultFound):
+                    self._check_exists()
                 raise
 
         with self.lock:
@@ -97,7 +101,13 @@ class CachedStorage(InMemoryStorage):
 
     def _refresh_if_stale(self) -> None:
         if self._stale:
+            self._check_exists()
             self._load()
+
+    def _check_exists(self) -> None:
+        """Raises StorageError where the study was deleted since it was opened."""
+        if all(study._study_id != self._id for study in self._rdb.get_all_studies()):
+            raise StorageError("storage: the study was deleted while it ran")
 
     @property
     def unfinished(self) -> list[FrozenTrial]:
