@@ -190,7 +190,7 @@ class _PlainConsole(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=visible(segment.text))
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
 
 def make_console(quiet: bool = False, *, results: bool = False) -> Console:
