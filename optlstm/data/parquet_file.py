@@ -51,6 +51,7 @@ def read_parquet(path: Path, wanted: Sequence[str]) -> Any:
     try:
         table = file.read(columns=list(wanted)).select(list(wanted))
         table = table.replace_schema_metadata()  # pandas' own is parsed unasked
+        table.validate(full=True)  # text that is no UTF-8
     except _ERRORS as error:
         raise InputError(f"data: {path.name} is damaged; write or download it again") from error
     return bytes_as_text(table, path.name)

@@ -59,7 +59,8 @@ class StudyView(StudyResults):
     @functools.cached_property
     def objectives(self) -> tuple[str, ...]:
         """What each value is called."""
-        return tuple(self.study.metric_names or _objectives(self.record, len(self.directions)))
+        names = self.study.metric_names or _objectives(self.record, len(self.directions))
+        return tuple(names) if len(names) == len(self.directions) else ("value",) * len(self.directions)
 
     @property
     def objective(self) -> str:

@@ -189,6 +189,13 @@ def test_what_pandas_says_of_a_parquet_file_is_not_read(tmp_path: Path) -> None:
     assert read_table(tmp_path / "x.parquet")["y"].tolist() == [3.0, 4.0]
 
 
+def test_text_of_a_parquet_file_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    """Found by scripts/fuzz."""
+    text = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xe6a")])
+    parquet.write_table(pa.table({"ds": text, "y": [1.0]}), tmp_path / "x.parquet")
+    assert problems_of(tmp_path / "x.parquet") == ["data: x.parquet is damaged; write or download it again"]
+
+
 def test_a_name_that_the_system_does_not_take_is_refused(tmp_path: Path) -> None:
     """Found by scripts/fuzz."""
     [problem] = problems_of(tmp_path / f"{'x' * 5000}.csv")
