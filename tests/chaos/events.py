@@ -99,7 +99,14 @@ def _remove_node(round_: Round, driver: Driver) -> None:
     nodes = [node for node in cluster.started[1:] if node.poll() is None]
     if nodes:
         kill_node(round_.draw.choice(nodes))
-    round_.outage(round_.draw.uniform(1.0, 10.0), lambda: add_node(cluster))
+
+    def join() -> None:
+        try:
+            add_node(cluster)
+        except AssertionError:  # it did not come up
+            round_.later(5.0, join)
+
+    round_.outage(round_.draw.uniform(1.0, 10.0), join)
 
 
 def add_node(cluster: Nodes) -> None:

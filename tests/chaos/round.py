@@ -303,17 +303,24 @@ class Round:
         return trials_of(self.url, self.name)
 
     def close(self) -> None:
-        """End all that was started, in whatever state it is."""
-        self._undo(float("inf"))
-        for driver in self.alive:
-            driver.send(signal.SIGKILL, to_all=True)
-        if self.cluster is not None:
-            self.cluster.stop()
+        """End all that was started, in whatever state it is; each step whatever becomes of those before it."""
+        with contextlib.ExitStack() as steps:  # the last first
+            steps.callback(self._clear_away)
+            steps.callback(self._engine.dispose)
+            steps.callback(self._kill_marked)
+            if self.cluster is not None:
+                steps.callback(self.cluster.stop)
+            for driver in self.alive:
+                steps.callback(driver.send, signal.SIGKILL, to_all=True)
+            steps.callback(self._undo, float("inf"))
+
+    def _kill_marked(self) -> None:
         for mark in (self.environment[MARK], f"{self.environment[MARK]}-nodes"):
             for process in marked(mark):
                 with contextlib.suppress(Error):
                     process.kill()
-        self._engine.dispose()
+
+    def _clear_away(self) -> None:
         if self.report.problems:
             self._keep()
         self.disk.remove()
