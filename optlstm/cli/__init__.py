@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Exit as exit_:
         return int(exit_.exit_code)
     except Exception as error:
+        if (failed := _of_database(error)) is not None:
+            return _complain([str(failed)], failed.exit_code)
         if not hasattr(error, "format_message"):  # not click's, which say what is wrong with the arguments
             raise
         context = getattr(error, "ctx", None)
@@ -46,6 +48,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         databases.close()
     return int(result or 0)
+
+
+def _of_database(error: Exception) -> OptlstmError | None:
+    """A failure of the database outside a ledger's transactions, where no retry has met it; None: another error."""
+    if type(error).__module__.partition(".")[0] not in ("optuna", "sqlalchemy"):  # neither is loaded for `--help`
+        return None
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from optlstm.study.database.retry import storage_error
+
+    return storage_error(error) if isinstance(error, StorageInternalError | SQLAlchemyError) else None
 
 
 def _complain(problems: Sequence[str], code: int) -> int:

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import OperationalError
 
+from optlstm.study.database.connection import open_database
+from optlstm.study.database.optuna_tables import StudyStorage
 from tests.cli.test_bad_input import Lines, refuses
 from tests.conftest import Cli, series
 
@@ -237,3 +241,22 @@ def test_a_copy_gets_no_name_that_a_study_could_not_have(cli: Cli, cached_cli: C
     cached_cli("study", "tiny.toml")
     for name in ("x" * 513, "a\x1b[2Jb", " "):
         refuses(cli, ("copy", "tiny", "--to", "sqlite:///other.db", "--as", name), [["--as: must be 1 to 512 "]])
+
+
+def test_a_server_that_stops_answering_after_the_start_is_said_in_one_line(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "runs").mkdir()
+    open_database("sqlite:///runs/optlstm.db").close()
+
+    def gone(*_: object) -> None:
+        lost = OperationalError("SELECT", {}, Exception("connection is bad: no such file or directory"))
+        raise StorageInternalError("An exception is raised during the commit.") from lost
+
+    monkeypatch.setattr(StudyStorage, "get_all_studies", gone)
+    outcome = cli("studies")
+
+    assert outcome.code == 1
+    (line,) = outcome.lines
+    assert line.startswith("storage: the study database failed: connection is bad")
+    assert "resume with the same command" in line

@@ -7,10 +7,11 @@ import time
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import StorageError
 from optlstm.study import leases
+from optlstm.study.database.cached_storage import CachedStorage
 from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialStarted
 from optlstm.study.leases import LEASE_KEY, LEASE_S, Lease, LeaseLost, Owner
@@ -262,3 +263,24 @@ def test_a_study_that_is_deleted_while_it_runs_is_an_error_in_one_line(database:
     for action in (lambda: ledger.report(0, 1, 0.5), lambda: ledger.complete(0, 0.5, {}), lambda: ledger.assign(9)):
         with pytest.raises(StorageError, match="the study was deleted while it ran"):
             action()
+
+
+def test_a_study_that_is_read_again_is_whole_at_every_moment(
+    database: Database, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The display's thread reads while the thread that renews leases reads all of it after a failed transaction."""
+    ledger = Ledger(database, name, record())
+    assigned(ledger), assigned(ledger)
+    seen, build = [], CachedStorage._insert
+
+    def look(storage: CachedStorage, trials: list[FrozenTrial]) -> None:
+        seen.append(len(ledger.trials))
+        build(storage, trials)
+
+    with pytest.raises(ZeroDivisionError):
+        ledger._storage.transact(lambda: 1 / 0)
+    monkeypatch.setattr(CachedStorage, "_insert", look)
+    ledger._storage.refresh()
+
+    assert seen == [2]
+    assert len(ledger.trials) == 2

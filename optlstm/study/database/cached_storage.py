@@ -49,8 +49,17 @@ class CachedStorage(InMemoryStorage):
         self._load()
 
     def _load(self) -> None:
-        """Read the whole study from the database."""
-        # All of it before memory is touched: when the database fails, memory stays a study that can be read.
+        """Read the whole study from the database.
+
+        It is built beside the one in memory and takes its place at once: other threads (the display, the renewal of
+        leases) read meanwhile, and where the database fails, memory stays a study that can be read.
+        """
+        fresh = object.__new__(type(self))
+        vars(fresh).update(vars(self))
+        fresh._build()
+        vars(self).update(vars(fresh))
+
+    def _build(self) -> None:
         directions = self._rdb.get_study_directions(self._id)
         attrs = self._rdb.get_study_user_attrs(self._id), self._rdb.get_study_system_attrs(self._id)
         trials = self._rdb._get_trials(self._id, None, set(), -1)

@@ -25,6 +25,14 @@ def _is_passing(error: BaseException) -> bool:
     return isinstance(error, SQLAlchemyError) and not isinstance(error, ProgrammingError | DataError | IntegrityError)
 
 
+def storage_error(error: StorageInternalError | SQLAlchemyError) -> StorageError:
+    """A failure of the database as an error for people."""
+    return StorageError(
+        f"storage: the study database failed: {first_line(error)}; what it holds is safe: "
+        "once it answers again, resume with the same command"
+    )
+
+
 class Retry:
     """Tries again while the database fails, until a deadline.
 
@@ -53,10 +61,7 @@ class Retry:
         except (StorageInternalError, SQLAlchemyError) as error:
             if _is_passing(error):
                 self._away.set()
-            raise StorageError(
-                f"storage: the study database failed: {first_line(error)}; what it holds is safe: "
-                "once it answers again, resume with the same command"
-            ) from error
+            raise storage_error(error) from error
         self._away.clear()
         if attempts.statistics["attempt_number"] > 1:
             logger.warning("storage: the study database answers again")
