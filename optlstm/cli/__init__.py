@@ -12,8 +12,9 @@ from optlstm import __version__
 
 # Importing them registers their commands.
 from optlstm.cli import export, lr_search, maintenance, predict, refit, report, show, study  # noqa: F401
-from optlstm.cli.common import app, databases
+from optlstm.cli.common import Interrupted, app, databases
 from optlstm.errors import InputError, OptlstmError, in_one_line
+from optlstm.util.interrupts import interruptible
 
 PROGRAM = "python -m optlstm"
 
@@ -29,6 +30,16 @@ def _root(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, 1 (failed), 2 (bad input), 130 or 143 (interrupted)."""
+    with interruptible() as received:
+        try:
+            return _run(argv)
+        except BaseException:  # also what comes of a signal that was swallowed, in somebody else's code
+            if not received:
+                raise
+            return _complain([str(Interrupted())], Interrupted().exit_code)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     command = typer.main.get_command(app)
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:

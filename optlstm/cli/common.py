@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from optlstm.config.flags import STORAGE_VARIABLE
 from optlstm.config.schema import StudyConfig
 from optlstm.errors import OptlstmError
+from optlstm.util import interrupts
 
 if TYPE_CHECKING:
     from optlstm.study.database.connection import Database
@@ -26,8 +27,13 @@ DEFAULT_STORAGE: str = StudyConfig.model_fields["storage"].default
 databases = contextlib.ExitStack()  # closes those that the command has opened
 
 
-class _Interrupted(OptlstmError):
-    exit_code = 128 + signal.SIGINT
+class Interrupted(OptlstmError):
+    """By a signal, where there was nothing to stop gently."""
+
+    def __init__(self) -> None:
+        number = interrupts.first()
+        super().__init__("interrupted" if number == signal.SIGINT else "terminated")
+        self.exit_code = 128 + number
 
 
 class _Help:
@@ -51,7 +57,7 @@ class _Commands(_Help, TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise _Interrupted("interrupted") from None
+            raise Interrupted from None
 
 
 class _App(typer.Typer):

@@ -14,6 +14,7 @@ from optlstm.cli.common import DEFAULT_STORAGE, existing, open_study_database, q
 from optlstm.config.flags import STORAGE_VARIABLE
 from optlstm.config.validate import attempt
 from optlstm.study.failures import STREAK
+from optlstm.util import interrupts
 
 if TYPE_CHECKING:
     from optlstm.run.session import Session
@@ -42,11 +43,12 @@ def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | Non
     config, stored = attempt(problems, lambda: with_stored_config(database, name, given)) or (given, {})
     session = open_session(config, name, database, lambda: open_study_database(url, create=True), problems, stored)
     console, run, label = make_console(quiet), session.run, session.plan.metric.label
-    announce(console, session)
-    shown = shown_storage(raw)
-    display = Display(console, session.ledger, run.total, session.plan.record.epochs, lambda: run.stop_reason, label)
-    with stop_on_signals(session, resume_command(session, shown)) as received, display:
-        session.work(DashboardPublisher(session))
+    shown, epochs = shown_storage(raw), session.plan.record.epochs
+    with session.resources:  # where it does not come to work
+        announce(console, session)
+        display = Display(console, session.ledger, run.total, epochs, lambda: run.stop_reason, label)
+        with stop_on_signals(session, resume_command(session, shown)) as received, display:
+            session.work(DashboardPublisher(session))
     notices(make_console(), session, shown)
     if received and session.run.stop_reason:  # not where it came when all was done
         return session, 128 + received[0]
@@ -68,14 +70,17 @@ def stop_on_signals(session: Session, resume: str) -> Iterator[list[int]]:
         if received:
             shown_again = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the live display has hidden the cursor
             os.write(2, f"{shown_again}stopped; what was reported is saved. To resume:\n  {resume}\n".encode())
+            if session.ray is not None:
+                session.ray.watch.silence()
             os._exit(128 + number)  # worker processes end with us
         if not sys.stderr.isatty():
             os.write(2, b"stopping after this epoch; again: at once\n")
         received.append(number)
         session.run.stop("interrupted" if number == signal.SIGINT else "terminated")
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in interrupts.SIGNALS}
     try:
+        interrupts.check()
         yield received
     finally:
         for number, handler in before.items():

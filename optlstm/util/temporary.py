@@ -32,8 +32,7 @@ def temporary_folder(longest: int | None = None) -> Iterator[Path]:
     parent = tempfile.gettempdir()
     if longest is not None and len(parent) + len("/" + _PREFIX) + _RANDOM > longest:
         parent = "/tmp"
-    for path in Path(parent).glob(_PREFIX + "*"):
-        _remove_abandoned(path)
+    remove_abandoned(parent)
     folder, lock = _make(parent)
     try:
         yield folder
@@ -46,6 +45,12 @@ def temporary_folder(longest: int | None = None) -> Iterator[Path]:
 def keep(folder: Path) -> None:
     """Have nobody remove a temporary folder, neither at its end nor later."""
     (folder / _LOCK).unlink(missing_ok=True)
+
+
+def remove_abandoned(parent: str | Path | None = None) -> None:
+    """Remove the folders whose processes are gone. parent: None: the usual temporary folder."""
+    for path in Path(parent or tempfile.gettempdir()).glob(_PREFIX + "*"):
+        _remove_abandoned(path)
 
 
 def _make(parent: str) -> tuple[Path, int]:

@@ -14,6 +14,7 @@ import pytest
 
 from optlstm.backends.ray import connection
 from optlstm.backends.ray.connection import check_address, connected
+from optlstm.backends.ray.guardian import MARK
 from optlstm.errors import InputError, OptlstmError
 from tests.study.processes import command, exit_code, start
 from tests.waiting import wait_until
@@ -74,6 +75,8 @@ def test_a_ray_that_runs_is_recognised_and_its_files_are_this_users_alone() -> N
     folder = Path(node.get_session_dir_path()).parents[1]
     assert folder.name.startswith("optlstm-")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    gcs = next(process for process in psutil.Process().children(recursive=True) if process.name() == "gcs_server")
+    assert gcs.environ()[MARK] == str(folder)  # by which the guardian knows it
 
 
 def test_too_little_space_for_ray_is_said_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ LEASE_S = 3.0
 MARK = "OPTLSTM_CHAOS"  # in the environment of all that a driver starts
 CLOCK = "clock"  # a file with the seconds by which the clock was stepped
 WORKERS = ("optlstm.backends.local.worker", "ray::")  # in the command line of a worker, by backend
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # which a node dies with
+RAY = ("raylet", "gcs_server", *AGENTS)  # names of processes
 
 
 def run_command(folder: Path, environment: dict[str, str], arguments: tuple[str, ...], log: str) -> None:
@@ -108,6 +110,11 @@ class Driver:
     def workers(self) -> list[psutil.Process]:
         return [process for process in self.family[1:] if _is_worker(process)]
 
+    @property
+    def ray(self) -> list[psutil.Process]:
+        """Of a Ray of its own: all without which that is dead."""
+        return [process for process in self.family[1:] if _name(process) in RAY]
+
     def send(self, number: int, *, to_all: bool = False) -> None:
         for process in self.family if to_all else self.family[:1]:
             with suppress(psutil.NoSuchProcess):
@@ -116,8 +123,15 @@ class Driver:
 
 def _is_worker(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return any(part in " ".join(process.cmdline()) for part in WORKERS)
+        command = " ".join(process.cmdline())
+        return any(part in command for part in WORKERS) and not command.startswith(AGENTS)
     return False
+
+
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return process.name()
+    return ""
 
 
 def marked(mark: str) -> Iterator[psutil.Process]:

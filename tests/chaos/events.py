@@ -92,6 +92,12 @@ def _stop_server(round_: Round, driver: Driver) -> None:
     round_.outage(round_.draw.choice(OUTAGES_S), lambda: start_again(server))
 
 
+def _kill_ray(round_: Round, driver: Driver) -> None:
+    if processes := driver.ray:
+        driver.expected.add(1)
+        _signal_all([round_.draw.choice(processes)], signal.SIGKILL)
+
+
 def _remove_node(round_: Round, driver: Driver) -> None:
     """A machine that is switched off; later another takes its place."""
     cluster = round_.cluster
@@ -138,5 +144,6 @@ EVENTS = {
     "step the clock": Event(_step_clock, 2),
     "fill the disk": Event(_fill_disk, 2, needs="disk"),
     "stop the server": Event(_stop_server, 2, needs="server"),
+    "kill Ray": Event(_kill_ray, 2, needs="own_ray"),
     "remove a node": Event(_remove_node, 3, needs="cluster"),
 }

@@ -25,7 +25,7 @@ from tests.chaos.studies import KEEP, is_beginning, rows
 if TYPE_CHECKING:
     from tests.chaos.round import Round
 
-ORPHANS_S = 15.0  # for what a killed driver has started to notice it
+ORPHANS_S = 60.0  # for what a killed driver has started to notice it
 ONE_LINE = re.compile(r"^[^\s:][^:]{0,300}: \S.*$")
 
 

@@ -32,7 +32,7 @@ DISK_MB = 64
 RESTART_S = 0.5  # at most, until a driver that has ended is started again
 OUTAGE_CODES = {1, 2}  # while it ran, at its start
 MAX_FAILED = 8  # drivers, which would be started again without end
-END_S = 60.0  # for the last drivers to end
+END_S = {"local": 60.0, "ray": 240.0}  # for the last drivers to end
 SILENCE_S = {"local": 120.0, "ray": 300.0}  # without a report, and without a disturbance
 
 
@@ -117,6 +117,7 @@ class Round:
     """Attributes:
     draw: Of all that is random, and follows from the seed.
     clock: Seconds by which the clock was stepped.
+    own_ray: Whether drivers start a Ray of their own; None, where they do not.
     outages: How many things that drivers need are away.
     ended: Drivers that have ended, in that order.
     """
@@ -135,6 +136,7 @@ class Round:
         self.environment = _new_world(self.folder, 0.12 if not self.has_ray else 0.4)
         self.disk: Disk = Disk(self.folder / "disk", DISK_MB)
         self.cluster = _new_cluster(self.folder / "n", self.environment) if on_cluster else None
+        self.own_ray = True if self.has_ray and not on_cluster else None
         self.name = f"chaos-{settings.seed}-{self.folder.name}"
         self.url = _url(server) if server else f"sqlite:///{self.folder}/disk/study.db"
         self.clock = 0.0
@@ -286,15 +288,17 @@ class Round:
     def _finish(self) -> None:
         """All is put right again, the drivers end by themselves, and a last command finds nothing to do."""
         self._undo(float("inf"))
-        deadline = time.monotonic() + END_S
+        backend = "ray" if self.has_ray else "local"
+        seconds = END_S[backend]
+        deadline = time.monotonic() + seconds
         while self.alive and time.monotonic() < deadline:
             self._collect()
             time.sleep(0.05)
         for driver in self.alive:
-            self.report.problems.append(f"{driver.log.name}: its driver did not end {END_S:g} s after the study")
+            self.report.problems.append(f"{driver.log.name}: its driver did not end {seconds:g} s after the study")
             driver.send(signal.SIGKILL, to_all=True)
-        last = self._start("local")
-        last.process.join(END_S)
+        last = self._start(backend)  # of Ray: the next start removes what a killed driver has left
+        last.process.join(seconds)
         self.alive.remove(last)
         self.ended.append(last)
 

@@ -14,13 +14,15 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from optlstm.cli import main
+from optlstm.run.session import open_session
 from tests.conftest import Cli, Row, rows, write_tiny
 from tests.study.processes import command, exit_code, start
 from tests.waiting import wait_until
@@ -93,6 +95,45 @@ def test_an_interrupt_before_the_start_leaves_nothing(folder: Path) -> None:
 
     assert (process.returncode, err) == (130, "interrupted\n")
     assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_that_somebody_swallows_ends_the_command_before_its_first_trial(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int, line: str
+) -> None:
+    write_tiny(folder)
+
+    def open_swallowing(*args: Any) -> Any:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        return open_session(*args)
+
+    monkeypatch.setattr("optlstm.run.session.open_session", open_swallowing)
+    outcome = cli("study", "tiny.toml")
+
+    assert (outcome.code, outcome.lines[-1]) == (code, line)
+    assert {state for _, state, *_ in rows()} == {"WAITING"}
+
+
+INTERRUPTED_IMPORT = """\
+import signal, sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "optlstm.cli":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+from optlstm.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_an_interrupt_while_all_is_imported_is_a_line() -> None:
+    process = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True)
+    assert (process.returncode, process.stderr) == (130, "interrupted\n")
 
 
 ENDLESS = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import uuid
 from collections.abc import Mapping
@@ -77,33 +78,47 @@ def _on_node(node_id: str, folder: Location, method: str, *args: Any) -> Any:
 
 
 def check_shared_folder(folder: Location) -> None:
-    """Have every node write a file into the folder and read the others'.
+    """Have every node write a file into the folder and read the others'. A node that goes away meanwhile is left out.
 
     Raises:
         InputError: Some node does not see what another wrote, with the remedy.
     """
     here = ray.get_runtime_context().get_node_id()
-    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in _nodes()}
-    if list(nodes) == [here]:
+    while list(nodes := _addresses()) != [here]:
+        try:
+            blind = _blind(folder, nodes)
+        except (OSError, ray.exceptions.RayError) as error:
+            if nodes.keys() - _addresses().keys():
+                continue
+            reason = str(error).strip().splitlines()[-1]
+            raise InputError(f"--storage-path {folder}: a node cannot write there ({reason})") from None
+        if blind:
+            raise InputError(
+                f"--storage-path {folder}: is not shared: {', '.join(blind)} cannot see what other nodes write there; "
+                "give a folder that every node mounts (NFS, EFS, Lustre), such as --storage-path /shared/optlstm"
+            )
         return
+
+
+def _addresses() -> dict[str, str]:
+    """Of the nodes that are alive, by their ids."""
+    return {node["NodeID"]: node["NodeManagerAddress"] for node in _nodes()}
+
+
+def _blind(folder: Location, nodes: Mapping[str, str]) -> list[str]:
+    """Those of the nodes, and this machine, that do not see what all of them have written."""
     token = uuid.uuid4().hex[:8]
     names = {node: f".optlstm-shared-{token}-{node[:8]}" for node in nodes}
     path = absolute(folder)
     try:
         writes = [_on_node(node, path, "write", name, name.encode()) for node, name in names.items()]
         ray.get(writes, timeout=CHECK_TIMEOUT_S)
-        seen = ray.get([_on_node(node, path, "names") for node in nodes])
+        seen = ray.get([_on_node(node, path, "names") for node in nodes], timeout=CHECK_TIMEOUT_S)
         seen.append(open_folder(path).names())  # the driver looks too
         lookers = [*nodes.values(), "this machine"]
         written = set(names.values())
-        blind = [looker for looker, visible in zip(lookers, seen, strict=True) if not written <= set(visible)]
-    except (OSError, ray.exceptions.RayError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"--storage-path {folder}: a node cannot write there ({reason})") from None
+        return [looker for looker, visible in zip(lookers, seen, strict=True) if not written <= set(visible)]
     finally:
-        ray.get([_on_node(node, path, "remove", name) for node, name in names.items()])
-    if blind:
-        raise InputError(
-            f"--storage-path {folder}: is not shared: {', '.join(blind)} cannot see what other nodes write there; "
-            "give a folder that every node mounts (NFS, EFS, Lustre), such as --storage-path /shared/optlstm"
-        )
+        for removed in [_on_node(node, path, "remove", name) for node, name in names.items()]:
+            with contextlib.suppress(ray.exceptions.RayError):  # gone
+                ray.get(removed, timeout=CHECK_TIMEOUT_S)

@@ -8,7 +8,6 @@ import logging
 import math
 import os
 import shutil
-import signal
 import socket
 import sys
 import threading
@@ -21,7 +20,9 @@ import psutil
 import ray
 
 from optlstm.backends.local.runner import cores
+from optlstm.backends.ray.guardian import MARK, Guardian
 from optlstm.errors import InputError, OptlstmError, named
+from optlstm.util.interrupts import blocked, held
 from optlstm.util.temporary import keep, temporary_folder
 
 CLUSTER_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -44,11 +45,13 @@ class Watch:
 
     Args:
         folder: Of a Ray of our own: its processes are ended with it.
+        guardian: Speaks for this process where Ray has ended it.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, guardian: Guardian | None = None) -> None:
         node: Any = ray._private.worker._global_node  # None of Ray's client
         self._folder = folder
+        self._guardian = guardian
         self._processes = {name: node and _process_of(node, name) for name in ("raylet", "gcs_server")}
         self._cluster: str | None = node and node.gcs_address
         self._answered = time.monotonic()
@@ -70,6 +73,11 @@ class Watch:
                 f"--backend ray: Ray's {gone[0]} has died; every epoch that was reported is saved: "
                 "resume with the same command"
             )
+
+    def silence(self) -> None:
+        """This process is about to end itself, and has said why."""
+        if self._guardian is not None:
+            self._guardian.silence()
 
     def leave(self) -> None:
         """Disconnect."""
@@ -143,9 +151,9 @@ def _muted() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_ray(cpus: int) -> Iterator[Watch]:
-    with _temporary_folder() as folder, _adopting():
+    with _temporary_folder() as folder, _guarded(folder) as guardian, _adopting():
         try:
-            with _on_loopback(), _our_signal_handlers(), _one_line(f"cannot start in {folder.parent}"):
+            with _on_loopback(), _starting(), _one_line(f"cannot start in {folder.parent}"):
                 # "local": a new Ray even where another runs on this machine.
                 ray.init(
                     "local",
@@ -155,9 +163,22 @@ def _own_ray(cpus: int) -> Iterator[Watch]:
                     logging_level=logging.ERROR,
                     _temp_dir=str(folder / "ray"),  # which Ray makes writable by all; its parent is not
                 )
-            yield Watch(folder)
+            yield Watch(folder, guardian)
         finally:
             end_processes(folder)
+
+
+@contextlib.contextmanager
+def _guarded(folder: Path | None) -> Iterator[Guardian]:
+    """All that a Ray of our own starts inside is known to the guardian by its environment."""
+    with contextlib.ExitStack() as stack:
+        with held():
+            guardian = Guardian(folder)
+            stack.callback(guardian.dismiss)
+        if folder is not None:
+            os.environ[MARK] = str(folder)
+            stack.callback(os.environ.pop, MARK, None)
+        yield guardian
 
 
 @contextlib.contextmanager
@@ -213,15 +234,22 @@ def _one_line(problem: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _our_signal_handlers() -> Iterator[None]:
-    """Ray puts its own over ours."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def _starting() -> Iterator[None]:
+    """Ctrl-C while Ray starts processes would leave a lock of Python's locked: it waits until Ray has started.
+
+    While Ray connects, it puts signal handlers over ours, of which one aborts the process.
+    """
+    worker: Any = ray._private.worker
+    connect = worker.connect
+    worker.connect = blocked()(connect)
     try:
-        yield
+        with held():
+            yield
+    except KeyboardInterrupt:
+        ray.shutdown()
+        raise
     finally:
-        for number, handler in handlers.items():
-            with contextlib.suppress(ValueError):  # not the main thread: no handlers to keep
-                signal.signal(number, handler)
+        worker.connect = connect
 
 
 @contextlib.contextmanager
@@ -254,14 +282,15 @@ def _joined(address: str) -> Iterator[Watch]:
     tries = constants.NUM_REDIS_GET_RETRIES
     constants.NUM_REDIS_GET_RETRIES = 2  # of 40 s each, at a server that is no Ray; it would be 20
     try:
-        with _our_signal_handlers():
+        with _starting():
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"--address {address}: cannot join that cluster ({reason})") from None
     finally:
         constants.NUM_REDIS_GET_RETRIES = tries
-    yield Watch()
+    with _guarded(None) as guardian:
+        yield Watch(guardian=guardian)
 
 
 def check_address(address: str) -> None:
