@@ -80,6 +80,8 @@ artifacts = 0
 [data]
 path = "tiny.csv"
 horizon = 4
+epoch_steps = 1
+folds = 0
 [training]
 epochs = 2
 [space]

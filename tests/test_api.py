@@ -28,7 +28,7 @@ def daily(days: int = 120) -> pd.DataFrame:
 def test_from_a_frame_to_a_model_and_back(folder: Path) -> None:
     result = optlstm.tune(
         daily(), time="day", target=["a", "b"], horizon=5, n_trials=2, epochs=2, workers=1, sampler="random",
-        space=SMALL, name="waves", progress=False,
+        space=SMALL, epoch_steps=1, folds=0, name="waves", progress=False,
     )  # fmt: skip
 
     assert isinstance(result.study, optuna.Study)
@@ -65,7 +65,16 @@ def test_the_study_is_the_command_lines(cli: Cli) -> None:
     cli("study", "tiny.toml")
 
     result = optlstm.tune(
-        "tiny.csv", horizon=4, epochs=2, n_trials=3, workers=1, space=SMALL, name="same", progress=False
+        "tiny.csv",
+        horizon=4,
+        epochs=2,
+        n_trials=3,
+        workers=1,
+        space=SMALL,
+        epoch_steps=1,
+        folds=0,
+        name="same",
+        progress=False,
     )
 
     assert rows("same") == rows("tiny")
@@ -79,7 +88,9 @@ def test_the_study_is_the_command_lines(cli: Cli) -> None:
 def test_progress_is_shown_as_plain_lines_where_there_is_no_terminal(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    optlstm.tune("tiny.csv", horizon=4, epochs=2, n_trials=1, workers=1, space=SMALL, name="shown")
+    optlstm.tune(
+        "tiny.csv", horizon=4, epochs=2, n_trials=1, workers=1, space=SMALL, epoch_steps=1, folds=0, name="shown"
+    )
 
     assert capsys.readouterr().err.startswith("trial   0  complete  mse ")
 
@@ -106,7 +117,18 @@ def test_keys_of_data_and_training_may_stand_without_their_section(folder: Path)
 
 def test_ctrl_c_stops_after_the_epoch_and_the_same_call_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def tune(name: str) -> None:
-        optlstm.tune("tiny.csv", horizon=4, epochs=2, n_trials=2, workers=1, name=name, space=SMALL, progress=False)
+        optlstm.tune(
+            "tiny.csv",
+            horizon=4,
+            epochs=2,
+            n_trials=2,
+            workers=1,
+            name=name,
+            space=SMALL,
+            epoch_steps=1,
+            folds=0,
+            progress=False,
+        )
 
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as during:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -16,19 +17,24 @@ from optlstm.data.splits import are_counts, split_rows
 from optlstm.errors import InputError
 from optlstm.util.arrays import Integers
 
+_ORIGINS = 10  # horizons of validation rows that are enough
+_MANY_ROWS = 5000  # before the test: several folds would take long, and one validation part is long enough
 
-def panel_cuts(panel: Panel, splits: Sequence[float] | Sequence[int], fraction: float = 1.0) -> Integers:
+
+def panel_cuts(
+    panel: Panel, splits: Sequence[float] | Sequence[int], fraction: float = 1.0, least: int = 0
+) -> Integers:
     """Where every series is cut: [n, 4] of rows: train from, validation from, test from, the end.
 
     Fractions count from a series' first row. Numbers of rows count from its last one, so that all are tested on their
     newest rows; a series with fewer than the first number of rows before them trains on those it has. A plain series
-    is cut by `split_rows`: numbers count from its first row.
+    is cut by `split_rows`: numbers count from its first row. least: as there.
 
     Raises:
         InputError: the three numbers make no split, or leave a part of a series without rows.
     """
     if panel.plain:
-        return newest(np.cumsum([[0, *split_rows(int(panel.known[0]), splits)]], axis=1), fraction)
+        return newest(np.cumsum([[0, *split_rows(int(panel.known[0]), splits, least)]], axis=1), fraction)
     longest = int(panel.known.max())
     split_rows(max(longest, 10**9) if are_counts(splits) else longest, splits)  # the form alone
     cuts = np.empty((len(panel.ids), 4), dtype=np.int64)
@@ -40,6 +46,9 @@ def panel_cuts(panel: Panel, splits: Sequence[float] | Sequence[int], fraction: 
     else:
         shares = np.array([0.0, splits[0], splits[0] + splits[1], 1.0])
         cuts[:] = panel.starts[:-1, None] + np.round(panel.known[:, None] * shares).astype(np.int64)
+        wanted = np.maximum(np.diff(cuts, axis=1)[:, 1:], [least if share else 0 for share in splits[1:]])
+        longer = cuts[:, 3:] - np.cumsum(wanted[:, ::-1], axis=1)[:, ::-1]  # where validation and test begin
+        cuts[:, 1:3] = np.where((2 * wanted.sum(axis=1) < panel.known)[:, None], longer, cuts[:, 1:3])
     short = np.flatnonzero((np.diff(cuts, axis=1) < 1).any(axis=1))
     if len(short):
         lengths = [f"{panel.known[i]} rows" for i in short]
@@ -76,6 +85,26 @@ def panel_folds(cuts: Integers, folds: int) -> tuple[Integers, ...]:
         )
     ends = [test - i * length for i in reversed(range(folds))]
     return tuple(np.column_stack([start, stop - length, stop, end]) for stop in ends)
+
+
+def default_folds(cuts: Integers, horizon: int) -> tuple[Integers, ...]:
+    """The cuts of a rolling-origin validation, where the data is short: one stretch says little, and mostly by chance.
+
+    None where the validation rows hold `_ORIGINS` horizons or less than one, or where the rows are many. Else as many
+    folds as hold so many together, 5 at the most; the first trains on half of the rows before the test, or more.
+    Forecasts begin at every row of a fold's validation part and may reach into the next fold's.
+    """
+    start, validation, test, end = cuts.T
+    length = test - validation
+    origins = float((length / horizon).sum())
+    if origins >= _ORIGINS or (test - start).sum() > _MANY_ROWS or (length < horizon).any():
+        return ()
+    count = min(5, math.ceil(_ORIGINS / origins), int(((test - start) // 2 // length).min()))
+    if count < 2:
+        return ()
+    begins = [test - i * length for i in range(count, 0, -1)]
+    ends = [np.minimum(begin + length + horizon - 1, test) for begin in begins]
+    return tuple(np.column_stack([start, begin, stop, end]) for begin, stop in zip(begins, ends, strict=True))
 
 
 def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int) -> None:

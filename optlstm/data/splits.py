@@ -12,11 +12,15 @@ _TOLERANCE = 1e-9
 _FORMS = "give three fractions that sum to 1, like [0.7, 0.1, 0.2], or three row counts, like [8640, 2880, 2880]"
 
 
-def split_rows(n_rows: int, splits: Sequence[float] | Sequence[int]) -> tuple[int, int, int]:
+def split_rows(n_rows: int, splits: Sequence[float] | Sequence[int], least: int = 0) -> tuple[int, int, int]:
     """The numbers of rows that train, validate and test, in order: three fractions that sum to 1, or three counts.
 
     The cuts of fractions fall on the nearest row; rows after the sum of counts are unused. Only the test part may be 0,
     where test rows are a separate file.
+
+    Args:
+        least: rows that a fraction's validation and test part get at the cost of the training part, where that keeps
+            more than half of the rows.
 
     Raises:
         InputError: the numbers are neither, ask for more rows than there are, or leave a part without rows.
@@ -24,7 +28,7 @@ def split_rows(n_rows: int, splits: Sequence[float] | Sequence[int]) -> tuple[in
     problems = _form_problems(splits)
     if problems:
         raise InputError(problems)
-    counts = _counts(n_rows, splits)
+    counts = _counts(n_rows, splits, least)
     if sum(counts) > n_rows:
         total = f"{' + '.join(map(str, counts))} = {sum(counts)}"
         raise InputError(f"data.splits: {total} rows asked for, and the data has {n_rows}; lower the counts")
@@ -59,9 +63,13 @@ def _form_problems(splits: Sequence[float] | Sequence[int]) -> list[str]:
     return problems
 
 
-def _counts(n_rows: int, splits: Sequence[float] | Sequence[int]) -> tuple[int, int, int]:
+def _counts(n_rows: int, splits: Sequence[float] | Sequence[int], least: int) -> tuple[int, int, int]:
     if are_counts(splits):
         train, validation, test = (int(share) for share in splits)
         return train, validation, test
     first, second = round(n_rows * splits[0]), round(n_rows * math.fsum(splits[:2]))
-    return first, second - first, n_rows - second
+    validation, test = second - first, n_rows - second
+    wanted = [max(rows, least) if share else 0 for rows, share in zip((validation, test), splits[1:], strict=True)]
+    if 2 * sum(wanted) < n_rows:
+        validation, test = wanted
+    return n_rows - validation - test, validation, test

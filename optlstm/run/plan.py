@@ -159,6 +159,9 @@ def _task_plan(
 ) -> Plan:
     data = config.data if config else check_data_config(raw)
     kind = task_class(raw["task"] if raw.get("task") in TASKS else DEFAULT_TASK)
+    if config and data and config.scheduler == "pbt" and config.pbt.morph and kind.name == "forecast":
+        # Networks of a cross-validation do not grow: series are folded by default, but not those of growing networks.
+        data = data.model_copy(update={"folds": data.folds or 0})
     task = attempt(problems, lambda: kind.read(data)) if data else None
     section = raw.get("space", {})
     space = attempt(problems, lambda: task_space(kind, task, section)) if isinstance(section, Mapping) else None

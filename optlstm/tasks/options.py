@@ -47,11 +47,14 @@ class DataConfig(Section):
     epoch_windows: int = Field(
         16_384, ge=1, description="many series, covariates: training windows in an epoch, where there are more"
     )
+    epoch_steps: int = Field(
+        50, ge=1, description="forecasts: fewest steps in an epoch, which passes through short series repeatedly"
+    )
     group: str | None = Field(None, description="column whose equal values stay on one side of every split")
     channels: tuple[str, ...] | None = Field(None, description="columns of numbers at each step (default: the others)")
     text: str | None = Field(None, description="text column (default: text)")
     folds: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="cross-validation: so many models in one trial; 0: none (default: 5 below 500 sequences)"
+        None, description="cross-validation: so many models in one trial; 0: none (default: where there is little data)"
     )
     level: Literal["word", "character"] = Field("word", description="what a text's tokens are")
     lowercase: bool = Field(True, description="A and a are one token")

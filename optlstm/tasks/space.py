@@ -34,16 +34,19 @@ def preset(base: Mapping[str, object], name: str) -> dict[str, object]:
     return {**base, **changes[name]}
 
 
-def default_space(season: int, horizon: int, train_rows: int) -> dict[str, object]:
+def default_space(season: int, horizon: int, longest: int, windows: int = 10_000) -> dict[str, object]:
     """The search space of a forecasting study that declares none, in the form of a study file's `[space]` section.
 
     Args:
         season: rows in the data's natural season (24 for hourly data), 1 where there is none.
         horizon: rows to forecast.
-        train_rows: rows to train on; no window is longer than a quarter of them.
+        longest: rows of the longest window that leaves enough of them to train on.
+        windows: about how many there are to train on.
     """
+    few = windows < 1000
+    low, high, rate = (1e-3, 1e-2, 3e-3) if few else (3e-4, 3e-3, 1e-3)
     return {
-        "window": _window_choices(season, horizon, train_rows),
+        "window": _window_choices(season, horizon, longest),
         "patch": _patch_choices(season),
         "hidden_size": {"low": 32, "high": 80, "step": 16, "default": 64},
         "num_layers": {"low": 1, "high": 2, "default": 1},
@@ -52,25 +55,29 @@ def default_space(season: int, horizon: int, train_rows: int) -> dict[str, objec
         "pooling": {"choices": ["max", "mean", "last"], "default": "max"},
         "linear_skip": {"choices": [True, False], "default": True},
         "window_norm": {"choices": ["last", "mean_std"], "default": "last"},
-        "learning_rate": {"low": 3e-4, "high": 3e-3, "log": True, "default": 1e-3},
-        "batch_size": 64,
+        "learning_rate": {"low": low, "high": high, "log": True, "default": rate},
+        "batch_size": 64 if not few else 32 if windows >= 250 else 16,
         **_OPTIMISATION,
     }
 
 
-def _window_choices(season: int, horizon: int, train_rows: int) -> dict[str, object]:
-    """Whole seasons: 4, 7 or 14 of a short one (hours: 96, 168, 336), 1 to 3 of a long one (weeks: 52, 104, 156).
+def _window_choices(season: int, horizon: int, longest: int) -> dict[str, object]:
+    """Whole seasons, at most three lengths: few and far apart, since the window matters most and all are tried early.
 
-    Few and far apart, because the window matters most, and a search should try all of them early.
+    The longest reads 14 days of hours, 7 of shorter seasons (weeks of days, years of months), 3 years of weeks; and
+    7 horizons where that is more.
     """
-    longest = max(1, min(train_rows // 4, train_rows - horizon))
-    if 1 < season <= longest:
-        seasons = (4, 7, 14) if season <= 48 else (1, 2, 3)
-    else:
-        season, seasons = min(8, longest), (2, 6, 12)
-    fitting = [n * season for n in seasons if n * season <= longest] or [longest // season * season]
-    enough = [window for window in fitting if window >= horizon] or fitting[-1:]
-    return {"choices": enough, "default": enough[-1]}
+    counts: tuple[int, ...] = (1, 2, 4, 7, 14, 30)
+    usual = 14 if season > 12 else 7
+    if not 1 < season <= longest:
+        season, counts, usual = max(1, min(8, longest)), (2, 6, 12, 24, 48), 12
+    elif season > 48:
+        counts, usual = (1, 2, 3), 3
+    wanted = max(usual * season, 7 * horizon)
+    lengths = [n * season for n in counts if n * season <= longest] or [max(1, longest // season * season)]
+    upto = next((i for i, length in enumerate(lengths) if length >= wanted), len(lengths) - 1) + 1
+    enough = [length for length in lengths[:upto] if length >= horizon] or lengths[:upto][-1:]
+    return {"choices": enough[-3:], "default": enough[-1]}
 
 
 def _patch_choices(season: int) -> dict[str, object]:

@@ -10,7 +10,15 @@ import pytest
 
 from optlstm.data.panel import Categories, Panel
 from optlstm.data.panel_reader import PanelColumns, read_panel
-from optlstm.data.panel_rows import check_lengths, extended, filled, panel_cuts, panel_folds, with_missing_rows
+from optlstm.data.panel_rows import (
+    check_lengths,
+    default_folds,
+    extended,
+    filled,
+    panel_cuts,
+    panel_folds,
+    with_missing_rows,
+)
 from optlstm.errors import InputError
 
 
@@ -201,3 +209,48 @@ def test_folds_that_leave_nothing_to_train_on_are_refused(folds: int) -> None:
         InputError, match=f"data.folds: {folds} folds of 10 validation rows do not fit; give 0, or 2 to 7"
     ):
         panel_folds(np.array([[0, 70, 80, 100]]), folds)
+
+
+@pytest.mark.parametrize(
+    ("cuts", "horizon", "count"),
+    [
+        ([[0, 74, 86, 108]], 12, 3),  # one origin a year apart, three of them leave half of the rows to train
+        ([[0, 700, 800, 1000]], 12, 2),
+        ([[0, 140, 160, 200]], 4, 2),
+        ([[0, 140, 160, 200]], 12, 4),
+        ([[0, 74, 86, 108], [108, 182, 194, 216]], 12, 3),
+        ([[0, 8000, 8010, 9000]], 12, 0),  # much to train on
+        ([[0, 700, 850, 1000]], 12, 0),  # ten horizons are enough
+        ([[0, 40, 70, 100]], 12, 0),  # no half would be left
+        ([[0, 33, 40, 70]], 10, 0),  # no horizon to validate: the last fold would have none
+    ],
+)
+def test_short_series_are_validated_from_every_origin_once_and_never_on_rows_that_train(
+    cuts: list[list[int]], horizon: int, count: int
+) -> None:
+    table = np.array(cuts)
+
+    folds = default_folds(table, horizon)
+
+    assert len(folds) == count
+    length = table[:, 2] - table[:, 1]
+    for i, (start, _, test, end) in enumerate(cuts):
+        origins = [row for fold in folds for row in range(fold[i, 1], fold[i, 2] - horizon + 1)]
+        first = test - count * length[i]
+        assert origins == (list(range(first, test - horizon + 1)) if count else [])
+        for fold in folds:  # trained on all rows before the first origin, which are half of those before the test
+            assert (fold[i, 0], fold[i, 3]) == (start, end)
+            assert start + (test - start) / 2 <= first <= fold[i, 1] < fold[i, 2] <= test
+
+
+def test_a_series_of_a_panel_has_a_horizon_in_each_part_where_half_of_its_rows_train(tmp_path: Path) -> None:
+    frames = [
+        pd.DataFrame({"unique_id": name, "ds": pd.date_range("2000-01-01", periods=rows, freq="MS"), "y": range(rows)})
+        for name, rows in (("long", 300), ("short", 108), ("tiny", 40))
+    ]
+    pd.concat(frames).to_csv(tmp_path / "p.csv", index=False)
+    panel = read_panel(tmp_path / "p.csv", PanelColumns())
+
+    parts = np.diff(panel_cuts(panel, [0.7, 0.1, 0.2], least=12), axis=1)
+
+    assert parts.tolist() == [[210, 30, 60], [74, 12, 22], [28, 4, 8]]

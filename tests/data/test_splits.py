@@ -31,6 +31,24 @@ def test_fractions_use_every_row_once(n_rows: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("n_rows", "splits", "least", "rows"),
+    [
+        (108, [0.7, 0.1, 0.2], 12, (74, 12, 22)),  # monthly car sales, a year ahead
+        (1000, [0.7, 0.1, 0.2], 12, (700, 100, 200)),
+        (100, [0.7, 0.1, 0.2], 24, (52, 24, 24)),
+        (100, [0.9, 0.1, 0.0], 24, (76, 24, 0)),
+        (90, [0.7, 0.1, 0.2], 24, (63, 9, 18)),  # less than half would be left to train on
+        (96, [0.7, 0.1, 0.2], 24, (67, 10, 19)),
+        (100, [80, 10, 10], 24, (80, 10, 10)),  # numbers are taken as they are
+    ],
+)
+def test_a_fraction_is_a_horizon_at_least_where_half_of_the_rows_are_left(
+    n_rows: int, splits: list[float], least: int, rows: tuple[int, int, int]
+) -> None:
+    assert split_rows(n_rows, splits, least) == rows
+
+
+@pytest.mark.parametrize(
     ("n_rows", "splits", "words"),
     [
         (100, [0.7, 0.3], ["has 2 numbers, not three"]),

@@ -22,6 +22,7 @@ workers = 1
 [data]
 path = "tiny.csv"
 horizon = 4
+epoch_steps = 1
 [training]
 epochs = 6
 [pbt]

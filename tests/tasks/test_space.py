@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import tempfile
 
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optlstm.errors import InputError
+from optlstm.tasks.forecast.task import Forecast
+from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import default_space, sequence_space, text_space
 from optlstm.training.hparams import validate_value
 
@@ -12,24 +21,66 @@ STEPS = (1, 2, 5, 24, 100, 1000, 50_000)
 
 
 @pytest.mark.parametrize(
-    ("season", "horizon", "train_rows", "windows"),
+    ("season", "horizon", "longest", "windows"),
     [
-        (24, 24, 8640, [96, 168, 336]),
-        (24, 168, 8640, [168, 336]),
-        (24, 720, 8640, [336]),
-        (52, 26, 1600, [52, 104, 156]),
-        (52, 26, 300, [52]),
-        (12, 12, 240, [48]),
-        (12, 12, 100, [24]),
-        (1, 4, 8640, [16, 48, 96]),
-        (365, 30, 400, [48, 96]),
-        (1, 1, 10, [2]),
+        (24, 24, 5170, [96, 168, 336]),
+        (24, 168, 5082, [168, 336, 720]),
+        (24, 720, 4752, [720]),
+        (7, 14, 300, [28, 49, 98]),
+        (12, 12, 136, [24, 48, 84]),
+        (12, 12, 53, [12, 24, 48]),
+        (12, 12, 22, [12]),
+        (12, 24, 5, [5]),
+        (52, 26, 944, [52, 104, 156]),
+        (365, 30, 222, [48, 96, 192]),
+        (1, 4, 5181, [16, 48, 96]),
+        (1, 1, 5, [5]),
+        (1, 1, 1, [1]),
     ],
 )
 def test_windows_are_whole_seasons_and_leave_rows_to_train_on(
-    season: int, horizon: int, train_rows: int, windows: list[int]
+    season: int, horizon: int, longest: int, windows: list[int]
 ) -> None:
-    assert default_space(season, horizon, train_rows)["window"] == {"choices": windows, "default": windows[-1]}
+    assert default_space(season, horizon, longest)["window"] == {"choices": windows, "default": windows[-1]}
+
+
+def test_fewer_windows_are_trained_on_in_smaller_batches_and_larger_steps() -> None:
+    spaces = [default_space(12, 12, 60, windows) for windows in (100, 500, 5000)]
+
+    assert [space["batch_size"] for space in spaces] == [16, 32, 64]
+    assert [space["learning_rate"]["default"] for space in spaces] == [3e-3, 3e-3, 1e-3]  # type: ignore[index]
+    assert spaces[2]["learning_rate"] == {"low": 3e-4, "high": 3e-3, "log": True, "default": 1e-3}
+
+
+@given(
+    lengths=st.lists(st.integers(40, 400), min_size=1, max_size=3),
+    freq=st.sampled_from(["h", "D", "MS", "W"]),
+    horizon=st.integers(1, 40),
+    folds=st.sampled_from([None, None, 0, 2]),
+    fraction=st.sampled_from([1.0, 0.5]),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_window_and_a_horizon_fit_into_the_training_rows_of_every_series_and_fold(
+    lengths: list[int], freq: str, horizon: int, folds: int | None, fraction: float
+) -> None:
+    frame = pd.concat(
+        pd.DataFrame({"unique_id": f"s{i}", "ds": pd.date_range("2000-01-01", periods=rows, freq=freq)})
+        for i, rows in enumerate(lengths)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        frame.assign(y=np.arange(len(frame)) % 17.0).to_csv(f"{folder}/y.csv", index=False)
+        data = {"path": f"{folder}/y.csv", "horizon": horizon, "folds": folds}
+        try:
+            task, all_rows = Forecast.read(DataConfig(**data, fraction=fraction)), Forecast.read(DataConfig(**data))
+        except InputError:  # so many folds do not fit
+            return
+    space = task.default_space()
+    assert space == all_rows.default_space()
+    longest = max(space["window"]["choices"])  # type: ignore[index]
+
+    for cuts in all_rows.folds or (all_rows.cuts,):
+        rows = (cuts[:, 1] - cuts[:, 0]).min()
+        assert longest + horizon <= rows or longest == 1 >= rows - horizon
 
 
 @pytest.mark.parametrize(

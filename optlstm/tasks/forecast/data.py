@@ -130,6 +130,7 @@ class ForecastData:
     cuts: Integers
     horizon: int
     epoch_windows: int | None = None
+    epoch_steps: int = 1
     folds: tuple[Integers, ...] = ()  # the cuts of a rolling-origin validation; without them `cuts` alone
 
     @classmethod

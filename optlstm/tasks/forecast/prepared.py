@@ -24,7 +24,7 @@ class PreparedSeries:
     Args:
         cuts: of every series, [n, 4] of rows: train from, validation from, test from, the end.
         gaps: missing rows and values that were filled.
-        train_rows: of the shortest series, those that `data.fraction` leaves out included.
+        train_rows: of every series, [n], those that `data.fraction` leaves out included.
         folds: the cuts of a rolling-origin validation.
     """
 
@@ -34,7 +34,7 @@ class PreparedSeries:
     horizon: int
     calendar: tuple[str, ...]
     gaps: int
-    train_rows: int
+    train_rows: Integers
     folds: tuple[Integers, ...] = ()
 
     @property
@@ -53,6 +53,7 @@ class PreparedSeries:
             cuts=self.cuts,
             horizon=self.horizon,
             epoch_windows=self.epoch_windows,
+            epoch_steps=self.config.epoch_steps,
             folds=self.folds,
         )
 

@@ -35,9 +35,13 @@ _LEAST_SHOWN = 16  # input steps before a forecast in its plot, where the window
 
 def make_problem(data: ForecastData, device: torch.device, factory: Factory | None = None) -> Problem:
     """One problem, or those of a rolling-origin validation as one."""
-    if not data.folds:
-        return ForecastProblem(data, device, factory)
-    return FoldedForecast([ForecastProblem(replace(data, cuts=fold, folds=()), device, factory) for fold in data.folds])
+    problems = fold_problems(data, device, factory)
+    return FoldedForecast(problems) if data.folds else problems[0]
+
+
+def fold_problems(data: ForecastData, device: torch.device, factory: Factory | None = None) -> list[ForecastProblem]:
+    """The problem of each fold; without folds, of the one split."""
+    return [ForecastProblem(replace(data, cuts=c, folds=()), device, factory) for c in data.folds or (data.cuts,)]
 
 
 def make_network(hp: Hyperparameters, horizon: int, sizes: InputSizes) -> nn.Module:
@@ -139,19 +143,30 @@ class ForecastProblem:
         return make_network(hp, self.data.horizon, self.data.sizes)
 
     def steps_per_epoch(self, hp: Hyperparameters) -> int:
-        """Batches in an epoch; the last one may be smaller."""
+        """Batches in an epoch; the last one of a pass through the windows may be smaller."""
+        return self._passes(hp) * self._steps(hp)
+
+    def _steps(self, hp: Hyperparameters) -> int:
+        """Batches in a pass through the windows."""
         return -(-min(len(self.training_windows(hp)), self._most) // hp.batch_size)
 
+    def _passes(self, hp: Hyperparameters) -> int:
+        """How often an epoch passes through the windows: more than once where they are few."""
+        if len(self.training_windows(hp)) > self._most:
+            return 1
+        return -(-self.data.epoch_steps // self._steps(hp))
+
     def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
-        """Every training window once, shuffled; or a draw from them, where they are too many. See `Rows.take`."""
+        """Every training window once in each pass, shuffled; or a draw, where they are too many. See `Rows.take`."""
         windows = self.training_windows(hp)
         count = len(windows)
-        if count <= self._most:
-            order = torch.randperm(count, generator=generator)
-        else:
-            order = torch.randint(count, (self._most,), generator=generator)
-        for index in torch.split(order.to(self.device), hp.batch_size):
-            yield windows.take(index)
+        for _ in range(self._passes(hp)):
+            if count <= self._most:
+                order = torch.randperm(count, generator=generator)
+            else:
+                order = torch.randint(count, (self._most,), generator=generator)
+            for index in torch.split(order.to(self.device), hp.batch_size):
+                yield windows.take(index)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """Mean squared error on the standardised scale."""

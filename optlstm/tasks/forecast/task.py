@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from optlstm.tasks.base import Evaluator
 
 UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season
+_LONGEST_WINDOW = 0.6  # of a series' training rows less a horizon: the others are windows to train on
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Forecast(PreparedSeries):
     name: ClassVar[str] = "forecast"
     keys: ClassVar[tuple[str, ...]] = (
         *("path", "time", "target", "horizon", "splits", "folds", "fraction"),
-        *("series", "past", "future", "static", "categorical", "calendar", "gaps", "scaling", "epoch_windows"),
+        *("series", "past", "future", "static", "categorical", "calendar", "gaps", "scaling"),
+        *("epoch_windows", "epoch_steps"),
     )
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("mse", "standardised scale"), Metric("mae"))
     problem: ClassVar[str] = "optlstm.tasks.forecast.problem:make_problem"
@@ -43,7 +45,7 @@ class Forecast(PreparedSeries):
         """Raises InputError with every problem of the file and its split."""
         from optlstm.data.calendar import chosen
         from optlstm.data.panel_reader import bundled, read_panel
-        from optlstm.data.panel_rows import filled, newest, panel_cuts, panel_folds, with_missing_rows
+        from optlstm.data.panel_rows import default_folds, filled, newest, panel_cuts, panel_folds, with_missing_rows
 
         panel = read_panel(Path(data.path).expanduser() if data.path else bundled("co2"), _columns(data))
         calendar, problems = chosen(data.calendar, panel.freq)
@@ -53,12 +55,14 @@ class Forecast(PreparedSeries):
             raise InputError(problems)
         if data.gaps == "interpolate":
             panel = with_missing_rows(panel)
-        cuts, gaps = panel_cuts(panel, data.splits), 0
+        horizon = data.horizon or (panel.season if panel.season > 1 else UNSEASONAL_HORIZON)
+        cuts, gaps = panel_cuts(panel, data.splits, least=horizon), 0
         folds = panel_folds(cuts, data.folds) if data.folds else ()
+        if data.folds is None:
+            folds = default_folds(cuts, horizon)
         if data.gaps == "interpolate":
             panel, gaps = filled(panel, _edges(panel, cuts, folds))
-        horizon = data.horizon or (panel.season if panel.season > 1 else UNSEASONAL_HORIZON)
-        shortest = folds[0] if folds and panel.plain else cuts
+        shortest = folds[0] if folds else cuts
         return cls(
             panel=panel,
             config=data,
@@ -66,14 +70,14 @@ class Forecast(PreparedSeries):
             horizon=horizon,
             calendar=calendar,
             gaps=gaps,
-            train_rows=int((shortest[:, 1] - shortest[:, 0]).min()),
+            train_rows=shortest[:, 1] - shortest[:, 0],
             folds=tuple(newest(fold, data.fraction) for fold in folds),
         )
 
     @classmethod
     def generic_space(cls) -> dict[str, object]:
         """That of hourly data."""
-        return default_space(season=24, horizon=24, train_rows=10_000)
+        return default_space(season=24, horizon=24, longest=2_500)
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -97,7 +101,9 @@ class Forecast(PreparedSeries):
 
         It does not depend on `data.fraction`, so that trials of a fraction can be promoted to all rows.
         """
-        return default_space(self.panel.season, self.horizon, self.train_rows)
+        rows = np.maximum(1, self.train_rows - self.horizon)
+        longest = int(rows.min()) if len(rows) > 1 else int(rows[0] * _LONGEST_WINDOW)
+        return default_space(self.panel.season, self.horizon, longest, int(rows.sum()) * len(self.panel.columns))
 
     def check_space(self, space: Bounds) -> None:
         """Raises InputError where the longest window does not fit into some series, or one cannot be standardised."""
@@ -144,7 +150,9 @@ class Forecast(PreparedSeries):
         given["categorical"] = config.categorical
         record |= {key: list(names) for key, names in given.items() if names}
         record |= {"gaps": config.gaps} if self.gaps else {}
-        return record | ({"folds": len(self.folds)} if self.folds else {})
+        record |= {"epoch_steps": config.epoch_steps} if config.epoch_steps > 1 else {}
+        record |= {"folds": len(self.folds)} if self.folds else {}
+        return record | ({"overlapping": True} if self.folds and config.folds is None else {})
 
     def evaluator(self) -> Evaluator:
         """See `Task.evaluator`."""

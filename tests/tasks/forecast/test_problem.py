@@ -42,7 +42,7 @@ def write(path: Path, lengths: tuple[int, ...] = (60, 48, 40)) -> None:
 @pytest.fixture
 def config(tmp_path: Path) -> DataConfig:
     write(tmp_path / "p.csv")
-    return DataConfig(path=str(tmp_path / "p.csv"), horizon=4)
+    return DataConfig(path=str(tmp_path / "p.csv"), horizon=4, epoch_steps=1, folds=0)
 
 
 def one_series(values: np.ndarray = WAVES, cuts: tuple[int, ...] = (0, 60, 80, 100), horizon: int = 4) -> ForecastData:
@@ -144,6 +144,20 @@ def test_an_epoch_is_every_window_of_every_series_once_and_none_across_two(confi
     assert sorted(seen) == sorted(expected)
     assert seen != expected
     assert [len(batch[0]) for batch in batches[:-1]] == [HP.batch_size] * (problem.steps_per_epoch(HP) - 1)
+
+
+@pytest.mark.parametrize(("steps", "passes"), [(1, 1), (4, 1), (5, 2), (10, 3), (50, 13)])
+def test_an_epoch_passes_through_a_short_series_until_it_has_its_steps(steps: int, passes: int) -> None:
+    problem = ForecastProblem(replace(one_series(), epoch_steps=steps), CPU)
+
+    batches = list(problem.batches(HP, torch.Generator().manual_seed(0)))
+
+    assert len(problem.training_windows(HP)) == 49  # four batches of at most 16
+    assert len(batches) == problem.steps_per_epoch(HP) == 4 * passes >= steps
+    seen = [torch.cat(batch, dim=2) for batch in batches]
+    rounds = [torch.cat(seen[4 * i : 4 * i + 4]) for i in range(passes)]
+    assert all(sorted(part.tolist()) == sorted(rounds[0].tolist()) for part in rounds)  # every window once in a pass
+    assert passes == 1 or not torch.equal(rounds[0], rounds[1])
 
 
 def test_of_too_many_windows_an_epoch_is_a_draw(config: DataConfig) -> None:
@@ -319,7 +333,9 @@ def test_plots_say_which_series(config: DataConfig) -> None:
 
 
 def test_the_record_of_one_series_is_that_of_older_studies() -> None:
-    assert Forecast.read(DataConfig()).record() == {
+    record = Forecast.read(DataConfig(epoch_steps=1, folds=0)).record()
+    assert Forecast.read(DataConfig()).record() == {**record, "epoch_steps": 50, "folds": 3, "overlapping": True}
+    assert record == {
         "target": ["y"],
         "rows": 2284,
         "first": "1958-03-29 00:00:00",
