@@ -54,7 +54,8 @@ class Result:
         """Train the best params on training and validation rows, score the test rows once; not saved yet.
 
         Args:
-            options: `trial`, `top`, `seeds`, `averaging`, `retrain`, `data`: see `optlstm.models.refit.refit`.
+            options: `trial`, `top`, `seeds`, `ensemble`, `averaging`, `retrain`, `data`: see
+                `optlstm.models.refit.refit`.
         """
         from optlstm.models.refit import refit
 

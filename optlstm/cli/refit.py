@@ -35,7 +35,16 @@ def refit(
             "--pick", metavar="RULE", help="of several objectives: knee (default), or a bound: parameters<=20000"
         ),
     ] = None,
-    top: Annotated[int, typer.Option("--top", metavar="K", help="the best K trials; their mean is the model")] = 1,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", metavar="K", help="the best K trials (default: 3 of forecasts, the best one of labels)"),
+    ] = None,
+    no_ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--no-ensemble", help="no linear forecasts, no weights: the mean of networks, by default the best trial's"
+        ),
+    ] = False,
     seeds: Annotated[int, typer.Option("--seeds", metavar="K", help="K networks of each; their mean is the model")] = 1,
     averaging: Annotated[
         float | None,
@@ -65,10 +74,10 @@ def refit(
     if sign is not None:
         read_private_key(sign)  # before the training
     database = given_database(storage)
-    with Epochs(make_console(quiet), top * seeds) as display:
+    with Epochs(make_console(quiet)) as display:
         model = make_model(
-            database, name, trial=trial, pick=pick, top=top, seeds=seeds, averaging=averaging, retrain=not no_refit,
-            data=data, storage_path=storage_path, factory=factory, on_epoch=display.on_epoch,
+            database, name, trial=trial, pick=pick, top=top, seeds=seeds, ensemble=not no_ensemble, averaging=averaging,
+            retrain=not no_refit, data=data, storage_path=storage_path, factory=factory, on_epoch=display.on_epoch,
         )  # fmt: skip
     model.save(out, sign=sign)
     if as_json:
@@ -79,7 +88,7 @@ def refit(
 
 
 def _print_result(console: Console, model: Model, out: Path, steps: bool) -> None:
-    from optlstm.console.scores import heading, in_words, interval_lines, score_table, step_table
+    from optlstm.console.scores import ensemble_line, heading, in_words, interval_lines, score_table, step_table
 
     test = model.card.test
     console.print(heading(model.card), soft_wrap=True)
@@ -90,6 +99,8 @@ def _print_result(console: Console, model: Model, out: Path, steps: bool) -> Non
             console.print()
             console.print(step_table(test, metric))
     console.print()
+    if model.card.ensemble:
+        console.print(ensemble_line(model.card), soft_wrap=True, markup=False)
     for line in in_words(test):
         console.print(line, style="yellow", soft_wrap=True, markup=False)
     for line in interval_lines(model.card.intervals):

@@ -155,8 +155,8 @@ class Display:
 class Epochs:
     """The epochs of a refit as a bar in a terminal; elsewhere a line for each network. A context manager."""
 
-    def __init__(self, console: Console, members: int) -> None:
-        self.console, self.members = console, members
+    def __init__(self, console: Console) -> None:
+        self.console = console
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=32),
@@ -175,9 +175,9 @@ class Epochs:
         if self.console.is_terminal:
             self.bar.stop()
 
-    def on_epoch(self, member: int, epoch: int, epochs: int) -> None:
-        """`epoch` of `epochs` epochs of network `member` (from 1) are done."""
-        label = "training" if self.members == 1 else f"training {member}/{self.members}"
+    def on_epoch(self, member: int, members: int, epoch: int, epochs: int) -> None:
+        """`epoch` of `epochs` epochs of network `member` (from 1) of `members` are done."""
+        label = "training" if members == 1 else f"training {member}/{members}"
         if member > len(self.bar.tasks):
             self.bar.add_task(label, total=epochs)
         self.bar.update(self.bar.task_ids[-1], completed=epoch)

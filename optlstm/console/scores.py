@@ -29,6 +29,7 @@ def outcome(card: Card, folder: str) -> dict[str, Any]:
         "trial": card.trials[0].trial,
         "trials": [trained.trial for trained in card.trials],
         "epochs": card.trials[0].schedule[-1].last,
+        "ensemble": card.ensemble,
         "members": test.members,
         "spread": test.spread,
         "steps": test.steps,
@@ -44,10 +45,19 @@ def heading(card: Card) -> Text:
     how = f"{' to '.join(str(n) for n in (epochs[0], *epochs[1:][-1:]))} epochs on {' + '.join(training.trained_on)}"
     if not training.refit:
         how = f"as tuning left {'it' if single else 'them'} after {how}"
-    members = f", mean of {card.members} networks" if card.members > 1 else ""
+    kind = "ensemble" if card.ensemble else "mean"
+    members = f", {kind} of {card.members} networks" if card.members > 1 else ""
+    members += f"{'' if members else ', ensemble'} with linear forecasts" if card.task.linear else ""
     numbers = ", ".join(str(trained.trial) for trained in card.trials)
     trials = f"{'trial' if single else 'trials'} {numbers} of study {card.study.name}"
     return Text.assemble((trials, "bold"), f": {how}{members}")
+
+
+def ensemble_line(card: Card) -> str:
+    """The weights of an ensemble's parts."""
+    return "ensemble: " + ", ".join(
+        f"{name.replace('_', ' ')} {100 * weight:.0f} %" for name, weight in card.ensemble.items()
+    )
 
 
 def score_table(test: Test) -> Table:

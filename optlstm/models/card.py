@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from itertools import islice
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from optlstm.errors import InputError, ModelFileError
 from optlstm.study.lineage import Segment
@@ -93,10 +94,26 @@ class Card(CardPart):
     weights: Weights
     factory: Annotated[str, Field(max_length=1000)] | None = None  # module:function of custom networks
 
+    @model_validator(mode="after")
+    def _each_part_has_its_weight(self) -> Card:
+        parts = self.members + bool(self.task.linear)
+        if len(self.task.weights) not in (0, parts):
+            raise ValueError(f"{len(self.task.weights)} weights of {parts} parts")
+        return self
+
     @property
     def members(self) -> int:
         """The number of networks."""
         return sum(len(trained.seeds) for trained in self.trials)
+
+    @property
+    def ensemble(self) -> dict[str, float]:
+        """The weight of each trial and of each linear forecast by name; empty where the model is its networks' mean."""
+        if not self.task.weights:
+            return {}
+        weights = iter(self.task.weights)
+        trials = {f"trial {t.trial}": sum(islice(weights, len(t.seeds))) for t in self.trials}
+        return trials | dict(sorted(self.task.linear.items(), key=lambda part: -part[1]))
 
     def hyperparameters(self) -> list[Hyperparameters]:
         """Those of every network. Raises as `Trained.hyperparameters`."""

@@ -126,6 +126,8 @@ def _read(folder: Path, signed: Mapping[str, str] | None) -> tuple[Card, bytes]:
     shapes = _shapes(weights, {"F32"} if card.factory is None else _CUSTOM_DTYPES)
     if card.factory is None:
         _check_shapes(card, shapes, size)
+    else:
+        _match({name: shape for name, shape in shapes.items() if name.startswith("extra.")}, _extra_shapes(card))
     blob = weights.read_bytes()
     if hashlib.sha256(blob).hexdigest() != card.weights.sha256:
         raise ModelFileError(f"{WEIGHT_FILE} is not what was written (altered)")
@@ -154,7 +156,16 @@ def _check_shapes(card: Card, shapes: Mapping[str, tuple[int, ...]], size: int) 
         member = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
         expected |= {f"{i}.{name}": shape for i in range(first, first + count) for name, shape in member.items()}
         first += count
-    expected |= {f"extra.{name}": shape for name, shape in card.task.extras().items()}
+    _match(shapes, expected | _extra_shapes(card))
+
+
+def _extra_shapes(card: Card) -> dict[str, tuple[int, ...]]:
+    """Of the tensors beside the networks' weights, as the weight file names them."""
+    return {f"extra.{name}": shape for name, shape in card.task.extras().items()}
+
+
+def _match(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises ModelFileError with the first tensor that the weight file has otherwise than the card."""
     if expected != shapes:
         name = min(n for n in expected.keys() | shapes.keys() if expected.get(n) != shapes.get(n))
         words = " and ".join(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from optlstm.errors import InputError
 from optlstm.models.card import Card, Origin, Test, Trained, Training
 from optlstm.models.folder import network_with, pack
 from optlstm.models.model import Model
-from optlstm.models.selection import Choice, choose, refit_schedule, study_plan
+from optlstm.models.selection import Choice, choose, default_top, refit_schedule, study_plan
 from optlstm.run.custom_objective import CustomTask
 from optlstm.run.objective import Objective
 from optlstm.run.plan import Plan
@@ -24,7 +25,7 @@ from optlstm.study.lineage import Segment
 from optlstm.study.record import UID_KEY
 from optlstm.study.results import load_study
 from optlstm.study.seeds import derive_seed
-from optlstm.tasks.base import Evaluation, Evaluator
+from optlstm.tasks.base import Blend, Evaluation, Evaluator, TunedNetwork
 from optlstm.tasks.forecast.errors import mean_and_spread
 from optlstm.training.checkpoints import newest_checkpoint
 from optlstm.training.hparams import Hyperparameters, validate_value
@@ -34,7 +35,7 @@ from optlstm.training.morph import with_growth
 from optlstm.training.runtime import use_threads
 from optlstm.util.files import Location, absolute, trial_folder
 
-Listener = Callable[[int, int, int], None]  # network (from 1), epoch, epochs
+Listener = Callable[[int, int, int, int], None]  # network (from 1), networks, epoch, epochs
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,15 @@ def refit(
     *,
     trial: int | None = None,
     pick: str | None = None,
-    top: int = 1,
+    top: int | None = None,
     seeds: int = 1,
+    ensemble: bool = True,
     averaging: float | None = None,
     retrain: bool = True,
     data: str | None = None,
     storage_path: Location,
     factory: str | None = None,
-    on_epoch: Listener = lambda member, epoch, epochs: None,
+    on_epoch: Listener = lambda member, members, epoch, epochs: None,
 ) -> Model:
     """A study's model, tested on the rows that tuning never saw. It is not saved yet.
 
@@ -83,13 +85,15 @@ def refit(
     Args:
         trial: its number; None: the best one.
         pick: the trial of a Pareto front to take: see `optlstm.study.pareto.picked`; None: its knee.
-        top: how many of the best trials to train, each with its params; the model is the mean of all networks.
+        top: how many of the best trials, each with its params; None: three for an ensemble of forecasts, else one.
+        ensemble: weight the trials' forecasts, and linear ones, by their errors on the validation rows
+            (`optlstm.tasks.forecast.mixture`); otherwise, and of other tasks, the model is the mean of all networks.
         seeds: how many networks to train of each trial, from as many seeds.
         averaging: memory of the weights' moving average as a share of all steps, in place of the trials' value: where a
             series drifts, a longer one may be better than the validation rows of the study show (docs/accuracy.md).
         retrain: train again on training and validation rows; otherwise the weights that tuning kept are the model.
         data: where the data file is now; None: where the study read it.
-        storage_path: where the study's checkpoints are; read only without `retrain`.
+        storage_path: where the study's checkpoints are; of an ensemble, networks that are gone are trained again.
         factory: `module:function` of custom networks; None: the study's, where an earlier command of yours ran it here.
         on_epoch: called after every epoch.
 
@@ -99,18 +103,37 @@ def refit(
     """
     _check(trial, pick, top, seeds, averaging, retrain)
     study = load_study(database, name)
+    if top is None:
+        top = default_top(study, retrain) if ensemble and trial is None and pick is None else 1
     chosen = choose(study, trial, top, pick)
     plan = study_plan(study, data, factory)
     assert not isinstance(plan.task, CustomTask)  # `choose` refuses it
     evaluator = plan.task.evaluator()
     if not retrain and plan.task.record().get("folds"):
         raise InputError("--no-refit: a trial of a cross-validation is several networks, each of a part; leave it out")
+    folder = study_folder(absolute(storage_path), name, str(study.user_attrs[UID_KEY]))
+    kept = [] if retrain else [_kept(plan, choice, folder) for choice in chosen]
+    tuned = partial(_tuned, plan, chosen, folder)
+    blend = evaluator.blend(tuned, _windows(plan), seeds, retrain) if ensemble else None
+    positions = blend.trials if blend else range(len(chosen))
     if retrain:
-        weights = _train(plan, chosen, evaluator.training_data(joined=True), seeds, averaging, on_epoch)
+        training_data = evaluator.training_data(joined=True)
+        weights = _train(plan, [chosen[i] for i in positions], training_data, seeds, averaging, on_epoch)
     else:
-        folder = study_folder(absolute(storage_path), name, str(study.user_attrs[UID_KEY]))
-        weights = [_kept(plan, choice, folder) for choice in chosen]
-    return _evaluated(evaluator, plan, weights, retrain)
+        weights = [kept[i] for i in positions]
+    return _evaluated(evaluator, plan, weights, retrain, blend)
+
+
+def _tuned(plan: Plan, chosen: Sequence[Choice], folder: Location) -> list[TunedNetwork]:
+    """Each trial's network of tuning, trained on the training rows alone."""
+    objective = plan.job(folder).make_objective(plan.task.data())
+    assert isinstance(objective, Objective)
+    return [objective.best_network(choice.until(choice.best_epoch)) for choice in chosen]
+
+
+def _windows(plan: Plan) -> list[int]:
+    """The window lengths that a study of forecasts chooses from; none of other tasks."""
+    return sorted({int(value) for param in plan.space.params if param.name == "window" for value in param.choices})
 
 
 def _train(
@@ -123,15 +146,22 @@ def _train(
         segments = refit_schedule(choice, plan)
         if averaging is not None:
             segments = [replace(segment, params={**segment.params, "averaging": averaging}) for segment in segments]
-        weights.append(_trained(objective, choice, segments, seeds, on_epoch, before=len(weights) * seeds))
+        before = len(weights) * seeds
+
+        def on_member(member: int, epoch: int, last: int, before: int = before) -> None:
+            on_epoch(before + member + 1, len(chosen) * seeds, epoch, last)
+
+        weights.append(_trained(objective, choice, segments, seeds, on_member))
     return weights
 
 
-def _check(trial: int | None, pick: str | None, top: int, seeds: int, averaging: float | None, retrain: bool) -> None:
+def _check(
+    trial: int | None, pick: str | None, top: int | None, seeds: int, averaging: float | None, retrain: bool
+) -> None:
     """Raises InputError with every invalid argument, and those that exclude each other."""
-    counts = {"--top": top, "--seeds": seeds}
+    counts = {"--top": 1 if top is None else top, "--seeds": seeds}
     problems = [f"{flag}: must be at least 1, got {count}" for flag, count in counts.items() if count < 1]
-    if trial is not None and top > 1:
+    if trial is not None and (top or 1) > 1:
         problems.append("--top: takes the best trials, and --trial another; leave out one of them")
     if trial is not None and pick is not None:
         problems.append("--pick: selects a trial, and so does --trial; leave out one of them")
@@ -145,14 +175,20 @@ def _check(trial: int | None, pick: str | None, top: int, seeds: int, averaging:
         raise InputError(problems)
 
 
-def _evaluated(evaluator: Evaluator, plan: Plan, weights: Sequence[_Weights], retrain: bool) -> Model:
+def _evaluated(
+    evaluator: Evaluator, plan: Plan, weights: Sequence[_Weights], retrain: bool, blend: Blend | None
+) -> Model:
     """Score the test rows with the networks as they will be saved, and write the card."""
     use_threads(plan.config.training.threads)  # the number changes the last bits of the scores
     section = evaluator.card_section()
     pairs = [(w.hp, member) for w in weights for member in w.members]
     networks = [network_with(section, hp, member, plan.factory) for hp, member in pairs]
-    evaluation = evaluator.evaluate(section.predictor(networks, [hp for hp, _ in pairs], {}), joined=retrain)
-    blob, sums = pack([member for _, member in pairs], evaluation.extras)
+    extras = blend.extras if blend else {}
+    if blend:
+        section = section.model_copy(update=blend.card_updates)
+    evaluation = evaluator.evaluate(section.predictor(networks, [hp for hp, _ in pairs], extras), joined=retrain)
+    extras = {**extras, **evaluation.extras}
+    blob, sums = pack([member for _, member in pairs], extras)
     card = Card(
         trials=[_card_of(w) for w in weights],
         task=section.model_copy(update=evaluation.card_updates),
@@ -169,13 +205,13 @@ def _evaluated(evaluator: Evaluator, plan: Plan, weights: Sequence[_Weights], re
         weights=sums,
         factory=plan.config.model.factory,
     )
-    return Model(card, blob, networks, evaluation.extras)
+    return Model(card, blob, networks, extras)
 
 
 def _trained(
-    objective: Objective, chosen: Choice, segments: list[Segment], seeds: int, on_epoch: Listener, before: int
+    objective: Objective, chosen: Choice, segments: list[Segment], seeds: int, on_epoch: Callable[[int, int, int], None]
 ) -> _Weights:
-    """before: how many networks were trained before these."""
+    """As many networks as seeds. on_epoch: called with a network (from 0), an epoch and the last one."""
     use_threads(objective.threads)
     members, member_seeds = [], []
     for member in range(seeds):
@@ -187,7 +223,7 @@ def _trained(
         run = replace(objective, problem=problem).train_schedule(segments, seed_of)
         for used, epoch in run:
             hp, state = used, epoch.state
-            on_epoch(before + member + 1, epoch.epoch, segments[-1].last)
+            on_epoch(member, epoch.epoch, segments[-1].last)
         members.append(state.weights)
         member_seeds.append(seed_of(chosen.trial.number))
     return _Weights(chosen, hp, members, member_seeds, segments)

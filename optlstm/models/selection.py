@@ -18,6 +18,8 @@ from optlstm.study.pareto import KNEE, picked
 from optlstm.study.results import StudyResults, study_record
 from optlstm.training.hparams import Hyperparameters
 
+_TOP = 3  # trials of an ensemble: as many as a study keeps the weights of by default
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -67,6 +69,18 @@ def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str | No
     if len(ranking) < top:
         raise InputError(f"--top: study {study.study_name!r} has {len(ranking)} complete trials, not {top}")
     return [_choice(study, trial.number) for trial in ranking[:top]]
+
+
+def default_top(study: optuna.Study, retrain: bool) -> int:
+    """How many trials make an ensemble that is told no number: the best `_TOP` of forecasts, else the best one.
+
+    retrain: without, no more than the study keeps the weights of.
+    """
+    record = study_record(study)
+    if record.get("task") != "forecast" or record.get("objectives"):
+        return 1
+    most = _TOP if retrain else min(_TOP, int(stored_config(study).get("keep", _TOP)))
+    return max(1, min(most, len(StudyResults(study).ranking)))
 
 
 def _choice(study: optuna.Study, number: int) -> Choice:

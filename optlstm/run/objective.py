@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor, nn
 
 from optlstm.errors import StopTrial, TrialFailed
 from optlstm.study.lineage import Segment
@@ -174,15 +175,44 @@ class Objective:
         A task has pictures where its problem has `plot_data(network, hp)`, called in eval mode and without gradients.
         """
         show: Callable[[Any, Hyperparameters], PlotData] | None = getattr(self.problem, "plot_data", None)
-        state = self._resume(number)
-        if show is None or state is None or not state.part("best"):
+        state = self._resume(number) if show else None
+        kept = self._best_of(state) if state else None
+        if show is None or kept is None:
             return None
         use_threads(self.threads)
-        hp = with_growth(Hyperparameters.from_params(state.meta["params"]), state.tensors)
-        network = self.problem.network(hp)
-        network.load_state_dict(state.part("best"))
+        hp, network = kept
         with torch.no_grad():
-            return show(network.to(self.problem.device).eval(), hp)
+            return show(network, hp)
+
+    def best_network(self, segments: Sequence[Segment]) -> tuple[Hyperparameters, nn.Module]:
+        """The network at the end of a schedule, a trial's best epoch, and its hyperparameters; in eval mode.
+
+        It is that of the trial's checkpoint; where that is gone, it is trained again, which gives the same weights.
+
+        Raises:
+            TrialFailed: the training diverged.
+        """
+        use_threads(self.threads)
+        state = self._resume(segments[-1].trial)
+        kept = self._best_of(state) if state and state.meta["best_epoch"] == segments[-1].last else None
+        if kept is not None:
+            return kept
+        for used, epoch in self.train_schedule(segments, partial(derive_seed, "train", self.seed)):
+            hp, state = used, epoch.state
+        assert state is not None
+        return hp, self._network(hp, state.weights)
+
+    def _best_of(self, state: State) -> tuple[Hyperparameters, nn.Module] | None:
+        """The network after a checkpoint's best epoch; None where the checkpoint does not hold it."""
+        if not state.part("best"):
+            return None
+        hp = with_growth(Hyperparameters.from_params(state.meta["params"]), state.tensors)
+        return hp, self._network(hp, state.part("best"))
+
+    def _network(self, hp: Hyperparameters, weights: Mapping[str, Tensor]) -> nn.Module:
+        network = self.problem.network(hp)
+        network.load_state_dict(weights)
+        return network.to(self.problem.device).eval()
 
     def _resume(self, number: int) -> State | None:
         newest = newest_checkpoint(trial_folder(self.checkpoints, number)) if self.checkpoints else None

@@ -12,7 +12,7 @@ A new task has one of each, a reader in `optlstm/data/`, a section in `models/ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from optlstm.tasks.options import DataConfig
+from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 Text = Annotated[str, Field(max_length=10_000)]
 Positive = Annotated[float, Field(gt=0)]
 Metrics = dict[str, float | None]  # None: not defined on these rows
+TunedNetwork = tuple[Hyperparameters, "nn.Module"]  # of a cross-validation: one network a fold
 
 
 class CardPart(BaseModel):
@@ -96,8 +98,35 @@ class Evaluator(Protocol):
     def card_section(self) -> Any:
         """The task's part of the card."""
 
+    def blend(
+        self, tuned: Callable[[], Sequence[TunedNetwork]], windows: Sequence[int], networks: int, joined: bool
+    ) -> Blend | None:
+        """The weights of the trials' networks and of forecasts that are not trained; None: the networks' mean.
+
+        Args:
+            tuned: gives each trial's network, trained on the training rows alone; it may take long.
+            windows: window lengths that the study searched.
+            networks: how many the model has of each trial.
+            joined: as of `training_data`.
+        """
+
     def evaluate(self, predictor: Any, joined: bool) -> Evaluation:
         """Score the test rows, once. joined: baselines that learn, learn from training and validation rows."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The weights of a model's parts.
+
+    Args:
+        trials: positions of those whose networks are part of the model.
+        card_updates: fields of the task's part of the card.
+        extras: tensors that are saved with the networks.
+    """
+
+    trials: tuple[int, ...]
+    card_updates: dict[str, Any]
+    extras: dict[str, Tensor]
 
 
 @dataclass(frozen=True)

@@ -14,24 +14,24 @@ import optlstm
 from tests.conftest import Cli
 
 
-def windows_and_forecasts() -> tuple[np.ndarray, np.ndarray]:
+def windows_and_forecasts(model: str = "model", data: str = "tiny.csv") -> tuple[np.ndarray, np.ndarray]:
     """float64 [30, 8, 1] and what the model says after each, [30, 4, 1]."""
-    values = pd.read_csv("tiny.csv")["y"].to_numpy()
-    table = optlstm.load("model").predict("tiny.csv", backtest=30)
+    values = pd.read_csv(data)["y"].to_numpy()
+    table = optlstm.load(model).predict(data, backtest=30)
     firsts = table["cutoff"].to_numpy()[::4] + 1
     inputs = np.stack([values[first - 8 : first] for first in firsts])[..., None]
     return inputs, table["y"].to_numpy().reshape(30, 4, 1)
 
 
-def test_onnx_in_onnxruntime_gives_the_same_numbers(cli: Cli, mixed: Path) -> None:
+def test_onnx_in_onnxruntime_gives_the_same_numbers(cli: Cli, ensemble: Path) -> None:
     import onnxruntime
 
-    outcome = cli("export", "model", "--format", "onnx", "-o", "out/model.onnx")
+    outcome = cli("export", "ensemble", "--format", "onnx", "-o", "out/model.onnx")
 
     assert outcome.code == 0
     assert outcome.lines[-1] == "out/model.onnx: window [batch, 8, 1] -> forecast [batch, 4, 1], float64"
     session = onnxruntime.InferenceSession("out/model.onnx")
-    inputs, expected = windows_and_forecasts()
+    inputs, expected = windows_and_forecasts("ensemble", "chaos.csv")
     for count in (1, 7, 30):
         (found,) = session.run(None, {"window": inputs[:count]})
         np.testing.assert_allclose(found, expected[:count], rtol=1e-5, atol=1e-6)
@@ -58,11 +58,11 @@ def test_a_series_with_gaps_and_a_panel_on_one_scale_are_exported(cli: Cli, fold
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-def test_torchscript_and_pt2_give_the_same_numbers(cli: Cli, mixed: Path) -> None:
-    inputs, expected = windows_and_forecasts()
-    for form, name in (("torchscript", "model.torchscript.pt"), ("pt2", "model.pt2")):
-        assert cli("export", "model", "--format", form).code == 0
-        content = io.BytesIO(Path("model", name).read_bytes())
+def test_torchscript_and_pt2_give_the_same_numbers(cli: Cli, ensemble: Path) -> None:
+    for form, name, model in (("torchscript", "model.torchscript.pt", "ensemble"), ("pt2", "model.pt2", "model")):
+        inputs, expected = windows_and_forecasts(model, "chaos.csv")
+        assert cli("export", model, "--format", form).code == 0
+        content = io.BytesIO(Path(model, name).read_bytes())
         loaded = torch.jit.load(content) if form == "torchscript" else torch.export.load(content).module()
         with torch.no_grad():
             for count in (1, 30):

@@ -21,7 +21,10 @@ from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli
 from tests.tasks.forecast.test_problem import write
 
-TINY = ("--horizon", "4", "--trials", "2", "--epochs", "2", "--workers", "1", "--set", "artifacts=0")
+TINY = (
+    *("--horizon", "4", "--trials", "2", "--epochs", "2", "--workers", "1"),
+    *("--set", "artifacts=0", "--set", "data.epoch_steps=1", "--set", "data.folds=0"),
+)
 SPACE = ("--set", "space.window=8", "--set", "space.patch=4", "--set", "space.hidden_size=4", "--set", "seed=1")
 STUDY = ("study", "--data", "p.csv", "--name", "p", *TINY, *SPACE)
 COVARIATES = ("--set", 'data.future=["promo","kind"]', "--set", "data.static=shop", "--set", "data.calendar=true")
@@ -101,8 +104,10 @@ def test_a_backtest_is_what_the_test_says(cli: Cli) -> None:
     np.testing.assert_allclose(last["y-actual"], frame["y"].tail(4))
     again = model.predict("p.csv", start="2024-01-02 12:00")  # the first of the last four rows of s2
     np.testing.assert_allclose(again.query("unique_id == 's2'")["y"], last["y"], rtol=1e-6)
-    # scored on what is the test alone: 8 rows of input before it
-    tests = [own.iloc[round(len(own) * 0.8) - 8 :] for _, own in pd.read_csv("p.csv").groupby("unique_id")]
+    # scored on what is the test alone, and the rows of input before it: a season, for the seasonal naive forecast
+    window = model.predictor.forecaster.window
+    assert window == 24
+    tests = [own.iloc[round(len(own) * 0.8) - window :] for _, own in pd.read_csv("p.csv").groupby("unique_id")]
     assert model.score(pd.concat(tests))["mse"] == pytest.approx(model.test["mse"], rel=1e-5)
 
 
@@ -155,7 +160,7 @@ def test_a_report_has_the_baselines_and_dates_of_all_series(cli: Cli) -> None:
     )
     assert baselines is not None
     assert f"{baselines[1]}." in text.split("Over all steps:")[1]
-    task = Forecast.read(DataConfig(path="p.csv", horizon=4, epoch_windows=3))
+    task = Forecast.read(DataConfig(path="p.csv", horizon=4, epoch_windows=3, folds=0))
     (every,) = {task.data().validation_step}
     errors = []
     for i, (_, first, stop, _) in enumerate(task.cuts.tolist()):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from optlstm.util.arrays import Floats
 
 _CHUNK = 4096  # windows at a time
-_LINEAR_WINDOWS = 200_000  # that NLinear is solved on; of more, every second, third, ...
+LINEAR_WINDOWS = 200_000  # that NLinear is solved on; of more, every second, third, ...
 _CHUNK_BYTES = 64 << 20  # of windows at a time in the normal equations
 
 
@@ -36,7 +37,7 @@ def baselines(
         A series' position, the rows at which the forecasts begin, and [windows, columns, horizon] by name.
     """
     windows = sum(max(0, len(rows) - window - horizon + 1) for rows in train)
-    thinned = max(1, -(-windows // _LINEAR_WINDOWS))
+    thinned = max(1, -(-windows // LINEAR_WINDOWS))
     weights = nlinear_weights(((values(i), rows) for i, rows in enumerate(train)), window, horizon, thinned)
     season = season if season <= min(rows.start for rows in first) else 1
     for i, begin in enumerate(first):
@@ -50,31 +51,56 @@ def baselines(
             yield i, rows, {**forecasts, "nlinear": _nlinear(known, rows, weights)}
 
 
+@dataclass(frozen=True)
+class NormalEquations:
+    """Those of NLinear: inner [window, window] and outer [window, horizon] products over all windows, in float64.
+
+    The window's last value is subtracted from inputs and targets, so that its column would be all 0; a constant takes
+    its place. All columns and all series share the weights.
+    """
+
+    inner: Floats
+    outer: Floats
+
+    @classmethod
+    def of(cls, series: Iterable[tuple[Floats, range]], window: int, horizon: int, every: int = 1) -> NormalEquations:
+        """Summed a chunk of windows at a time.
+
+        Args:
+            series: of every series, the values [rows, columns] and the rows to learn from.
+            every: rows from window to window.
+        """
+        inner = np.zeros((window, window))
+        outer = np.zeros((window, horizon))
+        for values, train in series:
+            count = len(train) - window - horizon + 1
+            chunk = max(1, _CHUNK_BYTES // (8 * (window + horizon) * values.shape[1])) * every
+            for start in range(train.start, train.start + count, chunk):
+                stop = min(start + chunk, train.start + count)
+                first = range(start + window, stop + window, every)
+                inputs = _inputs(values, first, window)
+                targets = _rows(values, first, 0, horizon) - _rows(values, first, -1, 1)  # [n, columns, horizon]
+                flat = inputs.reshape(-1, window)
+                inner += flat.T @ flat
+                outer += flat.T @ targets.reshape(-1, horizon)
+        return cls(inner, outer)
+
+    def solve(self, penalty: float = 0.0) -> Floats:
+        """The weights [window, horizon] of least squared error, the last row the constant.
+
+        penalty: of their squares, as a share of the inputs' mean square; the constant has none.
+        """
+        inner, inputs = self.inner.copy(), len(self.inner) - 1
+        inner[range(inputs), range(inputs)] += penalty * np.diag(self.inner)[:inputs].mean() if inputs else 0.0
+        return np.asarray(np.linalg.lstsq(inner, self.outer, rcond=1e-12)[0], dtype=np.float64)
+
+
 def nlinear_weights(series: Iterable[tuple[Floats, range]], window: int, horizon: int, every: int = 1) -> Floats:
     """NLinear (Zeng et al. 2022) solved exactly: the weights [window, horizon] of least squared error over all windows.
 
-    The window's last value is subtracted from inputs and targets, so that its column would be all 0; a constant takes
-    its place. All columns and all series share the weights. The normal equations are summed in float64, a chunk of
-    windows at a time.
-
-    Args:
-        series: of every series, the values [rows, columns] and the rows to learn from.
-        every: rows from window to window.
+    Args: As of `NormalEquations.of`.
     """
-    inner = np.zeros((window, window))
-    outer = np.zeros((window, horizon))
-    for values, train in series:
-        count = len(train) - window - horizon + 1
-        chunk = max(1, _CHUNK_BYTES // (8 * (window + horizon) * values.shape[1])) * every
-        for start in range(train.start, train.start + count, chunk):
-            stop = min(start + chunk, train.start + count)
-            first = range(start + window, stop + window, every)
-            inputs = _inputs(values, first, window)
-            targets = _rows(values, first, 0, horizon) - _rows(values, first, -1, 1)  # [n, columns, horizon]
-            flat = inputs.reshape(-1, window)
-            inner += flat.T @ flat
-            outer += flat.T @ targets.reshape(-1, horizon)
-    return np.asarray(np.linalg.lstsq(inner, outer, rcond=1e-12)[0], dtype=np.float64)
+    return NormalEquations.of(series, window, horizon, every).solve()
 
 
 def _nlinear(values: Floats, first: range, weights: Floats) -> Floats:

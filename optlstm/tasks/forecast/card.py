@@ -24,6 +24,8 @@ from optlstm.util.arrays import Floats
 from optlstm.util.format import quoted
 
 LONGEST_WINDOW = 10_000_000  # rows
+_ROUNDING = 1e-6  # of weights that sum to 1
+_Share = Annotated[float, Field(ge=0, le=1)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _log = logging.getLogger(__name__)
 
@@ -46,6 +48,9 @@ class ForecastCard(CardPart):
     mean: list[list[float]]  # by series and column, of the training rows
     std: list[list[Positive]]
     naive: list[list[float | None]]  # mean absolute error of the seasonal naive forecast of the training rows
+    weights: list[_Share] = Field(default_factory=list)  # of the networks, then of the linear forecast; none: the mean
+    linear: dict[Text, _Share] = Field(default_factory=dict)  # what the linear forecast is the sum of, and the weights
+    linear_window: Annotated[int, Field(ge=0, le=LONGEST_WINDOW)] = 0  # rows that it reads; 0: there is none
     calibrated: _Count = 0  # windows behind the intervals' radii; 0: there are none
 
     @field_validator("freq")
@@ -73,6 +78,17 @@ class ForecastCard(CardPart):
             raise ValueError("an unknown calendar feature")
         return self
 
+    @model_validator(mode="after")
+    def _weights_are_of_a_mean(self) -> ForecastCard:
+        if self.weights and abs(sum(self.weights) - 1) > _ROUNDING:
+            raise ValueError("the weights do not sum to 1")
+        linear = sum(self.linear.values())
+        if bool(self.linear) != bool(self.linear_window) or (self.linear and not self.weights):
+            raise ValueError("weights, linear and linear_window do not go together")
+        if self.linear and abs(linear - self.weights[-1]) > _ROUNDING:
+            raise ValueError("the weights of linear do not sum to that of the linear forecast")
+        return self
+
     def problem(self, hp: Hyperparameters) -> str | None:
         """A hyperparameter that no forecaster can have, or None."""
         return f"window {hp.window}" if hp.window > LONGEST_WINDOW else None
@@ -80,7 +96,7 @@ class ForecastCard(CardPart):
     def sizes(self) -> list[int]:
         """Numbers that the weight file must be large enough for."""
         sizes = self.inputs.sizes
-        return [len(self.columns), self.horizon, *sizes.future, *sizes.past, *sizes.static]
+        return [len(self.columns), self.horizon, self.linear_window, *sizes.future, *sizes.past, *sizes.static]
 
     def network(self, hp: Hyperparameters) -> nn.Module:
         """A new forecaster."""
@@ -92,7 +108,12 @@ class ForecastCard(CardPart):
 
     def extras(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors beside the weights: the intervals' radii, on the standardised scale."""
-        return {"radii": (len(LEVELS), len(self.columns), self.horizon)} if self.calibrated else {}
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.calibrated:
+            shapes["radii"] = (len(LEVELS), len(self.columns), self.horizon)
+        if self.linear_window:
+            shapes |= {"linear.weight": (self.horizon, self.linear_window), "linear.bias": (self.horizon,)}
+        return shapes
 
     @property
     def one_scale(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from optlstm.data.frequency import ticks_of
-from optlstm.tasks.base import Evaluation
+from optlstm.tasks.base import Blend, Evaluation, TunedNetwork
 from optlstm.tasks.forecast.conformal import cross_coverage, highest_level, radii
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite, seasonal_scale
 from optlstm.tasks.forecast.forecaster import Forecaster
+from optlstm.tasks.forecast.mixture import choose_mixture
 from optlstm.tasks.forecast.predictor import ForecastPredictor, ForecastSection
 from optlstm.tasks.forecast.prepared import PreparedSeries
 from optlstm.util.arrays import Floats, Integers, row_ranges
@@ -47,7 +48,8 @@ class ForecastEvaluator:
     """The `Evaluator` of forecasting."""
 
     def __init__(self, series: PreparedSeries) -> None:
-        self.task = replace(series, folds=())  # those of a rolling-origin validation
+        self.validated = series  # with the folds of a rolling-origin validation
+        self.task = replace(series, folds=())
 
     @cached_property
     def _scales(self) -> tuple[Floats, Floats]:
@@ -90,15 +92,22 @@ class ForecastEvaluator:
             naive=[[finite(value) for value in row] for row in self._naive],
         )
 
+    def blend(
+        self, tuned: Callable[[], Sequence[TunedNetwork]], windows: Sequence[int], networks: int, joined: bool
+    ) -> Blend:
+        mixture = choose_mixture(self.validated.data(), tuned(), windows, self.task.panel.season)
+        return mixture.blend(self.training_data(joined), networks)
+
     def evaluate(self, predictor: ForecastPredictor, joined: bool) -> Evaluation:
         forecaster = predictor.forecaster
         ensemble, members, residuals = self._score(forecaster)
+        networks = len(members) - bool(predictor.section.linear)
         rivals = self._baselines(forecaster.window, joined)
         highest = highest_level(len(residuals.values))
         table = torch.from_numpy(radii(residuals.values).astype(np.float32))
         return Evaluation(
             test=ensemble.overall,
-            members=[scores.overall for scores in members],
+            members=[scores.overall for scores in members[:networks]],
             baselines={name: scores.overall for name, scores in rivals.items()},
             lower_is_better={"mse": True, "mae": True},
             steps=ensemble.steps,
@@ -115,14 +124,14 @@ class ForecastEvaluator:
         )
 
     def _score(self, forecaster: Forecaster) -> tuple[Scores, Sequence[Scores], _Residuals]:
-        """Scores of the mean forecast and of each member, and the mean's residuals."""
+        """Scores of the forecast and of each of its parts, and the forecast's residuals."""
         panel, cuts = self.task.panel, self.task.cuts
         first, series = row_ranges(cuts[:, 2], cuts[:, 3] - cuts[:, 2] - self.task.horizon + 1)
         sums = [self._sums() for _ in range(len(forecaster.networks) + 1)]
         every = -(-len(first) // _CALIBRATION_WINDOWS)
         residuals, kept_at = [], []
         for part, by_member in forecaster.batches(self.training_data(joined=False), first, series):
-            position, actual, mean = series[part], self._actual(first[part]), by_member.mean(axis=0)
+            position, actual, mean = series[part], self._actual(first[part]), forecaster.mean(by_member)
             for total, forecast in zip(sums, [mean, *by_member], strict=True):
                 total.add(position, actual, forecast)
             kept = np.arange(-part.start % every, len(position), every)

@@ -18,11 +18,24 @@ _BATCH = 1024  # sequences at a time: what a core's cache likes
 
 
 class Forecaster:
-    """One or more networks, whose mean is the forecast. window: the most rows that one of them reads."""
+    """One or more networks, whose mean is the forecast.
 
-    def __init__(self, networks: Sequence[nn.Module], window: int, columns: int) -> None:
+    Args:
+        window: the most rows that one of them reads.
+        weights: of the mean, one for each network; none: all the same.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], window: int, columns: int, weights: Sequence[float] = ()) -> None:
         self.window, self.columns = window, columns
         self.networks = [network.eval() for network in networks]
+        self.weights = tuple(weights)
+
+    def mean(self, by_member: Floats) -> Floats:
+        """The forecast [batch, columns, horizon] of the networks' [members, batch, columns, horizon]."""
+        if not self.weights:
+            return np.asarray(by_member.mean(axis=0))
+        # One after the other: a matrix product's last bits may depend on the size of the batch.
+        return np.asarray(sum(weight * part for weight, part in zip(self.weights, by_member, strict=True)))
 
     @torch.no_grad()
     def batches(self, data: ForecastData, first: Integers, series: Integers) -> Iterator[tuple[slice, Floats]]:
@@ -58,11 +71,15 @@ class Forecaster:
 class ForecastGraph(nn.Module):
     """All in one module: float64 [batch, window, columns] -> [batch, horizon, columns], in the data's units."""
 
-    def __init__(self, networks: Sequence[nn.Module], mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, forecaster: Forecaster, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(networks)
+        self.networks = nn.ModuleList(forecaster.networks)
+        count = len(forecaster.networks)
+        weights = torch.tensor(forecaster.weights or [1 / count] * count, dtype=torch.float64)
+        self.weights: Tensor
         self.mean: Tensor
         self.std: Tensor
+        self.register_buffer("weights", weights[:, None, None])
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float64))
 
@@ -71,5 +88,5 @@ class ForecastGraph(nn.Module):
         flat = scaled.reshape(-1, scaled.shape[2])
         # [networks, batch * columns, horizon]
         forecasts = torch.stack([network(flat).double() for network in self.networks])
-        mean = forecasts.mean(dim=0).reshape(-1, scaled.shape[1], forecasts.shape[2])
+        mean = (self.weights * forecasts).sum(dim=0).reshape(-1, scaled.shape[1], forecasts.shape[2])
         return mean.transpose(1, 2) * self.std + self.mean

@@ -23,6 +23,7 @@ from optlstm.tasks.forecast.card import ForecastCard
 from optlstm.tasks.forecast.conformal import LEVELS, highest_level
 from optlstm.tasks.forecast.errors import ErrorSums
 from optlstm.tasks.forecast.forecaster import Forecaster, ForecastGraph
+from optlstm.tasks.forecast.linear import LinearForecaster
 from optlstm.tasks.forecast.tables import ForecastTable
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Integers, row_ranges
@@ -62,7 +63,7 @@ class ForecastPredictor:
         sums = ErrorSums(ready.std, section.naive_of(panel.ids), section.horizon)
         actual = panel.ahead(section.horizon)
         for part, by_member in self.forecaster.batches(ready, first, series):
-            sums.add(series[part], actual[first[part]], by_member.mean(axis=0))
+            sums.add(series[part], actual[first[part]], self.forecaster.mean(by_member))
         return sums.scores().overall
 
     def export_module(self) -> ExportModule:
@@ -81,7 +82,7 @@ class ForecastPredictor:
             )
         shape = (2, self.forecaster.window, len(section.columns))
         example = torch.linspace(-1, 1, math.prod(shape), dtype=torch.float64).reshape(shape)
-        graph = ForecastGraph(self.forecaster.networks, section.mean[0], section.std[0])
+        graph = ForecastGraph(self.forecaster, section.mean[0], section.std[0])
         return ExportModule(graph, example * graph.std + graph.mean, "window", "forecast")
 
     def _table(
@@ -179,7 +180,12 @@ class ForecastSection(ForecastCard):
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
     ) -> ForecastPredictor:
         """The networks' predictor. hps: of every network."""
-        forecaster = Forecaster(networks, max(hp.window for hp in hps), len(self.columns))
+        window, parts = max(hp.window for hp in hps), list(networks)
+        if self.linear_window:
+            linear = LinearForecaster(self.linear_window, self.horizon)
+            linear.load_state_dict({name: extras[f"linear.{name}"] for name in linear.state_dict()})
+            window, parts = max(window, self.linear_window), [*parts, linear]
+        forecaster = Forecaster(parts, window, len(self.columns), self.weights)
         return ForecastPredictor(self, forecaster, extras.get("radii"))
 
 

@@ -94,7 +94,7 @@ class ForecastTable:
             if self.backtest:
                 columns += [_time_array(np.repeat(ticks[rows[:, :1] - 1], horizon, axis=1), kind)]
                 columns += [np.tile(np.arange(1, horizon + 1), len(position))]
-            columns += self._numbers(by_member.mean(axis=0), rows, self.data.std[position])
+            columns += self._numbers(self.forecaster.mean(by_member), rows, self.data.std[position])
             yield pa.record_batch([pa.array(c) if isinstance(c, np.ndarray) else c for c in columns], schema=schema)
 
     def _numbers(self, forecast: Floats, rows: Integers, std: Floats) -> Iterator[Floats]:

@@ -43,6 +43,9 @@ class LabelEvaluator:
         """The task's part of the card."""
         return self.section
 
+    def blend(self, *_: object) -> None:
+        """None: the model is the mean of its networks."""
+
     def evaluate(self, predictor: LabelPredictor, joined: bool) -> Evaluation:
         """Score the test samples, once, beside baselines that learn from what the model was trained on."""
         data, train = self.data, self._train(joined)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,8 @@ class Rows(NamedTuple):
 class LabelSection(CardPart):
     """A classifier's part of a card."""
 
+    weights: ClassVar[Sequence[float]] = ()  # as of a forecaster's part: the model is its networks' mean
+    linear: ClassVar[Mapping[str, float]] = {}
     classes: Annotated[list[Text], Field(min_length=2)]
     label: Text
 

@@ -1,0 +1,191 @@
+"""Ensembles: linear forecasts against exact solutions, weights that follow the errors, and the model made of both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from optlstm.tasks.forecast import mixture
+from optlstm.tasks.forecast.baselines import NormalEquations, baselines
+from optlstm.tasks.forecast.forecaster import Forecaster
+from optlstm.tasks.forecast.linear import combined, naive_map, ridge_map, seasonal_map
+from optlstm.tasks.forecast.mixture import Linear, Mixture, bagged_weights, choose_mixture, greedy_weights
+from optlstm.training.folds import Folds
+from optlstm.training.hparams import Hyperparameters
+from tests.tasks.forecast.test_problem import one_series
+
+WINDOW, HORIZON = 6, 4
+RANDOM = np.random.default_rng(0)
+NOISE = RANDOM.normal(size=(100, 1)).cumsum(axis=0)
+HP = Hyperparameters(window=8)
+
+
+class Sum(nn.Module):
+    """Forecasts `share` of the window's last value, and what is added."""
+
+    def __init__(self, share: float, added: float = 0.0) -> None:
+        super().__init__()
+        self.share, self.added = share, added
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.share * x[:, -1:].expand(-1, HORIZON) + self.added
+
+
+class Logistic(nn.Module):
+    """Forecasts the logistic map, as no linear forecast can."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = [x[:, -1]]
+        for _ in range(HORIZON):
+            steps.append(4 * steps[-1] * (1 - steps[-1]))
+        return torch.stack(steps[1:], dim=1)
+
+
+def logistic(rows: int) -> np.ndarray:
+    """[rows, 1]"""
+    values = [0.3]
+    for _ in range(rows - 1):
+        values.append(4 * values[-1] * (1 - values[-1]))
+    return np.array(values)[:, None]
+
+
+def windows_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[n, WINDOW] and what follows, [n, HORIZON], of every column."""
+    cut = np.lib.stride_tricks.sliding_window_view(values, WINDOW + HORIZON, axis=0).reshape(-1, WINDOW + HORIZON)
+    return cut[:, :WINDOW], cut[:, WINDOW:]
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.1, 1.0])
+def test_a_ridge_forecast_is_the_exact_solution(penalty: float) -> None:
+    values = RANDOM.normal(size=(80, 2))
+    equations = NormalEquations.of([(values, range(80))], WINDOW, HORIZON)
+
+    network = ridge_map(equations, penalty).module()
+
+    inputs, targets = windows_of(values)
+    last = inputs[:, -1:]
+    design = np.column_stack([inputs[:, :-1] - last, np.ones(len(inputs))])
+    strength = penalty * np.square(design[:, :-1]).sum(axis=0).mean()
+    solved = np.linalg.solve(design.T @ design + np.diag([strength] * (WINDOW - 1) + [0]), design.T @ (targets - last))
+    found = network(torch.tensor(inputs, dtype=torch.float32)).numpy()
+    np.testing.assert_allclose(found, design @ solved + last, atol=1e-5)
+    longer = torch.tensor(np.column_stack([np.full((len(inputs), 3), 99.0), inputs]), dtype=torch.float32)
+    # The newest rows are read, and no covariates.
+    np.testing.assert_allclose(network(longer, torch.zeros(1)).numpy(), found, atol=1e-6)
+
+
+def test_singular_equations_have_a_finite_solution() -> None:
+    line = np.arange(40.0)[:, None]
+
+    for penalty in (0.0, 0.1):
+        solution = ridge_map(NormalEquations.of([(line, range(40))], WINDOW, HORIZON), penalty)
+        assert np.isfinite(solution.weight).all()
+    exact = ridge_map(NormalEquations.of([(line, range(40))], WINDOW, HORIZON), 0.0)
+    np.testing.assert_allclose(exact.weight @ line[-WINDOW:, 0] + exact.bias, np.arange(40.0, 44.0))
+    nothing = ridge_map(NormalEquations.of([(line, range(5))], WINDOW, HORIZON), 0.0)  # no window to learn from
+    np.testing.assert_allclose(nothing.weight, np.eye(WINDOW)[[-1] * HORIZON])
+
+
+def test_the_naive_forecasts_are_those_of_the_baselines_and_a_sum_of_maps_is_one() -> None:
+    rows = range(20, 90)
+    inputs = np.stack([NOISE[row - WINDOW : row, 0] for row in rows])
+    ((_, _, expected),) = baselines(lambda _: NOISE, [range(20)], [rows], WINDOW, HORIZON, season=3)
+    naive, seasonal = expected["naive"][:, 0], expected["seasonal_naive"][:, 0]
+
+    np.testing.assert_allclose(inputs[:, -1:] @ naive_map(HORIZON).weight.T, naive)
+    np.testing.assert_allclose(inputs[:, -3:] @ seasonal_map(HORIZON, 3).weight.T, seasonal)
+    both = combined([naive_map(HORIZON), seasonal_map(HORIZON, 3)], [0.25, 0.75])
+    np.testing.assert_allclose(inputs[:, -3:] @ both.weight.T + both.bias, 0.25 * naive + 0.75 * seasonal)
+
+
+def test_greedy_weights_are_near_the_best_mean() -> None:
+    """Two forecasts with errors of equal size that are independent are best halved; a third one is only worse."""
+    errors = RANDOM.normal(size=(3, 4000)) * [[1], [1], [5]]
+
+    weights = greedy_weights(errors @ errors.T / 4000)
+
+    np.testing.assert_allclose(weights, [0.5, 0.5, 0], atol=0.051)
+
+
+def test_bagged_weights_sum_to_one_favour_the_better_and_are_spread_where_blocks_disagree() -> None:
+    better, worse = np.diag([1.0, 4.0]), np.diag([4.0, 1.0])  # errors of two parts that are independent
+    agreeing = bagged_weights(np.stack([better] * 8), np.full(8, 10.0))
+    equal = np.array([[1.0, 0.9], [0.9, 1.0]])
+    torn = bagged_weights(np.stack([equal + np.diag([0, 2]), equal + np.diag([2, 0])]), np.full(2, 10.0))
+    larger = bagged_weights(np.stack([better, worse]), np.array([90.0, 10.0]))
+
+    for weights in (agreeing, torn, larger):
+        assert weights.sum() == pytest.approx(1)
+    np.testing.assert_allclose(agreeing, [0.8, 0.2], atol=0.051)
+    assert (torn > 0.3).all()
+    assert larger[0] > 0.6
+    useless = bagged_weights(np.stack([np.diag([1.0, 1e6])] * 4), np.ones(4))
+    assert useless.tolist() == [1.0, 0.0]
+
+
+def test_the_largest_weight_is_kept_however_small_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixture, "_LEAST_WEIGHT", 0.9)
+
+    weights = bagged_weights(np.stack([np.diag([1.0, 4.0])] * 4), np.ones(4))  # .8 and .2, both smaller
+
+    assert weights.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("folds", [False, True])
+def test_weights_follow_the_errors_on_the_validation_windows(folds: bool) -> None:
+    """A network that is right has nearly all of the weight, absurd ones have none."""
+    data = one_series(logistic(100))
+
+    def network(module: nn.Module) -> nn.Module:
+        return Folds([module, module]) if folds else module
+
+    if folds:
+        data = replace(data, folds=(np.array([[0, 50, 65, 100]]), np.array([[0, 65, 80, 100]])))
+    right = (Hyperparameters(window=20), network(Logistic()))
+    trials = [(HP, network(Sum(-3.0, 50.0))), right, (HP, network(Sum(0.0, 1e3)))]
+
+    chosen = choose_mixture(data, trials, [6, 200], season=5)
+
+    assert chosen.trials[0] == chosen.trials[2] == 0
+    assert chosen.trials[1] > 0.9
+    assert sum(chosen.trials) + sum(chosen.linear.values()) == pytest.approx(1)
+    assert choose_mixture(data, trials, [6, 200], season=5) == chosen
+    absurd = choose_mixture(data, trials[::2], [6, 200], season=5)
+    assert absurd.trials == (0, 0)
+    assert sum(absurd.linear.values()) == pytest.approx(1)
+    assert {part.window for part in absurd.linear} <= {1, 5, 6, 8}  # 200 rows are more than there are
+
+
+def test_a_mixture_becomes_the_weights_and_the_one_linear_forecast_of_a_model() -> None:
+    ridge, naive = Linear("ridge", WINDOW, 0.1), Linear("naive", 1)
+    blend = Mixture((0.4, 0.0, 0.2), {ridge: 0.3, naive: 0.1}).blend(one_series(NOISE), networks=2)
+
+    assert blend.trials == (0, 2)
+    assert blend.card_updates["weights"] == pytest.approx([0.2, 0.2, 0.1, 0.1, 0.4])
+    assert blend.card_updates["linear"] == {"ridge (window 6, penalty 0.1)": 0.3, "naive": 0.1}
+    assert blend.card_updates["linear_window"] == WINDOW
+    equations = NormalEquations.of([(one_series(NOISE).values.astype(np.float64), range(60))], WINDOW, HORIZON)
+    expected = combined([ridge_map(equations, 0.1), naive_map(HORIZON)], [0.75, 0.25])
+    np.testing.assert_allclose(blend.extras["linear.weight"].numpy(), expected.weight, atol=1e-6)
+    constant = 0.75 * equations.solve(0.1)[-1]
+    assert np.abs(constant).max() > 1e-3
+    np.testing.assert_allclose(blend.extras["linear.bias"].numpy(), constant, atol=1e-6)
+
+    alone = Mixture((0.0, 0.0), {naive: 1.0}).blend(one_series(NOISE), networks=1)
+    assert (alone.trials, alone.card_updates["weights"]) == ((0,), [0.0, 1.0])  # a model has a network
+    assert Mixture((0.0, 1.0), {}).blend(one_series(NOISE), networks=1).card_updates == {"weights": [1.0]}
+
+
+def test_a_forecast_is_the_weighted_sum_whatever_the_batch() -> None:
+    parts = RANDOM.normal(size=(3, 50, 2, HORIZON))
+    forecaster = Forecaster([Sum(1.0)] * 3, 8, 2, [0.5, 0.3, 0.2])
+
+    whole = forecaster.mean(parts)
+
+    np.testing.assert_allclose(whole, 0.5 * parts[0] + 0.3 * parts[1] + 0.2 * parts[2])
+    assert np.array_equal(whole[7:9], forecaster.mean(parts[:, 7:9]))
+    np.testing.assert_allclose(Forecaster([Sum(1.0)] * 3, 8, 2).mean(parts), parts.mean(axis=0))
