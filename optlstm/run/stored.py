@@ -11,6 +11,7 @@ import optuna
 from optlstm.config.schema import from_database
 from optlstm.study.record import CONFIG_KEY
 from optlstm.study.results import study_record
+from optlstm.tasks.registry import TASKS
 from optlstm.util.user_code import Stored
 
 Remedy = Callable[[str, str], str]  # of the code and the study
@@ -25,8 +26,20 @@ _FINGERPRINTS = {"objective": "objective", "model.factory": "model"}  # key: the
 
 
 def stored_config(study: optuna.Study) -> dict[str, Any]:
-    """The config that a study was made with; empty where another program made it."""
-    return from_database(study.user_attrs.get(CONFIG_KEY, {}))
+    """The config that a study was made with; empty where another program made it.
+
+    Defaults change from version to version, and a study keeps those that it was made with: they are in its record.
+    """
+    config, record = from_database(study.user_attrs.get(CONFIG_KEY, {})), study_record(study)
+    if record.get("task") in TASKS:
+        config["space"] = {**config.get("space", {}), "base": record["space"]}
+    if record.get("task") == "forecast":
+        data = record.get("data") or {}
+        kept = {"epoch_steps": data.get("epoch_steps", 1)}
+        if not data.get("overlapping"):  # those of the default may overlap, those that are asked for do not
+            kept["folds"] = data.get("folds", 0)
+        config["data"] = {**config.get("data", {}), **kept}
+    return config
 
 
 def stored_code(

@@ -16,10 +16,17 @@ from optlstm.training.hparams import used_by, validate_value
 def task_space(kind: type[Task], task: Task | None, changes: Mapping[str, Any]) -> Space:
     """The space of a task's data; a generic one where they could not be read.
 
+    Args:
+        changes: the `[space]` section; `base` in it takes the place of the task's default space.
+
     Raises:
         InputError: With every problem of `changes`.
     """
-    base, changes = task.default_space() if task else kind.generic_space(), dict(changes)
+    changes = dict(changes)
+    if isinstance(changes.get("base"), Mapping):
+        base = changes.pop("base")
+    else:
+        base = task.default_space() if task else kind.generic_space()
     name = changes.pop("preset", "default")
     if name not in PRESETS:
         near = did_you_mean(str(name), PRESETS)

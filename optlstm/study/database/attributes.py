@@ -71,6 +71,8 @@ class _Data(_Table):
     texts: Whole | None = None
     sequences: Whole | None = None
     folds: Whole | None = None
+    overlapping: bool | None = None
+    epoch_steps: Annotated[int, Ge(1), Lt(1 << 53)] | None = None
     fingerprint: str | None = None
 
 
