@@ -90,6 +90,7 @@ FLAGS = (
     Flag("--test-data", "data.test_path", "FILE", "Data"),
     Flag("--trials", "trials", "N", "Search"),
     Flag("--epochs", "training.epochs", "N", "Search"),
+    Flag("--loss", "training.loss", "NAME", "Search", BOTH),
     Flag("--sampler", "sampler.name", "NAME", "Search", more=": " + ", ".join(SAMPLER_NAMES)),
     Flag("--pruner", "pruner.name", "NAME", "Search", more=": " + ", ".join(PRUNER_NAMES)),
     Flag("--scheduler", "scheduler", "study|asha|pbt", "Search"),

@@ -56,17 +56,23 @@ def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]
         problems += _objective_problems(config) + _start_problems(config)
     if config is not None and config.objective is None:
         attempt(problems, lambda: check_keys(config.task, config.data))
-        problems += _metric_problems(config)
+        problems += _goal_problems(config)
     if config is not None:
         problems += check_trackers(config.tracking.trackers)
     return config, problems + choices
 
 
-def _metric_problems(config: StudyConfig) -> list[str]:
-    names, metric = [m.name for m in task_class(config.task).metrics], config.training.metric
-    if metric is None or metric in names:
-        return []
-    return [f"training.metric: must be one of {', '.join(names)}, got {metric!r}{did_you_mean(metric, names)}"]
+def _goal_problems(config: StudyConfig) -> list[str]:
+    """A loss or a metric that the task does not have."""
+    task, training = task_class(config.task), config.training
+    known = {"loss": list(task.losses), "metric": [metric.name for metric in task.metrics]}
+    problems = []
+    for key, name in (("loss", training.loss), ("metric", training.metric)):
+        names = known[key]
+        if name is not None and name not in names:
+            words = f"{'one of ' if len(names) > 1 else ''}{', '.join(names)}"
+            problems.append(f"training.{key}: must be {words}, got {name!r}{did_you_mean(name, names)}")
+    return problems
 
 
 def _scheduler_problems(config: StudyConfig) -> list[str]:

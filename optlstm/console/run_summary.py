@@ -32,6 +32,8 @@ def announce(console: Console, session: Session) -> None:
     if config.scheduler == "pbt":
         size = f"a population of {session.run.total}, {config.training.epochs} epochs, interval {config.pbt.interval}"
     search = f"{size}, sampler {config.sampler.name}, {rule}, seed {config.seed}, workers {session.workers or 'auto'}"
+    if config.training.loss:
+        search += f", loss {config.training.loss}, metric {session.plan.metric.label}"
     if config.backend != "local":
         search += f", backend {config.backend}"
     if config.sampler.name == "grid":

@@ -153,6 +153,7 @@ class CustomTask:
     file: UserFile
     space: FunctionSpace
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("value"),)
+    losses: ClassVar[Mapping[str, str]] = {}
     warnings: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

@@ -35,7 +35,7 @@ from optlstm.tasks.base import Task
 from optlstm.tasks.registry import DEFAULT_TASK, TASKS, task_class
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.metric import Metric
+from optlstm.training.metric import Goal, Metric
 from optlstm.util.files import Location
 from optlstm.util.user_code import Stored, UserFunction
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 MORE_OBJECTIVES = ("parameters", "train_seconds", "latency_ms")  # beside a task's own metrics
 # What says how optlstm trains its networks: a custom objective decides it itself.
 TASK_SECTIONS = ("data", "model", "constraints", "space")
-TASK_TRAINING = ("patience", "metric", "device")
+TASK_TRAINING = ("patience", "loss", "metric", "device")
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,7 @@ def _task_plan(
         problems += _search_problems(config, space)
     if config and task and space:
         attempt(problems, lambda: task.check_space(space))
+        problems += _undefined_problems(task, config)
         if config.scheduler == "pbt" and config.pbt.morph:
             problems += check_growth(config, task.record())
     if config and config.training.device not in ("auto", "cpu"):
@@ -187,6 +188,7 @@ def _task_plan(
         make_objective,
         problem=task.problem,
         factory=factory,
+        goal=_goal(task, config),
         device=config.training.device,
         threads=config.training.threads,
         space=space,
@@ -222,7 +224,12 @@ def _custom_plan(
 
 
 def _metric(task: Task | CustomTask, config: StudyConfig) -> Metric:
-    return next((metric for metric in task.metrics if metric.name == config.training.metric), task.metrics[0])
+    wanted = config.training.metric or task.losses.get(config.training.loss or "")
+    return next((metric for metric in task.metrics if metric.name == wanted), task.metrics[0])
+
+
+def _goal(task: Task, config: StudyConfig) -> Goal:
+    return Goal(config.training.loss, (_metric(task, config).name, *config.several))
 
 
 def _is_default(section: StudyConfig | TrainingConfig, key: str) -> bool:
@@ -247,6 +254,16 @@ def _objective_problems(config: StudyConfig, kind: type[Task]) -> list[str]:
     ]
 
 
+def _undefined_problems(task: Task, config: StudyConfig) -> list[str]:
+    """Why the loss, or a metric that decides, has no value on these data."""
+    needed = {task.losses.get(config.training.loss or ""), *_goal(task, config).metrics}
+    return [
+        f"training: {name} is not defined on these data: {why}; take another loss and metric"
+        for name, why in task.undefined.items()
+        if name in needed
+    ]
+
+
 def _search_problems(config: StudyConfig, space: Space) -> list[str]:
     """Why this sampler cannot enumerate this space, if it is one that does; and params to try first that do not fit."""
     problems: list[str] = []
@@ -259,7 +276,9 @@ def _task_record(config: StudyConfig, task: Task, space: Space, factory: Factory
     training = config.training
     # The device is no part: a study begun on a laptop is continued where there is a GPU.
     trained: dict[str, Any] = {"epochs": training.epochs, "patience": training.patience, "threads": training.threads}
-    trained |= {} if training.metric is None else {"metric": training.metric}
+    metric = _metric(task, config)
+    trained |= {} if training.loss in (None, next(iter(task.losses))) else {"loss": training.loss}
+    trained |= {} if training.metric is None and metric == task.metrics[0] else {"metric": metric.name}
     stored: dict[str, Any] = {"task": config.task, "data": task.record(), "training": trained}
     if factory is not None:
         stored["model"] = {"factory": factory.reference, "fingerprint": factory.function.fingerprint}

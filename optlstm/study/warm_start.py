@@ -98,7 +98,7 @@ def imported(source: Sequence[FrozenTrial], stored: Mapping[str, Any], record: S
 
 def _differences(stored: Mapping[str, Any], record: StudyRecord) -> list[str]:
     """Why trials of the study `stored` mean something else in this one; hashes are not shown."""
-    theirs, ours = (flatten({k: v for k, v in r.items() if k in _COMPARED}) for r in (stored, record.stored()))
+    theirs, ours = (_meaning(r) for r in (stored, record.stored()))
     keys = [key for key in sorted(theirs.keys() | ours.keys()) if theirs.get(key) != ours.get(key)]
     if "task" in keys:  # then all that belongs to the task differs
         keys = [key for key in keys if not key.startswith(("data.", "objective."))]
@@ -116,6 +116,12 @@ def _differences(stored: Mapping[str, Any], record: StudyRecord) -> list[str]:
     missing = [p.name for p in space.params if p.name not in spec]
     lines += [f"it searches {', '.join(unknown)}, which this one has not"] if unknown else []
     return lines + ([f"this one searches {', '.join(missing)}, which it has not"] if missing else [])
+
+
+def _meaning(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a study's record that decides what its trials' values mean, flat."""
+    meaning = flatten({key: value for key, value in record.items() if key in _COMPARED})
+    return meaning | {key: value for key, value in flatten(record).items() if key == "training.metric"}
 
 
 def _taken(trial: FrozenTrial, values: Mapping[str, Any], record: StudyRecord) -> FrozenTrial | None:

@@ -52,7 +52,8 @@ class Task(Protocol):
     name: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]  # of the `data` section that it reads
     metrics: ClassVar[tuple[Metric, ...]]  # the default `training.metric` first
-    problem: ClassVar[str]  # `module:function` that makes the `Problem` in a worker, from (data(), device, factory)
+    losses: ClassVar[Mapping[str, str]]  # the default `training.loss` first; each with its default `training.metric`
+    problem: ClassVar[str]  # `module:function` that makes the `Problem` in a worker: (data(), device, factory, goal)
 
     @classmethod
     def read(cls, data: DataConfig) -> Task:
@@ -69,6 +70,10 @@ class Task(Protocol):
     @property
     def warnings(self) -> Sequence[str]:
         """What looks odd in the data; one line each."""
+
+    @property
+    def undefined(self) -> Mapping[str, str]:
+        """Metrics that have no value on these data, and why."""
 
     def default_space(self) -> dict[str, object]:
         """The space of a study that declares none, in the form of a study file's `[space]` section."""

@@ -1,4 +1,4 @@
-"""Which of a problem's validation metrics decides. Imports no torch."""
+"""What a problem is trained for: its loss, and which of its validation metrics decides. Imports no torch."""
 
 from __future__ import annotations
 
@@ -26,3 +26,19 @@ class Metric:
     def value(self, metrics: Mapping[str, float]) -> float:
         """What a trial reports, to be minimised."""
         return 1 - metrics[self.name] if self.higher else metrics[self.name]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What training minimises, and what trials are compared by.
+
+    Args:
+        loss: one of the task's losses; None: its first.
+        metrics: names of the validation metrics that decide. Others are computed only where they cost nothing.
+    """
+
+    loss: str | None = None
+    metrics: tuple[str, ...] = ()
+
+
+DEFAULT_GOAL = Goal()

@@ -32,7 +32,7 @@ def latency_ms(problem: Problem, hp: Hyperparameters) -> float:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         network = problem.network(hp).to(problem.device).eval()
         batch = next(iter(problem.batches(hp, torch.Generator().manual_seed(0))))
-        sample = tuple(part[:1] for part in batch)
+        sample = tuple(part[:1] if part.ndim else part for part in batch)
         seconds = []
         for _ in range(_WARM_UP + _RUNS):
             began = time.perf_counter()

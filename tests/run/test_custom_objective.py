@@ -300,6 +300,7 @@ def test_a_study_that_is_not_exhausted_can_go_on_and_makes_no_model(cli: Cli) ->
     [
         (("--set", "training.patience=2"), "training.patience: mine.py brings its own; leave it out"),
         (("--set", "training.metric=mae"), "training.metric: mine.py brings its own; leave it out"),
+        (("--loss", "mae"), "training.loss: mine.py brings its own; leave it out"),
         (
             ("--directions", "min,max"),
             "directions: minimize and maximize are the words, one for each objective, got 'min,max'",

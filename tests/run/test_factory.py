@@ -151,8 +151,8 @@ def test_every_task_takes_them(cli: Cli) -> None:
 
 
 @pytest.mark.ray
-def test_on_ray_they_are_the_same(cli: Cli, local_ray: None) -> None:
-    cli(*TINY, "--name", "here")
-    assert cli(*TINY, "--name", "there", "--backend", "ray").code == 0
+def test_on_ray_they_are_the_same_with_any_loss(cli: Cli, local_ray: None) -> None:
+    cli(*TINY, "--loss", "mase", "--name", "here")
+    assert cli(*TINY, "--loss", "mase", "--name", "there", "--backend", "ray").code == 0
 
     assert rows("there") == rows("here")

@@ -157,7 +157,7 @@ def test_killed_again_and_again_it_is_the_same_family(cli: Cli, folder: Path, dr
 @pytest.mark.ray
 @pytest.mark.slow
 def test_the_same_family_on_ray_with_the_default_folder(cli: Cli, population: str) -> None:
-    assert cli("study", population, "--name", "local").code == 0
-    assert cli("study", population, "--name", "ray", "--backend", "ray").code == 0
+    assert cli("study", population, "--loss", "mae", "--name", "local").code == 0
+    assert cli("study", population, "--loss", "mae", "--name", "ray", "--backend", "ray").code == 0
     assert family("ray") == family("local")
     assert list(Path("runs").glob("ray-*/trial-*/epoch-*.json")), "the checkpoints are not where they belong"

@@ -191,6 +191,7 @@ def test_nested_parquet_columns_are_refused(cli: Cli) -> None:
         (("--horizon", "3"), "data.horizon: --task sequence does not read it"),
         (("--set", "space.window=8"), "space.window: no such hyperparameter"),
         (("--set", "training.metric=mse"), "training.metric: must be one of log_loss, accuracy"),
+        (("--loss", "mae"), "training.loss: must be cross_entropy, got 'mae'"),
         (("--label", "labl"), "column 'labl' not found in lines.csv; did you mean 'label'?"),
         (("--set", "data.folds=99"), "data.folds: 99 is not between 2 and the"),
     ],

@@ -117,6 +117,7 @@ class ForecastData:
     values: float32 [rows, columns], standardised. covariates: float32 [rows, columns]; static: float32 [n, columns].
     mean, std: of each series, [n, targets]. cuts: as `panel_rows.panel_cuts` gives them.
     epoch_windows: the most windows to train on in an epoch, and to validate on; None: all.
+    naive: what `mase` divides by, [n, targets]; needed where it is a loss or a metric that decides.
     """
 
     values: NDArray[np.float32]
@@ -132,6 +133,7 @@ class ForecastData:
     epoch_windows: int | None = None
     epoch_steps: int = 1
     folds: tuple[Integers, ...] = ()  # the cuts of a rolling-origin validation; without them `cuts` alone
+    naive: Floats | None = None
 
     @classmethod
     def of(cls, panel: Panel, inputs: Inputs, scales: tuple[Floats, Floats], **split: Any) -> ForecastData:

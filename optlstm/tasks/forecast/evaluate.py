@@ -14,7 +14,7 @@ from optlstm.data.frequency import ticks_of
 from optlstm.tasks.base import Blend, Evaluation, TunedNetwork
 from optlstm.tasks.forecast.conformal import cross_coverage, highest_level, radii
 from optlstm.tasks.forecast.data import ForecastData
-from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite, seasonal_scale
+from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite
 from optlstm.tasks.forecast.forecaster import Forecaster
 from optlstm.tasks.forecast.mixture import choose_mixture
 from optlstm.tasks.forecast.predictor import ForecastPredictor, ForecastSection
@@ -58,9 +58,7 @@ class ForecastEvaluator:
     @cached_property
     def _naive(self) -> Floats:
         """What `mase` divides by, [series, columns]."""
-        panel, cuts = self.task.panel, self.task.cuts
-        train = [panel.values[start:stop] for start, stop in cuts[:, :2].tolist()]
-        return np.array([seasonal_scale(values, panel.season) for values in train])
+        return self.task.naive()
 
     def training_data(self, joined: bool) -> ForecastData:
         """Standardised by the training rows alone, also where the validation rows are trained on too."""
@@ -109,7 +107,7 @@ class ForecastEvaluator:
             test=ensemble.overall,
             members=[scores.overall for scores in members[:networks]],
             baselines={name: scores.overall for name, scores in rivals.items()},
-            lower_is_better={"mse": True, "mae": True},
+            lower_is_better=dict.fromkeys(("mse", "mae", "mase", "smape"), True),
             steps=ensemble.steps,
             baseline_steps={name: scores.steps for name, scores in rivals.items()},
             intervals={

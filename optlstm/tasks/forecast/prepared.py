@@ -10,6 +10,7 @@ import numpy as np
 
 from optlstm.tasks.forecast.baselines import baselines
 from optlstm.tasks.forecast.data import ForecastData, Inputs, scales
+from optlstm.tasks.forecast.errors import seasonal_scale
 from optlstm.tasks.options import DataConfig
 from optlstm.util.arrays import Floats, Integers
 
@@ -55,11 +56,17 @@ class PreparedSeries:
             epoch_windows=self.epoch_windows,
             epoch_steps=self.config.epoch_steps,
             folds=self.folds,
+            naive=self.naive(),
         )
 
     def scales(self) -> tuple[Floats, Floats]:
         """(mean, std) of the training rows, [series, columns]."""
         return scales(self.panel, self.first_cuts, self.config.scaling)
+
+    def naive(self) -> Floats:
+        """What `mase` divides by, from the training rows, [series, columns]."""
+        rows = self.first_cuts[:, :2].tolist()
+        return np.array([seasonal_scale(self.panel.values[start:stop], self.panel.season) for start, stop in rows])
 
     def inputs(self) -> Inputs:
         """The covariates, their scales and categories fitted to the training rows."""

@@ -1,13 +1,14 @@
-"""Forecasting: one network for all series, windows of any series in a batch, MSE on the standardised scale.
+"""Forecasting: one network for all series, windows of any series in a batch, errors on the standardised scale.
 
 Each target column of each series is a sequence by itself; a forecast is direct, all steps of the horizon at once.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,33 +16,40 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from optlstm.errors import TrialFailed
 from optlstm.tasks.forecast.data import ForecastData
+from optlstm.tasks.forecast.errors import ErrorSums
+from optlstm.tasks.forecast.losses import LOSSES, mase_factors
 from optlstm.tasks.plot_data import Example, Forecasts
 from optlstm.training.covariates import CovariateForecaster
 from optlstm.training.factory import Factory, InputSizes
 from optlstm.training.folds import FoldedProblem
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Problem
+from optlstm.training.metric import DEFAULT_GOAL, Goal
 from optlstm.training.model import LSTMForecaster
-from optlstm.util.arrays import Integers
+from optlstm.util.arrays import Floats, Integers
 
 # Windows. The result does not depend on a trial's batch_size. On a CPU as fast as more of them, and 100 MB less.
 _EVALUATION_BATCH = {"cpu": 256, "cuda": 4096}
 _LEAST_SHOWN = 16  # input steps before a forecast in its plot, where the window has them
 
 
-def make_problem(data: ForecastData, device: torch.device, factory: Factory | None = None) -> Problem:
+def make_problem(
+    data: ForecastData, device: torch.device, factory: Factory | None = None, goal: Goal = DEFAULT_GOAL
+) -> Problem:
     """One problem, or those of a rolling-origin validation as one."""
-    problems = fold_problems(data, device, factory)
+    problems = fold_problems(data, device, factory, goal)
     return FoldedForecast(problems) if data.folds else problems[0]
 
 
-def fold_problems(data: ForecastData, device: torch.device, factory: Factory | None = None) -> list[ForecastProblem]:
+def fold_problems(
+    data: ForecastData, device: torch.device, factory: Factory | None = None, goal: Goal = DEFAULT_GOAL
+) -> list[ForecastProblem]:
     """The problem of each fold; without folds, of the one split."""
-    return [ForecastProblem(replace(data, cuts=c, folds=()), device, factory) for c in data.folds or (data.cuts,)]
+    return [ForecastProblem(replace(data, cuts=c, folds=()), device, factory, goal) for c in data.folds or (data.cuts,)]
 
 
 def make_network(hp: Hyperparameters, horizon: int, sizes: InputSizes) -> nn.Module:
@@ -112,11 +120,16 @@ class Windows:
             return values[..., : self.window], values[..., self.window :]
         return self.rows.take(*self.where(index), self.window, self.horizon)
 
-    def batches(self, sequences: int) -> Iterator[tuple[Tensor, ...]]:
-        """All of them in order, about so many sequences at a time."""
+    def numbers(self, sequences: int) -> Iterator[Tensor]:
+        """All of their numbers in order, those of about so many sequences at a time."""
         count, size = len(self), max(1, sequences // self.rows.values.shape[1])
         for start in range(0, count, size):
-            yield self.take(torch.arange(start, min(start + size, count), device=self.first.device))
+            yield torch.arange(start, min(start + size, count), device=self.first.device)
+
+    def batches(self, sequences: int) -> Iterator[tuple[Tensor, ...]]:
+        """All of them in order, about so many sequences at a time."""
+        for index in self.numbers(sequences):
+            yield self.take(index)
 
 
 class FoldedForecast(FoldedProblem["ForecastProblem"]):
@@ -130,11 +143,23 @@ class FoldedForecast(FoldedProblem["ForecastProblem"]):
 class ForecastProblem:
     """Forecasting as `optlstm.training.loop.Problem`. Metrics are means over all windows of all series."""
 
-    def __init__(self, data: ForecastData, device: torch.device, factory: Factory | None = None) -> None:
+    def __init__(
+        self, data: ForecastData, device: torch.device, factory: Factory | None = None, goal: Goal = DEFAULT_GOAL
+    ) -> None:
         """Copies the values to `device`, where it is not the CPU. factory: of custom networks."""
-        self.data, self.device, self._factory = data, device, factory
+        self.data, self.device, self._factory, self._metrics = data, device, factory, goal.metrics
         self._most = data.epoch_windows or sys.maxsize
         self._rows = Rows(data, device)
+        loss = LOSSES[goal.loss or next(iter(LOSSES))]
+        self._mean_loss: Callable[[Tensor, Tensor], Tensor] = getattr(functional, loss.function)
+        self._factors = None  # [series, columns, 1] of a scaled loss
+        if loss.scaled:
+            self._factors = tensor(mase_factors(data.std, self._naive).astype(np.float32)[:, :, None], device)
+
+    @property
+    def _naive(self) -> Floats:
+        """What `mase` divides by, [series, columns]; NaN where the data do not say."""
+        return np.full_like(self.data.std, np.nan) if self.data.naive is None else self.data.naive
 
     def network(self, hp: Hyperparameters) -> nn.Module:
         """A new forecaster on the CPU."""
@@ -157,7 +182,10 @@ class ForecastProblem:
         return -(-self.data.epoch_steps // self._steps(hp))
 
     def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
-        """Every training window once in each pass, shuffled; or a draw, where they are too many. See `Rows.take`."""
+        """Every training window once in each pass, shuffled; or a draw, where they are too many. See `Rows.take`.
+
+        A scaled loss has the factors [batch, columns, 1] behind them.
+        """
         windows = self.training_windows(hp)
         count = len(windows)
         for _ in range(self._passes(hp)):
@@ -166,27 +194,48 @@ class ForecastProblem:
             else:
                 order = torch.randint(count, (self._most,), generator=generator)
             for index in torch.split(order.to(self.device), hp.batch_size):
-                yield windows.take(index)
+                factors = () if self._factors is None else (self._factors[windows.where(index)[1]],)
+                yield (*windows.take(index), *factors)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        """Mean squared error on the standardised scale."""
-        inputs, targets, *more = batch
-        return F.mse_loss(forecast(network, inputs, *more), targets)
+        """The mean of the goal's loss: see `losses.LOSSES`."""
+        if self._factors is None:
+            inputs, targets, *more = batch
+            return self._mean_loss(forecast(network, inputs, *more), targets)
+        inputs, targets, *more, factors = batch
+        return self._mean_loss(forecast(network, inputs, *more) * factors, targets * factors)
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
-        """`mse` and `mae` on the standardised scale over all validation windows, steps and columns."""
+        """`mse` and `mae` on the standardised scale over all validation windows, steps and columns.
+
+        Of `rmse`, and of `smape` and `mase` in the data's units, those that decide.
+        """
         squared, absolute, count = 0.0, 0.0, 0
-        for error in self._errors(network, self.validation_windows(hp)):
+        windows, in_units = self.validation_windows(hp), {"smape", "mase"} & {*self._metrics}
+        sums = ErrorSums(self.data.std, self._naive, self.data.horizon) if in_units else None
+        for index, targets, error in self._errors(network, windows):
             squared += error.square().sum().item()
             absolute += error.abs().sum().item()
             count += error.numel()
-        return {"mse": squared / count, "mae": absolute / count}
+            if sums is not None:
+                self._add(sums, windows.where(index)[1], targets, error)
+        metrics = {"mse": squared / count, "mae": absolute / count}
+        metrics |= {"rmse": math.sqrt(metrics["mse"])} if "rmse" in self._metrics else {}
+        overall = sums.scores().overall if sums is not None else {}
+        return metrics | {name: math.nan if (value := overall[name]) is None else value for name in sorted(in_units)}
+
+    def _add(self, sums: ErrorSums, series: Tensor, targets: Tensor, error: Tensor) -> None:
+        """A batch of errors, in the data's units."""
+        at = series.cpu().numpy()
+        mean, std = self.data.mean[at][:, :, None], self.data.std[at][:, :, None]
+        actual = targets.cpu().double().numpy() * std + mean
+        sums.add(at, actual, actual + error.cpu().numpy() * std)
 
     def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Forecasts:
         """Its best, median and worst forecast on the validation windows, and the error by step ahead."""
         windows, errors = self.validation_windows(hp), []
         squared, absolute = torch.zeros(2, self.data.horizon, dtype=torch.float64)
-        for error in self._errors(network, windows):
+        for _, _, error in self._errors(network, windows):
             errors.append(error.square().mean(-1).cpu())  # [part, columns]
             squared, absolute = squared + error.square().sum((0, 1)).cpu(), absolute + error.abs().sum((0, 1)).cpu()
         mse = torch.cat(errors)  # [windows, columns]
@@ -201,10 +250,11 @@ class ForecastProblem:
             windows=len(order),
         )
 
-    def _errors(self, network: nn.Module, windows: Windows) -> Iterator[Tensor]:
-        """Forecasts less targets, float64 [batch, columns, horizon], in the order of the windows."""
-        for inputs, targets, *more in windows.batches(_EVALUATION_BATCH[self.device.type]):
-            yield (forecast(network, inputs, *more) - targets).double()
+    def _errors(self, network: nn.Module, windows: Windows) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Windows' numbers, targets, and forecasts less targets, float64 [batch, columns, horizon], in order."""
+        for index in windows.numbers(_EVALUATION_BATCH[self.device.type]):
+            inputs, targets, *more = windows.take(index)
+            yield index, targets, (forecast(network, inputs, *more) - targets).double()
 
     def _example(self, which: str, windows: Windows, mse: Tensor, at: int, network: nn.Module) -> Example:
         data, (number, column) = self.data, divmod(at, mse.shape[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,12 +11,14 @@ import numpy as np
 
 from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds
+from optlstm.tasks.forecast.losses import LOSSES
 from optlstm.tasks.forecast.prepared import PreparedSeries
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import default_space
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
 from optlstm.util.arrays import Integers
+from optlstm.util.format import many
 
 if TYPE_CHECKING:
     from optlstm.data.panel import Panel
@@ -37,7 +39,11 @@ class Forecast(PreparedSeries):
         *("series", "past", "future", "static", "categorical", "calendar", "gaps", "scaling"),
         *("epoch_windows", "epoch_steps"),
     )
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("mse", "standardised scale"), Metric("mae"))
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        *(Metric("mse", "standardised scale"), Metric("mae"), Metric("rmse", "standardised scale")),
+        *(Metric("smape", "percent, from 0 to 200"), Metric("mase")),
+    )
+    losses: ClassVar[Mapping[str, str]] = {name: loss.metric for name, loss in LOSSES.items()}
     problem: ClassVar[str] = "optlstm.tasks.forecast.problem:make_problem"
 
     @classmethod
@@ -95,6 +101,14 @@ class Forecast(PreparedSeries):
                 for i in np.flatnonzero(flat[0])
             ]
         return warnings
+
+    @property
+    def undefined(self) -> Mapping[str, str]:
+        """mase, where it is defined for no series."""
+        if (self.naive() > 0).all(axis=1).any():  # NaN is not
+            return {}
+        rows = f"{'no series has' if self.panel.series else 'some column has no'} training rows that differ"
+        return {"mase": f"{rows} from those a season ({many(self.panel.season, 'row')}) before"}
 
     def default_space(self) -> dict[str, object]:
         """See `tasks.space`; the windows fit the shortest series.

@@ -21,6 +21,7 @@ from optlstm.training.factory import Factory, Shape
 from optlstm.training.folds import FoldedProblem
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Problem
+from optlstm.training.metric import DEFAULT_GOAL, Goal
 from optlstm.util.arrays import Floats, Integers
 
 _EVALUATION_BATCH = 512  # sequences; the result does not depend on a trial's batch_size
@@ -28,8 +29,10 @@ _LEAST_STEPS = 32  # of an epoch: it passes through a small set several times, o
 _POOL = 32  # batches that are filled together, by length
 
 
-def make_problem(data: LabelledData, device: torch.device, factory: Factory | None = None) -> Problem:
-    """One problem, or those of a cross-validation as one."""
+def make_problem(
+    data: LabelledData, device: torch.device, factory: Factory | None = None, goal: Goal = DEFAULT_GOAL
+) -> Problem:
+    """One problem, or those of a cross-validation as one. goal: there is one loss, and every metric is computed."""
     problems = [ClassifyProblem(data, fold, device, factory) for fold in data.folds]
     return problems[0] if len(problems) == 1 else FoldedClassification(problems)
 

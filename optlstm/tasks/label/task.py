@@ -46,6 +46,8 @@ class LabelTask(ABC):
     keys: ClassVar[tuple[str, ...]]
     noun: ClassVar[str]  # what the samples are called
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
+    losses: ClassVar[Mapping[str, str]] = {"cross_entropy": "log_loss"}
+    undefined: ClassVar[Mapping[str, str]] = {}
     problem: ClassVar[str] = "optlstm.tasks.label.problem:make_problem"
 
     samples: LabelledSamples

@@ -19,6 +19,7 @@ from optlstm.tasks.label.texts import TextTask
 from optlstm.tasks.options import DataConfig
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import fit
+from optlstm.training.network_cost import latency_ms
 
 CPU = torch.device("cpu")
 
@@ -92,6 +93,15 @@ def test_an_epoch_has_every_training_sequence_equally_often_and_none_of_validati
     assert all(
         float(xs[i, length:].abs().sum()) == 0 for xs, lengths, *_ in batches for i, length in enumerate(lengths)
     )
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+def test_the_latency_of_one_sequence_is_measured(folds: int) -> None:
+    data = sequences()
+
+    problem = make_problem(replace(data, folds=data.folds * folds), CPU)
+
+    assert latency_ms(problem, hyperparameters()) > 0
 
 
 def test_batches_are_of_like_length() -> None:

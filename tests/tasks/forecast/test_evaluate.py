@@ -1,0 +1,37 @@
+"""The evaluation of a forecaster on the test rows: what is said of the baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import Tensor, nn
+
+from optlstm.tasks.forecast.evaluate import ForecastEvaluator
+from optlstm.tasks.forecast.task import Forecast
+from optlstm.tasks.options import DataConfig
+from optlstm.training.hparams import Hyperparameters
+
+
+class LastValue(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, -1:].expand(-1, 2)
+
+
+def test_a_baseline_that_wins_in_one_metric_alone_is_named(tmp_path: Path) -> None:
+    random, days = np.random.default_rng(0), np.arange(200)
+    # Of a walk the last value is the best forecast; of the small, seasonal series that of a week ago.
+    walk, week = 1000 + 10 * random.normal(size=200).cumsum(), 1000 + days % 7 + 0.1 * random.normal(size=200)
+    times = pd.date_range("2024-01-01", periods=200)
+    parts = [pd.DataFrame({"unique_id": name, "ds": times, "y": y}) for name, y in (("walk", walk), ("week", week))]
+    pd.concat(parts).to_csv(tmp_path / "p.csv", index=False)
+    task = Forecast.read(DataConfig(path=str(tmp_path / "p.csv"), horizon=2, scaling="global"))
+    evaluator = ForecastEvaluator(task)
+    predictor = evaluator.card_section().predictor([LastValue()], [Hyperparameters(window=8)], {})
+
+    evaluation = evaluator.evaluate(predictor, joined=False)
+
+    better = evaluation.beaten_by()
+    assert "seasonal_naive" in better["mase"]
+    assert all("seasonal_naive" not in better.get(metric, []) for metric in ("mse", "mae", "smape"))
