@@ -114,7 +114,7 @@ def refit(
     folder = study_folder(absolute(storage_path), name, str(study.user_attrs[UID_KEY]))
     kept = [] if retrain else [_kept(plan, choice, folder) for choice in chosen]
     tuned = partial(_tuned, plan, chosen, folder)
-    blend = evaluator.blend(tuned, _windows(plan), seeds, retrain) if ensemble else None
+    blend = evaluator.blend(tuned, _windows(plan), seeds, retrain, plan.metric.name) if ensemble else None
     positions = blend.trials if blend else range(len(chosen))
     if retrain:
         training_data = evaluator.training_data(joined=True)

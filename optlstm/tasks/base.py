@@ -104,7 +104,12 @@ class Evaluator(Protocol):
         """The task's part of the card."""
 
     def blend(
-        self, tuned: Callable[[], Sequence[TunedNetwork]], windows: Sequence[int], networks: int, joined: bool
+        self,
+        tuned: Callable[[], Sequence[TunedNetwork]],
+        windows: Sequence[int],
+        networks: int,
+        joined: bool,
+        metric: str,
     ) -> Blend | None:
         """The weights of the trials' networks and of forecasts that are not trained; None: the networks' mean.
 
@@ -113,6 +118,7 @@ class Evaluator(Protocol):
             windows: window lengths that the study searched.
             networks: how many the model has of each trial.
             joined: as of `training_data`.
+            metric: the validation metric that decides.
         """
 
     def evaluate(self, predictor: Any, joined: bool) -> Evaluation:

@@ -91,9 +91,14 @@ class ForecastEvaluator:
         )
 
     def blend(
-        self, tuned: Callable[[], Sequence[TunedNetwork]], windows: Sequence[int], networks: int, joined: bool
+        self,
+        tuned: Callable[[], Sequence[TunedNetwork]],
+        windows: Sequence[int],
+        networks: int,
+        joined: bool,
+        metric: str,
     ) -> Blend:
-        mixture = choose_mixture(self.validated.data(), tuned(), windows, self.task.panel.season)
+        mixture = choose_mixture(self.validated.data(), tuned(), windows, self.task.panel.season, metric)
         return mixture.blend(self.training_data(joined), networks)
 
     def evaluate(self, predictor: ForecastPredictor, joined: bool) -> Evaluation:

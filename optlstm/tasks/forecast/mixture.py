@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optlstm.tasks.base import Blend, TunedNetwork
 from optlstm.tasks.forecast.baselines import LINEAR_WINDOWS, NormalEquations
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.linear import LinearMap, combined, naive_map, ridge_map, seasonal_map
+from optlstm.tasks.forecast.losses import mase_factors
 from optlstm.tasks.forecast.problem import ForecastProblem, Windows, fold_problems, forecast
+from optlstm.tasks.forecast.selection import absolute_losses, bagged_weights, squared_losses
 from optlstm.training.folds import Folds
 from optlstm.util.arrays import Floats
 
 PENALTIES = (0.0, 0.01, 0.1, 1.0)  # of the ridge regressions, as shares of the inputs' mean square
 _BATCH = 256  # sequences at a time
-_ROUNDS = 20  # of a greedy selection: a weight is a multiple of 1/20
-_DRAWS = 100  # bootstrap samples
 _MOST_BLOCKS = 20  # of one fold's validation windows
-_LEAST_WEIGHT = 0.01  # smaller ones are noise
+_ABSOLUTE = ("mae", "smape", "mase")  # metrics of which the weights are chosen by absolute errors
+_MOST_ERRORS = 1_000_000  # kept of all parts where they are absolute; of more windows, every second, third, ...
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ class Mixture:
         return Blend(kept, updates, {f"linear.{name}": t for name, t in linear.module().state_dict().items()})
 
 
-def choose_mixture(data: ForecastData, trials: Sequence[TunedNetwork], windows: Sequence[int], season: int) -> Mixture:
+def choose_mixture(
+    data: ForecastData, trials: Sequence[TunedNetwork], windows: Sequence[int], season: int, metric: str = "mse"
+) -> Mixture:
     """The mixture by greedy selection with replacement (Caruana et al. 2004), on the validation windows of all folds.
 
     The selection is repeated on samples of a Bayesian bootstrap (Rubin 1981) over blocks of the windows, each about a
@@ -84,46 +89,92 @@ def choose_mixture(data: ForecastData, trials: Sequence[TunedNetwork], windows: 
         trials: each with its network, trained on the training rows alone; of folds one network each.
         windows: lengths of the ridge regressions' windows, beside those of the trials.
         season: 1: none.
+        metric: that decides. The loss is the mean absolute error of mae, smape and (on each series' scale) mase, else
+            the mean squared one.
     """
-    folds = fold_problems(data, torch.device("cpu"))
-    rows = min(int((fold.data.cuts[:, 1] - fold.data.cuts[:, 0]).min()) for fold in folds)
+    problems = fold_problems(data, torch.device("cpu"))
+    rows = min(int((fold.data.cuts[:, 1] - fold.data.cuts[:, 0]).min()) for fold in problems)
     lengths = sorted({*windows, *(hp.window for hp, _ in trials)})
     linear = [Linear("naive", 1), *([Linear("seasonal_naive", season)] if 1 < season <= rows else [])]
     linear += [Linear("ridge", length, penalty) for length in lengths for penalty in PENALTIES if length <= rows]
-    blocks = [
-        block
-        for i, fold in enumerate(folds)
-        for block in _blocks(fold, [(hp, _member(network, i)) for hp, network in trials], linear)
+    folds = [
+        _Fold.of(problem, [(hp, _member(network, i)) for hp, network in trials], linear)
+        for i, problem in enumerate(problems)
     ]
-    weights = bagged_weights(np.stack([gram for gram, _ in blocks]), np.array([float(count) for _, count in blocks]))
+    if metric in _ABSOLUTE:
+        every = -(-sum(fold.size for fold in folds) // _MOST_ERRORS)
+        losses = absolute_losses([errors for fold in folds for errors in fold.errors(metric, every)])
+    else:
+        losses = squared_losses(np.stack([gram for fold in folds for gram in fold.grams()]))
+    counts = np.array([float(len(block)) for fold in folds for block in fold.blocks])
+    weights = bagged_weights(losses, counts, len(trials) + len(linear))
     of_linear = zip(linear, weights[len(trials) :].tolist(), strict=True)
     return Mixture(tuple(weights[: len(trials)].tolist()), {part: weight for part, weight in of_linear if weight > 0})
 
 
-@torch.no_grad()
-def _blocks(
-    fold: ForecastProblem, trials: Sequence[TunedNetwork], linear: Sequence[Linear]
-) -> Iterator[tuple[Floats, int]]:
-    """Of each block of validation windows: the mean products of the parts' errors, [parts, parts], and its windows."""
-    horizon, columns = fold.data.horizon, len(fold.data.columns)
-    equations = {part.window: _equations(fold.data, part.window) for part in linear if part.name == "ridge"}
-    maps = [_map(part, horizon, equations) for part in linear]
-    solved = [(replace(trials[0][0], window=solution.window), solution.module()) for solution in maps]
-    parts = [(network.eval(), fold.validation_windows(hp)) for hp, network in [*trials, *solved]]
-    count, size = len(parts[0][1]), max(1, _BATCH // columns)
-    blocks = min(_MOST_BLOCKS, max(1, round(count / horizon)))
-    for block in torch.tensor_split(torch.arange(count), blocks):
-        gram = np.zeros((len(parts), len(parts)))
-        for index in torch.split(block, size):
-            errors = torch.stack([_errors(network, windows, index) for network, windows in parts]).numpy()
-            gram += errors @ errors.T
-        yield gram / (len(block) * columns * horizon), len(block)
+@dataclass(frozen=True)
+class _Fold:
+    """The networks and the linear forecasts of a fold, each with its validation windows, whose targets are the same."""
 
+    problem: ForecastProblem
+    parts: Sequence[tuple[nn.Module, Windows]]
 
-def _errors(network: nn.Module, windows: Windows, index: Tensor) -> Tensor:
-    """Forecasts less targets of some windows, float64 [windows * columns * horizon]."""
-    inputs, targets, *more = windows.take(index)
-    return (forecast(network, inputs, *more) - targets).double().flatten()
+    @classmethod
+    def of(cls, problem: ForecastProblem, trials: Sequence[TunedNetwork], linear: Sequence[Linear]) -> _Fold:
+        data = problem.data
+        equations = {part.window: _equations(data, part.window) for part in linear if part.name == "ridge"}
+        maps = [_map(part, data.horizon, equations) for part in linear]
+        solved = [(replace(trials[0][0], window=solution.window), solution.module()) for solution in maps]
+        return cls(problem, [(network.eval(), problem.validation_windows(hp)) for hp, network in [*trials, *solved]])
+
+    @property
+    def _numbers(self) -> int:
+        """In a window's targets."""
+        return len(self.problem.data.columns) * self.problem.data.horizon
+
+    @property
+    def size(self) -> int:
+        """Errors of all parts in all windows."""
+        return len(self.parts) * len(self.parts[0][1]) * self._numbers
+
+    @cached_property
+    def blocks(self) -> Sequence[Tensor]:
+        """The numbers of each block's windows."""
+        count = len(self.parts[0][1])
+        return torch.tensor_split(
+            torch.arange(count), min(_MOST_BLOCKS, max(1, round(count / self.problem.data.horizon)))
+        )
+
+    def grams(self) -> Iterator[Floats]:
+        """Of each block: the mean products of the parts' errors, [parts, parts]."""
+        for block in self.blocks:
+            gram = np.zeros((len(self.parts), len(self.parts)))
+            for errors in self._errors(block):
+                flat = errors.reshape(len(errors), -1)
+                gram += flat @ flat.T
+            yield gram / (len(block) * self._numbers)
+
+    def errors(self, metric: str, every: int) -> Iterator[NDArray[np.float32]]:
+        """Of each block: the parts' errors in every so many windows, [parts, errors], on the metric's scale."""
+        data, windows = self.problem.data, self.parts[0][1]
+        factors = np.ones_like(data.std)
+        if metric == "mase" and data.naive is not None:
+            factors = mase_factors(data.std, data.naive)
+        for block in self.blocks:
+            index = block[::every].contiguous()
+            errors = np.concatenate([part.astype(np.float32) for part in self._errors(index)], axis=1)
+            errors *= factors[windows.where(index)[1].numpy()][:, :, None].astype(np.float32)
+            yield errors.reshape(len(errors), -1)
+
+    @torch.no_grad()
+    def _errors(self, index: Tensor) -> Iterator[Floats]:
+        """Forecasts less targets of windows, a batch at a time: [parts, batch, columns, horizon]."""
+        for part in torch.split(index, max(1, _BATCH // len(self.problem.data.columns))):
+            errors = []
+            for network, windows in self.parts:
+                inputs, targets, *more = windows.take(part)
+                errors.append((forecast(network, inputs, *more) - targets).double())
+            yield np.asarray(torch.stack(errors).numpy())
 
 
 def _equations(data: ForecastData, window: int) -> NormalEquations:
@@ -144,28 +195,3 @@ def _map(part: Linear, horizon: int, equations: Mapping[int, NormalEquations]) -
 def _member(network: nn.Module, fold: int) -> nn.Module:
     """The network of a fold, on the CPU, where the linear forecasts are."""
     return (network[fold] if isinstance(network, Folds) else network).cpu()
-
-
-def bagged_weights(grams: Floats, windows: Floats) -> Floats:
-    """The mean of the greedy selections' weights over bootstrap samples; they sum to 1.
-
-    Args:
-        grams: of each block, the mean products of the parts' errors, [blocks, parts, parts].
-        windows: of each block, [blocks].
-    """
-    generator = np.random.default_rng(0)
-    shares = generator.dirichlet(np.ones(len(grams)), _DRAWS) * windows
-    weights = np.mean([greedy_weights(np.tensordot(share / share.sum(), grams, 1)) for share in shares], axis=0)
-    weights = np.where(weights < min(_LEAST_WEIGHT, weights.max()), 0.0, weights)
-    return np.asarray(weights / weights.sum())
-
-
-def greedy_weights(gram: Floats) -> Floats:
-    """The weights of forecasts that are added one by one, each the one that gives their mean the least squared error.
-
-    gram: mean products of the forecasts' errors, [parts, parts].
-    """
-    counts = np.zeros(len(gram))
-    for _ in range(_ROUNDS):
-        counts[np.argmin(2 * gram @ counts + np.diag(gram))] += 1
-    return counts / _ROUNDS

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from optlstm.tasks.forecast import mixture
+from optlstm.tasks.forecast import selection
 from optlstm.tasks.forecast.baselines import NormalEquations, baselines
 from optlstm.tasks.forecast.forecaster import Forecaster
 from optlstm.tasks.forecast.linear import combined, naive_map, ridge_map, seasonal_map
-from optlstm.tasks.forecast.mixture import Linear, Mixture, bagged_weights, choose_mixture, greedy_weights
+from optlstm.tasks.forecast.mixture import Linear, Mixture, choose_mixture
+from optlstm.tasks.forecast.selection import absolute_losses, bagged_weights, greedy_weights, squared_losses
 from optlstm.training.folds import Folds
 from optlstm.training.hparams import Hyperparameters
 from tests.tasks.forecast.test_problem import one_series
@@ -106,33 +107,73 @@ def test_greedy_weights_are_near_the_best_mean() -> None:
     """Two forecasts with errors of equal size that are independent are best halved; a third one is only worse."""
     errors = RANDOM.normal(size=(3, 4000)) * [[1], [1], [5]]
 
-    weights = greedy_weights(errors @ errors.T / 4000)
+    weights = greedy_weights(squared_losses(errors[None] @ errors.T / 4000), np.ones(1), 3)
 
     np.testing.assert_allclose(weights, [0.5, 0.5, 0], atol=0.051)
 
 
 def test_bagged_weights_sum_to_one_favour_the_better_and_are_spread_where_blocks_disagree() -> None:
     better, worse = np.diag([1.0, 4.0]), np.diag([4.0, 1.0])  # errors of two parts that are independent
-    agreeing = bagged_weights(np.stack([better] * 8), np.full(8, 10.0))
+
+    def bagged(blocks: list[np.ndarray], windows: list[float]) -> np.ndarray:
+        return bagged_weights(squared_losses(np.stack(blocks)), np.array(windows), len(blocks[0]))
+
+    agreeing = bagged([better] * 8, [10.0] * 8)
     equal = np.array([[1.0, 0.9], [0.9, 1.0]])
-    torn = bagged_weights(np.stack([equal + np.diag([0, 2]), equal + np.diag([2, 0])]), np.full(2, 10.0))
-    larger = bagged_weights(np.stack([better, worse]), np.array([90.0, 10.0]))
+    torn = bagged([equal + np.diag([0, 2]), equal + np.diag([2, 0])], [10.0, 10.0])
+    larger = bagged([better, worse], [90.0, 10.0])
 
     for weights in (agreeing, torn, larger):
         assert weights.sum() == pytest.approx(1)
     np.testing.assert_allclose(agreeing, [0.8, 0.2], atol=0.051)
     assert (torn > 0.3).all()
     assert larger[0] > 0.6
-    useless = bagged_weights(np.stack([np.diag([1.0, 1e6])] * 4), np.ones(4))
+    useless = bagged([np.diag([1.0, 1e6])] * 4, [1.0] * 4)
     assert useless.tolist() == [1.0, 0.0]
 
 
 def test_the_largest_weight_is_kept_however_small_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mixture, "_LEAST_WEIGHT", 0.9)
+    monkeypatch.setattr(selection, "_LEAST_WEIGHT", 0.9)
 
-    weights = bagged_weights(np.stack([np.diag([1.0, 4.0])] * 4), np.ones(4))  # .8 and .2, both smaller
+    weights = bagged_weights(squared_losses(np.stack([np.diag([1.0, 4.0])] * 4)), np.ones(4), 2)  # .8, .2: smaller
 
     assert weights.tolist() == [1.0, 0.0]
+
+
+def test_greedy_weights_by_absolute_errors_are_near_the_best_mean() -> None:
+    grid = np.linspace(0, 1, 21)
+    errors = RANDOM.laplace(size=(2, 4000)) * [[1], [2]]
+    errors[0, ::40] += 50  # rare and large: they matter less where they are not squared
+
+    weights = greedy_weights(absolute_losses([errors.astype(np.float32)]), np.ones(1), 2)
+
+    best = grid[np.argmin([np.abs(w * errors[0] + (1 - w) * errors[1]).mean() for w in grid])]
+    assert weights[0] == pytest.approx(best, abs=0.051)
+    squared = greedy_weights(squared_losses(errors[None] @ errors.T / 4000), np.ones(1), 2)
+    assert weights[0] > squared[0] + 0.2
+
+
+@pytest.mark.parametrize("metric", ["mse", "rmse", "mae", "smape", "mase"])
+def test_the_weights_are_by_the_metric_that_decides(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of rare spikes the median is best in absolute errors, the mean in squared ones; mase sees the other series."""
+    monkeypatch.setattr("optlstm.tasks.forecast.mixture._MOST_ERRORS", 20_000)  # of some of the windows
+    spikes = np.where(np.arange(800) % 20 == 7, 20.0, 0.0)
+    values = np.concatenate([spikes, 0.3 + 0.01 * RANDOM.normal(size=800)])[:, None]
+    data = replace(
+        one_series(values),
+        ids=("spikes", "level"),
+        static=np.empty((2, 0), np.float32),
+        mean=np.zeros((2, 1)),
+        std=np.ones((2, 1)),
+        cuts=np.array([[0, 400, 800, 800], [800, 1200, 1600, 1600]]),
+        naive=np.array([[2.0], [0.01]]),
+    )
+
+    median, mean = choose_mixture(data, [(HP, Sum(0.0, 0.0)), (HP, Sum(0.0, 1.0))], [], season=1, metric=metric).trials
+
+    assert (median > 0.6) == (metric in ("mae", "smape"))
+    assert (median < 0.4) == (metric in ("mse", "rmse", "mase"))
+    assert (mean > 0.6) == (metric in ("mse", "rmse"))
 
 
 @pytest.mark.parametrize("folds", [False, True])
