@@ -18,7 +18,7 @@ from optlstm.errors import InputError
 from optlstm.util.arrays import Integers
 
 _ORIGINS = 10  # horizons of validation rows that are enough
-_MANY_ROWS = 5000  # before the test: several folds would take long, and one validation part is long enough
+_MANY_ROWS = 1500  # before the test: several folds would take long, and one validation part is long enough
 
 
 def panel_cuts(

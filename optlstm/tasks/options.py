@@ -48,7 +48,7 @@ class DataConfig(Section):
         16_384, ge=1, description="many series, covariates: training windows in an epoch, where there are more"
     )
     epoch_steps: int = Field(
-        50, ge=1, description="forecasts: fewest steps in an epoch, which passes through short series repeatedly"
+        32, ge=1, description="forecasts: steps in an epoch, about, where a short series has fewer: it is repeated"
     )
     group: str | None = Field(None, description="column whose equal values stay on one side of every split")
     channels: tuple[str, ...] | None = Field(None, description="columns of numbers at each step (default: the others)")

@@ -179,7 +179,7 @@ class ForecastProblem:
         """How often an epoch passes through the windows: more than once where they are few."""
         if len(self.training_windows(hp)) > self._most:
             return 1
-        return -(-self.data.epoch_steps // self._steps(hp))
+        return max(1, round(self.data.epoch_steps / self._steps(hp)))
 
     def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
         """Every training window once in each pass, shuffled; or a draw, where they are too many. See `Rows.take`.

@@ -146,14 +146,14 @@ def test_an_epoch_is_every_window_of_every_series_once_and_none_across_two(confi
     assert [len(batch[0]) for batch in batches[:-1]] == [HP.batch_size] * (problem.steps_per_epoch(HP) - 1)
 
 
-@pytest.mark.parametrize(("steps", "passes"), [(1, 1), (4, 1), (5, 2), (10, 3), (50, 13)])
-def test_an_epoch_passes_through_a_short_series_until_it_has_its_steps(steps: int, passes: int) -> None:
+@pytest.mark.parametrize(("steps", "passes"), [(1, 1), (5, 1), (6, 2), (11, 3), (50, 12)])
+def test_an_epoch_passes_through_a_short_series_until_it_has_about_its_steps(steps: int, passes: int) -> None:
     problem = ForecastProblem(replace(one_series(), epoch_steps=steps), CPU)
 
     batches = list(problem.batches(HP, torch.Generator().manual_seed(0)))
 
     assert len(problem.training_windows(HP)) == 49  # four batches of at most 16
-    assert len(batches) == problem.steps_per_epoch(HP) == 4 * passes >= steps
+    assert len(batches) == problem.steps_per_epoch(HP) == 4 * passes
     seen = [torch.cat(batch, dim=2) for batch in batches]
     rounds = [torch.cat(seen[4 * i : 4 * i + 4]) for i in range(passes)]
     assert all(sorted(part.tolist()) == sorted(rounds[0].tolist()) for part in rounds)  # every window once in a pass
@@ -334,7 +334,7 @@ def test_plots_say_which_series(config: DataConfig) -> None:
 
 def test_the_record_of_one_series_is_that_of_older_studies() -> None:
     record = Forecast.read(DataConfig(epoch_steps=1, folds=0)).record()
-    assert Forecast.read(DataConfig()).record() == {**record, "epoch_steps": 50, "folds": 3, "overlapping": True}
+    assert Forecast.read(DataConfig()).record() == {**record, "epoch_steps": 32}
     assert record == {
         "target": ["y"],
         "rows": 2284,
