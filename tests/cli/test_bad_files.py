@@ -124,7 +124,10 @@ CONFIGS: dict[str, tuple[tuple[str, ...], Lines]] = {
     "dropout of 1": (("--set", "space.dropout=1.0"), [["space.dropout: must be a number of at least 0 and below 1"]]),
     "dropout up to 1": (("--set", "space.dropout={low=0, high=1.0}"), [["space.dropout: high = 1.0: must be"]]),
     "dropout below 0": (("--set", "space.dropout=-0.1"), [["space.dropout: must be a number of at least 0"]]),
-    "unknown metric": (("--set", "training.metric=rmse"), [["training.metric: must be one of mse, mae, got 'rmse'"]]),
+    "unknown metric": (
+        ("--set", "training.metric=mape"),
+        [["training.metric: must be one of mse, mae, rmse, smape, mase, got 'mape'"]],
+    ),
     "missing driver": (
         ("--storage", "postgresql+pg8000://u@h/d"),
         [["storage: the driver of postgresql+pg8000:// is"]],
