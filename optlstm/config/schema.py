@@ -226,5 +226,5 @@ def without_reach(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_database(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The config that a database has of a study: what was never kept is not taken from it, whoever wrote it there."""
+    """The config that a database has of a study: what was never kept is not taken from it."""
     return without_reach({key: value for key, value in stored.items() if value is not None})

@@ -224,10 +224,10 @@ class Round:
             return [], ""
         try:
             with self._engine.connect() as connection:
-                found = connection.execute(sqlalchemy.text(query), {"name": self.name}).all()
+                rows = connection.execute(sqlalchemy.text(query), {"name": self.name}).all()
         except sqlalchemy.exc.SQLAlchemyError:
             return [], ""  # not there yet, or away
-        return [str(state) for state, _ in found], str(found)
+        return [str(state) for state, _ in rows], str(rows)
 
     def _disturb(self) -> int:
         """Let something happen to somebody; 0 where nobody is there."""

@@ -1,4 +1,4 @@
-"""The studies that are attacked: their trials depend on their number alone, whoever runs them beside what."""
+"""The studies that are attacked: a trial depends on its number alone, and not on its driver."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Kind:
 
     Args:
         trials: Its total; a population's members.
-        exact: The table is the same whoever runs it; otherwise its pruner sees what happens to have ended, and each
+        exact: The table is the same with any driver; otherwise its pruner sees what happens to have ended, and each
             trial is the beginning of the one that nobody prunes.
     """
 

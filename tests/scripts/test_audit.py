@@ -27,9 +27,9 @@ def files(tmp_path: Path) -> list[str]:
 def test_this_version_has_no_known_vulnerability(capsys: pytest.CaptureFixture[str]) -> None:
     code = AUDIT["main"]([])
 
-    said = capsys.readouterr()
-    assert (code, said.out) == (0, ""), said.out
-    assert "advisories of 20" in said.err
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (0, ""), printed.out
+    assert "advisories of 20" in printed.err
 
 
 def test_each_finding_is_a_line(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:

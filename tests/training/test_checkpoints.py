@@ -36,12 +36,12 @@ def names(folder: Path) -> list[str]:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     write(tmp_path / "a", 3)
 
-    found, meta = read_checkpoint(tmp_path / "a", 3)
+    stored, meta = read_checkpoint(tmp_path / "a", 3)
 
     assert meta == {"epoch": 3, "values": [0.1, 1e-300]}
-    assert found.keys() == tensors(3).keys()
-    assert all(torch.equal(found[name], tensor) for name, tensor in tensors(3).items())
-    assert found["network.w"].add_(1).sum() == 48  # its memory is its own
+    assert stored.keys() == tensors(3).keys()
+    assert all(torch.equal(stored[name], tensor) for name, tensor in tensors(3).items())
+    assert stored["network.w"].add_(1).sum() == 48  # its memory is its own
 
 
 def test_the_newest_two_are_kept(tmp_path: Path) -> None:
@@ -78,12 +78,12 @@ def test_what_is_no_file_is_no_checkpoint_and_is_written_over(
     write(tmp_path, 4, 5)
     damage(tmp_path / f"epoch-00005.{suffix}")
 
-    found = newest_checkpoint(tmp_path)
+    newest = newest_checkpoint(tmp_path)
     write(tmp_path, 5)
     again = newest_checkpoint(tmp_path)
 
-    assert found is not None
-    assert found[0] == 4
+    assert newest is not None
+    assert newest[0] == 4
     assert again is not None
     assert again[0] == 5
 
@@ -206,9 +206,9 @@ def test_a_checkpoint_can_be_read_before_the_disk_has_it(tmp_path: Path) -> None
     with CheckpointWriter(tmp_path, keep=2) as writer:
         for epoch in range(1, 6):
             writer.write(epoch, tensors(epoch), {"epoch": epoch})
-            found = newest_checkpoint(tmp_path)
-            assert found is not None
-            assert (found[0], found[2]) == (epoch, {"epoch": epoch})
+            newest = newest_checkpoint(tmp_path)
+            assert newest is not None
+            assert (newest[0], newest[2]) == (epoch, {"epoch": epoch})
 
     assert {int(path.stem[6:]) for path in tmp_path.iterdir()} == {4, 5}
 
@@ -241,15 +241,15 @@ def test_a_writer_that_was_overtaken_leaves_what_the_other_wrote(tmp_path: Path)
             with pytest.raises(StopTrial):
                 stopped.write(epoch, tensors(9), {"by": "stopped"})
 
-    found = newest_checkpoint(tmp_path)
-    assert found is not None
-    assert (found[0], found[2]) == (3, {"by": "other"})
+    newest = newest_checkpoint(tmp_path)
+    assert newest is not None
+    assert (newest[0], newest[2]) == (3, {"by": "other"})
 
 
 def test_a_writer_goes_over_what_was_there_before_it(tmp_path: Path) -> None:
     for epoch in (1, 2, 1, 2):  # the trial was begun again, since both were damaged
         write_checkpoint(tmp_path, epoch, tensors(epoch), {})
 
-    found = newest_checkpoint(tmp_path)
-    assert found is not None
-    assert found[0] == 2
+    newest = newest_checkpoint(tmp_path)
+    assert newest is not None
+    assert newest[0] == 2

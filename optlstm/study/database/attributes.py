@@ -1,4 +1,4 @@
-"""Attributes of studies and trials as they are read: whoever may write to a database decides what stands there.
+"""Attributes of studies and trials as they are read: anyone who may write to a database decides what stands there.
 
 Each attribute that something here or in Optuna computes with has its type in this file, and is refused where it holds
 something else. Others are shown, and nothing more.

@@ -70,7 +70,7 @@ def test_a_loss_is_what_its_definition_says(tmp_path: Path, name: str, loss: str
     if data.folds:
         batches = [batch for batch in batches if int(batch[-1]) == 0]
     count = sum(len(batch[0]) for batch in batches)
-    found = sum(float(problem.loss(network, batch)) * len(batch[0]) for batch in batches) / count
+    value = sum(float(problem.loss(network, batch)) * len(batch[0]) for batch in batches) / count
 
     expected, windows = 0.0, 0
     for i, (start, stop) in enumerate(cuts[:, :2]):
@@ -86,7 +86,7 @@ def test_a_loss_is_what_its_definition_says(tmp_path: Path, name: str, loss: str
             "mase": gap / naive,
         }[loss]
         expected, windows = expected + each.mean(axis=(1, 2)).sum(), windows + len(first)
-    assert found == pytest.approx(expected / windows, rel=1e-4)
+    assert value == pytest.approx(expected / windows, rel=1e-4)
 
 
 def test_a_series_without_a_scale_has_the_middle_one() -> None:

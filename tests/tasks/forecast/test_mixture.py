@@ -72,11 +72,11 @@ def test_a_ridge_forecast_is_the_exact_solution(penalty: float) -> None:
     design = np.column_stack([inputs[:, :-1] - last, np.ones(len(inputs))])
     strength = penalty * np.square(design[:, :-1]).sum(axis=0).mean()
     solved = np.linalg.solve(design.T @ design + np.diag([strength] * (WINDOW - 1) + [0]), design.T @ (targets - last))
-    found = network(torch.tensor(inputs, dtype=torch.float32)).numpy()
-    np.testing.assert_allclose(found, design @ solved + last, atol=1e-5)
+    forecasts = network(torch.tensor(inputs, dtype=torch.float32)).numpy()
+    np.testing.assert_allclose(forecasts, design @ solved + last, atol=1e-5)
     longer = torch.tensor(np.column_stack([np.full((len(inputs), 3), 99.0), inputs]), dtype=torch.float32)
     # The newest rows are read, and no covariates.
-    np.testing.assert_allclose(network(longer, torch.zeros(1)).numpy(), found, atol=1e-6)
+    np.testing.assert_allclose(network(longer, torch.zeros(1)).numpy(), forecasts, atol=1e-6)
 
 
 def test_singular_equations_have_a_finite_solution() -> None:
