@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,9 @@ from optlstm.data.panel_time import missing_rows
 from optlstm.data.splits import are_counts, split_rows
 from optlstm.errors import InputError
 from optlstm.util.arrays import Integers
+from optlstm.util.format import many
+
+_log = logging.getLogger(__name__)
 
 _ORIGINS = 10  # horizons of validation rows that are enough
 _MANY_ROWS = 1500  # before the test: several folds would take long, and one validation part is long enough
@@ -110,19 +114,24 @@ def default_folds(cuts: Integers, horizon: int) -> tuple[Integers, ...]:
 def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int) -> None:
     """See that every series has a window to train on, and a horizon in each other part.
 
-    Inputs may reach back into the part before.
+    Inputs may reach back into the part before. Of many series, one needs to hold the window; in the others it is
+    padded, and that is logged.
 
     Raises:
         InputError: some are too short: how many, and the first three; every part at once.
     """
-    problems = []
-    needs = {"train": window + horizon, "validation": horizon, "test": horizon}
-    for (part, need), rows in zip(needs.items(), np.diff(cuts, axis=1).T, strict=True):
+    problems, parts = [], np.diff(cuts, axis=1).T
+    padded = np.flatnonzero(parts[0] < window + horizon)
+    inputs = window if len(padded) == len(cuts) else 1  # that every series needs
+    needs = {"train": inputs + horizon, "validation": horizon, "test": horizon}
+    for (part, need), rows in zip(needs.items(), parts, strict=True):
         short = np.flatnonzero(rows < need)
         if not len(short):
             continue
-        why = f"space.window {window} + horizon {horizon}" if part == "train" else "one horizon"
-        lower = "lower space.window or the horizon" if part == "train" else "lower the horizon"
+        why, lower = "one horizon", "lower the horizon"
+        if part == "train":
+            why = f"space.window {window} + horizon {horizon}" if inputs == window else f"one row + horizon {horizon}"
+            lower = "lower space.window or the horizon" if inputs == window else lower
         if panel.series is None:
             remedy = f"{lower}, or give {part} more rows" if rows[0] else "its share is 0, give it one"
             problems.append(f"data.splits: {part} has {rows[0]} rows and needs at least {need} ({why}); {remedy}")
@@ -134,6 +143,13 @@ def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int) -> No
             )
     if problems:
         raise InputError(problems)
+    if len(padded):
+        rows = [many(int(count), "training row") for count in parts[0][padded]]
+        _log.warning(
+            "data: %d of %d series are shorter than the longest window (%d) and a horizon; it is padded with their"
+            " first row: %s",
+            *(len(padded), len(cuts), window, panel.named(padded, rows)),
+        )
 
 
 def with_missing_rows(panel: Panel) -> Panel:

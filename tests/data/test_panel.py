@@ -170,11 +170,28 @@ def test_series_that_are_too_short_are_counted_and_named(tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"3 of 5 series are too short to be split: 'c' \(8 rows\), 'd' \(7 rows\), "):
         panel_cuts(panel, [5, 4, 4])
     with pytest.raises(InputError) as caught:
-        check_lengths(panel, panel_cuts(panel, [0.6, 0.2, 0.2]), 4, 2)
+        check_lengths(panel, panel_cuts(panel, [0.6, 0.2, 0.2]), 20, 2)
     assert caught.value.problems[0].startswith(
-        "data: 4 of 5 series are too short: train needs 6 rows (space.window 4 + horizon 2): "
-        "'b' (5 rows), 'c' (5 rows), 'd' (4 rows), ..."
+        "data: 5 of 5 series are too short: train needs 22 rows (space.window 20 + horizon 2): "
+        "'a' (18 rows), 'b' (5 rows), 'c' (5 rows), ..."
     )
+
+
+def test_series_that_are_shorter_than_the_window_are_padded_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    panel = read(tmp_path, table((30, 10, 10)))
+
+    check_lengths(panel, panel_cuts(panel, [0.6, 0.2, 0.2]), 4, 2)
+    assert not caplog.messages
+    check_lengths(panel, panel_cuts(panel, [0.6, 0.2, 0.2]), 16, 2)
+
+    assert caplog.messages == [
+        "data: 2 of 3 series are shorter than the longest window (16) and a horizon; it is padded with their first"
+        " row: 'b' (6 training rows), 'c' (6 training rows)"
+    ]
+    with pytest.raises(InputError, match="3 of 3 series are too short: train needs 7 rows"):
+        check_lengths(panel, np.array([[0, 6, 12, 18]] * 3), 1, 6)
 
 
 def test_windows_that_just_fit_into_one_series(tmp_path: Path) -> None:

@@ -76,6 +76,28 @@ def test_from_study_to_a_forecast_of_every_series(cli: Cli) -> None:
     refuses(cli, ("export", "model"), [["export: each of the 3 series has its own scale", "data.scaling = 'global'"]])
 
 
+def test_a_short_series_is_forecast_as_if_its_first_row_stood_before_it(
+    cli: Cli, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(Path("p.csv"), (60, 48, 20))
+    assert cli(*STUDY, "--set", "space.window=24").code == 0
+    assert cli("refit", "p", "-o", "model").code == 0
+    frame = pd.read_csv("p.csv", parse_dates=["ds"])
+    first = frame[frame["unique_id"] == "s2"].iloc[0]
+    before = [{**first, "ds": first["ds"] - pd.Timedelta(hours=i)} for i in range(10, 0, -1)]
+    pd.concat([pd.DataFrame(before), frame]).to_csv("longer.csv", index=False)
+
+    model = optlstm.load("model")
+    caplog.clear()
+    short = model.predict("p.csv")
+    assert caplog.messages == [
+        "1 of 3 series have fewer rows than the model reads (24), and are padded with their first one: 's2' (20 rows)"
+    ]
+    longer = model.predict("longer.csv").sort_values(["unique_id", "ds"], ignore_index=True)
+    pd.testing.assert_frame_equal(short, longer)
+    assert np.isfinite(list(model.score("p.csv").values())).all()
+
+
 def test_no_name_is_a_formula_in_the_forecasts(cli: Cli) -> None:
     frame = pd.read_csv("p.csv").replace({"unique_id": {"s0": "=HYPERLINK(1)", "s1": "-1.5", "s2": "\x1b[31mred"}})
     frame.rename(columns={"y": "@y"}).to_csv("p.csv", index=False)
@@ -198,7 +220,7 @@ def test_one_series_with_covariates_has_baselines_dates_intervals_and_backtests(
     ("arguments", "expected"),
     [
         (("--series", "shp"), "column 'shp' not found in p.csv; did you mean 'shop'?"),
-        (("--set", "space.window=40"), "3 of 3 series are too short: train needs 44 rows"),
+        (("--set", "space.window=60"), "3 of 3 series are too short: train needs 64 rows"),
         (("--set", "data.calendar=hours"), "data.calendar: there is no 'hours'; did you mean 'hour'?"),
         (("--set", "data.future=prmo"), "column 'prmo' not found in p.csv; did you mean 'promo'?"),
         (("--set", "data.static=promo"), "column 'promo' of p.csv changes within 3 series: 's0', 's1', 's2'"),

@@ -104,6 +104,10 @@ def nlinear_weights(series: Iterable[tuple[Floats, range]], window: int, horizon
 
 
 def _nlinear(values: Floats, first: range, weights: Floats) -> Floats:
+    missing = len(weights) - first.start  # rows before the series' first one, which stands for them
+    if missing > 0:
+        values = np.concatenate([np.repeat(values[:1], missing, axis=0), values])
+        first = range(first.start + missing, first.stop + missing, first.step)
     last = _rows(values, first, -1, 1)  # [n, columns, 1]
     return np.asarray(_inputs(values, first, len(weights)) @ weights + last)
 

@@ -115,7 +115,8 @@ class ForecastData:
     """Series one after the other.
 
     values: float32 [rows, columns], standardised. covariates: float32 [rows, columns]; static: float32 [n, columns].
-    mean, std: of each series, [n, targets]. cuts: as `panel_rows.panel_cuts` gives them.
+    starts: each series' first row, [n]. mean, std: of each series, [n, targets].
+    cuts: as `panel_rows.panel_cuts` gives them.
     epoch_windows: the most windows to train on in an epoch, and to validate on; None: all.
     naive: what `mase` divides by, [n, targets]; needed where it is a loss or a metric that decides.
     """
@@ -126,6 +127,7 @@ class ForecastData:
     sizes: InputSizes
     ids: tuple[str, ...]
     columns: tuple[str, ...]
+    starts: Integers
     mean: Floats
     std: Floats
     cuts: Integers
@@ -144,7 +146,8 @@ class ForecastData:
             with np.errstate(over="ignore"):  # infinity is noticed in the forecasts
                 values[start:stop] = (panel.values[start:stop] - mean[i]) / std[i]
         covariates, static = inputs.by_row(panel), inputs.by_series(panel)
-        return cls(values, covariates, static, inputs.sizes, panel.ids, panel.columns, mean, std, **split)
+        names, starts = (panel.ids, panel.columns), panel.starts[:-1]
+        return cls(values, covariates, static, inputs.sizes, *names, starts, mean, std, **split)
 
     @property
     def validation_step(self) -> int:

@@ -41,7 +41,8 @@ class Forecaster:
     def batches(self, data: ForecastData, first: Integers, series: Integers) -> Iterator[tuple[slice, Floats]]:
         """Forecasts that begin at the rows `first` [n] of `series` [n], a batch at a time.
 
-        Its series has `window` rows before such a row, and `horizon` from it on, whose targets are not read.
+        Its series has `window` rows before such a row, or is padded with its first one; and `horizon` from it on, whose
+        targets are not read.
 
         Yields:
             The part of `first`, and its forecasts [members, batch, columns, horizon] in the data's units.
@@ -53,8 +54,10 @@ class Forecaster:
         for at in range(0, len(first), size):
             part = slice(at, min(at + size, len(first)))
             position = series[part]
-            begin = torch.from_numpy(first[part] - self.window)
-            inputs, _, *more = rows.take(begin, torch.from_numpy(position), self.window, data.horizon)
+            begin = first[part] - self.window
+            padded = bool((begin < data.starts[position]).any())
+            at_series = torch.from_numpy(position)
+            inputs, _, *more = rows.take(torch.from_numpy(begin), at_series, self.window, data.horizon, padded)
             scaled = torch.stack([forecast(network, inputs, *more) for network in self.networks]).double().numpy()
             forecasts = scaled * data.std[position][:, :, None] + data.mean[position][:, :, None]
             wrong = np.flatnonzero(~np.isfinite(forecasts).all(axis=(0, 2, 3)))

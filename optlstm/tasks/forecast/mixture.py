@@ -96,7 +96,8 @@ def choose_mixture(
     rows = min(int((fold.data.cuts[:, 1] - fold.data.cuts[:, 0]).min()) for fold in problems)
     lengths = sorted({*windows, *(hp.window for hp, _ in trials)})
     linear = [Linear("naive", 1), *([Linear("seasonal_naive", season)] if 1 < season <= rows else [])]
-    linear += [Linear("ridge", length, penalty) for length in lengths for penalty in PENALTIES if length <= rows]
+    longest = max(int((fold.data.cuts[:, 1] - fold.data.cuts[:, 0]).max()) for fold in problems[:1])
+    linear += [Linear("ridge", length, penalty) for length in lengths for penalty in PENALTIES if length <= longest]
     folds = [
         _Fold.of(problem, [(hp, _member(network, i)) for hp, network in trials], linear)
         for i, problem in enumerate(problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,9 @@ from optlstm.tasks.forecast.linear import LinearForecaster
 from optlstm.tasks.forecast.tables import ForecastTable
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Integers, row_ranges
+from optlstm.util.format import many
+
+_log = logging.getLogger(__name__)
 
 
 class ForecastPredictor:
@@ -50,15 +54,22 @@ class ForecastPredictor:
         return self._table(data, **options).write_csv(out)
 
     def score(self, data: Path) -> Metrics:
-        """The metrics over every window of the file, the first `window` rows of each series being input only."""
+        """The metrics over every window of the file, the first `window` rows of each series being input only.
+
+        Of many series, one that is shorter has one window, padded.
+        """
         panel, section, window = self._read(data), self.section, self.forecaster.window
-        counts = panel.known - window - section.horizon + 1
+        inputs = np.full_like(panel.known, window)
+        if panel.series is not None:
+            inputs = np.minimum(window, np.maximum(1, panel.known - section.horizon))
+            window = 1
+        counts = panel.known - inputs - section.horizon + 1
         short = np.flatnonzero(counts < 1)
         if len(short):
             rows = f" has {panel.known[0]} rows" if panel.series is None else " have too few rows"
             need = f"{window + section.horizon} (window {window} + horizon {section.horizon})"
             raise InputError(f"data: {panel.counted(short)}{rows}; to be scored it needs {need}")
-        first, series = row_ranges(panel.starts[:-1] + window, counts)
+        first, series = row_ranges(panel.starts[:-1] + inputs, counts)
         ready = section.data(panel)
         sums = ErrorSums(ready.std, section.naive_of(panel.ids), section.horizon)
         actual = panel.ahead(section.horizon)
@@ -125,12 +136,16 @@ class ForecastPredictor:
             at = _positions(panel, start)
         before = np.maximum(0, at - panel.starts[:-1])
         short = np.flatnonzero(at - panel.starts[:-1] < window)
+        notes = [many(int(before[i]), "row") for i in short]
         if len(short) and panel.series is None:
             raise InputError(self._too_short(panel, int(before[0]), start, backtest))
+        if len(short) and (before[short] < 1).any():
+            empty = short[before[short] < 1]
+            raise InputError(f"data: {panel.counted(empty)} have no row before the first forecast")
         if len(short):
-            raise InputError(
-                f"data: {len(short)} of {len(panel.ids)} series of {panel.file} have too few rows before the first"
-                f" forecast, and the model reads {window}: {panel.named(short, [f'{before[i]} rows' for i in short])}"
+            _log.warning(
+                "%d of %d series have fewer rows than the model reads (%d), and are padded with their first one: %s",
+                *(len(short), len(panel.ids), window, panel.named(short, notes)),
             )
         beyond = np.flatnonzero(at + backtest - 1 + horizon > end)
         if backtest and len(beyond):

@@ -66,15 +66,24 @@ class Rows:
         self.values = tensor(data.values, device)  # [rows, targets]
         self.covariates = tensor(data.covariates, device)  # [rows, columns]
         self.static = tensor(data.static, device)  # [series, columns]
+        self.starts = torch.from_numpy(data.starts).to(device)  # [series]
         self.bare = not data.sizes
 
-    def take(self, first: Tensor, series: Tensor, window: int, horizon: int) -> tuple[Tensor, ...]:
-        """Windows that begin at the rows `first` [n]: inputs, targets, and any covariates (by row, by series)."""
-        # index_select is four times as fast as an index in brackets.
-        values = self.values.unfold(0, window + horizon, 1).index_select(0, first)  # [n, targets, window + horizon]
+    def take(
+        self, first: Tensor, series: Tensor, window: int, horizon: int, padded: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Windows that begin at the rows `first` [n]: inputs, targets, and any covariates (by row, by series).
+
+        padded: some begin before their series does; its first row stands for those that are missing.
+        """
+        length = window + horizon
+        rows = first
+        if padded:
+            rows = torch.maximum(first[:, None] + torch.arange(length, device=first.device), self.starts[series, None])
+        values = _cut(self.values, rows, length)  # [n, targets, window + horizon]
         if self.bare:
             return values[..., :window], values[..., window:]
-        covariates = self.covariates.unfold(0, window + horizon, 1).index_select(0, first)
+        covariates = _cut(self.covariates, rows, length)
         return values[..., :window], values[..., window:], covariates, self.static.index_select(0, series)
 
 
@@ -86,6 +95,7 @@ class Windows:
         first: [n], the row at which each series' first window begins.
         ends: [n], how many windows there are up to each series' end.
         every: rows from window to window.
+        padded: whether some begin before their series does.
     """
 
     rows: Rows
@@ -94,6 +104,7 @@ class Windows:
     every: int
     window: int
     horizon: int
+    padded: bool = False
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -118,7 +129,7 @@ class Windows:
         if self._view is not None:
             values = self._view.index_select(0, index)
             return values[..., : self.window], values[..., self.window :]
-        return self.rows.take(*self.where(index), self.window, self.horizon)
+        return self.rows.take(*self.where(index), self.window, self.horizon, self.padded)
 
     def numbers(self, sequences: int) -> Iterator[Tensor]:
         """All of their numbers in order, those of about so many sequences at a time."""
@@ -276,8 +287,15 @@ class ForecastProblem:
         )
 
     def training_windows(self, hp: Hyperparameters) -> Windows:
-        """Every window whose rows are all training rows. Raises TrialFailed where some series has none."""
-        return self._windows(hp, self.data.cuts[:, 0], self.data.cuts[:, 1], 1)
+        """Every window whose rows are all training rows; raises TrialFailed where there is none.
+
+        Of many series, a shorter one has windows that begin before it does, and half of its inputs or more.
+        """
+        begin, end = self.data.cuts[:, 0], self.data.cuts[:, 1]
+        if len(begin) > 1:
+            inputs = end - begin - self.data.horizon  # of the series' longest window
+            begin = begin - np.where(inputs < hp.window, hp.window - np.maximum(1, inputs // 2), 0)
+        return self._windows(hp, begin, end, 1)
 
     def validation_windows(self, hp: Hyperparameters) -> Windows:
         """Every window whose targets are validation rows, or every second, third, ... where they are too many."""
@@ -289,14 +307,23 @@ class ForecastProblem:
         data, rows = self.data, stop - first
         last = rows - hp.window - data.horizon  # where the last window begins
         counts = np.where(last >= 0, last // every + 1, 0)
-        training = int((data.cuts[:, 1] - data.cuts[:, 0]).min())
+        training = int((data.cuts[:, 1] - data.cuts[:, 0]).max())
         if not counts.sum() or hp.window > training:
             needed = f"window {hp.window} + horizon {data.horizon} need {hp.window + data.horizon} rows"
-            where = " in the shortest series" if len(data.ids) > 1 else ""
+            where = " in the longest series" if len(data.ids) > 1 else ""
             raise TrialFailed(f"{needed}, and there are {training}{where}")
         ends = torch.from_numpy(np.cumsum(counts)).to(self.device)
         begin = torch.from_numpy(np.asarray(first)).to(self.device)
-        return Windows(self._rows, begin, ends, every, hp.window, data.horizon)
+        padded = bool((first < data.starts).any())
+        return Windows(self._rows, begin, ends, every, hp.window, data.horizon, padded)
+
+
+def _cut(values: Tensor, rows: Tensor, length: int) -> Tensor:
+    """[rows, columns] -> [n, columns, length]. rows: the first one of each window [n], or all of them [n, length]."""
+    if rows.dim() > 1:
+        return values[rows].transpose(1, 2)
+    # index_select is four times as fast as an index in brackets.
+    return values.unfold(0, length, 1).index_select(0, rows)
 
 
 def forecast(network: nn.Module, inputs: Tensor, *more: Tensor) -> Tensor:

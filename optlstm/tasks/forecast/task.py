@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from optlstm.tasks.base import Evaluator
 
 UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season
-_LONGEST_WINDOW = 0.6  # of a series' training rows less a horizon: the others are windows to train on
+_TRAINING_WINDOWS = 0.4  # of the training rows less a horizon, with which a window begins that is no padded one
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,14 @@ class Forecast(PreparedSeries):
         return {"mase": f"{rows} from those a season ({many(self.panel.season, 'row')}) before"}
 
     def default_space(self) -> dict[str, object]:
-        """See `tasks.space`; the windows fit the shortest series.
+        """See `tasks.space`; the windows fit the series that most rows are in.
 
         It does not depend on `data.fraction`, so that trials of a fraction can be promoted to all rows.
         """
         rows = np.maximum(1, self.train_rows - self.horizon)
-        longest = int(rows.min()) if len(rows) > 1 else int(rows[0] * _LONGEST_WINDOW)
+        longest = _longest_window(rows)
+        if len(rows) > 1:
+            longest = max(longest, int(rows.min()))
         return default_space(self.panel.season, self.horizon, longest, int(rows.sum()) * len(self.panel.columns))
 
     def check_space(self, space: Bounds) -> None:
@@ -173,6 +175,15 @@ class Forecast(PreparedSeries):
         from optlstm.tasks.forecast.evaluate import ForecastEvaluator
 
         return ForecastEvaluator(self)
+
+
+def _longest_window(rows: Integers) -> int:
+    """The longest that leaves `_TRAINING_WINDOWS` of the rows [n] of all series."""
+    from bisect import bisect_left
+
+    least = _TRAINING_WINDOWS * rows.sum()
+    too_long = range(1, int(rows.max()) + 1)
+    return bisect_left(too_long, True, key=lambda window: bool(np.maximum(0, rows - window).sum() < least))
 
 
 def _columns(data: DataConfig) -> PanelColumns:

@@ -67,6 +67,18 @@ def test_nlinear_learns_from_its_rows_alone() -> None:
     )
 
 
+def test_a_short_series_is_as_if_its_first_row_stood_before_it() -> None:
+    long, short = np.random.default_rng(2).normal(size=(40, 1)), np.arange(10.0)[:, None]
+    longer = np.concatenate([np.repeat(short[:1], 5, axis=0), short])
+
+    def forecasts(second: np.ndarray, begin: range) -> np.ndarray:
+        values = [long, second]
+        parts = baselines(values.__getitem__, [range(40), range(4)], [range(30, 31), begin], 8, 2, 1)
+        return [by_name["nlinear"] for _, _, by_name in parts][1]
+
+    assert np.array_equal(forecasts(short, range(4, 9)), forecasts(longer, range(9, 14)))
+
+
 def test_no_forecast_sees_what_it_forecasts() -> None:
     changed = VALUES.copy()
     changed[60:] += 100

@@ -55,6 +55,7 @@ def one_series(values: np.ndarray = WAVES, cuts: tuple[int, ...] = (0, 60, 80, 1
         sizes=InputSizes(),
         ids=("",),
         columns=tuple(f"c{i}" for i in range(columns)),
+        starts=np.zeros(1, np.int64),
         mean=np.zeros((1, columns)),
         std=np.ones((1, columns)),
         cuts=np.array([cuts]),
@@ -120,6 +121,30 @@ def test_one_window_is_enough_and_none_fails_the_trial() -> None:
         of(0, 5, 15, 20).training_windows(hp)
     with pytest.raises(TrialFailed, match="there are 3"):
         of(0, 3, 15, 20).validation_windows(hp)
+
+
+def test_a_series_that_is_shorter_than_the_window_is_padded_with_its_first_row() -> None:
+    values = np.arange(60.0, dtype=np.float32).reshape(30, 2)  # series of 20 and 10 rows
+    data = replace(
+        one_series(values, horizon=2),
+        starts=np.array([0, 20]),
+        static=np.empty((2, 0), np.float32),
+        ids=("a", "b"),
+        mean=np.zeros((2, 2)),
+        std=np.ones((2, 2)),
+        cuts=np.array([[0, 12, 16, 20], [20, 26, 28, 30]]),
+    )
+    problem, hp = ForecastProblem(data, CPU), Hyperparameters(window=8)
+
+    def expected(start: int, targets: range) -> list[np.ndarray]:
+        return [values[np.maximum(start, np.arange(first - 8, first + 2))].T for first in targets]
+
+    training = [*expected(0, range(8, 11)), *expected(20, range(22, 25))]  # of the short one half of its inputs or more
+    assert np.array_equal(whole(problem.training_windows(hp)), np.stack(training))
+    validation = [*expected(0, range(12, 15)), *expected(20, range(26, 27))]
+    assert np.array_equal(whole(problem.validation_windows(hp)), np.stack(validation))
+    with pytest.raises(TrialFailed, match=r"window 13 \+ horizon 2 need 15 rows, and there are 12 in"):
+        problem.training_windows(Hyperparameters(window=13))
 
 
 def test_nothing_is_copied_before_a_batch_is_taken() -> None:
