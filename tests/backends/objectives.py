@@ -30,7 +30,8 @@ class Curve:
     """A learning curve, by trial number: some trials misbehave at an epoch, in the way `trouble` says.
 
     `first_time` is a folder where a trial leaves a mark before its trouble, so that it happens once only. The first
-    `together` trials wait there for one another, so that each has a worker.
+    `together` trials wait there for one another, so that each has a worker. `gate`: a file, and the trial from which
+    on each waits until it is there.
     """
 
     trouble: dict[int, tuple[int, str]]
@@ -38,11 +39,14 @@ class Curve:
     seconds: float = 0.0
     epochs: int = EPOCHS
     together: int = 0
+    gate: tuple[str, int] = ("", 0)
 
     def __call__(self, trial: Any) -> float:
         best = float("inf")
         if trial.number < self.together:
             self._meet(trial.number)
+        if self.gate[0] and trial.number >= self.gate[1]:
+            wait_until(Path(self.gate[0]).exists)
         for epoch in range(1, self.epochs + 1):
             at, kind = self.trouble.get(trial.number, (0, ""))
             value = self._trouble(kind, trial.number) if epoch == at else None

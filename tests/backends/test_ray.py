@@ -200,16 +200,17 @@ def test_a_folder_that_the_nodes_do_not_share_is_refused(nodes: Nodes, studies: 
 def test_a_two_node_cluster_runs_the_same_study_though_nodes_die(
     nodes: Nodes, studies: Studies, tmp_path: Path, draw: random.Random
 ) -> None:
-    """The first node dies and is replaced, then the second dies and is not."""
+    """The first node dies and is replaced, then the second dies and is not. The last trials wait for that."""
     _, first, second = nodes.started
-    driver = nodes.driver(tmp_path, 24, tmp_path / "checkpoints")
-    for node in (first, second):
-        enough = reports_of(studies) + draw.randint(8, 24)
+    both_died = tmp_path / "both-died"
+    driver = nodes.driver(tmp_path, 24, tmp_path / "checkpoints", gate=(str(both_died), 16))
+    for node, enough in ((first, draw.randint(8, 24)), (second, draw.randint(32, 60))):
         wait_until(lambda enough=enough: reports_of(studies) >= enough or driver.poll() is not None)  # type: ignore[misc]
-        assert driver.poll() is None, "it was over before the node died"
+        assert driver.poll() is None, "it ended before the node died"
         kill_node(node)
         if node is first:
             nodes.add("third")
+    both_died.touch()
     _, errors = driver.communicate(timeout=250)
     assert driver.returncode == 0, errors.decode()[-2000:]
     expected = reference(studies, 24, sampler="random", pruner="none")

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -24,13 +23,13 @@ import pytest
 from optlstm.cli import main
 from optlstm.run.session import open_session
 from tests.conftest import Cli, Row, rows, write_tiny
-from tests.study.processes import command, exit_code, start
+from tests.study.processes import command, exit_code, met_half_way, start
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
-# The same trials in whatever order they are run, and long enough to be met half-way.
+# The same trials in whatever order they are run.
 STUDY = (
-    *("study", "tiny.toml", "--trials=2", "--epochs=30", "--set=training.patience=0"),
+    *("study", "tiny.toml", "--trials=2", "--epochs=8", "--set=training.patience=0"),
     *("--sampler=random", "--pruner=none"),
 )
 
@@ -44,11 +43,6 @@ def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-def is_under_way() -> bool:
-    """Whether a trial has some epochs behind it: by its checkpoints, not to meddle with a database in the making."""
-    return any(int(path.stem.removeprefix("epoch-")) > 2 for path in Path("runs").rglob("epoch-*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +59,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     ("workers", "number", "code"), [("1", signal.SIGINT, 130), ("2", signal.SIGINT, 130), ("1", signal.SIGTERM, 143)]
 )
 def test_a_signal_stops_after_the_epoch_and_nothing_is_lost(
-    cli: Cli, folder: Path, undisturbed: list[Row], workers: str, number: signal.Signals, code: int
+    cli: Cli, undisturbed: list[Row], workers: str, number: signal.Signals, code: int
 ) -> None:
-    process = start(command, folder, (*STUDY, "--workers", workers))
-    wait_until(is_under_way)
-    os.kill(process.pid, number)
-
-    assert exit_code(process) == code
+    assert met_half_way(lambda pid: os.kill(pid, number), (*STUDY, "--workers", workers), 5) == code
     said = Path("said").read_text()
     assert "stopping after this epoch; again: at once\n" in said
     assert "everything is saved. To resume:\n  python -m optlstm study --name tiny --trials 2\n" in said
@@ -173,33 +163,57 @@ def has_ended(process: psutil.Process) -> bool:
         return True
 
 
-def terminal_output(*arguments: str) -> tuple[int, str]:
-    """Run a command under a pseudo-terminal of 100 columns: its exit code and all it drew."""
+# Its first trial waits until the third epoch has been drawn.
+WATCHED = """\
+import time
+from pathlib import Path
+
+def space(trial):
+    return {"x": trial.suggest_float("x", 0.0, 1.0)}
+
+def objective(trial, params):
+    for step in range(1, 7):
+        trial.report(params["x"] + 1 / step, step)
+        while step == 3 and not Path("drawn").exists():
+            time.sleep(0.01)
+    return params["x"]
+"""
+
+
+def terminal_output(sign: str, *arguments: str) -> tuple[int, str]:
+    """Run a command under a pseudo-terminal of 100 columns: its exit code and all it drew.
+
+    Where it has drawn what matches a sign, it is told by a file `drawn`.
+    """
     terminal, theirs = pty.openpty()
     environment = {**os.environ, "COLUMNS": "100", "LINES": "40", "TERM": "xterm-256color"}
     typed = [sys.executable, "-m", "optlstm", *arguments]
     with subprocess.Popen(typed, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
         drawn = b""
-        while select.select([terminal], [], [], 60)[0]:
+        while True:
             try:
                 drawn += os.read(terminal, 65536)
             except OSError:  # Linux's way to say that the other end is closed
                 break
+            if re.search(sign.encode(), drawn):
+                Path("drawn").touch()
     os.close(terminal)
     return process.returncode, drawn.decode()
 
 
 def test_a_terminal_gets_a_live_display_that_leaves_no_trace(folder: Path) -> None:
-    code, drawn = terminal_output(*STUDY, "--epochs=150")  # long enough to be drawn while they train
+    (folder / "watched.py").write_text(WATCHED)
+    study = ("study", "watched.py", "--epochs=6", "--trials=2", "--workers=1", "--pruner=none")
+    code, drawn = terminal_output(r"epoch 3/6", *study)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
 
     assert code == 0
     assert "\x1b[?25l" in drawn
     assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")  # the cursor is back
     assert re.search(r"trials \S+ \d/2 ", text)
-    assert re.search(r"trial 0  epoch +\d+/150  [█░]{12}  mse \d\.\d{5}", text)
-    assert re.search(r"\d complete  0 pruned  0 failed   best mse \d\.\d{5} \(trial \d\)", text)
+    assert re.search(r"trial 0  epoch +\d+/6  [█░]{12}  value \d\.\d{5}", text)
+    assert re.search(r"\d complete  0 pruned  0 failed   best value \d\.\d{5} \(trial \d\)", text)
     assert text.rstrip().endswith("continue the search")
 
 

