@@ -128,6 +128,28 @@ def test_what_unpacks_to_more_than_the_memory_is_refused_before_it_is_read(
     assert problem.startswith("data: x.csv.gz unpacks to more than 200 times its size")
 
 
+@pytest.mark.parametrize("kind", ["dictionary", "categories", "ends", "fixed"])
+def test_text_that_unfolds_to_more_than_the_memory_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A text that is repeated, or repeated but for its end, takes next to nothing in a file, whatever its length."""
+    text, options = pa.array(["x" * 10_000] * 1000), {"store_schema": False}
+    if kind == "categories":
+        text, options = text.dictionary_encode(), {}
+    elif kind == "fixed":
+        text = text.cast(pa.binary()).cast(pa.binary(10_000))
+    elif kind == "ends":
+        options = {"use_dictionary": False, "column_encoding": {"y": "DELTA_BYTE_ARRAY"}}
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"ds": range(1000), "y": text}), path, compression="zstd", **options)
+    assert path.stat().st_size < 10_000
+
+    monkeypatch.setattr(psutil, "virtual_memory", _Little)
+    monkeypatch.setattr(parquet.ParquetFile, "read", None)
+    (problem,) = problems_of(path)
+    assert problem.startswith("data: x.parquet asks for 0.0 GB of memory, and 0.0 GB are free; ")
+
+
 def test_errors_of_arrow_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise pa.ArrowMemoryError("malloc of size 1099511627776 failed\nat memory_pool.cc")
