@@ -81,7 +81,7 @@ def _group_size(metadata: Any, number: int, names: set[str]) -> int:
     group = metadata.row_group(number)
     wanted = [i for i in range(group.num_columns) if group.column(i).path_in_schema.partition(".")[0] in names]
     encoded = sum(group.column(i).total_uncompressed_size for i in wanted)
-    return max(encoded, sum(group.num_rows * max(_CELL, metadata.schema.column(i).length) for i in wanted))
+    return int(max(encoded, sum(group.num_rows * max(_CELL, metadata.schema.column(i).length) for i in wanted)))
 
 
 def _text_sizes(

@@ -6,10 +6,6 @@ very same code (`trusted_code`). A worker runs what its driver sent.
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import importlib
-import importlib.util
 import inspect
 import os
 import sys
@@ -17,11 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from optlstm.errors import InputError, did_you_mean, named
 from optlstm.util import trusted_code
+from optlstm.util.module_text import digest, import_texts, joint_digest, lies_in, read_modules
 
 FINGERPRINT = 16  # characters of the hash that a study keeps
 
@@ -53,24 +50,21 @@ class Stored:
             reason = "this command runs no such code" if self.never else "no command of yours has run it here"
             raise self.refusal(key, name, reason)
 
-    def check_code(self, key: str, name: str, digest: str) -> None:
-        """Before it is run. Raises InputError."""
-        changed = self.fingerprint is not None and self.fingerprint != digest[:FINGERPRINT]
+    def check_code(self, key: str, name: str, source: str, digest: str) -> None:
+        """Before it is run. Raises InputError.
+
+        Args:
+            source: Of the file or module; the packages around it are no part of a study's fingerprint.
+            digest: Of all that runs; empty: there is nothing.
+        """
+        changed = self.fingerprint is not None and source and self.fingerprint != fingerprint(source)
         if changed or not digest or not trusted_code.is_trusted(name, digest):
             raise self.refusal(key, name, "it has changed since")
 
 
 def fingerprint(source: str) -> str:
     """Hash of the code without comments and layout; imported modules are not included."""
-    return _digest(source)[:FINGERPRINT]
-
-
-def _digest(source: str) -> str:
-    try:
-        code = ast.dump(ast.parse(source))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # no Python: it will be refused, or is built
-        code = source
-    return hashlib.sha256(code.encode(errors="surrogateescape")).hexdigest()
+    return digest(source)[:FINGERPRINT]
 
 
 @dataclass(frozen=True)
@@ -93,7 +87,10 @@ class UserFile:
             raise InputError(f"{key}: {path} does not exist{near}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{key}: {path} cannot be read: {error}") from None
-        _admit(key, read.path, _digest(read.source), stored)
+        if stored is None:
+            trusted_code.remember(read.path, digest(read.source))
+        else:
+            stored.check_code(key, read.path, read.source, digest(read.source))
         return read
 
     @property
@@ -117,7 +114,7 @@ class UserFile:
         loaded.__file__ = self.path
         try:
             with _failures(f"{key}: {self.name} raised", SyntaxError):
-                _run(loaded, self.source, self.path)
+                _run(loaded, compile(self.source, self.path, "exec"))
         except SyntaxError as error:
             raise InputError(f"{key}: {self.name}, line {error.lineno}: {error.msg}") from None
         return loaded
@@ -125,26 +122,53 @@ class UserFile:
 
 @dataclass(frozen=True)
 class UserFunction:
-    """`module:function` as it was read, with its module's source: where there is no such module, that text is run."""
+    """`module:function` as it was read: every process runs the text of its module that this one has read.
+
+    Args:
+        source: Of the module; empty where it has none.
+        packages: Names of the packages that it lies in, and the text of their `__init__.py`.
+    """
 
     reference: str
     source: str = field(repr=False)
+    packages: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @classmethod
     def read(cls, key: str, reference: str, signature: str, stored: Stored | None = None) -> UserFunction:
-        """Import it. Raises as `import_function`, and InputError where it is `stored` and may not be run."""
-        name = reference.partition(":")[0]
+        """Import it; its module may lie in the working directory.
+
+        Args:
+            signature: How it is called, for the message: `function(a, b) -> c`.
+
+        Raises:
+            InputError: `KEY: ...`: there is no such module or function, importing it raises, or it is `stored` and
+                may not be run.
+        """
+        name, colon, function = reference.partition(":")
+        if not colon or not name or not function:
+            raise InputError(f"{key}: must be module:function, got {reference!r}")
         if stored is not None:
             stored.check_name(key, reference)
-            _search_here()
-            stored.check_code(key, reference, _module_digest(name))
-        import_function(key, reference, signature)
-        if stored is None and (digest := _module_digest(name)):
-            trusted_code.remember(reference, digest)
-        try:
-            return cls(reference, inspect.getsource(sys.modules[name]))
-        except (OSError, TypeError):  # a module in C has none
-            return cls(reference, "")
+        here = os.getcwd()
+        added = here not in sys.path and "" not in sys.path and lies_in(here, name)
+        if added:
+            sys.path.insert(0, here)
+        modules = read_modules(name)
+        source, code = modules[-1].source if modules else "", joint_digest(modules)
+        if stored is not None:
+            try:
+                stored.check_code(key, reference, source, code)
+            except InputError:
+                if added:
+                    sys.path.remove(here)
+                raise
+        packages = tuple((module.name, module.source) for module in modules[:-1] if module.source)
+        module = _import(key, name, {**dict(packages), name: source})
+        if not callable(getattr(module, function, None)):
+            raise InputError(f"{key}: {name} has no {signature.replace('function', function, 1)}")
+        if stored is None and code:
+            trusted_code.remember(reference, code)
+        return cls(reference, source or _source(module), packages)
 
     @property
     def fingerprint(self) -> str:
@@ -153,72 +177,35 @@ class UserFunction:
     def load(self) -> Any:
         """The function, in any process. Raises what importing its module raises.
 
-        Where this machine has no such module, or one with other code than the driver's, the driver's text is run.
+        The text that was read is run, in the packages of this machine where it has the module, else alone.
         """
         name, _, function = self.reference.partition(":")
-        if name not in sys.modules and self.source and _module_digest(name) != _digest(self.source):
-            _run(ModuleType(name), self.source, f"<{name}>")
-        return getattr(importlib.import_module(name), function)
+        if name not in sys.modules and self.source and not read_modules(name):
+            _run(ModuleType(name), compile(self.source, f"<{name}>", "exec", dont_inherit=True))
+        texts = {**dict(self.packages), name: self.source} if self.source else {}
+        return getattr(import_texts(name, texts), function)
 
 
-def import_function(key: str, reference: str, signature: str) -> Any:
-    """The function that `module:function` names; modules in the working directory can be imported.
-
-    Args:
-        signature: How it is called, for the message: `function(a, b) -> c`.
-
-    Raises:
-        InputError: `KEY: ...`: there is no such module or function, or importing it raises.
-    """
-    name, colon, function = reference.partition(":")
-    if not colon or not name or not function:
-        raise InputError(f"{key}: must be module:function, got {reference!r}")
-    here = _search_here()
+def _import(key: str, name: str, texts: dict[str, str]) -> ModuleType:
+    """As `import_texts`; raises InputError."""
     try:
         with _failures(f"{key}: importing {name} raised", ModuleNotFoundError):
-            module = importlib.import_module(name)
+            return import_texts(name, {module: text for module, text in texts.items() if text})
     except ModuleNotFoundError as error:
-        raise InputError(f"{key}: there is no module '{error.name}' (looked for it in {here}, too)") from None
-    if not callable(getattr(module, function, None)):
-        raise InputError(f"{key}: {name} has no {signature.replace('function', function, 1)}")
-    return getattr(module, function)
+        raise InputError(f"{key}: there is no module '{error.name}' (looked for it in {os.getcwd()}, too)") from None
 
 
-def _search_here() -> str:
-    """Modules in the working directory can be imported; gives it."""
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
-    return here
-
-
-def _admit(key: str, name: str, digest: str, stored: Stored | None) -> None:
-    """Raises InputError where code may not be run; what the command itself names is remembered."""
-    if stored is None:
-        trusted_code.remember(name, digest)
-    else:
-        stored.check_code(key, name, digest)
-
-
-def _module_digest(name: str) -> str:
-    """Of the file that a module is, or would be, imported from; empty where there is none.
-
-    The module is not imported for it; the packages that it lies in are.
-    """
+def _source(module: ModuleType) -> str:
+    """Of one whose file could not be found before it was imported."""
     try:
-        spec = importlib.util.find_spec(name)
-        content = Path(str(spec.origin)).read_bytes() if spec and spec.has_location else b""
-    except Exception:  # of the packages' code, or no file
+        return inspect.getsource(module)
+    except (OSError, TypeError):  # a module in C has none
         return ""
-    try:
-        return _digest(importlib.util.decode_source(content)) if content else ""
-    except (SyntaxError, UnicodeDecodeError):  # a module in C
-        return hashlib.sha256(content).hexdigest()
 
 
-def _run(module: ModuleType, source: str, path: str) -> None:
+def _run(module: ModuleType, code: CodeType) -> None:
     sys.modules[module.__name__] = module  # so that its classes can be pickled by worker processes it starts
-    exec(compile(source, path, "exec"), module.__dict__)
+    exec(code, module.__dict__)
 
 
 @contextmanager

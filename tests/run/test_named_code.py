@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import marshal
 import os
 import sys
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import Any
 import optuna
 import pytest
 
+from optlstm.errors import InputError
 from optlstm.study.record import CONFIG_KEY
 from optlstm.util import trusted_code
+from optlstm.util.user_code import Stored, UserFunction
 from tests.conftest import URL, Cli
 
 OBJECTIVE = (
@@ -53,6 +57,12 @@ def forget(monkeypatch: pytest.MonkeyPatch, folder: Path | None) -> None:
     if folder is not None:
         monkeypatch.setenv("XDG_STATE_HOME", str(folder))
     sys.modules.pop("networks_there", None)
+
+
+def leave(package: str) -> None:
+    """As a process that has not imported it."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
 
 
 def test_no_command_runs_a_file_that_only_the_database_names(
@@ -137,6 +147,42 @@ def test_networks_are_made_by_what_the_command_names(
     assert "--factory: os:system is not what made them" in other.err
     assert not Path("ran").exists()
     assert cli("refit", "tiny", "-o", "model", "--factory", factory).code == 0
+
+
+@pytest.mark.parametrize("forged", ["bytecode", "package"])
+def test_a_named_module_runs_from_the_text_that_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: str
+) -> None:
+    """Neither from a bytecode cache that another has written beside it, nor in a package that has changed since."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    package, module = Path("nets/__init__.py"), Path("nets/lstm.py")
+    package.parent.mkdir()
+    package.write_text("from nets.lstm import make")
+    module.write_text(NETWORKS.replace("Path('ran').touch()", ""))
+    function = UserFunction.read("model.factory", "nets.lstm:make", "function() -> x")
+    assert UserFunction.read("model.factory", "nets.lstm:make", "", Stored("s", "-")) == function
+    sys.path.remove(os.getcwd())
+    leave("nets")
+    if forged == "bytecode":
+        code = compile("from pathlib import Path\nPath('ran').touch()\ndef make(): pass", "x", "exec")
+        for source, name in ((package, "__init__"), (module, "lstm")):
+            cache = Path(f"nets/__pycache__/{name}.{sys.implementation.cache_tag}.pyc")
+            cache.parent.mkdir(exist_ok=True)
+            stat = source.stat()
+            header = b"".join(n.to_bytes(4, "little") for n in (0, int(stat.st_mtime), stat.st_size))
+            cache.write_bytes(importlib.util.MAGIC_NUMBER + header + marshal.dumps(code))
+        again = UserFunction.read("model.factory", "nets.lstm:make", "", Stored("s", "-", function.fingerprint))
+        assert again == function
+        leave("nets")
+        assert again.load().__code__.co_argcount == 3  # as in a worker
+    else:
+        package.write_text("from pathlib import Path\nPath('ran').touch()\n")
+        with pytest.raises(InputError, match="it has changed since"):
+            UserFunction.read("model.factory", "nets.lstm:make", "", Stored("s", "-", function.fingerprint))
+        assert os.getcwd() not in sys.path
+    leave("nets")
+    assert not Path("ran").exists()
 
 
 @pytest.mark.parametrize(
