@@ -25,7 +25,9 @@ def remember(name: str, digest: str) -> None:
     _here.add((name, digest))
     with contextlib.suppress(OSError, RuntimeError):  # no home
         path = _path()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (*reversed(path.parent.parents), path.parent):  # mkdir's `parents` would be open to others
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINKS, 0o600)
         try:
             os.write(file, f"{json.dumps([name, digest])}\n".encode())  # in one piece: commands may run side by side

@@ -113,6 +113,7 @@ def test_a_file_that_others_can_write_names_nothing(tmp_path: Path, monkeypatch:
     forget(monkeypatch, None)
     file = tmp_path / "state" / "optlstm" / "named-code.jsonl"
     assert (trusted_code.is_trusted("/mine.py", "a" * 64), file.stat().st_mode & 0o777) == (True, 0o600)
+    assert {folder.stat().st_mode & 0o777 for folder in (file.parent, file.parent.parent)} == {0o700}
 
     file.write_text(f"half a li\n[1]\n{json.dumps(['/other.py', 'b'])}\n")
     assert trusted_code.is_named("/other.py")

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, event
@@ -31,6 +30,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 from optlstm.errors import InputError, StorageError, StorageUnopened
 from optlstm.study.database import optuna_tables
+from optlstm.study.database.sqlite_files import check_journal, file_lock
 from optlstm.util.files import identity
 
 BUSY_TIMEOUT_S = 60.0
@@ -101,12 +101,14 @@ class Database:
         self.read_clock()
 
     def _check_file(self) -> None:
-        """Raises StorageError where SQLite writes into a file that nobody will find again."""
+        """Raises StorageError where SQLite writes into a file that nobody will find again, or would remove others."""
         if self._file is not None and identity(self._file) != self._identity:
             raise StorageError(
                 f"storage: {self._file} was removed or replaced while it was in use; "
                 "put it back, then resume with the same command"
             )
+        if self._file is not None:
+            check_journal(self._file)
 
     def now(self) -> float:
         """Seconds since the epoch by the database's clock, so that leases mean the same on every machine."""
@@ -233,6 +235,8 @@ def _as_unopened(url: URL) -> Iterator[None]:
     """What goes wrong while a database is opened, in one line."""
     try:
         yield
+    except StorageError as error:
+        raise StorageUnopened(str(error)) from None
     except ImportError:
         raise InputError(f"storage: the driver of {url.drivername}:// is not installed") from None
     except OSError as error:
@@ -264,9 +268,10 @@ def _schema_lock(url: URL, arguments: dict[str, Any]) -> Iterator[Connection]:
 
 
 def _open_sqlite(url: URL, path: Path) -> RDBStorage:
+    check_journal(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Of two processes that make the tables at once, one would fail on `alembic_version`.
-    with FileLock(f"{path}.lock", timeout=BUSY_TIMEOUT_S):
+    with file_lock(path, BUSY_TIMEOUT_S):
         if not path.exists() or path.stat().st_size == 0:
             _make_tables(url, path.resolve())
         rdb = optuna_tables.StudyStorage(_template(url), {"connect_args": {"timeout": BUSY_TIMEOUT_S}})
@@ -282,6 +287,7 @@ def _open_sqlite(url: URL, path: Path) -> RDBStorage:
 
 
 def _open_read_only(url: URL, path: Path) -> RDBStorage:
+    check_journal(path)
     # A log in write-ahead mode needs a file beside it, which SQLite would make; without a log nobody is writing.
     log = path.with_name(f"{path.name}-wal")
     at_rest = not log.exists() or log.stat().st_size == 0

@@ -1,0 +1,59 @@
+"""The files beside a SQLite database: a journal that others may have forged, and our lock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from filelock import FileLock
+
+from optlstm.errors import StorageError
+
+_MAGIC = bytes.fromhex("d9d505f920a163d7")  # of a journal, which the name of a super-journal ends with once more
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)
+
+
+def check_journal(path: Path) -> None:
+    """Raises StorageError where a database's journal names a super-journal, a file that SQLite would remove.
+
+    Only transactions over several files have one (https://sqlite.org/fileformat.html, 3); ours are over one.
+    """
+    journal = f"{os.path.realpath(path)}-journal"
+    try:
+        with os.fdopen(os.open(journal, os.O_RDONLY | _NO_WAITING), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - len(_MAGIC)))
+            end = file.read(len(_MAGIC))
+    except OSError:  # there is none
+        return
+    if end == _MAGIC:
+        raise StorageError(
+            f"storage: {journal} names another file, which SQLite would remove; "
+            "no journal of optlstm does: remove it, or restore a backup"
+        )
+
+
+def file_lock(path: Path, timeout_s: float) -> FileLock:
+    """A lock beside a database, for those who may write it. Taking it raises OSError."""
+    lock = path.with_name(f"{path.name}.lock")
+    with contextlib.suppress(OSError):  # another user's; or it cannot be made, as is seen when it is taken
+        _limit(lock, path)
+    return FileLock(lock, timeout=timeout_s)
+
+
+def _limit(lock: Path, path: Path) -> None:
+    """Let nobody open a lock's file, which is enough to hold it, but who may write the database, or files made here.
+
+    Raises OSError.
+    """
+    flags = os.O_RDWR | _NO_WAITING | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        file = os.open(lock, flags | os.O_CREAT | os.O_EXCL, 0o622)  # of others, those whom the umask lets write
+    except FileExistsError:
+        file = os.open(lock, flags)
+    try:
+        writers = (os.fstat(file).st_mode | (path.stat().st_mode if path.exists() else 0)) & 0o222
+        if hasattr(os, "fchmod"):
+            os.fchmod(file, writers | writers << 1)
+    finally:
+        os.close(file)
