@@ -1,9 +1,6 @@
 """Tune PyTorch LSTMs with Optuna: the same search on a laptop and on Ray."""
 
-from __future__ import annotations
-
-import importlib
-from typing import Any
+import importlib  # nothing that Python has not imported by now: `python -m optlstm` comes here in any working folder
 
 __version__ = "0.1.0"
 
@@ -12,7 +9,7 @@ _HOME = {"Model": "optlstm.models.model", "Result": "optlstm.api", "load": "optl
 __all__ = ["Model", "Result", "load", "tune"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'optlstm' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -1,6 +1,18 @@
+import os
 import sys
 
-from optlstm.util.interrupts import interruptible
+
+def _leave_working_folder() -> None:
+    """`python -m` imports from the working folder first, whatever lies there, unless it is where optlstm lies."""
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if not sys.flags.safe_path and sys.path[:1] == [os.getcwd()] != [home]:
+        del sys.path[0]
+
+
+if __name__ == "__main__":
+    _leave_working_folder()  # before anything else is imported
+
+from optlstm.util.interrupts import interruptible  # noqa: E402
 
 
 def main() -> int:

@@ -74,10 +74,12 @@ LISTED = (
     # Which bracket Hyperband puts a trial in.
     "optuna.pruners.HyperbandPruner._try_initialization",
     "optuna.pruners.HyperbandPruner._get_bracket_id",
-    # Ray's own folder, its switch for a cluster, its search for one, and ASHA's rungs.
+    # Ray's own folder, its switch for a cluster, its search for one, where its workers import from, and ASHA's rungs.
     "ray._private.worker._global_node",
     "ray._private.ray_constants.ENABLE_RAY_CLUSTER",
     "ray._private.services.find_gcs_addresses",
+    "ray.job_config.JobConfig._serialize",
+    "ray.job_config.JobConfig._py_driver_sys_path",
     "ray.tune.schedulers.TrialScheduler._supports_buffered_results",
     "ray.tune.schedulers.ASHAScheduler._brackets",
     "ray.tune.schedulers.ASHAScheduler._metric_op",

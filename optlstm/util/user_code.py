@@ -102,7 +102,7 @@ class UserFile:
         return fingerprint(self.source)
 
     def run(self, key: str, module: str) -> ModuleType:
-        """Run the file as `module`. It can import modules from its folder.
+        """Run the file as `module`. It can import modules from its folder, and of a working one above it.
 
         Raises:
             InputError: It is not Python, or raises.
@@ -110,6 +110,9 @@ class UserFile:
         folder = str(Path(self.path).parent)
         if folder not in sys.path and Path(folder).is_dir():
             sys.path.insert(0, folder)
+        here = _working_folder()
+        if here and here not in sys.path and Path(folder).is_relative_to(here):
+            sys.path.append(here)
         loaded = ModuleType(module)
         loaded.__file__ = self.path
         try:
@@ -149,8 +152,8 @@ class UserFunction:
             raise InputError(f"{key}: must be module:function, got {reference!r}")
         if stored is not None:
             stored.check_name(key, reference)
-        here = os.getcwd()
-        added = here not in sys.path and "" not in sys.path and lies_in(here, name)
+        here = _working_folder()
+        added = bool(here) and here not in sys.path and "" not in sys.path and lies_in(here, name)
         if added:
             sys.path.insert(0, here)
         modules = read_modules(name)
@@ -192,7 +195,17 @@ def _import(key: str, name: str, texts: dict[str, str]) -> ModuleType:
         with _failures(f"{key}: importing {name} raised", ModuleNotFoundError):
             return import_texts(name, {module: text for module, text in texts.items() if text})
     except ModuleNotFoundError as error:
-        raise InputError(f"{key}: there is no module '{error.name}' (looked for it in {os.getcwd()}, too)") from None
+        raise InputError(
+            f"{key}: there is no module '{error.name}' (looked for it in {_working_folder()}, too)"
+        ) from None
+
+
+def _working_folder() -> str:
+    """Empty where it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def _source(module: ModuleType) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from ray.core.generated.common_pb2 import JobConfig
 
 from optlstm.backends.ray import connection
 from optlstm.backends.ray.connection import check_address, connected
@@ -107,3 +110,16 @@ def test_a_ray_of_our_own_that_dies_ends_the_command_in_one_line_and_leaves_noth
     assert "Traceback" not in "".join(lines)
     assert [process for process in family if connection._lives(process)] == []  # init may not have reaped one yet
     assert not temporary.exists()
+
+
+@pytest.mark.parametrize("searched", [True, False])
+def test_workers_import_from_the_working_folder_where_the_driver_does(
+    monkeypatch: pytest.MonkeyPatch, searched: bool
+) -> None:
+    here = os.getcwd()
+    monkeypatch.setattr(sys, "path", [here, "/lib"] if searched else ["/lib"])
+    job = connection._Job()
+    job._py_driver_sys_path.extend(["/program", here])  # as Ray does while it connects
+
+    sent = JobConfig.FromString(job._serialize())
+    assert list(sent.py_driver_sys_path) == (["/program", here] if searched else ["/program"])

@@ -156,6 +156,41 @@ def test_a_second_signal_ends_it_at_once_with_its_workers(folder: Path) -> None:
     assert "To resume:\n  python -m optlstm study --name endless --trials 3\n" in (folder / "said").read_text()
 
 
+# Of Python, of what is installed and of what is not; early and late, in the driver and in the worker.
+SHADOWS = (
+    "__future__",
+    "typing",
+    "json",
+    "pickle",
+    "socket",
+    "multiprocessing",
+    "numpy",
+    "sqlalchemy",
+    "torch",
+    "wandb",
+)
+ELSEWHERE = """\
+import beside
+def space(trial):
+    return {"x": trial.suggest_float("x", 0.0, 1.0)}
+def objective(trial, params):
+    import multiprocessing, numpy, torch
+    return params["x"]
+"""
+
+
+def test_a_folder_with_data_is_no_place_to_import_from(folder: Path, tmp_path: Path) -> None:
+    """`python -m` looks there first; the driver and its workers do not, but where code is named that lies there."""
+    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
+    (tmp_path / "beside.py").touch()
+    for name in SHADOWS:
+        (folder / f"{name}.py").write_text("open('imported', 'a').write(__name__)")
+    program = str(tmp_path / "elsewhere.py")
+    with running("study", program, "--trials=1", "--epochs=1", "--workers=1", "--pruner=none") as process:
+        said = process.communicate()
+    assert (process.returncode, (folder / "imported").exists()) == (0, False), said
+
+
 def has_ended(process: psutil.Process) -> bool:
     try:
         return process.status() == psutil.STATUS_ZOMBIE  # dead, and the system has not looked yet

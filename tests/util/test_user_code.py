@@ -56,15 +56,17 @@ def test_a_function_that_cannot_be_had_is_refused_in_a_line(module: Path, refere
     assert refused.value.problems == [expected]
 
 
-def test_a_file_imports_what_lies_beside_it(module: Path) -> None:
+def test_a_file_imports_what_lies_beside_it_and_in_a_working_folder_above(module: Path) -> None:
     Path("sub").mkdir()
     beside = module.rename("sub/user_sums.py")
-    (beside.parent / "main.py").write_text("from user_sums import add\nTHREE = add(2)\n")
+    (beside.parent / "main.py").write_text("from user_sums import add\nimport user_above\nTHREE = add(2)\n")
+    Path("user_above.py").touch()
     file = UserFile.read("key", "sub/main.py")
 
     assert file.run("key", "user_main").THREE == 3
     assert file.path == str((beside.parent / "main.py").absolute())
-    sys.modules.pop("user_main")
+    for name in ("user_main", "user_above"):
+        sys.modules.pop(name)
 
 
 def test_a_file_that_is_not_there_is_refused_with_the_nearest_name(module: Path) -> None:

@@ -45,7 +45,9 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         self.connection = Connection(ours.detach())
         handed = [theirs.fileno(), stack.fileno()]
-        command = [sys.executable, "-W", "ignore", "-m", "optlstm.backends.local.worker"]
+        # What the driver can import it can, and nothing else: `-m` would look in the working folder first.
+        code = f"import sys; sys.path[:] = {sys.path!r}; from optlstm.backends.local.worker import work; work()"
+        command = [sys.executable, "-W", "ignore", "-c", code]
         with _interrupts_blocked():
             self._process = subprocess.Popen(
                 [*command, str(handed[0]), str(os.getpid()), str(handed[1])],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -173,7 +172,6 @@ class _Pool:
             raise OptlstmError(f"{tempfile.gettempdir()}: cannot write: {error.strerror or error}") from error
         worker = WorkerProcess(self.job.threads, stack, self.shared.fd)
         self.workers.append(worker)
-        worker.send(sys.path)
         worker.send((self.job.make_objective, self.shared))
 
     def _close(self) -> None:

@@ -1,4 +1,4 @@
-"""A worker process: `python -m optlstm.backends.local.worker FD PARENT STACK`. It trains; the study is the driver's.
+"""A worker process: `python -c "...; work()" FD PARENT STACK`. It trains; the study is the driver's.
 
 Started as a command rather than through `multiprocessing`, so that a script or notebook that calls optlstm
 is not imported again in every worker, and so that the allocator's environment is set before Python starts.
@@ -40,7 +40,6 @@ def main(fd: int, parent: int, stack: int) -> None:
     faulthandler.register(signal.SIGUSR1, file=stack, all_threads=False)  # should a trial hang, the driver asks where
     end_with(parent)
     driver = Connection(fd)
-    sys.path[:] = driver.recv()  # what the driver can import, we can
     try:
         make_objective, shared = driver.recv()
         objective = make_objective(shared.read())
@@ -70,6 +69,7 @@ def plot_data(objective: Any, number: int) -> tuple[Any, str]:
         return None, named(error)
 
 
-if __name__ == "__main__":
+def work() -> None:
+    """Train for the driver that the command line names."""
     with contextlib.suppress(EOFError, ConnectionError):  # the driver is gone: nobody to train for
         main(*map(int, sys.argv[1:4]))

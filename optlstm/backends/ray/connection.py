@@ -138,6 +138,17 @@ def connected(address: str | None, workers: int | None, cpus_per_trial: float) -
             watch.leave()
 
 
+class _Job(ray.job_config.JobConfig):
+    """Ray has its workers import from the driver's working folder first; these do where the driver does."""
+
+    def _serialize(self) -> str:
+        here = os.path.abspath(os.path.curdir)
+        if here not in sys.path and "" not in sys.path:
+            self._py_driver_sys_path = [folder for folder in self._py_driver_sys_path if folder != here]
+        serialized: str = super()._serialize()
+        return serialized
+
+
 @contextlib.contextmanager
 def _muted() -> Iterator[None]:
     """Ray would print what its nodes say on standard output, where the results go."""
@@ -157,6 +168,7 @@ def _own_ray(cpus: int) -> Iterator[Watch]:
                 # "local": a new Ray even where another runs on this machine.
                 ray.init(
                     "local",
+                    job_config=_Job(),
                     num_cpus=cpus,
                     include_dashboard=False,
                     log_to_driver=False,
@@ -283,7 +295,7 @@ def _joined(address: str) -> Iterator[Watch]:
     constants.NUM_REDIS_GET_RETRIES = 2  # of 40 s each, at a server that is no Ray; it would be 20
     try:
         with _starting():
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address, job_config=_Job(), log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"--address {address}: cannot join that cluster ({reason})") from None
