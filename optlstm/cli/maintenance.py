@@ -31,6 +31,9 @@ def doctor(
     fix: Annotated[
         bool, typer.Option("--fix", help="end abandoned trials, remove checkpoints without a trial")
     ] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="the database was moved: its study NAME keeps its checkpoints")
+    ] = False,
     address: Annotated[str | None, typer.Option(metavar="ADDR", help="look at this Ray cluster too")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False,
     storage_path: StoragePathOption = DEFAULT_STORAGE_PATH,
@@ -38,10 +41,15 @@ def doctor(
 ) -> int:
     """Check storage, leases, checkpoints, disk, GPU, Ray; name a remedy for each fault. Exit 1 while one is left."""
     from optlstm.console.progress import make_console
+    from optlstm.maintenance.doctor import adopt as adopt_folder
     from optlstm.maintenance.doctor import examine
 
     quieten_optuna()
     check_url(storage_path)
+    if adopt and name is None:
+        raise InputError("--adopt: name the study: doctor NAME --adopt")
+    if adopt and name is not None:
+        adopt_folder(storage_url(storage), name, storage_path)
     console, rows, faults = make_console(results=True), [], 0
     for finding in examine(storage_url(storage), name, storage_path, address):
         state, remedy = finding.state, finding.remedy

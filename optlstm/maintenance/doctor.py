@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 import re
@@ -19,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.console.study_table import counts_in_words
 from optlstm.errors import InputError, OptlstmError
+from optlstm.run.owner import claim, owner_problem
 from optlstm.run.retention import kept_best, study_folder
 from optlstm.study.database.connection import Database, open_to_read, parse_url, shown
 from optlstm.study.database.optuna_tables import lock_study
@@ -64,6 +66,14 @@ def examine(url: str, name: str | None, storage_path: Location, address: str | N
     yield from _disk(url, storage_path)
     yield _gpu()
     yield from _ray(address, storage_path)
+
+
+def adopt(url: str, name: str, storage_path: Location) -> None:
+    """Make a study's folder that of this database, which was moved. Raises InputError: There is no such study."""
+    with contextlib.closing(open_to_read(url)) as database:
+        study = load_study(database, name)
+        if uid := study.user_attrs.get(UID_KEY):
+            claim(study_folder(absolute(storage_path), name, str(uid)), database)
 
 
 def _storage_remedy(url: str, error: str) -> str:
@@ -150,13 +160,19 @@ def _checkpoints(database: Database, study: optuna.Study, folder: Location) -> I
     from optlstm.training.checkpoints import newest_checkpoint
 
     subject = f"checkpoints of {study.study_name}"
+    problem = owner_problem(folder, database)
+    if problem:
+        adopt = f"doctor {shlex.quote(study.study_name)} --adopt"
+        remedy = f"give another --storage-path; if this is that database, moved: {adopt}"
+        yield Finding(subject, "fault", problem, remedy)
     files = open_folder(folder)
     saved = {int(match[1]): n for n in files.names() if (match := _TRIAL.fullmatch(n))}
     count = len(study.get_trials(deepcopy=False))  # read later: a trial is there before its folder
     for number, entry in sorted(saved.items()):
         if number >= count:
             message = f"{join(folder, entry)}: the study has no such trial"
-            yield Finding(subject, "fault", message, "doctor --fix", partial(_remove, database, study, number, folder))
+            fix = None if problem else partial(_remove, database, study, number, folder)
+            yield Finding(subject, "fault", message, "doctor --fix" if fix else "", fix)
     # A custom objective need not save any; what was saved leaves its folder, unless all of it was removed.
     custom = study.user_attrs.get(CONFIG_KEY, {}).get("objective") is not None
     needed = [number for number in _needed(database, study) if not custom or number in saved]

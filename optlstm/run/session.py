@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from optlstm.backends.trial import Job
 from optlstm.config.schema import StudyConfig
 from optlstm.config.validate import check_storage_paths
 from optlstm.errors import InputError
+from optlstm.run.owner import claim, owner_problem
 from optlstm.run.plan import Plan, make_plan, stored_plan
 from optlstm.run.retention import copy_weights, study_folder, sweep, watched
 from optlstm.run.study_config import imported_trials, with_name
@@ -30,7 +32,7 @@ from optlstm.study.events import Event, TrialFinished
 from optlstm.study.ledger import Ledger
 from optlstm.study.lineage import Segment
 from optlstm.study.population_ledger import PopulationLedger
-from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY
+from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY, UID_KEY
 from optlstm.study.results import StudyResults, load_study
 from optlstm.study.stopping import Stopper
 from optlstm.tracking import TrackedStudy, following
@@ -207,8 +209,10 @@ def open_session(
     with ExitStack() as resources:
         ray = resources.enter_context(_prepared_ray(config)) if config.backend == "ray" else None
         # Nothing is created before this line, and nothing refused after it.
-        ledger = _open_ledger(plan, name, database or open_database(), imported)
+        database = database or open_database()
+        ledger = _open_ledger(plan, name, database, imported)
         checkpoints = study_folder(absolute(config.storage_path), name, ledger.uid)
+        claim(checkpoints, database)
         if isinstance(ledger, PopulationLedger):
             ledger.copy = partial(copy_weights, checkpoints)
         total = ledger.trial_limit(config.pbt.population if config.scheduler == "pbt" else config.trials)
@@ -302,13 +306,23 @@ def _check_study(plan: Plan, name: str, database: Database | None, imported: Seq
     )
     if database is not None and name in optuna.get_all_study_names(database.rdb):
         check_study(database, name, record)
-        results = StudyResults(load_study(database, name))
+        study = load_study(database, name)
+        _check_owner(study, plan.config.storage_path, database)
+        results = StudyResults(study)
         best, stopped = results.best, results.stopped
     if best is None or record.objectives:
         return
     reason = Stopper(plan.stopping, record.seed).value_reason(best, record.direction)
     if reason and reason != stopped:
         raise InputError(f"stop.value: {reason} already; give a better one, or leave it out")
+
+
+def _check_owner(study: optuna.Study, storage_path: Location, database: Database) -> None:
+    """Raises InputError where the study's folder belongs to another database."""
+    folder = study_folder(absolute(storage_path), study.study_name, str(study.user_attrs.get(UID_KEY, "")))
+    if problem := owner_problem(folder, database):
+        adopt = f"if this is that database, moved: python -m optlstm doctor {shlex.quote(study.study_name)} --adopt"
+        raise InputError(f"storage_path: {problem}; give another --storage-path; {adopt}")
 
 
 def _workers(config: StudyConfig, left: int) -> int | None:

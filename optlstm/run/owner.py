@@ -1,0 +1,63 @@
+"""The database that a study's folder belongs to: another one with a study of the same id must change nothing there.
+
+A copy of a database is such a one, cut short or altered perhaps: the best trials by what it says may be others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optlstm.errors import OptlstmError, in_one_line
+from optlstm.study.database.connection import Database
+from optlstm.util.files import Location, is_url, open_folder, shown_location
+
+OWNER_FILE = "database.json"
+_LOCAL = ("", "127.0.0.1", "::1")
+
+
+def owner_problem(folder: Location, database: Database) -> str | None:
+    """Why a database must not change the checkpoints in a study's folder; None where it may: its own, or nobody's."""
+    owner = _stored(folder)
+    ours = _record(folder, database)
+    if owner is None or any(owner.get(key) == value for key, value in ours.items()):
+        return None
+    shown = in_one_line(str(owner.get("database", "unknown")))[:200]
+    return f"{shown_location(folder)} belongs to a study of the same id in another database: {shown}"
+
+
+def claim(folder: Location, database: Database) -> None:
+    """Make a study's folder that of a database. Raises OptlstmError where it cannot be written."""
+    ours = _record(folder, database)
+    try:
+        if _stored(folder) != ours:
+            open_folder(folder).write(OWNER_FILE, json.dumps(ours, indent=2).encode())
+    except OSError as error:
+        reason = error.strerror or error
+        raise OptlstmError(f"storage_path: cannot write {shown_location(folder)}: {reason}") from error
+
+
+def _stored(folder: Location) -> Mapping[str, Any] | None:
+    files = open_folder(folder)
+    if OWNER_FILE not in files.names():
+        return None
+    try:
+        owner = json.loads(files.read(OWNER_FILE))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _record(folder: Location, database: Database) -> dict[str, str]:
+    """What tells a database from others: where it is. A file is also known by the way to it, as both may be moved."""
+    url = database.rdb.engine.url
+    if url.get_backend_name() == "sqlite":
+        path = os.path.realpath(str(url.database))
+        there = {} if is_url(folder) else {"from_here": os.path.relpath(path, os.path.realpath(Path(folder)))}
+        return {"database": path, **there}
+    host = str(url.host or url.query.get("host", "")).lower()
+    port = url.port or {"postgresql": 5432}.get(url.get_backend_name(), 3306)
+    return {"database": f"{url.get_backend_name()}://{'localhost' if host in _LOCAL else host}:{port}/{url.database}"}

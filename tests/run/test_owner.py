@@ -1,0 +1,102 @@
+"""A study's checkpoints belong to one database: a copy of it, which may say anything, changes none of them."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from optlstm.run.owner import OWNER_FILE, claim, owner_problem
+from tests.conftest import Cli
+
+COPY = ("--storage", "sqlite:///copy.db")
+
+
+def weights() -> list[Path]:
+    return sorted(Path("runs").rglob("epoch-*"))
+
+
+@pytest.fixture
+def cut_short(cached_cli: Cli) -> list[Path]:
+    """A study of three trials, its weights, and a copy of its database that says it had but one."""
+    cached_cli("study", "tiny.toml")
+    shutil.copy("runs/optlstm.db", "copy.db")
+    connection = sqlite3.connect("copy.db")
+    with connection:
+        connection.execute("DELETE FROM trials WHERE number > 0")
+    connection.close()
+    return weights()
+
+
+def test_a_copy_of_a_database_removes_no_weights_and_is_not_resumed(cli: Cli, cut_short: list[Path]) -> None:
+    resumed = cli("study", "tiny.toml", *COPY)
+    fixed = cli("doctor", "--fix", *COPY)
+
+    assert weights() == cut_short
+    assert (resumed.code, len(resumed.lines)) == (2, 1)
+    assert "belongs to a study of the same id in another database: " in resumed.lines[0]
+    assert "doctor tiny --adopt" in resumed.lines[0]
+    assert fixed.code == 1
+    assert "belongs to a study of the same id in another database: " in fixed.out
+    assert cli("refit", "tiny", "-o", "model", "--no-refit", *COPY).code == 0
+    assert cli("doctor").code == 0
+
+
+def test_a_database_that_was_moved_is_adopted(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli("study", "tiny.toml")
+    Path("runs/optlstm.db").rename("copy.db")
+
+    assert cli("study", "tiny.toml", "--trials", 4, *COPY).code == 2
+    assert cli("doctor", "--adopt", *COPY).lines == ["--adopt: name the study: doctor NAME --adopt"]
+    assert cli("doctor", "tiny", "--adopt", *COPY).code == 0
+    assert cli("study", "tiny.toml", "--trials", 4, *COPY).code == 0
+
+
+def test_database_and_checkpoints_are_moved_together_or_the_checkpoints_alone(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli("study", "tiny.toml")
+    Path("runs").rename("moved")
+    assert cli("doctor", "--storage", "sqlite:///moved/optlstm.db", "--storage-path", "moved").code == 0
+    assert cli("study", "tiny.toml", "--storage", "sqlite:///moved/optlstm.db", "--storage-path", "moved").code == 0
+    for folder in Path("moved").glob("tiny-*"):
+        folder.rename(Path(Path("elsewhere").mkdir() or "elsewhere", folder.name))
+
+    assert cli("doctor", "--storage", "sqlite:///moved/optlstm.db", "--storage-path", "elsewhere").code == 0
+
+
+def database(url: str) -> Any:
+    return SimpleNamespace(rdb=SimpleNamespace(engine=SimpleNamespace(url=make_url(url))))
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ("postgresql+psycopg://look:other@LOCALHOST:5432/optlstm?sslmode=require", True),
+        ("postgresql+psycopg:///optlstm", True),
+        ("postgresql+psycopg://tune@db.example.org/optlstm", False),
+        ("postgresql+psycopg://tune@localhost:5433/optlstm", False),
+        ("postgresql+psycopg://tune@localhost/another", False),
+        ("mysql+pymysql://tune@localhost:5432/optlstm", False),
+    ],
+)
+@pytest.mark.parametrize("remote", [False, True], ids=["path", "URL"])
+def test_a_server_is_known_by_host_port_and_name(other: str, same: bool, remote: bool, tmp_path: Path) -> None:
+    folder = f"file://{tmp_path}" if remote else tmp_path
+    claim(folder, database("postgresql+psycopg://tune:secret@127.0.0.1/optlstm"))
+
+    assert (owner_problem(folder, database(other)) is None) is same
+    assert "secret" not in (tmp_path / OWNER_FILE).read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"[" * 100_000, b'{"database": "\\u001b[2J\\n"}'])
+def test_what_names_no_database_makes_it_nobody_s(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / OWNER_FILE).write_bytes(content)
+
+    problem = owner_problem(tmp_path, database("sqlite:///x.db"))
+
+    assert problem is not None
+    assert problem.isprintable()
