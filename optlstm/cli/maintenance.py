@@ -20,7 +20,7 @@ from optlstm.cli.common import (
 from optlstm.config.schema import NAME_RULE, is_name
 from optlstm.errors import InputError
 from optlstm.util.files import check_url
-from optlstm.util.format import many
+from optlstm.util.format import many, visible
 
 STYLES = {"ok": "green", "note": "yellow", "fault": "bold red"}
 
@@ -60,9 +60,9 @@ def doctor(
         rows.append({"what": finding.subject, "state": state, "found": finding.message, "remedy": remedy})
         if not as_json:
             console.print(f"{state:<6}", style=STYLES[state], end="")
-            console.print(f" {finding.subject}: {finding.message}", markup=False, soft_wrap=True)
+            console.print(visible(f" {finding.subject}: {finding.message}"), markup=False, soft_wrap=True)
             if remedy:
-                console.print(f"       -> {remedy}", markup=False, soft_wrap=True)
+                console.print(visible(f"       -> {remedy}"), markup=False, soft_wrap=True)
     if as_json:
         print(json.dumps(rows, indent=2))
     return 1 if faults else 0

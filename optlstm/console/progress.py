@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
-from optlstm.util.format import decimals, duration, in_a_line, visible
+from optlstm.util.format import decimals, duration, in_a_line, visible, visible_lines
 
 if TYPE_CHECKING:
     from optlstm.study.ledger import Ledger
@@ -190,7 +190,7 @@ class _PlainConsole(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+            yield segment if segment.control else Segment(visible_lines(segment.text), segment.style)
 
 
 def make_console(quiet: bool = False, *, results: bool = False) -> Console:

@@ -39,7 +39,7 @@ def counts_in_words(counts: Mapping[str, int], running: str = WORDS["RUNNING"]) 
 def study_table(summary: Row, record: Mapping[str, Any], width: int) -> list[Any]:
     """`show` in `width` columns: a heading and a row per trial, with a column for each param where they fit."""
     best = summary["best"]
-    lines: list[Any] = [Text.assemble((f"study {summary['name']}", "bold"), f": {_counts_of(summary)}")]
+    lines: list[Any] = [Text.assemble((f"study {visible(summary['name'])}", "bold"), f": {_counts_of(summary)}")]
     if record:
         lines.append(f"sampler {record['sampler']['name']}, pruner {record['pruner']['name']}, seed {record['seed']}")
     if summary.get("stopped"):
@@ -67,7 +67,7 @@ def front_lines(summary: Row, record: Mapping[str, Any]) -> list[Any]:
     if not on_front:
         return []
     knee = summary["best"]["number"]
-    aims = (f"{name} ({direction})" for name, direction in zip(names, directions, strict=True))
+    aims = (f"{visible(name)} ({direction})" for name, direction in zip(names, directions, strict=True))
     table = plain_table("Pareto front", *aims)
     table.add_column("")
     for trial in sorted(on_front, key=lambda t: (t["value"][0], t["number"])):
@@ -105,7 +105,15 @@ def param_names(summary: Row) -> list[str]:
 
 def _long_table(summary: Row, params: Sequence[str] | None) -> LongTable:
     """As `_trials_table`; nothing wrapped."""
-    heading = ("trial", "value", "epochs", "seconds", "state", *(params or ()), "params" if params is None else "why")
+    heading = (
+        "trial",
+        "value",
+        "epochs",
+        "seconds",
+        "state",
+        *map(visible, params or ()),
+        "params" if params is None else "why",
+    )
 
     def row(trial: Row) -> list[str]:
         state = WORDS.get(trial["state"], trial["state"].lower())
@@ -125,7 +133,7 @@ def _last(trial: Row, params: Sequence[str] | None) -> str:
     reason = visible(trial["reason"] or "")
     if params is not None:
         return reason
-    return "  ".join([*([reason] if reason else []), *(f"{k}={shown(v)}" for k, v in trial["params"].items())])
+    return "  ".join([*([reason] if reason else []), *(f"{visible(k)}={shown(v)}" for k, v in trial["params"].items())])
 
 
 def _trials_table(summary: Row, params: Sequence[str] | None) -> Table:
@@ -136,7 +144,7 @@ def _trials_table(summary: Row, params: Sequence[str] | None) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for name in params or ():
-        table.add_column(escape(name.replace("_", "\n_")), justify="right", vertical="bottom")
+        table.add_column(escape(visible(name).replace("_", "\n_")), justify="right", vertical="bottom")
     table.add_column("params" if params is None else "why")
     for trial in summary["trials"]:
         table.add_row(
@@ -192,11 +200,11 @@ def studies_table(rows: Sequence[Row]) -> Table:
         table.add_column(heading, overflow="fold")
     for row in rows:
         if "damaged" in row:
-            table.add_row(escape(row["name"]), Text(visible(row["damaged"])))
+            table.add_row(Text(visible(row["name"])), Text(visible(row["damaged"])))
             continue
         best = row["best"]
         table.add_row(
-            escape(row["name"]),
+            Text(visible(row["name"])),
             _counts_of(row),
             _number(best["value"], 6) if best else "",
             str(best["number"]) if best else "",

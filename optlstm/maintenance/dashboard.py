@@ -13,7 +13,7 @@ import io
 import ipaddress
 import re
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -123,7 +123,7 @@ class Guard:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = str(environ.get("PATH_INFO", ""))
-        if problem := self._problem(environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")):
+        if problem := self._problem(environ):
             return self._answer(start_response, "403 Forbidden", "text/plain", f"{problem}\n".encode())
         if path.startswith("/artifacts/") and environ.get("REQUEST_METHOD") in ("GET", "HEAD"):
             content, kind = self._artifacts.content(path.rstrip("/").rpartition("/")[2])
@@ -144,10 +144,13 @@ class Guard:
         answer: Iterable[bytes] = self._app(environ, start)
         return answer
 
-    def _problem(self, host: str, origin: str | None) -> str | None:
-        """Why a request is refused. host, origin: its headers."""
+    def _problem(self, environ: Mapping[str, Any]) -> str | None:
+        """Why a request is refused."""
+        host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
         if not self._known(host):
             return "this dashboard is not asked for by this name; --allow-host NAME on its command line permits it"
+        if environ.get("HTTP_SEC_FETCH_SITE", "none") not in ("none", "same-origin") and not _follows_a_link(environ):
+            return "this request comes from a page of another site"
         if origin is None or _same(urlsplit(origin).netloc, host):
             return None
         if _hostname(urlsplit(origin).netloc) in self._named:  # a proxy may ask for this machine by its address
@@ -176,6 +179,12 @@ class Guard:
     def _answer(start_response: Any, status: str, kind: str, body: bytes, *more: tuple[str, str]) -> list[bytes]:
         start_response(status, _with_ours([("Content-Type", kind), ("Content-Length", str(len(body))), *more]))
         return [body]
+
+
+def _follows_a_link(environ: Mapping[str, Any]) -> bool:
+    """To a page of its own, of which the one that has the link learns nothing."""
+    page = (environ.get("HTTP_SEC_FETCH_MODE"), environ.get("HTTP_SEC_FETCH_DEST")) == ("navigate", "document")
+    return page and environ.get("REQUEST_METHOD") in ("GET", "HEAD")
 
 
 def _with_ours(headers: Headers) -> Headers:

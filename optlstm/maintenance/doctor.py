@@ -167,9 +167,9 @@ def _checkpoints(database: Database, study: optuna.Study, folder: Location) -> I
         yield Finding(subject, "fault", problem, remedy)
     files = open_folder(folder)
     saved = {int(match[1]): n for n in files.names() if (match := _TRIAL.fullmatch(n))}
-    count = len(study.get_trials(deepcopy=False))  # read later: a trial is there before its folder
+    states = _states(study)  # read later: a trial is there before its folder
     for number, entry in sorted(saved.items()):
-        if number >= count:
+        if number >= len(states) and number not in states:
             message = f"{join(folder, entry)}: the study has no such trial"
             fix = None if problem else partial(_remove, database, study, number, folder)
             yield Finding(subject, "fault", message, "doctor --fix" if fix else "", fix)
@@ -180,12 +180,17 @@ def _checkpoints(database: Database, study: optuna.Study, folder: Location) -> I
     damaged = [number for number in _needed(database, study) if number in damaged] if damaged else []
     for number in damaged:
         remedy = "continue the study: the trial starts again from its newest whole checkpoint"
-        if study.get_trials(deepcopy=False)[number].state.is_finished():
+        if _states(study)[number].is_finished():
             remedy = "train it again: schedule --replay, or continue the search"
         message = f"{join(folder, trial_name(number))}: missing or damaged"
         yield Finding(subject, "fault", message, remedy)
     if not damaged:
         yield Finding(subject, "ok", f"weights of {len(needed)} kept, all whole")
+
+
+def _states(study: optuna.Study) -> dict[int, TrialState]:
+    """By number, which a database may have beyond its count of trials."""
+    return {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
 
 
 def _needed(database: Database, study: optuna.Study) -> list[int]:
@@ -204,7 +209,8 @@ def _remove(database: Database, study: optuna.Study, number: int, folder: Locati
     """Remove a trial's folder, unless the study has that trial since it was examined."""
     with database.transaction():
         lock_study(database.connection, study._study_id)  # none begins before this is over
-        if database.rdb.get_n_trials(study._study_id) <= number:
+        numbers = {trial.number for trial in database.rdb.get_all_trials(study._study_id, deepcopy=False)}
+        if number >= len(numbers) and number not in numbers:
             open_folder(folder).remove(trial_name(number))
 
 

@@ -30,7 +30,7 @@ from optlstm.run.session import Session
 from optlstm.study.record import UID_KEY
 from optlstm.tasks.plot_data import Forecasts, PlotData
 from optlstm.util.files import Folder, Location, absolute, join, open_folder
-from optlstm.util.format import visible
+from optlstm.util.format import visible_lines
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ def markdown(view: StudyView, dates: Sequence[str] = ()) -> str:
 
 def escaped(text: str) -> str:
     """Text that markdown shows as it is: no link, no HTML, no emphasis."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|<>&~:$-])", r"\\\1", visible(text).replace("\n", " "))
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>&~:$-])", r"\\\1", visible_lines(text).replace("\n", " "))
 
 
 class StudyArtifacts:

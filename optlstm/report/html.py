@@ -30,7 +30,7 @@ from optlstm.report.summary_text import KeyNumber
 from optlstm.report.view import StudyView
 from optlstm.study.record import ENVIRONMENT_KEY
 from optlstm.util.files import Location
-from optlstm.util.format import moment, visible
+from optlstm.util.format import moment, visible_lines
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def render(page: Page) -> str:
 
     templates = resources.files("optlstm.report").joinpath("templates")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
-    environment.filters["seen"] = visible
+    environment.filters["seen"] = visible_lines
     plotly = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
     script = templates.joinpath("report.js").read_text(encoding="utf-8")
     panels = {"panels": plotly_panels(page.figures), "light": dict(LIGHT), "dark": dict(DARK)}

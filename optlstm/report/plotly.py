@@ -12,7 +12,7 @@ from typing import Any
 
 from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel
 from optlstm.report.figures.palette import SCALE
-from optlstm.util.format import visible
+from optlstm.util.format import visible_lines
 
 SYMBOLS = {"circle": "circle", "x": "x-thin-open"}
 # Looked up by the page in these places only, so that no text can pass for a colour.
@@ -23,7 +23,7 @@ MAX_WHOLE_TICKS = 12
 def plain(text: str) -> str:
     """Text that plotly.js shows as it is; lines stay lines."""
     entities = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "%": "&#37;", "\n": "<br>"}
-    return "".join(entities.get(c, c) for c in visible(text))
+    return "".join(entities.get(c, c) for c in visible_lines(text))
 
 
 def plotly_panels(figures: Sequence[Figure]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.figures.palette import LIGHT, SCALE
-from optlstm.util.format import number, visible
+from optlstm.util.format import number, visible_lines
 from optlstm.util.output_file import OutputFile
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
         _set_axis(axes, side, axis)
     if panel.down:
         axes.invert_yaxis()
-    axes.set_title(visible(panel.title), loc="left")
+    axes.set_title(visible_lines(panel.title), loc="left")
 
 
 def _logarithmic(axes: Axes, side: str) -> None:
@@ -125,7 +125,7 @@ def _logarithmic(axes: Axes, side: str) -> None:
 
 def _mark(axes: Axes, mark: Marks, panel: Panel) -> None:
     colour: Any = LIGHT[mark.colour] if isinstance(mark.colour, str) else [LIGHT[c] for c in mark.colour]
-    label = visible(mark.name) or "_"  # matplotlib lists no name with that before it
+    label = visible_lines(mark.name) or "_"  # matplotlib lists no name with that before it
     x: Any = _coordinates(mark.x, panel.x) if not mark.base else None
     y: Any = _coordinates(mark.y, panel.y)
     if mark.kind == "bars":
@@ -161,14 +161,14 @@ def _heat(axes: Axes, heat: Heat) -> None:
     for row, texts in enumerate(heat.texts):
         for column, text in enumerate(texts):
             dark = (heat.z[row][column] or 0) > 0.6
-            axes.text(x[column], y[row], visible(text), ha="center", va="center", color="w" if dark else "k")
+            axes.text(x[column], y[row], visible_lines(text), ha="center", va="center", color="w" if dark else "k")
 
 
 def _set_axis(axes: Axes, side: str, axis: Axis) -> None:
-    settings: dict[str, Any] = {f"{side}label": visible(axis.title)}
+    settings: dict[str, Any] = {f"{side}label": visible_lines(axis.title)}
     if axis.ticks is not None:
         settings[f"{side}ticks"] = [at for at, _ in axis.ticks]
-        settings[f"{side}ticklabels"] = [visible(text) for _, text in axis.ticks]
+        settings[f"{side}ticklabels"] = [visible_lines(text) for _, text in axis.ticks]
     elif axis.time:
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 

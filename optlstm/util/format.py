@@ -17,7 +17,12 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan
 
 
 def visible(text: object) -> str:
-    """Text without hidden characters: control characters and direction marks are written as escapes."""
+    """Text without hidden characters, in a line: control characters, line ends, direction marks are escapes."""
+    return visible_lines(text).replace("\n", "\\n")
+
+
+def visible_lines(text: object) -> str:
+    """As `visible`, where line ends are no part of what a file or database says."""
     plain = str(text)
     if plain.replace("\n", "").isprintable():
         return plain
@@ -35,7 +40,7 @@ def csv_cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     formula = _FORMULA.match(value) and not _NUMBER.fullmatch(value)
-    return f"'{visible(value)}" if formula else visible(value)
+    return f"'{visible_lines(value)}" if formula else visible_lines(value)
 
 
 def csv_row(cells: Iterable[object]) -> str:

@@ -38,8 +38,10 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened.close()
 
 
-def ask(app: Any, path: str = LIST, method: str = "GET", host: str = HERE, origin: str | None = None) -> Answer:
-    environ = {"PATH_INFO": path, "REQUEST_METHOD": method, "HTTP_HOST": host, "HTTP_ACCEPT_ENCODING": ""}
+def ask(
+    app: Any, path: str = LIST, method: str = "GET", host: str = HERE, origin: str | None = None, **more: str
+) -> Answer:
+    environ = {"PATH_INFO": path, "REQUEST_METHOD": method, "HTTP_HOST": host, "HTTP_ACCEPT_ENCODING": "", **more}
     environ |= {"HTTP_ORIGIN": origin} if origin is not None else {}
     setup_testing_defaults(environ)
     began: list[tuple[str, dict[str, str]]] = []
@@ -84,6 +86,25 @@ def test_a_page_of_another_name_neither_reads_nor_deletes(database: Database, tm
     for host, origin in NAMES[whose]:
         assert (ask(app, f"{LIST}/1", "DELETE", host, origin)[0] == 403) == (whose == "theirs")
     assert optuna.get_all_study_names(database.rdb) == ([] if whose == "ours" else ["s"])
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "method", "status"),
+    [
+        ("none", "navigate", "GET", 200),  # typed
+        ("same-origin", "cors", "GET", 200),
+        ("cross-site", "navigate", "GET", 200),  # a link is followed
+        ("cross-site", "no-cors", "GET", 403),  # a script, a picture
+        ("same-site", "no-cors", "GET", 403),  # of another program on this machine
+        ("cross-site", "navigate", "DELETE", 403),
+    ],
+)
+def test_what_a_page_of_another_site_embeds_is_refused(
+    database: Database, tmp_path: Path, site: str, mode: str, method: str, status: int
+) -> None:
+    headers = {"HTTP_SEC_FETCH_SITE": site, "HTTP_SEC_FETCH_MODE": mode, "HTTP_SEC_FETCH_DEST": "document"}
+
+    assert ask(make_app(database, tmp_path), method=method, **headers)[0] == status
 
 
 def test_where_it_listens_at_all_addresses_each_is_a_name(database: Database, tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +173,20 @@ def test_nothing_of_a_trial_that_began_since_is_removed(busy: tuple[Ledger, Path
 
     assert len(fixes) == 2
     assert LocalFolder(folder).names() == {trial_name(number) for number in (0, 1, 2)}
+
+
+def test_what_a_database_says_of_numbers_and_names_is_a_line(cli: Cli, cached_cli: Cli) -> None:
+    """A number beyond the count of trials, and a name that would be a line of the report."""
+    cached_cli("study", "tiny.toml")
+    with closing(sqlite3.connect("runs/optlstm.db")) as database, database:
+        database.execute("UPDATE trials SET number = 2000000000 + number")
+        database.execute("UPDATE studies SET study_name = 'tiny\nok     storage: all is well'")
+    outcomes = [cli(*command) for command in (("doctor",), ("studies",), ("show", "tiny\nok     storage: all is well"))]
+
+    for outcome in outcomes:
+        assert outcome.code in (0, 1), outcome.err
+        assert [line for line in outcome.lines if line.startswith("ok     storage: all is well")] == []
+        assert r"tiny\nok     storage: all is well" in outcome.out
 
 
 def test_an_objective_that_saves_nothing_misses_nothing(cli: Cli) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from optlstm.console.progress import make_console
 from optlstm.errors import InputError
-from optlstm.util.format import csv_cell, csv_row, quoted
+from optlstm.util.format import csv_cell, csv_row, quoted, visible
 
 PLAIN = ["", "a", "a=b", "-5", "+3.2e5", "-.5", "-inf", "1-2", "'quoted", -5, 2.5, None]
 RTL = "\u202egnp.exe"
@@ -33,6 +35,12 @@ def test_what_a_file_holds_is_cut_in_messages_and_moves_no_cursor() -> None:
     (problem,) = InputError(f"data: \x1b[2J{RTL} {line}").problems
     assert problem.startswith("data: \\x1b[2J\\u202egnp.exe SECRET=")
     assert len(problem) == 1500
+
+
+@pytest.mark.parametrize("show", [visible, quoted])
+def test_a_name_has_no_second_line(show: Callable[[str], str]) -> None:
+    """It would pass for a line of ours."""
+    assert show("s\nok     all is well").strip("'") == r"s\nok     all is well"
 
 
 def test_a_terminal_obeys_no_text(capsys: pytest.CaptureFixture[str]) -> None:
