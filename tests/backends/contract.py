@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
@@ -96,6 +98,11 @@ class Studies:
         database = open_database(self.url)
         self._open.append(database)
         return Ledger(database, name, record)
+
+    def reports(self) -> int:
+        """How many epochs all studies have. Read past Optuna, because it is asked many times a second."""
+        with contextlib.closing(sqlite3.connect(self.url.removeprefix("sqlite:///"))) as connection:
+            return int(connection.execute("SELECT COUNT(*) FROM trial_intermediate_values").fetchone()[0])
 
     def close(self) -> None:
         for database in self._open:

@@ -193,7 +193,7 @@ def test_a_folder_that_the_nodes_do_not_share_is_refused(nodes: Nodes, studies: 
     assert driver.returncode != 0
     assert "is not shared" in errors.decode()
     assert "--storage-path" in errors.decode()
-    assert reports_of(studies) == 0
+    assert studies.reports() == 0
 
 
 @pytest.mark.slow
@@ -203,9 +203,10 @@ def test_a_two_node_cluster_runs_the_same_study_though_nodes_die(
     """The first node dies and is replaced, then the second dies and is not. The last trials wait for that."""
     _, first, second = nodes.started
     both_died = tmp_path / "both-died"
+    studies.ledger(sampler="random", pruner="none")
     driver = nodes.driver(tmp_path, 24, tmp_path / "checkpoints", gate=(str(both_died), 16))
     for node, enough in ((first, draw.randint(8, 24)), (second, draw.randint(32, 60))):
-        wait_until(lambda enough=enough: reports_of(studies) >= enough or driver.poll() is not None)  # type: ignore[misc]
+        wait_until(lambda enough=enough: studies.reports() >= enough or driver.poll() is not None)  # type: ignore[misc]
         assert driver.poll() is None, "it ended before the node died"
         kill_node(node)
         if node is first:
@@ -215,8 +216,3 @@ def test_a_two_node_cluster_runs_the_same_study_though_nodes_die(
     assert driver.returncode == 0, errors.decode()[-2000:]
     expected = reference(studies, 24, sampler="random", pruner="none")
     assert table(studies.ledger(sampler="random", pruner="none")) == expected
-
-
-def reports_of(studies: Studies) -> int:
-    ledger = studies.ledger(sampler="random", pruner="none")
-    return sum(len(trial.intermediate_values) for trial in ledger.trials)

@@ -142,8 +142,10 @@ def test_killed_again_and_again_it_is_the_same_family(cli: Cli, folder: Path, dr
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
 def test_the_same_family_on_ray_with_the_default_folder(cli: Cli, population: str) -> None:
-    assert cli("study", population, "--loss", "mae", "--name", "local").code == 0
-    assert cli("study", population, "--loss", "mae", "--name", "ray", "--backend", "ray").code == 0
+    study = ("study", population, "--loss", "mae", "--set", "pbt.population=3")
+    assert cli(*study, "--name", "local").code == 0
+    assert cli(*study, "--name", "ray", "--backend", "ray").code == 0
     assert family("ray") == family("local")
     assert list(Path("runs").glob("ray-*/trial-*/epoch-*.json")), "the checkpoints are not where they belong"
