@@ -21,7 +21,7 @@ from optlstm.tasks.forecast.selection import absolute_losses, bagged_weights, sq
 from optlstm.training.folds import Folds
 from optlstm.util.arrays import Floats
 
-PENALTIES = (0.0, 0.01, 0.1, 1.0)  # of the ridge regressions, as shares of the inputs' mean square
+PENALTIES = (0.0, 0.01, 0.1, 1.0, 10.0)  # of the ridge regressions, as shares of the inputs' mean square
 _BATCH = 256  # sequences at a time
 _MOST_BLOCKS = 20  # of one fold's validation windows
 _ABSOLUTE = ("mae", "smape", "mase")  # metrics of which the weights are chosen by absolute errors
