@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from traceback import walk_tb
 from typing import Annotated
 
 import typer
@@ -13,7 +14,7 @@ from optlstm import __version__
 # Importing them registers their commands.
 from optlstm.cli import export, lr_search, maintenance, predict, refit, report, show, study  # noqa: F401
 from optlstm.cli.common import Interrupted, app, databases
-from optlstm.errors import InputError, OptlstmError, in_one_line
+from optlstm.errors import InputError, OptlstmError, in_one_line, named
 from optlstm.util.interrupts import interruptible
 
 PROGRAM = "python -m optlstm"
@@ -64,13 +65,21 @@ def _run(argv: Sequence[str] | None) -> int:
 def _of_database(error: Exception) -> OptlstmError | None:
     """A failure of the database outside a ledger's transactions, where no retry has met it; None: another error."""
     if type(error).__module__.partition(".")[0] not in ("optuna", "sqlalchemy"):  # neither is loaded for `--help`
-        return None
+        return _of_its_content(error)
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
     from optlstm.study.database.retry import storage_error
 
     return storage_error(error) if isinstance(error, StorageInternalError | SQLAlchemyError) else None
+
+
+def _of_its_content(error: Exception) -> OptlstmError | None:
+    """What Optuna or SQLAlchemy raises of a value in a column of theirs that nobody checks before them."""
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    if not frames or not frames[-1].startswith(("sqlalchemy.", "optuna.storages.")):
+        return None
+    return InputError(f"storage: the database holds what no study has ({named(error)}); it is damaged or altered")
 
 
 def _complain(problems: Sequence[str], code: int) -> int:

@@ -38,7 +38,10 @@ class StudyResults:
     @property
     def directions(self) -> tuple[str, ...]:
         """`minimize` or `maximize`, one for each objective."""
-        return tuple(direction.name.lower() for direction in self.study.directions)
+        directions = tuple(direction.name.lower() for direction in self.study.directions)
+        if not directions:
+            raise InputError(f"storage: study '{self.name}' has no direction; the database is damaged or altered")
+        return directions
 
     @property
     def several(self) -> bool:

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests import tampering
+from tests.conftest import Cli
 from tests.tampering import Watch, attributes, inside, prepare, put, run
 
 CASES = [
@@ -60,3 +63,25 @@ def test_an_attribute_that_is_something_else_is_named_in_a_line(
         (line,) = [line for line in err.splitlines() if "is not what" in line]
         assert key.removesuffix(":0") in line
         assert len(line) < 500
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trials SET datetime_start = 'yesterday'",
+        "UPDATE study_directions SET direction = 'UP'",
+        "DELETE FROM study_directions",
+        "UPDATE trial_values SET value = NULL",
+    ],
+)
+def test_a_column_that_holds_what_no_study_has_is_said_in_a_line(cached_cli: Cli, cli: Cli, change: str) -> None:
+    cached_cli("study", "tiny.toml")
+    with closing(sqlite3.connect("runs/optlstm.db")) as database, database:
+        database.execute(change)
+
+    for command in (("show", "tiny"), ("doctor",)):
+        outcome = cli(*command)
+        assert outcome.code == 2
+        (line,) = outcome.err.splitlines()
+        assert line.startswith("storage: ")
+        assert line.endswith("damaged or altered")
