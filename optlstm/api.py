@@ -7,7 +7,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,7 +151,10 @@ def _path(data: pd.DataFrame | str | Path, raw: Mapping[str, Any]) -> str:
     name = f"data-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
     folder = Path(absolute(str(root)))
     files = LocalFolder(folder)
-    if name not in files.names() or files.read(name) != content:  # a name can be foretold
+    kept = b""
+    with suppress(OSError):  # a name can be foretold
+        kept = files.read(name, len(content))
+    if kept != content:
         files.write(name, content)
     return str(folder / name)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 
 def truncate(path: Path) -> None:
@@ -17,3 +20,12 @@ def flip(path: Path) -> None:
 
 def empty(path: Path) -> None:
     path.write_bytes(b"")
+
+
+def make_link(path: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that another user has made."""
+    Path(path).symlink_to(target)
+    if os.geteuid() == 0:
+        os.lchown(path, 4711, 4711)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)

@@ -185,10 +185,10 @@ def list_studies(database: Database, storage_path: Location) -> list[Row]:
         try:
             summary = StudyResults(study).summary()
             uid = study.user_attrs.get(UID_KEY)
+            size = open_folder(study_folder(absolute(storage_path), name, str(uid))).size() if uid else None
         except InputError as error:
             rows.append({"name": name, "damaged": str(error).removeprefix("storage: ")})
             continue
-        size = open_folder(study_folder(absolute(storage_path), name, str(uid))).size() if uid else None
         kept = {k: v for k, v in summary.items() if k != "trials"}
         rows.append({**kept, "optlstm": bool(study_record(study)), "disk_bytes": size})
     return rows

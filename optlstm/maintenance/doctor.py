@@ -97,6 +97,7 @@ def _studies(database: Database, name: str | None, storage_path: Location) -> It
         study = load_study(database, study_name)
         try:
             attrs, trials = study.user_attrs, study.get_trials(deepcopy=False)
+            folder = study_folder(absolute(storage_path), study_name, str(attrs.get(UID_KEY, "")))
         except InputError as error:
             damaged = True
             yield Finding(f"study {study_name}", "fault", str(error).removeprefix("storage: "))
@@ -104,7 +105,6 @@ def _studies(database: Database, name: str | None, storage_path: Location) -> It
         if not study_record(study):
             yield Finding(f"study {study_name}", "note", f"{len(trials)} trials, not made by optlstm; left alone")
             continue
-        folder = study_folder(absolute(storage_path), study_name, str(attrs.get(UID_KEY, "")))
         ours.add(str(folder))
         findings = [*_running(database, study, trials), *_checkpoints(database, study, folder)]
         if all(finding.state == "ok" for finding in findings):

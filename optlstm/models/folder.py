@@ -18,7 +18,7 @@ from optlstm.models.card import CARD_FILE, WEIGHT_FILE, Card, Weights, read_card
 from optlstm.models.signature import SIGNATURE_FILE, read_private_key, read_public_key, sign, verified_sums
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
-from optlstm.util.files import LocalFolder, check_folder
+from optlstm.util.files import LocalFolder, check_folder, check_size
 
 _MOST_JSON = 64 << 20  # bytes
 _CUSTOM_DTYPES = {"F32", "I64", "BOOL"}  # of custom networks: batch norms count in whole numbers
@@ -121,6 +121,7 @@ def _read(folder: Path, signed: Mapping[str, str] | None) -> tuple[Card, bytes]:
     card = read_card(raw)
     weights = _regular(folder / WEIGHT_FILE)
     size = weights.stat().st_size
+    check_size(size)
     if size != card.weights.size:
         raise ModelFileError(f"{WEIGHT_FILE} has {size} bytes, and {CARD_FILE} says {card.weights.size}")
     shapes = _shapes(weights, {"F32"} if card.factory is None else _CUSTOM_DTYPES)

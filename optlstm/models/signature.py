@@ -7,7 +7,6 @@ other file of the folder, with its SHA-256 and name. Nothing is parsed before th
 from __future__ import annotations
 
 import base64
-import hashlib
 import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
@@ -80,7 +79,7 @@ def verified_sums(folder: Path, key: Ed25519PublicKey) -> dict[str, str]:
 
     if not (folder / SIGNATURE_FILE).exists():
         raise ModelFileError(f"it is not signed (it holds no {SIGNATURE_FILE})")
-    parts = LocalFolder(folder).read(SIGNATURE_FILE)[:_MAX_BYTES].split(b"\n", 2)
+    parts = LocalFolder(folder).read(SIGNATURE_FILE, _MAX_BYTES).split(b"\n", 2)
     try:
         name, signature, manifest = parts
         key.verify(base64.b64decode(signature, validate=True), name + b"\n" + manifest)
@@ -112,7 +111,7 @@ def _names(folder: Path) -> set[str]:
 def _sums(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """Raises OSError for what is no file: a link may lead elsewhere later, a folder may hold anything."""
     files = LocalFolder(folder)
-    return {name: hashlib.sha256(files.read(name)).hexdigest() for name in names}
+    return {name: files.sha256(name) for name in names}
 
 
 def _pem(path: Path, option: str) -> bytes:

@@ -13,7 +13,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 
+from optlstm.errors import InputError
 from optlstm.report import summary_text
 from optlstm.report.figures.best_network import AnyTask, confusion, forecasts, read_plot_data, spans, times
 from optlstm.report.png import png
@@ -38,6 +39,7 @@ ARTIFACTS = "artifacts"  # a folder in the study's
 UID_LENGTH = 8  # of a study's id, before its artifacts' names
 _UID = re.compile(r"[0-9a-f]{32}")
 _ARTIFACT_ID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{32}")
+_MOST_BYTES = 64 << 20
 _PNG = b"\x89PNG\r\n\x1a\n"
 DPI = 110
 # The dashboard's own keys. Those of a trial that has ended can only stand with the study.
@@ -178,7 +180,7 @@ class StudyArtifacts:
         if folder is None:
             return b"", ""
         try:
-            content = folder.read(artifact_id)
+            content = folder.read(artifact_id, _MOST_BYTES)
             if content.startswith(_PNG):
                 return content, "image/png"
             json.loads(content)
@@ -212,4 +214,8 @@ class StudyArtifacts:
 def artifact_folders(root: Location, studies: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Location]:
     """Each study's short id and folder below `root`, from the names and user attributes of a database's studies."""
     ids = [(name, str(attrs.get(UID_KEY, ""))) for name, attrs in studies]
-    return {uid[:UID_LENGTH]: study_folder(absolute(root), name, uid) for name, uid in ids if _UID.fullmatch(uid)}
+    folders: dict[str, Location] = {}
+    for name, uid in ids:
+        with suppress(InputError):  # a link
+            folders |= {uid[:UID_LENGTH]: study_folder(absolute(root), name, uid)} if _UID.fullmatch(uid) else {}
+    return folders

@@ -16,6 +16,7 @@ from optlstm.study.database.connection import Database
 from optlstm.util.files import Location, is_url, open_folder, shown_location
 
 OWNER_FILE = "database.json"
+_MOST_BYTES = 1 << 16
 _LOCAL = ("", "127.0.0.1", "::1")
 
 
@@ -45,7 +46,7 @@ def _stored(folder: Location) -> Mapping[str, Any] | None:
     if OWNER_FILE not in files.names():
         return None
     try:
-        owner = json.loads(files.read(OWNER_FILE))
+        owner = json.loads(files.read(OWNER_FILE, _MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) else {}

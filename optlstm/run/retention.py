@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from optlstm.config.schema import StudyConfig
+from optlstm.errors import InputError
 from optlstm.study.ledger import Ledger
 from optlstm.study.results import StudyResults
 from optlstm.util.files import Location, identity, is_url, join, open_folder, trial_folder, trial_name
@@ -21,8 +22,14 @@ def file_name(name: str) -> str:
 
 
 def study_folder(root: Location, name: str, study_uid: str) -> Location:
-    """The study's folder; with its id, since two databases may each have a study of this name."""
-    return join(root, f"{file_name(name)}-{study_uid[:8]}")
+    """The study's folder; with its id, since two databases may each have a study of this name.
+
+    Raises InputError where a link is in its place: we make none there, so anybody may have.
+    """
+    folder = join(root, f"{file_name(name)}-{study_uid[:8]}")
+    if isinstance(folder, Path) and folder.is_symlink():
+        raise InputError(f"storage_path: {folder} is a link, which no study's folder is; name the folder it leads into")
+    return folder
 
 
 @contextlib.contextmanager

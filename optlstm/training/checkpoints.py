@@ -20,6 +20,7 @@ from optlstm.util.files import Folder, Location, open_folder
 
 _FORMAT = 1
 _KEYS = {"format", "epoch", "size", "tensors", "meta"}  # of a checkpoint's JSON, beside its own checksum
+_MOST_JSON = 64 << 20  # bytes
 _NAME = re.compile(r"epoch-(\d{5,})\.(?:json|safetensors)")
 _log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def read_checkpoint(folder: Location, epoch: int) -> tuple[dict[str, Tensor], di
     """
     files = open_folder(folder)
     header = _read_header(files, _json_file(epoch))
-    blob = _read(files, _tensor_file(epoch))
+    blob = _read(files, _tensor_file(epoch), most=header["size"])
     if len(blob) != header["size"] or _sha256(blob) != header["tensors"]:
         raise ArtifactError(f"{folder}: {_tensor_file(epoch)} is not what was written (truncated or altered)")
     if header["epoch"] != epoch:
@@ -128,8 +129,12 @@ def read_checkpoint(folder: Location, epoch: int) -> tuple[dict[str, Tensor], di
 def newest_checkpoint(folder: Location) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
     """The newest checkpoint that is whole, as (epoch, tensors, meta), or None. Each damaged one is logged."""
     files = open_folder(folder)
-    files.tidy()
-    for epoch in _epochs(files):
+    try:
+        files.tidy()
+        epochs = _epochs(files)
+    except OSError as error:
+        raise CheckpointWriteError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    for epoch in epochs:
         try:
             return (epoch, *read_checkpoint(folder, epoch))
         except ArtifactError as damage:
@@ -155,7 +160,7 @@ def copy_checkpoint(source: Location, epoch: int, target: Location) -> None:
 def _read_header(files: Folder, path: str) -> dict[str, Any]:
     """The JSON file's content once it is known to be what was written."""
     try:
-        header = json.loads(_read(files, path))
+        header = json.loads(_read(files, path, _MOST_JSON))
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: is not JSON (truncated or altered): {error}") from error
     if not isinstance(header, dict):
@@ -167,14 +172,14 @@ def _read_header(files: Folder, path: str) -> dict[str, Any]:
         altered = _sha256(_json(header)) != claimed
     except ValueError:  # NaN or infinity
         altered = True
-    if altered or header.keys() != _KEYS or not isinstance(header["meta"], dict):
+    if altered or header.keys() != _KEYS or not isinstance(header["meta"], dict) or type(header["size"]) is not int:
         raise ArtifactError(f"{path}: is not what was written (altered)")
     return header
 
 
-def _read(files: Folder, name: str) -> bytes:
+def _read(files: Folder, name: str, most: int | None = None) -> bytes:
     try:
-        return files.read(name)
+        return files.read(name, most)
     except OSError as error:
         raise ArtifactError(f"{name}: cannot be read: {error.strerror or error}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -11,15 +12,18 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 from optlstm.errors import InputError
+from optlstm.util.links import behind_link
 
 _PARTIAL = ".partial"
 _ABANDONED_S = 600.0  # writing one file never takes longer
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+_LARGE = 1 << 30  # bytes of a file; only of a larger one is it asked whether the memory holds it
 # Without waiting: a pipe in a file's place would be read for ever.
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -32,8 +36,8 @@ class Folder(Protocol):
     def names(self) -> set[str]:
         """Files and folders in it; none where it does not exist."""
 
-    def read(self, name: str) -> bytes:
-        """Raises OSError."""
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """Raises OSError, and reads nothing, where it has more than `most` bytes or than half of the memory holds."""
 
     def write(self, name: str, content: bytes, *, wait: bool = True, parents: bool = True) -> None:
         """Raises OSError, after which the file is as it was before.
@@ -70,15 +74,6 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
-
-
-def behind_link(path: Path) -> Path:
-    """Where a link leads; `path` itself where it is none. Raises OSError for a link that another user has put there."""
-    if not path.is_symlink():
-        return path
-    if hasattr(os, "geteuid") and path.lstat().st_uid not in (os.geteuid(), 0):
-        raise OSError(errno.ELOOP, "it is a link that another user has made")
-    return Path(os.path.realpath(path))
 
 
 def _partial_name(name: str) -> str:
@@ -133,7 +128,8 @@ def check_writable(location: Location, key: str) -> None:
         return check_url(location)
     path = Path(location)
     try:
-        nearest = next(place for place in (path, *path.parents) if os.path.lexists(place))
+        real = behind_link(path)
+        nearest = next(place for place in (real, *real.parents) if os.path.lexists(place))
         os.rmdir(tempfile.mkdtemp(prefix=".optlstm-", dir=nearest))
     except OSError as error:
         raise InputError(f"{key}: cannot write below {path}: {error.strerror or error}") from error
@@ -175,27 +171,60 @@ def open_folder(location: Location) -> Folder:
     return RemoteFolder(str(location)) if is_url(location) else LocalFolder(Path(location))
 
 
+def check_size(size: int, most: int | None = None) -> None:
+    """Raises OSError where a file is too large to be read: one that is a single hole costs who made it nothing."""
+    if most is not None and size > most:
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, and {most:,} at most are right")
+    if size > _LARGE:
+        import psutil
+
+        if size > psutil.virtual_memory().total // 2:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than half of this machine's memory")
+
+
 class LocalFolder:
-    """A folder of a file system this machine mounts, shared or not."""
+    """A folder of a file system this machine mounts, shared or not.
+
+    Links on the way to it are followed where they are this user's or root's; every call raises OSError for others.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def _real(self) -> Path:
+        """The folder itself, looked for anew: what is on the way may have changed."""
+        return behind_link(self.path)
+
     def names(self) -> set[str]:
         try:
-            return {entry for entry in os.listdir(self.path) if not entry.endswith(_PARTIAL)}
+            return {entry for entry in os.listdir(self._real) if not entry.endswith(_PARTIAL)}
         except FileNotFoundError:
             return set()
 
-    def read(self, name: str) -> bytes:
-        with os.fdopen(os.open(self.path / name, _READ), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    def read(self, name: str, most: int | None = None) -> bytes:
+        with self._open(name, most) as (file, size):
+            return file.read(size)
+
+    def sha256(self, name: str) -> str:
+        """Of a file's content, in hexadecimal. Raises OSError."""
+        with self._open(name) as (file, _):
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @contextlib.contextmanager
+    def _open(self, name: str, most: int | None = None) -> Iterator[tuple[BufferedReader, int]]:
+        """A file and its size."""
+        with open(os.open(self._real / name, _READ), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise OSError(f"{name} is no regular file")
-            return file.read()
+            check_size(status.st_size, most)
+            yield file, status.st_size
 
     def write(self, name: str, content: bytes, *, wait: bool = True, parents: bool = True) -> None:
-        self.path.mkdir(parents=parents, exist_ok=True)
-        path = behind_link(self.path) / name
+        folder = self._real
+        folder.mkdir(parents=parents, exist_ok=True)
+        path = folder / name
         if _is_real_folder(path):  # not written by us, and in the file's way
             shutil.rmtree(path)
         with replacing(path, sync=wait) as file:
@@ -204,14 +233,14 @@ class LocalFolder:
     def settle(self, names: Iterable[str]) -> None:
         for name in names:
             with contextlib.suppress(FileNotFoundError):  # removed: the trial is not among the best
-                file = os.open(self.path / name, _READ)
+                file = os.open(self._real / name, _READ)
                 try:
                     os.fsync(file)
                 finally:
                     os.close(file)
 
     def remove(self, name: str) -> None:
-        path = self.path / name
+        path = self._real / name
         if _is_real_folder(path):
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -219,19 +248,20 @@ class LocalFolder:
 
     def size(self) -> int:
         total = 0
-        for folder, _, names in os.walk(self.path):
+        for folder, _, names in os.walk(self._real):
             for name in names:
                 with contextlib.suppress(OSError):  # removed meanwhile
                     total += os.lstat(os.path.join(folder, name)).st_size
         return total
 
     def tidy(self) -> None:
-        for partial in self.path.glob(f".*{_PARTIAL}"):
+        folder = self._real
+        for partial in folder.glob(f".*{_PARTIAL}"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - partial.stat().st_mtime > _ABANDONED_S:
                     partial.unlink()
         with contextlib.suppress(OSError):
-            self.path.rmdir()
+            folder.rmdir()
 
 
 def _is_real_folder(path: Path) -> bool:
@@ -252,8 +282,9 @@ class RemoteFolder:
         entries = self._fs.get_file_info(self._selector(self._path, allow_not_found=True))
         return {info.base_name for info in entries if not info.base_name.endswith(_PARTIAL)}
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         with self._fs.open_input_file(f"{self._path}/{name}") as file:
+            check_size(file.size(), most)
             return bytes(file.read())
 
     def write(self, name: str, content: bytes, *, wait: bool = True, parents: bool = True) -> None:

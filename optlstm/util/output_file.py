@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import IO
 
 from optlstm.errors import InputError, OptlstmError
-from optlstm.util.files import behind_link, check_name, check_writable, replacing
+from optlstm.util.files import check_name, check_writable, replacing
+from optlstm.util.links import behind_link
 
 
 @dataclass(frozen=True)
 class OutputFile:
     """A file that a command is asked to write: checked before the work, and then written completely or not at all.
 
-    The folders above it are made. A link is followed, unless another user has put it there. A pipe, a device or
-    standard output is written straight into, since no other file can take its place.
+    The folders above it are made. Links, of folders too, are followed, unless another user has put them there. A pipe,
+    a device or standard output is written straight into, since no other file can take its place.
 
     Args:
         suffix: That its name must have; empty: any.
@@ -50,13 +51,13 @@ class OutputFile:
         check_name(self.path, self.option)
         if self.path.is_dir():
             raise InputError(f"{self.option}: {self.path} is a folder; name a file in it")
-        if self._is_stream:
-            return
         try:
             target = self._target
         except OSError as error:
             raise InputError(f"{self.option}: cannot write {self.path}: {error.strerror}") from error
-        check_writable(target.parent, self.option)
+        if self._is_stream:
+            return
+        check_writable((target if self.path.is_symlink() else self.path).parent, self.option)
         if self.suffix and self.path.suffix.lower() != self.suffix:
             kind = self.suffix.removeprefix(".").upper()
             raise InputError(
@@ -78,6 +79,7 @@ class OutputFile:
                 sys.stdout.flush()
                 yield sys.stdout.buffer
             elif self._is_stream:
+                behind_link(self.path)  # only looked at: a pipe's place in /proc has no name to open
                 with self.path.open("wb") as file:
                     yield file
             else:

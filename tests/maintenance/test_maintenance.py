@@ -117,6 +117,23 @@ def test_damaged_weights_and_weights_of_no_trial_are_named(cli: Cli, cached_cli:
     assert (folder.parent / "gone-0123abcd").exists()
 
 
+def test_a_link_in_the_place_of_a_study_s_folder_is_not_followed(cli: Cli, cached_cli: Cli) -> None:
+    """Nobody can make one of this user's, but some can move one of this user's there."""
+    cached_cli("study", "tiny.toml")
+    folder = folder_of("tiny")
+    folder.rename("elsewhere")
+    folder.symlink_to("../elsewhere")
+
+    examined, listed, resumed = cli("doctor", "--fix"), cli("studies"), cli("study", "tiny.toml", "--trials", 4)
+
+    expected = (
+        f"storage_path: {Path.cwd() / folder} is a link, which no study's folder is; name the folder it leads into"
+    )
+    assert (examined.code, resumed.code, resumed.lines) == (1, 2, [expected])
+    assert expected.removeprefix("storage_path: ") in examined.out
+    assert "is a link" in " ".join(listed.out.split())
+
+
 @pytest.fixture
 def busy(folder: Path) -> Iterator[tuple[Ledger, Path]]:
     """A study that this process runs, with a best trial and one under way, and its folder."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,10 @@ SPOILT: dict[str, tuple[Callable[[], Any], str]] = {
     "a byte of what is signed": (lambda: flip(SIGNATURE_FILE, -3), "not of this key"),
     "a byte of the format": (lambda: flip(SIGNATURE_FILE, 0), "not of this key"),
     "no signature in it": (lambda: Path("model", SIGNATURE_FILE).write_bytes(b"\xff" * 9), "not of this key"),
+    "a hole in the signature's place": (
+        lambda: os.truncate(Path("model", SIGNATURE_FILE), 256 << 20),
+        "268,435,456 bytes, and 1,048,576 at most are right",
+    ),
     "one more file": (lambda: Path("model/new.py").write_text(""), "added, altered or removed .*: 'new.py'"),
     "one more folder": (lambda: Path("model/new").mkdir(), "added, altered or removed .*: 'new'"),
     "a file less": (lambda: Path("model/model.json").unlink(), "added, altered or removed .*: 'model.json'"),

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,21 @@ def test_damage_is_seen_and_the_one_before_is_used(
     assert newest[0] == 4
     # Without its JSON it never was a checkpoint: that is what a killed writer leaves, and no damage.
     assert bool(caplog.records) is not (suffix == "json" and damage is Path.unlink)
+
+
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+def test_a_hole_in_a_checkpoint_s_place_is_not_read(tmp_path: Path, suffix: str) -> None:
+    write(tmp_path, 4, 5)
+    os.truncate(tmp_path / f"epoch-00005.{suffix}", 256 << 20)
+
+    tracemalloc.start()
+    newest = newest_checkpoint(tmp_path)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert newest is not None
+    assert newest[0] == 4
+    assert taken < 64 << 20
 
 
 def test_every_flipped_bit_of_the_json_is_seen(tmp_path: Path) -> None:
