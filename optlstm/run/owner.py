@@ -11,12 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
 from optlstm.errors import OptlstmError, in_one_line
 from optlstm.study.database.connection import Database
 from optlstm.util.files import Location, is_url, open_folder, shown_location
 
 OWNER_FILE = "database.json"
 _MOST_BYTES = 1 << 16
+_IDENTITY = {
+    "postgresql": "SELECT system_identifier FROM pg_control_system()",
+    "mysql": "SELECT @@server_uuid",
+    "mariadb": "SELECT @@server_uid",
+}
 _LOCAL = ("", "127.0.0.1", "::1")
 
 
@@ -53,7 +61,10 @@ def _stored(folder: Location) -> Mapping[str, Any] | None:
 
 
 def _record(folder: Location, database: Database) -> dict[str, str]:
-    """What tells a database from others: where it is. A file is also known by the way to it, as both may be moved."""
+    """What tells a database from others: where it is. A file is also known by the way to it, as both may be moved.
+
+    A server is also known by what it calls itself, as it may have several addresses.
+    """
     url = database.rdb.engine.url
     if url.get_backend_name() == "sqlite":
         path = os.path.realpath(str(url.database))
@@ -61,4 +72,16 @@ def _record(folder: Location, database: Database) -> dict[str, str]:
         return {"database": path, **there}
     host = str(url.host or url.query.get("host", "")).lower()
     port = url.port or {"postgresql": 5432}.get(url.get_backend_name(), 3306)
-    return {"database": f"{url.get_backend_name()}://{'localhost' if host in _LOCAL else host}:{port}/{url.database}"}
+    address = f"{url.get_backend_name()}://{'localhost' if host in _LOCAL else host}:{port}/{url.database}"
+    return {"database": address, **_server(database)}
+
+
+def _server(database: Database) -> dict[str, str]:
+    """A server's own identity, and the database's name; nothing where it does not say."""
+    engine = database.rdb.engine
+    query = _IDENTITY.get(engine.url.get_backend_name())
+    try:
+        with engine.connect() as connection:
+            return {"server": f"{connection.scalar(text(query))}/{engine.url.database}"} if query else {}
+    except SQLAlchemyError:
+        return {}

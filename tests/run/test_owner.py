@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -9,7 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from optlstm.run.owner import OWNER_FILE, claim, owner_problem
 from tests.conftest import Cli
@@ -69,7 +72,25 @@ def test_database_and_checkpoints_are_moved_together_or_the_checkpoints_alone(cl
 
 
 def database(url: str) -> Any:
-    return SimpleNamespace(rdb=SimpleNamespace(engine=SimpleNamespace(url=make_url(url))))
+    """One of a server that does not say who it is."""
+
+    def connect() -> None:
+        raise SQLAlchemyError
+
+    return SimpleNamespace(rdb=SimpleNamespace(engine=SimpleNamespace(url=make_url(url), connect=connect)))
+
+
+def test_a_server_of_several_addresses_is_known_by_what_it_calls_itself(tmp_path: Path, postgresql_url: str) -> None:
+    engine = create_engine(postgresql_url)
+    here: Any = SimpleNamespace(rdb=SimpleNamespace(engine=engine))
+    claim(tmp_path, here)
+    owner = json.loads((tmp_path / OWNER_FILE).read_text())
+    (tmp_path / OWNER_FILE).write_text(json.dumps({**owner, "database": "postgresql://db.example.org:5432/postgres"}))
+
+    assert owner_problem(tmp_path, here) is None
+    (tmp_path / OWNER_FILE).write_text(json.dumps({"database": "another", "server": "7/postgres"}))
+    assert owner_problem(tmp_path, here) is not None
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
