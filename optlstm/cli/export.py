@@ -31,6 +31,8 @@ def export(
     if form not in FORMATS:
         raise InputError(f"--format: must be {' or '.join(FORMATS)}, got {form!r}")
     file = OutputFile(out or model / f"model{FORMATS[form]}")
+    if out is None and file.path.is_symlink():  # the folder may be somebody else's work, and the link lead anywhere
+        raise InputError(f"-o: {file.path} is a link; name the file to write")
     file.check({model / CARD_FILE: "the model", model / WEIGHT_FILE: "the model"})
     signature = export_model(Model.load(model, factory, verify=verify), form, file)
     make_console().print(f"{file.path}: {signature}", soft_wrap=True, markup=False)

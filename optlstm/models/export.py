@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,9 +18,11 @@ from optlstm.errors import InputError
 from optlstm.models.model import Model
 from optlstm.tasks.base import ExportModule
 from optlstm.util.output_file import OutputFile
+from optlstm.util.temporary import temporary_folder
 
 FORMATS = {"onnx": ".onnx", "torchscript": ".torchscript.pt", "pt2": ".pt2"}
 _ONNX_PACKAGES = ("onnx", "onnxscript")
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 _ANY_BATCH = ({0: torch.export.Dim("batch", min=1)},)  # the first dimension of the input
 
 
@@ -35,7 +38,9 @@ def export_model(model: Model, form: str, file: OutputFile) -> str:
     """
     exported = model.predictor.export_module()
     exported.module.eval()
-    file.write(_WRITERS[form](exported))
+    with _private_cache():
+        content = _WRITERS[form](exported)
+    file.write(content)
     with torch.no_grad():
         output = exported.module(exported.example)
     dtype = str(exported.example.dtype).removeprefix("torch.")
@@ -78,6 +83,20 @@ def _pt2(exported: ExportModule) -> bytes:
 
 
 _WRITERS: dict[str, Callable[[ExportModule], bytes]] = {"onnx": _onnx, "torchscript": _torchscript, "pt2": _pt2}
+
+
+@contextmanager
+def _private_cache() -> Iterator[None]:
+    """Torch's compiler wants a folder though nothing is compiled; its own name for one in /tmp may be anybody's."""
+    if _CACHE in os.environ:
+        yield
+        return
+    with temporary_folder() as folder:
+        os.environ[_CACHE] = str(folder)
+        try:
+            yield
+        finally:
+            os.environ.pop(_CACHE, None)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 import optlstm
+from optlstm.models import export
+from optlstm.tasks.base import ExportModule
 from tests.conftest import Cli
 
 
@@ -55,6 +58,36 @@ def test_a_series_with_gaps_and_a_panel_on_one_scale_are_exported(cli: Cli, fold
         expected = optlstm.load(f"model-{data}").predict(f"{data}.csv")
         (found,) = onnxruntime.InferenceSession(f"{data}.onnx").run(None, {"window": values[None, :, None]})
         np.testing.assert_allclose(found[0, :, 0], expected["y"][:4], rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_is_written_through_a_link_that_came_with_the_model(cli: Cli, ensemble: Path) -> None:
+    Path("mine").write_text("precious")
+    Path("ensemble/model.onnx").symlink_to(Path("mine").absolute())
+
+    refused = cli("export", "ensemble")
+
+    assert (refused.code, refused.lines) == (2, ["-o: ensemble/model.onnx is a link; name the file to write"])
+    assert Path("mine").read_text() == "precious"
+
+
+def test_the_compiler_s_folder_has_no_name_that_others_can_foresee(
+    cli: Cli, ensemble: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[Path] = []
+
+    def write(exported: ExportModule) -> bytes:
+        used.append(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]))
+        assert used[-1].stat().st_mode & 0o777 == 0o700
+        return b""
+
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setitem(export._WRITERS, "pt2", write)
+    for _ in range(2):
+        assert cli("export", "ensemble", "--format", "pt2", "-o", "model.pt2").code == 0
+
+    assert used[0] != used[1]
+    assert not any(path.exists() for path in used)
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
