@@ -60,7 +60,9 @@ def png(figure: Figure, dpi: int = DPI) -> bytes:
 def _style() -> Iterator[None]:
     import matplotlib
 
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()  # matplotlib has read any matplotlibrc in the working folder, which may be anybody's
+        matplotlib.rcParams.update(STYLE)
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # scripts the font does not have
         warnings.filterwarnings("ignore", "AutoDateLocator was unable", UserWarning)  # within a few milliseconds
         yield

@@ -22,7 +22,7 @@ from optlstm.report.figures.curves import timeline, tip
 from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
 from optlstm.report.figures.lineage import lineage
 from optlstm.report.html import make_report, render
-from optlstm.report.png import draw
+from optlstm.report.png import draw, png
 from optlstm.report.view import StudyView
 from optlstm.run.plan import make_plan
 from optlstm.study.record import RECORD_KEY
@@ -90,6 +90,17 @@ def test_no_tick_of_a_picture_is_latex(reach: float) -> None:
 
     assert any(texts)
     assert not [text for text in texts if "$" in text or "\\" in text]
+
+
+def test_no_settings_of_the_working_folder_are_drawn_with() -> None:
+    import matplotlib as mpl
+
+    figure = Figure("f", "", "", [Panel(Axis("x"), Axis("y"), [Marks("line", [1, 2], [1, 2])])])
+    with mpl.rc_context():
+        plain = png(figure)
+        mpl.rcParams.update({"text.usetex": True, "font.size": 30})
+        assert png(figure) == plain
+        assert mpl.rcParams["font.size"] == 30
 
 
 def test_whole_numbers_have_ticks_at_whole_numbers() -> None:
