@@ -32,7 +32,7 @@ def owner_problem(folder: Location, database: Database) -> str | None:
     """Why a database must not change the checkpoints in a study's folder; None where it may: its own, or nobody's."""
     owner = _stored(folder)
     ours = _record(folder, database)
-    if owner is None or any(owner.get(key) == value for key, value in ours.items()):
+    if owner is None or _same(owner, ours):
         return None
     shown = in_one_line(str(owner.get("database", "unknown")))[:200]
     return f"{shown_location(folder)} belongs to a study of the same id in another database: {shown}"
@@ -40,9 +40,8 @@ def owner_problem(folder: Location, database: Database) -> str | None:
 
 def claim(folder: Location, database: Database) -> None:
     """Make a study's folder that of a database. Raises OptlstmError where it cannot be written."""
-    ours = _record(folder, database)
     try:
-        if _stored(folder) != ours:
+        while _stored(folder) != (ours := _record(folder, database)):  # it says more once there is a folder
             open_folder(folder).write(OWNER_FILE, json.dumps(ours, indent=2).encode())
     except OSError as error:
         reason = error.strerror or error
@@ -60,15 +59,29 @@ def _stored(folder: Location) -> Mapping[str, Any] | None:
     return owner if isinstance(owner, dict) else {}
 
 
-def _record(folder: Location, database: Database) -> dict[str, str]:
+def _same(owner: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Whether two records are of one database: the same file; or one in its place, unless the folder still knows it."""
+    keys = ("file", "folder")
+    if all(key in owner and key in ours for key in keys) and owner["folder"] == ours["folder"]:
+        return bool(owner["file"] == ours["file"])
+    return any(owner.get(key) == value for key, value in ours.items() if key not in keys)
+
+
+def _record(folder: Location, database: Database) -> dict[str, Any]:
     """What tells a database from others: where it is. A file is also known by the way to it, as both may be moved.
 
-    A server is also known by what it calls itself, as it may have several addresses.
+    file, folder: the inodes of a file and of the folder, by which a copy at the same path on another machine, which
+    shares the folder, is told from the database. A folder that was copied or moved elsewhere has another one.
+    server: what a server calls itself, as it may have several addresses.
     """
     url = database.rdb.engine.url
     if url.get_backend_name() == "sqlite":
         path = os.path.realpath(str(url.database))
-        there = {} if is_url(folder) else {"from_here": os.path.relpath(path, os.path.realpath(Path(folder)))}
+        there: dict[str, Any] = {}
+        if not is_url(folder):
+            there["from_here"] = os.path.relpath(path, os.path.realpath(Path(folder)))
+            if os.path.isdir(folder) and os.path.exists(path):
+                there |= {"file": os.stat(path).st_ino, "folder": os.stat(folder).st_ino}
         return {"database": path, **there}
     host = str(url.host or url.query.get("host", "")).lower()
     port = url.port or {"postgresql": 5432}.get(url.get_backend_name(), 3306)

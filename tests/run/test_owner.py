@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -24,15 +25,17 @@ def weights() -> list[Path]:
     return sorted(Path("runs").rglob("epoch-*"))
 
 
+def cut_short_copy(path: str, copy: str) -> None:
+    shutil.copy(path, copy)
+    with contextlib.closing(sqlite3.connect(copy)) as connection, connection:
+        connection.execute("DELETE FROM trials WHERE number > 0")
+
+
 @pytest.fixture
 def cut_short(cached_cli: Cli) -> list[Path]:
     """A study of three trials, its weights, and a copy of its database that says it had but one."""
     cached_cli("study", "tiny.toml")
-    shutil.copy("runs/optlstm.db", "copy.db")
-    connection = sqlite3.connect("copy.db")
-    with connection:
-        connection.execute("DELETE FROM trials WHERE number > 0")
-    connection.close()
+    cut_short_copy("runs/optlstm.db", "copy.db")
     return weights()
 
 
@@ -50,9 +53,25 @@ def test_a_copy_of_a_database_removes_no_weights_and_is_not_resumed(cli: Cli, cu
     assert cli("doctor").code == 0
 
 
-def test_a_database_that_was_moved_is_adopted(cli: Cli, cached_cli: Cli) -> None:
+def test_a_copy_in_the_database_s_place_is_not_the_database(cli: Cli, cached_cli: Cli) -> None:
     cached_cli("study", "tiny.toml")
-    Path("runs/optlstm.db").rename("copy.db")
+    assert cli("study", "tiny.toml").code == 0  # here the folder learns which file it is
+    before = weights()
+    cut_short_copy("runs/optlstm.db", "copy.db")
+    for file in Path("runs").glob("optlstm.db*"):
+        file.rename(file.name)
+    Path("copy.db").rename("runs/optlstm.db")  # as on another machine, which shares the folder
+
+    assert cli("study", "tiny.toml").code == 2
+    assert cli("doctor", "--fix").code == 1
+    assert weights() == before
+    assert cli("study", "tiny.toml", "--storage", "sqlite:///optlstm.db").code == 0  # the file itself
+
+
+def test_a_database_that_was_moved_to_another_disk_is_adopted(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli("study", "tiny.toml")
+    shutil.copy("runs/optlstm.db", "copy.db")
+    Path("runs/optlstm.db").unlink()
 
     assert cli("study", "tiny.toml", "--trials", 4, *COPY).code == 2
     assert cli("doctor", "--adopt", *COPY).lines == ["--adopt: name the study: doctor NAME --adopt"]

@@ -9,17 +9,22 @@ from pathlib import Path
 from filelock import FileLock
 
 from optlstm.errors import StorageError
+from optlstm.util.links import behind_link
 
 _MAGIC = bytes.fromhex("d9d505f920a163d7")  # of a journal, which the name of a super-journal ends with once more
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 
 
 def check_journal(path: Path) -> None:
-    """Raises StorageError where a database's journal names a super-journal, a file that SQLite would remove.
+    """See that a database's journal names no super-journal, a file that SQLite would remove.
 
     Only transactions over several files have one (https://sqlite.org/fileformat.html, 3); ours are over one.
+
+    Raises:
+        StorageError: it does.
+        ForeignLink: another user's link leads to the database.
     """
-    journal = f"{os.path.realpath(path)}-journal"
+    journal = f"{behind_link(path)}-journal"
     try:
         with os.fdopen(os.open(journal, os.O_RDONLY | _NO_WAITING), "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - len(_MAGIC)))

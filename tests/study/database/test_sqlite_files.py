@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from optlstm.errors import StorageError, StorageUnopened
+from optlstm.errors import OptlstmError, StorageError, StorageUnopened
 from optlstm.study.database.connection import Database, open_database, open_to_read
+from tests.damage import make_link
 
 MAGIC = bytes.fromhex("d9d505f920a163d7")
 
@@ -73,3 +74,13 @@ def test_who_may_not_write_cannot_hold_the_lock(
         os.umask(before)
 
     assert lock.stat().st_mode & 0o777 == expected
+
+
+@pytest.mark.parametrize("opening", [open_database, open_to_read])
+def test_another_user_s_link_is_no_database(
+    opening: Callable[[str], Database], own_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_link(str(tmp_path / "link.db"), "study.db", monkeypatch)
+
+    with pytest.raises(OptlstmError, match=r"link\.db is a link that another user has made"):
+        opening(f"sqlite:///{tmp_path}/link.db")
