@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from optlstm.backends.driver import Run
 from optlstm.backends.trial import Job
 from optlstm.config.schema import StudyConfig
-from optlstm.errors import InputError, OptlstmError
+from optlstm.errors import InputError, OptlstmError, StorageError
 from optlstm.run.plan import make_plan
 from optlstm.study.database.connection import open_database
 from optlstm.study.declaration import parse_space
@@ -63,6 +63,25 @@ def test_every_pruner_decides_the_same_everywhere(backend: Backend, studies: Stu
     assert table(ledger) == reference(studies, 14, sampler="random", **options)
     assert (ledger.counts["PRUNED"] > 0) == (pruner not in ("none", "patient"))
     assert ledger.ended == 14
+
+
+@pytest.mark.parametrize("event", ["report", "complete"])
+def test_an_error_of_the_database_ends_the_run_and_fails_no_trial(
+    backend: Backend, studies: Studies, event: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, answers = studies.ledger(sampler="random", pruner="none"), [False]
+
+    def fail_once(*args: Any) -> Any:
+        if not answers[0]:
+            answers[0] = True
+            raise StorageError("the database is away")
+        return method(*args)
+
+    method = getattr(ledger, event)
+    monkeypatch.setattr(ledger, event, fail_once)
+    with pytest.raises(StorageError, match="the database is away"):
+        backend.work(Run(ledger, 3), job(), 1)
+    assert [trial.state.name for trial in ledger.trials] == ["RUNNING"]
 
 
 @pytest.mark.parametrize("scheduler", get_args(StudyConfig.model_fields["scheduler"].annotation))

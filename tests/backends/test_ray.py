@@ -14,7 +14,7 @@ from optlstm.backends.driver import Run
 from optlstm.backends.ray.runner import run_ray
 from optlstm.backends.trial import Job
 from optlstm.config.schema import RayConfig
-from optlstm.errors import InputError, StorageError
+from optlstm.errors import InputError
 from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger
 from tests.backends.contract import Studies, job, reference, table
@@ -121,21 +121,6 @@ def test_a_place_whose_worker_died_is_used_again_though_trials_are_shorter_than_
     ledger = studies.ledger(sampler="random", pruner="none")
     run_ray(Run(ledger, 30), Job(MakeWorkerName(), str(tmp_path)), workers=2)
     assert len({trial.user_attrs["worker"] for trial in ledger.trials}) == 2
-
-
-@pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("event", ["report", "complete"])
-def test_an_error_of_the_database_ends_the_run_as_on_any_backend(
-    event: str, studies: Studies, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise StorageError("the database is away")
-
-    ledger = studies.ledger(sampler="random", pruner="none")
-    monkeypatch.setattr(ledger, event, fail)
-    with pytest.raises(StorageError, match="the database is away"):
-        run_ray(Run(ledger, 3), job(), workers=1)
-    assert [trial.state.name for trial in ledger.trials] == ["RUNNING"]
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import StorageError
 from optlstm.study import leases
+from optlstm.study.database import optuna_tables
 from optlstm.study.database.cached_storage import CachedStorage
 from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialStarted
@@ -108,6 +109,28 @@ def test_a_killed_process_loses_its_trial_at_once_and_nothing_of_it(database: Da
     train(ledger, adopted)
     undisturbed = drive(Ledger(database, f"{name} undisturbed", record()), 4)
     assert stored_table(database, name) == table(undisturbed.trials)
+
+
+def test_a_value_that_the_last_owner_committed_late_is_the_trial_s(database: Database, name: str) -> None:
+    """It was stopped in its transaction, after its look at the lease; on PostgreSQL nothing holds the others up."""
+    first, second = (Ledger(database, name, record()) for _ in range(2))
+    assignment = assigned(first)
+    first.report(0, 1, 1.5)
+    forge(database, name, 0, Lease(STRANGER, 0.0))
+    assert assigned(second).last_epoch == 1
+    with database.transaction():
+        trial_id = second.trials[0]._trial_id
+        optuna_tables.insert_value(database.connection, trial_id, 2, 1.25)
+
+    events: list[Event] = []
+    second.listen(events.append)
+    assert second.report(0, 2, 1.25) is False
+    second.complete(0, 1.25, {})
+
+    (trial,) = Ledger(database, name, record()).trials
+    assert (trial.state.name, trial.intermediate_values) == ("COMPLETE", {1: 1.5, 2: 1.25})
+    assert trial.params.items() <= assignment.params.items()
+    assert [type(event).__name__ for event in events] == ["EpochReported", "TrialFinished"]
 
 
 @pytest.mark.parametrize(("owner", "adopted"), [(STRANGER, False), (None, False)], ids=["another host", "alive"])

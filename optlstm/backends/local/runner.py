@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import cycle
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING
 from optlstm.backends.driver import MAX_RESTARTS, Run
 from optlstm.backends.local.process import WorkerProcess, how_it_died
 from optlstm.backends.local.shared_data import SharedData
-from optlstm.backends.trial import Failed, Job, decode, hung, run_trial
-from optlstm.errors import OptlstmError
+from optlstm.backends.trial import Decision, Failed, Job, decode, hung, run_trial
+from optlstm.errors import OptlstmError, StopTrial
 from optlstm.study.events import Assignment
 from optlstm.study.failures import DIED, MEMORY
 
@@ -53,10 +52,29 @@ def _run_inline(run: Run, job: Job) -> None:
         return
     objective = job.make_objective(job.data)
     while assignment is not None:
-        report = functools.partial(run.report, assignment.number)
-        run.record_outcome(assignment.number, run_trial(objective, assignment, report))
+        reports = _InlineReports(run, assignment.number)
+        outcome = run_trial(objective, assignment, reports.report)
+        if reports.error is not None:
+            raise reports.error
+        run.record_outcome(assignment.number, outcome)
         assignment = run.next()
     run.finish(lambda: objective)
+
+
+@dataclass
+class _InlineReports:
+    """The reports of a trial in this process. An error of the study's is none of the trial's, nor for it to catch."""
+
+    run: Run
+    number: int
+    error: OptlstmError | None = None
+
+    def report(self, epoch: int, value: float) -> Decision:
+        try:
+            return self.run.report(self.number, epoch, value)
+        except OptlstmError as error:
+            self.error = error
+            raise StopTrial from error
 
 
 class _Pool:

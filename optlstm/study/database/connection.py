@@ -37,6 +37,9 @@ BUSY_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 8
 # libpq's: a server that is cut off, and says nothing, is noticed after 25 s.
 KEEP_ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+# How long a process may be silent in a transaction before the server ends its connection: one that is stopped there
+# (SIGSTOP, a machine that sleeps) makes all others wait. A sampler may compute for as long.
+SILENT_S = 120
 _SCHEMA_LOCK = 0x6F70746C  # "optl"
 # What a plain scheme means here, and the extra that installs its driver.
 DRIVERS = {
@@ -254,7 +257,19 @@ def _open_server(url: URL, *, create: bool) -> RDBStorage:
     with _schema_lock(url, arguments) as connection:
         if not create and not optuna_tables.are_in(connection):
             raise NoStudyDatabase(shown(url))
-        return optuna_tables.StudyStorage(_template(url), {"connect_args": arguments, "pool_pre_ping": True})
+        rdb = optuna_tables.StudyStorage(_template(url), {"connect_args": arguments, "pool_pre_ping": True})
+    if rdb.engine.name == "postgresql":
+        rdb.remove_session()
+        rdb.engine.dispose()  # connections made from here on begin as the listener says
+        event.listen(rdb.engine, "connect", _limit_silence)
+    return rdb
+
+
+def _limit_silence(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET idle_in_transaction_session_timeout = {round(1000 * SILENT_S)}")
+    cursor.close()
+    connection.commit()
 
 
 @contextlib.contextmanager

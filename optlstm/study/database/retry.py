@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import tenacity
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import DataError, ProgrammingError, SQLAlchemyError
 
 from optlstm.errors import StorageError
 from optlstm.study.database.connection import first_line
@@ -19,10 +19,13 @@ T = TypeVar("T")
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Whether trying again may help: a lock, a dropped connection; not a statement the database rejects."""
+    """Whether trying again may help: a lock, a dropped connection, a row that another driver has just written.
+
+    Not a statement the database rejects whatever memory holds.
+    """
     if isinstance(error, StorageInternalError):
         error = error.__cause__ or error
-    return isinstance(error, SQLAlchemyError) and not isinstance(error, ProgrammingError | DataError | IntegrityError)
+    return isinstance(error, SQLAlchemyError) and not isinstance(error, ProgrammingError | DataError)
 
 
 def storage_error(error: StorageInternalError | SQLAlchemyError) -> StorageError:

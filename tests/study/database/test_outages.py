@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy
 
+from optlstm.study.database import connection, optuna_tables
 from optlstm.study.database.connection import Database, open_database
 from optlstm.study.ledger import Ledger
 from tests.study.helpers import drive, record, start_again, stored_table, table
@@ -43,8 +44,8 @@ def test_eight_processes_with_25_trials_each_on_one_new_file(tmp_path: Path, nam
 
 def test_processes_that_open_a_new_postgresql_database_at_the_same_instant_all_succeed(postgresql_url: str) -> None:
     admin = sqlalchemy.create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.exec_driver_sql("CREATE DATABASE opened_at_once")
+    with admin.connect() as opened:
+        opened.exec_driver_sql("CREATE DATABASE opened_at_once")
     admin.dispose()
     url = sqlalchemy.make_url(postgresql_url).set(database="opened_at_once").render_as_string(hide_password=False)
     together = CONTEXT.Barrier(4)
@@ -52,6 +53,26 @@ def test_processes_that_open_a_new_postgresql_database_at_the_same_instant_all_s
     processes = [start(open_files, [url], together) for _ in range(4)]
 
     assert [exit_code(process) for process in processes] == [0] * 4
+
+
+def test_a_driver_that_is_stopped_in_a_transaction_holds_up_the_others_for_no_longer_than_said(
+    postgresql_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "SILENT_S", 0.5)
+    first, second = (open_database(postgresql_url) for _ in range(2))
+    stopped, other = (Ledger(database, name, record()) for database in (first, second))
+
+    def be_stopped() -> None:
+        with first.transaction():
+            optuna_tables.lock_study(first.connection, stopped._study._study_id)
+            assert other.assign(1) is not None
+            first.connection.exec_driver_sql("SELECT 1")
+
+    with pytest.raises(sqlalchemy.exc.DBAPIError, match="idle-in-transaction timeout"):
+        be_stopped()
+    assert stopped.assign(2) is not None
+    first.close()
+    second.close()
 
 
 @pytest.mark.parametrize("outage", [0.0, OUTAGE_S], ids=["restarted", "away"])
