@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,12 @@ from optlstm.data import frequency
 from optlstm.data.columns import Flaws
 from optlstm.data.frequency import Steps, ticks_of
 from optlstm.data.table import SHOWN
+from optlstm.errors import InputError
 from optlstm.util.arrays import Integers
 from optlstm.util.format import quoted
 
 Order = Integers | None  # the table's row of each row here; None: they are the same
+_MOST_MISSING = 10  # rows to be filled for each that there is
 _CHUNK = 1 << 18  # rows
 _HOUR_US = 3600 * 10**6
 _CLOCK_MONTHS = (3, 4, 9, 10, 11)  # when clocks change, north and south
@@ -135,12 +137,21 @@ class Times:
 
 
 def missing_rows(index: pd.Index, starts: Integers, freq: str | None) -> tuple[Integers, Integers]:
-    """Where rows are missing: (positions to insert before, the ticks to insert), one entry for each missing row."""
+    """Where rows are missing: (positions to insert before, the ticks to insert), one entry for each missing row.
+
+    Raises InputError where they are many times as many as there are rows: a time is wrong then.
+    """
     at: list[int] = []
     ticks: list[int] = []
     if _even_step(ticks_of(index), starts) is None:
-        step = _usual(index, starts)
-        for i, steps in _steps(index, starts).items():
+        step, all_steps = _usual(index, starts), _steps(index, starts)
+        missing = sum(sum(steps.gaps.values()) for steps in all_steps.values())
+        if missing > max(_MOST_MISSING * len(index), 10_000):
+            raise InputError(
+                f"data.gaps: {missing:,} rows are missing between {len(index):,}; the largest gap is "
+                f"{_largest_gap(index, starts, all_steps)}: is that time right?"
+            )
+        for i, steps in all_steps.items():
             times = index[starts[i] : starts[i + 1]]
             for position, count in steps.gaps.items():
                 before = times[max(0, position - 11) : position + 1]
@@ -149,6 +160,12 @@ def missing_rows(index: pd.Index, starts: Integers, freq: str | None) -> tuple[I
                 at += [int(starts[i]) + position + 1] * count
                 ticks += ticks_of(pd.Index(after)).tolist()
     return np.array(at, dtype=np.int64), np.array(ticks, dtype=np.int64)
+
+
+def _largest_gap(index: pd.Index, starts: Integers, all_steps: Mapping[int, Steps]) -> str:
+    gaps = ((count, int(starts[i]) + at) for i, steps in all_steps.items() for at, count in steps.gaps.items())
+    _, before = max(gaps)
+    return f"from {index[before]} to {index[before + 1]}"
 
 
 def in_table(positions: Integers, order: Order) -> list[int]:

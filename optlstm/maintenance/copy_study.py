@@ -20,7 +20,7 @@ from optlstm.study.database.optuna_tables import write_trials
 from optlstm.study.leases import LEASE_KEY, Lease
 from optlstm.study.record import FOLDER_KEY, UID_KEY
 from optlstm.study.results import load_study
-from optlstm.util.files import Location, absolute, join, open_folder
+from optlstm.util.files import Location, absolute, join, open_folder, shown_location
 from optlstm.util.format import many
 
 _ARTIFACTS = "dashboard:artifacts:"
@@ -141,5 +141,10 @@ def _copy_files(source: Location, target: Location) -> Iterator[str]:
     for name in sorted(n for n in open_folder(source).names() if n.startswith("trial-")):
         originals, copies = open_folder(join(source, name)), open_folder(join(target, name))
         for file in sorted(originals.names()):
-            copies.write(file, originals.read(file))
+            try:
+                content = originals.read(file)
+            except OSError as error:
+                reason = error.strerror or error
+                raise OptlstmError(f"{shown_location(join(source, name))}: cannot read {file}: {reason}") from error
+            copies.write(file, content)
         yield name

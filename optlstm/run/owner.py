@@ -60,11 +60,11 @@ def _stored(folder: Location) -> Mapping[str, Any] | None:
 
 
 def _same(owner: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
-    """Whether two records are of one database: the same file; or one in its place, unless the folder still knows it."""
-    keys = ("file", "folder")
-    if all(key in owner and key in ours for key in keys) and owner["folder"] == ours["folder"]:
-        return bool(owner["file"] == ours["file"])
-    return any(owner.get(key) == value for key, value in ours.items() if key not in keys)
+    """Whether two records are of one database: the same file or server; where that is not known, one in its place."""
+    for key in ("server", "file"):
+        if key in owner and key in ours and owner.get("folder") == ours.get("folder"):
+            return bool(owner[key] == ours[key])
+    return any(owner.get(key) == value for key, value in ours.items() if key in ("database", "from_here"))
 
 
 def _record(folder: Location, database: Database) -> dict[str, Any]:

@@ -27,7 +27,9 @@ class DataConfig(Section):
     path: str | None = Field(None, description="CSV (.gz too) or Parquet file; none: the bundled CO2 series")
     time: str | None = Field(None, description="time column (default: ds)")
     target: tuple[str, ...] | None = Field(None, description="target columns (default: y)", min_length=1)
-    horizon: Annotated[int, Field(ge=1)] | None = Field(None, description="steps to forecast (default: one season)")
+    horizon: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
+        None, description="steps to forecast (default: one season)"
+    )
     splits: tuple[float, float, float] | tuple[int, int, int] = Field(
         (0.7, 0.1, 0.2), description="train, validation, test: fractions, or numbers of rows"
     )

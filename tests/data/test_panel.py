@@ -150,6 +150,16 @@ def test_gaps_are_filled_inside_a_part_alone(tmp_path: Path) -> None:
         filled(panel, np.array([[0, 5, 7, 10]]))
 
 
+def test_a_time_far_off_is_no_gap_to_be_filled(tmp_path: Path) -> None:
+    frame = table((30,))
+    frame.loc[29, "ds"] = frame.loc[29, "ds"] + pd.Timedelta(days=365 * 1000)
+
+    with pytest.raises(
+        InputError, match=r"[\d,]{7} rows are missing between 30; the largest gap is from .* to 3\d\d\d-"
+    ):
+        with_missing_rows(read(tmp_path, frame, gaps=True))
+
+
 def test_every_series_is_cut_by_time(tmp_path: Path) -> None:
     panel = read(tmp_path, table((20, 10)))
 

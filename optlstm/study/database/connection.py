@@ -30,7 +30,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 from optlstm.errors import InputError, StorageError, StorageUnopened
 from optlstm.study.database import optuna_tables
-from optlstm.study.database.sqlite_files import check_journal, file_lock
+from optlstm.study.database.sqlite_files import check_journal, check_schema, file_lock
 from optlstm.util.files import identity
 
 BUSY_TIMEOUT_S = 60.0
@@ -289,6 +289,7 @@ def _open_sqlite(url: URL, path: Path) -> RDBStorage:
     with file_lock(path, BUSY_TIMEOUT_S):
         if not path.exists() or path.stat().st_size == 0:
             _make_tables(url, path.resolve())
+        check_schema(path)
         rdb = optuna_tables.StudyStorage(_template(url), {"connect_args": {"timeout": BUSY_TIMEOUT_S}})
         with rdb.engine.connect() as connection:
             # Where WAL cannot be had (some network mounts), SQLite keeps its rollback journal.
@@ -303,6 +304,7 @@ def _open_sqlite(url: URL, path: Path) -> RDBStorage:
 
 def _open_read_only(url: URL, path: Path) -> RDBStorage:
     check_journal(path)
+    check_schema(path)
     # A log in write-ahead mode needs a file beside it, which SQLite would make; without a log nobody is writing.
     log = path.with_name(f"{path.name}-wal")
     at_rest = not log.exists() or log.stat().st_size == 0

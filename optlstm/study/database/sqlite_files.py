@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import sqlite3
 from pathlib import Path
 
 from filelock import FileLock
 
 from optlstm.errors import StorageError
+from optlstm.util.format import quoted
 from optlstm.util.links import behind_link
 
 _MAGIC = bytes.fromhex("d9d505f920a163d7")  # of a journal, which the name of a super-journal ends with once more
+_COMPUTED = re.compile(r"\bAS\s*\(|\bVIRTUAL\s+TABLE\b", re.IGNORECASE)
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 
 
@@ -36,6 +40,26 @@ def check_journal(path: Path) -> None:
             f"storage: {journal} names another file, which SQLite would remove; "
             "no journal of optlstm does: remove it, or restore a backup"
         )
+
+
+def check_schema(path: Path) -> None:
+    """Raises StorageError where a database computes what it shows: views, triggers and computed columns may never end.
+
+    Optuna makes none. What cannot be opened is left to who opens it next.
+    """
+    for option in ("mode=ro", "immutable=1"):
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(path, option)) as connection:
+            for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
+                if kind in ("view", "trigger") or _COMPUTED.search(str(sql or "")):
+                    raise StorageError(
+                        f"storage: {path} holds what no study database does: {kind} {quoted(str(name))}; "
+                        "it is damaged or altered"
+                    )
+            return
+
+
+def _connect(path: Path, option: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&{option}", uri=True)
 
 
 def file_lock(path: Path, timeout_s: float) -> FileLock:

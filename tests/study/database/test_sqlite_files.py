@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -84,3 +86,23 @@ def test_another_user_s_link_is_no_database(
 
     with pytest.raises(OptlstmError, match=r"link\.db is a link that another user has made"):
         opening(f"sqlite:///{tmp_path}/link.db")
+
+
+@pytest.mark.parametrize("opening", [open_database, open_to_read])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE VIEW trials2 AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
+        "CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM trials; END",
+        "CREATE TABLE t (a INTEGER, b BLOB GENERATED ALWAYS AS (zeroblob(a)))",
+    ],
+    ids=["view", "trigger", "computed column"],
+)
+def test_a_database_that_computes_what_it_shows_is_refused(
+    opening: Callable[[str], Database], change: str, own_url: str, tmp_path: Path
+) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as connection:
+        connection.execute(change)
+
+    with pytest.raises(StorageError, match=r"study\.db holds what no study database does: (view|trigger|table) 't"):
+        opening(own_url)
