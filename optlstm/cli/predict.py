@@ -32,6 +32,7 @@ def predict(
 ) -> int:
     """Forecasts in the data's units, from the end of the data on or from anywhere in it; or classes."""
     from optlstm.console.progress import make_console
+    from optlstm.console.scores import unmeasured_lines
     from optlstm.models.model import Model
 
     OutputFile(out, ".csv").check({data.expanduser(): "the data"})
@@ -40,8 +41,12 @@ def predict(
         if backtest < 1:
             raise InputError(f"--backtest: must be a whole number of at least 1, got {backtest}")
         options["backtest"] = backtest
-    rows = Model.load(model, factory, verify=verify).predictor.write_csv(data.expanduser(), out, **options)
-    make_console().print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)
+    loaded, console = Model.load(model, factory, verify=verify), make_console()
+    rows = loaded.predictor.write_csv(data.expanduser(), out, **options)
+    if options["levels"]:
+        for line in unmeasured_lines(loaded.card.intervals):
+            console.print(line, soft_wrap=True, markup=False)
+    console.print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)
     return 0
 
 

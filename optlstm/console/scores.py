@@ -12,6 +12,7 @@ from optlstm.console.tables import plain_table
 from optlstm.models.card import Card, Test
 from optlstm.tasks.base import Metrics
 from optlstm.tasks.label.scores import METRICS
+from optlstm.util.format import many
 
 MODEL = "this model"
 MORE_IS_BETTER = {metric.name for metric in METRICS if metric.higher}
@@ -97,12 +98,21 @@ def in_words(test: Test) -> list[str]:
 
 
 def interval_lines(intervals: Mapping[str, Any]) -> list[str]:
-    """The measured coverage of the intervals, one line."""
+    """The measured coverage of the intervals, or that there is none, one line."""
     measured = {level: m["coverage"] for level, m in intervals.get("measured", {}).items() if m["coverage"] is not None}
     if not measured:
-        return []
+        return unmeasured_lines(intervals)
     parts = ", ".join(f"{level} %: {100 * share:.1f} %" for level, share in measured.items())
     return [f"coverage of the prediction intervals on test rows they were not made from: {parts}"]
+
+
+def unmeasured_lines(intervals: Mapping[str, Any]) -> list[str]:
+    """That no level's coverage was measured, one line, where there are intervals."""
+    if not intervals.get("highest_level") or any(m["coverage"] is not None for m in intervals["measured"].values()):
+        return []
+    count = intervals["windows"]
+    few = f"{many(count, 'test window')} {'is' if count == 1 else 'are'} too few"
+    return [f"coverage of the prediction intervals not measured: {few}"]
 
 
 def _table(first: str, *others: str) -> Table:

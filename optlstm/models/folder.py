@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.files import LocalFolder, check_folder, check_size
 
+_log = logging.getLogger(__name__)
 _MOST_JSON = 64 << 20  # bytes
 _CUSTOM_DTYPES = {"F32", "I64", "BOOL"}  # of custom networks: batch norms count in whole numbers
 _ADVICE = "make the folder again (python -m optlstm refit), or copy it again"
@@ -55,7 +57,7 @@ def write(folder: Path, card: Card, blob: bytes, key: Path | None = None) -> Non
     """
     check_target(folder)
     private = None if key is None else read_private_key(key)
-    files = LocalFolder(folder)
+    files, was_signed = LocalFolder(folder), (folder / SIGNATURE_FILE).exists()
     try:
         files.remove(SIGNATURE_FILE)
         files.remove(CARD_FILE)
@@ -65,6 +67,8 @@ def write(folder: Path, card: Card, blob: bytes, key: Path | None = None) -> Non
         raise OptlstmError(f"cannot write {folder}: {error.strerror or error}") from error
     if private is not None:
         sign(folder, private)
+    elif was_signed:
+        _log.warning("%s was signed; it no longer is: --sign KEY.pem signs it", folder)
 
 
 def read(

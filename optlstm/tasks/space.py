@@ -45,9 +45,10 @@ def default_space(season: int, horizon: int, longest: int, windows: int = 10_000
     """
     few = windows < 1000
     low, high, rate = (1e-3, 1e-2, 3e-3) if few else (3e-4, 3e-3, 1e-3)
+    lengths = _window_choices(season, horizon, longest)
     return {
-        "window": _window_choices(season, horizon, longest),
-        "patch": _patch_choices(season),
+        "window": {"choices": lengths, "default": lengths[-1]},
+        "patch": _patch_choices(season, lengths[-1]),
         "hidden_size": {"low": 32, "high": 80, "step": 16, "default": 64},
         "num_layers": {"low": 1, "high": 2, "default": 1},
         "dropout": {"low": 0.0, "high": 0.5, "step": 0.1, "default": 0.3},
@@ -61,7 +62,7 @@ def default_space(season: int, horizon: int, longest: int, windows: int = 10_000
     }
 
 
-def _window_choices(season: int, horizon: int, longest: int) -> dict[str, object]:
+def _window_choices(season: int, horizon: int, longest: int) -> list[int]:
     """Whole seasons, at most three lengths: few and far apart, since the window matters most and all are tried early.
 
     The longest reads 14 days of hours, 7 of shorter seasons (weeks of days, years of months), 3 years of weeks; and
@@ -77,18 +78,22 @@ def _window_choices(season: int, horizon: int, longest: int) -> dict[str, object
     lengths = [n * season for n in counts if n * season <= longest] or [max(1, longest // season * season)]
     upto = next((i for i, length in enumerate(lengths) if length >= wanted), len(lengths) - 1) + 1
     enough = [length for length in lengths[:upto] if length >= horizon] or lengths[:upto][-1:]
-    return {"choices": enough[-3:], "default": enough[-1]}
+    return enough[-3:]
 
 
-def _patch_choices(season: int) -> dict[str, object]:
-    """A half, one and two seasons of a short season; a twelfth, a quarter and a half of a long one."""
+def _patch_choices(season: int, longest: int) -> dict[str, object]:
+    """A half, one and two seasons of a short season; a twelfth, a quarter and a half of a long one.
+
+    None is longer than the longest window, which would be padded to it; where all would be, single rows are read.
+    """
     if season < 8:
         patches = [4, 8, 16] if season == 1 else [season, 2 * season]
     elif season <= 48:
         patches = [season // 2, season, 2 * season]
     else:
         patches = [season // 12, season // 4, season // 2]
-    return {"choices": patches, "default": patches[1]}
+    fitting = [patch for patch in patches if patch <= longest] or [1]
+    return {"choices": fitting, "default": fitting[:2][-1]}
 
 
 def sequence_space(steps: int, sequences: int) -> dict[str, object]:

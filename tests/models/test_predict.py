@@ -11,7 +11,9 @@ import pytest
 import torch
 
 import optlstm
+from optlstm.console.scores import interval_lines
 from optlstm.errors import InputError
+from optlstm.tasks.forecast.conformal import cross_coverage
 from tests.conftest import Cli, series
 
 WINDOW, HORIZON = 8, 4
@@ -85,6 +87,21 @@ def test_a_backtest_has_every_forecast_beside_what_came(cli: Cli, made: Path) ->
     assert (found["y-lo-80"] < found["y-lo-50"]).all()
     assert (found["y-hi-50"] < found["y-hi-80"]).all()
     np.testing.assert_allclose(found["y-hi-80"] - found["y"], found["y"] - found["y-lo-80"])
+
+
+def test_where_no_coverage_was_measured_refit_and_predict_say_so(cli: Cli, made: Path) -> None:
+    model = optlstm.load("model")
+    few = {"windows": 9, "measured": cross_coverage(np.ones((9, 1, 4)), gap=12)}
+    model.card = model.card.model_copy(update={"intervals": {**model.card.intervals, **few}})
+    model.save("short")
+    expected = "coverage of the prediction intervals not measured: 9 test windows are too few"
+
+    predict = ("predict", "short", "--data", "tiny.csv", "-o", "out.csv")
+    assert expected in cli(*predict, "--level", "50").lines
+    assert expected not in cli(*predict).lines
+    assert expected not in cli("predict", "model", *predict[2:], "--level", "50").lines
+    assert interval_lines(model.card.intervals) == [expected]  # what refit prints
+    assert interval_lines({}) == []
 
 
 def test_intervals_hold_as_often_as_the_card_was_calibrated_to(made: Path) -> None:

@@ -41,7 +41,9 @@ def signed(made: Path) -> Path:
     return made
 
 
-def test_a_signed_model_is_refitted_and_predicts(cli: Cli, cached_cli: Cli, folder: Path) -> None:
+def test_a_signed_model_is_refitted_and_predicts(
+    cli: Cli, cached_cli: Cli, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cached_cli("study", "tiny.toml")
     write_keys("key", ed25519.Ed25519PrivateKey.generate())
 
@@ -50,6 +52,10 @@ def test_a_signed_model_is_refitted_and_predicts(cli: Cli, cached_cli: Cli, fold
 
     assert Path("out.csv").read_text().startswith("ds,y\n")
     assert optlstm.load("model", verify="key.pub").card.members == 1
+    assert cli("refit", "tiny", "-o", "model").code == 0
+    assert caplog.messages == ["model was signed; it no longer is: --sign KEY.pem signs it"]
+    assert cli("refit", "tiny", "-o", "model").code == 0
+    assert len(caplog.messages) == 1
 
 
 SPOILT: dict[str, tuple[Callable[[], Any], str]] = {

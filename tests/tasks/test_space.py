@@ -44,6 +44,23 @@ def test_windows_are_whole_seasons_and_leave_rows_to_train_on(
     assert default_space(season, horizon, longest)["window"] == {"choices": windows, "default": windows[-1]}
 
 
+@pytest.mark.parametrize(
+    ("season", "longest", "patches"),
+    [
+        (12, 136, [6, 12, 24]),
+        (12, 22, [6, 12]),
+        (24, 30, [12, 24]),
+        (7, 12, [7]),
+        (1, 12, [4, 8]),
+        (12, 5, [1]),
+    ],
+)
+def test_no_patch_is_longer_than_the_longest_window(season: int, longest: int, patches: list[int]) -> None:
+    space = default_space(season, 1, longest)
+
+    assert space["patch"] == {"choices": patches, "default": patches[:2][-1]}
+
+
 def test_fewer_windows_are_trained_on_in_smaller_batches_and_larger_steps() -> None:
     spaces = [default_space(12, 12, 60, windows) for windows in (100, 500, 5000)]
 
