@@ -48,9 +48,10 @@ def _dry_run(raw: dict[str, Any], problems: list[str], study_file: Path | None) 
 
     quieten_optuna()
     name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
-    raw, stored = with_stored_config(attempt(problems, lambda: existing(url)), name, {"storage": url, **raw})
+    database = attempt(problems, lambda: existing(url))
+    raw, stored = with_stored_config(database, name, {"storage": url, **raw})
     console = make_console(results=True)
-    for heading, value in dry_run(raw, name, problems, stored):
+    for heading, value in dry_run(raw, name, database, problems, stored):
         console.print(f"{heading:<16}{value}", markup=False, soft_wrap=True)
     return 0
 

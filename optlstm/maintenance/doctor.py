@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.console.study_table import counts_in_words
 from optlstm.errors import InputError, OptlstmError
-from optlstm.run.owner import claim, owner_problem
+from optlstm.run.owner import adopt_command, check_moved, claim, owner_problem, owner_remedy
 from optlstm.run.retention import kept_best, study_folder
 from optlstm.study.database.connection import Database, open_to_read, parse_url, shown
 from optlstm.study.database.optuna_tables import lock_study
@@ -69,11 +69,17 @@ def examine(url: str, name: str | None, storage_path: Location, address: str | N
 
 
 def adopt(url: str, name: str, storage_path: Location) -> None:
-    """Make a study's folder that of this database, which was moved. Raises InputError: There is no such study."""
+    """Make a study's folder that of this database, which was moved.
+
+    Raises:
+        InputError: There is no such study, or this is a copy of the database that has it.
+    """
     with contextlib.closing(open_to_read(url)) as database:
         study = load_study(database, name)
         if uid := study.user_attrs.get(UID_KEY):
-            claim(study_folder(absolute(storage_path), name, str(uid)), database)
+            folder = study_folder(absolute(storage_path), name, str(uid))
+            check_moved(folder, database)
+            claim(folder, database)
 
 
 def _storage_remedy(url: str, error: str) -> str:
@@ -106,12 +112,12 @@ def _studies(database: Database, name: str | None, storage_path: Location) -> It
             yield Finding(f"study {study_name}", "note", f"{len(trials)} trials, not made by optlstm; left alone")
             continue
         ours.add(str(folder))
-        findings = [*_running(database, study, trials), *_checkpoints(database, study, folder)]
+        findings = [*_running(database, study, trials), *_checkpoints(database, study, storage_path, folder)]
         if all(finding.state == "ok" for finding in findings):
             findings = [Finding(f"study {study_name}", "ok", "; ".join(finding.message for finding in findings))]
         yield from findings
     if name is None and not damaged:  # whose folder is whose is not known otherwise
-        yield from _unknown_folders(storage_path, ours)
+        yield from _unknown_folders(database, storage_path, ours)
 
 
 def _running(database: Database, study: optuna.Study, trials: list[FrozenTrial]) -> Iterator[Finding]:
@@ -152,7 +158,9 @@ def _reap(database: Database, study: optuna.Study, trial_id: int) -> None:
             rdb.set_trial_state_values(trial_id, TrialState.FAIL)
 
 
-def _checkpoints(database: Database, study: optuna.Study, folder: Location) -> Iterator[Finding]:
+def _checkpoints(
+    database: Database, study: optuna.Study, storage_path: Location, folder: Location
+) -> Iterator[Finding]:
     """Weights of trials that the study does not have, and stopped or best trials whose weights are damaged.
 
     A study may run meanwhile: what seems wrong is a fault only where the study, read again after it, still says so.
@@ -160,19 +168,18 @@ def _checkpoints(database: Database, study: optuna.Study, folder: Location) -> I
     from optlstm.training.checkpoints import newest_checkpoint
 
     subject = f"checkpoints of {study.study_name}"
-    problem = owner_problem(folder, database)
-    if problem:
-        adopt = f"doctor {shlex.quote(study.study_name)} --adopt"
-        remedy = f"give another --storage-path; if this is that database, moved: {adopt}"
+    if problem := owner_problem(folder, database):
+        adopt = adopt_command(study.study_name, storage_path, database)
+        remedy = f"give another --storage-path (--fix changes nothing here); if this is that database, moved: {adopt}"
         yield Finding(subject, "fault", problem, remedy)
+        return  # what is in it is not for this database to judge
     files = open_folder(folder)
     saved = {int(match[1]): n for n in files.names() if (match := _TRIAL.fullmatch(n))}
     states = _states(study)  # read later: a trial is there before its folder
     for number, entry in sorted(saved.items()):
         if number >= len(states) and number not in states:
             message = f"{join(folder, entry)}: the study has no such trial"
-            fix = None if problem else partial(_remove, database, study, number, folder)
-            yield Finding(subject, "fault", message, "doctor --fix" if fix else "", fix)
+            yield Finding(subject, "fault", message, "doctor --fix", partial(_remove, database, study, number, folder))
     # A custom objective need not save any; what was saved leaves its folder, unless all of it was removed.
     custom = study.user_attrs.get(CONFIG_KEY, {}).get("objective") is not None
     needed = [number for number in _needed(database, study) if not custom or number in saved]
@@ -185,7 +192,7 @@ def _checkpoints(database: Database, study: optuna.Study, folder: Location) -> I
         message = f"{join(folder, trial_name(number))}: missing or damaged"
         yield Finding(subject, "fault", message, remedy)
     if not damaged:
-        yield Finding(subject, "ok", f"weights of {len(needed)} kept, all whole")
+        yield Finding(subject, "ok", f"weights of {len(needed)} kept, all whole" if needed else "no weights kept")
 
 
 def _states(study: optuna.Study) -> dict[int, TrialState]:
@@ -214,13 +221,13 @@ def _remove(database: Database, study: optuna.Study, number: int, folder: Locati
             open_folder(folder).remove(trial_name(number))
 
 
-def _unknown_folders(storage_path: Location, ours: set[str]) -> Iterator[Finding]:
+def _unknown_folders(database: Database, storage_path: Location, ours: set[str]) -> Iterator[Finding]:
     root = absolute(storage_path)
     for name in sorted(open_folder(root).names()):
         path = join(root, name)
         if _STUDY.fullmatch(name) and str(path) not in ours and any(map(_TRIAL.fullmatch, open_folder(path).names())):
-            remedy = "remove it, unless a study of another database is using it"
-            yield Finding("checkpoints", "note", f"{path}: no study of this database", remedy)
+            owner, remedy = owner_remedy(path, database)
+            yield Finding("checkpoints", "note", f"{path}: no study of this database{owner}", remedy)
 
 
 def _disk(url: str, storage_path: Location) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError
 from optlstm.run.plan import Plan, stored_plan
-from optlstm.run.stored import stored_config
+from optlstm.run.stored import check_data_place, stored_config
 from optlstm.study.lineage import Segment, schedule
 from optlstm.study.pareto import KNEE, picked
 from optlstm.study.results import StudyResults, study_record
@@ -124,10 +124,8 @@ def study_plan(study: optuna.Study, data: str | None, factory: str | None = None
     source = dict(stored_config(study).get("data") or {})
     if data is not None:
         source["path"] = str(Path(data).expanduser().absolute())
-    elif source.get("path") and not Path(source["path"]).is_file():
-        raise InputError(
-            f"data: {source['path']}, which the study read, is not there; give its new place with --data FILE"
-        )
+    else:
+        check_data_place(source.get("path"))
     plan = stored_plan(study, factory, data=source)
     known, now = study_record(study)["data"], plan.record.stored()["data"]
     if known["fingerprint"] != now["fingerprint"]:

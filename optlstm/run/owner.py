@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from optlstm.errors import OptlstmError, in_one_line
+from optlstm.errors import InputError, OptlstmError, in_one_line
 from optlstm.study.database.connection import Database
 from optlstm.util.files import Location, is_url, open_folder, shown_location
 
@@ -34,8 +35,49 @@ def owner_problem(folder: Location, database: Database) -> str | None:
     ours = _record(folder, database)
     if owner is None or _same(owner, ours):
         return None
-    shown = in_one_line(str(owner.get("database", "unknown")))[:200]
-    return f"{shown_location(folder)} belongs to a study of the same id in another database: {shown}"
+    return f"{shown_location(folder)} belongs to a study of the same id in another database: {_shown(owner)}"
+
+
+def adopt_command(name: str, storage_path: Location, database: Database) -> str:
+    """What makes a study's folder that of this database; a URL that can hold a password is named, not shown."""
+    url = database.rdb.engine.url
+    storage = shlex.quote(f"sqlite:///{url.database}") if url.get_backend_name() == "sqlite" else "URL"
+    flags = f"--storage {storage} --storage-path {shlex.quote(str(storage_path))}"
+    return f"python -m optlstm doctor {shlex.quote(name)} --adopt {flags}"
+
+
+def check_moved(folder: Location, database: Database) -> None:
+    """Raises InputError where the database that a folder belongs to is another file, and still there."""
+    owner, ours = _stored(folder) or {}, _record(folder, database)
+    path = str(owner.get("database", ""))
+    if _is_file(path) and path != ours["database"] and not _same(owner, ours):
+        raise InputError(
+            f"--adopt: {_shown(owner)}, the database that {shown_location(folder)} names, is still there: is this one "
+            "a copy? Then copy the study (python -m optlstm copy), or give another --storage-path; if that file is "
+            f"another one by now, remove {OWNER_FILE} from the folder"
+        )
+
+
+def owner_remedy(folder: Location, database: Database) -> tuple[str, str]:
+    """Whom a folder belongs to that no study of the database has, and what to do with it."""
+    owner = _stored(folder)
+    if owner is None or _same(owner, _record(folder, database)):
+        return "", "remove it"
+    path = str(owner.get("database", ""))
+    if os.path.isabs(path) and not _is_file(path):
+        return f"; it belongs to {_shown(owner)}, which is gone", "remove it, unless that database was moved"
+    return f"; it belongs to {_shown(owner)}{', which is there' if _is_file(path) else ''}", "leave it"
+
+
+def _shown(owner: Mapping[str, Any]) -> str:
+    return in_one_line(str(owner.get("database", "unknown")))[:200]
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return os.path.isabs(path) and os.path.isfile(path)
+    except ValueError:  # a null character
+        return False
 
 
 def claim(folder: Location, database: Database) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -20,12 +19,12 @@ from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import cores, run_local
 from optlstm.backends.trial import Job
 from optlstm.config.schema import StudyConfig
-from optlstm.config.validate import check_storage_paths
+from optlstm.config.validate import attempt, check_storage_paths
 from optlstm.errors import InputError
-from optlstm.run.owner import claim, owner_problem
+from optlstm.run.owner import adopt_command, claim, owner_problem
 from optlstm.run.plan import Plan, make_plan, stored_plan
 from optlstm.run.retention import copy_weights, study_folder, sweep, watched
-from optlstm.run.study_config import imported_trials, with_name
+from optlstm.run.study_config import imported_trials, unknown_name, with_name
 from optlstm.study.creation import check_study
 from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialFinished
@@ -71,11 +70,12 @@ class Session:
     finished: int  # trials that had ended before this command
     ray: PreparedRay | None = None
     resources: ExitStack = field(default_factory=ExitStack)  # such as the connection to Ray; closed after the trials
+    notes: Sequence[str] = ()  # on what the command asks for
 
     @property
     def warnings(self) -> list[str]:
-        """What is unusual about the data, or the machine."""
-        return [*self.plan.task.warnings, *crowding(self.plan.config, self.workers)]
+        """What is unusual about the command, the data, or the machine."""
+        return [*self.notes, *self.plan.task.warnings, *crowding(self.plan.config, self.workers)]
 
     def work(self, publisher: Publisher) -> None:
         """Run trials until there are none left or the run is told to stop, and let `publisher` show the best."""
@@ -201,6 +201,8 @@ def open_session(
     Raises:
         InputError: With every problem; nothing was created.
     """
+    problems = [*problems]
+    notes = attempt(problems, lambda: unknown_name(database, name, raw)) or ()
     plan = make_plan(with_name(raw, name), problems, stored)
     config = plan.config
     check_storage_paths(config)
@@ -217,7 +219,7 @@ def open_session(
             ledger.copy = partial(copy_weights, checkpoints)
         total = ledger.trial_limit(config.pbt.population if config.scheduler == "pbt" else config.trials)
         run, workers = Run(ledger, total, config.timeout), _workers(config, total - ledger.ended)
-        return Session(plan, ledger, run, checkpoints, workers, ledger.ended, ray, resources.pop_all())
+        return Session(plan, ledger, run, checkpoints, workers, ledger.ended, ray, resources.pop_all(), notes)
 
 
 def _prepared_ray(config: StudyConfig) -> AbstractContextManager[PreparedRay]:
@@ -229,7 +231,11 @@ def _prepared_ray(config: StudyConfig) -> AbstractContextManager[PreparedRay]:
 
 
 def dry_run(
-    raw: Mapping[str, Any], name: str, problems: Sequence[str] = (), stored: Mapping[str, Stored] = {}
+    raw: Mapping[str, Any],
+    name: str,
+    database: Database | None,
+    problems: Sequence[str] = (),
+    stored: Mapping[str, Stored] = {},
 ) -> list[tuple[str, str]]:
     """What would run, as (heading, value) rows; connects to the cluster, creates nothing, runs no `stored` code.
 
@@ -237,6 +243,8 @@ def dry_run(
         InputError: As the run itself would.
     """
     never = {key: replace(code, never=True) for key, code in stored.items()}
+    problems = [*problems]
+    notes = attempt(problems, lambda: unknown_name(database, name, raw)) or ()
     plan = make_plan(with_name(raw, name), problems, never)
     config = plan.config
     check_storage_paths(config)
@@ -247,7 +255,7 @@ def dry_run(
     rows = [
         ("study", name),
         ("data", plan.task.describe()),
-        *(("note", warning) for warning in plan.task.warnings),
+        *(("note", warning) for warning in (*notes, *plan.task.warnings)),
         ("trials", f"{size}, up to {config.training.epochs} epochs each"),
         ("sampler", config.sampler.name if grid is None else f"grid, {grid:,} combinations"),
         ("scheduler", rule),
@@ -321,8 +329,10 @@ def _check_owner(study: optuna.Study, storage_path: Location, database: Database
     """Raises InputError where the study's folder belongs to another database."""
     folder = study_folder(absolute(storage_path), study.study_name, str(study.user_attrs.get(UID_KEY, "")))
     if problem := owner_problem(folder, database):
-        adopt = f"if this is that database, moved: python -m optlstm doctor {shlex.quote(study.study_name)} --adopt"
-        raise InputError(f"storage_path: {problem}; give another --storage-path; {adopt}")
+        adopt = adopt_command(study.study_name, storage_path, database)
+        raise InputError(
+            f"storage_path: {problem}; give another --storage-path; if this is that database, moved: {adopt}"
+        )
 
 
 def _workers(config: StudyConfig, left: int) -> int | None:

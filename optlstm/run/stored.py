@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
 
 from optlstm.config.schema import from_database
+from optlstm.errors import InputError
 from optlstm.study.record import CONFIG_KEY
 from optlstm.study.results import study_record
 from optlstm.tasks.registry import TASKS
@@ -59,6 +61,12 @@ def stored_code(
             fingerprint = section.get("fingerprint") if isinstance(section, Mapping) else None
             stored[key] = Stored(study.study_name, remedy(str(code), study.study_name), fingerprint)
     return stored
+
+
+def check_data_place(path: str | None) -> None:
+    """Raises InputError where the file that a study read is not there; None: the study read the bundled series."""
+    if path and not Path(path).expanduser().is_file():
+        raise InputError(f"data: {path}, which the study read, is not there; give its new place with --data FILE")
 
 
 def _value(config: Mapping[str, Any], key: str) -> Any:

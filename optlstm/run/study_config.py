@@ -12,12 +12,12 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from optlstm.config.schema import is_lr_search
+from optlstm.config.schema import REACH, is_lr_search
 from optlstm.config.sources import layer
 from optlstm.config.validate import default_choices
-from optlstm.errors import InputError
+from optlstm.errors import InputError, did_you_mean
 from optlstm.run.plan import Plan
-from optlstm.run.stored import stored_code, stored_config
+from optlstm.run.stored import check_data_place, stored_code, stored_config
 from optlstm.study.database.connection import Database
 from optlstm.study.results import StudyResults, load_study, study_record
 from optlstm.study.warm_start import imported, narrowed
@@ -27,18 +27,19 @@ STARTS = {"promote": "promoted", "narrow_from": "narrowed", "import_from": "impo
 # What the other study began with, how much it ran, and the rules of its population.
 _NOT_TAKEN_OVER = ("enqueue", "trials", "top", "scheduler", "pbt", *STARTS)
 _KEPT_OF_LR_SEARCH = ("task", "data", "model")
+_BUNDLED = "co2"  # the series of a study that names no data
 
 
 def study_name(raw: Mapping[str, Any], study_file: Path | None) -> str:
     """The name given, or else that of the study it starts from, of its file, of its data, of the bundled series."""
-    path = raw.get("data", {}).get("path") if isinstance(raw.get("data"), Mapping) else None
+    path = _data_path(raw)
     if raw.get("name") is not None:
         return str(raw["name"])
     name = (
         next((f"{raw[key]}-{how}" for key, how in STARTS.items() if raw.get(key)), None)
         or (study_file.stem if study_file else None)
         or (Path(str(raw["objective"])).stem if raw.get("objective") else None)
-        or (Path(str(path)).name.split(".")[0] if path else "co2")
+        or (Path(str(path)).name.split(".")[0] if path else _BUNDLED)
     )
     return str(name)
 
@@ -75,7 +76,31 @@ def with_stored_config(
         problems.append(f"top: study '{name}' exists and promoted {top}, not {raw['top']!r}; give --name")
     if problems := [*problems, *_same_scheduler(name, stored, raw)]:
         raise InputError(problems)
+    if not _data_path(raw):
+        check_data_place(_data_path(stored))
     return layer(stored, raw), stored_code(study, stored, raw)
+
+
+def unknown_name(database: Database | None, name: str, raw: Mapping[str, Any]) -> list[str]:
+    """A note on a new study that is given a name and no data: its name may be that of another one, mistyped.
+
+    Raises:
+        InputError: A study has nearly this name, and nothing is given but the name and how to run it.
+    """
+    known = raw.get("objective") or any(raw.get(key) for key in STARTS) or _data_path(raw)
+    if database is None or raw.get("name") is None or known or name.startswith(_BUNDLED):
+        return []
+    names = optuna.get_all_study_names(database.rdb)
+    if not names or name in names:
+        return []
+    if raw.keys() <= REACH | {"trials"} and did_you_mean(name, names):
+        load_study(database, name)  # refuses it, as every command does
+    return [f"no study '{name}' here yet: a new one, of the bundled series {_BUNDLED}"]
+
+
+def _data_path(raw: Mapping[str, Any]) -> Any:
+    data = raw.get("data")
+    return data.get("path") if isinstance(data, Mapping) else None
 
 
 def _existing(database: Database | None, name: str) -> optuna.Study | None:

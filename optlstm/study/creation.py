@@ -64,7 +64,7 @@ def check_study(database: Database, name: str, record: StudyRecord) -> int:
         raise StudyConflict(f"study: '{name}' in this database was not made by optlstm; choose another --name")
     if differences := record.differences(stored):
         raise StudyConflict(
-            [f"study '{name}' exists and is another search; give --name, or keep what it was made with:"]
+            [f"study '{name}' exists and is another search; give another --name, or keep what it was made with:"]
             + [f"  {line}" for line in differences]
         )
     return study_id

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,7 +59,12 @@ class Stored:
             digest: Of all that runs; empty: there is nothing.
         """
         changed = self.fingerprint is not None and source and self.fingerprint != fingerprint(source)
-        if changed or not digest or not trusted_code.is_trusted(name, digest):
+        if changed:
+            raise InputError(
+                f"{key}: {name} is named by study '{self.study}' alone, and it has changed since the study was made: "
+                "put it back, or name it to a new study, with another --name"
+            )
+        if not digest or not trusted_code.is_trusted(name, digest):
             raise self.refusal(key, name, "it has changed since")
 
 
@@ -84,7 +90,12 @@ class UserFile:
             read = cls(str(file), file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             near = did_you_mean(file.name, (p.name for p in file.parent.glob("*.py")) if file.parent.is_dir() else ())
-            raise InputError(f"{key}: {path} does not exist{near}") from None
+            moved = (
+                f"; where it was moved: study NEW_PLACE/{shlex.quote(file.name)} --name {shlex.quote(stored.study)}"
+                if stored
+                else ""
+            )
+            raise InputError(f"{key}: {path} does not exist{near}{moved}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{key}: {path} cannot be read: {error}") from None
         if stored is None:

@@ -100,7 +100,12 @@ def test_damaged_weights_and_weights_of_no_trial_are_named(cli: Cli, cached_cli:
     cached_cli("study", "tiny.toml")
     folder = folder_of("tiny")
     shutil.copytree(folder / "trial-00000", folder / "trial-00007")
-    shutil.copytree(folder, folder.parent / "gone-0123abcd")
+    for name, owner in (("gone-0123abcd", None), ("gone-1123abcd", "/nowhere/x.db"), ("used-0123abcd", "tiny.csv")):
+        shutil.copytree(folder, folder.parent / name)
+        claimed = folder.parent / name / "database.json"
+        claimed.unlink(missing_ok=True)
+        if owner:
+            claimed.write_text(json.dumps({"database": str(Path(owner).absolute())}))
     for file in (folder / "trial-00001").glob("*.safetensors"):
         file.write_bytes(b"")
 
@@ -111,7 +116,17 @@ def test_damaged_weights_and_weights_of_no_trial_are_named(cli: Cli, cached_cli:
     assert len(states["fault"]) == 2
     assert any("trial-00007: the study has no such trial" in line for line in states["fault"])
     assert any("trial-00001: missing or damaged" in line for line in states["fault"])
-    assert [line for line in states["note"] if "gone-0123abcd: no study of this database" in line]
+    unknown = [line.partition(": no study of this database")[2] for line in states["note"] if "no study of" in line]
+    assert unknown == [
+        "",
+        "; it belongs to /nowhere/x.db, which is gone",
+        f"; it belongs to {Path('tiny.csv').absolute()}, which is there",
+    ]
+    assert [line for line in fixed.out.splitlines() if "remove it" in line or "leave it" in line] == [
+        "       -> remove it",
+        "       -> remove it, unless that database was moved",
+        "       -> leave it",
+    ]
     assert fixed.code == 1  # what was trained is not to be had back
     assert not (folder / "trial-00007").exists()
     assert (folder.parent / "gone-0123abcd").exists()
@@ -213,7 +228,7 @@ def test_an_objective_that_saves_nothing_misses_nothing(cli: Cli) -> None:
     code, states = found(cli)
 
     assert (code, states["fault"]) == (0, [])
-    assert "study mine: 2 trials: 2 complete; weights of 0 kept, all whole" in states["ok"]
+    assert "study mine: 2 trials: 2 complete; no weights kept" in states["ok"]
 
 
 def test_a_file_that_is_no_database_has_a_remedy_of_its_own(cli: Cli) -> None:

@@ -95,7 +95,12 @@ def test_this_users_own_file_is_run_again_while_it_is_the_same(cli: Cli, monkeyp
     Path("mine.py").write_text(OBJECTIVE.replace("['x']", "['x'] + 1"))
     changed = cli("study", "--name", "mine", "--trials", 4)
     assert (changed.code, Path("ran").exists()) == (2, False)
-    assert "it has changed since" in changed.err
+    assert "it has changed since the study was made: put it back, or name it to a new study" in changed.err
+    Path("mine.py").rename("moved.py")
+    moved = cli("study", "--name", "mine", "--trials", 4)
+    assert moved.code == 2
+    assert "does not exist" in moved.lines[0]
+    assert moved.lines[0].endswith("where it was moved: study NEW_PLACE/mine.py --name mine")
 
 
 def test_where_no_home_can_be_written_a_named_file_still_runs(

@@ -46,9 +46,14 @@ def test_a_copy_of_a_database_removes_no_weights_and_is_not_resumed(cli: Cli, cu
     assert weights() == cut_short
     assert (resumed.code, len(resumed.lines)) == (2, 1)
     assert "belongs to a study of the same id in another database: " in resumed.lines[0]
-    assert "doctor tiny --adopt" in resumed.lines[0]
+    assert f"doctor tiny --adopt --storage sqlite:///copy.db --storage-path {Path('runs')}" in resumed.lines[0]
     assert fixed.code == 1
     assert "belongs to a study of the same id in another database: " in fixed.out
+    assert "--fix changes nothing here" in fixed.out
+    assert "has no such trial" not in fixed.out
+    adopted = cli("doctor", "tiny", "--adopt", *COPY)
+    assert adopted.code == 2
+    assert "is still there: is this one a copy?" in adopted.lines[0]
     assert cli("refit", "tiny", "-o", "model", "--no-refit", *COPY).code == 0
     assert cli("doctor").code == 0
 

@@ -38,3 +38,20 @@ def test_the_warning_stands_in_the_plan_and_before_the_first_trial(cli: Cli, mon
     study = ("study", "tiny.toml", "--trials=2", "--workers=2")
     assert f"note            {warning}" in cli(*study, "--dry-run").out.splitlines()
     assert warning in cli(*study).lines
+
+
+def test_a_name_without_a_study_is_refused_or_noted_and_starts_no_other_study_silently(cli: Cli) -> None:
+    note = "no study 'nope' here yet: a new one, of the bundled series co2"
+    plain = ("--dry-run", "--workers", 1)
+    assert "note" not in cli("study", "--name", "nope", *plain).out  # there is no database yet
+    assert cli("study", "tiny.toml", "--trials", 1).code == 0
+
+    mistyped = cli("study", "--name", "tinny", *plain)
+
+    assert mistyped.code == 2
+    assert mistyped.lines == ["study 'tinny' is not in this database; did you mean 'tiny'? (studies: tiny)"]
+    assert f"note            {note}" in cli("study", "--name", "nope", *plain).out.splitlines()
+    new = ("--epochs", 1, "--trials", 1, "--workers", 1, "--set", "artifacts=0", "--set", "space.hidden_size=4")
+    assert note in cli("study", "--name", "nope", *new).lines
+    for known in (("--name", "tiny"), (), ("--data", "tiny.csv", "--name", "tinny")):
+        assert "no study" not in cli("study", *known, *plain).out
