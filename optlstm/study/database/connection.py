@@ -71,7 +71,8 @@ def parse_url(text: str) -> URL:
         raise InputError("storage: an in-memory SQLite database would be lost at the end; use sqlite:///FILE.db")
     if backend == "sqlite" and (url.database or "").startswith("file:"):
         raise InputError("storage: SQLite's 'file:' names are not supported; use sqlite:///FILE.db")
-    if "@" in (url.host or ""):  # the end of a password, which later messages would show as the host
+    # The end of a password, which later messages would show as the host or the database's name.
+    if backend != "sqlite" and "@" in f"{url.host or ''}{url.database or ''}":
         raise InputError("storage: more than one '@'; write an '@' in the user name or password as %40")
     for _, module, extra in DRIVERS.values():
         if url.get_driver_name() == module and importlib.util.find_spec(module) is None:

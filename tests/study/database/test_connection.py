@@ -49,6 +49,8 @@ def test_a_sqlite_transaction_holds_the_write_lock_from_its_beginning(own_sqlite
         ("", "not a database URL"),
         ("runs/optlstm.db", "not a database URL"),
         ("postgresql://u:p@host:port/db", "not a database URL"),
+        ("postgresql://u:p@ss@host/db", "more than one '@'"),
+        ("postgresql://u:p@s/s#x@host/db", "more than one '@'"),
         ("mssql://u:p@host/db", "'mssql' databases are not supported"),
         ("redis://host", "'redis' databases are not supported"),
         ("sqlite://", "in-memory"),
