@@ -73,21 +73,22 @@ def refit(
     check_target(out)
     if sign is not None:
         read_private_key(sign)  # before the training
-    database = given_database(storage)
+    database, unweighted = given_database(storage), list[int]()
     with Epochs(make_console(quiet)) as display:
         model = make_model(
             database, name, trial=trial, pick=pick, top=top, seeds=seeds, ensemble=not no_ensemble, averaging=averaging,
             retrain=not no_refit, data=data, storage_path=storage_path, factory=factory, on_epoch=display.on_epoch,
+            on_unweighted=unweighted.append,
         )  # fmt: skip
     model.save(out, sign=sign)
     if as_json:
         print(json.dumps(outcome(model.card, str(out))))
     else:
-        _print_result(make_console(results=True), model, out, steps)
+        _print_result(make_console(results=True), model, out, steps, unweighted)
     return 0
 
 
-def _print_result(console: Console, model: Model, out: Path, steps: bool) -> None:
+def _print_result(console: Console, model: Model, out: Path, steps: bool, unweighted: list[int]) -> None:
     from optlstm.console.scores import ensemble_line, heading, in_words, interval_lines, score_table, step_table
 
     test = model.card.test
@@ -100,7 +101,7 @@ def _print_result(console: Console, model: Model, out: Path, steps: bool) -> Non
             console.print(step_table(test, metric))
     console.print()
     if model.card.ensemble:
-        console.print(ensemble_line(model.card), soft_wrap=True, markup=False)
+        console.print(ensemble_line(model.card, unweighted), soft_wrap=True, markup=False)
     for line in in_words(test):
         console.print(line, style="yellow", soft_wrap=True, markup=False)
     for line in interval_lines(model.card.intervals):

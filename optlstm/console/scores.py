@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -12,7 +12,7 @@ from optlstm.console.tables import plain_table
 from optlstm.models.card import Card, Test
 from optlstm.tasks.base import Metrics
 from optlstm.tasks.label.scores import METRICS
-from optlstm.util.format import many
+from optlstm.util.format import listed, many
 
 MODEL = "this model"
 MORE_IS_BETTER = {metric.name for metric in METRICS if metric.higher}
@@ -54,11 +54,12 @@ def heading(card: Card) -> Text:
     return Text.assemble((trials, "bold"), f": {how}{members}")
 
 
-def ensemble_line(card: Card) -> str:
-    """The weights of an ensemble's parts."""
-    return "ensemble: " + ", ".join(
-        f"{name.replace('_', ' ')} {100 * weight:.0f} %" for name, weight in card.ensemble.items()
-    )
+def ensemble_line(card: Card, unweighted: Sequence[int]) -> str:
+    """The weights of an ensemble's parts. unweighted: the numbers of the trials that got none."""
+    parts = ", ".join(f"{name.replace('_', ' ')} {100 * weight:.0f} %" for name, weight in card.ensemble.items())
+    trials = "trial" if len(unweighted) == 1 else "trials"
+    none = f"; {trials} {listed(map(str, unweighted))} got no weight" if unweighted else ""
+    return f"ensemble: {parts}{none}"
 
 
 def score_table(test: Test) -> Table:
@@ -135,7 +136,7 @@ def _cell(value: float | None, best: float | None) -> Text:
 
 def _spread(spread: Mapping[str, Metrics], metric: str) -> str:
     mean, std = spread["mean"][metric], spread["std"][metric]
-    return "" if mean is None or std is None else f"{_number(mean)} ± {std:.1g}"
+    return "" if mean is None or std is None else f"{_number(mean)} ± {float(f'{std:.1g}'):g}"
 
 
 def _number(value: float | None, digits: int = 4) -> str:

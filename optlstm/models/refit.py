@@ -77,6 +77,7 @@ def refit(
     storage_path: Location,
     factory: str | None = None,
     on_epoch: Listener = lambda member, members, epoch, epochs: None,
+    on_unweighted: Callable[[int], None] = lambda trial: None,
 ) -> Model:
     """A study's model, tested on the rows that tuning never saw. It is not saved yet.
 
@@ -96,6 +97,7 @@ def refit(
         storage_path: where the study's checkpoints are; of an ensemble, networks that are gone are trained again.
         factory: `module:function` of custom networks; None: the study's, where an earlier command of yours ran it here.
         on_epoch: called after every epoch.
+        on_unweighted: called with the number of each trial that has no weight in the ensemble, and so is not in it.
 
     Raises:
         InputError: there is no such study or trial, the data differs from the study's, or the weights were not kept.
@@ -116,6 +118,8 @@ def refit(
     tuned = partial(_tuned, plan, chosen, folder)
     blend = evaluator.blend(tuned, _windows(plan), seeds, retrain, plan.metric.name) if ensemble else None
     positions = blend.trials if blend else range(len(chosen))
+    for i in sorted(set(range(len(chosen))) - set(positions)):
+        on_unweighted(chosen[i].trial.number)
     if retrain:
         training_data = evaluator.training_data(joined=True)
         weights = _train(plan, [chosen[i] for i in positions], training_data, seeds, averaging, on_epoch)

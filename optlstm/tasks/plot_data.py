@@ -35,14 +35,21 @@ class Forecasts:
     """Forecasts on the validation windows.
 
     Args:
-        examples: The best, the median and the worst by mean squared error, over all windows and columns.
+        examples: The best, the median and the worst by mean squared error, over all windows and columns; none twice.
         by_step: Metric (`mse`, `mae`, standardised scale) to its mean at each step ahead, [horizon].
         windows: The number of forecasts.
+        last_fold: Whether they are those of the last of several folds.
     """
 
     examples: tuple[Example, ...]
     by_step: Mapping[str, Floats]
     windows: int
+    last_fold: bool = False
+
+    @property
+    def rows(self) -> str:
+        """Which rows were forecast, in words."""
+        return "the last fold" if self.last_fold else "the validation rows"
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 os.environ |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 os.environ.pop("OPTLSTM_STORAGE", None)
 
+from optlstm.util.format import many
 from tests.chaos.events import EVENTS
 from tests.chaos.round import Calm, Report, Round, Settings
 from tests.chaos.studies import KINDS
@@ -92,7 +93,7 @@ def play(given: argparse.Namespace) -> list[Report]:
 
 def print_table(reports: list[Report]) -> None:
     events = sum((report.events for report in reports), Counter[str]())
-    print(f"\n{len(reports)} rounds, {sum(r.seconds for r in reports) / 60:.1f} minutes")
+    print(f"\n{many(len(reports), 'round')}, {sum(r.seconds for r in reports) / 60:.1f} minutes")
     for title, counts in (("studies", Counter(r.kind for r in reports)), ("events", events)):
         print(f"\n{title}")
         for name, count in counts.most_common():

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 import optlstm
 from optlstm.models.card import Card
+from optlstm.tasks.forecast.mixture import Linear, Mixture
 from tests.conftest import URL, Cli
 
 
@@ -83,6 +84,17 @@ def test_the_command_says_what_it_is_made_of(cli: Cli, ensemble: Path) -> None:
     assert "ensemble" not in plain.out
     assert optlstm.load("plain").card.ensemble == {}
     assert optlstm.load("plain").card.members == 1
+
+
+def test_a_trial_without_weight_is_named(cli: Cli, ensemble: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mixture = Mixture((0.0, 0.4, 0.0), {Linear("naive", 1): 0.6})
+    monkeypatch.setattr("optlstm.tasks.forecast.evaluate.choose_mixture", lambda *arguments: mixture)
+
+    outcome = cli("refit", "chaos", "-o", "new", "--no-refit")
+
+    best, second, third = sorted(optuna.load_study(study_name="chaos", storage=URL).trials, key=lambda t: t.values[0])
+    line = f"ensemble: trial {second.number} 40 %, naive 60 %; trials {best.number} and {third.number} got no weight"
+    assert line in outcome.out.splitlines()
 
 
 def test_one_trial_is_weighed_against_linear_forecasts(cli: Cli, ensemble: Path) -> None:

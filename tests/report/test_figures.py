@@ -16,7 +16,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optlstm.report import summary_text
-from optlstm.report.figures.best_network import confusion, label_baseline_text
+from optlstm.report.figures.best_network import confusion, forecast_baseline_text, forecasts, label_baseline_text
 from optlstm.report.figures.comparison import compare
 from optlstm.report.figures.curves import timeline, tip
 from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
@@ -26,7 +26,7 @@ from optlstm.report.png import draw, png
 from optlstm.report.view import StudyView
 from optlstm.run.plan import make_plan
 from optlstm.study.record import RECORD_KEY
-from optlstm.tasks.plot_data import Confusion
+from optlstm.tasks.plot_data import Confusion, Example, Forecasts
 from tests.browser import Browser
 
 LONG = ["positive experience", "negative experience", "no experience stated"]
@@ -130,6 +130,35 @@ def test_labels_stand_beside_the_most_frequent_class(tmp_path: Path) -> None:
     assert summary_text.subtitle(view).endswith(
         "60 texts of 2 classes: 30 for training, 15 for validation, 15 for test"
     )
+
+
+@pytest.mark.parametrize(
+    ("count", "last_fold", "sentence", "drawn", "titles"),
+    [
+        (12, False, "on the validation rows: mse naive 2. Trial 4 has 1: 50.0 % less than naive",
+         "Of trial 4's 12 forecasts on the validation rows, the one with the least error, the median one and the one"
+         " with the most:", ["best: y, mse 1", "median: y, mse 1", "worst: y, mse 1"]),
+        (2, True, "on the last fold (2 forecasts): mse naive 2. Trial 4 has 1: less than naive",
+         "Of trial 4's 2 forecasts on the last fold, the one with the least error and the one with the most:",
+         ["best: y, mse 1", "worst: y, mse 1"]),
+        (1, True, "on the last fold (1 forecast): mse naive 2. Trial 4 has 1: less than naive",
+         "Trial 4's only forecast on the last fold:", ["y, mse 1"]),
+    ],
+)  # fmt: skip
+def test_few_forecasts_are_not_compared_in_percent_nor_drawn_twice(
+    count: int, last_fold: bool, sentence: str, drawn: str, titles: list[str]
+) -> None:
+    ranks = ["best", "median", "worst"] if count > 2 else ["best", "worst"][:count]
+    examples = tuple(Example(rank, "y", 5, np.ones(5), np.ones(2), np.zeros(2), 1.0) for rank in ranks)
+    shown = Forecasts(examples, {"mse": np.ones(2)}, count, last_fold)
+
+    text = forecast_baseline_text(4, shown, {"naive": [2.0, 2.0]})
+    figure = forecasts(shown, [], 4)
+
+    assert f"{sentence}, the best of them." in text
+    assert text.endswith("Its value in the study is the mean over all folds.") == last_fold
+    assert drawn in figure.caption
+    assert [panel.title for panel in figure.panels] == titles
 
 
 @pytest.mark.browser

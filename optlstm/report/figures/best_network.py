@@ -23,10 +23,12 @@ from optlstm.tasks.plot_data import Confusion, Example, Forecasts, PlotData
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats
 from optlstm.util.files import Location
-from optlstm.util.format import many, number, short
+from optlstm.util.format import listed, many, number, short
 
 MAX_LABELS = 40
 TICK = 14  # characters of a class beside the matrix, so that a telephone has room for it
+FEW_FORECASTS = 10  # of fewer, a difference in percent says nothing
+_RANKS = {"best": "the one with the least error", "median": "the median one", "worst": "the one with the most"}
 MIDNIGHT = " 00:00:00"
 AnyTask = Task | CustomTask
 
@@ -120,11 +122,14 @@ def forecast_baseline_text(trial: int, plot_data: Forecasts, untuned: Mapping[st
     means = {name: fmean(errors) for name, errors in untuned.items()}
     best = min(means, key=lambda name: means[name])
     others = ", ".join(f"{name} {number(value)}" for name, value in means.items())
-    difference = f"{100 * abs(error - means[best]) / means[best]:.1f} % " if means[best] else ""
+    percent = f"{100 * abs(error - means[best]) / means[best]:.1f} % " if means[best] else ""
+    difference = percent if plot_data.windows >= FEW_FORECASTS else ""
     verdict = f"{difference}{'less' if error < means[best] else 'more'} than {best}, the best of them"
+    count = f" ({many(plot_data.windows, 'forecast')})" if plot_data.last_fold else ""
+    folds = " Its value in the study is the mean over all folds." if plot_data.last_fold else ""
     return (
-        f"Forecasts that need no tuning, on the validation rows: mse {others}."
-        f" Trial {trial} has {number(error)}: {verdict}."
+        f"Forecasts that need no tuning, on {plot_data.rows}{count}: mse {others}."
+        f" Trial {trial} has {number(error)}: {verdict}.{folds}"
     )
 
 
@@ -176,23 +181,25 @@ def times(task: AnyTask) -> Sequence[str | int]:
 
 
 def forecasts(plot_data: Forecasts, rows: Sequence[str | int], trial: int) -> Figure:
-    """Best, median and worst forecast of a trial's network beside the true values. rows: the time of each row."""
+    """The examples of a trial's network beside the true values. rows: the time of each row."""
     columns = {example.column for example in plot_data.examples}
+    drawn = f"Of trial {trial}'s {many(plot_data.windows, 'forecast')} on {plot_data.rows}, "
+    drawn += listed(_RANKS[example.which] for example in plot_data.examples)
+    if plot_data.windows == 1:
+        drawn = f"Trial {trial}'s only forecast on {plot_data.rows}"
     return Figure(
         "forecasts",
         "Forecasts on validation data",
         caption(
-            f"Of trial {trial}'s {many(plot_data.windows, 'forecast')} on the validation rows, the one with the least"
-            " error, the median one and the one with the most: the curves in the data's units, mse on the standardised"
-            " scale.",
+            f"{drawn}: the curves in the data's units, mse on the standardised scale.",
             "Each series, and each column of it, counts as a forecast by itself." if len(columns) > 1 else "",
         ),
-        [_example(example, rows) for example in plot_data.examples],
+        [_example(example, rows, alone=plot_data.windows == 1) for example in plot_data.examples],
         wide=False,
     )
 
 
-def _example(example: Example, rows: Sequence[str | int]) -> Panel:
+def _example(example: Example, rows: Sequence[str | int], alone: bool) -> Panel:
     start, steps = example.first - len(example.before), len(example.before) + len(example.truth)
     x: list[Position] = [rows[start + k] if rows else start + k for k in range(steps)]
     past, future = x[: len(example.before)], x[len(example.before) :]
@@ -202,7 +209,7 @@ def _example(example: Example, rows: Sequence[str | int]) -> Panel:
         Marks("line", [*past[-1:], *future], [*joined, *map(float, example.truth)], "text", "truth", size=6),
         Marks("line", [*past[-1:], *future], [*joined, *map(float, example.forecast)], "accent", "forecast", size=8),
     ]
-    title = f"{example.which}: {short(example.column)}, mse {number(example.mse)}"
+    title = f"{'' if alone else f'{example.which}: '}{short(example.column)}, mse {number(example.mse)}"
     return Panel(Axis(time=bool(rows) and isinstance(rows[0], str)), Axis(), marks, title, height=300)
 
 
@@ -217,10 +224,11 @@ def by_step(plot_data: Forecasts, untuned: Mapping[str, Sequence[float]]) -> Fig
         "steps",
         "Error by step ahead",
         caption(
-            f"Mean squared error of {many(plot_data.windows, 'forecast')} on the validation rows, standardised scale"
+            f"Mean squared error of {many(plot_data.windows, 'forecast')} on {plot_data.rows}, standardised scale"
             + (", beside forecasts that need no tuning." if untuned else "."),
             f"Over all steps: {', '.join(means)}.",
-            "The trial was chosen on these rows, which the others were not: what counts is the test, see refit.",
+            f"The trial was chosen on these rows{' and the other folds' if plot_data.last_fold else ''},"
+            " which the others were not: what counts is the test, see refit.",
         ),
         [Panel(Axis("steps ahead", whole=True), Axis("mse", low=0), marks, height=320)],
     )

@@ -148,7 +148,8 @@ class FoldedForecast(FoldedProblem["ForecastProblem"]):
 
     def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Forecasts:
         """Those of the newest fold."""
-        return self.problems[-1].plot_data(self.member(network, len(self.problems) - 1), hp)
+        newest = self.problems[-1].plot_data(self.member(network, len(self.problems) - 1), hp)
+        return replace(newest, last_fold=True)
 
 
 class ForecastProblem:
@@ -251,9 +252,11 @@ class ForecastProblem:
             squared, absolute = squared + error.square().sum((0, 1)).cpu(), absolute + error.abs().sum((0, 1)).cpu()
         mse = torch.cat(errors)  # [windows, columns]
         order = torch.argsort(mse.flatten(), stable=True).tolist()
-        chosen = {"best": order[0], "median": order[(len(order) - 1) // 2], "worst": order[-1]}
+        chosen: dict[int, str] = {}  # of few forecasts the median one is the best one, too
+        for which, at in (("best", order[0]), ("median", order[(len(order) - 1) // 2]), ("worst", order[-1])):
+            chosen.setdefault(at, which)
         return Forecasts(
-            examples=tuple(self._example(which, windows, mse, at, network) for which, at in chosen.items()),
+            examples=tuple(self._example(which, windows, mse, at, network) for at, which in chosen.items()),
             by_step={
                 "mse": np.asarray(squared, dtype=np.float64) / len(order),
                 "mae": np.asarray(absolute, dtype=np.float64) / len(order),

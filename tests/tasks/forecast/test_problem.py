@@ -330,6 +330,10 @@ def test_folds_are_trained_side_by_side_on_the_scale_of_the_first(tmp_path: Path
     scores = [fold.validate(network[0], hp)["mse"] for fold in each]
     assert problem.validate(network, hp)["mse"] != pytest.approx(scores[0])
     assert len(network) == 3
+    with torch.no_grad():
+        shown, newest = problem.plot_data(network, hp), each[-1].validate(network[-1], hp)["mse"]
+    assert shown.last_fold
+    assert shown.by_step["mse"].mean() == pytest.approx(newest)
     assert math.isfinite(epochs[-1].value)
     assert "3 folds of 20 validation rows, 40 test" in task.describe()
 
