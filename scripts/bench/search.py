@@ -7,7 +7,7 @@ processes together (proportional set size: what they share counts once); MSE ove
 splits are the ETT papers'. 500 steps of 64 windows are 3.75 epochs.
 
 same windows    8 trials of 4 epochs, none pruned, as many windows as AutoLSTM's have seen; tuned weights
-search          the documented search (`studies/etth1.toml`), pruned, and `refit --averaging 1`: what a person runs
+search          the documented search (`studies/etth1.toml`), pruned, and `refit --averaging 1` of one network
 same trainings  the tutorial's network, 8 trials of `--epochs`, by its script and by `study`; `trials alone` is from the
                 start of the first to the end of the last
 
@@ -142,7 +142,9 @@ def first_below(
         if trial.value >= best or all(reached.values()):
             continue
         best = trial.value
-        command = optlstm("refit", name, "-o", f"{name}-{trial.number}", "--json", "--no-refit", *storage)
+        command = optlstm(
+            "refit", name, "-o", f"{name}-{trial.number}", "--json", "--no-refit", "--no-ensemble", *storage
+        )
         mse = mse_of(watched([*command, "--trial", str(trial.number)], folder)[2])
         for goal, most in goals.items():
             if mse <= most and reached[goal] is None:
@@ -200,7 +202,7 @@ def peers(args: argparse.Namespace, folder: Path) -> dict[str, Callable[[int, fl
     data, trials = args.data.absolute(), drawn(folder)
     whole = ["--trials", str(TRIALS), "--pruner", "none", "--set", "training.patience=0", "--epochs"]
     same = [*whole, str(EPOCHS)]
-    tuned, documented = ["--no-refit"], ["--trials", "30"]
+    tuned, documented = ["--no-refit", "--no-ensemble"], ["--trials", "30"]
 
     def own(key: str, study: Sequence[str], refit: Sequence[str]) -> Callable[[int, float | None], Run]:
         return lambda round_, peer: ours(folder, f"{key}-{round_}", data, study, refit, peer)
@@ -216,7 +218,9 @@ def peers(args: argparse.Namespace, folder: Path) -> dict[str, Callable[[int, fl
         found[f"optlstm, same windows, {backend}"] = own(f"same-{backend}", [*same, "--backend", backend], tuned)
         if args.neuralforecast:
             flags = [*documented, "--backend", backend]
-            found[f"optlstm, search, {backend}"] = own(f"search-{backend}", flags, ["--averaging", "1"])
+            found[f"optlstm, search, {backend}"] = own(
+                f"search-{backend}", flags, ["--no-ensemble", "--averaging", "1"]
+            )
     for patch in args.patch:
         script = partial(tutorial, folder, data, trials, args.epochs, patch)
         found[f"tutorial's script, patch {patch}"] = lambda *_, script=script: script()
