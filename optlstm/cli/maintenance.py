@@ -55,7 +55,7 @@ def doctor(
         state, remedy = finding.state, finding.remedy
         if fix and finding.fix is not None:
             finding.fix()
-            state, remedy = "note", "done"
+            state, remedy = "note", finding.fixed
         faults += state == "fault"
         rows.append({"what": finding.subject, "state": state, "found": finding.message, "remedy": remedy})
         if not as_json:

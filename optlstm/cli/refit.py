@@ -17,6 +17,7 @@ from optlstm.cli.common import (
     app,
     given_database,
 )
+from optlstm.util.format import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,6 +70,8 @@ def refit(
     from optlstm.models.folder import check_target
     from optlstm.models.refit import refit as make_model
     from optlstm.models.signature import read_private_key
+    from optlstm.run.stored import stored_config
+    from optlstm.study.results import load_study
 
     check_target(out)
     if sign is not None:
@@ -84,11 +87,12 @@ def refit(
     if as_json:
         print(json.dumps(outcome(model.card, str(out))))
     else:
-        _print_result(make_console(results=True), model, out, steps, unweighted)
+        file = data or stored_config(load_study(database, name)).get("data", {}).get("path") or "FILE"
+        _print_result(make_console(results=True), model, out, steps, unweighted, file)
     return 0
 
 
-def _print_result(console: Console, model: Model, out: Path, steps: bool, unweighted: list[int]) -> None:
+def _print_result(console: Console, model: Model, out: Path, steps: bool, unweighted: list[int], file: str) -> None:
     from optlstm.console.scores import ensemble_line, heading, in_words, interval_lines, score_table, step_table
 
     test = model.card.test
@@ -108,5 +112,6 @@ def _print_result(console: Console, model: Model, out: Path, steps: bool, unweig
         console.print(line, soft_wrap=True, markup=False)
     console.print(f"saved: {out}", soft_wrap=True, markup=False)
     factory = f" --factory {shlex.quote(model.card.factory)}" if model.card.factory else ""
-    command = f"python -m optlstm predict {shlex.quote(str(out))} --data FILE -o OUT.csv{factory}"
-    console.print(f"\n[bold]next[/bold]\n  {command}", soft_wrap=True)
+    command = f"python -m optlstm predict {shlex.quote(str(out))} --data {shlex.quote(file)} -o OUT.csv{factory}"
+    console.print("\nnext", style="bold")
+    console.print(visible(f"  {command}"), markup=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import quoted, short
 
 EMPTY = "empty or NaN"
+INTERPOLATE = "have a study interpolate them (data.gaps = 'interpolate')"  # another remedy
 _EXACT = 2**53  # up to here a float holds every whole number
 _LARGEST = 1e140  # the squares of a hundred million of these can be added up
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
@@ -85,6 +86,7 @@ def column_problems(path: Path, names: Sequence[str], time: str | None, target: 
     if no_target:
         left = [column for column in numbers if column not in (time or "ds", *dates)]
         remedy = f"choose from {list_columns(left)} with --target" if left else "name it with --target COLUMN"
+        remedy = f"name it: --target {short(left[0])}" if len(left) == 1 else remedy
         problems.append(f"data: no target column 'y' in {path.name}; {remedy} {listed}")
     return problems
 
@@ -139,7 +141,7 @@ def fill_numbers(into: Floats, column: pd.Series, flaws: Flaws, *, empty: bool =
         into[:] = [_number(text) for text in texts]
         wrong = np.flatnonzero(np.isnan(into) & ~missing)
         notes = [quoted(texts[i]) for i in wrong[:SHOWN]]
-        flaws.add(f"{name}: {len(wrong)} cell(s) are not numbers", wrong, _number_hint(notes), notes)
+        flaws.add(f"{name}: {len(wrong)} cell(s) are not numbers", wrong, _number_hint(notes, instead), notes)
     if pd.api.types.is_integer_dtype(column):
         inexact = np.flatnonzero(np.abs(into) > _EXACT)
         remedy = "subtract a constant, or write them as decimals"
@@ -156,12 +158,12 @@ def fill_numbers(into: Floats, column: pd.Series, flaws: Flaws, *, empty: bool =
     flaws.add(problem, large, "write them in another unit, or correct them", [f"{into[i]:g}" for i in large[:SHOWN]])
 
 
-def _number_hint(notes: Sequence[str]) -> str:
+def _number_hint(notes: Sequence[str], instead: str) -> str:
     if all(re.fullmatch(r"'[+-]?\d{1,3}(,\d{3})+(\.\d*)?'", note) for note in notes):
         return "write numbers without thousands separators: 1234, not 1,234"
     if all(re.fullmatch(r"'[+-]?[\d. ]*,\d+'", note) for note in notes):
         return "write decimal points, not decimal commas: 1.5, not 1,5"
-    return "correct them, or leave the cells empty and fill them in"
+    return f"correct them{instead and f', or empty the cells and {instead}'}"
 
 
 def read_times(column: pd.Series, flaws: Flaws) -> pd.Index | None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from optlstm.util.arrays import Integers
-from optlstm.util.format import quoted
+from optlstm.util.format import many, quoted
 
 _ZONE = r"\d:\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*$"
 _DAY_US = 24 * 3600 * 10**6
@@ -20,6 +20,8 @@ _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT",
 _WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 _MONTHS_OF = {"M": 1, "Q": 3, "Y": 12}  # by the first letter of the calendar aliases: MS, ME, QS-JAN, YE-DEC, ...
 _PER_CYCLE = {"h": 24, "D": 7, "B": 5, "W": 52, "WOM": 12}
+_UNITS = {"s": "second", "min": "minute", "h": "hour", "D": "day", "B": "business day", "W": "week"}
+_UNITS |= {"M": "month", "Q": "quarter", "Y": "year"}
 _SHORT_STEPS = 5  # from 5min on the season is a day, from 5s on an hour; below, the next larger unit
 
 
@@ -140,6 +142,13 @@ def _step_of(freq: str | None) -> str | None:
     if match is None:
         return freq
     return match[4] if match[4] else f"{match[1]}{match[2]}"
+
+
+def in_words(freq: str | None) -> str:
+    """`MS (1 month)`: an alias, and what it means where that is plain."""
+    match = re.fullmatch(r"(\d*)([A-Za-z]+?)[SE]?(-\w+)?", freq or "")
+    unit = _UNITS.get(match[2]) if match else None
+    return f"{freq} ({many(int(match[1] or 1), unit)})" if match and unit else str(freq)
 
 
 def following(time: pd.Index, freq: str | None, steps: int) -> pd.Index:

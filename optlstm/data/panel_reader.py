@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.columns import EMPTY, Flaws, column_problems, fill_numbers, label_texts, read_times
+from optlstm.data.columns import EMPTY, INTERPOLATE, Flaws, column_problems, fill_numbers, label_texts, read_times
 from optlstm.data.frequency import season_of, ticks_of
 from optlstm.data.panel import Categories, Column, Panel, named, taken
 from optlstm.data.panel_time import Times, in_table
@@ -23,7 +23,6 @@ from optlstm.util.arrays import Floats, Integers
 
 SERIES = "unique_id"  # column looked for where none is named
 _BUNDLED = Path(__file__).parent / "bundled"
-_INTERPOLATE = "set data.gaps = 'interpolate'"
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ class _Reader:
         values = np.empty((rows, len(self.targets)), dtype=np.float64)
         empty = bool(self.wanted.future) or self.wanted.gaps
         for i, name in enumerate(self.targets):
-            fill_numbers(values[:, i], self.frame.pop(name), self.flaws, empty=empty, instead=_INTERPOLATE)
+            fill_numbers(values[:, i], self.frame.pop(name), self.flaws, empty=empty, instead=INTERPOLATE)
         covariates = {name: self._column(name) for name in (*self.wanted.future, *self.wanted.past)}
         if index is None:
             raise self.flaws.error()
@@ -206,7 +205,7 @@ class _Reader:
         self, values: Floats, covariates: Mapping[str, Column], future: npt.NDArray[np.bool_], order: Integers | None
     ) -> None:
         """Only targets and past covariates may be empty, and only in the future. future: of which rows are [rows]."""
-        remedy = f"fill them in, or {_INTERPOLATE}"
+        remedy = f"fill them in, or {INTERPOLATE}"
         if self.wanted.future:  # else `fill_numbers` has refused them
             empty = np.flatnonzero(np.isnan(values).any(axis=1) & ~future)
             problem = f"{self.flaws.file}: {len(empty)} row(s) with an {EMPTY} target"

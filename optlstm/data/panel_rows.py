@@ -146,9 +146,9 @@ def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int) -> No
     if len(padded):
         rows = [many(int(count), "training row") for count in parts[0][padded]]
         _log.warning(
-            "data: %d of %d series are shorter than the longest window (%d) and a horizon; it is padded with their"
-            " first row: %s",
-            *(len(padded), len(cuts), window, panel.named(padded, rows)),
+            "data: %d of %d series %s shorter than the longest window (%d) and a horizon: %s; windows are padded with"
+            " the series' first row",
+            *(len(padded), len(cuts), "is" if len(padded) == 1 else "are", window, panel.named(padded, rows)),
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from optlstm.data import frequency
-from optlstm.data.columns import Flaws
+from optlstm.data.columns import INTERPOLATE, Flaws
 from optlstm.data.frequency import Steps, ticks_of
 from optlstm.data.table import SHOWN
 from optlstm.errors import InputError
@@ -57,11 +57,11 @@ class Times:
         same = {i: steps[i] for i in steps if i not in others}
         missing = {int(starts[i]) + at: count for i, step in same.items() for at, count in step.gaps.items()}
         uneven = [int(starts[i]) + at for i, step in same.items() for at in step.uneven]
-        step_words = f" at a step of {freq}" if freq else ""
+        step_words = f" at a step of {frequency.in_words(freq)}" if freq else ""
         if missing and not gaps:
             of = f" of {sum(bool(step.gaps) for step in same.values())} series" if self._many else ""
             kind = f"{sum(missing.values())} missing row(s) in {len(missing)} gap(s){of}{step_words}"
-            remedy = "fill in the missing rows, or set data.gaps = 'interpolate'"
+            remedy = f"fill in the missing rows, or {INTERPOLATE}"
             self._add_flaw(kind, kept[list(missing)], kept[np.add(list(missing), 1)], remedy)
         if uneven:
             kind = f"{len(uneven)} uneven step(s){step_words}"

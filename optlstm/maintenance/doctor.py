@@ -37,13 +37,14 @@ _STUDY = re.compile(r".+-[0-9a-f]{8}")
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `fix`: what `--fix` would do about it; called at most once."""
+    """One line of the report. `fix`: what `--fix` would do about it; called at most once; `fixed` says so."""
 
     subject: str
     state: Literal["ok", "note", "fault"]
     message: str
     remedy: str = ""
     fix: Callable[[], None] | None = None
+    fixed: str = "removed"
 
 
 def examine(url: str, name: str | None, storage_path: Location, address: str | None) -> Iterator[Finding]:
@@ -142,7 +143,9 @@ def _running(database: Database, study: optuna.Study, trials: list[FrozenTrial])
         remedy = "continue the study, or end the trial as failed: doctor --fix"
         if "member" in trial.user_attrs:
             remedy = "continue the study (doctor --fix would end this member, and the population with it)"
-        yield Finding(subject, "fault", message, remedy, partial(_reap, database, study, trial._trial_id))
+        yield Finding(
+            subject, "fault", message, remedy, partial(_reap, database, study, trial._trial_id), "ended as failed"
+        )
 
 
 def _reap(database: Database, study: optuna.Study, trial_id: int) -> None:

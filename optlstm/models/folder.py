@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from optlstm.errors import InputError, ModelFileError, OptlstmError
+from optlstm.errors import InputError, ModelFileError, OptlstmError, did_you_mean
 from optlstm.models.card import CARD_FILE, WEIGHT_FILE, Card, Weights, read_card
 from optlstm.models.signature import SIGNATURE_FILE, read_private_key, read_public_key, sign, verified_sums
 from optlstm.training.factory import Factory
@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 _MOST_JSON = 64 << 20  # bytes
 _CUSTOM_DTYPES = {"F32", "I64", "BOOL"}  # of custom networks: batch norms count in whole numbers
 _ADVICE = "make the folder again (python -m optlstm refit), or copy it again"
+_ADVICE_SIGNED = "do not use it; ask its maker"
 
 
 def check_target(folder: Path) -> None:
@@ -88,28 +89,35 @@ def read(
         InputError: the factory is not the one of the card, or cannot be imported; the key cannot be used.
     """
     key = None if verify is None else read_public_key(verify)
-    with _model_file_errors(folder):
+    advice = _ADVICE if key is None else _ADVICE_SIGNED
+    _check_is_folder(folder)
+    with _model_file_errors(folder, advice):
         _check_is_model(folder)
         card, blob = _read(folder, None if key is None else verified_sums(folder, key))
     # A folder may come from anywhere: the code it names is imported only on demand. An error of the caller, not of it.
     made_by = Factory.named(factory, card.factory, f"model {folder}")
-    with _model_file_errors(folder):
+    with _model_file_errors(folder, advice):
         return (card, blob, *_unpack(card, blob, made_by))
 
 
 @contextmanager
-def _model_file_errors(folder: Path) -> Iterator[None]:
-    """Raises ModelFileError, which names the folder, for every error inside."""
+def _model_file_errors(folder: Path, advice: str) -> Iterator[None]:
+    """Raises ModelFileError, which names the folder and gives the advice, for every error inside."""
     try:
         yield
     except (ModelFileError, InputError, OSError, SafetensorError) as error:
         reason = f"{error.strerror or error}" if isinstance(error, OSError) else str(error).replace("\n", "; ")
-        raise ModelFileError(f"model {folder}: {reason}; {_ADVICE}") from error
+        raise ModelFileError(f"model {folder}: {reason}; {advice}") from error
+
+
+def _check_is_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        parent = folder.absolute().parent
+        models = [path.parent.name for path in parent.glob(f"*/{CARD_FILE}")] if parent.is_dir() else []
+        raise ModelFileError(f"model {folder}: there is no such folder{did_you_mean(folder.name, models)}")
 
 
 def _check_is_model(folder: Path) -> None:
-    if not folder.is_dir():
-        raise ModelFileError("there is no such folder")
     if not any((folder / name).exists() for name in (CARD_FILE, WEIGHT_FILE)):
         raise ModelFileError(f"it holds no {CARD_FILE}, so it is no model's folder")
 

@@ -84,7 +84,9 @@ def verified_sums(folder: Path, key: Ed25519PublicKey) -> dict[str, str]:
         name, signature, manifest = parts
         key.verify(base64.b64decode(signature, validate=True), name + b"\n" + manifest)
     except (ValueError, InvalidSignature) as error:
-        raise ModelFileError(f"its signature is not of this key, or {SIGNATURE_FILE} is altered") from error
+        raise ModelFileError(
+            f"its signature is not of this key (check whose it is), or {SIGNATURE_FILE} is altered"
+        ) from error
     if name != _FORMAT:
         raise ModelFileError(f"{SIGNATURE_FILE} has another format than this optlstm reads")
     signed = {line[66:]: line[:64] for line in manifest.decode().splitlines()}

@@ -157,6 +157,8 @@ def _task_plan(
     stored: Mapping[str, Stored],
     explore: UserFunction | None,
 ) -> Plan:
+    if problems and raw.get("task", DEFAULT_TASK) not in [*TASKS]:  # of another task, more would only mislead
+        raise InputError(problems)
     data = config.data if config else check_data_config(raw)
     kind = task_class(raw["task"] if raw.get("task") in TASKS else DEFAULT_TASK)
     if config and data and config.scheduler == "pbt" and config.pbt.morph and kind.name == "forecast":

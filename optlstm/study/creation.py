@@ -65,6 +65,16 @@ def check_study(database: Database, name: str, record: StudyRecord) -> int:
     if differences := record.differences(stored):
         raise StudyConflict(
             [f"study '{name}' exists and is another search; give another --name, or keep what it was made with:"]
-            + [f"  {line}" for line in differences]
+            + [f"  {line}" for line in (*_other_data(stored, record.stored()), *differences)]
         )
     return study_id
+
+
+def _other_data(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """A line that says what the many differences of another file come to, where both files are series."""
+    old, new = stored.get("data") or {}, asked.get("data") or {}
+    keys = ("fingerprint", "rows", "first", "last")
+    if not all(key in old and key in new for key in keys) or old["fingerprint"] == new["fingerprint"]:
+        return []
+    spans = [f"{data['rows']} rows from {data['first']} to {data['last']}" for data in (old, new)]
+    return [f"data: another file, or another content: the study has {spans[0]}, this asks for {spans[1]}"]

@@ -49,7 +49,7 @@ FILES: dict[str, tuple[bytes | str, Lines]] = {
     "thousands separators": (numbers(cell='"1,500"'), [["row 7: '1,500'", "without thousands separators"]]),
     "1e400": (numbers(cell="1e400"), [["column 'y'", "1 infinite value(s)", "row 7"]]),
     "integers above 2^53": (column([2**54 + i for i in range(120)]), [["120 whole number(s) above 2^53", "row 2"]]),
-    "a missing column": (series(header="ds,z"), [["no target column 'y'", "choose from z"]]),
+    "a missing column": (series(header="ds,z"), [["no target column 'y'", "name it: --target z"]]),
     "duplicate timestamps": ("\n".join([*ROWS[:9], ROWS[8], *ROWS[9:]]), [["1 repeated time(s)", "row 10: 7"]]),
     "unordered": ("\n".join([*ROWS[:8], ROWS[9], ROWS[8], *ROWS[10:]]), [["1 time(s) earlier", "row 10"]]),
     "mixed time zones": (
@@ -237,6 +237,7 @@ def test_a_study_is_not_continued_as_another_one(cli: Cli, cached_cli: Cli) -> N
     Path("tiny.csv").write_text(series(121))
     other_data = cli("study", "tiny.toml", "--trials", 4)
     assert other_data.code == 2
+    assert other_data.lines[1].startswith("  data: another file, or another content: the study has 120 rows from ")
     assert [line for line in other_data.lines if "data.rows: the study has 120, this asks for 121" in line]
 
 

@@ -112,6 +112,11 @@ def test_a_wrong_flag_says_what_it_must_be(cli: Cli, flag: str, value: str, expe
     refuses(cli, (*STUDY, flag, value), [[expected]])
 
 
+def test_of_an_unknown_task_nothing_else_is_judged(cli: Cli) -> None:
+    command = ("study", "--data", "nowhere.csv", "--task", "txt", "--set", "space.label_smoothing=0.1")
+    refuses(cli, command, [["task: must be one of forecast, sequence, text, got 'txt'"]])
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
@@ -169,7 +174,7 @@ ROWS = series().splitlines()
     [
         ("", ["is empty"]),
         ("ds,y\n", ["has a header and no rows"]),
-        ("\n".join(["ds,value", *ROWS[1:]]), ["no target column 'y'", "choose from value with --target"]),
+        ("\n".join(["ds,value", *ROWS[1:]]), ["no target column 'y'", "name it: --target value"]),
         (series().replace("\n5,", "\n5,1,"), ["1 row(s) without the 2 fields of the header (row 7 has 3)"]),
         ("\n".join([*ROWS[:9], "8,oops", *ROWS[10:]]), ["column 'y'", "1 cell(s) are not numbers", "row 10: 'oops'"]),
         ("\n".join([*ROWS[:9], "8,nan", *ROWS[10:]]), ["column 'y'", "1 empty or NaN value(s)", "row 10"]),

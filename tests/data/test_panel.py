@@ -66,7 +66,10 @@ def test_series_may_begin_and_end_at_any_time(tmp_path: Path, freq: str) -> None
             lambda f: f.iloc[[1, 0, *range(2, 10)]],
             "1 time(s) earlier than the one before in their series (row 3: 'a' at 2024-01-01 00:00:00 after 2024-01-02",
         ),
-        (lambda f: f.drop(index=[2, 8]), "2 missing row(s) in 2 gap(s) of 2 series at a step of D (row 4: 'a' at 2024"),
+        (
+            lambda f: f.drop(index=[2, 8]),
+            "2 missing row(s) in 2 gap(s) of 2 series at a step of D (1 day) (row 4: 'a' at 2024",
+        ),
         (lambda f: f.assign(y=f["y"].where(f.index != 7)), "column 'y' of p.csv: 1 empty or NaN value(s) (row 9)"),
         (lambda f: f.assign(unique_id=f["unique_id"].where(f.index != 7)), "1 row(s) name no series (row 9)"),
         (lambda f: f.assign(x=range(10)), "column 'x' of p.csv changes within 2 series: 'a', 'b'"),
@@ -197,8 +200,8 @@ def test_series_that_are_shorter_than_the_window_are_padded_and_named(
     check_lengths(panel, panel_cuts(panel, [0.6, 0.2, 0.2]), 16, 2)
 
     assert caplog.messages == [
-        "data: 2 of 3 series are shorter than the longest window (16) and a horizon; it is padded with their first"
-        " row: 'b' (6 training rows), 'c' (6 training rows)"
+        "data: 2 of 3 series are shorter than the longest window (16) and a horizon: 'b' (6 training rows), 'c' (6"
+        " training rows); windows are padded with the series' first row"
     ]
     with pytest.raises(InputError, match="3 of 3 series are too short: train needs 7 rows"):
         check_lengths(panel, np.array([[0, 6, 12, 18]] * 3), 1, 6)

@@ -84,6 +84,7 @@ def test_an_abandoned_trial_is_named_and_ended(cli: Cli, cached_cli: Cli) -> Non
     assert code == 1
     assert any("abandoned: trial 0 is RUNNING, and process" in line for line in states["fault"])
     assert "study stopped: trial 0 was stopped after epoch 0" in states["note"]
+    assert "-> ended as failed" in ended.out
     assert ended.code == 0
     (trial,) = optuna.load_study(study_name="abandoned", storage=URL).trials
     assert (trial.state, trial.user_attrs["reason"]) == (

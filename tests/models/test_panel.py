@@ -14,6 +14,7 @@ import pytest
 
 import optlstm
 from optlstm.data.table import read_table
+from optlstm.errors import InputError
 from optlstm.tasks.forecast.baselines import naive
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
@@ -91,8 +92,11 @@ def test_a_short_series_is_forecast_as_if_its_first_row_stood_before_it(
     caplog.clear()
     short = model.predict("p.csv")
     assert caplog.messages == [
-        "1 of 3 series have fewer rows than the model reads (24), and are padded with their first one: 's2' (20 rows)"
+        "1 of 3 series is shorter than what the model reads (24 rows): 's2' (20 rows); padded with the"
+        " series' first row"
     ]
+    with pytest.raises(InputError, match=r"^--backtest: no row is left .* 1 of 3 series .*'s2' \(20 rows\); at most 1"):
+        model.predict("p.csv", backtest=30)
     longer = model.predict("longer.csv").sort_values(["unique_id", "ds"], ignore_index=True)
     pd.testing.assert_frame_equal(short, longer)
     assert np.isfinite(list(model.score("p.csv").values())).all()

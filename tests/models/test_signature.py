@@ -151,7 +151,8 @@ def test_the_command_line_refuses_in_one_line(cli: Cli, signed: Path) -> None:
 
     outcome = cli(*PREDICT, "theirs.pub")
     assert (outcome.code, len(outcome.lines)) == (2, 1)
-    assert outcome.lines[0].startswith("model model: its signature is not of this key, or model.sig is altered; ")
+    assert outcome.lines[0].startswith("model model: its signature is not of this key (check whose it is), or ")
+    assert outcome.lines[0].endswith("; do not use it; ask its maker")
     assert not Path("out.csv").exists()
     assert cli("export", "model", "--format", "torchscript", "--verify", "theirs.pub").code == 2
     assert cli("refit", "tiny", "-o", "new", "--sign", "ours.pub").code == 2

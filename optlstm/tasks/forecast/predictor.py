@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from optlstm.data.frequency import following, same_step, ticks_of
+from optlstm.data.frequency import following, in_words, same_step, ticks_of
 from optlstm.data.panel import Categories, Panel
 from optlstm.data.panel_reader import read_panel
 from optlstm.data.panel_rows import extended, filled, with_missing_rows
@@ -141,11 +141,16 @@ class ForecastPredictor:
             raise InputError(self._too_short(panel, int(before[0]), start, backtest))
         if len(short) and (before[short] < 1).any():
             empty = short[before[short] < 1]
-            raise InputError(f"data: {panel.counted(empty)} have no row before the first forecast")
+            rows = [many(int(panel.known[i]), "row") for i in empty]
+            limit = f"; at most {max(0, int(panel.known.min()) - horizon)}" if backtest and start is None else ""
+            raise InputError(
+                f"{'--backtest' if limit else 'data'}: no row is left before the first forecast in {len(empty)} of "
+                f"{len(panel.ids)} series of {panel.file}: {panel.named(empty, rows)}{limit}"
+            )
         if len(short):
             _log.warning(
-                "%d of %d series have fewer rows than the model reads (%d), and are padded with their first one: %s",
-                *(len(short), len(panel.ids), window, panel.named(short, notes)),
+                "%d of %d series %s shorter than what the model reads (%d rows): %s; padded with the series' first row",
+                *(len(short), len(panel.ids), "is" if len(short) == 1 else "are", window, panel.named(short, notes)),
             )
         beyond = np.flatnonzero(at + backtest - 1 + horizon > end)
         if backtest and len(beyond):
@@ -227,7 +232,7 @@ def _frequency_problem(panel: Panel, freq: str | None, step: int | None) -> str 
     time = panel.time[panel.rows(int(panel.known.argmax()))]
     if not isinstance(time, pd.DatetimeIndex):
         if freq is not None:
-            return f"numbers its rows, and the model was trained on times at a step of {freq}"
+            return f"numbers its rows, and the model was trained on times at a step of {in_words(freq)}"
         actual = int(time[1]) - int(time[0]) if len(time) > 1 else step
         return None if actual == step else f"has a step of {actual}, and the model was trained on a step of {step}"
     if freq is None:
@@ -235,7 +240,7 @@ def _frequency_problem(panel: Panel, freq: str | None, step: int | None) -> str 
     # A week of business days looks like any week.
     if same_step(panel.freq, freq) or time[1:].equals(following(time[:1], freq, len(time) - 1)):
         return None
-    return f"has a step of {panel.freq}, and the model was trained on a step of {freq}; resample it"
+    return f"has a step of {in_words(panel.freq)}, and the model was trained on a step of {in_words(freq)}; resample it"
 
 
 def _positions(panel: Panel, start: str) -> Integers:
