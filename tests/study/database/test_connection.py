@@ -68,7 +68,7 @@ def test_a_url_that_cannot_be_used_is_refused_with_what_to_type(text: str, messa
 
 @pytest.mark.parametrize("text", ["postgresql://u:p@ss@host/db", "postgresql://u:p@s/s#x@host/db"])
 def test_the_end_of_a_password_is_taken_for_no_host_and_no_database(text: str) -> None:
-    with pytest.raises(InputError, match="more than one '@'; write an '@' in the user name or password as %40$"):
+    with pytest.raises(InputError, match=r"more than one '@'; write an '@' in the user name or password as %40$"):
         parse_url(text)
 
 
