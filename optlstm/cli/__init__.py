@@ -33,23 +33,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, 1 (failed), 2 (bad input), 130 or 143 (interrupted)."""
     with interruptible() as received:
         try:
-            return _run(argv)
-        except BaseException:  # also what comes of a signal that was swallowed, in somebody else's code
+            return _run(argv, received)
+        except BaseException:  # also what comes of a signal that was swallowed, or that broke off somebody else's code
             if not received:
                 raise
             return _complain([str(Interrupted())], Interrupted().exit_code)
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, received: Sequence[int]) -> int:
+    """received: signals; what fails after one is the interruption's doing, and is raised."""
     command = typer.main.get_command(app)
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         result = command.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except OptlstmError as error:
+        if received:
+            raise
         return _complain(error.problems if isinstance(error, InputError) else [str(error)], error.exit_code)
     except typer.Exit as exit_:
         return int(exit_.exit_code)
     except Exception as error:
+        if received:
+            raise
         if (failed := _of_database(error)) is not None:
             return _complain([str(failed)], failed.exit_code)
         if not hasattr(error, "format_message"):  # not click's, which say what is wrong with the arguments

@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from optlstm.cli import main
+from optlstm.errors import StorageError
 from optlstm.run.session import open_session
 from tests.conftest import Cli, Row, rows, write_tiny
 from tests.study.processes import command, exit_code, met_half_way, start
@@ -105,6 +106,22 @@ def test_a_signal_that_somebody_swallows_ends_the_command_before_its_first_trial
 
     assert (outcome.code, outcome.lines[-1]) == (code, line)
     assert {state for _, state, *_ in rows()} == {"WAITING"}
+
+
+def test_what_fails_because_a_signal_broke_it_off_is_the_interruption(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny(folder)
+
+    def open_broken_off(*_: Any) -> Any:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise StorageError("storage: can't change 'autocommit' now")  # of psycopg, whose query was broken off
+
+    monkeypatch.setattr("optlstm.run.session.open_session", open_broken_off)
+    outcome = cli("study", "tiny.toml")
+
+    assert (outcome.code, outcome.lines) == (130, ["interrupted"])
 
 
 INTERRUPTED_IMPORT = """\
