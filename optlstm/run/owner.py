@@ -61,7 +61,9 @@ def check_moved(folder: Location, database: Database) -> None:
 def owner_remedy(folder: Location, database: Database) -> tuple[str, str]:
     """Whom a folder belongs to that no study of the database has, and what to do with it."""
     owner = _stored(folder)
-    if owner is None or _same(owner, _record(folder, database)):
+    if owner is None:  # of an older version
+        return "", "remove it, unless a study of another database is using it"
+    if _same(owner, _record(folder, database)):
         return "", "remove it"
     path = str(owner.get("database", ""))
     if os.path.isabs(path) and not _is_file(path):

@@ -124,7 +124,7 @@ def test_damaged_weights_and_weights_of_no_trial_are_named(cli: Cli, cached_cli:
         f"; it belongs to {Path('tiny.csv').absolute()}, which is there",
     ]
     assert [line for line in fixed.out.splitlines() if "remove it" in line or "leave it" in line] == [
-        "       -> remove it",
+        "       -> remove it, unless a study of another database is using it",
         "       -> remove it, unless that database was moved",
         "       -> leave it",
     ]
