@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Container, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -220,7 +221,7 @@ def _read(session: Session, condition: ColumnElement[bool], ours: bool) -> list[
         known[objective] = to_value(value, kind)
     to_intermediate = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
     for trial, (step, value, kind) in rows(_STEPS, "step", "intermediate_value", "intermediate_value_type"):
-        trial.intermediate_values[step] = to_intermediate(value, kind)
+        trial.intermediate_values[_whole(step, f"trial {trial.number}", "step")] = to_intermediate(value, kind)
     user, system = attributes.TRIAL_USER if ours else {}, attributes.TRIAL_SYSTEM
     for trial, (key, stored) in rows(TRIAL_USER, "key", "value_json"):
         trial._user_attrs[key] = attributes.read(stored, f"trial {trial.number}", key, user)
@@ -238,7 +239,7 @@ def _read_trials(session: Session, condition: ColumnElement[bool]) -> Iterator[F
     query = select(*(_TRIALS.c[name] for name in columns)).where(condition).order_by(_TRIALS.c.trial_id)
     for trial_id, number, state, start, complete in session.execute(query):
         yield FrozenTrial(
-            number=number,
+            number=_whole(number, "a trial", "number", least=0),
             state=state,
             value=None,
             datetime_start=_to_local(start),
@@ -250,6 +251,13 @@ def _read_trials(session: Session, condition: ColumnElement[bool]) -> Iterator[F
             intermediate_values={},
             trial_id=trial_id,
         )
+
+
+def _whole(value: Any, subject: str, name: str, least: float = -math.inf) -> int:
+    """SQLite keeps what it is given, whatever a column's type."""
+    if not isinstance(value, int) or value < least:
+        raise attributes.refusal(subject, name, f"{value!r:.80} is no whole number")
+    return value
 
 
 # -- many trials written ----------------------------------------------------------------------------------------------
