@@ -72,10 +72,6 @@ def test_an_attribute_that_is_something_else_is_named_in_a_line(
         "UPDATE study_directions SET direction = 'UP'",
         "DELETE FROM study_directions",
         "UPDATE trial_values SET value = NULL",
-        "UPDATE trials SET number = 'abc' WHERE number = 1",
-        "UPDATE trials SET number = 1.5 WHERE number = 1",
-        "UPDATE trials SET number = -1 WHERE number = 1",
-        "UPDATE trial_intermediate_values SET step = 'abc' WHERE step = 1",
     ],
 )
 def test_a_column_that_holds_what_no_study_has_is_said_in_a_line(cached_cli: Cli, cli: Cli, change: str) -> None:
@@ -88,4 +84,25 @@ def test_a_column_that_holds_what_no_study_has_is_said_in_a_line(cached_cli: Cli
         assert outcome.code == 2
         (line,) = outcome.err.splitlines()
         assert line.startswith("storage: ")
-        assert line.endswith(("damaged or altered", "restore it from a copy, or delete the study"))
+        assert line.endswith("damaged or altered")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trials SET number = 'abc' WHERE number = 1",
+        "UPDATE trials SET number = 1.5 WHERE number = 1",
+        "UPDATE trials SET number = -1 WHERE number = 1",
+        "UPDATE trial_intermediate_values SET step = 'abc' WHERE step = 1",
+    ],
+)
+def test_a_number_that_is_none_is_a_fault_of_its_study(cached_cli: Cli, cli: Cli, change: str) -> None:
+    cached_cli("study", "tiny.toml")
+    with closing(sqlite3.connect("runs/optlstm.db")) as database, database:
+        database.execute(change)
+
+    (line,) = cli("show", "tiny").lines
+    assert "is no whole number; restore it from a copy, or delete the study" in line
+    doctor = cli("doctor")
+    assert doctor.code == 1
+    assert "is no whole number" in doctor.out
