@@ -204,8 +204,8 @@ def test_a_folder_with_data_is_no_place_to_import_from(folder: Path, tmp_path: P
         (folder / f"{name}.py").write_text("open('imported', 'a').write(__name__)")
     program = str(tmp_path / "elsewhere.py")
     with running("study", program, "--trials=1", "--epochs=1", "--workers=1", "--pruner=none") as process:
-        said = process.communicate()
-    assert (process.returncode, (folder / "imported").exists()) == (0, False), said
+        output = process.communicate()
+    assert (process.returncode, (folder / "imported").exists()) == (0, False), output
 
 
 def has_ended(process: psutil.Process) -> bool:

@@ -45,9 +45,9 @@ def half_way(action: Callable[[int], None], arguments: tuple[str, ...]) -> tuple
 def plain_rows(url: str) -> list[Row]:
     """What the study of the plain objective ended with, at a URL."""
     database = open_database(url)
-    found = [row[:3] + row[5:6] for row in stored_table(database, "plain")]
+    table_rows = [row[:3] + row[5:6] for row in stored_table(database, "plain")]
     database.close()
-    return found
+    return table_rows
 
 
 @pytest.fixture
@@ -68,12 +68,12 @@ def disk(folder: Path) -> Iterator[Disk]:
 def test_a_full_disk_of_checkpoints_stops_the_study_and_fails_no_trial(cli: Cli, disk: Disk) -> None:
     assert cli(*STUDY, "--name=undisturbed").code == 0
 
-    code, said = half_way(disk.fill, (*STUDY, "--storage-path=small"))
+    code, line = half_way(disk.fill, (*STUDY, "--storage-path=small"))
     disk.empty()
 
-    assert code == 1, said
-    assert "trial-00000: cannot write a checkpoint: " in said
-    assert "nothing is lost: put that right, then resume with the same command" in said
+    assert code == 1, line
+    assert "trial-00000: cannot write a checkpoint: " in line
+    assert "nothing is lost: put that right, then resume with the same command" in line
     assert {state for _, state, *_ in rows()} == {"RUNNING"}
     assert cli(*STUDY, "--storage-path=small").code == 0
     assert rows() == rows("undisturbed")
@@ -81,12 +81,12 @@ def test_a_full_disk_of_checkpoints_stops_the_study_and_fails_no_trial(cli: Cli,
 
 def test_a_full_disk_of_the_database_stops_the_study_and_loses_nothing(cli: Cli, disk: Disk, plain: list[Row]) -> None:
     url = "sqlite:///small/study.db"
-    code, said = half_way(disk.fill, (*PLAIN, f"--storage={url}"))
+    code, line = half_way(disk.fill, (*PLAIN, f"--storage={url}"))
     disk.empty()
 
-    assert code == 1, said
-    assert "storage: the study database failed: " in said
-    assert "what it holds is safe" in said
+    assert code == 1, line
+    assert "storage: the study database failed: " in line
+    assert "what it holds is safe" in line
     assert cli(*PLAIN, f"--storage={url}").code == 0
     assert plain_rows(url) == plain
 
@@ -96,14 +96,14 @@ def test_a_server_that_stays_away_ends_the_command_and_the_study_goes_on_later(
 ) -> None:
     there = (*PLAIN, f"--storage={postgresql_url}")
     try:
-        code, said = half_way(lambda _: postgresql_server.stop(), there)
+        code, line = half_way(lambda _: postgresql_server.stop(), there)
         unreachable = cli(*there)
     finally:
         start_again(postgresql_server)
 
-    assert code == 1, said
-    assert "storage: the study database failed: " in said
-    assert "once it answers again, resume with the same command" in said
+    assert code == 1, line
+    assert "storage: the study database failed: " in line
+    assert "once it answers again, resume with the same command" in line
     assert unreachable.code == 2
     assert "storage: cannot open postgresql" in unreachable.lines[-1]
     assert cli(*there).code == 0
