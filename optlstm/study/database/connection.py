@@ -39,7 +39,7 @@ CONNECT_TIMEOUT_S = 8
 KEEP_ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
 # How long a process may be silent in a transaction before the server ends its connection: one that is stopped there
 # (SIGSTOP, a machine that sleeps) makes all others wait. A sampler may compute for as long.
-SILENT_S = 120
+SILENT_S = 600
 _SCHEMA_LOCK = 0x6F70746C  # "optl"
 # What a plain scheme means here, and the extra that installs its driver.
 DRIVERS = {
