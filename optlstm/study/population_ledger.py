@@ -14,7 +14,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from optlstm.errors import ArtifactError
+from optlstm.errors import ArtifactError, CheckpointWriteError
 from optlstm.study.database.connection import Database
 from optlstm.study.events import Assignment, TrialFinished
 from optlstm.study.failures import STORAGE_TIMEOUT_S
@@ -198,6 +198,8 @@ class PopulationLedger(Ledger):
                 continue
             try:
                 self.copy(trial.number, origin, trial.user_attrs["from_epoch"])
+            except CheckpointWriteError:  # a full disk, which is no reason to begin without weights
+                raise
             except ArtifactError as error:  # the trial will find no weights, and fail with that reason
                 logger.warning("the weights of trial %d cannot be copied: %s", origin, error)
             self._copied.add(trial.number)

@@ -40,7 +40,7 @@ class CheckpointWriter:
     def __init__(self, folder: Location, keep: int = 2) -> None:
         self._folder, self._keep = folder, keep
         self._files = open_folder(folder)
-        with self._as_write_error():
+        with _as_write_error(self._folder):
             self._before = _stored(self._files)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._last: Future[None] | None = None
@@ -69,7 +69,7 @@ class CheckpointWriter:
         header = {"format": _FORMAT, "epoch": epoch, "size": len(blob), "tensors": _sha256(blob), "meta": dict(meta)}
         content = _json({**header, "sha256": _sha256(_json(header))})
         self._wait()
-        with self._as_write_error():
+        with _as_write_error(self._folder):
             if any(other >= epoch for other in _stored(self._files) - self._before):
                 raise StopTrial
             # Where the study's folder is gone, it is not made again: what was in it would be missed.
@@ -86,17 +86,17 @@ class CheckpointWriter:
 
     def _wait(self) -> None:
         last, self._last = self._last, None
-        with self._as_write_error():
+        with _as_write_error(self._folder):
             if last is not None:
                 last.result()
 
-    @contextlib.contextmanager
-    def _as_write_error(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or error
-            raise CheckpointWriteError(f"{self._folder}: cannot write a checkpoint: {reason}") from error
+
+@contextlib.contextmanager
+def _as_write_error(folder: Location) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointWriteError(f"{folder}: cannot write a checkpoint: {error.strerror or error}") from error
 
 
 def write_checkpoint(
@@ -146,6 +146,7 @@ def copy_checkpoint(source: Location, epoch: int, target: Location) -> None:
     """Give `target` the checkpoint of an epoch, byte by byte, where it has none yet.
 
     Raises:
+        CheckpointWriteError: it cannot be written.
         ArtifactError: `source` has no whole checkpoint of that epoch.
     """
     there = open_folder(target)
@@ -154,7 +155,9 @@ def copy_checkpoint(source: Location, epoch: int, target: Location) -> None:
     read_checkpoint(source, epoch)
     files = open_folder(source)
     for name in (_tensor_file(epoch), _json_file(epoch)):
-        there.write(name, _read(files, name), parents=False)
+        content = _read(files, name)
+        with _as_write_error(target):
+            there.write(name, content, parents=False)
 
 
 def _read_header(files: Folder, path: str) -> dict[str, Any]:

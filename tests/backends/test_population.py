@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from optlstm.backends.driver import Run
+from optlstm.errors import CheckpointWriteError
 from optlstm.study.database.connection import open_database
 from optlstm.study.declaration import parse_space
 from optlstm.study.events import EpochReported, Event
@@ -127,6 +128,23 @@ def test_interrupted_anywhere_it_goes_on_as_if_nothing_had_been(backend: Backend
         ledger.listen(stop)
         backend.work(run, job(epochs=EPOCHS), 1)
     assert lineage(population()) == reference(population)
+
+
+def test_weights_that_cannot_be_copied_to_a_full_disk_stop_the_run_and_fail_no_member(population: Open) -> None:
+    def copy(child: int, *_: int) -> None:
+        if not copied:
+            copied.append(child)
+            raise CheckpointWriteError("no space left")
+
+    copied: list[int] = []
+    ledger = population()
+    ledger.copy = copy
+    with pytest.raises(CheckpointWriteError):
+        INLINE.work(Run(ledger, 0), job(epochs=EPOCHS), 1)
+    INLINE.work(Run(ledger, 0), job(epochs=EPOCHS), 1)
+
+    assert copied
+    assert lineage(ledger) == reference(population)
 
 
 def test_asynchronous_members_do_not_wait(backend: Backend, population: Open) -> None:

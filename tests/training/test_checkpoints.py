@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -17,7 +18,14 @@ import torch
 from torch import Tensor
 
 from optlstm.errors import ArtifactError, CheckpointWriteError, StopTrial
-from optlstm.training.checkpoints import CheckpointWriter, newest_checkpoint, read_checkpoint, write_checkpoint
+from optlstm.training.checkpoints import (
+    CheckpointWriter,
+    copy_checkpoint,
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from optlstm.util.files import LocalFolder
 from tests.damage import empty, flip, truncate
 
 
@@ -43,6 +51,20 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert stored.keys() == tensors(3).keys()
     assert all(torch.equal(stored[name], tensor) for name, tensor in tensors(3).items())
     assert stored["network.w"].add_(1).sum() == 48  # its memory is its own
+
+
+def test_a_copy_that_the_disk_has_no_room_for_is_an_error_of_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write(tmp_path / "parent", 1)
+    (tmp_path / "child").mkdir()
+    monkeypatch.setattr(LocalFolder, "write", full)
+
+    with pytest.raises(CheckpointWriteError, match="child: cannot write a checkpoint: No space left on device"):
+        copy_checkpoint(tmp_path / "parent", 1, tmp_path / "child")
 
 
 def test_the_newest_two_are_kept(tmp_path: Path) -> None:
