@@ -15,7 +15,7 @@ from optlstm import __version__
 from optlstm.cli import export, lr_search, maintenance, predict, refit, report, show, study  # noqa: F401
 from optlstm.cli.common import Interrupted, app, databases
 from optlstm.errors import InputError, OptlstmError, in_one_line, named
-from optlstm.util.interrupts import interruptible
+from optlstm.util.interrupts import held, interruptible
 
 PROGRAM = "python -m optlstm"
 
@@ -63,7 +63,8 @@ def _run(argv: Sequence[str] | None, received: Sequence[int]) -> int:
         path = context.command_path if context else PROGRAM
         return _complain([f"{error.format_message().rstrip('.')}; see {path} --help"], 2)
     finally:
-        databases.close()
+        with held():  # SQLAlchemy would log a connection whose end was broken off, with a traceback
+            databases.close()
     return int(result or 0)
 
 

@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from optlstm.cli import main
+from optlstm.cli.common import databases
 from optlstm.errors import StorageError
 from optlstm.run.session import open_session
 from tests.conftest import Cli, Row, rows, write_tiny
@@ -122,6 +123,19 @@ def test_what_fails_because_a_signal_broke_it_off_is_the_interruption(
     outcome = cli("study", "tiny.toml")
 
     assert (outcome.code, outcome.lines) == (130, ["interrupted"])
+
+
+def test_a_signal_waits_until_the_databases_are_closed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+
+    def close() -> None:
+        signal.raise_signal(signal.SIGINT)
+        closed.append(True)
+
+    monkeypatch.setattr(databases, "close", close)
+
+    assert cli("--version").code == 130
+    assert closed
 
 
 INTERRUPTED_IMPORT = """\
