@@ -85,8 +85,9 @@ def _is_file(path: str) -> bool:
 def claim(folder: Location, database: Database) -> None:
     """Make a study's folder that of a database. Raises OptlstmError where it cannot be written."""
     try:
-        while _stored(folder) != (ours := _record(folder, database)):  # it says more once there is a folder
-            open_folder(folder).write(OWNER_FILE, json.dumps(ours, indent=2).encode())
+        for _ in range(2):  # the record says more once there is a folder
+            if _stored(folder) != (ours := _record(folder, database)):
+                open_folder(folder).write(OWNER_FILE, json.dumps(ours, indent=2).encode())
     except OSError as error:
         reason = error.strerror or error
         raise OptlstmError(f"storage_path: cannot write {shown_location(folder)}: {reason}") from error

@@ -93,11 +93,12 @@ def choose_mixture(
             the mean squared one.
     """
     problems = fold_problems(data, torch.device("cpu"))
-    rows = min(int((fold.data.cuts[:, 1] - fold.data.cuts[:, 0]).min()) for fold in problems)
+    first = problems[0].data.cuts  # of the fold with the fewest training rows
+    rows = first[:, 1] - first[:, 0]
     lengths = sorted({*windows, *(hp.window for hp, _ in trials)})
-    linear = [Linear("naive", 1), *([Linear("seasonal_naive", season)] if 1 < season <= rows else [])]
-    longest = max(int((fold.data.cuts[:, 1] - fold.data.cuts[:, 0]).max()) for fold in problems[:1])
-    linear += [Linear("ridge", length, penalty) for length in lengths for penalty in PENALTIES if length <= longest]
+    linear = [Linear("naive", 1), *([Linear("seasonal_naive", season)] if 1 < season <= rows.min() else [])]
+    lengths = [length for length in lengths if length <= rows.max()]
+    linear += [Linear("ridge", length, penalty) for length in lengths for penalty in PENALTIES]
     folds = [
         _Fold.of(problem, [(hp, _member(network, i)) for hp, network in trials], linear)
         for i, problem in enumerate(problems)
