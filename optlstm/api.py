@@ -7,7 +7,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,14 @@ from optlstm.config.sources import layer
 from optlstm.errors import InputError
 from optlstm.models.model import Model
 from optlstm.tasks.options import DataConfig
+from optlstm.training.runtime import unchanged_process
 from optlstm.util.files import absolute
 
 if TYPE_CHECKING:
     import optuna
-    import pandas as pd
 
+    from optlstm.console.progress import Display
+    from optlstm.data.frames import Data
     from optlstm.run.session import Session
     from optlstm.study.database.connection import Database
 
@@ -59,22 +61,21 @@ class Result:
         """
         from optlstm.models.refit import refit
 
-        return refit(self.database, self.study.study_name, storage_path=self.config.storage_path, **options)
+        with unchanged_process():
+            return refit(self.database, self.study.study_name, storage_path=self.config.storage_path, **options)
 
     def __repr__(self) -> str:
         return f"<optlstm Result of study {self.study.study_name!r}: {len(self.study.trials)} trials>"
 
 
-def tune(
-    data: pd.DataFrame | str | Path | None = None, *, n_trials: int | None = None, progress: bool = True, **config: Any
-) -> Result:
+def tune(data: Data | None = None, *, n_trials: int | None = None, progress: bool = True, **config: Any) -> Result:
     """Run a study, or continue the one of this name.
 
     Ctrl-C, or the notebook's stop button, ends running trials after their epoch; the same call continues later.
 
     Args:
-        data: a DataFrame (kept as a file below `storage_path`, so that the study can be continued without it), or the
-            path of a CSV or Parquet file; None: the bundled series.
+        data: a DataFrame of pandas or polars (kept as a file below `storage_path`, so that the study can be continued
+            without it), a series or array `y`, or the path of a file; None: the bundled series.
         n_trials: the study's trials in all, those it has included.
         progress: show what runs, as the command line does.
         config: any key of a study file. Those of `data` and `training` may stand without their section; `sampler` and
@@ -84,36 +85,52 @@ def tune(
         InputError: with every problem; nothing was created.
         KeyboardInterrupt: it was stopped; everything is saved.
     """
-    _quieten_optuna()
+    _import_optuna()  # before the process is looked at: its log level is a part of that
+    with unchanged_process(), ExitStack() as undo:
+        raw = _raw(config, n_trials)
+        raw = layer(raw, {"data": {"path": _path(data, raw, undo)}} if data is not None else {})
+        return _run(raw, progress, undo)
 
-    from optlstm.console.progress import Display, make_console
+
+def _run(raw: dict[str, Any], progress: bool, undo: ExitStack) -> Result:
+    """Run a study to its end.
+
+    Args:
+        undo: What to do where the config is refused.
+    """
+    import optuna
+
+    from optlstm.console.progress import make_console
+    from optlstm.console.run_summary import announce
     from optlstm.report.dashboard_artifacts import DashboardPublisher
     from optlstm.run.session import open_session
     from optlstm.run.study_config import study_name, with_stored_config
     from optlstm.study.database.connection import open_database, open_existing
     from optlstm.study.results import load_study
 
-    raw = _raw(config, n_trials)
-    raw = layer(raw, {"data": {"path": _path(data, raw)}} if data is not None else {})
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     name, url = study_name(raw, None), str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
     database = open_existing(url)
     raw, stored = with_stored_config(database, name, {"storage": url, **raw})
     session = open_session(raw, name, database, lambda: open_database(url), (), stored)
-    run = session.run
-    display = Display(
-        make_console(),
-        session.ledger,
-        run.total,
-        session.plan.record.epochs,
-        lambda: run.stop_reason,
-        session.plan.metric.label,
-    )
-    with _stopping_gently(session) as stopped, display if progress else nullcontext():
+    undo.pop_all()
+    if progress:
+        announce(make_console(), session)
+    with _stopping_gently(session) as stopped, _display(session) if progress else nullcontext():
         session.work(DashboardPublisher(session))
     if stopped:
         raise KeyboardInterrupt
     opened = database or open_database(url)
     return Result(load_study(opened, name), session.plan.config, opened)
+
+
+def _display(session: Session) -> Display:
+    from optlstm.console.progress import Display, make_console
+
+    run, plan = session.run, session.plan
+    return Display(
+        make_console(), session.ledger, run.total, plan.record.epochs, lambda: run.stop_reason, plan.metric.label
+    )
 
 
 def load(folder: str | Path, factory: str | None = None, *, verify: str | Path | None = None) -> Model:
@@ -137,34 +154,46 @@ def _raw(config: Mapping[str, Any], n_trials: int | None) -> dict[str, Any]:
     return raw
 
 
-def _path(data: pd.DataFrame | str | Path, raw: Mapping[str, Any]) -> str:
-    """Where the data is to be read, now and when the study is continued; a DataFrame is written there."""
+def _path(data: Data, raw: Mapping[str, Any], undo: ExitStack) -> str:
+    """Where the data is to be read, now and when the study is continued; a DataFrame is written there.
+
+    Args:
+        undo: Gets what removes the file again.
+    """
     if isinstance(data, str | Path):
         return str(Path(data).expanduser().absolute())
-    from optlstm.data.frames import frame_bytes
-    from optlstm.util.files import LocalFolder, is_url
+    from optlstm.data.frames import frame_bytes, named_as_frame
+    from optlstm.util.files import LocalFolder, check_writable, is_url
 
-    root = raw.get("storage_path") or StudyConfig.model_fields["storage_path"].default
-    if is_url(str(root)):
+    root = str(raw.get("storage_path") or StudyConfig.model_fields["storage_path"].default)
+    if is_url(root):
         raise InputError("data: a DataFrame is kept below storage_path, which is a URL here; give a file's path")
     content = frame_bytes(data)
+    check_writable(root, "storage_path")
     name = f"data-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
-    folder = Path(absolute(str(root)))
+    folder = Path(absolute(root))
     files = LocalFolder(folder)
     kept = b""
     with suppress(OSError):  # a name can be foretold
         kept = files.read(name, len(content))
     if kept != content:
+        for made in [place for place in (folder, *folder.parents) if not place.exists()][::-1]:
+            undo.callback(_remove_empty, made)
+        undo.callback(files.remove, name)
         files.write(name, content)
+    undo.enter_context(named_as_frame(name))
     return str(folder / name)
 
 
-def _quieten_optuna() -> None:
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # another process has put something there
+        folder.rmdir()
+
+
+def _import_optuna() -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="IProgress not found")  # in a notebook, of a bar that is not used
-        import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+        import optuna  # noqa: F401
 
 
 @contextmanager

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import torch
 
 import optlstm
 from optlstm.errors import InputError
@@ -92,7 +96,76 @@ def test_progress_is_shown_as_plain_lines_where_there_is_no_terminal(
         "tiny.csv", horizon=4, epochs=2, n_trials=1, workers=1, space=SMALL, epoch_steps=1, folds=0, name="shown"
     )
 
-    assert capsys.readouterr().err.startswith("trial   0  complete  mse ")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("study shown: tiny, 120 rows")
+    assert any(line.startswith("trial   0  complete  mse ") for line in lines)
+
+
+def test_without_progress_nothing_is_printed_and_the_process_is_as_it_was(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def state() -> list[object]:
+        drawn = [torch.rand(1).item(), np.random.rand(), random.random()]
+        return [
+            torch.get_num_threads(),
+            *drawn,
+            optuna.logging.get_verbosity(),
+            dict(os.environ),
+            list(warnings.filters),
+        ]
+
+    def seeded() -> None:
+        torch.manual_seed(7)
+        np.random.seed(7)
+        random.seed(7)
+
+    verbosity, threads = optuna.logging.get_verbosity(), torch.get_num_threads()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    torch.set_num_threads(2)
+    seeded()
+    expected = state()
+    seeded()
+    result = optlstm.tune(
+        "tiny.csv", horizon=4, epochs=1, n_trials=1, workers=1, space=SMALL, epoch_steps=1, folds=0, progress=False
+    )
+    assert state() == expected
+    seeded()
+    result.refit().save("m")
+    assert state() == expected
+    seeded()
+    optlstm.load("m").predict("tiny.csv")
+    assert state() == expected
+    assert capsys.readouterr() == ("", "")
+    optuna.logging.set_verbosity(verbosity)
+    torch.set_num_threads(threads)
+
+
+def test_studies_in_threads_give_what_they_give_one_after_the_other(folder: Path) -> None:
+    def tune(seed: int, name: str) -> None:
+        optlstm.tune(
+            "tiny.csv", horizon=4, epochs=1, n_trials=2, workers=1, space=SMALL, epoch_steps=1, folds=0, progress=False,
+            seed=seed, name=name,
+        )  # fmt: skip
+
+    for seed in (1, 2):
+        tune(seed, f"after-{seed}")
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda seed: tune(seed, f"beside-{seed}"), (1, 2)))
+
+    for seed in (1, 2):
+        assert rows(f"beside-{seed}") == rows(f"after-{seed}")
+
+
+def test_a_refused_frame_leaves_no_file_and_is_named_as_one(folder: Path) -> None:
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(InputError, match=r"^data: time column 'day' of the DataFrame: .* earlier than the one before"):
+        optlstm.tune(daily()[::-1], time="day", target="a", horizon=5, storage_path="deep/runs", progress=False)
+    assert sorted(Path().rglob("*")) == before
+
+    Path("runs").mkdir()
+    with pytest.raises(InputError, match=r"^data\.horizon: "):
+        optlstm.tune(daily(), time="day", target="a", horizon=0, progress=False)
+    assert list(Path("runs").iterdir()) == []
 
 
 def test_all_problems_come_at_once_and_nothing_is_made(folder: Path) -> None:
@@ -103,7 +176,7 @@ def test_all_problems_come_at_once_and_nothing_is_made(folder: Path) -> None:
 
     assert len(refused.value.problems) == 5
     assert sorted(Path().rglob("*")) == before
-    with pytest.raises(InputError, match="must be a DataFrame or the path of a file, got list"):
+    with pytest.raises(InputError, match=r"must be a DataFrame .* or the path of a file, got list"):
         optlstm.tune([1, 2, 3])  # type: ignore[arg-type]
 
 

@@ -23,6 +23,8 @@ def tidy(table: Any, coded: str | None) -> Any:
             continue
         if pa.types.is_dictionary(field.type):
             column = column.cast(field.type.value_type)
+        if pa.types.is_string_view(column.type):
+            column = column.cast(pa.large_string())
         if pa.types.is_null(column.type) or pa.types.is_decimal(column.type):
             column = column.cast(pa.float64())
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):

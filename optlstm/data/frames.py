@@ -1,4 +1,4 @@
-"""A DataFrame in place of a file, with the same checks and messages."""
+"""A DataFrame, or what holds the like, in place of a file: the same checks and messages."""
 
 from __future__ import annotations
 
@@ -6,43 +6,124 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol, cast
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
 from optlstm.errors import InputError
+from optlstm.util.format import quoted
 
-_NAME = "DataFrame.parquet"  # what errors call it
+_TIME, _SERIES = "ds", "unique_id"  # columns made of an index without a name: of times, of anything else
+
+
+class ArrowTable(Protocol):
+    """What Arrow's C interface reads: a DataFrame of polars, a table of pyarrow, a relation of DuckDB."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
+
+
+Frame = pd.DataFrame | pd.Series | npt.NDArray[Any] | ArrowTable
+Data = Frame | str | Path
 
 
 @contextmanager
-def as_file(data: pd.DataFrame | str | Path) -> Iterator[Path]:
+def as_file(data: Data) -> Iterator[Path]:
     """The path of a file, or of a temporary one with the DataFrame's columns."""
     if isinstance(data, str | Path):
         yield Path(data).expanduser()
         return
     with tempfile.TemporaryDirectory(prefix="optlstm-") as folder:
-        path = Path(folder) / _NAME
+        path = Path(folder) / "DataFrame.parquet"
         path.write_bytes(frame_bytes(data))
-        yield path
+        with named_as_frame(path.name):
+            yield path
 
 
-def frame_bytes(frame: pd.DataFrame) -> bytes:
-    """The columns as a Parquet file; an index with a name, or of times, is a column too (`ds` where it has no name).
+@contextmanager
+def named_as_frame(file: str) -> Iterator[None]:
+    """Errors about a file that was made of a DataFrame name the DataFrame."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)([problem.replace(file, "the DataFrame") for problem in error.problems]) from error
+
+
+def frame_bytes(data: Frame) -> bytes:
+    """The columns as a Parquet file; periods as the times at which they begin.
+
+    An index that has a name, holds times or has several levels is made columns; where it has no name, times are `ds`,
+    and what is beside them `unique_id`. A series, or an array of one dimension, is the column `y` (or its name) beside
+    `ds`.
 
     Raises:
-        InputError: it is no DataFrame, or one of its columns cannot be stored.
+        InputError: it is none of these, or one of its columns cannot be stored.
     """
-    if not isinstance(frame, pd.DataFrame):
-        raise InputError(f"data: must be a DataFrame or the path of a file, got {type(frame).__name__}")
-    if frame.index.name is not None or isinstance(frame.index, pd.DatetimeIndex):
-        frame = frame.rename_axis(index=str(frame.index.name or "ds")).reset_index()
-    frame = frame.rename(columns=str)
-    try:
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        raise InputError(f"data: the DataFrame cannot be stored: {error}") from error
     sink = pa.BufferOutputStream()
-    parquet.write_table(table, sink)
+    try:
+        parquet.write_table(_arrow_table(data), sink)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"data: the DataFrame cannot be stored: {error}") from error
     return bytes(sink.getvalue())
+
+
+def _arrow_table(data: Any) -> Any:
+    if isinstance(data, np.ndarray):
+        if data.ndim != 1:
+            raise InputError("data: an array has no column names; give pandas.DataFrame(array, columns=[...])")
+        data = pd.Series(data)
+    if isinstance(data, pd.Series):
+        unnamed = data.index.nlevels == 1 and data.index.name is None
+        data = data.to_frame("y" if data.name is None else data.name)
+        data = data.rename_axis(index=_TIME) if unnamed else data
+    if isinstance(data, pd.DataFrame):
+        return pa.Table.from_pandas(_flat(data), preserve_index=False)
+    if hasattr(data, "__arrow_c_stream__"):
+        # The texts of polars' stream are views, which Parquet cannot hold as categories.
+        table = data.to_arrow() if hasattr(data, "to_arrow") else pa.table(data)
+        return table if isinstance(table, pa.Table) else _arrow_table(table.to_pandas())  # a column alone
+    raise InputError(
+        "data: must be a DataFrame (of pandas, polars or anything else with Arrow's interface), an array or the path"
+        f" of a file, got {type(data).__name__}"
+    )
+
+
+def _flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """With its index among the columns, names in one piece, no periods, and texts where values are of several kinds."""
+    names = ["_".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in frame.columns]
+    frame = frame.set_axis(pd.Index(names, dtype=object), axis=1)
+    if not frame.columns.is_unique:
+        repeated = quoted(frame.columns[frame.columns.duplicated()][0])
+        raise InputError(f"data: the DataFrame has more than one column named {repeated}; give each a different name")
+    for level in range(frame.index.nlevels):
+        values = frame.index.get_level_values(level)
+        times = isinstance(values, pd.DatetimeIndex | pd.PeriodIndex)
+        if values.name is None and not times and frame.index.nlevels == 1:
+            continue  # the numbers of the rows
+        name = str(values.name) if values.name is not None else _TIME if times else _SERIES
+        if name not in frame:
+            frame.insert(level, name, values)
+        elif not values.equals(pd.Index(frame[name])):
+            raise InputError(
+                f"data: the DataFrame has an index and a column named {quoted(name)}, with other values; leave one out"
+                " (df.reset_index(drop=True)), or rename it (df.rename_axis('NAME'))"
+            )
+    changed = {name: _storable(frame[name]) for name, dtype in frame.dtypes.items() if _is_odd(dtype)}
+    return frame.assign(**{str(name): column for name, column in changed.items()})
+
+
+def _is_odd(dtype: Any) -> bool:
+    return isinstance(dtype, pd.PeriodDtype) or pd.api.types.is_object_dtype(dtype)
+
+
+def _storable(column: pd.Series) -> pd.Series:
+    if isinstance(column.dtype, pd.PeriodDtype):
+        return cast("pd.Series", column.dt.to_timestamp())
+    try:
+        pa.array(column, from_pandas=True)
+    except pa.ArrowException:
+        return column.map(str, na_action="ignore")
+    return column

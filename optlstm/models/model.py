@@ -9,12 +9,11 @@ from typing import Any
 import pandas as pd
 from torch import Tensor, nn
 
-from optlstm.data.frames import as_file
+from optlstm.data.frames import Data, as_file
 from optlstm.models import folder as folders
 from optlstm.models.card import Card
 from optlstm.tasks.base import Metrics, Predictor
-
-Data = pd.DataFrame | str | Path
+from optlstm.training.runtime import unchanged_process
 
 
 class Model:
@@ -42,7 +41,8 @@ class Model:
             ModelFileError: a file is missing, altered or invalid, or not signed with this key.
             InputError: another factory makes the folder's networks; the key cannot be used.
         """
-        return cls(*folders.read(Path(folder), factory, None if verify is None else Path(verify)))
+        with unchanged_process():  # new networks draw random weights
+            return cls(*folders.read(Path(folder), factory, None if verify is None else Path(verify)))
 
     def save(self, folder: str | Path, *, sign: str | Path | None = None) -> Path:
         """Write `model.json` and `model.safetensors`; the folder is new, empty, or another model's.

@@ -1,32 +1,104 @@
-"""What a worker process sets up once, before it trains."""
+"""What a process sets up once, before it trains; and how a process that is not ours is left as it was."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import platform
+import random
+import signal
+import threading
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 
 from optlstm.errors import InputError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt's parameters, from glibc's malloc.h
 _KEEP = 1 << 30  # bytes
+_LOCK = threading.RLock()
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def unchanged_process() -> Iterator[None]:
+    """What training changes of the process is, afterwards, as it was: a notebook's next cell draws its own numbers.
+
+    That is torch's threads, random state and choice of kernels, Python's and NumPy's random states, environment
+    variables, warning filters, log levels, and the handlers of SIGINT and SIGTERM. All of it is the whole process's:
+    what another thread would do inside waits until this one has left, or it would change this one's numbers.
+    """
+    if not _LOCK.acquire(blocking=False):
+        _log.info("waiting for another thread that trains: torch's threads and random state are the whole process's")
+        _LOCK.acquire()
+    with ExitStack() as stack:
+        stack.callback(_LOCK.release)
+        stack.enter_context(warnings.catch_warnings())
+        for restore in _restorations():
+            stack.callback(restore)
+        yield
+
+
+def _restorations() -> Iterator[Callable[[], Any]]:
+    """What sets each part of the process back to how it is now."""
+    yield partial(torch.set_num_threads, torch.get_num_threads())
+    yield partial(_restore_torch_random, torch.get_rng_state(), _cuda_random())
+    yield partial(_restore_kernels, _kernels())
+    yield partial(random.setstate, random.getstate())
+    yield partial(np.random.set_state, np.random.get_state())
+    yield partial(_restore_environment, dict(os.environ))
+    loggers = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    yield from (partial(logger.setLevel, logger.level) for logger in loggers)
+    if threading.current_thread() is threading.main_thread():
+        handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+        # None: a handler that Python did not install, and cannot.
+        yield from (partial(signal.signal, number, handler) for number, handler in handlers if handler is not None)
+
+
+def _cuda_random() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+
+
+def _restore_torch_random(state: torch.Tensor, cuda: list[torch.Tensor]) -> None:
+    torch.set_rng_state(state)
+    if cuda:
+        torch.cuda.set_rng_state_all(cuda)
+    else:  # a CUDA that was not in use begins with the seed of the CPU
+        torch.cuda.manual_seed_all(torch.initial_seed())
+
+
+def _kernels() -> tuple[int, bool, bool]:
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    return torch.get_deterministic_debug_mode(), fill, torch.backends.cudnn.benchmark
+
+
+def _restore_kernels(before: tuple[int, bool, bool]) -> None:
+    if _kernels() == before:
+        return  # setting the mode takes seconds
+    mode, torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark = before  # type: ignore[attr-defined]
+    torch.set_deterministic_debug_mode(mode)
+
+
+def _restore_environment(before: dict[str, str]) -> None:
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
 
 
 def prepare(threads: int) -> None:
-    """Set this process up for training: threads, allocator. May be called again.
+    """Set this process up for training: threads, warnings, allocator. May be called again.
 
     Args:
         threads: torch's threads inside one operation. One per process is fastest on a CPU, and the number changes the
             last bits of a result.
     """
     torch.set_num_threads(threads)
-    try:
-        torch.set_num_interop_threads(1)
-    except RuntimeError:
-        pass  # torch allows it once per process, and only before its first use of them; results do not depend on it
     # Dropped recurrent weights are new tensors, not slices of cuDNN's one buffer; they are copied, as the warning says.
     warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
     keep_freed_memory()
