@@ -1,4 +1,4 @@
-"""The columns of a table as times, numbers and labels, or every problem they have."""
+"""The columns of a table as numbers and labels, or every problem they have."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from optlstm.data import frequency
 from optlstm.data.table import SHOWN, file_rows, first_cells, list_columns, unknown_column
+from optlstm.data.time_format import parse_times, whole_number_format
 from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import quoted, short
@@ -103,14 +103,19 @@ def named_column_problems(path: Path, names: Sequence[str], column: str | None, 
 
 def _guess(cells: dict[str, list[str]]) -> tuple[list[str], list[str]]:
     """(columns that look like times, columns that look like numbers)."""
-    dates, numbers = [], []
+    dates: list[str] = []
+    numbers: list[str] = []
     for name, texts in cells.items():
         given = [text for text in texts if text.strip()]
-        if given and not np.isnan([_number(text) for text in given]).all():
+        if given and all(re.fullmatch(r"\d{6,18}", text) for text in given):
+            form, _ = whole_number_format(np.array(given, dtype=np.int64))
+            (numbers if form is None else dates).append(name)
+        elif given and not np.isnan([_number(text) for text in given]).all():
             numbers.append(name)
         elif given:
             with suppress(ValueError):
-                dates += [name] if not frequency.parse_times(pd.Series(given, dtype="str")).hasnans else []
+                times, _ = parse_times(pd.Series(given, dtype="str"))
+                dates += [name] if not times.hasnans else []
     return dates, numbers
 
 
@@ -164,32 +169,6 @@ def _number_hint(notes: Sequence[str], instead: str) -> str:
     if all(re.fullmatch(r"'[+-]?[\d. ]*,\d+'", note) for note in notes):
         return "write decimal points, not decimal commas: 1.5, not 1,5"
     return f"correct them{instead and f', or empty the cells and {instead}'}"
-
-
-def read_times(column: pd.Series, flaws: Flaws) -> pd.Index | None:
-    """The time column as an index; None where it has flaws."""
-    name = f"time column '{column.name}' of {flaws.file}"
-    missing = column.isna().to_numpy()
-    index: pd.Index | None = None
-    if pd.api.types.is_datetime64_any_dtype(column):
-        index, wrong = frequency.in_microseconds(pd.DatetimeIndex(column))
-        remedy = "round them to microseconds"
-    elif pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        present = column.fillna(0).to_numpy(dtype=np.float64)
-        wrong, remedy = ~(np.abs(present) < 2**63) | (present % 1 != 0), "number the rows 0, 1, 2, ... or write dates"
-        index = None if wrong.any() or missing.any() else frequency.integer_times(column)
-    else:
-        try:
-            index = frequency.parse_times(column.astype("str"))
-        except ValueError as error:
-            flaws.add(f"{name}: {error}")
-            return None
-        wrong, remedy = index.isna() & ~missing, "write them as YYYY-MM-DD HH:MM:SS"
-    empty, bad = np.flatnonzero(missing), np.flatnonzero(wrong)
-    flaws.add(f"{name}: {len(empty)} empty time(s)", empty, "fill them in or leave the rows out")
-    notes = [quoted(column.iloc[i]) for i in bad[:SHOWN]]
-    flaws.add(f"{name}: {len(bad)} cell(s) are not times", bad, remedy, notes)
-    return None if len(empty) or len(bad) else index
 
 
 def label_texts(column: pd.Series) -> tuple[list[str], Integers]:

@@ -1,10 +1,8 @@
-"""Times: read from text, and how they follow one another: their frequency, season, and where rows are missing."""
+"""How times follow one another: their frequency, season, and where rows are missing."""
 
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from optlstm.util.arrays import Integers
-from optlstm.util.format import many, quoted
+from optlstm.util.format import many
 
-_ZONE = r"\d:\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*$"
 _DAY_US = 24 * 3600 * 10**6
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
@@ -32,46 +29,6 @@ class Steps:
     freq: str | None  # pandas alias of the usual step; None for integers and single rows
     gaps: dict[int, int]  # position: rows missing there
     uneven: list[int]  # positions of steps that are no multiple of the usual one
-
-
-def parse_times(text: pd.Series[str]) -> pd.DatetimeIndex:
-    """The times of a text column in microseconds, in UTC where they carry offsets; NaT where one cannot be read.
-
-    ISO 8601 is tried first, then the formats that the first texts suggest.
-
-    Raises:
-        ValueError: only some texts carry an offset, or day and month cannot be told apart.
-    """
-    given = text.notna()
-    zoned = text.str.contains(_ZONE, na=False)
-    if zoned.any() and not zoned[given].all():
-        naive = text[given & ~zoned].iloc[0]
-        raise ValueError(
-            f"some times have a time zone and some, like {quoted(naive)}, have none; write all of them in UTC"
-        )
-    best = _parsed(text, "ISO8601", utc=bool(zoned.any()))
-    readable, wanted = np.count_nonzero(best.notna()), np.count_nonzero(given)
-    if 2 * readable >= wanted:
-        return best
-    for form in _guessed_formats(text[given].iloc[:20]):
-        other = _parsed(text, form, utc=bool(zoned.any()))
-        fits = np.count_nonzero(other.notna())
-        if readable == fits == wanted and not best.equals(other):
-            first = text[given.to_numpy() & (best != other)].iloc[0]
-            raise ValueError(f"in {quoted(first)} day and month cannot be told apart; write times as YYYY-MM-DD")
-        if fits > readable:
-            best, readable = other, fits
-    return best
-
-
-def integer_times(column: pd.Series[int]) -> pd.Index:
-    """Whole numbers as they are (int64), or as dates where all of them read YYYYMMDD."""
-    numbers = column.astype("int64")
-    if numbers.min() >= 18000101 and numbers.max() <= 22001231:
-        dates = _parsed(numbers.astype("str"), "%Y%m%d", utc=False)
-        if not dates.hasnans:
-            return dates
-    return pd.Index(numbers)
 
 
 def in_microseconds(time: pd.DatetimeIndex) -> tuple[pd.DatetimeIndex, npt.NDArray[np.bool_]]:
@@ -166,20 +123,6 @@ def following(time: pd.Index, freq: str | None, steps: int) -> pd.Index:
     day, months = int(time[-12:].day.max()), int(match[1] or 1) * _MONTHS_OF[match[2]]
     firsts = [last.replace(day=1) + pd.DateOffset(months=months * i) for i in range(1, steps + 1)]
     return pd.DatetimeIndex([t.replace(day=min(day, t.days_in_month)) for t in firsts], name=time.name).as_unit("us")
-
-
-def _parsed(text: pd.Series[str], form: str, utc: bool) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(pd.to_datetime(text, format=form, errors="coerce", utc=utc)).as_unit("us")
-
-
-def _guessed_formats(samples: Iterable[str]) -> list[str]:
-    """The formats, month first and day first, that fit a sample."""
-    from pandas.tseries.api import guess_datetime_format
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # it warns where only one of the two orders fits
-        guesses = [guess_datetime_format(text, dayfirst=first) for text in samples for first in (False, True)]
-    return list(dict.fromkeys(form for form in guesses if form is not None and not re.match("%Y.%d", form)))
 
 
 def _inferred(time: pd.DatetimeIndex) -> str | None:

@@ -47,6 +47,8 @@ class Panel:
     season: int
     fingerprint: str  # the same for the same numbers in any format
     plain: bool  # one series, and nothing but its times and targets: see PanelColumns
+    time_format: str | None = None  # of the file's cells: see `time_format`
+    notes: tuple[str, ...] = ()  # what was understood of the file, in a line each
 
     @property
     def name(self) -> str:

@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.columns import EMPTY, INTERPOLATE, Flaws, column_problems, fill_numbers, label_texts, read_times
+from optlstm.data.columns import EMPTY, INTERPOLATE, Flaws, column_problems, fill_numbers, label_texts
 from optlstm.data.frequency import season_of, ticks_of
 from optlstm.data.panel import Categories, Column, Panel, named, taken
 from optlstm.data.panel_time import Times, in_table
 from optlstm.data.table import column_names, read_table, unknown_column
+from optlstm.data.time_column import BY_THE_CELLS, TimeReading, read_times
+from optlstm.data.time_format import is_of_numbers
 from optlstm.errors import InputError, did_you_mean
 from optlstm.util.arrays import Floats, Integers
 
@@ -46,6 +48,7 @@ class PanelColumns:
     numeric: Sequence[str] = ()  # known to be numbers, whatever the file looks like
     gaps: bool = False
     plain: bool = False
+    times: TimeReading = BY_THE_CELLS
 
     @property
     def covariates(self) -> tuple[str, ...]:
@@ -80,7 +83,8 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
     if problems:
         raise InputError(problems)
     read = dict.fromkeys([*([series] if series else []), time, *targets, *columns.covariates])
-    frame = read_table(path, list(read), coded=series)
+    as_text = columns.times.format is not None and not is_of_numbers(columns.times.format)
+    frame = read_table(path, list(read), coded=series, texts=[time] if as_text else [])
     if columns.plain and columns.series is None and series and not 1 < frame[series].nunique() < len(frame):
         frame, series = frame.drop(columns=series), None  # one series, or the number of each row
     return _Reader(frame, Flaws(path), columns, series, time, targets).panel()
@@ -122,14 +126,15 @@ class _Reader:
         static = {name: self._column(name) for name in self.wanted.static}
         if self.series is not None and self.series in self.frame:
             self.frame.pop(self.series)
-        index = read_times(self.frame.pop(self.time), self.flaws)
+        times = read_times(self.frame.pop(self.time), self.flaws, self.wanted.times)
         values = np.empty((rows, len(self.targets)), dtype=np.float64)
         empty = bool(self.wanted.future) or self.wanted.gaps
         for i, name in enumerate(self.targets):
             fill_numbers(values[:, i], self.frame.pop(name), self.flaws, empty=empty, instead=INTERPOLATE)
         covariates = {name: self._column(name) for name in (*self.wanted.future, *self.wanted.past)}
-        if index is None:
+        if times is None:
             raise self.flaws.error()
+        index = times.index
         order = None if (codes[1:] >= codes[:-1]).all() else np.argsort(codes, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(ids)))]).astype(np.int64)
         firsts = starts[:-1] if order is None else order[starts[:-1]]
@@ -165,6 +170,8 @@ class _Reader:
             season=season_of(freq),
             fingerprint=_fingerprint(digest, index, values, [*covariates.values(), *by_series.values()]),
             plain=plain,
+            time_format=times.format,
+            notes=(times.note,) if times.note else (),
         )
 
     def _codes(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:

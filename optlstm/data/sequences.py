@@ -12,15 +12,18 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from optlstm.data.columns import Flaws, fill_numbers, named_column_problems, read_times, text_cells
+from optlstm.data.columns import Flaws, fill_numbers, named_column_problems, text_cells
 from optlstm.data.frequency import ticks_of
 from optlstm.data.labels import LabelledSamples
 from optlstm.data.table import SHOWN, column_names, dataset_name, list_columns, read_table, unknown_column
+from optlstm.data.time_column import TimeReading, read_times
 from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import quoted, short
+from optlstm.util.time_formats import INTEGER
 
 SERIES_NAMES, TIME_NAMES = ("series_id", "unique_id"), ("t", "ds")  # columns looked for where none is named
+_IN_ORDER = TimeReading(usual=INTEGER)  # whole numbers are in the same order whatever they stand for
 _LIKE_TIMES = (*TIME_NAMES, "time", "timestamp", "datetime", "date", "step")
 
 
@@ -214,9 +217,10 @@ class _SequenceTable:
         return table
 
     def _check_times(self, codes: Integers, series: str, time: str) -> None:
-        index = read_times(self.frame[time], self.flaws)
-        if index is None:
+        times = read_times(self.frame[time], self.flaws, _IN_ORDER)
+        if times is None:
             return
+        index = times.index
         ticks = ticks_of(index)
         order = np.lexsort((np.arange(len(ticks)), codes))
         backwards = (np.diff(codes[order]) == 0) & (np.diff(ticks[order]) < 0)

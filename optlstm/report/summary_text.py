@@ -96,7 +96,9 @@ def summary(view: StudyView, baselines: str = "") -> list[str]:
     Args:
         baselines: How the best trial compares with models that need no tuning, in a sentence.
     """
-    sentences = [_searched(view), _outcome(view), *_winner(view), baselines, _mattered(view), _ended(view), _cost(view)]
+    notes = [f"{note[:1].upper()}{note[1:]}." for note in view.notes]
+    before, after = [_searched(view), _outcome(view), *_winner(view)], [_mattered(view), _ended(view), _cost(view)]
+    sentences = [*notes, *before, baselines, *after]
     return [sentence for sentence in sentences if sentence]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from optlstm.study.record import CONFIG_KEY, RECORD_KEY
+from optlstm.study.record import CONFIG_KEY, NOTES_KEY, RECORD_KEY
 from optlstm.study.results import StudyResults
 from optlstm.tasks.registry import TASKS, task_class
 from optlstm.training.metric import Metric
@@ -55,6 +55,12 @@ class StudyView(StudyResults):
         """The config that continues the study; empty where another program made it."""
         config: Mapping[str, Any] = self.attrs.get(CONFIG_KEY, {})
         return config
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was understood of the data, and what looks odd in them, in a line each."""
+        notes: Sequence[str] = self.attrs.get(NOTES_KEY, ())
+        return notes
 
     @functools.cached_property
     def objectives(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from optlstm.study.events import Event, TrialFinished
 from optlstm.study.ledger import Ledger
 from optlstm.study.lineage import Segment
 from optlstm.study.population_ledger import PopulationLedger
-from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY, UID_KEY
+from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY, NOTES_KEY, UID_KEY
 from optlstm.study.results import StudyResults, load_study
 from optlstm.study.stopping import Stopper
 from optlstm.tracking import TrackedStudy, following
@@ -118,8 +118,10 @@ class Session:
             yield
 
     def _describe_run(self) -> None:
+        notes = list(self.plan.task.warnings)
         self.ledger.set_attrs(
-            {FOLDER_KEY: str(self.checkpoints), ENVIRONMENT_KEY: environment(self.plan.config.backend)},
+            {FOLDER_KEY: str(self.checkpoints), ENVIRONMENT_KEY: environment(self.plan.config.backend)}
+            | ({NOTES_KEY: notes} if notes else {}),
             system={} if self.plan.config.several else {METRIC_NAMES_KEY: [self.plan.metric.label]},
         )
 

@@ -14,6 +14,7 @@ from optlstm.errors import InputError
 from optlstm.study.record import CONFIG_KEY
 from optlstm.study.results import study_record
 from optlstm.tasks.registry import TASKS
+from optlstm.util.time_formats import INTEGER
 from optlstm.util.user_code import Stored
 
 Remedy = Callable[[str, str], str]  # of the code and the study
@@ -40,6 +41,10 @@ def stored_config(study: optuna.Study) -> dict[str, Any]:
         kept = {"epoch_steps": data.get("epoch_steps", 1)}
         if not data.get("overlapping"):  # those of the default may overlap, those that are asked for do not
             kept["folds"] = data.get("folds", 0)
+        form = data.get("time_format")
+        if form is None and str(data.get("first", "")).lstrip("-").isdecimal():
+            form = INTEGER  # digits that are read as dates now
+        kept |= {} if form is None else {"time_format": form}
         config["data"] = {**config.get("data", {}), **kept}
     return config
 

@@ -12,8 +12,9 @@ from optlstm.study.space import Space
 # Attributes of a study: what it is, the config that continues it, its unique id.
 RECORD_KEY, CONFIG_KEY, UID_KEY = "optlstm:study", "optlstm:config", "optlstm:id"
 METRIC_NAMES_KEY = "study:metric_names"  # what optuna.Study.set_metric_names writes; dashboards show it
-# Of the last run: the folder of its checkpoints, and its environment. Nothing is continued from them.
-FOLDER_KEY, ENVIRONMENT_KEY = "optlstm:folder", "optlstm:environment"
+# Of the last run: the folder of its checkpoints, its environment, and what was understood of its data, in a line each.
+# Nothing is continued from them.
+FOLDER_KEY, ENVIRONMENT_KEY, NOTES_KEY = "optlstm:folder", "optlstm:environment", "optlstm:notes"
 STOPPED_KEY = "optlstm:stopped"  # why the study took no more trials when it was last asked
 REASON_KEY = "reason"  # a trial's user attribute: why it was ended
 

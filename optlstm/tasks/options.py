@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from optlstm.util.time_formats import FORMATS, is_format
+
 FILES = ("path", "test_path", "vectors")  # keys of `data` that name a file
 
 
@@ -26,6 +28,10 @@ class Section(BaseModel):
 class DataConfig(Section):
     path: str | None = Field(None, description="CSV (.gz too) or Parquet file; none: the bundled CO2 series")
     time: str | None = Field(None, description="time column (default: ds)")
+    time_format: str | None = Field(
+        None, description="of the time column's cells: strptime's, or integer, unix_s, unix_ms (default: by the cells)"
+    )
+    dayfirst: bool | None = Field(None, description="01/02/2020: true is February 1, false January 2")
     target: tuple[str, ...] | None = Field(None, description="target columns (default: y)", min_length=1)
     horizon: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
         None, description="steps to forecast (default: one season)"
@@ -70,6 +76,13 @@ class DataConfig(Section):
     @classmethod
     def _one_target_is_a_list(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("time_format")
+    @classmethod
+    def _is_a_format(cls, value: str | None) -> str | None:
+        if value is not None and not is_format(value):
+            raise ValueError(f"must be {FORMATS}, got {value!r}")
+        return value
 
     @field_validator("splits", mode="before")
     @classmethod

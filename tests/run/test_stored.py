@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import optuna
+import pandas as pd
 import pytest
 
 import optlstm
+from optlstm.run.stored import stored_config
 from optlstm.study.record import CONFIG_KEY, RECORD_KEY
 from tests.conftest import URL, Cli, rows, series
 
@@ -68,6 +70,33 @@ def test_todays_study_goes_on_with_its_folds(cli: Cli, folds: tuple[str, ...], c
     assert rows("two") == rows("whole")
     assert cli("refit", "two", "-o", "model").code == 0
     assert sum(optlstm.load("model").card.ensemble.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("data", "form"),
+    [({"first": "200001"}, "integer"), ({"first": "2000-01-01 00:00:00"}, None), ({"time_format": "%Y%m"}, "%Y%m")],
+)
+def test_a_study_reads_its_times_as_it_did_when_it_was_made(data: dict[str, str], form: str | None) -> None:
+    study = optuna.create_study()
+    study.set_user_attr(RECORD_KEY, {"task": "forecast", "space": {}, "data": data})
+    study.set_user_attr(CONFIG_KEY, {"data": {"path": "x.csv"}})
+
+    assert stored_config(study)["data"].get("time_format") == form
+
+
+def test_what_was_understood_of_the_times_is_said_first_and_in_the_report(cli: Cli) -> None:
+    Path("y.csv").write_text(series(header="Month,y"))
+    frame = pd.read_csv("y.csv")
+    frame["Month"] = [(2000 + i // 12) * 100 + i % 12 + 1 for i in frame["Month"]]
+    frame.to_csv("y.csv", index=False)
+    line = "times: 'Month' holds YYYYMM, read as months"
+
+    outcome = cli("study", "--data", "y.csv", "--time", "Month", "--name", "m", "--trials", 1, *TINY)
+
+    assert (outcome.code, line in outcome.err + outcome.out) == (0, True)
+    assert cli("study", "--name", "m", "--trials", 1).code == 0
+    assert cli("report", "m", "-o", "m.html").code == 0
+    assert line[1:].replace("'", "&#39;") in Path("m.html").read_text()
 
 
 def test_monthly_car_sales_of_nine_years_are_accepted(cli: Cli) -> None:

@@ -20,6 +20,7 @@ from optlstm.study.record import (
     ENVIRONMENT_KEY,
     FOLDER_KEY,
     METRIC_NAMES_KEY,
+    NOTES_KEY,
     REASON_KEY,
     RECORD_KEY,
     STOPPED_KEY,
@@ -72,6 +73,7 @@ class _Data(_Table):
     sequences: Whole | None = None
     folds: Whole | None = None
     overlapping: bool | None = None
+    time_format: str | None = None
     epoch_steps: Annotated[int, Ge(1), Lt(1 << 53)] | None = None
     fingerprint: str | None = None
 
@@ -145,6 +147,7 @@ STUDY_USER: dict[str, Any] = {
     UID_KEY: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")],
     FOLDER_KEY: str,
     ENVIRONMENT_KEY: dict[str, Scalar],
+    NOTES_KEY: list[str],
     STOPPED_KEY: str | None,
     "optlstm:generation": Whole,
     "optlstm:forgiven": Whole,

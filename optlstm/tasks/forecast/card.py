@@ -14,6 +14,7 @@ from optlstm.data.calendar import PERIODS
 from optlstm.data.panel import Panel
 from optlstm.data.panel_reader import PanelColumns
 from optlstm.data.scaling import Standardizer
+from optlstm.data.time_column import TimeReading
 from optlstm.tasks.base import CardPart, Positive, Text
 from optlstm.tasks.forecast.conformal import LEVELS
 from optlstm.tasks.forecast.data import ForecastData, Inputs, covariate_shape
@@ -22,6 +23,7 @@ from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats
 from optlstm.util.format import quoted
+from optlstm.util.time_formats import INTEGER, is_format
 
 LONGEST_WINDOW = 10_000_000  # rows
 _ROUNDING = 1e-6  # of weights that sum to 1
@@ -36,6 +38,7 @@ class ForecastCard(CardPart):
     kind: Literal["forecast"] = "forecast"
     series: Text | None  # column of the series' names; None: one series
     time: Text
+    time_format: Annotated[str, Field(max_length=100)] | None = None  # of its cells: see `data.time_format`
     columns: Annotated[list[Text], Field(min_length=1)]
     horizon: Annotated[int, Field(ge=1)]
     freq: Annotated[str, Field(max_length=32)] | None  # pandas alias; None for whole-numbered times
@@ -52,6 +55,13 @@ class ForecastCard(CardPart):
     linear: dict[Text, _Share] = Field(default_factory=dict)  # what the linear forecast is the sum of, and the weights
     linear_window: Annotated[int, Field(ge=0, le=LONGEST_WINDOW)] = 0  # rows that it reads; 0: there is none
     calibrated: _Count = 0  # windows behind the intervals' radii; 0: there are none
+
+    @field_validator("time_format")
+    @classmethod
+    def _is_a_format(cls, value: str | None) -> str | None:
+        if value is not None and not is_format(value):
+            raise ValueError(f"{value!r} is no format of times")
+        return value
 
     @field_validator("freq")
     @classmethod
@@ -134,6 +144,7 @@ class ForecastCard(CardPart):
             categorical=[feature.name for feature in features if feature.categories is not None],
             numeric=[feature.name for feature in features if feature.categories is None],
             gaps=self.gaps == "interpolate",
+            times=TimeReading(usual=INTEGER if self.freq is None else self.time_format),
         )
 
     def data(self, panel: Panel) -> ForecastData:

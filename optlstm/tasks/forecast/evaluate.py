@@ -76,6 +76,7 @@ class ForecastEvaluator:
         return ForecastSection(
             series=panel.series,
             time=str(panel.time.name),
+            time_format=panel.time_format,
             columns=list(panel.columns),
             horizon=task.horizon,
             freq=panel.freq,

@@ -18,6 +18,7 @@ from optlstm.data.frequency import following, in_words, same_step, ticks_of
 from optlstm.data.panel import Categories, Panel
 from optlstm.data.panel_reader import read_panel
 from optlstm.data.panel_rows import extended, filled, with_missing_rows
+from optlstm.data.time_format import read_texts
 from optlstm.errors import InputError
 from optlstm.tasks.base import ExportModule, Metrics
 from optlstm.tasks.forecast.card import ForecastCard
@@ -247,7 +248,7 @@ def _positions(panel: Panel, start: str) -> Integers:
     """The row of the time `start` in every series: one with targets, or the row behind the last of them."""
     time, last = panel.time, panel.time[panel.rows(0)][-1] if panel.known[0] else panel.time[0]
     where = f"{panel.file} has {time[0]} to {last}" if panel.series is None else f"such as {time[0]}"
-    wanted = _wanted_time(time, start, panel.file, where)
+    wanted = _wanted_time(panel, start, where)
     ticks, at, lacking = ticks_of(time), np.empty(len(panel.ids), dtype=np.int64), []
     for i, begin in enumerate(panel.starts[:-1].tolist()):
         known = ticks[begin : begin + int(panel.known[i]) + 1]
@@ -265,8 +266,13 @@ def _positions(panel: Panel, start: str) -> Integers:
     return at
 
 
-def _wanted_time(time: pd.Index, start: str, name: str, where: str) -> int:
-    """The time of `--from`, in ticks."""
+def _wanted_time(panel: Panel, start: str, where: str) -> int:
+    """The time of `--from`, in ticks. It is written as in the file, or in ISO 8601."""
+    time = panel.time
+    if panel.time_format is not None and isinstance(time, pd.DatetimeIndex):
+        alike = read_texts(pd.Series([start], dtype="str"), panel.time_format)
+        if not alike.hasnans:
+            return int(ticks_of(alike)[0])
     try:
         wanted: Any = int(start) if not isinstance(time, pd.DatetimeIndex) else pd.Timestamp(start)
     except (ValueError, TypeError):
@@ -276,5 +282,5 @@ def _wanted_time(time: pd.Index, start: str, name: str, where: str) -> int:
     if time.tz is not None:
         wanted = wanted.tz_localize("UTC") if wanted.tz is None else wanted.tz_convert("UTC")
     elif wanted.tz is not None:
-        raise InputError(f"--from: {start!r} has a time zone, and the times of {name} have none")
+        raise InputError(f"--from: {start!r} has a time zone, and the times of {panel.file} have none")
     return int(ticks_of(pd.DatetimeIndex([wanted]))[0])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from optlstm.data.frequency import ticks_of
 from optlstm.data.panel import Panel
+from optlstm.data.time_format import is_of_numbers, written
 from optlstm.tasks.forecast.conformal import LEVELS
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.forecaster import Forecaster
@@ -47,7 +48,7 @@ class ForecastTable:
     radii: Tensor | None
 
     def frame(self) -> pd.DataFrame:
-        kind = _time_type(self.panel.time, dates=False)
+        kind = _time_type(self.panel, csv=False)
         schema = self._schema(kind)
         frame: pd.DataFrame = pa.Table.from_batches(
             list(self._batches(schema, kind, self.panel.ids)), schema
@@ -55,13 +56,13 @@ class ForecastTable:
         return frame
 
     def write_csv(self, out: Path) -> int:
-        """Write a CSV file, as a whole or not at all; returns the number of rows. Times without a clock are dates."""
-        kind = _time_type(self.panel.time, dates=True)
+        """Write a CSV file, as a whole or not at all; returns the number of rows. Times are written as in the data."""
+        kind = _time_type(self.panel, csv=True)
         schema, rows = self._schema(kind), 0
         ids = [str(csv_cell(name)) for name in self.panel.ids]
         with OutputFile(out).open() as file:
             file.write(csv_row(schema.names).encode())
-            special = any(mark in name for name in ids for mark in ',"\n')
+            special = any(mark in text for text in (*ids, self.panel.time_format or "") for mark in ',"\n')
             plain = pa_csv.WriteOptions(include_header=False, quoting_style="needed" if special else "none")
             with pa_csv.CSVWriter(file, schema, write_options=plain) as writer:
                 for batch in self._batches(schema, kind, ids):
@@ -90,12 +91,23 @@ class ForecastTable:
             columns: list[Any] = []
             if self.panel.series:
                 columns += [pa.array(np.repeat(ids[position], horizon), pa.string())]
-            columns += [_time_array(ticks[rows], kind)]
+            columns += [self._times(ticks[rows], kind)]
             if self.backtest:
-                columns += [_time_array(np.repeat(ticks[rows[:, :1] - 1], horizon, axis=1), kind)]
+                columns += [self._times(np.repeat(ticks[rows[:, :1] - 1], horizon, axis=1), kind)]
                 columns += [np.tile(np.arange(1, horizon + 1), len(position))]
             columns += self._numbers(self.forecaster.mean(by_member), rows, self.data.std[position])
             yield pa.record_batch([pa.array(c) if isinstance(c, np.ndarray) else c for c in columns], schema=schema)
+
+    def _times(self, ticks: Integers, kind: Any) -> Any:
+        """Ticks (microseconds, or whole numbers) as an Arrow array of this type, in order of the rows."""
+        flat, form = ticks.ravel(), self.panel.time_format
+        if form is not None and isinstance(self.panel.time, pd.DatetimeIndex) and not pa.types.is_temporal(kind):
+            return pa.array(written(pd.DatetimeIndex(flat.view("M8[us]"), tz=self.panel.time.tz), form), kind)
+        if kind == pa.int64():
+            return pa.array(flat)
+        if kind == pa.date32():
+            return pa.array((flat // _DAY_US).astype(np.int32)).cast(kind)
+        return pa.array(flat // (10**6 if kind.unit == "s" else 1)).cast(kind)
 
     def _numbers(self, forecast: Floats, rows: Integers, std: Floats) -> Iterator[Floats]:
         """forecast: [n, columns, horizon]; rows: [n, horizon]; std: [n, columns]."""
@@ -110,21 +122,17 @@ class ForecastTable:
                 yield (forecast[:, i] + radius).ravel()
 
 
-def _time_array(ticks: Integers, kind: Any) -> Any:
-    """Ticks (microseconds, or whole numbers) as an Arrow array of this type."""
-    flat = ticks.ravel()
-    if kind == pa.int64():
-        return pa.array(flat)
-    if kind == pa.date32():
-        return pa.array((flat // _DAY_US).astype(np.int32)).cast(kind)
-    return pa.array(flat // (10**6 if kind.unit == "s" else 1)).cast(kind)
+def _time_type(panel: Panel, *, csv: bool) -> Any:
+    """The Arrow type of times: numbers where the file has numbers, in a CSV file texts where it has those.
 
-
-def _time_type(time: pd.Index, *, dates: bool) -> Any:
-    """The Arrow type of times. dates: those without a clock are dates."""
-    if not isinstance(time, pd.DatetimeIndex):
+    Else times, which in a CSV file are dates where they have no clock.
+    """
+    time, form = panel.time, panel.time_format
+    if not isinstance(time, pd.DatetimeIndex) or is_of_numbers(form):
         return pa.int64()
-    if dates and time.tz is None and not (time.asi8 % _DAY_US).any():
+    if csv and form is not None:
+        return pa.string()
+    if csv and time.tz is None and not (time.asi8 % _DAY_US).any():
         return pa.date32()
-    unit = "s" if dates and not (time.asi8 % 10**6).any() else "us"
+    unit = "s" if csv and not (time.asi8 % 10**6).any() else "us"
     return pa.timestamp(unit, tz=None if time.tz is None else "UTC")

@@ -19,6 +19,7 @@ from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
 from optlstm.util.arrays import Integers
 from optlstm.util.format import many
+from optlstm.util.time_formats import INTEGER
 
 if TYPE_CHECKING:
     from optlstm.data.panel import Panel
@@ -35,7 +36,7 @@ class Forecast(PreparedSeries):
 
     name: ClassVar[str] = "forecast"
     keys: ClassVar[tuple[str, ...]] = (
-        *("path", "time", "target", "horizon", "splits", "folds", "fraction"),
+        *("path", "time", "time_format", "dayfirst", "target", "horizon", "splits", "folds", "fraction"),
         *("series", "past", "future", "static", "categorical", "calendar", "gaps", "scaling"),
         *("epoch_windows", "epoch_steps"),
     )
@@ -87,8 +88,8 @@ class Forecast(PreparedSeries):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """Constant series or columns, and filled values."""
-        panel, warnings = self.panel, []
+        """What was understood of the file, constant series or columns, and filled values."""
+        panel, warnings = self.panel, [*self.panel.notes]
         if self.gaps:
             warnings.append(f"data: {self.gaps} missing values were interpolated, each inside its part of the split")
         flat = np.array([np.ptp(panel.values[panel.rows(i)], axis=0) == 0 for i in range(len(panel.ids))])
@@ -168,6 +169,7 @@ class Forecast(PreparedSeries):
         record |= {"gaps": config.gaps} if self.gaps else {}
         record |= {"epoch_steps": config.epoch_steps} if config.epoch_steps > 1 else {}
         record |= {"folds": len(self.folds)} if self.folds else {}
+        record |= {"time_format": panel.time_format} if _is_of_later_versions(panel.time_format) else {}
         return record | ({"overlapping": True} if self.folds and config.folds is None else {})
 
     def evaluator(self) -> Evaluator:
@@ -186,9 +188,17 @@ def _longest_window(rows: Integers) -> int:
     return bisect_left(too_long, True, key=lambda window: bool(np.maximum(0, rows - window).sum() < least))
 
 
+def _is_of_later_versions(form: str | None) -> bool:
+    """Whether a format of times was unknown to the first versions, whose records say nothing of it."""
+    from optlstm.data.time_format import is_of_numbers
+
+    return form not in (None, INTEGER, "%Y%m%d") and (is_of_numbers(form) or "%d" not in str(form))
+
+
 def _columns(data: DataConfig) -> PanelColumns:
     """The columns that a config asks for."""
     from optlstm.data.panel_reader import PanelColumns
+    from optlstm.data.time_column import TimeReading
 
     return PanelColumns(
         time=data.time,
@@ -199,6 +209,7 @@ def _columns(data: DataConfig) -> PanelColumns:
         static=data.static or (),
         categorical=data.categorical or (),
         gaps=data.gaps == "interpolate",
+        times=TimeReading(data.time_format, data.dayfirst),
         plain=not (data.past or data.future or data.static or data.calendar or data.gaps != "refuse"),
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
+from optlstm.data.time_format import written
 from optlstm.tasks.forecast.evaluate import ForecastEvaluator
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
@@ -35,3 +37,25 @@ def test_a_baseline_that_wins_in_one_metric_alone_is_named(tmp_path: Path) -> No
     better = evaluation.beaten_by()
     assert "seasonal_naive" in better["mase"]
     assert all("seasonal_naive" not in better.get(metric, []) for metric in ("mse", "mae", "smape"))
+
+
+def test_forecasts_have_times_in_the_form_of_the_file(tmp_path: Path) -> None:
+    def write(times: Sequence[object], name: str = "x.csv") -> Path:
+        pd.DataFrame({"ds": times, "y": np.sin(np.arange(len(times)))}).to_csv(tmp_path / name, index=False)
+        return tmp_path / name
+
+    months = pd.date_range("2000-01-01", periods=60, freq="MS")
+    forms = {"%Y%m": [200501, 200502], "unix_s": [1104537600, 1107216000], "%Y %b": ["2005 Jan", "2005 Feb"]}
+    for form, after in forms.items():
+        task = Forecast.read(DataConfig(path=str(write(written(months, form))), horizon=2))
+        section = ForecastEvaluator(task).card_section()
+        assert section.time_format == form
+        predictor = section.predictor([LastValue()], [Hyperparameters(window=8)], {})
+        for other in ("%Y%m", form):  # the new file's form, not the model's
+            path = write(written(months, other), "new.csv")
+            assert predictor.write_csv(path, tmp_path / "out.csv") == 2
+            assert pd.read_csv(tmp_path / "out.csv")["ds"].tolist() == forms[other]
+            backtest = predictor.predict(path, start=str(forms[other][0]))["ds"]
+            assert backtest.tolist() == (after if other == form and form != "%Y %b" else list(backtest))
+        of_times = predictor.predict(write(months, "new.csv"))
+        assert of_times["ds"].tolist() == list(pd.date_range("2005-01-01", periods=2, freq="MS"))

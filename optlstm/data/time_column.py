@@ -1,0 +1,120 @@
+"""The time column of a table as an index, with what was understood of it; or every problem that it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from optlstm.data.columns import Flaws
+from optlstm.data.frequency import in_microseconds
+from optlstm.data.table import SHOWN
+from optlstm.data.time_format import (
+    has_day_first,
+    in_words,
+    is_of_numbers,
+    parse_times,
+    read_numbers,
+    read_texts,
+    whole_number_format,
+)
+from optlstm.util.format import quoted
+from optlstm.util.time_formats import INTEGER
+
+_DATES = "write them as YYYY-MM-DD HH:MM:SS"
+
+
+@dataclass(frozen=True)
+class TimeReading:
+    """How a time column is to be read.
+
+    Args:
+        format: of `time_format`; None: by the cells.
+        day_first: whether the day stands before the month, where the cells leave it open.
+        usual: a model's: where it fits every cell that does not show another one itself.
+    """
+
+    format: str | None = None
+    day_first: bool | None = None
+    usual: str | None = None
+
+
+@dataclass(frozen=True)
+class TimeColumn:
+    """The times of all rows. format: of the cells; note: in a line, what was understood; "": they say it themselves."""
+
+    index: pd.Index
+    format: str | None = None
+    note: str = ""
+
+
+BY_THE_CELLS = TimeReading()
+
+
+def read_times(column: pd.Series, flaws: Flaws, reading: TimeReading = BY_THE_CELLS) -> TimeColumn | None:
+    """The time column; None where it has flaws."""
+    name = f"time column '{column.name}' of {flaws.file}"
+    missing = column.isna().to_numpy()
+    index: pd.Index
+    form: str | None = None
+    if pd.api.types.is_datetime64_any_dtype(column):
+        index, wrong = in_microseconds(pd.DatetimeIndex(column))
+        remedy = "round them to microseconds"
+    elif pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        index, form, wrong, remedy = _of_numbers(column, missing, reading)
+    else:
+        try:
+            index, form = _of_texts(column.astype("str"), reading)
+        except ValueError as error:
+            flaws.add(f"{name}: {error}")
+            return None
+        wrong, remedy = index.isna() & ~missing, _DATES if form is None else f"correct them, or {_DATES}"
+    empty, bad = np.flatnonzero(missing), np.flatnonzero(wrong)
+    flaws.add(f"{name}: {len(empty)} empty time(s)", empty, "fill them in or leave the rows out")
+    notes = [quoted(column.iloc[i]) for i in bad[:SHOWN]]
+    flaws.add(f"{name}: {len(bad)} cell(s) are not times", bad, remedy, notes)
+    if len(empty) or len(bad):
+        return None
+    note = ""
+    if form is not None and form not in (INTEGER, reading.usual):
+        note = f"times: {quoted(column.name)} holds {in_words(form, column.iloc[0], index[0])}"
+    return TimeColumn(index.rename(column.name), form, note)
+
+
+def _of_numbers(
+    column: pd.Series, missing: npt.NDArray[np.bool_], reading: TimeReading
+) -> tuple[pd.Index, str | None, npt.NDArray[np.bool_], str]:
+    """(the times, their format, where cells are none, what would help)."""
+    present = column.fillna(0).to_numpy(dtype=np.float64)
+    wrong, remedy = ~(np.abs(present) < 2**63) | (present % 1 != 0), "number the rows 0, 1, 2, ... or write dates"
+    nothing = pd.Index([])
+    if wrong.any() or missing.any():
+        return nothing, None, wrong, remedy
+    numbers = np.asarray(column, dtype=np.int64)
+    if reading.format is not None:
+        index = read_numbers(numbers, reading.format)
+        return index, reading.format, np.asarray(index.isna()), f"correct them: data.time_format is {reading.format}"
+    form, wrong = whole_number_format(numbers) if reading.usual != INTEGER else (INTEGER, wrong)
+    if form is None and reading.usual is not None and is_of_numbers(reading.usual):
+        index = read_numbers(numbers, reading.usual)
+        if not index.hasnans:
+            return index, reading.usual, np.zeros(len(index), dtype=bool), remedy
+    if wrong.any():
+        remedy = "correct them, for the others are dates; or, of counts, --set data.time_format=integer"
+        return nothing, None, wrong, remedy
+    return read_numbers(numbers, form or INTEGER), form or INTEGER, wrong, remedy
+
+
+def _of_texts(text: pd.Series[str], reading: TimeReading) -> tuple[pd.DatetimeIndex, str | None]:
+    """(the times, their format). Raises ValueError as `parse_times`."""
+    if reading.format is not None and reading.format != INTEGER:
+        return read_texts(text, reading.format), reading.format
+    day_first = reading.day_first
+    if reading.usual is not None and reading.usual != INTEGER:
+        index = read_texts(text, reading.usual)
+        if not (index.isna() & text.notna().to_numpy()).any():
+            return index, reading.usual
+        day_first = has_day_first(reading.usual) if day_first is None else day_first
+    return parse_times(text, day_first)

@@ -1,0 +1,186 @@
+"""What texts and numbers of a time column stand for: told from all of them, said in a line, and written again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from optlstm.data.frequency import following
+from optlstm.data.panel import Panel
+from optlstm.data.panel_reader import PanelColumns, read_panel
+from optlstm.data.time_column import TimeReading
+from optlstm.data.time_format import read_texts, written
+from optlstm.errors import InputError
+from optlstm.util.time_formats import is_format
+
+HOUR = 3600
+MONTHS = [year * 100 + month for year in range(2000, 2020) for month in range(1, 13)]
+HOURS = pd.date_range("2019-02-27", periods=100, freq="h")
+
+
+def read(folder: Path, times: Sequence[object], header: str = "ds,y", **reading: object) -> Panel:
+    (folder / "x.csv").write_text(f"{header}\n" + "".join(f"{time},{i}\n" for i, time in enumerate(times)))
+    return read_panel(folder / "x.csv", PanelColumns(plain=True, times=TimeReading(**reading)))  # type: ignore[arg-type]
+
+
+def problem_of(folder: Path, times: Sequence[object], **reading: object) -> str:
+    with pytest.raises(InputError) as caught:
+        read(folder, times, **reading)
+    (problem,) = caught.value.problems
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("times", "first", "freq", "season", "note"),
+    [
+        (MONTHS, "2000-01-01", "MS", 12, "YYYYMM, read as months"),
+        ([20191230, 20191231, 20200101], "2019-12-30", "D", 7, "YYYYMMDD, read as days"),
+        (list(HOURS.strftime("%Y%m%d%H")), "2019-02-27", "h", 24, "YYYYMMDDHH, read as hours"),
+        ([2019022723, 2019022724, 2019022801], "2019-02-27 23:00", "h", 24, "YYYYMMDDHH, read as hours"),
+        (list(HOURS.strftime("%Y%m%d%H%M")), "2019-02-27", "h", 24, "YYYYMMDDHHMM, read as minutes"),
+        (
+            [1546300800 + HOUR * i for i in range(50)],
+            "2019-01-01T00Z",
+            "h",
+            24,
+            "Unix seconds, read as times in UTC",
+        ),
+        (
+            [1000 * (1546300800 + HOUR * i) for i in range(50)],
+            "2019-01-01T00Z",
+            "h",
+            24,
+            "Unix milliseconds, read as times in UTC",
+        ),
+        ([10**9 * (1546300800 + i) for i in range(9)], "2019-01-01T00Z", "s", 60, "Unix nanoseconds"),
+        (["1991 Jul", "1991 Aug", "1991 Sep"], "1991-07-01", "MS", 12, "'1991 Jul', read as 1991-07-01 (%Y %b)"),
+        (["May 1991", "June 1991"], "1991-05-01", "MS", 12, "'May 1991', read as 1991-05-01 (%B %Y)"),
+        (["1970Q1", "1970Q2", "1970Q3"], "1970-01-01", "QS-JAN", 4, "(%YQ%q)"),
+        (["1970-Q3", "1970-Q4", "1971-Q1"], "1970-07-01", "QS-JAN", 4, "(%Y-Q%q)"),
+        (["11/2000", "12/2000", "01/2001"], "2000-11-01", "MS", 12, "(%m/%Y)"),
+        (["2000M11", "2000M12", "2001M01"], "2000-11-01", "MS", 12, "(%YM%m)"),
+        (["2020-W52", "2020-W53", "2021-W01"], "2020-12-21", "W-MON", 52, "(%G-W%V)"),
+        (["30/01/2020", "31/01/2020", "01/02/2020"], "2020-01-30", "D", 7, "(day first, %d/%m/%Y)"),
+        (["1/30/2020 0:00", "1/31/2020 0:00", "2/1/2020 0:00"], "2020-01-30", "D", 7, "(month first, %m/%d/%Y"),
+        (["30.01.2020 23:00", "30.01.2020 24:00"], "2020-01-30 23:00", "h", 24, "(day first, %d.%m.%Y %H:%M)"),
+    ],
+)
+def test_what_is_understood_is_said_and_the_next_time_is_written_alike(
+    times: list[object], first: str, freq: str, season: int, note: str, tmp_path: Path
+) -> None:
+    panel = read(tmp_path, times)
+
+    assert isinstance(panel.time, pd.DatetimeIndex)
+    assert (panel.time[0], panel.freq, panel.season) == (pd.Timestamp(first), freq, season)
+    (line,) = panel.notes
+    assert line.startswith("times: 'ds' holds ")
+    assert note in line
+    form = panel.time_format or ""
+    again = written(panel.time, form)
+    assert read(tmp_path, [*again, *written(following(panel.time, panel.freq, 2), form)]).freq == freq
+    if "24" not in str(times[1]) and "0:00" not in str(times[0]):
+        assert [str(cell) for cell in again] == [str(cell) for cell in times]
+
+
+def test_digits_in_texts_are_read_as_numbers_are(tmp_path: Path) -> None:
+    pd.DataFrame({"ds": [str(month) for month in MONTHS], "y": range(240)}).to_parquet(tmp_path / "x.parquet")
+    panel = read_panel(tmp_path / "x.parquet", PanelColumns(plain=True))
+    assert (panel.freq, panel.time_format) == ("MS", "%Y%m")
+
+
+def test_a_column_of_months_is_proposed_as_the_time_column(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'Month' looks like the time column: --time Month"):
+        read(tmp_path, MONTHS, header="Month,y")
+
+
+def test_a_panel_of_months(tmp_path: Path) -> None:
+    rows = [f"{name},{month}" for name in "abc" for month in MONTHS[:60]]
+    panel = read(tmp_path, rows, header="unique_id,ds,y")
+    assert (panel.ids, panel.freq, len(panel.time)) == (("a", "b", "c"), "MS", 180)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        range(190001, 190014),  # there is no 13th month
+        range(0, 300, 100),
+        range(1990, 2020),  # a year a row: the same steps
+        range(100_000_001, 100_000_100),
+        [202001],
+        [0, 3600, 7200],
+    ],
+)
+def test_whole_numbers_that_are_counts(times: Sequence[int], tmp_path: Path) -> None:
+    panel = read(tmp_path, times)
+    assert (panel.time.tolist(), panel.freq, panel.season, panel.notes) == (list(times), None, 1, ())
+
+
+def test_whole_numbers_most_of_which_are_dates_are_refused_with_what_settles_it(tmp_path: Path) -> None:
+    times = [*MONTHS[:30], 200213, *MONTHS[30:]]
+    problem = problem_of(tmp_path, times)
+    assert "1 cell(s) are not times (row 32: '200213'); correct them, for the others are dates" in problem
+    assert problem.endswith("--set data.time_format=integer")
+    assert read(tmp_path, MONTHS[:12], format="integer").time.tolist() == MONTHS[:12]
+
+
+def test_day_and_month_that_cannot_be_told_apart(tmp_path: Path) -> None:
+    times = ["01/02/2020", "01/03/2020", "01/04/2020"]
+    assert "--set data.dayfirst=true" in problem_of(tmp_path, times)
+    assert read(tmp_path, times, day_first=True).freq == "MS"
+    assert read(tmp_path, times, day_first=False).freq == "D"
+    assert "2 cell(s) are not times" in problem_of(tmp_path, ["30/01/2020", "31/01/2020"], day_first=False)
+    assert read(tmp_path, times, usual="%d/%m/%Y").notes == ()  # a model's order
+
+
+@pytest.mark.parametrize("form", ["%Y-%d-%m", "%d/%m/%Y", "%Y%m%d", "unix_s"])
+def test_a_format_that_is_given_is_kept_to(form: str, tmp_path: Path) -> None:
+    times = pd.date_range("2020-02-01", periods=10)
+    panel = read(tmp_path, list(written(times, form)), format=form)
+    assert panel.time.tz_localize(None).equals(times)
+    assert f"1 cell(s) are not times (row 2: '{'202013' if form == '%Y%m%d' else 'x'}')" in problem_of(
+        tmp_path, ["202013" if form == "%Y%m%d" else "x"], format=form
+    )
+
+
+def test_a_models_format_is_tried_first_and_others_are_read_too(tmp_path: Path) -> None:
+    for times, usual in (
+        (MONTHS[:12], "%d/%m/%Y"),
+        (["1991 Jul", "1991 Aug"], "%Y%m"),
+        (["2020-01", "2020-02"], "%Y%m"),
+    ):
+        assert read(tmp_path, times, usual=usual).freq == "MS"
+    assert read(tmp_path, [200001, 200002], usual="integer").freq is None
+
+
+def test_the_end_of_a_day(tmp_path: Path) -> None:
+    times = ["2020-02-28 22:00", "2020-02-28 23:00", "2020-02-28 24:00", "2020-02-29 01:00"]
+    assert str(read(tmp_path, times).time[2]) == "2020-02-29 00:00:00"
+    assert "row 4: '2020-02-28 24:30'" in problem_of(tmp_path, [*times[:2], "2020-02-28 24:30"])
+
+
+def test_each_text_of_many_is_parsed_once_and_stands_where_it_stood() -> None:
+    days = pd.date_range("2020-01-20", periods=30)
+    order = np.random.default_rng(0).integers(0, 30, 6000)
+    texts = pd.Series(days.strftime("%d/%m/%Y").to_numpy()[order], dtype="str")
+    texts[17] = None
+    times = read_texts(texts, "%d/%m/%Y")
+    assert times[17] is pd.NaT
+    assert times.delete(17).equals(days[order].delete(17))
+
+
+@pytest.mark.parametrize(
+    ("text", "fine"),
+    [
+        *(
+            (form, True)
+            for form in ("integer", "unix_ms", "%Y%m", "%d/%m/%Y %H:%M", "%Y-Q%q", "%G-W%V", "%b %Y", "%y%m")
+        ),
+        *((form, False) for form in ("", "epoch", "%Q", "%d/%m", "%Y%Y", "%m-Q%q", "%Y %")),
+    ],
+)
+def test_formats(text: str, fine: bool) -> None:
+    assert is_format(text) is fine
