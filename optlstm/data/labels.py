@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -13,6 +14,8 @@ from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import first_few, quoted
 
+BINS = "write classes in its place (low, middle, high: pandas.qcut(column, 3)), or name another with --label COL"
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _SPLIT_SEED = 0  # of the shuffling before the cut: the study's seed is no part of the data
 
 
@@ -57,14 +60,28 @@ class LabelledSplit:
 def class_names(labels: Sequence[str]) -> tuple[str, ...]:
     """Each label once: whole numbers by size, else by the alphabet."""
     names = set(labels)
-    if all(name.removeprefix("-").isdecimal() for name in names):
+    if _are_whole(names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
 
 
+def are_measured(names: Sequence[str]) -> bool:
+    """Whether labels are numbers, and not all whole ones."""
+    return all(_DECIMAL.fullmatch(name) for name in names) and not all(float(name).is_integer() for name in names)
+
+
+def _are_whole(names: Iterable[str]) -> bool:
+    return all(name.removeprefix("-").isdecimal() for name in names)
+
+
 def check_classes(labels: Sequence[str], file: str, column: str) -> tuple[str, ...]:
-    """The classes of `labels`. Raises InputError where there is only one."""
+    """The classes of `labels`. Raises InputError where there is only one, or where they are measured numbers."""
     names = class_names(labels)
+    if len(names) > len(labels) / 2 and are_measured(names):
+        raise InputError(
+            f"data: column '{column}' of {file} holds numbers ({len(names):,} different ones in {len(labels):,} rows), "
+            f"and a label is a class; to predict a number is not supported yet: {BINS}"
+        )
     if len(names) < 2:
         only = f"holds only one class ({quoted(names[0])})"
         raise InputError(f"data: column '{column}' of {file} {only}; there is nothing to tell apart")
@@ -148,7 +165,7 @@ def check_split(
         why = f"there are too few {few} for so many parts"
         if single and not group:
             why = f"{single:,} of {len(names):,} classes have a single sequence"
-            why += f" (is '{column}' the right column? --label COL)"
+            why += f"; numbers are no classes: {BINS}" if _are_whole(names) else " (another column? --label COL)"
         raise InputError(f"data: no sequence is left to {' or to '.join(empty)}: {why}")
     for fold in split.folds:
         absent = np.setdiff1d(np.arange(len(names)), codes[fold.train])

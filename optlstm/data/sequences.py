@@ -12,14 +12,14 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from optlstm.data.columns import Flaws, fill_numbers, named_column_problems, text_cells
+from optlstm.data.columns import Flaws, fill_numbers, label_texts, named_column_problems, text_cells
 from optlstm.data.frequency import ticks_of
 from optlstm.data.labels import LabelledSamples
 from optlstm.data.table import SHOWN, column_names, dataset_name, list_columns, read_table, unknown_column
 from optlstm.data.time_column import TimeReading, read_times
 from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers
-from optlstm.util.format import quoted, short
+from optlstm.util.format import first_few, quoted, short
 from optlstm.util.time_formats import INTEGER
 
 SERIES_NAMES, TIME_NAMES = ("series_id", "unique_id"), ("t", "ds")  # columns looked for where none is named
@@ -103,7 +103,7 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     if not extra:
         return sequences
     note = f"data: {path.name} has columns that are none of {columns.like}'s; they are not read: {extra}"
-    return replace(sequences, notes=(note,))
+    return replace(sequences, notes=(note, *sequences.notes))
 
 
 def _column_problems(path: Path, names: Sequence[str], columns: SequenceColumns, series: str | None) -> list[str]:
@@ -191,8 +191,8 @@ class _SequenceTable:
             self._check_times(codes, series, time)
         order = np.argsort(codes, kind="stable")
         starts = np.searchsorted(codes[order], np.arange(len(ids) + 1)).astype(np.int64)
-        firsts = order[starts[:-1]] if len(order) else order
-        labels, groups = (self._constant(column, codes, firsts, ids) for column in (self.label, self.group))
+        notes: list[str] = []
+        labels, groups = (self._constant(column, codes, ids, notes) for column in (self.label, self.group))
         self.flaws.raise_any()
         return Sequences(
             name=dataset_name(self.flaws.file),
@@ -205,6 +205,7 @@ class _SequenceTable:
             columns=tuple(self.channels),
             series=series,
             time=time,
+            notes=tuple(notes),
         )
 
     def _numbers(self, *, empty: bool) -> Floats:
@@ -234,15 +235,27 @@ class _SequenceTable:
             notes = [f"{quoted(self.frame[series].iloc[i])} at {index[i]}" for i in rows[:SHOWN]]
             self.flaws.add(f"{self.flaws.file}: {len(rows)} row(s) {problem}", rows, remedy, notes)
 
-    def _constant(self, column: str | None, codes: Integers, firsts: Integers, ids: pd.Index) -> tuple[str, ...] | None:
-        """The one text of each sequence in a column; None where there is no such column."""
-        texts = text_cells(self.frame, column, self.flaws)
-        if texts is None:
+    def _constant(self, column: str | None, codes: Integers, ids: pd.Index, notes: list[str]) -> tuple[str, ...] | None:
+        """The one text of each sequence in a column, where at least one row has it; None without such a column."""
+        if column is None:
             return None
+        texts, empty = label_texts(self.frame[column])
         numbers = pd.factorize(np.array(texts, dtype=object))[0]
-        if (codes >= 0).all():
-            mixed = np.flatnonzero(numbers != numbers[firsts][codes])
-            names = ", ".join(quoted(ids[i]) for i in dict.fromkeys(codes[mixed].tolist()))
-            problem = f"column '{column}' of {self.flaws.file} changes within a sequence ({names[:60]})"
-            self.flaws.add(problem, mixed, "a sequence has one value of it")
-        return tuple(texts[i] for i in firsts)
+        numbers[empty] = -1
+        given = np.flatnonzero((numbers >= 0) & (codes >= 0))[::-1]
+        first = np.full(len(ids), -1, dtype=np.int64)  # row of each sequence that has it
+        first[codes[given]] = given
+        lacking = np.flatnonzero(first < 0)
+        name, rows = f"column '{column}' of {self.flaws.file}", np.flatnonzero(np.isin(codes, lacking))
+        problem = f"{name}: no row of {len(lacking)} sequence(s) has a value ({self._names(ids, lacking)})"
+        self.flaws.add(problem, rows, "fill it in for one row of each, or leave their rows out")
+        mixed = np.sort(given[numbers[given] != numbers[first[codes[given]]]])
+        problem = f"{name} changes within a sequence ({self._names(ids, codes[mixed])})"
+        self.flaws.add(problem, mixed, "a sequence has one value of it")
+        if len(empty):
+            notes.append(f"data: {name}: {len(empty)} empty row(s) take the value of their sequence's other rows")
+        return tuple(texts[row] for row in first)
+
+    @staticmethod
+    def _names(ids: pd.Index, codes: Integers) -> str:
+        return first_few([quoted(ids[code]) for code in dict.fromkeys(codes.tolist())])

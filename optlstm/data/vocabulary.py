@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,10 @@ from optlstm.util.arrays import Integers
 from optlstm.util.format import quoted
 
 PADDING, UNKNOWN = 0, 1  # token numbers; a vocabulary's first token is 2
+_LOOKED_AT = 1000  # texts, to see how they are written
+_LONGEST_WORD = 20  # characters, on average
+# Of scripts that put no blanks between words: Thai, Lao, Burmese, Khmer, Chinese, Japanese.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
 
@@ -31,6 +36,13 @@ class Tokenizer:
         text = text.lower() if self.lowercase else text
         tokens = _WORD.findall(text) if self.level == "word" else list(text)
         return tokens[: self.most]
+
+
+def lack_blanks(texts: Iterable[str]) -> bool:
+    """Whether texts are written without blanks between words, as Chinese or genes are: a token would be a phrase."""
+    text = "\n".join(islice(texts, _LOOKED_AT))
+    letters, words = sum(map(str.isalnum, text)), _WORD.findall(text)
+    return len(_UNSPACED.findall(text)) > letters / 2 > text.count(" ") * 2 or letters > _LONGEST_WORD * len(words)
 
 
 @dataclass(frozen=True, eq=False)

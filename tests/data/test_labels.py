@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from optlstm.data.labels import class_names, split_labels
+from optlstm.data.labels import check_classes, check_split, class_names, split_labels
 from optlstm.data.sequences import SequenceColumns, read_sequences
 from optlstm.data.texts import read_texts
 from optlstm.errors import InputError
@@ -106,6 +106,24 @@ def test_numbers_of_sequences_instead_of_fractions() -> None:
 def test_what_cannot_be_had_is_refused(splits: tuple[float, ...], options: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         split_labels(CODES, None, splits, **options)
+
+
+def test_measured_numbers_are_no_classes() -> None:
+    measured = [f"{i * 0.37 - 9:.2f}" for i in range(60)]
+    with pytest.raises(InputError) as refused:
+        check_classes(measured, "d.csv", "label")
+    assert refused.value.problems == [
+        "data: column 'label' of d.csv holds numbers (60 different ones in 60 rows), and a label is a class; "
+        "to predict a number is not supported yet: write classes in its place (low, middle, high: "
+        "pandas.qcut(column, 3)), or name another with --label COL"
+    ]
+    assert check_classes(["0.5", "1.5"] * 9, "d.csv", "stars") == ("0.5", "1.5")
+    codes = np.arange(60)
+    split = split_labels(codes, None, (0.7, 0.1, 0.2))
+    with pytest.raises(InputError, match=r"60 of 60 classes have a single sequence; numbers are no classes: write cl"):
+        check_split(codes, [*map(str, codes)], split, "age", tested=True)
+    with pytest.raises(InputError, match=r"60 of 60 classes have a single sequence \(another column\? --label COL\)"):
+        check_split(codes, [f"c{i}" for i in codes], split, "age", tested=True)
 
 
 def test_classes_are_in_the_order_one_expects() -> None:

@@ -62,6 +62,20 @@ def test_a_step_may_be_called_t(tmp_path: Path) -> None:
     assert read_sequences(write(tmp_path, text), SequenceColumns()).starts.tolist() == [0, 3, 6, 9, 12]
 
 
+@pytest.mark.parametrize("text", [LONG.replace("20,up", "20,").replace("40,down", "40,"), LONG.replace("10,up", "10,")])
+def test_a_label_in_one_row_is_that_of_the_sequence(tmp_path: Path, text: str) -> None:
+    whole = read_sequences(write(tmp_path, LONG), SequenceColumns())
+
+    sequences = read_sequences(write(tmp_path, text), SequenceColumns())
+
+    assert (sequences.labels, sequences.fingerprint) == (whole.labels, whole.fingerprint)
+    count = text.count(",\n")
+    assert sequences.notes == (
+        f"data: column 'label' of s.csv: {count} empty row(s) take the value of their sequence's other rows",
+    )
+    assert whole.notes == ()
+
+
 def test_without_labels_where_none_are_needed(tmp_path: Path) -> None:
     found = read_sequences(write(tmp_path, "t0,t1\n1,2\n3,4\n"), SequenceColumns(labelled=False))
 
@@ -89,6 +103,11 @@ def test_without_labels_where_none_are_needed(tmp_path: Path) -> None:
             LONG.replace("20,up", "20,down"),
             SequenceColumns(),
             ["column 'label' of s.csv changes within", "'a'", "row 4"],
+        ),
+        (
+            LONG.replace("down", ""),
+            SequenceColumns(),
+            ["column 'label' of s.csv: no row of 1 sequence(s) has a value ('b') (row 3, row 5); fill it in for one"],
         ),
         (LONG.replace("series_id", "id"), SequenceColumns(), ["one row a step", "--series id --time t; if"]),
         (LONG.replace("series_id,t", "who,Date"), SequenceColumns(channels=["x"]), ["--series who --time Date; if"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optlstm.data.vocabulary import UNKNOWN, Tokenizer, Vocabulary, read_vectors
+from optlstm.data.vocabulary import UNKNOWN, Tokenizer, Vocabulary, lack_blanks, read_vectors
 from optlstm.errors import InputError
 
 
@@ -15,6 +15,23 @@ def test_tokens() -> None:
     assert Tokenizer()("What's a Kiwi-bird?") == ["what's", "a", "kiwi", "-", "bird", "?"]
     assert Tokenizer(lowercase=False, most=2)("A b c") == ["A", "b"]
     assert Tokenizer(level="character")("Ab !") == ["a", "b", " ", "!"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("很好吃。我喜欢这家店", True),
+        ("おはようございます。元気ですか", True),
+        ("สวัสดีครับ", True),
+        ("ACGTTGCAACGTTGCAACGTTGCA", True),
+        ("很 好 吃 。 我 喜欢 这 家 店", False),  # cut into words already
+        ("the food was 很好吃 and we were happy", False),
+        ("fine", False),
+        ("", False),
+    ],
+)
+def test_texts_without_blanks_are_seen(text: str, expected: bool) -> None:
+    assert lack_blanks([text] * 3) is expected
 
 
 def test_frequent_tokens_come_first_and_others_are_unknown() -> None:

@@ -110,7 +110,7 @@ def test_bad_sequences_are_refused_in_one_line(cli: Cli, text: str, expected: li
     [
         (
             ("--label", "t4", "--data", "cut.csv"),
-            "no sequence is left to validate on or to test on: 24 of 24 classes have a single",
+            "no sequence is left to validate on or to test on: 24 of 24 classes have a single sequence; numbers are",
         ),
         (("--set", "data.group=label"), "data.group: 'label' is the label column; name another"),
         (("--set", "data.group=t5", "--data", "cut.csv"), "too few values in column 't5' for so many parts"),
@@ -131,6 +131,17 @@ def test_a_class_of_one_sequence_says_why_there_is_no_cross_validation() -> None
     for task, name in zip(found, ("left", "2"), strict=True):
         (line,) = task.warnings
         assert f"1 class(es) have a single sequence ('{name}'), so there is no cross-validation" in line
+
+
+def test_labels_and_texts_that_are_read_otherwise_than_meant_are_named() -> None:
+    Path("lines.csv").write_text(lines(names=("0.5", "1.5")))
+    (line,) = SequenceTask.read(DataConfig(path="lines.csv")).warnings
+    assert line == "data: the labels are 2 numbers; each is a class, whichever numbers are near it"
+
+    Path("texts.csv").write_text("text,label\n" + "太差了。再也不来了,pos\n很好吃。我喜欢这家店,neg\n" * 20)
+    (line,) = TextTask.read(DataConfig(path="texts.csv")).warnings
+    assert line.endswith("so a token is a phrase (5 known); read characters: --set data.level=character")
+    assert TextTask.read(DataConfig(path="texts.csv", level="character")).warnings == ()
 
 
 def test_texts_that_are_all_empty_are_refused(cli: Cli) -> None:

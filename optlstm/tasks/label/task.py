@@ -14,6 +14,7 @@ import numpy.typing as npt
 from optlstm.data.labels import (
     LabelledSamples,
     LabelledSplit,
+    are_measured,
     check_classes,
     check_split,
     check_test_classes,
@@ -161,10 +162,16 @@ def _folds(data: DataConfig, codes: Integers) -> int:
 
 
 def _notes(data: DataConfig, codes: Integers, classes: Sequence[str]) -> tuple[str, ...]:
-    """A line where classes of one sample are why there is no cross-validation. codes: outside a test file."""
+    """Lines where labels are measured numbers, and where classes of one sample are why there is no cross-validation.
+
+    codes: outside a test file.
+    """
+    notes = []
+    if are_measured(classes):
+        notes.append(f"data: the labels are {len(classes)} numbers; each is a class, whichever numbers are near it")
     single = np.flatnonzero(np.bincount(codes) == 1)
-    if data.folds is not None or len(codes) >= _SMALL or not len(single):
-        return ()
-    named = first_few([quoted(classes[i]) for i in single.tolist()])
-    reason = f"{len(single)} class(es) have a single sequence ({named}), so there is no cross-validation"
-    return (f"data: {reason}; leave such rows out, or set data.folds",)
+    if data.folds is None and len(codes) < _SMALL and len(single):
+        named = first_few([quoted(classes[i]) for i in single.tolist()])
+        reason = f"{len(single)} class(es) have a single sequence ({named}), so there is no cross-validation"
+        notes.append(f"data: {reason}; leave such rows out, or set data.folds")
+    return tuple(notes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from optlstm.data.vocabulary import Tokenizer, Vocabulary, read_vectors
+from optlstm.data.vocabulary import Tokenizer, Vocabulary, lack_blanks, read_vectors
 from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds, Metrics
 from optlstm.tasks.label.baselines import bag_of_words
@@ -69,8 +69,15 @@ class TextTask(LabelTask):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """Also empty texts, and how many tokens have a pretrained vector."""
+        """Also empty texts, those without blanks, and how many tokens have a pretrained vector."""
         lines = (*super().warnings, *self.samples.empty_note)
+        if self.options.level == "word" and lack_blanks(self.samples.texts):
+            known = len(self.vocabulary.tokens)
+            lines = (
+                *lines,
+                f"data: the texts have no blanks between words, so a token is a phrase ({known} known); "
+                "read characters: --set data.level=character",
+            )
         if self.vectors is None:
             return lines
         known = int((self.vectors != 0).any(axis=1).sum())
