@@ -16,7 +16,8 @@ import pandas as pd
 from optlstm.data.columns import EMPTY, INTERPOLATE, Flaws, column_problems, fill_numbers, label_texts
 from optlstm.data.frequency import season_of, ticks_of
 from optlstm.data.panel import Categories, Column, Panel, named, taken
-from optlstm.data.panel_time import Times, in_table
+from optlstm.data.panel_time import AS_THEY_ARE, RowRules, Times, in_table
+from optlstm.data.row_rules import Rows, regular
 from optlstm.data.table import column_names, read_table, unknown_column
 from optlstm.data.time_column import BY_THE_CELLS, TimeReading, read_times
 from optlstm.data.time_format import is_of_numbers
@@ -49,6 +50,7 @@ class PanelColumns:
     gaps: bool = False
     plain: bool = False
     times: TimeReading = BY_THE_CELLS
+    rules: RowRules = AS_THEY_ARE
 
     @property
     def covariates(self) -> tuple[str, ...]:
@@ -103,6 +105,9 @@ def _problems_of_roles(
             problems.append(f"data: column '{name}' is asked for more than once; name it once")
     unused = [name for name in columns.categorical if name not in columns.covariates]
     problems += [f"data.categorical: '{name}' is none of data.past, data.future and data.static" for name in unused]
+    kinds = "data.target, data.past and data.future"
+    summed = [name for name in columns.rules.sums if name not in (*keys, *columns.past, *columns.future)]
+    problems += [f"data.resample_sum: '{name}' is none of {kinds}" for name in summed]
     if columns.static and series is None:
         problems.append(
             "data.static: one series alone has nothing to tell apart; leave it out, or name --series COLUMN"
@@ -122,30 +127,33 @@ class _Reader:
     targets: tuple[str, ...]
 
     def panel(self) -> Panel:
-        rows, codes, ids = len(self.frame), *self._codes()
+        codes, ids = self._codes()
         static = {name: self._column(name) for name in self.wanted.static}
         if self.series is not None and self.series in self.frame:
             self.frame.pop(self.series)
         times = read_times(self.frame.pop(self.time), self.flaws, self.wanted.times)
-        values = np.empty((rows, len(self.targets)), dtype=np.float64)
-        empty = bool(self.wanted.future) or self.wanted.gaps
+        values = np.empty((len(codes), len(self.targets)), dtype=np.float64)
+        empty = bool(self.wanted.future) or self.wanted.gaps or self.wanted.rules.resample is not None
         for i, name in enumerate(self.targets):
             fill_numbers(values[:, i], self.frame.pop(name), self.flaws, empty=empty, instead=INTERPOLATE)
-        covariates = {name: self._column(name) for name in (*self.wanted.future, *self.wanted.past)}
+        covariates: Mapping[str, Column] = {
+            name: self._column(name) for name in (*self.wanted.future, *self.wanted.past)
+        }
         if times is None:
             raise self.flaws.error()
-        index = times.index
         order = None if (codes[1:] >= codes[:-1]).all() else np.argsort(codes, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(ids)))]).astype(np.int64)
         firsts = starts[:-1] if order is None else order[starts[:-1]]
         self._check_constant(static, codes, firsts, ids)
-        if order is not None:
-            index, values = index[order], values[order]
-            covariates = {name: taken(column, order) for name, column in covariates.items()}
-        freq = Times(index, starts, ids, order, self.flaws).freq(gaps=self.wanted.gaps)
+        rows = Rows(times.index, starts, None, values, covariates)
+        rows = rows if order is None else rows.taken(order)
+        rows, notes = regular(rows, self.wanted.rules, self.targets, ids, self.flaws)
+        index, starts, order = rows.index, rows.starts, rows.order
+        values, covariates = rows.values, rows.covariates
+        freq = Times(index, starts, ids, order, self.flaws, self.wanted.rules).freq(gaps=self.wanted.gaps)
         known = self._known(values, starts)
         if not self.wanted.gaps:
-            future = np.arange(rows) >= np.repeat(starts[:-1] + known, np.diff(starts))
+            future = np.arange(len(index)) >= np.repeat(starts[:-1] + known, np.diff(starts))
             self._check_empty(values, covariates, future, order)
         self.flaws.raise_any()
         by_series = {name: taken(column, firsts) for name, column in static.items()}
@@ -171,7 +179,7 @@ class _Reader:
             fingerprint=_fingerprint(digest, index, values, [*covariates.values(), *by_series.values()]),
             plain=plain,
             time_format=times.format,
-            notes=(times.note,) if times.note else (),
+            notes=(*([times.note] if times.note else []), *notes),
         )
 
     def _codes(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
@@ -213,7 +221,7 @@ class _Reader:
     ) -> None:
         """Only targets and past covariates may be empty, and only in the future. future: of which rows are [rows]."""
         remedy = f"fill them in, or {INTERPOLATE}"
-        if self.wanted.future:  # else `fill_numbers` has refused them
+        if self.wanted.future or self.wanted.rules.resample:  # else `fill_numbers` has refused them
             empty = np.flatnonzero(np.isnan(values).any(axis=1) & ~future)
             problem = f"{self.flaws.file}: {len(empty)} row(s) with an {EMPTY} target"
             self.flaws.add(problem, sorted(in_table(empty, order)), remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from optlstm.data.table import SHOWN
 from optlstm.errors import InputError
 from optlstm.util.arrays import Integers
 from optlstm.util.format import quoted
+from optlstm.util.time_formats import STEP
 
 Order = Integers | None  # the table's row of each row here; None: they are the same
 _MOST_MISSING = 10  # rows to be filled for each that there is
@@ -23,6 +25,32 @@ _CHUNK = 1 << 18  # rows
 _HOUR_US = 3600 * 10**6
 _CLOCK_MONTHS = (3, 4, 9, 10, 11)  # when clocks change, north and south
 _TO_UTC = "; if that is the clock change of daylight saving, convert the times to UTC"
+
+
+@dataclass(frozen=True)
+class RowRules:
+    """What is done to the rows of a file.
+
+    Args:
+        sort: each series' rows are put in order of time.
+        repeated: of rows at one time of one series the last is kept, or the mean of each column of numbers.
+        resample: step, as `time_formats.STEP`, to which the rows are brought: means of numbers, the last of categories.
+        sums: columns whose numbers are summed instead.
+        by_flag: whether the command that reads the file can set these; to word what would help.
+    """
+
+    sort: bool = False
+    repeated: str = "refuse"
+    resample: str | None = None
+    sums: tuple[str, ...] = ()
+    by_flag: bool = True
+
+    def remedy(self, setting: str) -> str:
+        """`, or --set data.sort=true`."""
+        return f", or {'--set' if self.by_flag else 'tune a study with --set'} data.{setting}"
+
+
+AS_THEY_ARE = RowRules()
 
 
 @dataclass(frozen=True)
@@ -37,6 +65,7 @@ class Times:
     ids: Sequence[str]
     order: Order
     flaws: Flaws
+    rules: RowRules = AS_THEY_ARE
 
     def freq(self, *, gaps: bool) -> str | None:
         """The pandas alias of most series' frequency; None for whole numbers, and where every series is a single row.
@@ -65,7 +94,8 @@ class Times:
             self._add_flaw(kind, kept[list(missing)], kept[np.add(list(missing), 1)], remedy)
         if uneven:
             kind = f"{len(uneven)} uneven step(s){step_words}"
-            remedy = "resample the series to equal steps"
+            step = freq if freq and re.fullmatch(STEP, freq) else "STEP"
+            remedy = "resample the series to equal steps" + self.rules.remedy(f"resample={step}")
             self._add_flaw(kind, kept[uneven], kept[np.add(uneven, 1)], remedy)
         if others:
             notes = [f"{quoted(self.ids[i])} at {steps[i].freq}" for i in others[:SHOWN]]
@@ -73,6 +103,10 @@ class Times:
             rows = in_table(self.starts[others], self.order)
             self.flaws.add(problem, rows, "resample them, or leave them out", notes)
         return freq
+
+    def check_order(self) -> None:
+        """The flaws of repeated and earlier times alone."""
+        self._in_order(ticks_of(self.index))
 
     @property
     def _many(self) -> bool:
@@ -93,13 +127,17 @@ class Times:
         new[1:] = (np.diff(ticks[by_time]) > 0) | (np.diff(series[by_time]) > 0)
         kept, repeated, back = by_time[new], np.sort(by_time[~new]), np.flatnonzero(steps < 0) + 1
         starts = np.concatenate([[0], np.cumsum(np.bincount(series[kept]))])
-        if len(repeated):
+        if len(repeated) and self.rules.repeated == "refuse":
             remedy = "keep one row per time" + (" of a series" if self._many else " (many series: --series COL)")
+            remedy += self.rules.remedy("repeated=last")
             kind = f"{len(repeated)} repeated time(s)"
             self._add_flaw(kind, repeated, repeated, remedy, between=False)
         if len(back):
             within = " in their series" if self._many else ""
-            kind, remedy = f"{len(back)} time(s) earlier than the one before{within}", "sort the rows by '{}'"
+            kind, remedy = (
+                f"{len(back)} time(s) earlier than the one before{within}",
+                "sort the rows by '{}'" + self.rules.remedy("sort=true"),
+            )
             self._add_flaw(kind, back - 1, back, remedy.format(self.index.name))
         return kept, starts
 

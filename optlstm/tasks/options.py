@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from optlstm.util.time_formats import FORMATS, is_format
+from optlstm.util.time_formats import FORMATS, STEP, is_format
 
 FILES = ("path", "test_path", "vectors")  # keys of `data` that name a file
 
@@ -50,6 +51,12 @@ class DataConfig(Section):
         None, description="which of these columns are categories, beside those that hold text", min_length=1
     )
     calendar: bool | tuple[str, ...] = Field(False, description="features of the time: true, or which of them")
+    sort: bool = Field(False, description="put each series' rows in order of time")
+    repeated: Literal["refuse", "last", "mean"] = Field("refuse", description="rows at one time of a series")
+    resample: str | None = Field(
+        None, description="step to bring the rows to, as 10min, h, D or MS: means of numbers, the last of categories"
+    )
+    resample_sum: tuple[str, ...] = Field((), description="columns of numbers that `resample` sums")
     gaps: Literal["refuse", "interpolate"] = Field("refuse", description="missing rows and values of a series")
     scaling: Literal["series", "global"] = Field("series", description="many series: each on its own scale, or on one")
     epoch_windows: int = Field(
@@ -72,7 +79,9 @@ class DataConfig(Section):
     vectors: str | None = Field(None, description="file of pretrained vectors, GloVe's text format")
     class_weights: bool = Field(False, description="each class weighs the same in the loss")
 
-    @field_validator("target", "channels", "past", "future", "static", "categorical", "calendar", mode="before")
+    @field_validator(
+        "target", "channels", "past", "future", "static", "categorical", "calendar", "resample_sum", mode="before"
+    )
     @classmethod
     def _one_target_is_a_list(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
@@ -82,6 +91,13 @@ class DataConfig(Section):
     def _is_a_format(cls, value: str | None) -> str | None:
         if value is not None and not is_format(value):
             raise ValueError(f"must be {FORMATS}, got {value!r}")
+        return value
+
+    @field_validator("resample")
+    @classmethod
+    def _is_a_step(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(STEP, value):
+            raise ValueError(f"must be a number of s, min, h, D, W, MS, QS or YS, such as 10min or MS, got {value!r}")
         return value
 
     @field_validator("splits", mode="before")

@@ -7,6 +7,7 @@ import re
 
 INTEGER = "integer"  # plain counts
 UNIX = {"unix_s": 1, "unix_ms": 10**3, "unix_us": 10**6, "unix_ns": 10**9}  # since 1970 in UTC; ticks a second
+STEP = r"([1-9]\d{0,4})?(s|min|h|D|W|MS|QS|YS)"  # of equal length, or months: pandas aliases
 FORMATS = f"a strptime format with the year (%Y%m, %d/%m/%Y, %Y-Q%q), or one of {INTEGER}, {', '.join(UNIX)}"
 
 

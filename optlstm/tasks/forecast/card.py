@@ -13,6 +13,7 @@ from torch import nn
 from optlstm.data.calendar import PERIODS
 from optlstm.data.panel import Panel
 from optlstm.data.panel_reader import PanelColumns
+from optlstm.data.panel_time import RowRules
 from optlstm.data.scaling import Standardizer
 from optlstm.data.time_column import TimeReading
 from optlstm.tasks.base import CardPart, Positive, Text
@@ -23,7 +24,7 @@ from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats
 from optlstm.util.format import quoted
-from optlstm.util.time_formats import INTEGER, is_format
+from optlstm.util.time_formats import INTEGER, STEP, is_format
 
 LONGEST_WINDOW = 10_000_000  # rows
 _ROUNDING = 1e-6  # of weights that sum to 1
@@ -45,6 +46,10 @@ class ForecastCard(CardPart):
     step: _Count | None = None  # between whole-numbered times
     season: Annotated[int, Field(ge=1, le=2**31)]
     scaling: Literal["series", "global"]
+    sort: bool = False
+    repeated: Literal["refuse", "last", "mean"] = "refuse"
+    resample: Annotated[str, Field(pattern=f"^{STEP}$")] | None = None
+    resample_sum: list[Text] = Field(default_factory=list)
     gaps: Literal["refuse", "interpolate"]
     inputs: Inputs
     ids: Annotated[list[Text], Field(min_length=1)]
@@ -144,6 +149,7 @@ class ForecastCard(CardPart):
             categorical=[feature.name for feature in features if feature.categories is not None],
             numeric=[feature.name for feature in features if feature.categories is None],
             gaps=self.gaps == "interpolate",
+            rules=RowRules(self.sort, self.repeated, self.resample, tuple(self.resample_sum), by_flag=False),
             times=TimeReading(usual=INTEGER if self.freq is None else self.time_format),
         )
 

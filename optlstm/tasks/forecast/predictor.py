@@ -117,6 +117,8 @@ class ForecastPredictor:
     def _read(self, data: Path) -> Panel:
         section = self.section
         panel = read_panel(data, section.wanted())
+        for note in panel.notes:
+            _log.warning("%s", note)
         problem = _frequency_problem(panel, section.freq, section.step)
         if problem:
             raise InputError(f"data: {data.name} {problem}")

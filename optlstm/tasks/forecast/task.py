@@ -38,6 +38,7 @@ class Forecast(PreparedSeries):
     keys: ClassVar[tuple[str, ...]] = (
         *("path", "time", "time_format", "dayfirst", "target", "horizon", "splits", "folds", "fraction"),
         *("series", "past", "future", "static", "categorical", "calendar", "gaps", "scaling"),
+        *("sort", "repeated", "resample", "resample_sum"),
         *("epoch_windows", "epoch_steps"),
     )
     metrics: ClassVar[tuple[Metric, ...]] = (
@@ -198,6 +199,7 @@ def _is_of_later_versions(form: str | None) -> bool:
 def _columns(data: DataConfig) -> PanelColumns:
     """The columns that a config asks for."""
     from optlstm.data.panel_reader import PanelColumns
+    from optlstm.data.panel_time import RowRules
     from optlstm.data.time_column import TimeReading
 
     return PanelColumns(
@@ -210,6 +212,7 @@ def _columns(data: DataConfig) -> PanelColumns:
         categorical=data.categorical or (),
         gaps=data.gaps == "interpolate",
         times=TimeReading(data.time_format, data.dayfirst),
+        rules=RowRules(data.sort, data.repeated, data.resample, data.resample_sum),
         plain=not (data.past or data.future or data.static or data.calendar or data.gaps != "refuse"),
     )
 

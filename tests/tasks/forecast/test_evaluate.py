@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from torch import Tensor, nn
 
 from optlstm.data.time_format import written
+from optlstm.errors import InputError
 from optlstm.tasks.forecast.evaluate import ForecastEvaluator
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
@@ -59,3 +61,22 @@ def test_forecasts_have_times_in_the_form_of_the_file(tmp_path: Path) -> None:
             assert backtest.tolist() == (after if other == form and form != "%Y %b" else list(backtest))
         of_times = predictor.predict(write(months, "new.csv"))
         assert of_times["ds"].tolist() == list(pd.date_range("2005-01-01", periods=2, freq="MS"))
+
+
+def test_a_model_does_to_the_rows_of_a_file_what_its_study_did(tmp_path: Path) -> None:
+    times = pd.date_range("2020-01-01", periods=80).repeat(2)
+    frame = pd.DataFrame({"ds": times, "y": np.sin(np.arange(160))}).sample(frac=1, random_state=0)
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    rules = DataConfig(path=str(tmp_path / "x.csv"), horizon=2, sort=True, repeated="mean", resample="2D")
+    section = ForecastEvaluator(Forecast.read(rules)).card_section()
+    reread = type(section).model_validate_json(section.model_dump_json())
+
+    predictor = reread.predictor([LastValue()], [Hyperparameters(window=8)], {})
+
+    last = frame.groupby("ds")["y"].mean().iloc[-2:].mean()
+    forecast = predictor.predict(tmp_path / "x.csv")
+    assert forecast["ds"].tolist() == [pd.Timestamp("2020-03-21"), pd.Timestamp("2020-03-23")]
+    np.testing.assert_allclose(forecast["y"], last, rtol=1e-6)
+    unsorted = section.model_copy(update={"sort": False}).predictor([LastValue()], [Hyperparameters(window=8)], {})
+    with pytest.raises(InputError, match=r"sort the rows by 'ds', or tune a study with --set data.sort=true"):
+        unsorted.score(tmp_path / "x.csv")
