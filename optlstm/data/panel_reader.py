@@ -224,13 +224,13 @@ class _Reader:
         if self.wanted.future or self.wanted.rules.resample:  # else `fill_numbers` has refused them
             empty = np.flatnonzero(np.isnan(values).any(axis=1) & ~future)
             problem = f"{self.flaws.file}: {len(empty)} row(s) with an {EMPTY} target"
-            self.flaws.add(problem, sorted(in_table(empty, order)), remedy)
+            self.flaws.add(problem, sorted({*in_table(empty, order)}), remedy)
         for name, column in covariates.items():
             if not isinstance(column, Categories):
                 missing = np.isnan(column)
                 empty = np.flatnonzero(missing & ~future if name in self.wanted.past else missing)
                 problem = f"column '{name}' of {self.flaws.file}: {len(empty)} {EMPTY} value(s)"
-                self.flaws.add(problem, sorted(in_table(empty, order)), remedy)
+                self.flaws.add(problem, sorted({*in_table(empty, order)}), remedy)
 
     def _check_constant(
         self, static: Mapping[str, Column], codes: npt.NDArray[np.int32], firsts: Integers, ids: Sequence[str]

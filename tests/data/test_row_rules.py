@@ -129,7 +129,7 @@ def test_steps_of_months_of_many_series_and_ends_that_are_cut_off(tmp_path: Path
 
 def test_a_step_without_rows_is_a_gap_and_never_invented(tmp_path: Path) -> None:
     frame = jittered().drop(index=range(96, 108))
-    assert "column 'y' of x.csv: 2 empty or NaN value(s) (row 97" in problems_of(tmp_path, frame, resample="min")[0]
+    assert "x.csv: 2 row(s) with an empty or NaN target (row 97)" in problems_of(tmp_path, frame, resample="min")[0]
     panel = panel_of(tmp_path, frame, columns={"gaps": True}, resample="min")
     assert np.flatnonzero(np.isnan(panel.values[:, 0])).tolist() == [16, 17]
 
