@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 _MAX_LINE = 1500  # characters
@@ -12,6 +12,32 @@ class OptlstmError(Exception):
     """Base of every error optlstm raises on purpose; `exit_code` is what the command line returns."""
 
     exit_code = 1
+
+
+class Problem(str):
+    """The line of a problem that knows what to type: the command line prints the whole command with it.
+
+    Args:
+        fix: Values of config keys (`data.time`) or of flags (`--name`) that mend it; True: of a switch.
+        without: An argument, or a flag with its value, to be left out.
+        rename: A key that `--set` was given, and its right name.
+    """
+
+    fix: Mapping[str, str | bool]
+    without: str | None
+    rename: tuple[str, str] | None
+
+    def __new__(
+        cls,
+        line: str,
+        fix: Mapping[str, str | bool] | None = None,
+        *,
+        without: str | None = None,
+        rename: tuple[str, str] | None = None,
+    ) -> Problem:
+        problem = super().__new__(cls, line)
+        problem.fix, problem.without, problem.rename = fix or {}, without, rename
+        return problem
 
 
 class InputError(OptlstmError):
@@ -85,8 +111,14 @@ def named(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of `known` that is spelt most like a name; None where none is near."""
+    lowered = {str(k).lower(): str(k) for k in known}
+    near = get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
+    return lowered[near[0]] if near else None
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `known`, or an empty string where none is near."""
-    lowered = {str(k).lower(): str(k) for k in known}
-    near = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    return f"; did you mean '{lowered[near[0]]}'?" if near else ""
+    near = nearest(name, known)
+    return "" if near is None else f"; did you mean '{near}'?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from traceback import walk_tb
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from optlstm import __version__
 # Importing them registers their commands.
 from optlstm.cli import export, lr_search, maintenance, predict, refit, report, show, study  # noqa: F401
 from optlstm.cli.common import Interrupted, app, databases
+from optlstm.cli.mended import mended
 from optlstm.errors import InputError, OptlstmError, in_one_line, named
 from optlstm.util.interrupts import held, interruptible
 
@@ -49,7 +50,10 @@ def _run(argv: Sequence[str] | None, received: Sequence[int]) -> int:
     except OptlstmError as error:
         if received:
             raise
-        return _complain(error.problems if isinstance(error, InputError) else [str(error)], error.exit_code)
+        code = _complain(error.problems if isinstance(error, InputError) else [str(error)], error.exit_code)
+        if isinstance(error, InputError):
+            _propose(command, arguments, error.problems)
+        return code
     except typer.Exit as exit_:
         return int(exit_.exit_code)
     except Exception as error:
@@ -66,6 +70,14 @@ def _run(argv: Sequence[str] | None, received: Sequence[int]) -> int:
         with held():  # SQLAlchemy would log a connection whose end was broken off, with a traceback
             databases.close()
     return int(result or 0)
+
+
+def _propose(command: Any, arguments: Sequence[str], problems: Sequence[str]) -> None:
+    """Print the command that problems say to type."""
+    subcommand = getattr(command, "commands", {}).get(arguments[0])
+    options = {flag for param in subcommand.params for flag in param.opts} if subcommand else set()
+    if proposal := mended(arguments, options, problems):
+        print(f"try: {PROGRAM} {proposal}", file=sys.stderr)
 
 
 def _of_database(error: Exception) -> OptlstmError | None:

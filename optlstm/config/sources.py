@@ -10,7 +10,7 @@ from typing import Any
 
 from optlstm.config.schema import CHOICES
 from optlstm.config.validate import attempt
-from optlstm.errors import InputError, did_you_mean
+from optlstm.errors import InputError, Problem, did_you_mean
 from optlstm.tasks.options import FILES
 
 
@@ -25,7 +25,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"study file: {path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # also of numbers and tables beyond what Python takes
         if path.name.endswith((".csv", ".csv.gz", ".parquet")):
-            raise InputError(f"study file: {path} looks like a data file; give it with --data {path}") from None
+            line = f"study file: {path} looks like a data file; give it with --data {path}"
+            raise InputError(Problem(line, {"data.path": str(path)}, without=str(path))) from None
         raise InputError(f"study file: {path} is not TOML: {error}") from None
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from optlstm.config.schema import CHOICES, LrSearchConfig, StudyConfig, TrainingConfig
-from optlstm.errors import InputError, did_you_mean
+from optlstm.errors import InputError, Problem, did_you_mean, nearest
 from optlstm.study.registry import MULTI_OBJECTIVE, check, in_words
 from optlstm.tasks.options import DataConfig, as_toml
-from optlstm.tasks.registry import check_keys, task_class
+from optlstm.tasks.registry import TASKS, check_keys, task_class
 from optlstm.util.files import absolute, check_writable
 
 if TYPE_CHECKING:
@@ -116,9 +116,10 @@ def _objective_problems(config: StudyConfig) -> list[str]:
     if several := config.several:
         names = " and ".join(several)
         if config.pruner.name != "none":
-            problems.append(
+            line = (
                 f"pruner.name: {config.pruner.name} compares one value, and this study has {names}; use --pruner none"
             )
+            problems.append(Problem(line, {"pruner.name": "none"}))
         if config.sampler.name not in MULTI_OBJECTIVE:
             problems.append(
                 f"sampler.name: {config.sampler.name} knows one objective, and this study has {names}"
@@ -205,19 +206,41 @@ def _problems(error: ValidationError) -> list[str]:
     for detail in error.errors():
         path = tuple(part for part in detail["loc"] if isinstance(part, str) and not _is_union_branch(part))
         by_key.setdefault(path, []).append(detail)
-    return [f"{'.'.join(path)}: {_problem(path, details)}" for path, details in by_key.items()]
+    return [
+        _unknown_key(path) if details[0]["type"] == "extra_forbidden" else _problem(path, details)
+        for path, details in by_key.items()
+    ]
+
+
+def _unknown_key(path: Sequence[str]) -> str:
+    """With the key that it is likely to stand for: the one of its section, or of any, that is spelt most like it."""
+    section, keys = path[:-1], list(_section(path[:-1]).model_fields)
+    known = {key.rpartition(".")[2]: key for key in [*_all_keys()][::-1]}  # of one name: the first
+    known |= {key: ".".join([*section, key]) for key in keys}
+    key, near = ".".join(path), known.get(nearest(path[-1], known) or "")
+    if near is None:
+        return f"{key}: unknown key (keys: {', '.join(keys)})"
+    name = near.rpartition(".")[2]
+    shown = name if name in keys else near
+    return Problem(f"{key}: unknown key; did you mean '{shown}'? (keys: {', '.join(keys)})", rename=(key, near))
+
+
+def _all_keys() -> Iterator[str]:
+    """Of the config, those of what is trained first; and the params of the tasks' spaces."""
+    top = StudyConfig.model_fields
+    for section in dict.fromkeys(["data", "training", *top]):
+        yield from (f"{section}.{key}" for key in _section([section]).model_fields if key not in top)
+    for task in TASKS:
+        yield from (f"space.{param}" for param in task_class(task).generic_space())
 
 
 def _problem(path: tuple[str, ...], details: list[ErrorDetails]) -> str:
-    value = details[0]["input"]
-    if details[0]["type"] == "extra_forbidden":
-        keys = _section(path[:-1]).model_fields
-        return f"unknown key{did_you_mean(path[-1], keys)} (keys: {', '.join(keys)})"
+    key, value = ".".join(path), details[0]["input"]
     if path[0] in CHOICES and isinstance(value, str):
-        return f"write {path[0]}.name = {value!r}, so that its options can stand beside it"
+        return f"{key}: write {path[0]}.name = {value!r}, so that its options can stand beside it"
     words = in_words(details)
     secret = path[0] == "storage"  # it may hold a password
-    return words if secret or "got" in words else f"{words}, got {as_toml(value)!r}"
+    return f"{key}: {words}" if secret or "got" in words else f"{key}: {words}, got {as_toml(value)!r}"
 
 
 def _is_union_branch(part: str) -> bool:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from optlstm.data.table import SHOWN, file_rows, first_cells, list_columns, unknown_column
 from optlstm.data.time_format import parse_times, whole_number_format
-from optlstm.errors import InputError
+from optlstm.errors import InputError, Problem, nearest
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import quoted, short
 
@@ -69,7 +69,11 @@ class Flaws:
 def column_problems(path: Path, names: Sequence[str], time: str | None, target: Sequence[str] | None) -> list[str]:
     """Problems of the time and target columns, with candidates from the first rows."""
     asked = [*([time] if time is not None else []), *(target or [])]
-    problems = [unknown_column(path, names, column) for column in dict.fromkeys(asked) if column not in names]
+    problems: list[str] = [
+        Problem(unknown_column(path, names, column), _nearest_instead(column, names, time, target or []))
+        for column in dict.fromkeys(asked)
+        if column not in names
+    ]
     if target is not None and not target:
         problems.append("data: the list of target columns is empty; name at least one with --target")
     no_time, no_target = time is None and "ds" not in names, target is None and "y" not in names
@@ -82,13 +86,25 @@ def column_problems(path: Path, names: Sequence[str], time: str | None, target: 
             "; ".join(f"{quoted(c)} looks like the time column: --time {short(c)}" for c in dates)
             or "name it with --time COLUMN"
         )
-        problems.append(f"data: no time column 'ds' in {path.name}; {remedy} {listed}")
+        line = f"data: no time column 'ds' in {path.name}; {remedy} {listed}"
+        problems.append(Problem(line, {"data.time": dates[0]} if len(dates) == 1 else None))
     if no_target:
         left = [column for column in numbers if column not in (time or "ds", *dates)]
         remedy = f"choose from {list_columns(left)} with --target" if left else "name it with --target COLUMN"
         remedy = f"name it: --target {short(left[0])}" if len(left) == 1 else remedy
-        problems.append(f"data: no target column 'y' in {path.name}; {remedy} {listed}")
+        line = f"data: no target column 'y' in {path.name}; {remedy} {listed}"
+        problems.append(Problem(line, {"data.target": left[0]} if left else None))
     return problems
+
+
+def _nearest_instead(column: str, names: Sequence[str], time: str | None, target: Sequence[str]) -> dict[str, str]:
+    """The config with the column that was meant, if one is spelt nearly like it."""
+    near = nearest(column, names)
+    if near is None:
+        return {}
+    return (
+        {"data.time": near} if column == time else {"data.target": ",".join(near if t == column else t for t in target)}
+    )
 
 
 def named_column_problems(path: Path, names: Sequence[str], column: str | None, default: str) -> list[str]:

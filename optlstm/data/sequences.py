@@ -17,7 +17,7 @@ from optlstm.data.frequency import ticks_of
 from optlstm.data.labels import LabelledSamples
 from optlstm.data.table import SHOWN, column_names, dataset_name, list_columns, read_table, unknown_column
 from optlstm.data.time_column import TimeReading, read_times
-from optlstm.errors import InputError
+from optlstm.errors import InputError, Problem
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import first_few, quoted, short
 from optlstm.util.time_formats import INTEGER
@@ -131,10 +131,11 @@ def _check_rows_are_sequences(path: Path, label: str, others: Sequence[str]) -> 
     for name in names:
         several = 1 < frame[name].nunique() <= len(frame) / 2 and not pd.api.types.is_float_dtype(frame[name])
         if several and not frame.duplicated([name, time]).any() and frame.groupby(name)[label].nunique().max() == 1:
-            raise InputError(
+            line = (
                 f"data: {path.name} seems to hold one row a step, at {quoted(time)} of the sequence {quoted(name)}: "
                 f"--series {short(name)} --time {short(time)}; if a row is a sequence, rename {quoted(time)}"
             )
+            raise InputError(Problem(line, {"data.series": name, "data.time": time}))
 
 
 def _unknown(names: Sequence[str], known: Sequence[str]) -> str:

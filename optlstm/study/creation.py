@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from optuna.exceptions import DuplicatedStudyError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from optlstm.errors import StudyConflict
+from optlstm.errors import Problem, StudyConflict
 from optlstm.study.database.connection import Database
 from optlstm.study.database.optuna_tables import write_trials
 from optlstm.study.record import CONFIG_KEY, METRIC_NAMES_KEY, RECORD_KEY, UID_KEY, StudyRecord
@@ -63,10 +64,11 @@ def check_study(database: Database, name: str, record: StudyRecord) -> int:
     if stored is None:
         raise StudyConflict(f"study: '{name}' in this database was not made by optlstm; choose another --name")
     if differences := record.differences(stored):
-        raise StudyConflict(
-            [f"study '{name}' exists and is another search; give another --name, or keep what it was made with:"]
-            + [f"  {line}" for line in (*_other_data(stored, record.stored()), *differences)]
-        )
+        line = f"study '{name}' exists and is another search; give another --name, or keep what it was made with:"
+        names = optuna.get_all_study_names(rdb)
+        free = next(new for i in itertools.count(2) if (new := f"{name}-{i}") not in names)
+        details = [f"  {line}" for line in (*_other_data(stored, record.stored()), *differences)]
+        raise StudyConflict([Problem(line, {"--name": free}), *details])
     return study_id
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from optlstm.errors import did_you_mean
+from optlstm.errors import Problem, did_you_mean, nearest
 
 # The names of samplers and pruners, which `--help` lists without importing Optuna.
 SAMPLER_NAMES = ("tpe", "random", "grid", "gp", "cmaes", "qmc", "nsga2", "nsga3", "brute-force", "narrowing")
@@ -58,7 +58,9 @@ def options_of(factory: Factory) -> dict[str, inspect.Parameter]:
 def check(section: str, registry: Mapping[str, Factory], name: str, options: Mapping[str, Any]) -> list[str]:
     """The problems of a choice, one line each; empty when `registry[name](..., **options)` can be called."""
     if name not in registry:
-        return [f"{section}.name: no {section} '{name}'{did_you_mean(name, registry)} (one of: {', '.join(registry)})"]
+        line = f"{section}.name: no {section} '{name}'{did_you_mean(name, registry)} (one of: {', '.join(registry)})"
+        near = nearest(name, registry)
+        return [Problem(line, {f"{section}.name": near} if near else None)]
     known = options_of(registry[name])
     hints = typing.get_type_hints(registry[name], include_extras=True)
     problems = []

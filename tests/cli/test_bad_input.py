@@ -13,16 +13,17 @@ Lines = list[list[str]]  # for each expected line, what it must contain
 
 
 def refuses(cli: Cli, arguments: tuple[str, ...], expected: Lines) -> list[str]:
-    """Run a command that must be refused with exactly these lines; gives the lines."""
+    """Run a command that must be refused with exactly these lines, beside the command to try; gives all lines."""
     before = sorted(Path.cwd().rglob("*"))
     outcome = cli(*arguments)
 
     assert outcome.code == 2, outcome.err
     assert outcome.out == ""
+    lines = [line for line in outcome.lines if not line.startswith("try: ")]
     for fragments in expected:
-        matching = [line for line in outcome.lines if all(fragment in line for fragment in fragments)]
+        matching = [line for line in lines if all(fragment in line for fragment in fragments)]
         assert len(matching) == 1, f"{fragments} not in exactly one line of:\n{outcome.err}"
-    assert len(outcome.lines) == len(expected), outcome.err
+    assert len(lines) == len(expected), outcome.err
     assert sorted(Path.cwd().rglob("*")) == before
     return outcome.lines
 

@@ -1,0 +1,82 @@
+"""The command that was typed, with what its problems say would mend it: ready to be pasted."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Collection, Sequence
+
+from optlstm.config.flags import FLAGS
+from optlstm.errors import Problem
+
+_SECRET = re.compile(r"[\w.+-]+://\S*[@?]\S*")  # a URL that can hold a password, as it may stand in any argument
+
+
+def mended(arguments: Sequence[str], options: Collection[str], problems: Sequence[str]) -> str | None:
+    """The arguments, quoted for a shell; None where no problem says what to type, or the command has no such flag.
+
+    A URL that can hold a password is named, not shown.
+
+    Args:
+        arguments: Those that were typed.
+        options: The flags that the command has.
+    """
+    typed, lines = list(arguments), [problem for problem in problems if isinstance(problem, Problem)]
+    for line in lines:
+        if line.without is not None:
+            _leave_out(typed, line.without)
+        if line.rename is not None:
+            _rename(typed, *line.rename)
+        for key, value in line.fix.items():
+            flag = next((flag.name for flag in FLAGS if flag.key == key and flag.name in options), key)
+            if flag in options and not _settings(typed, key):
+                _put(typed, flag, value)
+            elif "--set" in options:
+                _set(typed, key, value)
+            else:
+                return None
+    shown = shlex.join(_SECRET.sub("URL", argument) for argument in typed)
+    return shown if typed != list(arguments) and shown.isprintable() else None
+
+
+def _put(typed: list[str], flag: str, value: str | bool) -> None:
+    """The flag with this value, in place of another value of it."""
+    for i, argument in enumerate(typed):
+        if argument == flag:
+            typed[i + 1 : i + 2] = [str(value)] if value is not True else typed[i + 1 : i + 2]
+            return
+        if argument.startswith(f"{flag}="):
+            typed[i] = f"{flag}={value}"
+            return
+    _append(typed, [flag] if value is True else [flag, str(value)])
+
+
+def _set(typed: list[str], key: str, value: str | bool) -> None:
+    setting = f"{key}={'true' if value is True else value}"
+    for i in _settings(typed, key):
+        typed[i] = setting
+        return
+    _append(typed, ["--set", setting])
+
+
+def _rename(typed: list[str], old: str, new: str) -> None:
+    for i in _settings(typed, old):
+        typed[i] = f"{new}={typed[i].partition('=')[2]}"
+
+
+def _settings(typed: Sequence[str], key: str) -> list[int]:
+    """Where `--set` is given this key."""
+    behind = [i + 1 for i, argument in enumerate(typed[:-1]) if argument == "--set"]
+    return [i for i in behind if typed[i].partition("=")[0].strip() == key]
+
+
+def _leave_out(typed: list[str], argument: str) -> None:
+    if argument in typed:
+        at = typed.index(argument)
+        del typed[at : at + (2 if argument.startswith("--") else 1)]
+    typed[:] = [other for other in typed if not other.startswith(f"{argument}=")]
+
+
+def _append(typed: list[str], more: list[str]) -> None:
+    at = typed.index("--") if "--" in typed else len(typed)
+    typed[at:at] = more

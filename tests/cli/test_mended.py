@@ -1,0 +1,114 @@
+"""The command that a refusal proposes: what was typed, with what would mend it."""
+
+from __future__ import annotations
+
+import pickle
+import shlex
+from pathlib import Path
+
+import pytest
+
+from optlstm.cli.mended import mended
+from optlstm.errors import InputError, Problem
+from tests.conftest import Cli
+
+OPTIONS = {"--data", "--time", "--target", "--sampler", "--name", "--import", "--set", "--calendar"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "problem", "expected"),
+    [
+        ("study --data x.csv", Problem("", {"data.time": "a day"}), "study --data x.csv --time 'a day'"),
+        ("study --time t --data x.csv", Problem("", {"data.time": "day"}), "study --time day --data x.csv"),
+        ("study --time=t", Problem("", {"data.time": "day"}), "study --time=day"),
+        ("study -- -x.toml", Problem("", {"data.time": "day"}), "study --time day -- -x.toml"),
+        ("study", Problem("", {"data.level": "character"}), "study --set data.level=character"),
+        ("study --set data.level=word", Problem("", {"data.level": "character"}), "study --set data.level=character"),
+        ("study", Problem("", {"data.level": True}), "study --set data.level=true"),
+        ("study --set 'patience = 3'", Problem("", rename=("patience", "training.patience")), None),
+        ("study x.toml", Problem("", rename=("patience", "training.patience")), None),  # the file has it
+        ("study x.csv --name n", Problem("", {"data.path": "x.csv"}, without="x.csv"), "study --name n --data x.csv"),
+        ("study --import a --name n", Problem("", {"--name": "m"}, without="--import"), "study --name m"),
+        ("study --import=a", Problem("", {"--name": "m"}, without="--import"), "study --name m"),
+        ("study", Problem("", {"--calendar": True}), "study --calendar"),
+        ("study --calendar", Problem("", {"--calendar": True}), None),
+        ("study", "a line that knows no remedy", None),
+        ("study", Problem("", {"--name": "\x1b[2J"}), None),
+    ],
+)
+def test_what_is_typed_instead(typed: str, problem: str, expected: str | None) -> None:
+    if "'patience = 3'" in typed:
+        expected = "study --set 'training.patience= 3'"
+    assert mended(shlex.split(typed), OPTIONS, [problem]) == expected
+
+
+def test_a_command_without_the_flag_gets_none() -> None:
+    assert mended(["predict", "m"], {"--data"}, [Problem("", {"data.time": "day"})]) is None
+
+
+@pytest.mark.parametrize("flag", ["--storage", "--storage=", "--set storage="])
+def test_a_url_that_can_hold_a_password_is_not_shown(flag: str) -> None:
+    for url in ("postgresql://u:sentinel@h/d", "s3://b?secret_key=sentinel", '"mysql+pymysql://u:sentinel@h/d"'):
+        typed = [*flag.split(), url] if not flag.endswith("=") else [*flag.split()[:-1], flag.split()[-1] + url]
+
+        shown = mended(["study", *typed], OPTIONS, [Problem("", {"--name": "n"})])
+
+        assert shown is not None
+        assert "sentinel" not in shown
+        assert "URL" in shown
+
+
+def test_a_problem_keeps_its_remedy_through_an_error_and_a_pickle() -> None:
+    error = InputError([Problem("a line", {"data.time": "day"}, without="x", rename=("a", "b"))])
+
+    (problem,) = pickle.loads(pickle.dumps(error)).problems
+
+    assert (problem, problem.fix, problem.without, problem.rename) == ("a line", {"data.time": "day"}, "x", ("a", "b"))
+
+
+def last_line_mends(cli: Cli, *arguments: str, dry: bool = True) -> str:
+    """Run a command that is refused, and the one it proposes, which must be accepted; gives the latter."""
+    refused = cli(*arguments)
+    assert refused.code == 2, refused.err
+    assert refused.lines[-1].startswith("try: python -m optlstm study ")
+    command = refused.lines[-1].removeprefix("try: python -m optlstm ")
+    accepted = cli(*shlex.split(command), *(("--dry-run",) if dry else ()))
+    assert accepted.code == 0, accepted.err
+    return command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("--data other.csv --horizon 4", "--data other.csv --horizon 4 --time 'the day' --target a"),
+        (
+            "other.csv --time 'the day' --target=a --horizon 4",
+            "--time 'the day' --target=a --horizon 4 --data other.csv",
+        ),
+        (
+            "--data other.csv --time 'the day' --target a,bb --horizon 4",
+            "--data other.csv --time 'the day' --target a,b --horizon 4",
+        ),
+        (
+            "tiny.toml --set patience=3 --set hidden_size=8",
+            "tiny.toml --set training.patience=3 --set space.hidden_size=8",
+        ),
+        ("tiny.toml --sampler tpee", "tiny.toml --sampler tpe"),
+        ("tiny.toml --set sampler.name=tpee", "tiny.toml --set sampler.name=tpe"),
+        ("tiny.toml --objectives mse,parameters --pruner asha", "tiny.toml --objectives mse,parameters --pruner none"),
+        ("--task sequence --data steps.csv", "--task sequence --data steps.csv --series id --time t"),
+    ],
+)
+def test_a_refusal_ends_with_the_command_that_is_accepted(cli: Cli, arguments: str, expected: str) -> None:
+    days = [f"{2000 + i // 12}-{i % 12 + 1:02}-01,{i % 12},{i % 7}" for i in range(120)]
+    Path("other.csv").write_text("\n".join(["the day,a,b", *days]))
+    rows = [f"{i},{t},{t * (i % 2)},{'ud'[i % 2]}" for i in range(40) for t in range(6)]
+    Path("steps.csv").write_text("\n".join(["id,t,x,label", *rows]))
+
+    assert last_line_mends(cli, "study", *shlex.split(arguments)) == f"study {expected}"
+
+
+def test_another_search_is_proposed_under_a_free_name(cli: Cli, cached_cli: Cli) -> None:
+    cached_cli("study", "tiny.toml")
+
+    assert last_line_mends(cli, "study", "tiny.toml", "--seed", "4") == "study tiny.toml --seed 4 --name tiny-2"
