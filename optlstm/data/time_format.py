@@ -27,7 +27,7 @@ _UNIX_FROM, _UNIX_TO = 10**8, 7_258_118_400  # seconds: 1973, below which counts
 _UNIX_ODD_FROM = 10**9  # where not all are whole minutes
 _US = 10**6
 _CHUNK = 1 << 18  # rows whose digits are taken apart together
-_SAMPLE = 5000  # texts that show whether each stands there repeatedly
+_SAMPLE = 20_000  # texts that show whether each stands there repeatedly
 _ZONE = r"\d:\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*$"
 _MIDNIGHT = r"(?<=[ T])24(?=:00(?::00(?:\.0+)?)?(?![\d:.]))"  # the end of a day
 # Texts that stand for months, quarters and weeks, of which pandas guesses none.
@@ -178,7 +178,7 @@ def _of_digits(numbers: Integers, form: str) -> npt.NDArray[np.datetime64]:
 def _distinct(text: pd.Series[str]) -> tuple[pd.Series[str], Integers | None]:
     """Each text once and where it stands, where many stand there repeatedly; else all of them."""
     sample = text.iloc[:: max(1, len(text) // _SAMPLE)]
-    if len(text) <= _SAMPLE or sample.nunique() > len(sample) // 2:
+    if len(text) <= _SAMPLE or sample.nunique() > 0.9 * len(sample):
         return text, None
     codes, distinct = pd.factorize(text, use_na_sentinel=False)
     return pd.Series(distinct, dtype="str"), codes.astype(np.int64)
@@ -212,7 +212,7 @@ def _parse(text: pd.Series[str], day_first: bool | None) -> tuple[pd.DatetimeInd
 
 def _suggested_formats(text: pd.Series[str], day_first: bool | None) -> list[str]:
     """The formats that fit some of the first texts."""
-    if text.str.fullmatch(r"\d{6,18}").all():
+    if re.fullmatch(r"\d{6,18}", text.iloc[0]) and text.str.fullmatch(r"\d{6,18}").all():
         form, _ = whole_number_format(np.array(list(text), dtype=np.int64))
         return [form] if form is not None else []
     samples = list(text.iloc[:20])
@@ -241,7 +241,7 @@ def _guessed_formats(samples: Iterable[str], day_first: bool | None) -> list[str
 def _parsed(text: pd.Series[str], form: str, utc: bool) -> pd.DatetimeIndex:
     """24:00 is the next day's 0:00; a week is its Monday."""
     times = _exactly(text, form, utc)
-    if not times.hasnans:
+    if not times.hasnans or not text.str.contains("24:00", regex=False).any():
         return times
     late = times.isna() & text.str.contains(_MIDNIGHT, na=False).to_numpy()
     if not late.any():

@@ -164,7 +164,7 @@ def test_the_end_of_a_day(tmp_path: Path) -> None:
 
 def test_each_text_of_many_is_parsed_once_and_stands_where_it_stood() -> None:
     days = pd.date_range("2020-01-20", periods=30)
-    order = np.random.default_rng(0).integers(0, 30, 6000)
+    order = np.random.default_rng(0).integers(0, 30, 30_000)
     texts = pd.Series(days.strftime("%d/%m/%Y").to_numpy()[order], dtype="str")
     texts[17] = None
     times = read_texts(texts, "%d/%m/%Y")
