@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from optlstm.data.table import SHOWN, file_rows, first_cells, list_columns, unknown_column
+from optlstm.data.table import SHOWN, DataFile, file_rows, first_cells, list_columns, unknown_column
 from optlstm.data.time_format import parse_times, whole_number_format
 from optlstm.errors import InputError, Problem, nearest
 from optlstm.util.arrays import Floats, Integers
@@ -26,9 +25,10 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 class Flaws:
     """What is wrong with the rows of a file, collected so that all of it is reported at once."""
 
-    def __init__(self, path: Path) -> None:
-        self.file = path.name
-        self._path = path
+    def __init__(self, file: DataFile) -> None:
+        self.file = file.name
+        self.source = file
+        self.notes: list[str] = []  # what was understood, or looks odd, and is no flaw
         self._flaws: list[tuple[str, list[int], str, Sequence[str]]] = []
 
     def add(
@@ -50,7 +50,7 @@ class Flaws:
 
     def error(self) -> InputError:
         """One line for every problem."""
-        in_file = file_rows(self._path, [row for _, rows, _, _ in self._flaws for row in rows[:SHOWN]])
+        in_file = file_rows(self.source, [row for _, rows, _, _ in self._flaws for row in rows[:SHOWN]])
         lines = []
         for problem, rows, remedy, notes in self._flaws:
             named = [f"row {in_file[row]}" for row in rows[:SHOWN]]
@@ -66,11 +66,11 @@ class Flaws:
             raise self.error()
 
 
-def column_problems(path: Path, names: Sequence[str], time: str | None, target: Sequence[str] | None) -> list[str]:
+def column_problems(file: DataFile, names: Sequence[str], time: str | None, target: Sequence[str] | None) -> list[str]:
     """Problems of the time and target columns, with candidates from the first rows."""
     asked = [*([time] if time is not None else []), *(target or [])]
     problems: list[str] = [
-        Problem(unknown_column(path, names, column), _nearest_instead(column, names, time, target or []))
+        Problem(unknown_column(file, names, column), _nearest_instead(column, names, time, target or []))
         for column in dict.fromkeys(asked)
         if column not in names
     ]
@@ -79,20 +79,20 @@ def column_problems(path: Path, names: Sequence[str], time: str | None, target: 
     no_time, no_target = time is None and "ds" not in names, target is None and "y" not in names
     if not no_time and not no_target:
         return problems
-    dates, numbers = _guess(first_cells(path))
+    dates, numbers = _guess(first_cells(file))
     listed = f"(columns: {list_columns(names)})"
     if no_time:
         remedy = (
             "; ".join(f"{quoted(c)} looks like the time column: --time {short(c)}" for c in dates)
             or "name it with --time COLUMN"
         )
-        line = f"data: no time column 'ds' in {path.name}; {remedy} {listed}"
+        line = f"data: no time column 'ds' in {file.name}; {remedy} {listed}"
         problems.append(Problem(line, {"data.time": dates[0]} if len(dates) == 1 else None))
     if no_target:
         left = [column for column in numbers if column not in (time or "ds", *dates)]
         remedy = f"choose from {list_columns(left)} with --target" if left else "name it with --target COLUMN"
         remedy = f"name it: --target {short(left[0])}" if len(left) == 1 else remedy
-        line = f"data: no target column 'y' in {path.name}; {remedy} {listed}"
+        line = f"data: no target column 'y' in {file.name}; {remedy} {listed}"
         problems.append(Problem(line, {"data.target": left[0]} if left else None))
     return problems
 
@@ -107,14 +107,14 @@ def _nearest_instead(column: str, names: Sequence[str], time: str | None, target
     )
 
 
-def named_column_problems(path: Path, names: Sequence[str], column: str | None, default: str) -> list[str]:
+def named_column_problems(file: DataFile, names: Sequence[str], column: str | None, default: str) -> list[str]:
     """A problem where `column`, or the `default` one, is not in the file. The flag that names it is `--{default}`."""
     if (column or default) in names:
         return []
     if column:
-        return [unknown_column(path, names, column)]
+        return [unknown_column(file, names, column)]
     listed = f"(columns: {list_columns(names)})"
-    return [f"data: no {default} column '{default}' in {path.name}; name it with --{default} COLUMN {listed}"]
+    return [f"data: no {default} column '{default}' in {file.name}; name it with --{default} COLUMN {listed}"]
 
 
 def _guess(cells: dict[str, list[str]]) -> tuple[list[str], list[str]]:

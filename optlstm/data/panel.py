@@ -48,6 +48,7 @@ class Panel:
     fingerprint: str  # the same for the same numbers in any format
     plain: bool  # one series, and nothing but its times and targets: see PanelColumns
     time_format: str | None = None  # of the file's cells: see `time_format`
+    decimal: str | None = None  # decimal mark of the file, where it was told by its numbers
     notes: tuple[str, ...] = ()  # what was understood of the file, in a line each
 
     @property

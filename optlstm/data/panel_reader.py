@@ -14,11 +14,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.columns import EMPTY, INTERPOLATE, Flaws, column_problems, fill_numbers, label_texts
+from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import season_of, ticks_of
 from optlstm.data.panel import Categories, Column, Panel, named, taken
 from optlstm.data.panel_time import AS_THEY_ARE, RowRules, Times, in_table
 from optlstm.data.row_rules import Rows, regular
-from optlstm.data.table import column_names, read_table, unknown_column
+from optlstm.data.table import DataFile, read_table, unknown_column
 from optlstm.data.time_column import BY_THE_CELLS, TimeReading, read_times
 from optlstm.data.time_format import is_of_numbers
 from optlstm.errors import InputError, did_you_mean
@@ -51,6 +52,7 @@ class PanelColumns:
     plain: bool = False
     times: TimeReading = BY_THE_CELLS
     rules: RowRules = AS_THEY_ARE
+    options: FileOptions = TOLD
 
     @property
     def covariates(self) -> tuple[str, ...]:
@@ -77,27 +79,28 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
     Raises:
         InputError: every problem of its columns, or of the times and values in them, at once.
     """
-    names = column_names(path)
+    file = DataFile(path, columns.options)
+    names = file.names
     series = (columns.series or None) if columns.series is not None or SERIES not in names else SERIES
     time, targets = columns.time or "ds", tuple(columns.target or ["y"])
-    problems = column_problems(path, names, columns.time, columns.target)
-    problems += _problems_of_roles(path, names, columns, [time, *targets, *([series] if series else [])], series)
+    problems = column_problems(file, names, columns.time, columns.target)
+    problems += _problems_of_roles(file, names, columns, [time, *targets, *([series] if series else [])], series)
     if problems:
         raise InputError(problems)
     read = dict.fromkeys([*([series] if series else []), time, *targets, *columns.covariates])
     as_text = columns.times.format is not None and not is_of_numbers(columns.times.format)
-    frame = read_table(path, list(read), coded=series, texts=[time] if as_text else [])
+    frame = read_table(file, list(read), coded=series, texts=[time] if as_text else [], times=[time])
     if columns.plain and columns.series is None and series and not 1 < frame[series].nunique() < len(frame):
         frame, series = frame.drop(columns=series), None  # one series, or the number of each row
-    return _Reader(frame, Flaws(path), columns, series, time, targets).panel()
+    return _Reader(frame, Flaws(file), columns, series, time, targets).panel()
 
 
 def _problems_of_roles(
-    path: Path, names: Sequence[str], columns: PanelColumns, keys: Sequence[str], series: str | None
+    file: DataFile, names: Sequence[str], columns: PanelColumns, keys: Sequence[str], series: str | None
 ) -> list[str]:
     """What is wrong with the columns of the series and the covariates. keys: the columns of times, targets, series."""
     asked = [*([columns.series] if columns.series else []), *columns.covariates]
-    problems = [unknown_column(path, names, name) for name in dict.fromkeys(asked) if name not in names]
+    problems = [unknown_column(file, names, name) for name in dict.fromkeys(asked) if name not in names]
     roles = [*columns.covariates, *keys]
     for name in dict.fromkeys(roles):
         most = 2 if name == series and name in columns.static else 1  # the series' names may be a static covariate
@@ -179,7 +182,8 @@ class _Reader:
             fingerprint=_fingerprint(digest, index, values, [*covariates.values(), *by_series.values()]),
             plain=plain,
             time_format=times.format,
-            notes=(*([times.note] if times.note else []), *notes),
+            decimal=self.flaws.source.decimal,
+            notes=(*self.flaws.source.notes, *([times.note] if times.note else []), *self.flaws.notes, *notes),
         )
 
     def _codes(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:

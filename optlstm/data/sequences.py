@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from optlstm.data.columns import Flaws, fill_numbers, label_texts, named_column_problems, text_cells
+from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import ticks_of
 from optlstm.data.labels import LabelledSamples
-from optlstm.data.table import SHOWN, column_names, dataset_name, list_columns, read_table, unknown_column
+from optlstm.data.table import SHOWN, DataFile, dataset_name, list_columns, read_table, unknown_column
 from optlstm.data.time_column import TimeReading, read_times
 from optlstm.errors import InputError, Problem
 from optlstm.util.arrays import Floats, Integers
@@ -70,6 +71,7 @@ class SequenceColumns:
     labelled: bool = True
     wide: bool = False
     like: str | None = None
+    options: FileOptions = TOLD
 
 
 def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
@@ -78,41 +80,42 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     Raises:
         InputError: every problem of its columns, or of the values in them, at once.
     """
-    names = column_names(path)
+    file = DataFile(path, columns.options)
+    names = file.names
     label = (columns.label or "label") if columns.labelled else None
     usual = () if columns.wide else SERIES_NAMES
     series = columns.series or next((name for name in usual if name in names), None)
     time = columns.time or next((name for name in TIME_NAMES if series and name in names), None)
     others = [name for name in names if name not in (columns.label or "label", series, time, columns.group)]
     channels = list(columns.channels or others)
-    problems = _column_problems(path, names, columns, series)
+    problems = _column_problems(file, names, columns, series)
     extra = _unknown(others, channels) if columns.like else ""
     if columns.like and (lacking := _unknown(channels, others)):
         kind, besides = "channels" if series else "columns", f" and has {extra} besides" if extra else ""
-        problems.append(f"data: {path.name} does not have the {kind} of {columns.like}: it lacks {lacking}{besides}")
+        problems.append(f"data: {file.name} does not have the {kind} of {columns.like}: it lacks {lacking}{besides}")
     if problems:
         raise InputError(problems)
     if not channels:
-        raise InputError(f"data: {path.name} has no column of numbers (columns: {list_columns(names)})")
+        raise InputError(f"data: {file.name} has no column of numbers (columns: {list_columns(names)})")
     if label and not series and not columns.wide:
-        _check_rows_are_sequences(path, label, others)
+        _check_rows_are_sequences(file, label, others)
     texts = [name for name in (label, series, columns.group) if name]
-    frame = read_table(path, [*texts, *([time] if time else []), *channels], texts=texts)
-    table = _SequenceTable(frame, Flaws(path), label, columns.group, channels)
+    frame = read_table(file, [*texts, *([time] if time else []), *channels], texts=texts, times=[time] if time else ())
+    table = _SequenceTable(frame, Flaws(file), label, columns.group, channels)
     sequences = table.long(series, time) if series else table.wide()
-    if not extra:
-        return sequences
-    note = f"data: {path.name} has columns that are none of {columns.like}'s; they are not read: {extra}"
-    return replace(sequences, notes=(note, *sequences.notes))
+    notes = [*file.notes, *table.flaws.notes, *sequences.notes]
+    if extra:
+        notes.append(f"data: {file.name} has columns that are none of {columns.like}'s; they are not read: {extra}")
+    return replace(sequences, notes=tuple(notes)) if notes else sequences
 
 
-def _column_problems(path: Path, names: Sequence[str], columns: SequenceColumns, series: str | None) -> list[str]:
+def _column_problems(file: DataFile, names: Sequence[str], columns: SequenceColumns, series: str | None) -> list[str]:
     """What is wrong with the columns that were asked for by name."""
-    problems = named_column_problems(path, names, columns.label, "label") if columns.labelled else []
+    problems = named_column_problems(file, names, columns.label, "label") if columns.labelled else []
     asked = [columns.series, columns.time if series else None, columns.group]
     asked += [] if columns.like else (columns.channels or [])
     missing = [name for name in dict.fromkeys(asked) if name and name not in names]
-    problems += [unknown_column(path, names, name) for name in missing if name != columns.label]
+    problems += [unknown_column(file, names, name) for name in missing if name != columns.label]
     if columns.time and not series:
         problems.append(
             f"data: --time {columns.time} is for files of one row a step; name the column that says which sequence "
@@ -121,18 +124,18 @@ def _column_problems(path: Path, names: Sequence[str], columns: SequenceColumns,
     return problems
 
 
-def _check_rows_are_sequences(path: Path, label: str, others: Sequence[str]) -> None:
+def _check_rows_are_sequences(file: DataFile, label: str, others: Sequence[str]) -> None:
     """Raises InputError where a row seems to be a step of a sequence that another column names."""
     time = next((name for name in others if name.lower() in _LIKE_TIMES), None)
     names = sorted((name for name in others if name != time), key=lambda name: not name.lower().endswith("id"))
     if time is None or not names:
         return
-    frame = read_table(path, [label, time, *names], texts=[label])
+    frame = read_table(file, [label, time, *names], texts=[label], times=[time])
     for name in names:
         several = 1 < frame[name].nunique() <= len(frame) / 2 and not pd.api.types.is_float_dtype(frame[name])
         if several and not frame.duplicated([name, time]).any() and frame.groupby(name)[label].nunique().max() == 1:
             line = (
-                f"data: {path.name} seems to hold one row a step, at {quoted(time)} of the sequence {quoted(name)}: "
+                f"data: {file.name} seems to hold one row a step, at {quoted(time)} of the sequence {quoted(name)}: "
                 f"--series {short(name)} --time {short(time)}; if a row is a sequence, rename {quoted(time)}"
             )
             raise InputError(Problem(line, {"data.series": name, "data.time": time}))

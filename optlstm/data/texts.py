@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from optlstm.data.columns import Flaws, named_column_problems, text_cells
+from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.labels import LabelledSamples
-from optlstm.data.table import column_names, dataset_name, read_table, unknown_column
+from optlstm.data.table import DataFile, dataset_name, read_table, unknown_column
 from optlstm.errors import InputError
 from optlstm.util.format import first_few
 
@@ -40,23 +41,32 @@ class Texts(LabelledSamples):
         return (f"data: {len(empty)} empty text(s) (row {first_few(empty)}); each is read as one unknown token",)
 
 
-def read_texts(path: Path, text: str | None, label: str | None, group: str | None, *, labelled: bool = True) -> Texts:
+def read_texts(
+    path: Path,
+    text: str | None,
+    label: str | None,
+    group: str | None,
+    *,
+    labelled: bool = True,
+    options: FileOptions = TOLD,
+) -> Texts:
     """Read texts and labels; an empty text is a text.
 
     Raises:
         InputError: every problem of the columns, or of the labels, at once.
     """
-    names = column_names(path)
-    problems = named_column_problems(path, names, text, "text")
-    problems += named_column_problems(path, names, label, "label") if labelled else []
-    problems += [unknown_column(path, names, group)] if group is not None and group not in names else []
+    file = DataFile(path, options)
+    names = file.names
+    problems = named_column_problems(file, names, text, "text")
+    problems += named_column_problems(file, names, label, "label") if labelled else []
+    problems += [unknown_column(file, names, group)] if group is not None and group not in names else []
     if problems:
         raise InputError(problems)
     text, label = text or "text", (label or "label") if labelled else None
     columns = [column for column in (text, label, group) if column]
-    frame, flaws = read_table(path, columns, texts=columns), Flaws(path)
+    frame, flaws = read_table(file, columns, texts=columns), Flaws(file)
     cells = frame[text]
     texts = tuple("" if missing else str(cell) for cell, missing in zip(cells, cells.isna(), strict=True))
     labels, groups = text_cells(frame, label, flaws) or (), text_cells(frame, group, flaws)
     flaws.raise_any()
-    return Texts(name=dataset_name(path.name), texts=texts, labels=labels, groups=groups)
+    return Texts(name=dataset_name(path.name), texts=texts, labels=labels, groups=groups, notes=file.notes)

@@ -13,12 +13,13 @@ A new task has one of each, a reader in `optlstm/data/`, a section in `models/ca
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from optlstm.data.file_format import FileOptions, encoding_problem, separator_problem
 from optlstm.tasks.options import DataConfig
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
@@ -37,6 +38,40 @@ class CardPart(BaseModel):
     """A part of a model's card. A file is not trusted: strict types, finite numbers, no other keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class FormCard(CardPart):
+    """What was said of the form of the files; the fields are those of `FileOptions`."""
+
+    separator: Annotated[str, Field(max_length=1)] | None = None
+    decimal: Literal[".", ","] | None = None
+    thousands: Literal[".", ","] | None = None
+    encoding: Annotated[str, Field(max_length=100)] | None = None
+    header: bool | Annotated[int, Field(ge=1)] | None = None
+    missing: list[float | Text] = Field(default_factory=list)
+    usual_decimal: Literal[".", ","] | None = None
+
+    @classmethod
+    def of(cls, options: FileOptions, usual_decimal: str | None = None) -> FormCard:
+        return cls.model_validate({**asdict(options), "missing": list(options.missing), "usual_decimal": usual_decimal})
+
+    @property
+    def options(self) -> FileOptions:
+        return FileOptions(**{**self.model_dump(), "missing": tuple(self.missing)})
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str | None) -> str | None:
+        if value is not None and (problem := encoding_problem(value)):
+            raise ValueError(problem)
+        return value
+
+    @field_validator("separator")
+    @classmethod
+    def _separator_is_one(cls, value: str | None) -> str | None:
+        if value is not None and (problem := separator_problem(value)):
+            raise ValueError(problem)
+        return value
 
 
 class Bounds(Protocol):

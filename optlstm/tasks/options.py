@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from optlstm.data.file_format import SEPARATORS, FileOptions, encoding_problem, separator_problem
 from optlstm.util.time_formats import FORMATS, STEP, is_format
 
 FILES = ("path", "test_path", "vectors")  # keys of `data` that name a file
+FORM = ("separator", "decimal", "thousands", "encoding", "header", "missing")  # keys of the form of its files
 
 
 class Section(BaseModel):
@@ -28,6 +30,14 @@ class Section(BaseModel):
 
 class DataConfig(Section):
     path: str | None = Field(None, description="CSV (.gz too) or Parquet file; none: the bundled CO2 series")
+    separator: str | None = Field(None, description="comma, semicolon, tab, bar, blanks, or a character")
+    decimal: Literal[".", ","] | None = Field(None, description="decimal mark (default: told by the file)")
+    thousands: Literal[".", ","] | None = Field(None, description="mark between thousands (default: told by the file)")
+    encoding: str | None = Field(None, description="of text files (default: UTF-8, or told by the file)")
+    header: bool | Annotated[int, Field(ge=1)] | None = Field(
+        None, description="false: the first row holds data; a number: the line of the header"
+    )
+    missing: tuple[float | str, ...] = Field((), description="values that stand for a gap, as -200")
     time: str | None = Field(None, description="time column (default: ds)")
     time_format: str | None = Field(
         None, description="of the time column's cells: strptime's, or integer, unix_s, unix_ms (default: by the cells)"
@@ -99,6 +109,38 @@ class DataConfig(Section):
         if value is not None and not re.fullmatch(STEP, value):
             raise ValueError(f"must be a number of s, min, h, D, W, MS, QS or YS, such as 10min or MS, got {value!r}")
         return value
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _one_value_is_a_list(cls, value: Any) -> Any:
+        return value if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("separator")
+    @classmethod
+    def _separator_is_a_character(cls, value: str | None) -> str | None:
+        problem = None if value is None else separator_problem(value)
+        if problem:
+            raise ValueError(problem)
+        return SEPARATORS.get(value or "", value)
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str | None) -> str | None:
+        problem = None if value is None else encoding_problem(value)
+        if problem:
+            raise ValueError(problem)
+        return value
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> DataConfig:
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands cannot both be {self.decimal!r}")
+        return self
+
+    @property
+    def form(self) -> FileOptions:
+        """What is said about the form of the files."""
+        return FileOptions(**{key: getattr(self, key) for key in FORM})
 
     @field_validator("splits", mode="before")
     @classmethod

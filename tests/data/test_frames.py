@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from optlstm.data.frames import as_file, named_as_frame
-from optlstm.data.table import read_table
+from optlstm.data.table import DataFile, read_table
 from optlstm.errors import InputError, StudyConflict
 
 DAYS = pd.date_range("2020-01-01", periods=4, freq="D")
@@ -35,7 +35,7 @@ class Polars:
 
 def read(data: Any) -> pd.DataFrame:
     with as_file(data) as path:
-        return read_table(path)
+        return read_table(DataFile(path))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_is_no_table(data: Any, problem: str) -> None:
 def test_errors_name_the_frame_and_not_the_file_made_of_it() -> None:
     missing = r"^data: column 'z' not found in the DataFrame \(columns: ds, y\)$"
     with pytest.raises(InputError, match=missing), as_file(FRAME) as path:
-        read_table(path, ["z"])
+        read_table(DataFile(path), ["z"])
     with pytest.raises(StudyConflict, match=r"^the DataFrame differs$"), named_as_frame("data-1.parquet"):
         raise StudyConflict("data-1.parquet differs")
 
@@ -128,4 +128,4 @@ def test_a_file_keeps_its_name(tmp_path: Path) -> None:
         pytest.raises(InputError, match=r"'DataFrame\.parquet' not found"),
         as_file(tmp_path / "DataFrame.parquet") as path,
     ):
-        read_table(path)
+        read_table(DataFile(path))

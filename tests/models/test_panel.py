@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import optlstm
-from optlstm.data.table import read_table
+from optlstm.data.table import DataFile, read_table
 from optlstm.errors import InputError
 from optlstm.tasks.forecast.baselines import naive
 from optlstm.tasks.forecast.task import Forecast
@@ -114,7 +114,7 @@ def test_no_name_is_a_formula_in_the_forecasts(cli: Cli) -> None:
     assert list(out.columns) == ["unique_id", "ds", "'@y"]
     assert out["unique_id"].unique().tolist() == ["'=HYPERLINK(1)", "-1.5", "\\x1b[31mred"]
     assert optlstm.load("model").predict("p.csv")["unique_id"].unique().tolist()[0] == "=HYPERLINK(1)"
-    assert list(read_table(Path("out.csv")).columns) == list(out.columns)
+    assert list(read_table(DataFile(Path("out.csv"))).columns) == list(out.columns)
 
 
 def test_a_backtest_is_what_the_test_says(cli: Cli) -> None:

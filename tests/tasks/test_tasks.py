@@ -185,9 +185,9 @@ def test_the_steps_of_the_test_file_are_matched_by_name(cli: Cli) -> None:
 
 
 def test_a_wrong_encoding_names_the_likely_one(cli: Cli) -> None:
-    Path("texts.csv").write_bytes(texts().replace("nice", "schön").encode("latin-1"))
+    Path("texts.csv").write_bytes(texts().replace("nice", "très").encode("latin-1"))
 
-    refuses(cli, TEXTS, [["texts.csv, row 3, column 'text': not UTF-8, it looks like Latin-1 ('schön"]])
+    refuses(cli, TEXTS, [["texts.csv, row 3, column 'text': not UTF-8, it looks like Latin-1 ('très"]])
 
 
 def test_nested_parquet_columns_are_refused(cli: Cli) -> None:

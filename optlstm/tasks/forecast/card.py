@@ -16,7 +16,7 @@ from optlstm.data.panel_reader import PanelColumns
 from optlstm.data.panel_time import RowRules
 from optlstm.data.scaling import Standardizer
 from optlstm.data.time_column import TimeReading
-from optlstm.tasks.base import CardPart, Positive, Text
+from optlstm.tasks.base import CardPart, FormCard, Positive, Text
 from optlstm.tasks.forecast.conformal import LEVELS
 from optlstm.tasks.forecast.data import ForecastData, Inputs, covariate_shape
 from optlstm.tasks.forecast.problem import make_network
@@ -59,6 +59,7 @@ class ForecastCard(CardPart):
     weights: list[_Share] = Field(default_factory=list)  # of the networks, then of the linear forecast; none: the mean
     linear: dict[Text, _Share] = Field(default_factory=dict)  # what the linear forecast is the sum of, and the weights
     linear_window: Annotated[int, Field(ge=0, le=LONGEST_WINDOW)] = 0  # rows that it reads; 0: there is none
+    form: FormCard = FormCard()  # of the files
     calibrated: _Count = 0  # windows behind the intervals' radii; 0: there are none
 
     @field_validator("time_format")
@@ -150,6 +151,7 @@ class ForecastCard(CardPart):
             numeric=[feature.name for feature in features if feature.categories is None],
             gaps=self.gaps == "interpolate",
             rules=RowRules(self.sort, self.repeated, self.resample, tuple(self.resample_sum), by_flag=False),
+            options=self.form.options,
             times=TimeReading(usual=INTEGER if self.freq is None else self.time_format),
         )
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from optlstm.data.frequency import ticks_of
-from optlstm.tasks.base import Blend, Evaluation, TunedNetwork
+from optlstm.tasks.base import Blend, Evaluation, FormCard, TunedNetwork
 from optlstm.tasks.forecast.conformal import cross_coverage, highest_level, radii
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite
@@ -77,6 +77,7 @@ class ForecastEvaluator:
             series=panel.series,
             time=str(panel.time.name),
             time_format=panel.time_format,
+            form=FormCard.of(task.config.form, panel.decimal),
             columns=list(panel.columns),
             horizon=task.horizon,
             freq=panel.freq,

@@ -13,7 +13,7 @@ from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds
 from optlstm.tasks.forecast.losses import LOSSES
 from optlstm.tasks.forecast.prepared import PreparedSeries
-from optlstm.tasks.options import DataConfig
+from optlstm.tasks.options import FORM, DataConfig
 from optlstm.tasks.space import default_space
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
@@ -40,6 +40,7 @@ class Forecast(PreparedSeries):
         *("series", "past", "future", "static", "categorical", "calendar", "gaps", "scaling"),
         *("sort", "repeated", "resample", "resample_sum"),
         *("epoch_windows", "epoch_steps"),
+        *FORM,
     )
     metrics: ClassVar[tuple[Metric, ...]] = (
         *(Metric("mse", "standardised scale"), Metric("mae"), Metric("rmse", "standardised scale")),
@@ -213,6 +214,7 @@ def _columns(data: DataConfig) -> PanelColumns:
         gaps=data.gaps == "interpolate",
         times=TimeReading(data.time_format, data.dayfirst),
         rules=RowRules(data.sort, data.repeated, data.resample, data.resample_sum),
+        options=data.form,
         plain=not (data.past or data.future or data.static or data.calendar or data.gaps != "refuse"),
     )
 

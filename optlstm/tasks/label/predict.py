@@ -21,7 +21,7 @@ from optlstm.data.sequences import SequenceColumns, read_sequences
 from optlstm.data.texts import read_texts
 from optlstm.data.vocabulary import Tokenizer, Vocabulary
 from optlstm.errors import InputError
-from optlstm.tasks.base import CardPart, ExportModule, Metrics, Positive, Text
+from optlstm.tasks.base import CardPart, ExportModule, FormCard, Metrics, Positive, Text
 from optlstm.tasks.label.data import LabelledData, class_codes
 from optlstm.tasks.label.problem import ClassifyProblem, classifier
 from optlstm.tasks.label.scores import classification_scores
@@ -52,6 +52,7 @@ class LabelSection(CardPart):
     linear: ClassVar[Mapping[str, float]] = {}
     classes: Annotated[list[Text], Field(min_length=2)]
     label: Text
+    form: FormCard = FormCard()  # of the files
 
     @property
     def inputs(self) -> dict[str, int]:
@@ -120,7 +121,15 @@ class SequenceSection(LabelSection):
         """The sequences of a file. Raises InputError where its columns are not the training file's."""
         wide = self.series is None
         columns = SequenceColumns(
-            self.label, self.series, self.time, None, self.columns, labelled, wide, like="the model"
+            self.label,
+            self.series,
+            self.time,
+            None,
+            self.columns,
+            labelled,
+            wide,
+            like="the model",
+            options=self.form.options,
         )
         sequences = read_sequences(path, columns)
         for note in sequences.notes:
@@ -146,7 +155,9 @@ class TextSection(LabelSection):
 
     def read(self, path: Path, *, labelled: bool) -> Rows:
         """The token numbers of a file's texts. Raises InputError where it lacks a column."""
-        texts = read_texts(path, self.text, self.label, None, labelled=labelled)
+        texts = read_texts(path, self.text, self.label, None, labelled=labelled, options=self.form.options)
+        for note in texts.notes:
+            _log.warning("%s", note)
         tokenizer = Tokenizer(self.level, self.lowercase, self.max_tokens)
         tokens, starts = Vocabulary(tuple(self.vocabulary)).encode(tokenizer(text) for text in texts.texts)
         return Rows(tokens, starts, tuple(str(i + 1) for i in range(len(texts.texts))), texts.labels)

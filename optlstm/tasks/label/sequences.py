@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from optlstm.data.scaling import Standardizer
-from optlstm.tasks.base import Bounds, Metrics
+from optlstm.tasks.base import Bounds, FormCard, Metrics
 from optlstm.tasks.label.baselines import nearest_neighbour
 from optlstm.tasks.label.data import LabelledData, rows_of
 from optlstm.tasks.label.task import LABEL_KEYS, LabelTask
@@ -37,7 +37,7 @@ class SequenceTask(LabelTask):
     def read_file(cls, path: Path, data: DataConfig, like: Sequences | None = None) -> Sequences:
         from optlstm.data.sequences import SequenceColumns, read_sequences
 
-        columns = SequenceColumns(data.label, data.series, data.time, data.group, data.channels)
+        columns = SequenceColumns(data.label, data.series, data.time, data.group, data.channels, options=data.form)
         if like is not None:
             columns = replace(
                 columns,
@@ -79,6 +79,7 @@ class SequenceTask(LabelTask):
         return SequenceSection(
             classes=list(self.classes),
             label=self.options.label or "label",
+            form=FormCard.of(self.options.form),
             series=self.samples.series,
             time=self.samples.time,
             columns=list(self.samples.columns),

@@ -25,7 +25,7 @@ from optlstm.errors import InputError
 from optlstm.tasks.base import Metrics
 from optlstm.tasks.label.data import LabelledData, class_codes
 from optlstm.tasks.label.scores import METRICS
-from optlstm.tasks.options import DataConfig
+from optlstm.tasks.options import FORM, DataConfig
 from optlstm.training.metric import Metric
 from optlstm.util.arrays import Integers
 from optlstm.util.format import first_few, quoted
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from optlstm.tasks.label.evaluate import LabelEvaluator
     from optlstm.tasks.label.predict import SequenceSection, TextSection
 
-LABEL_KEYS = ("path", "test_path", "label", "group", "splits", "folds", "class_weights")
+LABEL_KEYS = ("path", "test_path", "label", "group", "splits", "folds", "class_weights", *FORM)
 _SMALL = 500  # samples below which a single validation part is too small
 _SMALL_FOLDS = 5
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from optlstm.data.vocabulary import Tokenizer, Vocabulary, lack_blanks, read_vectors
 from optlstm.errors import InputError
-from optlstm.tasks.base import Bounds, Metrics
+from optlstm.tasks.base import Bounds, FormCard, Metrics
 from optlstm.tasks.label.baselines import bag_of_words
 from optlstm.tasks.label.data import LabelledData
 from optlstm.tasks.label.task import LABEL_KEYS, LabelTask
@@ -50,7 +50,7 @@ class TextTask(LabelTask):
     def read_file(cls, path: Path, data: DataConfig, like: Texts | None = None) -> Texts:
         from optlstm.data.texts import read_texts
 
-        return read_texts(path, data.text, data.label, data.group)
+        return read_texts(path, data.text, data.label, data.group, options=data.form)
 
     @classmethod
     def generic_space(cls) -> dict[str, object]:
@@ -119,6 +119,7 @@ class TextTask(LabelTask):
         return TextSection(
             classes=list(self.classes),
             label=options.label or "label",
+            form=FormCard.of(options.form),
             text=options.text or "text",
             level=options.level,
             lowercase=options.lowercase,

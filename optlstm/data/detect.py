@@ -1,0 +1,218 @@
+"""The form of a text file, told by its first lines: separator, header, and lines that are none of the table."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from optlstm.data.file_format import BLANKS, FileFormat, FileOptions, separator_name
+from optlstm.errors import InputError
+from optlstm.util.format import listed
+
+MISSING = ("", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "-nan", "-NaN")
+_MARKS = (";", "\t", "|")
+_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*", re.IGNORECASE)
+_WHOLE = re.compile(r"\s*\d+\s*")
+# A number with marks, or a time: nothing that a unit looks like.
+_VALUE = re.compile(
+    r"[-+]?[\d.,' \u00a0\u202f]*\d[\d.,]*(e[-+]?\d+)?|\d[\d\-/.:, ]*(T[\d:.]+)?(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
+)
+_LONGEST_VALUE = 64  # characters
+_MOST_ABOVE = 60  # lines above a header
+_LEAST_BELOW = 2  # rows that agree with a header, where there are lines above it
+_MOST_VALUES = 1  # rows of values above a header: with more, two tables stand in the file
+
+
+class _SeveralSeparatorsError(Exception):
+    """Two separators make columns of the same lines."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The first lines of a file, cut by one separator. rows: (line, cells), the header's first."""
+
+    separator: str
+    rows: list[tuple[int, list[str]]]
+    above: int = 0  # lines that are skipped, neither blank nor part of the table
+
+    @property
+    def header(self) -> list[str]:
+        return self.rows[0][1]
+
+    @property
+    def regular(self) -> bool:
+        """Whether every row has as many cells as the header, and more than one."""
+        return len(self.header) > 1 and all(len(cells) == len(self.header) for _, cells in self.rows[1:])
+
+
+def detect(name: str, lines: Sequence[str], options: FileOptions, encoding: str) -> FileFormat:
+    """The form of a file, by its first lines and what is known of it. `names` may repeat, and be empty.
+
+    Args:
+        name: Of the file.
+        lines: With their ends; the last one may be cut.
+
+    Raises:
+        InputError: Nothing tells whether the first row is a header, or which separator it is.
+    """
+    given, header = options.separator, options.header
+    try:
+        if isinstance(header, int) and not isinstance(header, bool):
+            layout = _below(lines, header - 1, given)
+        else:
+            layout = _found(lines, given)
+    except _SeveralSeparatorsError as error:
+        raise InputError(f"data: {name} may be separated by {error}; --set data.separator=NAME says by which") from None
+    if layout is None:
+        return FileFormat((), given or ",", encoding)
+    numbers = all(len(cell) < _LONGEST_VALUE and _NUMBER.fullmatch(cell) for cell in layout.header)
+    if header is None and numbers and not _certainly_data(layout.header):
+        shown = ", ".join(cell.strip() for cell in layout.header[:3]) + (", ..." if len(layout.header) > 3 else "")
+        raise InputError(
+            f"data: {name}: row {layout.rows[0][0]} holds only whole numbers ({shown}), which may be names or data; "
+            "--set data.header=false if they are data, or true"
+        )
+    if header is False or (header is None and numbers):
+        first = layout.rows[0][0]
+        names = tuple(f"c{i + 1}" for i in range(len(layout.header)))
+        return FileFormat(names, layout.separator, encoding, 0, first, layout.above)
+    return _with_header(layout, lines, encoding)
+
+
+def comment_lines(lines: Sequence[str]) -> int:
+    """How many first lines are blank, or comments (`# ...`)."""
+    return next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
+
+
+def _with_header(layout: _Layout, lines: Sequence[str], encoding: str) -> FileFormat:
+    units = layout.rows[1][1] if _holds_units(layout) else []
+    line, last = layout.rows[0][0], layout.rows[1 if units else 0]
+    below = layout.rows[2 if units else 1 :]
+    end = below[0][0] if below else last[0] + 1
+    cells = [cell.strip() for cell in layout.header]
+    names = tuple(cell or f"Unnamed: {i}" for i, cell in enumerate(cells))  # as pandas has it
+    return FileFormat(names, layout.separator, encoding, line, end, layout.above, tuple(units))
+
+
+def _certainly_data(cells: Sequence[str]) -> bool:
+    """Whether numbers cannot be names: names are whole, and differ."""
+    return len(set(cells)) < len(cells) or not all(_WHOLE.fullmatch(cell) for cell in cells)
+
+
+def _found(lines: Sequence[str], given: str | None) -> _Layout | None:
+    """The table, below comments and other lines above it where there are any."""
+    first = next((i for i, line in enumerate(lines) if line.strip()), 0)
+    start = comment_lines(lines)
+    plain = _best(lines, first, given)
+    if plain is None or (plain.regular and start == first):
+        return plain
+    if start > first:
+        below = _below(lines, start, given)
+        if below is not None and _is_header(below):
+            return below
+        if below is not None and not plain.regular and (below.regular or len(below.header) == 1):
+            return _commented_header(lines, start, below) or below
+        return plain
+    for at in range(first + 1, min(first + _MOST_ABOVE, len(lines))):
+        below = _below(lines, at, given) if lines[at].strip() else None
+        if below is not None and below.regular and len(below.rows) > _LEAST_BELOW and _is_header(below):
+            values = sum(len(cells) > 1 and any(map(_is_value, cells)) for line, cells in plain.rows if line <= at)
+            return below if values <= _MOST_VALUES else plain
+    return plain
+
+
+def _below(lines: Sequence[str], at: int, given: str | None) -> _Layout | None:
+    """As `_best`, with the number of lines above that are not blank."""
+    layout = _best(lines, at, given)
+    return layout and replace(layout, above=sum(bool(line.strip()) for line in lines[:at]))
+
+
+def _commented_header(lines: Sequence[str], start: int, below: _Layout) -> _Layout | None:
+    """The header in the last comment (`# ds y`), where its names are as many as the columns."""
+    at = max(i for i in range(start) if lines[i].strip())
+    cells = _cut([lines[at].lstrip().lstrip("#").strip() + "\n"], at, below.separator)[:1]
+    if not cells or len(cells[0][1]) != len(below.header):
+        return None
+    above = sum(bool(line.strip()) for line in lines[:at])
+    return _Layout(below.separator, [cells[0], *below.rows], above)
+
+
+def _is_header(layout: _Layout) -> bool:
+    """Whether the first row names columns: text, above a column of numbers or times."""
+    header = layout.header
+    if any(_is_value(cell) for cell in header) or not any(cell.strip() for cell in header):
+        return False
+    return any(_holds_values(layout.rows[1:], i) for i in range(len(header)))
+
+
+def _holds_values(rows: Sequence[tuple[int, list[str]]], i: int) -> bool:
+    """Whether a column holds numbers or times and nothing else."""
+    cells = [cells[i].strip() for _, cells in rows if i < len(cells)]
+    given = [cell for cell in cells if cell not in MISSING]
+    return bool(given) and all(map(_is_value, given))
+
+
+def _is_value(cell: str) -> bool:
+    """Whether it is a number or a time."""
+    return len(cell) < _LONGEST_VALUE and bool(_VALUE.fullmatch(cell.strip()))
+
+
+def _holds_units(layout: _Layout) -> bool:
+    """Whether the row under the header is text where the columns of numbers and times, two or more, are not."""
+    if not layout.regular or len(layout.rows) < 4:
+        return False
+    units, rows = [cell.strip() for cell in layout.rows[1][1]], layout.rows[2:]
+    above = [units[i] for i in range(len(units)) if _holds_values(rows, i)]
+    text = [cell for cell in above if cell and cell not in MISSING and not _is_value(cell)]
+    return len(above) > 1 and bool(text) and all(cell in text or not cell for cell in above)
+
+
+def _best(lines: Sequence[str], at: int, given: str | None) -> _Layout | None:
+    """The rows from a line on, cut by the likeliest separator. Commas, where they make columns."""
+    if given is not None:
+        return _layout(lines, at, given)
+    commas = _layout(lines, at, ",")
+    if commas is None:
+        return None
+    joined = ",".join(commas.header)
+    if len(commas.header) > 1 and not any(joined.count(mark) >= len(commas.header) for mark in _MARKS):
+        return commas
+    others = [layout for mark in _MARKS if mark in joined and (layout := _layout(lines, at, mark)) is not None]
+    regular = [layout for layout in others if layout.regular]
+    if not regular and len(commas.header) == 1:
+        blanks = _layout(lines, at, BLANKS)
+        regular = [blanks] if blanks is not None and blanks.regular and _holds_numbers(blanks) else []
+    if len(regular) > 1:
+        raise _SeveralSeparatorsError(listed(separator_name(layout.separator) for layout in regular))
+    return max(regular or [o for o in others if len(o.header) > 1], key=lambda o: len(o.header), default=commas)
+
+
+def _holds_numbers(layout: _Layout) -> bool:
+    """Whether some column, of rows that have no quotes, is all numbers: else it may be any text with blanks."""
+    rows = layout.rows[1:] or layout.rows
+    if any('"' in cell for _, cells in layout.rows for cell in cells):
+        return False
+    return any(all(_is_value(cells[i]) for _, cells in rows) for i in range(len(layout.header)))
+
+
+def _layout(lines: Sequence[str], at: int, separator: str) -> _Layout | None:
+    rows = _cut(lines[at:], at, separator)
+    return _Layout(separator, rows) if rows else None
+
+
+def _cut(lines: Sequence[str], before: int, separator: str) -> list[tuple[int, list[str]]]:
+    """(line in the file, cells) of the rows; before: how many lines of the file come before them."""
+    if separator == BLANKS:
+        return [(before + i + 1, line.split()) for i, line in enumerate(lines) if line.strip()]
+    rows: list[tuple[int, list[str]]] = []
+    reader, line = csv.reader(lines, delimiter=separator, strict=True), before + 1
+    try:
+        for cells in reader:
+            if cells:
+                rows.append((line, cells))
+            line = before + reader.line_num + 1
+    except csv.Error:  # the quotes; a row that is cut off
+        pass
+    return rows

@@ -1,0 +1,101 @@
+"""The bytes of a text file as UTF-8, whatever it is encoded in, and with one blank for each run of blanks."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zlib
+from pathlib import Path
+from typing import IO, cast
+
+from optlstm.data.file_format import BLANKS, UTF8, FileFormat
+from optlstm.errors import InputError
+
+DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
+BREAKS_OFF = "is truncated or damaged (its gzip stream breaks off); copy or download it again"
+LONGEST_LINE = 8 << 20  # characters
+TOO_LONG = f"a line of more than {LONGEST_LINE >> 20} million characters"
+_RUN, _EDGE = re.compile(rb"[ \t]+"), re.compile(rb"(?m)^ | (?=\r?$)")
+
+
+def open_bytes(path: Path, *, unpack: bool = True) -> IO[bytes]:
+    """A file as it is, or what is in its gzip. Raises InputError."""
+    try:
+        gzipped = unpack and path.suffix.lower() == ".gz"
+        return cast("IO[bytes]", gzip.open(path)) if gzipped else path.open("rb")
+    except OSError as error:
+        raise InputError(f"data: {path.name} cannot be opened: {error.strerror}") from error
+
+
+def open_utf8(path: Path, form: FileFormat) -> IO[bytes]:
+    """The text of a file in UTF-8. Reading it raises InputError where it is not of its encoding."""
+    file = open_bytes(path)
+    if form.encoding != UTF8:
+        file = cast("IO[bytes]", _Decoded(file, path.name, form.encoding))
+    return cast("IO[bytes]", _SingleBlanks(file, path.name)) if form.separator == BLANKS else file
+
+
+class _Converted(io.RawIOBase):
+    """A file whose text is changed on the way."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._left = b""
+
+    def _next(self, size: int) -> bytes:
+        """Some more text, about `size` bytes; none at the end."""
+        raise NotImplementedError
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        self._left = self._left or self._next(size)
+        part, self._left = (self._left, b"") if size < 0 else (self._left[:size], self._left[size:])
+        return part
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        part = self.read(len(buffer))
+        buffer[: len(part)] = part
+        return len(part)
+
+
+class _Decoded(_Converted):
+    """A file of another encoding."""
+
+    def __init__(self, file: IO[bytes], name: str, encoding: str) -> None:
+        super().__init__(name)
+        self._text, self._encoding = io.TextIOWrapper(file, encoding, newline=""), encoding
+
+    def _next(self, size: int) -> bytes:
+        try:
+            return self._text.read(size).encode()
+        except UnicodeError as error:
+            problem = f"{self._name} is not {self._encoding} text"
+            raise InputError(f"data: {problem}; name its encoding with --set data.encoding=NAME") from error
+
+    def close(self) -> None:
+        self._text.close()
+        super().close()
+
+
+class _SingleBlanks(_Converted):
+    """Lines without blanks at their ends, and with a single one where there were several, or tabs."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        super().__init__(name)
+        self._file = io.BufferedReader(cast("io.RawIOBase", file))
+
+    def _next(self, size: int) -> bytes:
+        chunk = self._file.read(size)
+        if chunk and not chunk.endswith(b"\n"):
+            rest = self._file.readline(LONGEST_LINE)
+            if len(rest) == LONGEST_LINE:
+                raise InputError(f"data: {self._name} has {TOO_LONG}, which is no row of a table")
+            chunk += rest
+        return _EDGE.sub(b"", _RUN.sub(b" ", chunk))
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -1,0 +1,202 @@
+"""Files of other forms than plain CSV: what is understood and said, and what only a key can settle."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pytest
+
+from optlstm.data.file_format import FileOptions
+from optlstm.data.table import DataFile, file_rows, read_table
+from optlstm.errors import InputError
+
+NUMBERS = [1234.5, 12.25, -3.0]
+DAYS = [datetime.datetime(2020, 1, day) for day in (1, 2, 3)]
+
+
+def write(folder: Path, text: str, name: str = "x.csv", encoding: str = "utf-8") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+# name, text, encoding; the note behind "read as: "
+FORMS: dict[str, tuple[str, str, str, str]] = {
+    "semicolons": ("x.csv", "ds;y\n2020-01-01;1234.5\n2020-01-02;12.25\n2020-01-03;-3\n", "utf-8", "separated by ';'"),
+    "decimal commas": (
+        *("x.csv", "ds;y\n2020-01-01;1234,5\n2020-01-02;12,25\n2020-01-03;-3\n", "utf-8"),
+        "separated by ';', decimal commas",
+    ),
+    "thousands points": (
+        *("x.txt", "ds\ty\n2020-01-01\t1.234,5\n2020-01-02\t12,25\n2020-01-03\t-3\n", "utf-8"),
+        "separated by tabs, decimal commas, thousands separators",
+    ),
+    "thousands commas": (
+        *("x.csv", 'ds,y\n2020-01-01,"1,234.5"\n2020-01-02,12.25\n2020-01-03,-3\n', "utf-8"),
+        "thousands separators",
+    ),
+    "thousands blanks": (
+        *("x.csv", "ds;y\n2020-01-01;1\u00a0234,5\n2020-01-02;12,25\n2020-01-03;-3\n", "windows-1252"),
+        "separated by ';', decimal commas, thousands separators, windows-1252",
+    ),
+    "tabs": ("x.tsv", "ds\ty\n2020-01-01\t1234.5\n2020-01-02\t12.25\n2020-01-03\t-3\n", "utf-8", "separated by tabs"),
+    "bars": ("x.csv", "ds|y\n2020-01-01|1234.5\n2020-01-02|12.25\n2020-01-03|-3\n", "utf-8-sig", "separated by '|'"),
+    "blanks": (
+        *("x.txt", "ds  y\n2020-01-01   1234.5 \n2020-01-02 \t12.25\n 2020-01-03  -3\n\n", "utf-8"),
+        "separated by blanks",
+    ),
+    "utf-16": (
+        *("x.csv", "ds;y\n2020-01-01;1234,5\n2020-01-02;12,25\n2020-01-03;-3\n", "utf-16"),
+        "separated by ';', decimal commas, utf-16",
+    ),
+    "comments": (
+        *("x.csv", "# made by, a station\n#\n\nds,y\n2020-01-01,1234.5\n2020-01-02,12.25\n2020-01-03,-3\n", "utf-8"),
+        "2 lines above the header left out",
+    ),
+    "a header in a comment": (
+        *("x.txt", "# made by\n# ds y\n2020-01-01 1234.5\n2020-01-02 12.25\n2020-01-03 -3\n", "utf-8"),
+        "separated by blanks, 1 line above the header left out",
+    ),
+    "lines above the header": (
+        *("x.csv", 'In "Köln"\nHeight,53.0,m\n\nds,y\n2020-01-01,1234.5\n2020-01-02,12.25\n2020-01-03,-3\n', "utf-8"),
+        "2 lines above the header left out",
+    ),
+    "units": (
+        *("x.csv", "ds,y\n[UTC],°C\n2020-01-01,1234.5\n2020-01-02,12.25\n2020-01-03,-3\n", "windows-1252"),
+        "windows-1252, row 2 left out, it holds units ('[UTC]', '°C')",
+    ),
+    "trailing separators": ("x.csv", "ds,y,,\n2020-01-01,1234.5,,\n2020-01-02,12.25,,\n2020-01-03,-3,,\n", "utf-8", ""),
+    "unread columns": (
+        *("x.csv", "y,ds,\x80\x81\x82,a,a\n1234.5,2020-01-01,ê\x81,1,2\n12.25,2020-01-02,,,\n-3,2020-01-03,,,\n"),
+        *("latin-1", ""),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_forms_that_are_understood(kind: str, tmp_path: Path) -> None:
+    name, text, encoding, note = FORMS[kind]
+    file = DataFile(write(tmp_path, text, name, encoding))
+
+    frame = read_table(file, ["ds", "y"])
+
+    assert frame["ds"].tolist() == DAYS
+    assert frame["y"].tolist() == NUMBERS
+    assert file.notes == ((f"data: {name} read as: {note}",) if note else ())
+    first = next(i for i, line in enumerate(text.splitlines()) if "2020-01-01" in line)
+    assert file_rows(file, [0, 2]) == {0: first + 1, 2: first + 3}
+
+
+def test_a_file_without_a_header_has_numbered_columns(tmp_path: Path) -> None:
+    file = DataFile(write(tmp_path, "1 1 -0.7 100  \n1 2 0.25 100\n", "train.txt"))
+    assert read_table(file, ["c3", "c2"]).to_dict("list") == {"c3": [-0.7, 0.25], "c2": [1, 2]}
+    assert file.notes == ("data: train.txt read as: separated by blanks, no header (columns c1 to c4)",)
+
+
+def test_a_column_without_a_name_is_called_as_pandas_calls_it(tmp_path: Path) -> None:
+    file = DataFile(write(tmp_path, ",y\n2020-01-01,1\n"))
+    assert file.names == ["Unnamed: 0", "y"]
+    assert read_table(file, ["Unnamed: 0"])["Unnamed: 0"].tolist() == DAYS[:1]
+
+
+def test_western_text_is_read_where_the_first_lines_do_not_show_it(tmp_path: Path) -> None:
+    rows = "".join(f"{i},a\n" for i in range(20_000))
+    file = DataFile(write(tmp_path, f"ds,city\n{rows}20000,Zürich\n", encoding="latin-1"))
+    assert read_table(file)["city"].iloc[-1] == "Zürich"
+    assert file.notes == ("data: x.csv read as: windows-1252",)
+
+
+WEATHER = "date,SWDR (W/m²),PAR (µmol/m²/s),PM (µg/m³),T (°C)\n2020-01-01,1,2,3,4\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "told"),
+    [
+        (WEATHER, "latin-1", True),
+        ("ds,größe,café\n1,2,3\n", "cp1252", True),
+        ("ds,wartość,ł\n1,2,3\n", "cp1250", False),
+        ("ds,дБ,y\n1,2,3\n", "cp1251", False),
+        ("ds,température,père\n1,2,3\n", "latin-1", False),
+        ("ds,dział,y\n1,2,3\n", "iso8859-2", False),
+    ],
+)
+def test_only_what_is_the_same_in_all_code_pages_is_western_for_sure(
+    text: str, encoding: str, told: bool, tmp_path: Path
+) -> None:
+    file = DataFile(write(tmp_path, text, encoding=encoding))
+    if told:
+        assert ",".join(file.names) == text.splitlines()[0]
+        return
+    with pytest.raises(InputError, match=r"not UTF-8, .*--set data\.encoding="):
+        read_table(file)
+    named = DataFile(file.path, FileOptions(encoding=encoding))
+    assert ",".join(named.names) == text.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "separator", "thousands"),
+    [
+        (["1.234", "999"], ";", "."),
+        (["1,234", "-2,500"], "\t", ","),
+        (['"1,234"', "999"], ",", ","),
+    ],
+)
+def test_what_may_be_thousands_or_decimals_is_asked_for(
+    cells: list[str], separator: str, thousands: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, f"ds{separator}y\n" + "".join(f"{i}{separator}{cell}\n" for i, cell in enumerate(cells)))
+    with pytest.raises(InputError) as caught:
+        read_table(DataFile(path), ["y"])
+    first = cells[0].strip('"')
+    keys = f'--set data.thousands="{thousands}" or --set data.decimal="{thousands}" says which'
+    assert caught.value.problems == [f"data: column 'y' of x.csv: '{first}' may be 1234 or 1.234; {keys}"]
+
+    in_groups = read_table(DataFile(path, FileOptions(thousands=thousands)), ["y"])["y"].tolist()
+    decimal = read_table(DataFile(path, FileOptions(decimal=thousands)), ["y"])["y"].tolist()
+    plain = [cell.strip('"').replace(thousands, "") for cell in cells]
+    assert in_groups == [int(cell) for cell in plain]
+    assert decimal == [float(cell.strip('"').replace(thousands, ".")) for cell in cells]
+
+
+def test_one_column_tells_the_marks_of_another(tmp_path: Path) -> None:
+    path = write(tmp_path, "ds;y;z\n2020.01;1.234;3,5\n2020.02;999;4,25\n")
+    frame = read_table(DataFile(path), ["ds", "y", "z"], times=["ds"])
+    assert frame.to_dict("list") == {"ds": [2020.01, 2020.02], "y": [1234, 999], "z": [3.5, 4.25]}
+    with pytest.raises(InputError, match=r"'1\.234' may be"):
+        read_table(DataFile(path), ["ds", "y"], times=["ds"])
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "names"),
+    [
+        (FileOptions(header=False), "a,b\n1,2\n", ["c1", "c2"]),
+        (FileOptions(header=True), "1,2\n3,4\n", ["1", "2"]),
+        (FileOptions(header=3), "x,y\n1,2\nds,y\n3,4\n", ["ds", "y"]),
+        (FileOptions(separator=";"), "a,b;c\n1,2;3\n", ["a,b", "c"]),
+        (FileOptions(encoding="cp1251"), "дБ,y\n1,2\n", ["дБ", "y"]),
+    ],
+)
+def test_keys_decide(options: FileOptions, text: str, names: list[str], tmp_path: Path) -> None:
+    file = DataFile(write(tmp_path, text, encoding=options.encoding or "utf-8"), options)
+    assert file.names == names
+    assert len(read_table(file)) == text.count("\n") - file.form.data_line + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "words"),
+    [
+        ("ds,y,y\n1,2,3\n", "utf-8", "more than one column is named 'y'"),
+        ("ds,y\n1,2\n", "utf-16", "x.csv is not ascii text; name its encoding"),
+    ],
+)
+def test_what_is_refused(text: str, encoding: str, words: str, tmp_path: Path) -> None:
+    file = DataFile(write(tmp_path, text, encoding=encoding), FileOptions(encoding="ascii"))
+    with pytest.raises(InputError, match=words):
+        read_table(file)
+
+
+def test_two_tables_in_one_file_are_no_header_and_rows(tmp_path: Path) -> None:
+    path = write(tmp_path, "ds,y\n1,2\n2,3\n3,4\nds,y,z\n4,5,6\n5,6,7\n6,7,8\n")
+    with pytest.raises(InputError, match=r"4 row\(s\) without the 2 fields of the header"):
+        read_table(DataFile(path))
