@@ -26,6 +26,13 @@ def predict(
     level: Annotated[
         list[str] | None, typer.Option("--level", metavar="PERCENT", help="prediction intervals; --level 80 90")
     ] = None,
+    gaps: Annotated[
+        str | None,
+        typer.Option("--gaps", metavar="refuse|interpolate|mask", help="missing rows and values (default: as tuned)"),
+    ] = None,
+    short: Annotated[
+        str | None, typer.Option("--short", metavar="omit|refuse", help="series that are too short (default: omit)")
+    ] = None,
     factory: FactoryOption = None,
     verify: VerifyOption = None,
     more_levels: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
@@ -37,6 +44,7 @@ def predict(
 
     OutputFile(out, ".csv").check({data.expanduser(): "the data"})
     options: dict[str, Any] = {"start": start, "levels": _levels(level or [], more_levels or [])}
+    options |= {key: value for key, value in (("gaps", gaps), ("short", short)) if value is not None}
     if backtest is not None:
         if backtest < 1:
             raise InputError(f"--backtest: must be a whole number of at least 1, got {backtest}")

@@ -85,6 +85,7 @@ FLAGS = (
     Flag("--target", "data.target", "COL[,COL]", "Data", BOTH),
     Flag("--horizon", "data.horizon", "N", "Data", BOTH),
     Flag("--series", "data.series", "COL", "Data"),
+    Flag("--gaps", "data.gaps", "refuse|interpolate|mask", "Data"),
     Flag("--label", "data.label", "COL", "Data"),
     Flag("--text", "data.text", "COL", "Data"),
     Flag("--test-data", "data.test_path", "FILE", "Data"),

@@ -16,7 +16,7 @@ from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import quoted, short
 
 EMPTY = "empty or NaN"
-INTERPOLATE = "have a study interpolate them (data.gaps = 'interpolate')"  # another remedy
+INTERPOLATE = "have them interpolated: --gaps interpolate (data.gaps = 'interpolate' in a study file)"  # another remedy
 _EXACT = 2**53  # up to here a float holds every whole number
 _LARGEST = 1e140  # the squares of a hundred million of these can be added up
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.table import SHOWN, dataset_name
-from optlstm.util.arrays import Floats, Integers
+from optlstm.util.arrays import Floats, Integers, row_ranges
 from optlstm.util.format import first_few, quoted
 
 
@@ -30,7 +30,7 @@ class Panel:
     """Series one after the other: series i is rows starts[i] to starts[i + 1], in order of time, none missing.
 
     Its first known[i] rows have targets; those behind them are the future, of which the known covariates are given.
-    Where gaps are to be filled, missing numbers are NaN.
+    Missing numbers are NaN, where gaps are allowed: `values` are the truth, and `filled` what is read in their place.
     """
 
     file: str  # its name
@@ -50,6 +50,12 @@ class Panel:
     time_format: str | None = None  # of the file's cells: see `time_format`
     decimal: str | None = None  # decimal mark of the file, where it was told by its numbers
     notes: tuple[str, ...] = ()  # what was understood of the file, in a line each
+    filled: Floats | None = None  # as `values`, with numbers in the gaps; None: there is no gap
+
+    @property
+    def inputs(self) -> Floats:
+        """The values that a forecast reads, [rows, columns]."""
+        return self.values if self.filled is None else self.filled
 
     @property
     def name(self) -> str:
@@ -73,6 +79,25 @@ class Panel:
         return (
             f"{len(which)} of {len(self.ids)} series of {self.file} ({self.named(which)})" if self.series else self.file
         )
+
+
+def only(panel: Panel, which: Integers) -> Panel:
+    """The panel with these series alone, in order."""
+    if len(which) == len(panel.ids):
+        return panel
+    lengths = np.diff(panel.starts)[which]
+    rows, _ = row_ranges(panel.starts[which], lengths)
+    return replace(
+        panel,
+        ids=tuple(panel.ids[i] for i in which),
+        starts=np.concatenate([[0], np.cumsum(lengths)]),
+        known=panel.known[which],
+        time=panel.time[rows],
+        values=panel.values[rows],
+        filled=None if panel.filled is None else panel.filled[rows],
+        covariates={name: taken(column, rows) for name, column in panel.covariates.items()},
+        static={name: taken(column, which) for name, column in panel.static.items()},
+    )
 
 
 def named(ids: Sequence[str], notes: Sequence[object] = ()) -> str:

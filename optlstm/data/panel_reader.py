@@ -35,7 +35,7 @@ class PanelColumns:
 
     Args:
         series: "": the file is one series.
-        gaps: missing rows and values are to be filled.
+        gaps: rows and values may be missing.
         plain: nothing but times and targets is asked for. Then a column `unique_id` is used only where it names several
             series; a file of one series is split and fingerprinted as before there were covariates.
     """
@@ -214,7 +214,7 @@ class _Reader:
 
     def _known(self, values: Floats, starts: Integers) -> Integers:
         """How many rows of each series come before its future: up to the last that has any target."""
-        if not self.wanted.future:
+        if not self.wanted.future and not self.wanted.gaps:
             return np.diff(starts)
         given = np.asarray(~np.isnan(values).all(axis=1))
         last = np.maximum.reduceat(np.where(given, np.arange(len(given)), -1), starts[:-1])
@@ -223,7 +223,7 @@ class _Reader:
     def _check_empty(
         self, values: Floats, covariates: Mapping[str, Column], future: npt.NDArray[np.bool_], order: Integers | None
     ) -> None:
-        """Only targets and past covariates may be empty, and only in the future. future: of which rows are [rows]."""
+        """Only targets and past covariates may be empty, and only in the future. future: which rows are, [rows]."""
         remedy = f"fill them in, or {INTERPOLATE}"
         if self.wanted.future or self.wanted.rules.resample:  # else `fill_numbers` has refused them
             empty = np.flatnonzero(np.isnan(values).any(axis=1) & ~future)
@@ -232,9 +232,12 @@ class _Reader:
         for name, column in covariates.items():
             if not isinstance(column, Categories):
                 missing = np.isnan(column)
-                empty = np.flatnonzero(missing & ~future if name in self.wanted.past else missing)
+                empty, ahead = np.flatnonzero(missing & ~future), np.flatnonzero(missing & future)
                 problem = f"column '{name}' of {self.flaws.file}: {len(empty)} {EMPTY} value(s)"
                 self.flaws.add(problem, sorted({*in_table(empty, order)}), remedy)
+                if name in self.wanted.future:
+                    problem = f"column '{name}' of {self.flaws.file}: {len(ahead)} {EMPTY} value(s) behind the targets"
+                    self.flaws.add(problem, sorted({*in_table(ahead, order)}), "fill them in: it is to be known ahead")
 
     def _check_constant(
         self, static: Mapping[str, Column], codes: npt.NDArray[np.int32], firsts: Integers, ids: Sequence[str]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.frequency import following, ticks_of
@@ -186,13 +187,13 @@ def filled(panel: Panel, cuts: Integers) -> tuple[Panel, int]:
     """The panel with every missing number interpolated from its own part of its own series, and how many were.
 
     A part's first and last missing ones take the nearest value there is; a part is known by two neighbours in `cuts`.
-    Categories stay missing.
+    A part without any takes the last value before it. Categories stay missing, and `Panel.values` the truth.
 
     Raises:
-        InputError: a part of a series has no value at all.
+        InputError: the first part of a series has no value at all.
     """
     values, count = panel.values.copy(), 0
-    empty: dict[str, dict[int, None]] = {}  # the series with an empty part, by column
+    empty: dict[str, dict[int, None]] = {}  # the series without a value to begin with, by column
     numbers = {name: column.copy() for name, column in panel.covariates.items() if not isinstance(column, Categories)}
     for name, column in ({name: values[:, i] for i, name in enumerate(panel.columns)} | numbers).items():
         missing = np.isnan(column)
@@ -201,20 +202,74 @@ def filled(panel: Panel, cuts: Integers) -> tuple[Panel, int]:
         for i in np.flatnonzero(np.logical_or.reduceat(missing, panel.starts[:-1])).tolist():
             for start, stop in pairwise(cuts[i].tolist()):
                 part, gaps = column[start:stop], missing[start:stop]
-                if gaps.all() and stop > start:
-                    empty.setdefault(name, {})[i] = None
-                elif gaps.any():
+                if not gaps.any():
+                    continue
+                if not gaps.all():
                     rows = np.arange(stop - start)
                     part[gaps] = np.interp(rows[gaps], rows[~gaps], part[~gaps])
-                    count += int(gaps.sum())
-    problems = []
+                elif start > cuts[i, 0]:
+                    part[:] = column[start - 1]
+                else:
+                    empty.setdefault(name, {})[i] = None
+                    break
+                count += int(gaps.sum())
+    _raise_empty(panel, empty, "its first part has no value to interpolate from")
+    covariates = {**panel.covariates, **numbers}
+    known = np.isnan(panel.values[_known_rows(panel)]).any()
+    return replace(panel, filled=values if known else None, covariates=covariates), count
+
+
+def carried(panel: Panel, train: Integers | None = None) -> tuple[Panel, int]:
+    """The panel with the last value before each missing target in its place, and how many numbers are missing.
+
+    Before a series' first value they stay missing, as those of covariates do.
+
+    Args:
+        train: the training rows of each series, [n, 2].
+
+    Raises:
+        InputError: a column of a series has no value in these rows, or a series none at all.
+    """
+    rows, missing = np.arange(len(panel.values)), np.isnan(panel.values)
+    first = np.repeat(panel.starts[:-1], np.diff(panel.starts))
+    values = np.empty_like(panel.values)
+    for i in range(len(panel.columns)):
+        last = np.maximum.accumulate(np.where(missing[:, i], first, rows))
+        values[:, i] = panel.values[last, i]
+    if train is not None:
+        given = np.array([~missing[start:stop].all(axis=0) for start, stop in train.tolist()])  # [n, columns]
+        lacking = {name: np.flatnonzero(~given[:, i]).tolist() for i, name in enumerate(panel.columns)}
+        empty = {name: dict.fromkeys(series) for name, series in lacking.items() if series}
+        _raise_empty(panel, empty, "the training part has no value")
+    numbers = [column for column in panel.covariates.values() if not isinstance(column, Categories)]
+    known = _known_rows(panel)
+    count = int(missing[known].sum()) + sum(int(np.isnan(column[known]).sum()) for column in numbers)
+    return replace(panel, filled=values), count
+
+
+def check_given(panel: Panel, cuts: Sequence[Integers]) -> None:
+    """Raises InputError where a part of one of these cuts has no target at all: nothing can be learnt or scored."""
+    given = np.concatenate([[0], np.cumsum(~np.isnan(panel.values).all(axis=1))])
+    for split in cuts:
+        for part, start, stop in zip(("training", "validation", "test"), split.T, split.T[1:], strict=False):
+            if (stop > start).any() and not (given[stop] - given[start]).any():
+                raise InputError(f"data.gaps: no target of the {part} rows is given; give them another share")
+
+
+def _known_rows(panel: Panel) -> npt.NDArray[np.bool_]:
+    """[rows]: those before each series' future."""
+    rows = np.arange(len(panel.values))
+    return np.asarray(rows < np.repeat(panel.starts[:-1] + panel.known, np.diff(panel.starts)))
+
+
+def _raise_empty(panel: Panel, empty: Mapping[str, Mapping[int, None]], problem: str) -> None:
+    """Raises InputError, unless `empty` is. empty: series by column."""
+    lines = []
     for name, series in empty.items():
         of = f" of {len(series)} series ({panel.named(list(series))})" if panel.series else ""
-        part_of = f"data.gaps: column '{name}': a part (train, validation or test){of}"
-        problems.append(f"{part_of} has no value to interpolate from")
-    if problems:
-        raise InputError(problems)
-    return replace(panel, values=values, covariates={**panel.covariates, **numbers}), count
+        lines.append(f"data.gaps: column '{name}'{of}: {problem}; give it one, or leave it out")
+    if lines:
+        raise InputError(lines)
 
 
 def _series_before(panel: Panel, at: Integers) -> Integers:
@@ -240,6 +295,7 @@ def _inserted(panel: Panel, at: Integers, ticks: Integers, known: Integers) -> P
         panel,
         time=index,
         values=np.insert(panel.values, at, np.nan, axis=0),
+        filled=None if panel.filled is None else np.insert(panel.filled, at, np.nan, axis=0),
         covariates=covariates,
         starts=np.concatenate([[0], np.cumsum(np.diff(panel.starts) + counts)]).astype(np.int64),
         known=known,

@@ -38,14 +38,19 @@ class Standardizer:
         """From rows [rows, columns]: population standard deviation; that of a constant column is taken to be 1.
 
         Args:
+            values: NaN is a gap, and counts nowhere.
             subject: What the rows are, for messages.
 
         Raises:
-            InputError: They differ by too little.
+            InputError: They differ by too little, or a column has none.
         """
-        std = values.std(axis=0, dtype=np.float64)
+        missing = np.isnan(values)
+        if missing.all(axis=0).any():
+            raise InputError(f"data: {subject}: a column has no value; leave it out, or give it one")
+        mean_of, std_of = (np.nanmean, np.nanstd) if missing.any() else (np.mean, np.std)
+        std = std_of(values, axis=0, dtype=np.float64)
         check_deviation(std, values, subject)
-        return cls(values.mean(axis=0, dtype=np.float64), np.where(std > 0, std, 1.0))
+        return cls(mean_of(values, axis=0, dtype=np.float64), np.where(std > 0, std, 1.0))
 
     def transform(self, values: Floats) -> Floats:
         """The data's units -> standardised scale; the last dimension counts the columns."""

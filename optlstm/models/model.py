@@ -66,7 +66,7 @@ class Model:
         """Forecasts for a DataFrame or a file, as a DataFrame.
 
         Args:
-            options: of the task; for forecasting `start`, `backtest` and `levels` (see ForecastPredictor).
+            options: of the task; for forecasting `start`, `backtest`, `levels`, `gaps`, `short`: see ForecastPredictor.
 
         Raises:
             InputError: the data does not fit the model; the message says where.
@@ -74,10 +74,14 @@ class Model:
         with as_file(data) as path:
             return self.predictor.predict(path, **options)
 
-    def score(self, data: Data) -> Metrics:
-        """The task's metrics on data that holds the true values. Raises as `predict`."""
+    def score(self, data: Data, **options: Any) -> Metrics:
+        """The task's metrics on data that holds the true values. Raises as `predict`.
+
+        Args:
+            options: of the task; for forecasting `gaps` and `short` (see ForecastPredictor).
+        """
         with as_file(data) as path:
-            return self.predictor.score(path)
+            return self.predictor.score(path, **options)
 
     def __repr__(self) -> str:
         short = sorted(self.test.items(), key=lambda item: (len(item[0]), item[0]))[:2]  # mae and mse, not mae_raw

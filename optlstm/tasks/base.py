@@ -224,7 +224,7 @@ class Predictor(Protocol):
     def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """The predictions as a CSV file, streamed; the number of rows. Raises as `predict`."""
 
-    def score(self, data: Path) -> Metrics:
+    def score(self, data: Path, **options: Any) -> Metrics:
         """The task's metrics on data with true values. Raises as `predict`."""
 
     def export_module(self) -> ExportModule:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from optlstm.data.file_format import SEPARATORS, FileOptions, encoding_problem, separator_problem
 from optlstm.util.time_formats import FORMATS, STEP, is_format
 
+Gaps = Literal["refuse", "interpolate", "mask"]
 FILES = ("path", "test_path", "vectors")  # keys of `data` that name a file
 FORM = ("separator", "decimal", "thousands", "encoding", "header", "missing")  # keys of the form of its files
 
@@ -67,7 +68,7 @@ class DataConfig(Section):
         None, description="step to bring the rows to, as 10min, h, D or MS: means of numbers, the last of categories"
     )
     resample_sum: tuple[str, ...] = Field((), description="columns of numbers that `resample` sums")
-    gaps: Literal["refuse", "interpolate"] = Field("refuse", description="missing rows and values of a series")
+    gaps: Gaps = Field("refuse", description="missing rows and values of a series: refuse, interpolate or mask")
     scaling: Literal["series", "global"] = Field("series", description="many series: each on its own scale, or on one")
     epoch_windows: int = Field(
         16_384, ge=1, description="many series, covariates: training windows in an epoch, where there are more"

@@ -147,10 +147,13 @@ def test_gaps_are_filled_inside_a_part_alone(tmp_path: Path) -> None:
     whole, count = filled(panel, cuts)
 
     # 2 lies between 1 and 3; 5 is the last of the train part, 6 the first of the validation, 8 of the test
-    assert whole.values[:, 0].tolist() == [0, 1, 2, 3, 4, 4, 7, 7, 9, 9]
+    assert whole.inputs[:, 0].tolist() == [0, 1, 2, 3, 4, 4, 7, 7, 9, 9]
+    assert np.flatnonzero(np.isnan(whole.values)).tolist() == [2, 5, 6, 8]  # the truth
     assert count == 4
-    with pytest.raises(InputError, match=r"column 'y': a part .* has no value to interpolate from"):
-        filled(panel, np.array([[0, 5, 7, 10]]))
+    # a part without any value takes the last one before it, and the first part must have one
+    assert filled(panel, np.array([[0, 5, 7, 10]]))[0].inputs[5:7, 0].tolist() == [4, 4]
+    with pytest.raises(InputError, match=r"column 'y': its first part has no value to interpolate from"):
+        filled(panel, np.array([[2, 3, 7, 10]]))
 
 
 def test_a_time_far_off_is_no_gap_to_be_filled(tmp_path: Path) -> None:

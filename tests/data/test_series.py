@@ -204,7 +204,7 @@ BAD_TIMES: dict[str, tuple[list[object], list[str]]] = {
     "unordered": (["2020-01-01", "2020-01-03", "2020-01-02"], ["row 4: 2020-01-02", "sort the rows by 'ds'"]),
     "gap": (
         ["2020-01-01", "2020-01-02", "2020-01-05", "2020-01-06"],
-        ["2 missing row(s) in 1 gap(s)", "row 4", "fill", "have a study interpolate them (data.gaps = 'interpolate')"],
+        ["2 missing row(s) in 1 gap(s)", "row 4", "fill", "--gaps interpolate (data.gaps = 'interpolate'"],
     ),
     "uneven": (["2020-01-01", "2020-01-02", "2020-01-03 01:07"], ["1 uneven step(s)", "row 4", "resample"]),
     "month missing": (MONTHS[:5] + MONTHS[6:], ["1 missing row(s)", "step of ME (1 month)", "row 7"]),

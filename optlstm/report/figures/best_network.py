@@ -103,15 +103,15 @@ def untuned_errors(task: AnyTask, window: int) -> dict[str, list[float]]:
     panel, (mean, std) = task.panel, task.scales()
     truth = panel.ahead(task.horizon)
     squared: dict[str, Floats] = {}
-    windows = 0
+    counts = np.zeros(task.horizon)
     step = task.data().validation_step
     for i, first, forecasts in task.baselines(task.cuts[:, :2], task.cuts[:, 1:3], window, step):
         actual = (truth[first] - mean[i][:, None]) / std[i][:, None]
-        windows += len(first)
+        counts += np.count_nonzero(~np.isnan(actual), axis=(0, 1))
         for name, forecast in forecasts.items():
-            errors = np.square(forecast - actual).mean(axis=1).sum(axis=0)  # [horizon]
+            errors = np.nansum(np.square(forecast - actual), axis=(0, 1))  # [horizon]
             squared[name] = squared.get(name, np.zeros(task.horizon)) + errors
-    return {name.replace("_", " "): [float(v) for v in total / windows] for name, total in squared.items()}
+    return {name.replace("_", " "): [float(v) for v in total / counts] for name, total in squared.items()}
 
 
 def forecast_baseline_text(trial: int, plot_data: Forecasts, untuned: Mapping[str, Sequence[float]]) -> str:

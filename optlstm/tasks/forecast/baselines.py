@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optlstm.util.arrays import Floats
 
+Mask = NDArray[np.bool_]
+Learnt = tuple[Floats, range, Mask | None]
+Number = TypeVar("Number", bound=np.generic)
 _CHUNK = 4096  # windows at a time
 LINEAR_WINDOWS = 200_000  # that NLinear is solved on; of more, every second, third, ...
 _CHUNK_BYTES = 64 << 20  # of windows at a time in the normal equations
@@ -21,6 +26,7 @@ def baselines(
     window: int,
     horizon: int,
     season: int,
+    missing: Callable[[int], Mask] | None = None,
 ) -> Iterator[tuple[int, range, dict[str, Floats]]]:
     """The forecasts of every baseline, a chunk of windows at a time. It sees only the rows before those it forecasts.
 
@@ -31,6 +37,7 @@ def baselines(
         train: of each series, the rows that NLinear learns from.
         first: of each series, the rows at which forecasts begin.
         window: rows that NLinear reads, as the model does.
+        missing: a series' position -> where a value was not given, [rows, columns]: it is read, but not learnt.
         season: rows; with 1 (none), or too few rows before a forecast, there is no seasonal naive forecast.
 
     Yields:
@@ -38,7 +45,8 @@ def baselines(
     """
     windows = sum(max(0, len(rows) - window - horizon + 1) for rows in train)
     thinned = max(1, -(-windows // LINEAR_WINDOWS))
-    weights = nlinear_weights(((values(i), rows) for i, rows in enumerate(train)), window, horizon, thinned)
+    learnt = ((values(i), rows, missing(i) if missing else None) for i, rows in enumerate(train))
+    weights = nlinear_weights(learnt, window, horizon, thinned)
     season = season if season <= min(rows.start for rows in first) else 1
     for i, begin in enumerate(first):
         known = values(i)
@@ -63,16 +71,17 @@ class NormalEquations:
     outer: Floats
 
     @classmethod
-    def of(cls, series: Iterable[tuple[Floats, range]], window: int, horizon: int, every: int = 1) -> NormalEquations:
+    def of(cls, series: Iterable[Learnt], window: int, horizon: int, every: int = 1) -> NormalEquations:
         """Summed a chunk of windows at a time.
 
         Args:
-            series: of every series, the values [rows, columns] and the rows to learn from.
+            series: of every series, the values [rows, columns], the rows to learn from, and where a value was not given
+                [rows, columns]: windows with such a target are left out.
             every: rows from window to window.
         """
         inner = np.zeros((window, window))
         outer = np.zeros((window, horizon))
-        for values, train in series:
+        for values, train, missing in series:
             count = len(train) - window - horizon + 1
             chunk = max(1, _CHUNK_BYTES // (8 * (window + horizon) * values.shape[1])) * every
             for start in range(train.start, train.start + count, chunk):
@@ -80,9 +89,11 @@ class NormalEquations:
                 first = range(start + window, stop + window, every)
                 inputs = _inputs(values, first, window)
                 targets = _rows(values, first, 0, horizon) - _rows(values, first, -1, 1)  # [n, columns, horizon]
-                flat = inputs.reshape(-1, window)
+                flat, wanted = inputs.reshape(-1, window), targets.reshape(-1, horizon)
+                if missing is not None and (gone := _rows(missing, first, 0, horizon).any(axis=2).reshape(-1)).any():
+                    flat, wanted = flat[~gone], wanted[~gone]
                 inner += flat.T @ flat
-                outer += flat.T @ targets.reshape(-1, horizon)
+                outer += flat.T @ wanted
         return cls(inner, outer)
 
     def solve(self, penalty: float = 0.0) -> Floats:
@@ -95,7 +106,7 @@ class NormalEquations:
         return np.asarray(np.linalg.lstsq(inner, self.outer, rcond=1e-12)[0], dtype=np.float64)
 
 
-def nlinear_weights(series: Iterable[tuple[Floats, range]], window: int, horizon: int, every: int = 1) -> Floats:
+def nlinear_weights(series: Iterable[Learnt], window: int, horizon: int, every: int = 1) -> Floats:
     """NLinear (Zeng et al. 2022) solved exactly: the weights [window, horizon] of least squared error over all windows.
 
     Args: As of `NormalEquations.of`.
@@ -139,7 +150,7 @@ def _drift(values: Floats, first: range, horizon: int) -> Floats:
     return np.asarray(last + slope * np.arange(1, horizon + 1))
 
 
-def _rows(values: Floats, first: range, offset: int, length: int) -> Floats:
+def _rows(values: NDArray[Number], first: range, offset: int, length: int) -> NDArray[Number]:
     """[n, columns, length]: for each row of `first`, `length` rows from `offset` rows after it on. A view."""
     part = values[first.start + offset : first[-1] + offset + length]
     return np.lib.stride_tricks.sliding_window_view(part, length, axis=0)[:: first.step]

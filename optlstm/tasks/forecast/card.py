@@ -20,6 +20,7 @@ from optlstm.tasks.base import CardPart, FormCard, Positive, Text
 from optlstm.tasks.forecast.conformal import LEVELS
 from optlstm.tasks.forecast.data import ForecastData, Inputs, covariate_shape
 from optlstm.tasks.forecast.problem import make_network
+from optlstm.tasks.options import Gaps
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats
@@ -50,7 +51,7 @@ class ForecastCard(CardPart):
     repeated: Literal["refuse", "last", "mean"] = "refuse"
     resample: Annotated[str, Field(pattern=f"^{STEP}$")] | None = None
     resample_sum: list[Text] = Field(default_factory=list)
-    gaps: Literal["refuse", "interpolate"]
+    gaps: Gaps
     inputs: Inputs
     ids: Annotated[list[Text], Field(min_length=1)]
     mean: list[list[float]]  # by series and column, of the training rows
@@ -136,8 +137,8 @@ class ForecastCard(CardPart):
         """Whether all series are on the same scale."""
         return len(self.ids) == 1 or self.scaling == "global"
 
-    def wanted(self) -> PanelColumns:
-        """The columns to read of a file."""
+    def wanted(self, gaps: Gaps) -> PanelColumns:
+        """The columns to read of a file. gaps: what to do about missing rows and values."""
         inputs = self.inputs
         features = [*inputs.past, *inputs.future, *inputs.static]
         return PanelColumns(
@@ -149,7 +150,7 @@ class ForecastCard(CardPart):
             static=[feature.name for feature in inputs.static],
             categorical=[feature.name for feature in features if feature.categories is not None],
             numeric=[feature.name for feature in features if feature.categories is None],
-            gaps=self.gaps == "interpolate",
+            gaps=gaps != "refuse",
             rules=RowRules(self.sort, self.repeated, self.resample, tuple(self.resample_sum), by_flag=False),
             options=self.form.options,
             times=TimeReading(usual=INTEGER if self.freq is None else self.time_format),

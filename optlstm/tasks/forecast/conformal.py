@@ -20,15 +20,25 @@ REPORTED = (50, 80, 90, 95)
 
 
 def radii(residuals: NDArray[np.floating]) -> Floats:
-    """Absolute residuals [windows, columns, horizon] -> radii [levels, columns, horizon]; infinite where too few."""
-    count = len(residuals)
-    ordered = np.sort(residuals, axis=0)
+    """Absolute residuals [windows, columns, horizon] -> radii [levels, columns, horizon]; infinite where too few.
+
+    A residual that is NaN is none.
+    """
+    count = np.count_nonzero(~np.isnan(residuals), axis=0)  # [columns, horizon]
+    ordered = np.sort(residuals, axis=0)  # NaN is last
     table = np.full((len(LEVELS), *residuals.shape[1:]), np.inf)
     for i, level in enumerate(LEVELS):
-        rank = math.ceil((count + 1) * level / 100)
-        if rank <= count:
-            table[i] = ordered[rank - 1]
+        rank = np.ceil((count + 1) * level / 100).astype(np.int64)
+        enough = rank <= count
+        at = np.where(enough, rank - 1, 0)[None]
+        if enough.any():
+            table[i] = np.where(enough, np.take_along_axis(ordered, at, axis=0)[0], np.inf)
     return table
+
+
+def least_count(residuals: NDArray[np.floating]) -> int:
+    """Of residuals of a column and step, the fewest."""
+    return int(np.count_nonzero(~np.isnan(residuals), axis=0).min())
 
 
 def highest_level(count: int) -> int:
@@ -57,6 +67,7 @@ def cross_coverage(residuals: NDArray[np.floating], gap: int) -> dict[str, dict[
 
 
 def _coverage(calibration: NDArray[np.floating], test: NDArray[np.floating], level: int) -> float | None:
-    if not len(test) or level > highest_level(len(calibration)):
+    given = ~np.isnan(test)
+    if not given.any() or level > highest_level(least_count(calibration)):
         return None
-    return float((test <= radii(calibration)[LEVELS.index(level)]).mean())
+    return float((test <= radii(calibration)[LEVELS.index(level)])[given].mean())

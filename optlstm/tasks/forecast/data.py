@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from optlstm.data.scaling import Standardizer, check_deviation
+from optlstm.errors import InputError
 from optlstm.tasks.base import CardPart, Positive, Text
 from optlstm.training.factory import InputSizes, Shape
 from optlstm.training.hparams import Hyperparameters
@@ -51,25 +52,40 @@ class Feature(CardPart):
 
 
 class Inputs(CardPart):
-    """Every covariate, in the order in which a network reads them: calendar, future, past; and the static ones."""
+    """Every covariate, in the order in which a network reads them: calendar, future, past; and the static ones.
+
+    masked: behind each column of numbers stands whether one is missing, 0 or 1; the last past column is of the target.
+    """
 
     calendar: list[str] = Field(default_factory=list)
     future: list[Feature] = Field(default_factory=list)
     past: list[Feature] = Field(default_factory=list)
     static: list[Feature] = Field(default_factory=list)
+    masked: bool = False
 
     @property
     def sizes(self) -> InputSizes:
         """The sizes of a network's inputs."""
         return InputSizes(
-            future=(0,) * (2 * len(self.calendar)) + tuple(feature.size for feature in self.future),
-            past=tuple(feature.size for feature in self.past),
+            future=(0,) * (2 * len(self.calendar)) + self._widths(self.future),
+            past=self._widths(self.past) + (0,) * self.masked,
             static=tuple(feature.size for feature in self.static),
         )
 
+    def _widths(self, features: Sequence[Feature]) -> tuple[int, ...]:
+        """The sizes of these columns, each beside that of whether it is missing."""
+        numbers = (0,) * self.masked
+        return tuple(size for f in features for size in (f.size, *(numbers if f.categories is None else ())))
+
     @classmethod
     def fit(
-        cls, panel: Panel, cuts: Integers, calendar: Sequence[str], future: Sequence[str], past: Sequence[str]
+        cls,
+        panel: Panel,
+        cuts: Integers,
+        calendar: Sequence[str],
+        future: Sequence[str],
+        past: Sequence[str],
+        masked: bool = False,
     ) -> Inputs:
         """Scales and categories of the training rows alone; those of static columns of all series."""
         train = np.zeros(int(panel.starts[-1]), dtype=bool)
@@ -80,20 +96,26 @@ class Inputs(CardPart):
             future=[_feature(name, panel.covariates[name], train) for name in future],
             past=[_feature(name, panel.covariates[name], train) for name in past],
             static=[_feature(name, column, None) for name, column in panel.static.items()],
+            masked=masked,
         )
 
     def by_row(self, panel: Panel) -> NDArray[np.float32]:
-        """[rows, calendar + future + past]."""
+        """[rows, calendar + future + past], without the target's."""
         import pandas as pd
 
         from optlstm.data.calendar import features
 
-        out = np.empty((int(panel.starts[-1]), 2 * len(self.calendar) + len(self.future) + len(self.past)), np.float32)
+        sizes = self.sizes
+        out = np.empty((int(panel.starts[-1]), len(sizes.future) + len(sizes.past) - self.masked), np.float32)
         if self.calendar:
             assert isinstance(panel.time, pd.DatetimeIndex)
             out[:, : 2 * len(self.calendar)] = features(panel.time, self.calendar)
-        for i, feature in enumerate([*self.future, *self.past], start=2 * len(self.calendar)):
-            out[:, i] = feature.encoded(panel.covariates[feature.name])
+        i = 2 * len(self.calendar)
+        for feature in (*self.future, *self.past):
+            column = panel.covariates[feature.name]
+            out[:, i], i = feature.encoded(column), i + 1
+            if self.masked and isinstance(column, np.ndarray):
+                out[:, i], i = np.isnan(column), i + 1
         return out
 
     def by_series(self, panel: Panel) -> NDArray[np.float32]:
@@ -119,6 +141,8 @@ class ForecastData:
     cuts: as `panel_rows.panel_cuts` gives them.
     epoch_windows: the most windows to train on in an epoch, and to validate on; None: all.
     naive: what `mase` divides by, [n, targets]; needed where it is a loss or a metric that decides.
+    missing: [rows, targets], where a value was not given: what stands in `values` is read, but counts in no loss and no
+        metric; None: nowhere. masked: networks read it too.
     """
 
     values: NDArray[np.float32]
@@ -136,6 +160,8 @@ class ForecastData:
     epoch_steps: int = 1
     folds: tuple[Integers, ...] = ()  # the cuts of a rolling-origin validation; without them `cuts` alone
     naive: Floats | None = None
+    missing: NDArray[np.bool_] | None = None
+    masked: bool = False
 
     @classmethod
     def of(cls, panel: Panel, inputs: Inputs, scales: tuple[Floats, Floats], **split: Any) -> ForecastData:
@@ -144,7 +170,10 @@ class ForecastData:
         values = np.empty(panel.values.shape, dtype=np.float32)
         for i, (start, stop) in enumerate(pairwise(panel.starts.tolist())):
             with np.errstate(over="ignore"):  # infinity is noticed in the forecasts
-                values[start:stop] = (panel.values[start:stop] - mean[i]) / std[i]
+                values[start:stop] = (panel.inputs[start:stop] - mean[i]) / std[i]
+        if panel.filled is not None:
+            values[np.isnan(values)] = 0.0  # before a series' first value: the mean
+            split |= {"missing": np.isnan(panel.values), "masked": inputs.masked}
         covariates, static = inputs.by_row(panel), inputs.by_series(panel)
         names, starts = (panel.ids, panel.columns), panel.starts[:-1]
         return cls(values, covariates, static, inputs.sizes, *names, starts, mean, std, **split)
@@ -179,6 +208,10 @@ def scales(panel: Panel, cuts: Integers, scaling: str) -> tuple[Floats, Floats]:
             mean[i], std[i] = scaler.mean, scaler.std
         return mean, std
     rows = [panel.values[start:stop] for start, stop in cuts[:, :2].tolist()]
+    if panel.filled is not None:
+        scaler = Standardizer.fit(np.concatenate(rows), panel.file)
+        mean[:], std[:] = scaler.mean, scaler.std
+        return mean, std
     count = sum(len(part) for part in rows)
     mean[:] = np.sum([part.sum(axis=0) for part in rows], axis=0) / count
     spread = np.sqrt(np.sum([np.square(part - mean[0]).sum(axis=0) for part in rows], axis=0) / count)
@@ -192,6 +225,8 @@ def _feature(name: str, column: Column, train: NDArray[np.bool_] | None) -> Feat
         codes = column.codes if train is None else column.codes[train]
         return Feature(name=name, categories=sorted({column.names[code] for code in np.unique(codes) if code >= 0}))
     rows = column if train is None else column[train]
+    if np.isnan(rows).all():
+        raise InputError(f"data: column '{name}' has no value in the training rows; leave it out")
     std = float(np.nanstd(rows))
     check_deviation(np.array([std]), rows[:, None], f"column '{name}'")
     return Feature(name=name, mean=float(np.nanmean(rows)), std=std if std > 0 else 1.0)

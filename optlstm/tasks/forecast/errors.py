@@ -33,10 +33,16 @@ class ErrorSums:
         self._std, self._naive = std[:, :, None], naive[:, :, None]
         shape = (*std.shape, horizon)
         self._squared, self._absolute, self._share = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        self._windows = np.zeros(len(std), dtype=np.int64)
+        self._counts = np.zeros(shape, dtype=np.int64)
 
     def add(self, series: Integers, actual: Floats, forecast: Floats) -> None:
-        """series [windows], in order; the others [windows, columns, horizon] in the data's units."""
+        """series [windows], in order; the others [windows, columns, horizon] in the data's units.
+
+        Where `actual` is NaN there is no truth, and nothing is counted.
+        """
+        given = ~np.isnan(actual)
+        if not given.all():
+            actual, forecast = np.where(given, actual, 0.0), np.where(given, forecast, 0.0)
         error = np.abs(actual - forecast)
         size = np.abs(actual) + np.abs(forecast)
         share = np.divide(error, size, out=np.zeros_like(error), where=size > 0)
@@ -45,18 +51,20 @@ class ErrorSums:
         self._squared[present] += np.add.reduceat(np.square(error), at, axis=0)
         self._absolute[present] += np.add.reduceat(error, at, axis=0)
         self._share[present] += np.add.reduceat(share, at, axis=0)
-        self._windows[present] += np.diff([*at, len(series)])
+        self._counts[present] += np.add.reduceat(given, at, axis=0, dtype=np.int64)
 
     def scores(self) -> Scores:
-        """Means over all windows of all series, and over columns.
+        """Means over all windows of all series, and over columns; of the targets that are given.
 
         mase is the unweighted mean over the series where it is defined. smape is in percent, from 0 to
         200, as in the M4 competition.
         """
-        windows = self._windows.sum()
+        counts = self._counts.sum(axis=0)  # [columns, horizon]
         with np.errstate(divide="ignore", invalid="ignore"):
-            scaled = self._absolute / self._windows[:, None, None] / self._naive  # [series, columns, horizon]
-        defined = np.isfinite(scaled).all(axis=(1, 2))
+            scaled = self._absolute / self._counts / self._naive  # [series, columns, horizon]
+        nothing = self._counts == 0
+        some = ~nothing.all(axis=(1, 2), keepdims=True)  # of the series
+        defined = (np.isfinite(scaled) | (nothing & some)).all(axis=(1, 2))
         sums = {
             "mse": self._squared / np.square(self._std),
             "mae": self._absolute / self._std,
@@ -64,19 +72,30 @@ class ErrorSums:
             "mae_raw": self._absolute,
             "smape": 200 * self._share,
         }
-        means = {name: total.sum(axis=0) / windows for name, total in sums.items()}  # [columns, horizon]
-        means["mase"] = scaled[defined].mean(axis=0) if defined.any() else np.full_like(means["mse"], np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            means = {name: total.sum(axis=0) / counts for name, total in sums.items()}  # [columns, horizon]
+        means["mase"] = mean_of_given(scaled[defined])
         return Scores(
-            {name: finite(means[name].mean()) for name in NAMES},
-            {name: [finite(value) for value in means[name].mean(axis=0)] for name in NAMES},
+            {name: finite(float(mean_of_given(means[name].reshape(-1)))) for name in NAMES},
+            {name: [finite(value) for value in mean_of_given(means[name])] for name in NAMES},
         )
 
 
+def mean_of_given(values: Floats) -> Floats:
+    """The mean over the first dimension of what is not NaN; NaN where there is nothing."""
+    given = ~np.isnan(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(given, values, 0.0).sum(axis=0) / given.sum(axis=0))
+
+
 def seasonal_scale(values: Floats, season: int) -> Floats:
-    """The mean absolute change over one season in `values` [rows, columns]: [columns]; NaN for too few rows."""
+    """The mean absolute change over one season in `values` [rows, columns]: [columns]; NaN for too few rows.
+
+    Changes from or to a missing value, NaN, are left out.
+    """
     if len(values) <= season:
         return np.full(values.shape[1], np.nan)
-    return np.asarray(np.abs(values[season:] - values[:-season]).mean(axis=0))
+    return mean_of_given(np.abs(values[season:] - values[:-season]))
 
 
 def mean_and_spread(members: Sequence[dict[str, float | None]]) -> dict[str, dict[str, float | None]]:

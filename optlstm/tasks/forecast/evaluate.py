@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from optlstm.data.frequency import ticks_of
 from optlstm.tasks.base import Blend, Evaluation, FormCard, TunedNetwork
-from optlstm.tasks.forecast.conformal import cross_coverage, highest_level, radii
+from optlstm.tasks.forecast.conformal import cross_coverage, highest_level, least_count, radii
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite
 from optlstm.tasks.forecast.forecaster import Forecaster
@@ -112,7 +112,8 @@ class ForecastEvaluator:
         ensemble, members, residuals = self._score(forecaster)
         networks = len(members) - bool(predictor.section.linear)
         rivals = self._baselines(forecaster.window, joined)
-        highest = highest_level(len(residuals.values))
+        count = least_count(residuals.values)
+        highest = highest_level(count)
         table = torch.from_numpy(radii(residuals.values).astype(np.float32))
         return Evaluation(
             test=ensemble.overall,
@@ -123,13 +124,13 @@ class ForecastEvaluator:
             baseline_steps={name: scores.steps for name, scores in rivals.items()},
             intervals={
                 "method": _METHOD if len(self.task.panel.ids) == 1 else _METHOD_OF_MANY,
-                "windows": len(residuals.values),
+                "windows": count,
                 "every": residuals.every,
                 "highest_level": highest,
                 "measured": cross_coverage(residuals.values, residuals.gap),
             },
             extras={"radii": table} if highest else {},
-            card_updates={"calibrated": len(residuals.values) if highest else 0},
+            card_updates={"calibrated": count if highest else 0},
         )
 
     def _score(self, forecaster: Forecaster) -> tuple[Scores, Sequence[Scores], _Residuals]:
@@ -177,7 +178,7 @@ class ForecastEvaluator:
         return {name: total.scores() for name, total in sums.items()}
 
     def _actual(self, first: Integers) -> Floats:
-        """The true values [n, columns, horizon] from the rows `first` [n] on."""
+        """The true values [n, columns, horizon] from the rows `first` [n] on; NaN where they are not known."""
         return self.task.panel.ahead(self.task.horizon)[first]
 
     def _sums(self) -> ErrorSums:

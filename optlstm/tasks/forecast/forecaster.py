@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from optlstm.data.panel import named
 from optlstm.errors import InputError
 from optlstm.tasks.forecast.data import ForecastData
-from optlstm.tasks.forecast.problem import Rows, forecast
+from optlstm.tasks.forecast.problem import forecast
+from optlstm.tasks.forecast.windows import Rows
 from optlstm.util.arrays import Floats, Integers
 
 _BATCH = 1024  # sequences at a time: what a core's cache likes

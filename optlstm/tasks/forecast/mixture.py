@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optlstm.tasks.base import Blend, TunedNetwork
-from optlstm.tasks.forecast.baselines import LINEAR_WINDOWS, NormalEquations
+from optlstm.tasks.forecast.baselines import LINEAR_WINDOWS, NormalEquations, Number
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.linear import LinearMap, combined, naive_map, ridge_map, seasonal_map
 from optlstm.tasks.forecast.losses import mase_factors
-from optlstm.tasks.forecast.problem import ForecastProblem, Windows, fold_problems, forecast
+from optlstm.tasks.forecast.problem import ForecastProblem, fold_problems, forecast
 from optlstm.tasks.forecast.selection import absolute_losses, bagged_weights, squared_losses
+from optlstm.tasks.forecast.windows import Windows
 from optlstm.training.folds import Folds
 from optlstm.util.arrays import Floats
 
@@ -64,7 +65,7 @@ class Mixture:
         weights = [self.trials[i] / networks for i in kept for _ in range(networks)]
         if not self.linear:
             return Blend(kept, {"weights": weights}, {})
-        share = sum(self.linear.values())
+        share = min(1.0, sum(self.linear.values()))  # not 1 and a rounding error
         equations = {part.window: _equations(data, part.window) for part in self.linear if part.name == "ridge"}
         maps = [_map(part, data.horizon, equations) for part in self.linear]
         linear = combined(maps, [weight / share for weight in self.linear.values()])
@@ -108,7 +109,7 @@ def choose_mixture(
         losses = absolute_losses([errors for fold in folds for errors in fold.errors(metric, every)])
     else:
         losses = squared_losses(np.stack([gram for fold in folds for gram in fold.grams()]))
-    counts = np.array([float(len(block)) for fold in folds for block in fold.blocks])
+    counts = np.array([windows for fold in folds for windows in fold.counts])
     weights = bagged_weights(losses, counts, len(trials) + len(linear))
     of_linear = zip(linear, weights[len(trials) :].tolist(), strict=True)
     return Mixture(tuple(weights[: len(trials)].tolist()), {part: weight for part, weight in of_linear if weight > 0})
@@ -147,14 +148,23 @@ class _Fold:
             torch.arange(count), min(_MOST_BLOCKS, max(1, round(count / self.problem.data.horizon)))
         )
 
+    @cached_property
+    def counts(self) -> Sequence[float]:
+        """Of each block: its windows; one with missing targets counts less."""
+        if self.problem.data.missing is None:
+            return [float(len(block)) for block in self.blocks]
+        windows = self.parts[0][1]
+        targets = ((windows.take(index)[1] for index in torch.split(block, _BATCH)) for block in self.blocks)
+        return [sum(int((~part.isnan()).sum()) for part in block) / self._numbers for block in targets]
+
     def grams(self) -> Iterator[Floats]:
         """Of each block: the mean products of the parts' errors, [parts, parts]."""
-        for block in self.blocks:
+        for block, count in zip(self.blocks, self.counts, strict=True):
             gram = np.zeros((len(self.parts), len(self.parts)))
             for errors in self._errors(block):
-                flat = errors.reshape(len(errors), -1)
+                flat = self._given(errors)
                 gram += flat @ flat.T
-            yield gram / (len(block) * self._numbers)
+            yield gram / max(1.0, count * self._numbers)
 
     def errors(self, metric: str, every: int) -> Iterator[NDArray[np.float32]]:
         """Of each block: the parts' errors in every so many windows, [parts, errors], on the metric's scale."""
@@ -166,7 +176,12 @@ class _Fold:
             index = block[::every].contiguous()
             errors = np.concatenate([part.astype(np.float32) for part in self._errors(index)], axis=1)
             errors *= factors[windows.where(index)[1].numpy()][:, :, None].astype(np.float32)
-            yield errors.reshape(len(errors), -1)
+            yield self._given(errors)
+
+    def _given(self, errors: NDArray[Number]) -> NDArray[Number]:
+        """[parts, batch, columns, horizon] -> [parts, errors], without those of missing targets, which are NaN."""
+        flat = errors.reshape(len(errors), -1)
+        return flat if self.problem.data.missing is None else flat[:, ~np.isnan(flat[0])]
 
     @torch.no_grad()
     def _errors(self, index: Tensor) -> Iterator[Floats]:
@@ -183,9 +198,9 @@ def _equations(data: ForecastData, window: int) -> NormalEquations:
     """Those of the training rows; on at most so many windows as the baseline is solved on."""
     cuts = data.cuts[:, :2]
     windows = int(np.maximum(0, cuts[:, 1] - cuts[:, 0] - window - data.horizon + 1).sum())
-    values = data.values.astype(np.float64)
+    values, missing = data.values.astype(np.float64), data.missing
     every = max(1, -(-windows // LINEAR_WINDOWS))
-    return NormalEquations.of(((values, range(*cut)) for cut in cuts.tolist()), window, data.horizon, every)
+    return NormalEquations.of(((values, range(*cut), missing) for cut in cuts.tolist()), window, data.horizon, every)
 
 
 def _map(part: Linear, horizon: int, equations: Mapping[int, NormalEquations]) -> LinearMap:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optlstm.data.frequency import following, in_words, same_step, ticks_of
-from optlstm.data.panel import Categories, Panel
+from optlstm.data.frequency import following, in_words, same_step
+from optlstm.data.panel import Categories, Panel, only
 from optlstm.data.panel_reader import read_panel
-from optlstm.data.panel_rows import extended, filled, with_missing_rows
-from optlstm.data.time_format import read_texts
+from optlstm.data.panel_rows import carried, extended, filled, with_missing_rows
 from optlstm.errors import InputError
 from optlstm.tasks.base import ExportModule, Metrics
 from optlstm.tasks.forecast.card import ForecastCard
@@ -26,7 +26,10 @@ from optlstm.tasks.forecast.conformal import LEVELS, highest_level
 from optlstm.tasks.forecast.errors import ErrorSums
 from optlstm.tasks.forecast.forecaster import Forecaster, ForecastGraph
 from optlstm.tasks.forecast.linear import LinearForecaster
+from optlstm.tasks.forecast.origins import Origins
+from optlstm.tasks.forecast.prepared import gaps_line
 from optlstm.tasks.forecast.tables import ForecastTable
+from optlstm.tasks.options import Gaps
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Integers, row_ranges
 from optlstm.util.format import many
@@ -41,6 +44,8 @@ class ForecastPredictor:
         start: the first time to forecast, as text; the rows before it are the input. Default: the first after the data.
         backtest: how many successive rows to forecast from, beside the true values. Default: the last ones possible.
         levels: of prediction intervals, in percent.
+        gaps: missing rows and values: `refuse`, `interpolate`, or `mask` if tuned so. Default: as in the study.
+        short: series of many that are too short: `omit` (with a message), or `refuse` all.
     """
 
     def __init__(self, section: ForecastCard, forecaster: Forecaster, radii: Tensor | None) -> None:
@@ -54,22 +59,32 @@ class ForecastPredictor:
         """As `predict`, into a CSV file that is whole or not there; a batch of windows in memory at a time."""
         return self._table(data, **options).write_csv(out)
 
-    def score(self, data: Path) -> Metrics:
+    def score(self, data: Path, **options: Any) -> Metrics:
         """The metrics over every window of the file, the first `window` rows of each series being input only.
 
-        Of many series, one that is shorter has one window, padded.
+        Of many series, one that is shorter has one window, padded. Missing targets count in no metric.
+
+        Args:
+            options: `gaps` and `short`.
         """
-        panel, section, window = self._read(data), self.section, self.forecaster.window
+        return self._scores(data, **options)
+
+    def _scores(self, data: Path, gaps: str | None = None, short: str = "omit") -> Metrics:
+        panel, section, window = self._read(data, gaps), self.section, self.forecaster.window
+        need = (window if panel.series is None else 1) + section.horizon
+        panel = only(panel, _without_short(panel, panel.known >= need, short, "to be scored"))
         inputs = np.full_like(panel.known, window)
         if panel.series is not None:
             inputs = np.minimum(window, np.maximum(1, panel.known - section.horizon))
             window = 1
         counts = panel.known - inputs - section.horizon + 1
-        short = np.flatnonzero(counts < 1)
-        if len(short):
+        too_short = np.flatnonzero(counts < 1)
+        if len(too_short):
             rows = f" has {panel.known[0]} rows" if panel.series is None else " have too few rows"
-            need = f"{window + section.horizon} (window {window} + horizon {section.horizon})"
-            raise InputError(f"data: {panel.counted(short)}{rows}; to be scored it needs {need}")
+            raise InputError(
+                f"data: {panel.counted(too_short)}{rows}; to be scored it needs {need} (window {window} + horizon"
+                f" {section.horizon})"
+            )
         first, series = row_ranges(panel.starts[:-1] + inputs, counts)
         ready = section.data(panel)
         sums = ErrorSums(ready.std, section.naive_of(panel.ids), section.horizon)
@@ -85,6 +100,8 @@ class ForecastPredictor:
             InputError: a graph has one input, and these networks read each series' scale or covariates beside it.
         """
         section = self.section
+        if section.inputs.masked:
+            raise InputError("export: a model that reads which values are missing has no single input; use predict")
         if section.inputs.sizes:
             raise InputError("export: a model with covariates has no single input; use predict")
         if not section.one_scale:
@@ -98,25 +115,36 @@ class ForecastPredictor:
         return ExportModule(graph, example * graph.std + graph.mean, "window", "forecast")
 
     def _table(
-        self, data: Path, *, start: str | None = None, backtest: int = 0, levels: Sequence[int] = ()
+        self,
+        data: Path,
+        *,
+        start: str | None = None,
+        backtest: int = 0,
+        levels: Sequence[int] = (),
+        gaps: str | None = None,
+        short: str = "omit",
     ) -> ForecastTable:
         problems = _level_problems(levels, self.section.calibrated if self._radii is not None else 0)
         if not isinstance(backtest, int) or backtest < 0:
             problems.append(f"--backtest: must be a whole number of at least 1, got {backtest!r}")
         if problems:
             raise InputError(problems)
-        panel = self._read(data)
+        panel, horizon = self._read(data, gaps), self.section.horizon
+        origins = Origins(self.forecaster.window, horizon, start, backtest)
         lengths = np.diff(panel.starts)
-        panel = extended(panel, self.section.horizon, self.section.step if self.section.freq is None else None)
-        origins = self._origins(panel, start, backtest)
-        first, series = row_ranges(origins, np.full(len(panel.ids), backtest or 1))
+        panel = extended(panel, horizon, self.section.step if self.section.freq is None else None)
+        long_enough = _without_short(panel, ~origins.too_short(panel), short, origins.aim)
+        panel, lengths = only(panel, long_enough), lengths[long_enough]
+        first, series = row_ranges(origins.rows(panel), np.full(len(panel.ids), backtest or 1))
         self._check_future(panel, lengths, first, series)
         ready = self.section.data(panel)
         return ForecastTable(self.forecaster, panel, ready, first, series, backtest > 0, tuple(levels), self._radii)
 
-    def _read(self, data: Path) -> Panel:
+    def _read(self, data: Path, wanted: str | None) -> Panel:
+        """wanted: what to do about gaps; None: what the study did."""
         section = self.section
-        panel = read_panel(data, section.wanted())
+        gaps = _checked_gaps(wanted, section.gaps)
+        panel = read_panel(data, section.wanted(gaps))
         for note in panel.notes:
             _log.warning("%s", note)
         problem = _frequency_problem(panel, section.freq, section.step)
@@ -124,76 +152,40 @@ class ForecastPredictor:
             raise InputError(f"data: {data.name} {problem}")
         if not same_step(panel.freq, section.freq):  # a week of business days looks like any week
             panel = replace(panel, freq=section.freq)
-        if section.gaps == "interpolate":
-            panel = with_missing_rows(panel)
-            end = panel.starts[:-1] + panel.known
-            panel, _ = filled(panel, np.column_stack([panel.starts[:-1], end]))
+        if gaps == "refuse":
+            return panel
+        panel = with_missing_rows(panel)
+        whole = np.column_stack([panel.starts[:-1], panel.starts[:-1] + panel.known])
+        panel, count = filled(panel, whole) if gaps == "interpolate" else carried(panel)
+        if count:
+            _log.warning("data: %s", gaps_line(count, gaps))
         return panel
-
-    def _origins(self, panel: Panel, start: str | None, backtest: int) -> Integers:
-        """The first row to forecast in every series: at most the row behind its last target."""
-        window, horizon = self.forecaster.window, self.section.horizon
-        end = panel.starts[:-1] + panel.known
-        at = end - horizon - backtest + 1 if backtest else end
-        if start is not None:
-            at = _positions(panel, start)
-        before = np.maximum(0, at - panel.starts[:-1])
-        short = np.flatnonzero(at - panel.starts[:-1] < window)
-        notes = [many(int(before[i]), "row") for i in short]
-        if len(short) and panel.series is None:
-            raise InputError(self._too_short(panel, int(before[0]), start, backtest))
-        if len(short) and (before[short] < 1).any():
-            empty = short[before[short] < 1]
-            rows = [many(int(panel.known[i]), "row") for i in empty]
-            limit = f"; at most {max(0, int(panel.known.min()) - horizon)}" if backtest and start is None else ""
-            raise InputError(
-                f"{'--backtest' if limit else 'data'}: no row is left before the first forecast in {len(empty)} of "
-                f"{len(panel.ids)} series of {panel.file}: {panel.named(empty, rows)}{limit}"
-            )
-        if len(short):
-            _log.warning(
-                "%d of %d series %s shorter than what the model reads (%d rows): %s; padded with the series' first row",
-                *(len(short), len(panel.ids), "is" if len(short) == 1 else "are", window, panel.named(short, notes)),
-            )
-        beyond = np.flatnonzero(at + backtest - 1 + horizon > end)
-        if backtest and len(beyond):
-            most = int((end - horizon + 1 - at).min())
-            which = f", which has {panel.known[0]} rows" if panel.series is None else ""
-            first = f" from row {at[0] + 1} on" if panel.series is None else ""
-            raise InputError(
-                f"--backtest: {backtest} forecasts of {horizon} steps{first} go beyond the last row of"
-                f" {panel.counted(beyond)}{which}; at most {max(0, most)}"
-            )
-        return at
-
-    def _too_short(self, panel: Panel, before: int, start: str | None, backtest: int) -> str:
-        """The message for a file that is one series."""
-        rows, window = int(panel.known[0]), self.forecaster.window
-        if backtest and start is None:
-            most = max(0, rows - self.section.horizon - window + 1)
-            return f"--backtest: {panel.file} has {rows} rows, enough for {most} forecasts, not for {backtest}"
-        have = f"only {before} rows before the first forecast" if start else f"{rows} rows"
-        return f"data: {panel.file} has {have}, and the model reads {window}; give it a longer file"
 
     def _check_future(self, panel: Panel, lengths: Integers, first: Integers, series: Integers) -> None:
         """Raises InputError where some series lacks a covariate over the horizon."""
-        problems, horizon = [], self.section.horizon
+        problems, horizon, masked = [], self.section.horizon, self.section.inputs.masked
         for feature in self.section.inputs.future:
             column, end = panel.covariates[feature.name], first + horizon
             short = end - panel.starts[series] > lengths[series]  # an empty category is a value; a missing row is not
-            if not isinstance(column, Categories):
+            empty = np.zeros_like(short)
+            if not isinstance(column, Categories) and not masked:
                 missing = np.concatenate([[0], np.cumsum(np.isnan(column))])
-                short |= missing[end] > missing[first]
-            lacking = np.unique(series[short])
-            if len(lacking):
-                where = f" of {len(lacking)} series ({panel.named(lacking)})" if panel.series else ""
-                problems.append(
-                    f"data: {panel.file} lacks '{feature.name}' for the {horizon} steps to forecast{where}; "
-                    f"add rows behind the last one, with the time and '{feature.name}' and without "
-                    f"{' and '.join(self.section.columns)}"
-                )
+                empty = (missing[end] > missing[first]) & ~short
+            problems += self._lacking(panel, feature.name, "lacks", np.unique(series[short]))
+            problems += self._lacking(panel, feature.name, "has empty cells of", np.unique(series[empty]))
         if problems:
             raise InputError(problems)
+
+    def _lacking(self, panel: Panel, name: str, how: str, series: Integers) -> list[str]:
+        """A covariate that some series lack over the horizon; no problem where none do."""
+        if not len(series):
+            return []
+        where = f" of {len(series)} series ({panel.named(series)})" if panel.series else ""
+        targets = " and ".join(self.section.columns)
+        remedy = f"add rows behind the last one, with the time and '{name}' and without {targets}"
+        if how != "lacks":
+            remedy = "fill them in: it is to be known ahead"
+        return [f"data: {panel.file} {how} '{name}' for the {self.section.horizon} steps to forecast{where}; {remedy}"]
 
 
 class ForecastSection(ForecastCard):
@@ -210,6 +202,35 @@ class ForecastSection(ForecastCard):
             window, parts = max(window, self.linear_window), [*parts, linear]
         forecaster = Forecaster(parts, window, len(self.columns), self.weights)
         return ForecastPredictor(self, forecaster, extras.get("radii"))
+
+
+def _without_short(panel: Panel, long_enough: NDArray[np.bool_], short: str, aim: str) -> Integers:
+    """The series to go on with: those that are long enough; all of them, where none is, or `short` is `refuse`."""
+    if short not in ("omit", "refuse"):
+        raise InputError(f"--short: must be omit or refuse, got {short!r}")
+    left_out = np.flatnonzero(~long_enough)
+    if short == "refuse" or not len(left_out) or len(left_out) == len(panel.ids):
+        return np.arange(len(panel.ids))
+    _log.warning(
+        "data: %d of %d series of %s %s left out, too short %s: %s; --short refuse makes that an error",
+        *(len(left_out), len(panel.ids), panel.file, "is" if len(left_out) == 1 else "are", aim),
+        panel.named(left_out, [many(int(panel.known[i]), "row") for i in left_out]),
+    )
+    return np.flatnonzero(long_enough)
+
+
+def _checked_gaps(wanted: str | None, tuned: Gaps) -> Gaps:
+    """What to do about gaps. Raises InputError where the model cannot do it. tuned: what the study did."""
+    known: tuple[Gaps, ...] = ("refuse", "mask" if tuned == "mask" else "interpolate")
+    for gaps in known:
+        if wanted in (gaps, None) and (wanted or gaps == tuned):
+            return gaps
+    why = ""
+    if wanted == "mask":
+        why = "this model does not read which values are missing, for that is tuned with data.gaps = 'mask'; "
+    elif wanted == "interpolate":
+        why = "this model reads which values are missing; "
+    raise InputError(f"--gaps: {why}must be {' or '.join(known)}, got {wanted!r}")
 
 
 def _level_problems(levels: Sequence[int], calibrated: int) -> list[str]:
@@ -244,45 +265,3 @@ def _frequency_problem(panel: Panel, freq: str | None, step: int | None) -> str 
     if same_step(panel.freq, freq) or time[1:].equals(following(time[:1], freq, len(time) - 1)):
         return None
     return f"has a step of {in_words(panel.freq)}, and the model was trained on a step of {in_words(freq)}; resample it"
-
-
-def _positions(panel: Panel, start: str) -> Integers:
-    """The row of the time `start` in every series: one with targets, or the row behind the last of them."""
-    time, last = panel.time, panel.time[panel.rows(0)][-1] if panel.known[0] else panel.time[0]
-    where = f"{panel.file} has {time[0]} to {last}" if panel.series is None else f"such as {time[0]}"
-    wanted = _wanted_time(panel, start, where)
-    ticks, at, lacking = ticks_of(time), np.empty(len(panel.ids), dtype=np.int64), []
-    for i, begin in enumerate(panel.starts[:-1].tolist()):
-        known = ticks[begin : begin + int(panel.known[i]) + 1]
-        position = int(np.searchsorted(known, wanted))
-        if position < len(known) and known[position] == wanted:
-            at[i] = begin + position
-        else:
-            lacking.append(i)
-    if lacking and panel.series is None:
-        raise InputError(f"--from: {start!r} is not one of the data's times, nor the next one after them ({where})")
-    if lacking:
-        raise InputError(
-            f"--from: {start!r} is not one of the times of {panel.counted(lacking)}, nor the next one after them"
-        )
-    return at
-
-
-def _wanted_time(panel: Panel, start: str, where: str) -> int:
-    """The time of `--from`, in ticks. It is written as in the file, or in ISO 8601."""
-    time = panel.time
-    if panel.time_format is not None and isinstance(time, pd.DatetimeIndex):
-        alike = read_texts(pd.Series([start], dtype="str"), panel.time_format)
-        if not alike.hasnans:
-            return int(ticks_of(alike)[0])
-    try:
-        wanted: Any = int(start) if not isinstance(time, pd.DatetimeIndex) else pd.Timestamp(start)
-    except (ValueError, TypeError):
-        raise InputError(f"--from: {start!r} is no time; write it as in the data ({where})") from None
-    if not isinstance(time, pd.DatetimeIndex):
-        return int(wanted)
-    if time.tz is not None:
-        wanted = wanted.tz_localize("UTC") if wanted.tz is None else wanted.tz_convert("UTC")
-    elif wanted.tz is not None:
-        raise InputError(f"--from: {start!r} has a time zone, and the times of {panel.file} have none")
-    return int(ticks_of(pd.DatetimeIndex([wanted]))[0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optlstm.tasks.forecast.baselines import baselines
 from optlstm.tasks.forecast.data import ForecastData, Inputs, scales
@@ -18,13 +19,19 @@ if TYPE_CHECKING:
     from optlstm.data.panel import Panel
 
 
+def gaps_line(count: int, gaps: str, inside: str = "") -> str:
+    """How many values are missing, and what is done about them. inside: how far, where they are interpolated."""
+    done = f"were interpolated{inside}" if gaps == "interpolate" else "are masked"
+    return f"{count:,} missing values {done}; no loss and no score counts them as targets"
+
+
 @dataclass(frozen=True)
 class PreparedSeries:
     """One series or many.
 
     Args:
         cuts: of every series, [n, 4] of rows: train from, validation from, test from, the end.
-        gaps: missing rows and values that were filled.
+        gaps: missing rows and values.
         train_rows: of every series, [n], those that `data.fraction` leaves out included.
         folds: the cuts of a rolling-origin validation.
     """
@@ -70,8 +77,8 @@ class PreparedSeries:
 
     def inputs(self) -> Inputs:
         """The covariates, their scales and categories fitted to the training rows."""
-        config = self.config
-        return Inputs.fit(self.panel, self.first_cuts, self.calendar, config.future or (), config.past or ())
+        config, masked = self.config, self.config.gaps == "mask"
+        return Inputs.fit(self.panel, self.first_cuts, self.calendar, config.future or (), config.past or (), masked)
 
     def baselines(
         self, train: Integers, target: Integers, window: int, every: int = 1
@@ -88,12 +95,16 @@ class PreparedSeries:
         starts, (mean, std) = self.panel.starts[:-1], self.scales()
 
         def values(i: int) -> Floats:
-            return np.asarray((self.panel.values[self.panel.rows(i)] - mean[i]) / std[i])
+            scaled = np.asarray((self.panel.inputs[self.panel.rows(i)] - mean[i]) / std[i])
+            return scaled if self.panel.filled is None else np.where(np.isnan(scaled), 0.0, scaled)
+
+        def missing(i: int) -> NDArray[np.bool_]:
+            return np.isnan(self.panel.values[self.panel.rows(i)])
 
         learn = [range(begin, end) for begin, end in (train - starts[:, None]).tolist()]
         last = self.horizon - 1
         first = [range(begin, end - last, every) for begin, end in (target - starts[:, None]).tolist()]
-        for i, rows, forecasts in baselines(values, learn, first, window, self.horizon, self.panel.season):
+        for i, rows, forecasts in baselines(values, learn, first, window, self.horizon, self.panel.season, missing):
             yield i, np.array(rows) + starts[i], forecasts
 
     @property

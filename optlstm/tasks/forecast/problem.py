@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,6 +19,7 @@ from optlstm.errors import TrialFailed
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.errors import ErrorSums
 from optlstm.tasks.forecast.losses import LOSSES, mase_factors
+from optlstm.tasks.forecast.windows import Rows, Windows, tensor
 from optlstm.tasks.plot_data import Example, Forecasts
 from optlstm.training.covariates import CovariateForecaster
 from optlstm.training.factory import Factory, InputSizes
@@ -57,90 +55,6 @@ def make_network(hp: Hyperparameters, horizon: int, sizes: InputSizes) -> nn.Mod
     if not sizes:
         return LSTMForecaster(hp, horizon)
     return CovariateForecaster(hp, horizon, sizes)
-
-
-class Rows:
-    """The series' numbers on a device; windows are views of them, and only a batch is a copy."""
-
-    def __init__(self, data: ForecastData, device: torch.device) -> None:
-        self.values = tensor(data.values, device)  # [rows, targets]
-        self.covariates = tensor(data.covariates, device)  # [rows, columns]
-        self.static = tensor(data.static, device)  # [series, columns]
-        self.starts = torch.from_numpy(data.starts).to(device)  # [series]
-        self.bare = not data.sizes
-
-    def take(
-        self, first: Tensor, series: Tensor, window: int, horizon: int, padded: bool = False
-    ) -> tuple[Tensor, ...]:
-        """Windows that begin at the rows `first` [n]: inputs, targets, and any covariates (by row, by series).
-
-        padded: some begin before their series does; its first row stands for those that are missing.
-        """
-        length = window + horizon
-        rows = first
-        if padded:
-            rows = torch.maximum(first[:, None] + torch.arange(length, device=first.device), self.starts[series, None])
-        values = _cut(self.values, rows, length)  # [n, targets, window + horizon]
-        if self.bare:
-            return values[..., :window], values[..., window:]
-        covariates = _cut(self.covariates, rows, length)
-        return values[..., :window], values[..., window:], covariates, self.static.index_select(0, series)
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Windows of all series, numbered through; none reaches from one series into the next.
-
-    Args:
-        first: [n], the row at which each series' first window begins.
-        ends: [n], how many windows there are up to each series' end.
-        every: rows from window to window.
-        padded: whether some begin before their series does.
-    """
-
-    rows: Rows
-    first: Tensor
-    ends: Tensor
-    every: int
-    window: int
-    horizon: int
-    padded: bool = False
-
-    def __len__(self) -> int:
-        return int(self.ends[-1])
-
-    @cached_property
-    def _view(self) -> Tensor | None:
-        """[n, targets, window + horizon] of the one series without covariates, where it is one: 10 µs less a batch."""
-        if len(self.ends) > 1 or not self.rows.bare:
-            return None
-        return self.rows.values[int(self.first) :].unfold(0, self.window + self.horizon, self.every)
-
-    def where(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """(first rows, series) of windows [batch]."""
-        if len(self.ends) == 1:  # a search would take longer than the batch
-            return self.first + index * self.every, torch.zeros_like(index)
-        series = torch.searchsorted(self.ends, index, right=True)
-        before = torch.where(series > 0, self.ends[(series - 1).clamp(min=0)], 0)
-        return self.first[series] + (index - before) * self.every, series
-
-    def take(self, index: Tensor) -> tuple[Tensor, ...]:
-        """A batch of windows by their numbers, [batch]: see `Rows.take`."""
-        if self._view is not None:
-            values = self._view.index_select(0, index)
-            return values[..., : self.window], values[..., self.window :]
-        return self.rows.take(*self.where(index), self.window, self.horizon, self.padded)
-
-    def numbers(self, sequences: int) -> Iterator[Tensor]:
-        """All of their numbers in order, those of about so many sequences at a time."""
-        count, size = len(self), max(1, sequences // self.rows.values.shape[1])
-        for start in range(0, count, size):
-            yield torch.arange(start, min(start + size, count), device=self.first.device)
-
-    def batches(self, sequences: int) -> Iterator[tuple[Tensor, ...]]:
-        """All of them in order, about so many sequences at a time."""
-        for index in self.numbers(sequences):
-            yield self.take(index)
 
 
 class FoldedForecast(FoldedProblem["ForecastProblem"]):
@@ -210,27 +124,34 @@ class ForecastProblem:
                 yield (*windows.take(index), *factors)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        """The mean of the goal's loss: see `losses.LOSSES`."""
-        if self._factors is None:
-            inputs, targets, *more = batch
-            return self._mean_loss(forecast(network, inputs, *more), targets)
-        inputs, targets, *more, factors = batch
-        return self._mean_loss(forecast(network, inputs, *more) * factors, targets * factors)
+        """The mean of the goal's loss over the targets that are given: see `losses.LOSSES`."""
+        inputs, targets, *more = batch
+        factors = None if self._factors is None else more.pop()
+        out = forecast(network, inputs, *more)
+        if factors is not None:
+            out, targets = out * factors, targets * factors
+        if self._rows.missing is None:
+            return self._mean_loss(out, targets)
+        given = ~targets.isnan()
+        truth = torch.where(given, targets, out.detach())  # a missing target is no error, and has no gradient
+        return self._mean_loss(out, truth) * (given.numel() / given.sum().clamp(min=1))
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
         """`mse` and `mae` on the standardised scale over all validation windows, steps and columns.
 
         Of `rmse`, and of `smape` and `mase` in the data's units, those that decide.
         """
-        squared, absolute, count = 0.0, 0.0, 0
+        squared, absolute, count = 0.0, 0.0, 0.0
         windows, in_units = self.validation_windows(hp), {"smape", "mase"} & {*self._metrics}
         sums = ErrorSums(self.data.std, self._naive, self.data.horizon) if in_units else None
         for index, targets, error in self._errors(network, windows):
-            squared += error.square().sum().item()
-            absolute += error.abs().sum().item()
-            count += error.numel()
+            given = error if self._rows.missing is None else error[~error.isnan()]
+            squared += given.square().sum().item()
+            absolute += given.abs().sum().item()
+            count += given.numel()
             if sums is not None:
                 self._add(sums, windows.where(index)[1], targets, error)
+        count = count or math.nan
         metrics = {"mse": squared / count, "mae": absolute / count}
         metrics |= {"rmse": math.sqrt(metrics["mse"])} if "rmse" in self._metrics else {}
         overall = sums.scores().overall if sums is not None else {}
@@ -246,20 +167,22 @@ class ForecastProblem:
     def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Forecasts:
         """Its best, median and worst forecast on the validation windows, and the error by step ahead."""
         windows, errors = self.validation_windows(hp), []
-        squared, absolute = torch.zeros(2, self.data.horizon, dtype=torch.float64)
+        squared, absolute, count = torch.zeros(3, self.data.horizon, dtype=torch.float64)
         for _, _, error in self._errors(network, windows):
-            errors.append(error.square().mean(-1).cpu())  # [part, columns]
-            squared, absolute = squared + error.square().sum((0, 1)).cpu(), absolute + error.abs().sum((0, 1)).cpu()
+            errors.append(error.square().nanmean(-1).cpu())  # [part, columns]
+            squared = squared + error.square().nansum((0, 1)).cpu()
+            absolute = absolute + error.abs().nansum((0, 1)).cpu()
+            count = count + (~error.isnan()).sum((0, 1)).cpu()
         mse = torch.cat(errors)  # [windows, columns]
-        order = torch.argsort(mse.flatten(), stable=True).tolist()
+        order = torch.argsort(mse.flatten(), stable=True)[: int((~mse.isnan()).sum())].tolist()  # NaN is last
         chosen: dict[int, str] = {}  # of few forecasts the median one is the best one, too
         for which, at in (("best", order[0]), ("median", order[(len(order) - 1) // 2]), ("worst", order[-1])):
             chosen.setdefault(at, which)
         return Forecasts(
             examples=tuple(self._example(which, windows, mse, at, network) for at, which in chosen.items()),
             by_step={
-                "mse": np.asarray(squared, dtype=np.float64) / len(order),
-                "mae": np.asarray(absolute, dtype=np.float64) / len(order),
+                "mse": np.asarray(squared / count, dtype=np.float64),
+                "mae": np.asarray(absolute / count, dtype=np.float64),
             },
             windows=len(order),
         )
@@ -321,27 +244,19 @@ class ForecastProblem:
         return Windows(self._rows, begin, ends, every, hp.window, data.horizon, padded)
 
 
-def _cut(values: Tensor, rows: Tensor, length: int) -> Tensor:
-    """[rows, columns] -> [n, columns, length]. rows: the first one of each window [n], or all of them [n, length]."""
-    if rows.dim() > 1:
-        return values[rows].transpose(1, 2)
-    # index_select is four times as fast as an index in brackets.
-    return values.unfold(0, length, 1).index_select(0, rows)
-
-
 def forecast(network: nn.Module, inputs: Tensor, *more: Tensor) -> Tensor:
     """[batch, columns, window] -> [batch, columns, horizon]: each column is a sequence by itself.
 
-    more: the network's other inputs, [batch, ...], the same for all columns.
+    more: the network's other inputs, [batch, ...], the same for all columns; or of each, [batch, columns, ..., rows].
     """
     batch, columns, window = inputs.shape
-    repeated = [part if columns == 1 else part.repeat_interleave(columns, dim=0) for part in more]
+    repeated = [_by_column(part, columns) for part in more]
     out: Tensor = network(inputs.reshape(batch * columns, window), *repeated)  # [batch * columns, horizon]
     return out.reshape(batch, columns, -1)
 
 
-def tensor(array: NDArray[np.float32], device: torch.device) -> Tensor:
-    """The array's memory on the CPU, a copy elsewhere; nobody writes to it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # Ray's are not
-        return torch.from_numpy(np.asarray(array)).to(device)
+def _by_column(part: Tensor, columns: int) -> Tensor:
+    """[batch, ...] or [batch, columns, columns, rows] -> [batch * columns, ...]."""
+    if part.dim() == 4:
+        return part.flatten(0, 1)
+    return part if columns == 1 else part.repeat_interleave(columns, dim=0)

@@ -59,6 +59,7 @@ def absolute_losses(errors: Sequence[NDArray[np.float32]]) -> Losses:
     @cache  # bootstrap samples choose alike
     def losses(counts: bytes) -> Floats:
         chosen = np.frombuffer(counts, dtype=np.float32)
-        return np.stack([np.abs(chosen @ block + block).mean(axis=1, dtype=np.float64) for block in errors])
+        sums = (np.abs(chosen @ block + block).sum(axis=1, dtype=np.float64) for block in errors)
+        return np.stack([total / max(1, block.shape[1]) for total, block in zip(sums, errors, strict=True)])
 
     return lambda counts: losses(counts.astype(np.float32).tobytes())

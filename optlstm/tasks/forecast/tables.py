@@ -109,11 +109,11 @@ class ForecastTable:
             return pa.array((flat // _DAY_US).astype(np.int32)).cast(kind)
         return pa.array(flat // (10**6 if kind.unit == "s" else 1)).cast(kind)
 
-    def _numbers(self, forecast: Floats, rows: Integers, std: Floats) -> Iterator[Floats]:
+    def _numbers(self, forecast: Floats, rows: Integers, std: Floats) -> Iterator[Any]:
         """forecast: [n, columns, horizon]; rows: [n, horizon]; std: [n, columns]."""
         for i in range(forecast.shape[1]):
             if self.backtest:
-                yield self.panel.values[rows, i].ravel()
+                yield pa.array(self.panel.values[rows, i].ravel(), from_pandas=True)  # empty where nothing is known
             yield forecast[:, i].ravel()
             for level in self.levels:
                 assert self.radii is not None

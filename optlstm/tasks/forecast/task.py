@@ -12,7 +12,7 @@ import numpy as np
 from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds
 from optlstm.tasks.forecast.losses import LOSSES
-from optlstm.tasks.forecast.prepared import PreparedSeries
+from optlstm.tasks.forecast.prepared import PreparedSeries, gaps_line
 from optlstm.tasks.options import FORM, DataConfig
 from optlstm.tasks.space import default_space
 from optlstm.training.hparams import Hyperparameters
@@ -52,9 +52,9 @@ class Forecast(PreparedSeries):
     @classmethod
     def read(cls, data: DataConfig) -> Forecast:
         """Raises InputError with every problem of the file and its split."""
+        from optlstm.data import panel_rows as rows
         from optlstm.data.calendar import chosen
         from optlstm.data.panel_reader import bundled, read_panel
-        from optlstm.data.panel_rows import default_folds, filled, newest, panel_cuts, panel_folds, with_missing_rows
 
         panel = read_panel(Path(data.path).expanduser() if data.path else bundled("co2"), _columns(data))
         calendar, problems = chosen(data.calendar, panel.freq)
@@ -62,25 +62,29 @@ class Forecast(PreparedSeries):
             problems.append("data.calendar: the times are whole numbers, not dates; leave it out")
         if problems:
             raise InputError(problems)
-        if data.gaps == "interpolate":
-            panel = with_missing_rows(panel)
+        if data.gaps != "refuse":
+            panel = rows.with_missing_rows(panel)
         horizon = data.horizon or (panel.season if panel.season > 1 else UNSEASONAL_HORIZON)
-        cuts, gaps = panel_cuts(panel, data.splits, least=horizon), 0
-        folds = panel_folds(cuts, data.folds) if data.folds else ()
+        cuts, gaps = rows.panel_cuts(panel, data.splits, least=horizon), 0
+        folds = rows.panel_folds(cuts, data.folds) if data.folds else ()
         if data.folds is None:
-            folds = default_folds(cuts, horizon)
-        if data.gaps == "interpolate":
-            panel, gaps = filled(panel, _edges(panel, cuts, folds))
+            folds = rows.default_folds(cuts, horizon)
         shortest = folds[0] if folds else cuts
+        if data.gaps != "refuse":
+            rows.check_given(panel, folds or (cuts,))
+        if data.gaps == "interpolate":
+            panel, gaps = rows.filled(panel, _edges(panel, cuts, folds))
+        elif data.gaps == "mask":
+            panel, gaps = rows.carried(panel, shortest[:, :2])
         return cls(
             panel=panel,
             config=data,
-            cuts=newest(cuts, data.fraction),
+            cuts=rows.newest(cuts, data.fraction),
             horizon=horizon,
             calendar=calendar,
             gaps=gaps,
             train_rows=shortest[:, 1] - shortest[:, 0],
-            folds=tuple(newest(fold, data.fraction) for fold in folds),
+            folds=tuple(rows.newest(fold, data.fraction) for fold in folds),
         )
 
     @classmethod
@@ -90,17 +94,20 @@ class Forecast(PreparedSeries):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What was understood of the file, constant series or columns, and filled values."""
+        """What was understood of the file, constant series or columns, and missing values."""
         panel, warnings = self.panel, [*self.panel.notes]
         if self.gaps:
-            warnings.append(f"data: {self.gaps} missing values were interpolated, each inside its part of the split")
-        flat = np.array([np.ptp(panel.values[panel.rows(i)], axis=0) == 0 for i in range(len(panel.ids))])
+            inside = ", each inside its part of the split" if self.config.gaps == "interpolate" else ""
+            warnings.append(f"data: {gaps_line(self.gaps, self.config.gaps, inside)}")
+        known = [panel.values[panel.rows(i)] for i in range(len(panel.ids))]
+        flat = np.array([np.fmin.reduce(part, axis=0) == np.fmax.reduce(part, axis=0) for part in known])
         constant = np.flatnonzero(flat.any(axis=1))
         if len(constant) and panel.series:
             warnings.append(f"data: {len(constant)} of {len(panel.ids)} series are constant: {panel.named(constant)}")
         elif len(constant):
+            values = np.fmax.reduce(panel.values, axis=0)
             warnings += [
-                f"data: column '{panel.columns[i]}' of {panel.file} is constant ({panel.values[0, i]:g} in every row)"
+                f"data: column '{panel.columns[i]}' of {panel.file} is constant ({values[i]:g} in every row)"
                 for i in np.flatnonzero(flat[0])
             ]
         return warnings
@@ -168,7 +175,7 @@ class Forecast(PreparedSeries):
         given = {"past": config.past, "future": config.future, "static": config.static, "calendar": self.calendar}
         given["categorical"] = config.categorical
         record |= {key: list(names) for key, names in given.items() if names}
-        record |= {"gaps": config.gaps} if self.gaps else {}
+        record |= {"gaps": config.gaps} if self.gaps or config.gaps == "mask" else {}
         record |= {"epoch_steps": config.epoch_steps} if config.epoch_steps > 1 else {}
         record |= {"folds": len(self.folds)} if self.folds else {}
         record |= {"time_format": panel.time_format} if _is_of_later_versions(panel.time_format) else {}
@@ -211,7 +218,7 @@ def _columns(data: DataConfig) -> PanelColumns:
         future=data.future or (),
         static=data.static or (),
         categorical=data.categorical or (),
-        gaps=data.gaps == "interpolate",
+        gaps=data.gaps != "refuse",
         times=TimeReading(data.time_format, data.dayfirst),
         rules=RowRules(data.sort, data.repeated, data.resample, data.resample_sum),
         options=data.form,

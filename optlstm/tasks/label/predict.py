@@ -175,10 +175,7 @@ class LabelPredictor:
 
     def predict(self, data: Path, **options: Any) -> pd.DataFrame:
         """Raises InputError where the file's columns do not fit the model; the label column need not be there."""
-        flags = {"--from": "start", "--backtest": "backtest", "--level": "levels"}
-        given = [flag for flag, key in flags.items() if options.get(key)]
-        if given:
-            raise InputError([f"{flag}: is for forecasts; this model is a classifier" for flag in given])
+        _refuse_options(options)
         rows, classes = self.section.read(data, labelled=False), self.section.classes
         mean = self.probabilities(self.section.data(rows.values, rows.starts)).mean(axis=0)
         predicted = [classes[i] for i in mean.argmax(axis=1)]
@@ -193,8 +190,9 @@ class LabelPredictor:
         OutputFile(out).write(safe.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
         return len(predictions)
 
-    def score(self, data: Path) -> Metrics:
+    def score(self, data: Path, **options: Any) -> Metrics:
         """The metrics on a file with labels. Raises InputError as `predict`, and for classes unknown to the model."""
+        _refuse_options(options)
         rows, classes = self.section.read(data, labelled=True), self.section.classes
         unknown = sorted(set(rows.labels) - set(classes))
         if unknown:
@@ -223,6 +221,14 @@ class LabelPredictor:
         scale = (torch.tensor(section.mean), torch.tensor(section.std))
         x = torch.zeros(2, 24, len(section.mean), dtype=torch.float64)
         return ExportModule(ProbabilityModule(self.networks, scale), x, "x", "probabilities")
+
+
+def _refuse_options(options: Mapping[str, Any]) -> None:
+    """Raises InputError for those of forecasts."""
+    flags = {"--from": "start", "--backtest": "backtest", "--level": "levels", "--gaps": "gaps", "--short": "short"}
+    given = [flag for flag, key in flags.items() if options.get(key)]
+    if given:
+        raise InputError([f"{flag}: is for forecasts; this model is a classifier" for flag in given])
 
 
 class ProbabilityModule(nn.Module):

@@ -62,8 +62,8 @@ def test_nlinear_learns_from_its_rows_alone() -> None:
     changed[50:] += 100
 
     np.testing.assert_array_equal(
-        nlinear_weights([(VALUES, range(50))], WINDOW, HORIZON),
-        nlinear_weights([(changed, range(50))], WINDOW, HORIZON),
+        nlinear_weights([(VALUES, range(50), None)], WINDOW, HORIZON),
+        nlinear_weights([(changed, range(50), None)], WINDOW, HORIZON),
     )
 
 

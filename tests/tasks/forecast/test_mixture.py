@@ -13,7 +13,7 @@ from optlstm.tasks.forecast import selection
 from optlstm.tasks.forecast.baselines import NormalEquations, baselines
 from optlstm.tasks.forecast.forecaster import Forecaster
 from optlstm.tasks.forecast.linear import combined, naive_map, ridge_map, seasonal_map
-from optlstm.tasks.forecast.mixture import Linear, Mixture, choose_mixture
+from optlstm.tasks.forecast.mixture import PENALTIES, Linear, Mixture, choose_mixture
 from optlstm.tasks.forecast.selection import absolute_losses, bagged_weights, greedy_weights, squared_losses
 from optlstm.training.folds import Folds
 from optlstm.training.hparams import Hyperparameters
@@ -63,7 +63,7 @@ def windows_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("penalty", [0.0, 0.1, 1.0])
 def test_a_ridge_forecast_is_the_exact_solution(penalty: float) -> None:
     values = RANDOM.normal(size=(80, 2))
-    equations = NormalEquations.of([(values, range(80))], WINDOW, HORIZON)
+    equations = NormalEquations.of([(values, range(80), None)], WINDOW, HORIZON)
 
     network = ridge_map(equations, penalty).module()
 
@@ -83,11 +83,11 @@ def test_singular_equations_have_a_finite_solution() -> None:
     line = np.arange(40.0)[:, None]
 
     for penalty in (0.0, 0.1):
-        solution = ridge_map(NormalEquations.of([(line, range(40))], WINDOW, HORIZON), penalty)
+        solution = ridge_map(NormalEquations.of([(line, range(40), None)], WINDOW, HORIZON), penalty)
         assert np.isfinite(solution.weight).all()
-    exact = ridge_map(NormalEquations.of([(line, range(40))], WINDOW, HORIZON), 0.0)
+    exact = ridge_map(NormalEquations.of([(line, range(40), None)], WINDOW, HORIZON), 0.0)
     np.testing.assert_allclose(exact.weight @ line[-WINDOW:, 0] + exact.bias, np.arange(40.0, 44.0))
-    nothing = ridge_map(NormalEquations.of([(line, range(5))], WINDOW, HORIZON), 0.0)  # no window to learn from
+    nothing = ridge_map(NormalEquations.of([(line, range(5), None)], WINDOW, HORIZON), 0.0)  # no window to learn from
     np.testing.assert_allclose(nothing.weight, np.eye(WINDOW)[[-1] * HORIZON])
 
 
@@ -209,7 +209,7 @@ def test_a_mixture_becomes_the_weights_and_the_one_linear_forecast_of_a_model() 
     assert blend.card_updates["weights"] == pytest.approx([0.2, 0.2, 0.1, 0.1, 0.4])
     assert blend.card_updates["linear"] == {"ridge (window 6, penalty 0.1)": 0.3, "naive": 0.1}
     assert blend.card_updates["linear_window"] == WINDOW
-    equations = NormalEquations.of([(one_series(NOISE).values.astype(np.float64), range(60))], WINDOW, HORIZON)
+    equations = NormalEquations.of([(one_series(NOISE).values.astype(np.float64), range(60), None)], WINDOW, HORIZON)
     expected = combined([ridge_map(equations, 0.1), naive_map(HORIZON)], [0.75, 0.25])
     np.testing.assert_allclose(blend.extras["linear.weight"].numpy(), expected.weight, atol=1e-6)
     constant = 0.75 * equations.solve(0.1)[-1]
@@ -230,3 +230,13 @@ def test_a_forecast_is_the_weighted_sum_whatever_the_batch() -> None:
     np.testing.assert_allclose(whole, 0.5 * parts[0] + 0.3 * parts[1] + 0.2 * parts[2])
     assert np.array_equal(whole[7:9], forecaster.mean(parts[:, 7:9]))
     np.testing.assert_allclose(Forecaster([Sum(1.0)] * 3, 8, 2).mean(parts), parts.mean(axis=0))
+
+
+def test_the_weight_of_several_linear_forecasts_is_never_above_one() -> None:
+    shares = [0.33, 0.56, 0.11]  # which sum to more than 1 by a rounding error
+    parts = {Linear("ridge", WINDOW, penalty): share for penalty, share in zip(PENALTIES, shares, strict=False)}
+    assert sum(parts.values()) > 1
+
+    blend = Mixture((0.0,), parts).blend(one_series(NOISE), 1)
+
+    assert blend.card_updates["weights"] == [0.0, 1.0]

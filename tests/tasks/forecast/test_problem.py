@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from optlstm.data.panel_reader import PanelColumns, read_panel
 from optlstm.errors import TrialFailed
 from optlstm.tasks.forecast.data import ForecastData
-from optlstm.tasks.forecast.problem import ForecastProblem, Windows, make_problem
+from optlstm.tasks.forecast.problem import ForecastProblem, make_problem
 from optlstm.tasks.forecast.task import Forecast
+from optlstm.tasks.forecast.windows import Windows
 from optlstm.tasks.options import DataConfig
 from optlstm.training.covariates import CovariateForecaster
 from optlstm.training.factory import InputSizes
