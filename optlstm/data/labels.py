@@ -111,6 +111,7 @@ def split_labels(
     groups: Integers | None,
     splits: Sequence[float] | Sequence[int],
     *,
+    validations_apart: int = 0,
     tests_apart: int = 0,
     folds: int = 0,
 ) -> LabelledSplit:
@@ -119,18 +120,23 @@ def split_labels(
     Args:
         codes: each sequence's class [n].
         groups: each sequence's group [n], never on two sides of a cut; None: every sequence is a group.
-        splits: three fractions, or three numbers of sequences. With separate test sequences, only the first two count.
+        splits: three fractions, or three numbers of sequences. With separate test sequences, only the first two count;
+            with separate validation sequences, the first two are one.
+        validations_apart: how many sequences, before those of a test file, come from a separate validation file.
         tests_apart: how many sequences at the end come from a separate test file.
         folds: 0, or into how many parts train and validation together are cut for a cross-validation.
 
     Raises:
         InputError: the splits or folds do not fit the sequences.
     """
-    n = len(codes) - tests_apart
-    shares = _shares(n, splits, apart=tests_apart > 0)
+    end = len(codes) - tests_apart
+    n = end - validations_apart
+    shares = _shares(n, splits, validation=validations_apart > 0, test=tests_apart > 0)
     part = _allot(codes[:n], None if groups is None else groups[:n], shares)
-    test = np.flatnonzero(part == 2) if not tests_apart else np.arange(n, len(codes))
+    test = np.flatnonzero(part == 2) if not tests_apart else np.arange(end, len(codes))
     rest = np.flatnonzero(part < 2)
+    if validations_apart:
+        return LabelledSplit((Fold(rest, np.arange(n, end)),), test)
     if not folds:
         return LabelledSplit((Fold(np.flatnonzero(part == 0), np.flatnonzero(part == 1)),), test)
     members = len(rest) if groups is None else len(np.unique(groups[rest]))
@@ -177,14 +183,15 @@ def check_split(
             )
 
 
-def _shares(n: int, splits: Sequence[float] | Sequence[int], *, apart: bool) -> Floats:
+def _shares(n: int, splits: Sequence[float] | Sequence[int], *, validation: bool, test: bool) -> Floats:
+    """The shares of the parts in the data file. validation, test: whether they are separate files."""
     counts = are_counts(splits)
-    if apart:
+    if test:
         if counts and splits[2]:
             raise InputError(f"data.splits: {list(splits)} takes test rows, and they are in a separate file; end in 0")
         total = sum(splits[:2])
         splits = splits if counts or total <= 0 else (splits[0] / total, splits[1] / total, 0.0)
-    rows = np.array(split_rows(n, splits), dtype=np.float64)
+    rows = np.array([n, 0, 0] if validation and test else split_rows(n, splits), dtype=np.float64)
     if counts and sum(splits) != n:
         raise InputError(f"data.splits: {list(splits)} sums to {sum(splits)}, and there are {n} sequences")
     shares: Floats = rows / rows.sum()

@@ -107,14 +107,12 @@ def _problems_of_roles(
         if roles.count(name) > most:
             problems.append(f"data: column '{name}' is asked for more than once; name it once")
     unused = [name for name in columns.categorical if name not in columns.covariates]
-    problems += [f"data.categorical: '{name}' is none of data.past, data.future and data.static" for name in unused]
-    kinds = "data.target, data.past and data.future"
+    problems += [f"data.categorical: '{name}' is none of --past, --future and --static" for name in unused]
+    kinds = "--target, --past and --future"
     summed = [name for name in columns.rules.sums if name not in (*keys, *columns.past, *columns.future)]
     problems += [f"data.resample_sum: '{name}' is none of {kinds}" for name in summed]
     if columns.static and series is None:
-        problems.append(
-            "data.static: one series alone has nothing to tell apart; leave it out, or name --series COLUMN"
-        )
+        problems.append("--static: one series alone has nothing to tell apart; leave it out, or name --series COLUMN")
     return problems
 
 
@@ -203,7 +201,7 @@ class _Reader:
         column = self.frame[name]
         if pd.api.types.is_datetime64_any_dtype(column):
             problem = f"column '{name}' of {self.flaws.file} holds times, which are no covariate"
-            self.flaws.add(problem, remedy="leave it out, or see data.calendar")
+            self.flaws.add(problem, remedy="leave it out; --calendar makes features of the times")
             return np.zeros(len(column))
         text = not pd.api.types.is_numeric_dtype(column) and name not in self.wanted.numeric
         if name in self.wanted.categorical or (text and not column.isna().all()):

@@ -12,7 +12,7 @@ from optlstm.data.file_format import SEPARATORS, FileOptions, encoding_problem, 
 from optlstm.util.time_formats import FORMATS, STEP, is_format
 
 Gaps = Literal["refuse", "interpolate", "mask"]
-FILES = ("path", "test_path", "vectors")  # keys of `data` that name a file
+FILES = ("path", "validation_path", "test_path", "vectors")  # keys of `data` that name a file
 FORM = ("separator", "decimal", "thousands", "encoding", "header", "missing")  # keys of the form of its files
 
 
@@ -52,6 +52,7 @@ class DataConfig(Section):
         (0.7, 0.1, 0.2), description="train, validation, test: fractions, or numbers of rows"
     )
     fraction: float = Field(1.0, gt=0, le=1, description="share of the training rows to train on, the newest")
+    validation_path: str | None = Field(None, description="file of the validation rows (default: split off)")
     test_path: str | None = Field(None, description="file of the test rows (default: split off)")
     label: str | None = Field(None, description="label column (default: label)")
     series: str | None = Field(None, description="column that says which series (or sequence) a row belongs to")

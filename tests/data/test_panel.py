@@ -98,7 +98,7 @@ def test_a_column_is_asked_for_once(tmp_path: Path) -> None:
     assert caught.value.problems == [
         "data: column 'x' is asked for more than once; name it once",
         "data: column 'y' is asked for more than once; name it once",
-        "data.categorical: 'z' is none of data.past, data.future and data.static",
+        "data.categorical: 'z' is none of --past, --future and --static",
     ]
 
 

@@ -6,10 +6,14 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from optlstm.errors import InputError
+from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.label.sequences import SequenceTask
 from optlstm.tasks.label.texts import TextTask
 from optlstm.tasks.options import DataConfig
@@ -77,6 +81,53 @@ def test_test_rows_of_their_own(cli: Cli) -> None:
     done = cli(*SEQUENCES, "--test-data", "test.csv", "--dry-run")
 
     assert "lines, 34 sequences (24 in 2 folds, 10 test), 2 classes, 4 to 6 steps" in done.out
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_validation_rows_of_their_own(tested: bool) -> None:
+    for name, count in (("lines", 24), ("validation", 6), ("test", 10)):
+        Path(f"{name}.csv").write_text(lines(count))
+    data = DataConfig(path="lines.csv", validation_path="validation.csv", test_path="test.csv" if tested else None)
+
+    task = SequenceTask.read(data)
+
+    (fold,) = task.split.folds
+    assert fold.validation.tolist() == list(range(24, 30))
+    test = list(range(30, 40)) if tested else task.split.test.tolist()
+    assert sorted([*fold.train.tolist(), *test]) == [*range(24), *(range(30, 40) if tested else ())]
+    assert (len(task.split.test), len(task.codes)) == ((10, 40) if tested else (5, 30))
+    assert task.samples.labels[24:30] == SequenceTask.read_file(Path("validation.csv"), data).labels
+    with pytest.raises(
+        InputError, match=r"data\.folds: --validation-data has the validation rows; leave one of the two"
+    ):
+        SequenceTask.read(data.model_copy(update={"folds": 3}))
+    Path("validation.csv").write_text(lines(6).replace("up", "left"))
+    with pytest.raises(InputError, match=r"1 class\(es\) of validation.csv are not in the training file \('left'\)"):
+        SequenceTask.read(data)
+
+
+@pytest.mark.parametrize(
+    ("freq", "count", "hinted"), [("D", 365, True), ("D", 364, False), ("B", 260, True), ("h", 400, False)]
+)
+def test_days_of_a_year_without_calendar_features_are_pointed_out(freq: str, count: int, hinted: bool) -> None:
+    times = pd.date_range("2021-01-01", periods=count, freq=freq)
+    pd.DataFrame({"ds": times, "y": np.arange(count) % 7}).to_csv("days.csv", index=False)
+    config = DataConfig(path="days.csv", horizon=7)
+
+    hints = [line for line in Forecast.read(config).warnings if line.endswith("are off: --calendar")]
+
+    assert len(hints) == hinted
+    assert Forecast.read(config.model_copy(update={"calendar": True})).warnings == []
+
+
+def test_covariates_by_flags(cli: Cli) -> None:
+    times = pd.date_range("2021-01-01", periods=60, freq="D")
+    series = [pd.DataFrame({"unique_id": u, "ds": times, "y": range(60), "a": 1, "b": 2, "c": u}) for u in "xyz"]
+    pd.concat(series).to_csv("p.csv", index=False)
+
+    done = cli("study", "--data", "p.csv", "--past", "a", "--future", "b", "--static", "c", "--calendar", "--dry-run")
+
+    assert "covariates day_of_week, day_of_year, b, a, c" in done.out
 
 
 def test_empty_texts_are_texts_and_counted(cli: Cli) -> None:

@@ -104,6 +104,7 @@ class _Code(_Table):
 
 class _Files(_Table):
     path: str | None = None
+    validation_path: str | None = None
     test_path: str | None = None
     vectors: str | None = None
 

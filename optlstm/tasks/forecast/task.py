@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from optlstm.tasks.base import Evaluator
 
 UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season
+_YEAR = {"D": 365, "B": 260}  # rows, by step
+_NO_CALENDAR = (
+    "data: a year or more of days, and features of the calendar (weekday, day of the year) are off: --calendar"
+)
 _TRAINING_WINDOWS = 0.4  # of the training rows less a horizon, with which a window begins that is no padded one
 
 
@@ -99,6 +103,8 @@ class Forecast(PreparedSeries):
         if self.gaps:
             inside = ", each inside its part of the split" if self.config.gaps == "interpolate" else ""
             warnings.append(f"data: {gaps_line(self.gaps, self.config.gaps, inside)}")
+        if not self.calendar and panel.known.max() >= _YEAR.get(panel.freq or "", np.inf):
+            warnings.append(_NO_CALENDAR)
         known = [panel.values[panel.rows(i)] for i in range(len(panel.ids))]
         flat = np.array([np.fmin.reduce(part, axis=0) == np.fmax.reduce(part, axis=0) for part in known])
         constant = np.flatnonzero(flat.any(axis=1))

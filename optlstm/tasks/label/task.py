@@ -34,14 +34,17 @@ if TYPE_CHECKING:
     from optlstm.tasks.label.evaluate import LabelEvaluator
     from optlstm.tasks.label.predict import SequenceSection, TextSection
 
-LABEL_KEYS = ("path", "test_path", "label", "group", "splits", "folds", "class_weights", *FORM)
+LABEL_KEYS = ("path", "validation_path", "test_path", "label", "group", "splits", "folds", "class_weights", *FORM)
 _SMALL = 500  # samples below which a single validation part is too small
 _SMALL_FOLDS = 5
 
 
 @dataclass(frozen=True)
 class LabelTask(ABC):
-    """Labelled samples, those of a test file last. Its two kinds differ in reading files and making arrays."""
+    """Labelled samples; last those of a validation file, then of a test file.
+
+    Its two kinds differ in reading files and making arrays.
+    """
 
     name: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
@@ -61,17 +64,25 @@ class LabelTask(ABC):
     @classmethod
     def read(cls, data: DataConfig) -> Self:
         """Raises InputError with every problem of the files and their split."""
-        path, test_path = _paths(data, cls.name)
+        path, apart = _paths(data, cls.name)
         samples: LabelledSamples = cls.read_file(path, data)
-        n, tests_apart, label = len(samples.labels), 0, data.label or "label"
-        classes = check_classes(samples.labels, path.name, label)
-        if test_path:
-            test = cls.read_file(test_path, data, like=samples)
-            check_test_classes(classes, test.labels, test_path.name)
-            samples, tests_apart = samples.joined(test), len(test.labels)
+        n, label = len(samples.labels), data.label or "label"
+        classes, training, counts = check_classes(samples.labels, path.name, label), samples, [0, 0]
+        for i, other in enumerate(apart):
+            if other is not None:
+                more = cls.read_file(other, data, like=training)
+                check_test_classes(classes, more.labels, other.name)
+                samples, counts[i] = samples.joined(more), len(more.labels)
+        validations_apart, tests_apart = counts
         codes = class_codes(samples.labels, classes)
-        folds = _folds(data, codes[:n])
-        split = split_labels(codes, group_codes(samples.groups), data.splits, tests_apart=tests_apart, folds=folds)
+        split = split_labels(
+            codes,
+            group_codes(samples.groups),
+            data.splits,
+            validations_apart=validations_apart,
+            tests_apart=tests_apart,
+            folds=_folds(data, codes[:n]),
+        )
         tested = not tests_apart and data.splits[2] > 0
         check_split(codes[:n], classes, split, label, data.group, tested=tested)
         return cls(samples, classes, codes, split, data, _notes(data, codes[:n], classes))
@@ -141,8 +152,12 @@ class LabelTask(ABC):
         return LabelEvaluator(data, self.split.folds[0], self.section(data), self.baselines)
 
 
-def _paths(data: DataConfig, task: str) -> tuple[Path, Path | None]:
-    """The data file and the test file. Raises InputError where no file is named, or the label column is used twice."""
+def _paths(data: DataConfig, task: str) -> tuple[Path, list[Path | None]]:
+    """The data file; the validation file and the test file.
+
+    Raises:
+        InputError: no file is named, the label column is used twice, or validation rows are asked for in two ways.
+    """
     if not data.path:
         raise InputError(f"data: --task {task} needs a file: --data FILE")
     label = data.label or "label"
@@ -150,13 +165,16 @@ def _paths(data: DataConfig, task: str) -> tuple[Path, Path | None]:
     twice = [f"data.{key}: '{label}' is the label column; name another" for key in others if others[key] == label]
     if twice:
         raise InputError(twice)
-    return Path(data.path).expanduser(), Path(data.test_path).expanduser() if data.test_path else None
+    if data.validation_path and data.folds:
+        raise InputError("data.folds: --validation-data has the validation rows; leave one of the two out")
+    apart = [Path(file).expanduser() if file else None for file in (data.validation_path, data.test_path)]
+    return Path(data.path).expanduser(), apart
 
 
 def _folds(data: DataConfig, codes: Integers) -> int:
-    """The folds asked for; by default a cross-validation where there are few samples. codes: outside a test file."""
-    if data.folds is not None:
-        return data.folds
+    """The folds asked for; by default a cross-validation where there are few samples. codes: of the data file."""
+    if data.folds is not None or data.validation_path:
+        return data.folds or 0
     rarest = int(np.bincount(codes).min())
     return min(_SMALL_FOLDS, rarest) if len(codes) < _SMALL and rarest > 1 else 0
 
@@ -164,13 +182,13 @@ def _folds(data: DataConfig, codes: Integers) -> int:
 def _notes(data: DataConfig, codes: Integers, classes: Sequence[str]) -> tuple[str, ...]:
     """Lines where labels are measured numbers, and where classes of one sample are why there is no cross-validation.
 
-    codes: outside a test file.
+    codes: of the data file.
     """
     notes = []
     if are_measured(classes):
         notes.append(f"data: the labels are {len(classes)} numbers; each is a class, whichever numbers are near it")
     single = np.flatnonzero(np.bincount(codes) == 1)
-    if data.folds is None and len(codes) < _SMALL and len(single):
+    if data.folds is None and not data.validation_path and len(codes) < _SMALL and len(single):
         named = first_few([quoted(classes[i]) for i in single.tolist()])
         reason = f"{len(single)} class(es) have a single sequence ({named}), so there is no cross-validation"
         notes.append(f"data: {reason}; leave such rows out, or set data.folds")
