@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.table import SHOWN, DataFile, file_rows, first_cells, list_columns, unknown_column
+from optlstm.data.stand_ins import empty_cells
+from optlstm.data.table import SHOWN, DataFile, file_rows, first_cells, list_columns, listed, unknown_column
 from optlstm.data.time_format import parse_times, whole_number_format
 from optlstm.errors import InputError, Problem, nearest
 from optlstm.util.arrays import Floats, Integers
@@ -80,19 +82,19 @@ def column_problems(file: DataFile, names: Sequence[str], time: str | None, targ
     if not no_time and not no_target:
         return problems
     dates, numbers = _guess(first_cells(file))
-    listed = f"(columns: {list_columns(names)})"
+    columns = listed(file, names)
     if no_time:
         remedy = (
             "; ".join(f"{quoted(c)} looks like the time column: --time {short(c)}" for c in dates)
             or "name it with --time COLUMN"
         )
-        line = f"data: no time column 'ds' in {file.name}; {remedy} {listed}"
+        line = f"data: no time column 'ds' in {file.name}; {remedy} {columns}"
         problems.append(Problem(line, {"data.time": dates[0]} if len(dates) == 1 else None))
     if no_target:
         left = [column for column in numbers if column not in (time or "ds", *dates)]
         remedy = f"choose from {list_columns(left)} with --target" if left else "name it with --target COLUMN"
         remedy = f"name it: --target {short(left[0])}" if len(left) == 1 else remedy
-        line = f"data: no target column 'y' in {file.name}; {remedy} {listed}"
+        line = f"data: no target column 'y' in {file.name}; {remedy} {columns}"
         problems.append(Problem(line, {"data.target": left[0]} if left else None))
     return problems
 
@@ -113,8 +115,8 @@ def named_column_problems(file: DataFile, names: Sequence[str], column: str | No
         return []
     if column:
         return [unknown_column(file, names, column)]
-    listed = f"(columns: {list_columns(names)})"
-    return [f"data: no {default} column '{default}' in {file.name}; name it with --{default} COLUMN {listed}"]
+    columns = listed(file, names)
+    return [f"data: no {default} column '{default}' in {file.name}; name it with --{default} COLUMN {columns}"]
 
 
 def _guess(cells: dict[str, list[str]]) -> tuple[list[str], list[str]]:
@@ -126,7 +128,7 @@ def _guess(cells: dict[str, list[str]]) -> tuple[list[str], list[str]]:
         if given and all(re.fullmatch(r"\d{6,18}", text) for text in given):
             form, _ = whole_number_format(np.array(given, dtype=np.int64))
             (numbers if form is None else dates).append(name)
-        elif given and not np.isnan([_number(text) for text in given]).all():
+        elif given and not np.isnan([_number(text.replace(",", ".")) for text in given]).all():
             numbers.append(name)
         elif given:
             with suppress(ValueError):
@@ -143,23 +145,29 @@ def _number(text: str) -> float:
         return np.nan
 
 
-def fill_numbers(into: Floats, column: pd.Series, flaws: Flaws, *, empty: bool = False, instead: str = "") -> None:
+def fill_numbers(
+    into: Floats, column: pd.Series, flaws: Flaws, *, empty: bool = False, instead: str = ""
+) -> npt.NDArray[np.bool_]:
     """Write a column's numbers into `into` [rows]; cells that are no finite numbers are flaws.
+
+    Returns which cells are empty, or hold a value that stands for a gap, [rows].
 
     Args:
         empty: whether cells may be empty; they become NaN.
         instead: another remedy where they may not.
     """
     name = f"column {quoted(column.name)} of {flaws.file}"
-    missing = column.isna().to_numpy()
+    options = flaws.source.options
     if pd.api.types.is_datetime64_any_dtype(column):
         flaws.add(f"{name} holds times, not numbers", remedy="choose another target")
-        return
+        return np.zeros(len(column), dtype=np.bool_)
     if pd.api.types.is_numeric_dtype(column):
         into[:] = column.to_numpy(dtype=np.float64)
+        missing = empty_cells(column, into, options)
     else:
         texts = [str(cell) for cell in column]
         into[:] = [_number(text) for text in texts]
+        missing = empty_cells(column, into, options)
         wrong = np.flatnonzero(np.isnan(into) & ~missing)
         notes = [quoted(texts[i]) for i in wrong[:SHOWN]]
         flaws.add(f"{name}: {len(wrong)} cell(s) are not numbers", wrong, _number_hint(notes, instead), notes)
@@ -177,6 +185,7 @@ def fill_numbers(into: Floats, column: pd.Series, flaws: Flaws, *, empty: bool =
     large = np.flatnonzero((np.abs(into) > _LARGEST) & ~np.isinf(into))
     problem = f"{name}: {len(large)} value(s) beyond {_LARGEST:g} are too large to be standardised"
     flaws.add(problem, large, "write them in another unit, or correct them", [f"{into[i]:g}" for i in large[:SHOWN]])
+    return missing
 
 
 def _number_hint(notes: Sequence[str], instead: str) -> str:

@@ -19,6 +19,7 @@ from optlstm.data.frequency import season_of, ticks_of
 from optlstm.data.panel import Categories, Column, Panel, named, taken
 from optlstm.data.panel_time import AS_THEY_ARE, RowRules, Times, in_table
 from optlstm.data.row_rules import Rows, regular
+from optlstm.data.stand_ins import likely_stand_in
 from optlstm.data.table import DataFile, read_table, unknown_column
 from optlstm.data.time_column import BY_THE_CELLS, TimeReading, read_times
 from optlstm.data.time_format import is_of_numbers
@@ -137,6 +138,7 @@ class _Reader:
         empty = bool(self.wanted.future) or self.wanted.gaps or self.wanted.rules.resample is not None
         for i, name in enumerate(self.targets):
             fill_numbers(values[:, i], self.frame.pop(name), self.flaws, empty=empty, instead=INTERPOLATE)
+            self.flaws.notes += likely_stand_in(self.flaws.file, [name], values[:, i])
         covariates: Mapping[str, Column] = {
             name: self._column(name) for name in (*self.wanted.future, *self.wanted.past)
         }
@@ -208,6 +210,7 @@ class _Reader:
             return _categories(column)
         numbers = np.empty(len(column), dtype=np.float64)
         fill_numbers(numbers, column, self.flaws, empty=True)
+        self.flaws.notes += likely_stand_in(self.flaws.file, [name], numbers)
         return numbers
 
     def _known(self, values: Floats, starts: Integers) -> Integers:

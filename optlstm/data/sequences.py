@@ -16,6 +16,7 @@ from optlstm.data.columns import Flaws, fill_numbers, label_texts, named_column_
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import ticks_of
 from optlstm.data.labels import LabelledSamples
+from optlstm.data.stand_ins import likely_stand_in
 from optlstm.data.table import SHOWN, DataFile, dataset_name, list_columns, read_table, unknown_column
 from optlstm.data.time_column import TimeReading, read_times
 from optlstm.errors import InputError, Problem
@@ -216,9 +217,9 @@ class _SequenceTable:
         """[rows, channels]. empty: whether cells may be empty; they are NaN."""
         table = np.empty((len(self.frame), len(self.channels)), dtype=np.float64)
         for i, name in enumerate(self.channels):
-            fill_numbers(table[:, i], self.frame[name], self.flaws, empty=empty)
-            present = ~self.frame[name].isna().to_numpy()
-            table[present & np.isnan(table[:, i]), i] = 0.0  # no number: a flaw already, and not an empty cell
+            missing = fill_numbers(table[:, i], self.frame[name], self.flaws, empty=empty)
+            table[~missing & np.isnan(table[:, i]), i] = 0.0  # no number: a flaw already, and not an empty cell
+        self.flaws.notes += likely_stand_in(self.flaws.file, self.channels, table)
         return table
 
     def _check_times(self, codes: Integers, series: str, time: str) -> None:

@@ -15,8 +15,11 @@ from typing import Any, cast
 import pandas as pd
 import pyarrow as pa
 
+from optlstm.data.archive_file import SUFFIXES as ARCHIVES
+from optlstm.data.archive_file import ArchiveTable, read_archive
 from optlstm.data.arrow import tidy
 from optlstm.data.csv_file import SHOWN, find_format, read_rows, rows_of
+from optlstm.data.encoding import STRAY
 from optlstm.data.file_format import TOLD, FileFormat, FileOptions
 from optlstm.data.number_marks import looks_marked, read_marked
 from optlstm.data.parquet_file import open_parquet, parquet_head, read_parquet
@@ -27,7 +30,7 @@ from optlstm.util.format import in_a_line, quoted, short
 __all__ = ["SHOWN", "DataFile", "dataset_name", "first_cells", "list_columns", "read_table", "unknown_column"]
 
 _TEXT = (".csv", ".tsv", ".txt")
-_SUFFIXES = (*_TEXT, *(f"{suffix}.gz" for suffix in _TEXT), ".parquet")
+_SUFFIXES = (*_TEXT, *(f"{suffix}.gz" for suffix in _TEXT), ".parquet", *ARCHIVES)
 _PANDAS = {  # what reads other files, for a command that writes a CSV file
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "read_excel({name!r})"),
     **dict.fromkeys((".jsonl", ".ndjson"), "read_json({name!r}, lines=True)"),
@@ -49,6 +52,16 @@ class DataFile:
     def is_parquet(self) -> bool:
         return self.path.suffix.lower() == ".parquet"
 
+    @property
+    def is_archive(self) -> bool:
+        return self.path.suffix.lower() in ARCHIVES
+
+    @cached_property
+    def archive(self) -> ArchiveTable:
+        """The table of a `.ts` or `.tsf` file. Raises InputError where it cannot be opened, or holds to no format."""
+        _check_file(self.path)
+        return read_archive(self.path, self.options)
+
     @cached_property
     def form(self) -> FileFormat:
         """Of a text file. Raises InputError where it cannot be opened, or is no table."""
@@ -62,19 +75,28 @@ class DataFile:
         Raises:
             InputError: The file cannot be opened, is not what its name says, or has no proper header.
         """
-        if not self.is_parquet:
-            return list(self.form.names)
-        _check_file(self.path)
-        return [str(name) for name in open_parquet(self.path).schema_arrow.names]
+        if self.is_parquet:
+            _check_file(self.path)
+            return [str(name) for name in open_parquet(self.path).schema_arrow.names]
+        return [*self.archive.table.column_names] if self.is_archive else list(self.form.names)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was understood of a file that is not plain CSV, in a line."""
+        if self.is_archive:
+            return (f"data: {self.name} read as: a table of {list_columns(self.names)}",)
         parts = [] if self.is_parquet else self.form.parts(self._marks)
         return (f"data: {self.name} read as: {', '.join(parts)}",) if parts else ()
 
-    def text_table(self, wanted: Sequence[str], coded: str | None, texts: Sequence[str], times: Sequence[str]) -> Any:
-        """The Arrow table of a text file's columns. Raises as `read_table`."""
+    def table(self, wanted: Sequence[str], coded: str | None, texts: Sequence[str], times: Sequence[str]) -> Any:
+        """The Arrow table of these columns. Raises as `read_table`."""
+        if self.is_parquet:
+            return read_parquet(self.path, wanted)
+        if self.is_archive:
+            return self.archive.table.select(list(wanted))
+        return self._text_table(wanted, coded, texts, times)
+
+    def _text_table(self, wanted: Sequence[str], coded: str | None, texts: Sequence[str], times: Sequence[str]) -> Any:
         positions = {name: i for i, name in enumerate(self.names)}
         at = [positions[name] for name in wanted]
         kinds = {positions[name]: pa.string() for name in texts}
@@ -134,7 +156,7 @@ def read_table(
     ]
     if problems:
         raise InputError(problems)
-    table = read_parquet(file.path, wanted) if file.is_parquet else file.text_table(wanted, coded, texts, times)
+    table = file.table(wanted, coded, texts, times)
     if table.num_rows == 0:
         raise InputError(f"data: {file.name} has a header and no rows")
     try:
@@ -148,14 +170,14 @@ def read_table(
 
 def dataset_name(file: str) -> str:
     """A data file's name without its suffix."""
-    return re.sub(r"\.(csv|tsv|txt|parquet)(\.gz)?$", "", file, flags=re.IGNORECASE)
+    return re.sub(r"\.(csv|tsv|txt|parquet|ts|tsf)(\.gz)?$", "", file, flags=re.IGNORECASE)
 
 
 def first_cells(file: DataFile, rows: int = 100) -> dict[str, list[str]]:
     """The text of the first `rows` cells of each column, to guess what it holds; nothing in them is checked."""
     names = file.names
-    if file.is_parquet:
-        head = parquet_head(file.path, rows)
+    if file.is_parquet or file.is_archive:
+        head = parquet_head(file.path, rows) if file.is_parquet else file.archive.table.slice(0, rows)
         return {name: [str(cell) for cell in head.column(name).to_pylist()] if head else [] for name in names}
     cells: dict[str, list[str]] = {name: [] for name in names}
     with suppress(csv.Error, *DAMAGED):
@@ -166,9 +188,11 @@ def first_cells(file: DataFile, rows: int = 100) -> dict[str, list[str]]:
 
 
 def file_rows(file: DataFile, positions: Sequence[int]) -> dict[int, int]:
-    """Where rows of the table (positions from 0) stand in its file: line of a text (from 1), row of a Parquet."""
+    """Where rows of the table (positions from 0) stand in its file: line of a text, row of a Parquet, both from 1."""
     if file.is_parquet:
         return {position: position + 1 for position in positions}
+    if file.is_archive:
+        return {position: int(file.archive.lines[position]) for position in positions}
     rows = {position: position + file.form.data_line for position in positions}
     with suppress(csv.Error, *DAMAGED):
         for position, (line, _) in enumerate(islice(rows_of(file.path, file.form), max(positions, default=-1) + 1)):
@@ -180,7 +204,14 @@ def file_rows(file: DataFile, positions: Sequence[int]) -> dict[int, int]:
 def unknown_column(file: DataFile, names: Sequence[str], column: str) -> str:
     """The problem line of a column that the file lacks."""
     near = did_you_mean(column, [name for name in names if name == short(name)])
-    return f"data: column '{column}' not found in {file.name}{near} (columns: {list_columns(names)})"
+    return f"data: column '{column}' not found in {file.name}{near} {listed(file, names)}"
+
+
+def listed(file: DataFile, names: Sequence[str]) -> str:
+    """`(columns: a, b)`, for the problem line of a column that was not found."""
+    of_no_header = not file.is_parquet and not file.is_archive and not file.form.header_line
+    stray = "; names that are not UTF-8: --set data.encoding=NAME" if any(map(STRAY.search, names)) else ""
+    return f"({'it has no header: columns ' if of_no_header else 'columns: '}{list_columns(names)}{stray})"
 
 
 def list_columns(names: Sequence[str], most: int = 12) -> str:
