@@ -118,6 +118,7 @@ path = "tiny.csv"
 horizon = 4
 epoch_steps = 1
 folds = 0
+season = 0
 [training]
 epochs = 2
 [space]

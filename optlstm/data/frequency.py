@@ -17,6 +17,7 @@ _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT",
 _WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 _MONTHS_OF = {"M": 1, "Q": 3, "Y": 12}  # by the first letter of the calendar aliases: MS, ME, QS-JAN, YE-DEC, ...
 _PER_CYCLE = {"h": 24, "D": 7, "B": 5, "W": 52, "WOM": 12}
+_PER_LONGER = {"min": 7 * 24 * 60, "h": 7 * 24, "D": 365, "B": 260}  # a week, a year of whole weeks or days
 _UNITS = {"s": "second", "min": "minute", "h": "hour", "D": "day", "B": "business day", "W": "week"}
 _UNITS |= {"M": "month", "Q": "quarter", "Y": "year"}
 _SHORT_STEPS = 5  # from 5min on the season is a day, from 5s on an hour; below, the next larger unit
@@ -87,6 +88,20 @@ def season_of(freq: str | None) -> int:
         letter = unit.removeprefix("B")[:1]
         cycle = 12 // _MONTHS_OF[letter] if letter in _MONTHS_OF and unit[-1:] in "SE" else 1
     return cycle // multiple if cycle % multiple == 0 else 1
+
+
+def longer_season_of(freq: str | None) -> int | None:
+    """Steps in the season beyond the natural one: a week of minutes (from 5min on) and hours, a year of days.
+
+    None where there is none, or the step does not divide it.
+    """
+    match = re.fullmatch(r"(\d*)(min|h|D|B)", freq or "")
+    if match is None or season_of(freq) == 1:
+        return None
+    multiple, unit = int(match[1] or 1), match[2]
+    if unit == "min" and multiple < _SHORT_STEPS:
+        return None
+    return _PER_LONGER[unit] // multiple if _PER_LONGER[unit] % multiple == 0 else None
 
 
 def same_step(one: str | None, other: str | None) -> bool:

@@ -38,7 +38,7 @@ def stored_config(study: optuna.Study) -> dict[str, Any]:
         config["space"] = {**config.get("space", {}), "base": record["space"]}
     if record.get("task") == "forecast":
         data = record.get("data") or {}
-        kept = {"epoch_steps": data.get("epoch_steps", 1)}
+        kept = {"epoch_steps": data.get("epoch_steps", 1), "season": data.get("season", 0)}
         if not data.get("overlapping"):  # those of the default may overlap, those that are asked for do not
             kept["folds"] = data.get("folds", 0)
         form = data.get("time_format")

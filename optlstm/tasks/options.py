@@ -48,6 +48,9 @@ class DataConfig(Section):
     horizon: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
         None, description="steps to forecast (default: one season)"
     )
+    season: Annotated[int, Field(ge=0, le=10**6)] | None = Field(
+        None, description="rows of a season; 0: the frequency's (default: that, or what the training rows show)"
+    )
     splits: tuple[float, float, float] | tuple[int, int, int] = Field(
         (0.7, 0.1, 0.2), description="train, validation, test: fractions, or numbers of rows"
     )

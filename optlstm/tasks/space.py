@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _OPTIMISATION = {"optimizer": "adamw", "weight_decay": 0.01, "lr_schedule": "one_cycle", "grad_clip": 1.0}
+_LONGER_AMONG = 10  # times its rows: what a window must leave that is longer than usual
 PRESETS = ("small", "default", "large", "architecture")
 
 
@@ -34,7 +35,9 @@ def preset(base: Mapping[str, object], name: str) -> dict[str, object]:
     return {**base, **changes[name]}
 
 
-def default_space(season: int, horizon: int, longest: int, windows: int = 10_000) -> dict[str, object]:
+def default_space(
+    season: int, horizon: int, longest: int, windows: int = 10_000, longer_season: int | None = None
+) -> dict[str, object]:
     """The search space of a forecasting study that declares none, in the form of a study file's `[space]` section.
 
     Args:
@@ -42,12 +45,16 @@ def default_space(season: int, horizon: int, longest: int, windows: int = 10_000
         horizon: rows to forecast.
         longest: rows of the longest window that leaves enough of them to train on.
         windows: about how many there are to train on.
+        longer_season: beside the other one; a window reaches it where it fits.
     """
     few = windows < 1000
     low, high, rate = (1e-3, 1e-2, 3e-3) if few else (3e-4, 3e-3, 1e-3)
     lengths = _window_choices(season, horizon, longest)
+    default = lengths[-1]
+    if longer_season and default < (reach := -(-longer_season // season) * season) <= longest:
+        lengths = [*lengths[-2:], reach]
     return {
-        "window": {"choices": lengths, "default": lengths[-1]},
+        "window": {"choices": lengths, "default": default},
         "patch": _patch_choices(season, lengths[-1]),
         "hidden_size": {"low": 32, "high": 80, "step": 16, "default": 64},
         "num_layers": {"low": 1, "high": 2, "default": 1},
@@ -66,15 +73,16 @@ def _window_choices(season: int, horizon: int, longest: int) -> list[int]:
     """Whole seasons, at most three lengths: few and far apart, since the window matters most and all are tried early.
 
     The longest reads 14 days of hours, 7 of shorter seasons (weeks of days, years of months), 3 years of weeks; and
-    7 horizons where that is more.
+    7 horizons where that is more and there are many rows, up to 720 rows or a horizon: what the best published
+    recurrent networks read.
     """
-    counts: tuple[int, ...] = (1, 2, 4, 7, 14, 30)
-    usual = 14 if season > 12 else 7
+    usual, counts, more = 14 if season > 12 else 7, [1, 2, 4, 7, 14, 30], [50, 100]
     if not 1 < season <= longest:
-        season, counts, usual = max(1, min(8, longest)), (2, 6, 12, 24, 48), 12
+        season, usual, counts, more = max(1, min(8, longest)), 12, [2, 6, 12, 24, 48], [96]
     elif season > 48:
-        counts, usual = (1, 2, 3), 3
-    wanted = max(usual * season, 7 * horizon)
+        usual, counts, more = 3, [1, 2, 3], [5, 7, 10]
+    counts += [n for n in more if n * season * _LONGER_AMONG <= longest]
+    wanted = max(usual * season, min(7 * horizon, max(720, horizon)))
     lengths = [n * season for n in counts if n * season <= longest] or [max(1, longest // season * season)]
     upto = next((i for i, length in enumerate(lengths) if length >= wanted), len(lengths) - 1) + 1
     enough = [length for length in lengths[:upto] if length >= horizon] or lengths[:upto][-1:]

@@ -56,6 +56,28 @@ def test_a_study_of_an_older_version_is_continued_and_refitted_as_it_was(cli: Cl
     assert "data.epoch_steps: the study has (not set), this asks for 9" in refused.err
 
 
+def test_a_study_keeps_the_season_that_was_found_and_an_older_one_has_none(cli: Cli) -> None:
+    tune = ("study", "--data", "tiny.csv", *TINY)
+    fresh = cli(*tune, "--name", "fresh", "--trials", 2)
+    assert "data: a season of 12 rows shows in the training rows; " in fresh.err
+    assert cli(*tune, "--name", "old", "--trials", 2, "--set", "data.season=0").code == 0
+    for name, season in (("fresh", 12), ("old", None)):
+        study = optuna.load_study(study_name=name, storage=URL)
+        assert study.user_attrs[RECORD_KEY]["data"].get("season") == season
+    config = json.loads(json.dumps(study.user_attrs[CONFIG_KEY]))
+    del config["data"]["season"]  # as of the versions that did not look for one
+    study.set_user_attr(CONFIG_KEY, config)
+
+    for name, season in (("fresh", 12), ("old", 1)):
+        done = cli("study", "--name", name, "--trials", 3)
+        assert (done.code, "a season of" in done.err) == (0, False)
+        assert cli("refit", name, "-o", name, "--no-ensemble").code == 0
+        assert optlstm.load(name).card.task.model_dump()["season"] == season
+    refused = cli("study", "--name", "fresh", "--trials", 3, "--set", "data.season=7")
+    assert refused.code == 2
+    assert "data.season: the study has 12, this asks for 7" in refused.err
+
+
 @pytest.mark.parametrize(("folds", "count"), [((), 4), (("--set", "data.folds=3"), 3)])
 def test_todays_study_goes_on_with_its_folds(cli: Cli, folds: tuple[str, ...], count: int) -> None:
     Path("y.csv").write_text(series(128))

@@ -75,6 +75,7 @@ class _Data(_Table):
     overlapping: bool | None = None
     time_format: str | None = None
     epoch_steps: Annotated[int, Ge(1), Lt(1 << 53)] | None = None
+    season: Annotated[int, Ge(1), Lt(1 << 53)] | None = None
     fingerprint: str | None = None
 
 

@@ -82,7 +82,7 @@ class ForecastEvaluator:
             horizon=task.horizon,
             freq=panel.freq,
             step=int(panel.time[1]) - int(panel.time[0]) if numbered else None,
-            season=panel.season,
+            season=task.season,
             scaling=task.config.scaling,
             gaps=task.config.gaps,
             sort=task.config.sort,
@@ -104,7 +104,7 @@ class ForecastEvaluator:
         joined: bool,
         metric: str,
     ) -> Blend:
-        mixture = choose_mixture(self.validated.data(), tuned(), windows, self.task.panel.season, metric)
+        mixture = choose_mixture(self.validated.data(), tuned(), windows, self.task.season, metric)
         return mixture.blend(self.training_data(joined), networks)
 
     def evaluate(self, predictor: ForecastPredictor, joined: bool) -> Evaluation:

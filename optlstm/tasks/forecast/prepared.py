@@ -34,6 +34,7 @@ class PreparedSeries:
         gaps: missing rows and values.
         train_rows: of every series, [n], those that `data.fraction` leaves out included.
         folds: the cuts of a rolling-origin validation.
+        season: rows, 1 where there is none: the frequency's, or found in the training rows.
     """
 
     panel: Panel
@@ -44,6 +45,7 @@ class PreparedSeries:
     gaps: int
     train_rows: Integers
     folds: tuple[Integers, ...] = ()
+    season: int = 1
 
     @property
     def epoch_windows(self) -> int | None:
@@ -73,7 +75,7 @@ class PreparedSeries:
     def naive(self) -> Floats:
         """What `mase` divides by, from the training rows, [series, columns]."""
         rows = self.first_cuts[:, :2].tolist()
-        return np.array([seasonal_scale(self.panel.values[start:stop], self.panel.season) for start, stop in rows])
+        return np.array([seasonal_scale(self.panel.values[start:stop], self.season) for start, stop in rows])
 
     def inputs(self) -> Inputs:
         """The covariates, their scales and categories fitted to the training rows."""
@@ -104,7 +106,7 @@ class PreparedSeries:
         learn = [range(begin, end) for begin, end in (train - starts[:, None]).tolist()]
         last = self.horizon - 1
         first = [range(begin, end - last, every) for begin, end in (target - starts[:, None]).tolist()]
-        for i, rows, forecasts in baselines(values, learn, first, window, self.horizon, self.panel.season, missing):
+        for i, rows, forecasts in baselines(values, learn, first, window, self.horizon, self.season, missing):
             yield i, np.array(rows) + starts[i], forecasts
 
     @property

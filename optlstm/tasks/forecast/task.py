@@ -31,19 +31,26 @@ _YEAR = {"D": 365, "B": 260}  # rows, by step
 _NO_CALENDAR = (
     "data: a year or more of days, and features of the calendar (weekday, day of the year) are off: --calendar"
 )
+_SERIES_LOOKED_AT = 8  # for a season: of the longer half, evenly spread
 _TRAINING_WINDOWS = 0.4  # of the training rows less a horizon, with which a window begins that is no padded one
 
 
 @dataclass(frozen=True)
 class Forecast(PreparedSeries):
-    """Series to forecast by one network (`base.Task`)."""
+    """Series to forecast by one network (`base.Task`).
+
+    Args:
+        longer_season: that the training rows show beside the frequency's.
+    """
+
+    longer_season: int | None = None
 
     name: ClassVar[str] = "forecast"
     keys: ClassVar[tuple[str, ...]] = (
         *("path", "time", "time_format", "dayfirst", "target", "horizon", "splits", "folds", "fraction"),
         *("series", "past", "future", "static", "categorical", "calendar", "gaps", "scaling"),
         *("sort", "repeated", "resample", "resample_sum"),
-        *("epoch_windows", "epoch_steps"),
+        *("epoch_windows", "epoch_steps", "season"),
         *FORM,
     )
     metrics: ClassVar[tuple[Metric, ...]] = (
@@ -80,6 +87,7 @@ class Forecast(PreparedSeries):
             panel, gaps = rows.filled(panel, _edges(panel, cuts, folds))
         elif data.gaps == "mask":
             panel, gaps = rows.carried(panel, shortest[:, :2])
+        season, longer = _seasons(panel, shortest, data.season)
         return cls(
             panel=panel,
             config=data,
@@ -89,6 +97,8 @@ class Forecast(PreparedSeries):
             gaps=gaps,
             train_rows=shortest[:, 1] - shortest[:, 0],
             folds=tuple(rows.newest(fold, data.fraction) for fold in folds),
+            season=season,
+            longer_season=longer,
         )
 
     @classmethod
@@ -98,8 +108,13 @@ class Forecast(PreparedSeries):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What was understood of the file, constant series or columns, and missing values."""
+        """What was understood of the file, other seasons than the frequency's, constant series, and missing values."""
         panel, warnings = self.panel, [*self.panel.notes]
+        if self.config.season is None and self.season != panel.season:
+            season = f"data: a season of {many(self.season, 'row')} shows in the training rows"
+            warnings.append(f"{season}; for another one --set data.season=N, for none 0")
+        if self.longer_season:
+            warnings.append(f"data: beside the season of {self.season} rows, one of {self.longer_season} shows")
         if self.gaps:
             inside = ", each inside its part of the split" if self.config.gaps == "interpolate" else ""
             warnings.append(f"data: {gaps_line(self.gaps, self.config.gaps, inside)}")
@@ -124,7 +139,7 @@ class Forecast(PreparedSeries):
         if (self.naive() > 0).all(axis=1).any():  # NaN is not
             return {}
         rows = f"{'no series has' if self.panel.series else 'some column has no'} training rows that differ"
-        return {"mase": f"{rows} from those a season ({many(self.panel.season, 'row')}) before"}
+        return {"mase": f"{rows} from those a season ({many(self.season, 'row')}) before"}
 
     def default_space(self) -> dict[str, object]:
         """See `tasks.space`; the windows fit the series that most rows are in.
@@ -135,7 +150,8 @@ class Forecast(PreparedSeries):
         longest = _longest_window(rows)
         if len(rows) > 1:
             longest = max(longest, int(rows.min()))
-        return default_space(self.panel.season, self.horizon, longest, int(rows.sum()) * len(self.panel.columns))
+        windows = int(rows.sum()) * len(self.panel.columns)
+        return default_space(self.season, self.horizon, longest, windows, self.longer_season)
 
     def check_space(self, space: Bounds) -> None:
         """Raises InputError where the longest window does not fit into some series, or one cannot be standardised."""
@@ -182,6 +198,7 @@ class Forecast(PreparedSeries):
         given["categorical"] = config.categorical
         record |= {key: list(names) for key, names in given.items() if names}
         record |= {"gaps": config.gaps} if self.gaps or config.gaps == "mask" else {}
+        record |= {"season": self.season} if self.season != panel.season else {}
         record |= {"epoch_steps": config.epoch_steps} if config.epoch_steps > 1 else {}
         record |= {"folds": len(self.folds)} if self.folds else {}
         record |= {"time_format": panel.time_format} if _is_of_later_versions(panel.time_format) else {}
@@ -192,6 +209,32 @@ class Forecast(PreparedSeries):
         from optlstm.tasks.forecast.evaluate import ForecastEvaluator
 
         return ForecastEvaluator(self)
+
+
+def _seasons(panel: Panel, cuts: Integers, given: int | None) -> tuple[int, int | None]:
+    """The season, and a longer one that the training rows show beside the frequency's.
+
+    Args:
+        cuts: as `PreparedSeries.cuts`; rows behind the second are not looked at.
+        given: 0: the frequency's; None: that, or where there is none what the training rows show.
+    """
+    from optlstm.data.frequency import longer_season_of
+    from optlstm.data.seasons import find_season, shows
+
+    if given is not None:
+        return given or panel.season, None
+    longest_first = np.argsort(cuts[:, 0] - cuts[:, 1], kind="stable")
+    series = longest_first[: -(-len(longest_first) // 2)]
+    series = series[np.linspace(0, len(series) - 1, min(len(series), _SERIES_LOOKED_AT)).astype(int)]
+    values = [
+        panel.inputs[start:stop, column]
+        for start, stop in cuts[series, :2].tolist()
+        for column in range(len(panel.columns))
+    ][: max(_SERIES_LOOKED_AT, len(panel.columns))]
+    if panel.season == 1:
+        return find_season(values), None
+    longer = longer_season_of(panel.freq)
+    return panel.season, longer if longer and shows(values, longer, panel.season) else None
 
 
 def _longest_window(rows: Integers) -> int:
