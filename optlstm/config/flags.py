@@ -81,10 +81,10 @@ class Flag:
 FLAGS = (
     Flag("--data", "data.path", "FILE", "Data", BOTH),
     Flag("--task", "task", "|".join(TASKS), "Data", BOTH),
-    Flag("--time", "data.time", "COL", "Data", BOTH),
+    Flag("--time", "data.time", "COL[,COL]", "Data", BOTH),
     Flag("--target", "data.target", "COL[,COL]", "Data", BOTH),
     Flag("--horizon", "data.horizon", "N", "Data", BOTH),
-    Flag("--series", "data.series", "COL", "Data"),
+    Flag("--series", "data.series", "COL[,COL]", "Data"),
     Flag("--gaps", "data.gaps", "refuse|interpolate|mask", "Data"),
     Flag("--label", "data.label", "COL", "Data"),
     Flag("--text", "data.text", "COL", "Data"),

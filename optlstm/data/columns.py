@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from optlstm.data.date_parts import date_columns
 from optlstm.data.stand_ins import empty_cells
 from optlstm.data.table import SHOWN, DataFile, file_rows, first_cells, list_columns, listed, unknown_column
 from optlstm.data.time_format import parse_times, whole_number_format
@@ -68,11 +69,13 @@ class Flaws:
             raise self.error()
 
 
-def column_problems(file: DataFile, names: Sequence[str], time: str | None, target: Sequence[str] | None) -> list[str]:
+def column_problems(
+    file: DataFile, names: Sequence[str], time: Sequence[str] | None, target: Sequence[str] | None
+) -> list[str]:
     """Problems of the time and target columns, with candidates from the first rows."""
-    asked = [*([time] if time is not None else []), *(target or [])]
+    asked = [*(time or []), *(target or [])]
     problems: list[str] = [
-        Problem(unknown_column(file, names, column), _nearest_instead(column, names, time, target or []))
+        Problem(unknown_column(file, names, column), _nearest_instead(column, names, time or [], target or []))
         for column in dict.fromkeys(asked)
         if column not in names
     ]
@@ -82,16 +85,18 @@ def column_problems(file: DataFile, names: Sequence[str], time: str | None, targ
     if not no_time and not no_target:
         return problems
     dates, numbers = _guess(first_cells(file))
+    parts = date_columns(names)
+    dates = [*dates, *([",".join(parts)] if parts and not dates else [])]
     columns = listed(file, names)
     if no_time:
         remedy = (
             "; ".join(f"{quoted(c)} looks like the time column: --time {short(c)}" for c in dates)
-            or "name it with --time COLUMN"
+            or "name it with --time COLUMN, or --time row where there is none and the rows are in order"
         )
         line = f"data: no time column 'ds' in {file.name}; {remedy} {columns}"
         problems.append(Problem(line, {"data.time": dates[0]} if len(dates) == 1 else None))
     if no_target:
-        left = [column for column in numbers if column not in (time or "ds", *dates)]
+        left = [column for column in numbers if column not in (*(time or ["ds"]), *dates, *parts)]
         remedy = f"choose from {list_columns(left)} with --target" if left else "name it with --target COLUMN"
         remedy = f"name it: --target {short(left[0])}" if len(left) == 1 else remedy
         line = f"data: no target column 'y' in {file.name}; {remedy} {columns}"
@@ -99,14 +104,13 @@ def column_problems(file: DataFile, names: Sequence[str], time: str | None, targ
     return problems
 
 
-def _nearest_instead(column: str, names: Sequence[str], time: str | None, target: Sequence[str]) -> dict[str, str]:
+def _nearest_instead(column: str, names: Sequence[str], time: Sequence[str], target: Sequence[str]) -> dict[str, str]:
     """The config with the column that was meant, if one is spelt nearly like it."""
     near = nearest(column, names)
     if near is None:
         return {}
-    return (
-        {"data.time": near} if column == time else {"data.target": ",".join(near if t == column else t for t in target)}
-    )
+    key, asked = ("data.time", time) if column in time else ("data.target", target)
+    return {key: ",".join(near if name == column else name for name in asked)}
 
 
 def named_column_problems(file: DataFile, names: Sequence[str], column: str | None, default: str) -> list[str]:

@@ -48,6 +48,8 @@ class Panel:
     fingerprint: str  # the same for the same numbers in any format
     plain: bool  # one series, and nothing but its times and targets: see PanelColumns
     time_format: str | None = None  # of the file's cells: see `time_format`
+    time_columns: tuple[str, ...] = ()  # of the file, that are the time together; none: its rows are in order
+    series_columns: tuple[str, ...] = ()  # whose cells are a series' name together, as a row of a CSV file
     decimal: str | None = None  # decimal mark of the file, where it was told by its numbers
     notes: tuple[str, ...] = ()  # what was understood of the file, in a line each
     filled: Floats | None = None  # as `values`, with numbers in the gaps; None: there is no gap

@@ -16,12 +16,13 @@ import pandas as pd
 from optlstm.data.columns import EMPTY, INTERPOLATE, Flaws, column_problems, fill_numbers, label_texts
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import season_of, ticks_of
+from optlstm.data.key_columns import ROW, read_series_columns, read_time_columns, row_numbers, split_names, texts_of_day
 from optlstm.data.panel import Categories, Column, Panel, named, taken
 from optlstm.data.panel_time import AS_THEY_ARE, RowRules, Times, in_table
 from optlstm.data.row_rules import Rows, regular
 from optlstm.data.stand_ins import likely_stand_in
 from optlstm.data.table import DataFile, read_table, unknown_column
-from optlstm.data.time_column import BY_THE_CELLS, TimeReading, read_times
+from optlstm.data.time_column import BY_THE_CELLS, TimeColumn, TimeReading, read_times
 from optlstm.data.time_format import is_of_numbers
 from optlstm.errors import InputError, did_you_mean
 from optlstm.util.arrays import Floats, Integers
@@ -84,27 +85,33 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
     names = file.names
     series = (columns.series or None) if columns.series is not None or SERIES not in names else SERIES
     time, targets = columns.time or "ds", tuple(columns.target or ["y"])
-    problems = column_problems(file, names, columns.time, columns.target)
-    problems += _problems_of_roles(file, names, columns, [time, *targets, *([series] if series else [])], series)
+    times = () if time == ROW and ROW not in names else split_names(time, names)
+    of_series = split_names(series, names) if series else ()
+    problems = column_problems(file, names, times if columns.time is not None else None, columns.target)
+    problems += _problems_of_roles(file, names, columns, [*times, *targets], of_series)
     if problems:
         raise InputError(problems)
-    read = dict.fromkeys([*([series] if series else []), time, *targets, *columns.covariates])
+    read = dict.fromkeys([*of_series, *times, *targets, *columns.covariates])
     as_text = columns.times.format is not None and not is_of_numbers(columns.times.format)
-    frame = read_table(file, list(read), coded=series, texts=[time] if as_text else [], times=[time])
+    texts = [*(times[:1] if as_text else []), *(of_series if len(of_series) > 1 else []), *texts_of_day(times)]
+    coded = series if len(of_series) == 1 else None
+    frame = read_table(file, list(read), coded=coded, texts=texts, times=times)
+    if series and len(of_series) > 1:
+        frame[series] = read_series_columns(frame, of_series)
     if columns.plain and columns.series is None and series and not 1 < frame[series].nunique() < len(frame):
-        frame, series = frame.drop(columns=series), None  # one series, or the number of each row
-    return _Reader(frame, Flaws(file), columns, series, time, targets).panel()
+        frame, series, of_series = frame.drop(columns=series), None, ()  # one series, or the number of each row
+    return _Reader(frame, Flaws(file), columns, series, of_series, times, targets).panel()
 
 
 def _problems_of_roles(
-    file: DataFile, names: Sequence[str], columns: PanelColumns, keys: Sequence[str], series: str | None
+    file: DataFile, names: Sequence[str], columns: PanelColumns, others: Sequence[str], series: Sequence[str]
 ) -> list[str]:
-    """What is wrong with the columns of the series and the covariates. keys: the columns of times, targets, series."""
-    asked = [*([columns.series] if columns.series else []), *columns.covariates]
+    """What is wrong with the columns of the series and the covariates. others: the columns of times and targets."""
+    asked, keys = [*(series if columns.series else []), *columns.covariates], [*others, *series]
     problems = [unknown_column(file, names, name) for name in dict.fromkeys(asked) if name not in names]
     roles = [*columns.covariates, *keys]
     for name in dict.fromkeys(roles):
-        most = 2 if name == series and name in columns.static else 1  # the series' names may be a static covariate
+        most = 2 if name in series and name in columns.static else 1  # the series' names may be a static covariate
         if roles.count(name) > most:
             problems.append(f"data: column '{name}' is asked for more than once; name it once")
     unused = [name for name in columns.categorical if name not in columns.covariates]
@@ -112,7 +119,7 @@ def _problems_of_roles(
     kinds = "--target, --past and --future"
     summed = [name for name in columns.rules.sums if name not in (*keys, *columns.past, *columns.future)]
     problems += [f"data.resample_sum: '{name}' is none of {kinds}" for name in summed]
-    if columns.static and series is None:
+    if columns.static and not series:
         problems.append("--static: one series alone has nothing to tell apart; leave it out, or name --series COLUMN")
     return problems
 
@@ -125,7 +132,8 @@ class _Reader:
     flaws: Flaws
     wanted: PanelColumns
     series: str | None
-    time: str
+    of_series: tuple[str, ...]  # the columns that `series` stands for
+    times: tuple[str, ...]  # the columns of the times; none: the rows are in order
     targets: tuple[str, ...]
 
     def panel(self) -> Panel:
@@ -133,7 +141,7 @@ class _Reader:
         static = {name: self._column(name) for name in self.wanted.static}
         if self.series is not None and self.series in self.frame:
             self.frame.pop(self.series)
-        times = read_times(self.frame.pop(self.time), self.flaws, self.wanted.times)
+        times = self._read_times(codes)
         values = np.empty((len(codes), len(self.targets)), dtype=np.float64)
         empty = bool(self.wanted.future) or self.wanted.gaps or self.wanted.rules.resample is not None
         for i, name in enumerate(self.targets):
@@ -182,9 +190,19 @@ class _Reader:
             fingerprint=_fingerprint(digest, index, values, [*covariates.values(), *by_series.values()]),
             plain=plain,
             time_format=times.format,
+            time_columns=self.times,
+            series_columns=self.of_series,
             decimal=self.flaws.source.decimal,
             notes=(*self.flaws.source.notes, *([times.note] if times.note else []), *self.flaws.notes, *notes),
         )
+
+    def _read_times(self, codes: npt.NDArray[np.int32]) -> TimeColumn | None:
+        """None where they have flaws. codes: the series of each row."""
+        if not self.times:
+            return row_numbers(codes)
+        if len(self.times) > 1:
+            return read_time_columns(self.frame, self.times, self.flaws, self.wanted.times)
+        return read_times(self.frame.pop(self.times[0]), self.flaws, self.wanted.times)
 
     def _codes(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
         """Each row's series, numbered in order of appearance, and their names."""

@@ -43,7 +43,12 @@ class TimeReading:
 
 @dataclass(frozen=True)
 class TimeColumn:
-    """The times of all rows. format: of the cells; note: in a line, what was understood; "": they say it themselves."""
+    """The times of all rows.
+
+    Args:
+        format: of the cells; of several columns that of their dates.
+        note: what was understood, in a line; "": the cells say it themselves.
+    """
 
     index: pd.Index
     format: str | None = None

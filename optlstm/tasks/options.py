@@ -39,7 +39,9 @@ class DataConfig(Section):
         None, description="false: the first row holds data; a number: the line of the header"
     )
     missing: tuple[float | str, ...] = Field((), description="values that stand for a gap, as -200")
-    time: str | None = Field(None, description="time column (default: ds)")
+    time: str | None = Field(
+        None, description="time column (default: ds), several such as year,month,day, or row: the rows are in order"
+    )
     time_format: str | None = Field(
         None, description="of the time column's cells: strptime's, or integer, unix_s, unix_ms (default: by the cells)"
     )
@@ -58,7 +60,9 @@ class DataConfig(Section):
     validation_path: str | None = Field(None, description="file of the validation rows (default: split off)")
     test_path: str | None = Field(None, description="file of the test rows (default: split off)")
     label: str | None = Field(None, description="label column (default: label)")
-    series: str | None = Field(None, description="column that says which series (or sequence) a row belongs to")
+    series: str | None = Field(
+        None, description="column (or columns) that says which series (or sequence) a row belongs to"
+    )
     past: tuple[str, ...] | None = Field(None, description="columns known up to a forecast's start", min_length=1)
     future: tuple[str, ...] | None = Field(None, description="columns known over the horizon too", min_length=1)
     static: tuple[str, ...] | None = Field(None, description="columns that are constant in a series", min_length=1)
@@ -100,6 +104,12 @@ class DataConfig(Section):
     @classmethod
     def _one_target_is_a_list(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("time", "series", mode="before")
+    @classmethod
+    def _a_list_is_one_text(cls, value: Any) -> Any:
+        names = isinstance(value, tuple) and all(isinstance(name, str) for name in value)
+        return ",".join(value) if names else value
 
     @field_validator("time_format")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pyarrow import csv as pa_csv
 from torch import Tensor
 
 from optlstm.data.frequency import ticks_of
+from optlstm.data.key_columns import split_id
 from optlstm.data.panel import Panel
 from optlstm.data.time_format import is_of_numbers, written
 from optlstm.tasks.forecast.conformal import LEVELS
@@ -51,7 +53,7 @@ class ForecastTable:
         kind = _time_type(self.panel, csv=False)
         schema = self._schema(kind)
         frame: pd.DataFrame = pa.Table.from_batches(
-            list(self._batches(schema, kind, self.panel.ids)), schema
+            list(self._batches(schema, kind, self._names())), schema
         ).to_pandas()
         return frame
 
@@ -59,13 +61,13 @@ class ForecastTable:
         """Write a CSV file, as a whole or not at all; returns the number of rows. Times are written as in the data."""
         kind = _time_type(self.panel, csv=True)
         schema, rows = self._schema(kind), 0
-        ids = [str(csv_cell(name)) for name in self.panel.ids]
+        names = [[str(csv_cell(cell)) for cell in cells] for cells in self._names()]
         with OutputFile(out).open() as file:
             file.write(csv_row(schema.names).encode())
-            special = any(mark in text for text in (*ids, self.panel.time_format or "") for mark in ',"\n')
+            special = any(mark in text for text in (*chain(*names), _form(self.panel) or "") for mark in ',"\n')
             plain = pa_csv.WriteOptions(include_header=False, quoting_style="needed" if special else "none")
             with pa_csv.CSVWriter(file, schema, write_options=plain) as writer:
-                for batch in self._batches(schema, kind, ids):
+                for batch in self._batches(schema, kind, names):
                     writer.write_batch(batch)
                     rows += batch.num_rows
         return rows
@@ -73,8 +75,8 @@ class ForecastTable:
     def _schema(self, kind: Any) -> Any:
         """kind: the Arrow type of the times."""
         panel = self.panel
-        fields = [(panel.series, pa.string())] if panel.series else []
-        fields += [(str(panel.time.name), kind)]
+        fields = [(name, pa.string()) for name in panel.series_columns]
+        fields += [("ds" if len(panel.time_columns) > 1 else str(panel.time.name), kind)]
         fields += [("cutoff", kind), ("step", pa.int64())] if self.backtest else []
         for name in panel.columns:
             fields += [(f"{name}-actual", pa.float64())] if self.backtest else []
@@ -82,15 +84,20 @@ class ForecastTable:
             fields += [(f"{name}-{end}-{level}", pa.float64()) for level in self.levels for end in ("lo", "hi")]
         return pa.schema(fields)
 
-    def _batches(self, schema: Any, kind: Any, names: Sequence[str]) -> Iterator[Any]:
-        """names: of the series."""
-        horizon, ids, ticks = self.data.horizon, np.array(names), ticks_of(self.panel.time)
+    def _names(self) -> Sequence[Sequence[str]]:
+        """For each column that names the series, its cell of every series."""
+        columns, ids = self.panel.series_columns, self.panel.ids
+        if len(columns) > 1:
+            return list(zip(*map(split_id, ids), strict=True))
+        return [ids][: len(columns)]
+
+    def _batches(self, schema: Any, kind: Any, names: Sequence[Sequence[str]]) -> Iterator[Any]:
+        """names: of the series, for each column."""
+        horizon, ticks = self.data.horizon, ticks_of(self.panel.time)
         for part, by_member in self.forecaster.batches(self.data, self.first, self.series):
             position = self.series[part]
             rows = self.first[part][:, None] + np.arange(horizon)  # [n, horizon]
-            columns: list[Any] = []
-            if self.panel.series:
-                columns += [pa.array(np.repeat(ids[position], horizon), pa.string())]
+            columns = [pa.array(np.repeat(np.array(cells)[position], horizon), pa.string()) for cells in names]
             columns += [self._times(ticks[rows], kind)]
             if self.backtest:
                 columns += [self._times(np.repeat(ticks[rows[:, :1] - 1], horizon, axis=1), kind)]
@@ -100,7 +107,7 @@ class ForecastTable:
 
     def _times(self, ticks: Integers, kind: Any) -> Any:
         """Ticks (microseconds, or whole numbers) as an Arrow array of this type, in order of the rows."""
-        flat, form = ticks.ravel(), self.panel.time_format
+        flat, form = ticks.ravel(), _form(self.panel)
         if form is not None and isinstance(self.panel.time, pd.DatetimeIndex) and not pa.types.is_temporal(kind):
             return pa.array(written(pd.DatetimeIndex(flat.view("M8[us]"), tz=self.panel.time.tz), form), kind)
         if kind == pa.int64():
@@ -122,12 +129,17 @@ class ForecastTable:
                 yield (forecast[:, i] + radius).ravel()
 
 
+def _form(panel: Panel) -> str | None:
+    """How times are written; of several columns one is made, in ISO 8601."""
+    return panel.time_format if len(panel.time_columns) < 2 else None
+
+
 def _time_type(panel: Panel, *, csv: bool) -> Any:
     """The Arrow type of times: numbers where the file has numbers, in a CSV file texts where it has those.
 
     Else times, which in a CSV file are dates where they have no clock.
     """
-    time, form = panel.time, panel.time_format
+    time, form = panel.time, _form(panel)
     if not isinstance(time, pd.DatetimeIndex) or is_of_numbers(form):
         return pa.int64()
     if csv and form is not None:

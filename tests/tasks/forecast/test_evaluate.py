@@ -80,3 +80,30 @@ def test_a_model_does_to_the_rows_of_a_file_what_its_study_did(tmp_path: Path) -
     unsorted = section.model_copy(update={"sort": False}).predictor([LastValue()], [Hyperparameters(window=8)], {})
     with pytest.raises(InputError, match=r"sort the rows by 'ds', or tune a study with --set data.sort=true"):
         unsorted.score(tmp_path / "x.csv")
+
+
+def test_forecasts_of_several_key_columns(tmp_path: Path) -> None:
+    days = pd.date_range("2020-01-01", periods=60)
+    parts = [
+        pd.DataFrame({"store": s, "item": i, "date": days.strftime("%d/%m/%Y"), "hour": 6})
+        for s in (1, 2)
+        for i in "ab"
+    ]
+    frame = pd.concat(parts).assign(y=lambda f: np.sin(np.arange(len(f))))
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    config = DataConfig.model_validate(
+        {"path": str(tmp_path / "x.csv"), "horizon": 2, "time": ["date", "hour"], "series": "store,item"}
+    )
+    section = ForecastEvaluator(Forecast.read(config)).card_section()
+    predictor = section.predictor([LastValue()], [Hyperparameters(window=8)], {})
+    frame[frame["date"].str.endswith("02/2020") & (frame["date"] < "13")].to_csv(tmp_path / "new.csv", index=False)
+
+    assert predictor.write_csv(tmp_path / "new.csv", tmp_path / "out.csv") == 8
+
+    written = pd.read_csv(tmp_path / "out.csv")
+    assert list(written.columns) == ["store", "item", "ds", "y"]
+    assert written.iloc[[2, 7], :3].to_numpy().tolist() == [
+        [1, "b", "2020-02-13 06:00:00"],
+        [2, "b", "2020-02-14 06:00:00"],
+    ]
+    assert predictor.predict(tmp_path / "new.csv")["item"].tolist() == list("aabbaabb")
