@@ -85,7 +85,7 @@ FLAGS = (
     Flag("--target", "data.target", "COL[,COL]", "Data", BOTH),
     Flag("--horizon", "data.horizon", "N", "Data", BOTH),
     Flag("--series", "data.series", "COL[,COL]", "Data"),
-    Flag("--gaps", "data.gaps", "refuse|interpolate|mask", "Data"),
+    Flag("--gaps", "data.gaps", "refuse|interpolate|mask", "Data", BOTH),
     Flag("--label", "data.label", "COL", "Data"),
     Flag("--text", "data.text", "COL", "Data"),
     Flag("--past", "data.past", "COL[,COL]", "Data"),

@@ -53,6 +53,7 @@ class Panel:
     decimal: str | None = None  # decimal mark of the file, where it was told by its numbers
     notes: tuple[str, ...] = ()  # what was understood of the file, in a line each
     filled: Floats | None = None  # as `values`, with numbers in the gaps; None: there is no gap
+    interpolated: bool = False  # whether those are made from later values, too
 
     @property
     def inputs(self) -> Floats:
@@ -68,9 +69,15 @@ class Panel:
         """A series' rows that have targets."""
         return slice(int(self.starts[i]), int(self.starts[i] + self.known[i]))
 
-    def ahead(self, horizon: int) -> Floats:
-        """From every row on the values of `horizon` rows, [rows - horizon + 1, columns, horizon]; a view."""
-        return np.lib.stride_tricks.sliding_window_view(self.values, horizon, axis=0)
+    def truth(self, first: Integers, horizon: int) -> Floats:
+        """What forecasts from the rows `first` [n] on are scored by, [n, columns, horizon]; NaN where it is missing.
+
+        A forecast whose last input was interpolated has none: it has read from what it forecasts.
+        """
+        ahead = np.lib.stride_tricks.sliding_window_view(self.values, horizon, axis=0)[first]
+        if self.filled is not None and self.interpolated:
+            ahead = np.where(np.isnan(self.values[first - 1])[:, :, None], np.nan, ahead)
+        return ahead
 
     def named(self, which: Sequence[int] | Integers, notes: Sequence[object] = ()) -> str:
         """The first three of these series, each with its note: `'A' (12), 'B' (7), ...`."""

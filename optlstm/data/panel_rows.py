@@ -216,7 +216,7 @@ def filled(panel: Panel, cuts: Integers) -> tuple[Panel, int]:
     _raise_empty(panel, empty, "its first part has no value to interpolate from")
     covariates = {**panel.covariates, **numbers}
     known = np.isnan(panel.values[_known_rows(panel)]).any()
-    return replace(panel, filled=values if known else None, covariates=covariates), count
+    return replace(panel, filled=values if known else None, interpolated=True, covariates=covariates), count
 
 
 def carried(panel: Panel, train: Integers | None = None) -> tuple[Panel, int]:

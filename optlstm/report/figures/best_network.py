@@ -101,12 +101,11 @@ def untuned_errors(task: AnyTask, window: int) -> dict[str, list[float]]:
     if not isinstance(task, Forecast):
         return {}
     panel, (mean, std) = task.panel, task.scales()
-    truth = panel.ahead(task.horizon)
     squared: dict[str, Floats] = {}
     counts = np.zeros(task.horizon)
     step = task.data().validation_step
     for i, first, forecasts in task.baselines(task.cuts[:, :2], task.cuts[:, 1:3], window, step):
-        actual = (truth[first] - mean[i][:, None]) / std[i][:, None]
+        actual = (panel.truth(first, task.horizon) - mean[i][:, None]) / std[i][:, None]
         counts += np.count_nonzero(~np.isnan(actual), axis=(0, 1))
         for name, forecast in forecasts.items():
             errors = np.nansum(np.square(forecast - actual), axis=(0, 1))  # [horizon]

@@ -76,7 +76,7 @@ class NormalEquations:
 
         Args:
             series: of every series, the values [rows, columns], the rows to learn from, and where a value was not given
-                [rows, columns]: windows with such a target are left out.
+                [rows, columns]: windows with such a target, or last value, are left out.
             every: rows from window to window.
         """
         inner = np.zeros((window, window))
@@ -90,8 +90,9 @@ class NormalEquations:
                 inputs = _inputs(values, first, window)
                 targets = _rows(values, first, 0, horizon) - _rows(values, first, -1, 1)  # [n, columns, horizon]
                 flat, wanted = inputs.reshape(-1, window), targets.reshape(-1, horizon)
-                if missing is not None and (gone := _rows(missing, first, 0, horizon).any(axis=2).reshape(-1)).any():
-                    flat, wanted = flat[~gone], wanted[~gone]
+                if missing is not None:
+                    given = ~_rows(missing, first, -1, horizon + 1).any(axis=2).reshape(-1)
+                    flat, wanted = flat[given], wanted[given]
                 inner += flat.T @ flat
                 outer += flat.T @ wanted
         return cls(inner, outer)

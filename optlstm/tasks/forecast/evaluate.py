@@ -179,7 +179,7 @@ class ForecastEvaluator:
 
     def _actual(self, first: Integers) -> Floats:
         """The true values [n, columns, horizon] from the rows `first` [n] on; NaN where they are not known."""
-        return self.task.panel.ahead(self.task.horizon)[first]
+        return self.task.panel.truth(first, self.task.horizon)
 
     def _sums(self) -> ErrorSums:
         return ErrorSums(self._scales[1], self._naive, self.task.horizon)

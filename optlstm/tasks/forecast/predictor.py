@@ -88,9 +88,8 @@ class ForecastPredictor:
         first, series = row_ranges(panel.starts[:-1] + inputs, counts)
         ready = section.data(panel)
         sums = ErrorSums(ready.std, section.naive_of(panel.ids), section.horizon)
-        actual = panel.ahead(section.horizon)
         for part, by_member in self.forecaster.batches(ready, first, series):
-            sums.add(series[part], actual[first[part]], self.forecaster.mean(by_member))
+            sums.add(series[part], panel.truth(first[part], section.horizon), self.forecaster.mean(by_member))
         return sums.scores().overall
 
     def export_module(self) -> ExportModule:

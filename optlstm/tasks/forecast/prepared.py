@@ -98,15 +98,17 @@ class PreparedSeries:
 
         def values(i: int) -> Floats:
             scaled = np.asarray((self.panel.inputs[self.panel.rows(i)] - mean[i]) / std[i])
-            return scaled if self.panel.filled is None else np.where(np.isnan(scaled), 0.0, scaled)
+            return np.where(np.isnan(scaled), 0.0, scaled) if gaps else scaled
 
         def missing(i: int) -> NDArray[np.bool_]:
             return np.isnan(self.panel.values[self.panel.rows(i)])
 
+        gaps = self.panel.filled is not None
         learn = [range(begin, end) for begin, end in (train - starts[:, None]).tolist()]
         last = self.horizon - 1
         first = [range(begin, end - last, every) for begin, end in (target - starts[:, None]).tolist()]
-        for i, rows, forecasts in baselines(values, learn, first, window, self.horizon, self.season, missing):
+        where = missing if gaps else None
+        for i, rows, forecasts in baselines(values, learn, first, window, self.horizon, self.season, where):
             yield i, np.array(rows) + starts[i], forecasts
 
     @property

@@ -118,9 +118,10 @@ class ForecastTable:
 
     def _numbers(self, forecast: Floats, rows: Integers, std: Floats) -> Iterator[Any]:
         """forecast: [n, columns, horizon]; rows: [n, horizon]; std: [n, columns]."""
+        truth = self.panel.truth(rows[:, 0], self.data.horizon) if self.backtest else forecast
         for i in range(forecast.shape[1]):
             if self.backtest:
-                yield pa.array(self.panel.values[rows, i].ravel(), from_pandas=True)  # empty where nothing is known
+                yield pa.array(truth[:, i].ravel(), from_pandas=True)  # empty where it is not known
             yield forecast[:, i].ravel()
             for level in self.levels:
                 assert self.radii is not None

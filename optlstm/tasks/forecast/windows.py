@@ -33,7 +33,8 @@ class Rows:
         """Windows that begin at the rows `first` [n]: inputs, targets, and any covariates (by row, by series).
 
         Targets that are missing are NaN. Where networks read that, covariates are of each target column by itself,
-        [n, targets, columns, window + horizon].
+        [n, targets, columns, window + horizon]; otherwise all targets are NaN behind an input that was interpolated: it
+        was made from them.
 
         padded: some begin before their series does; its first row stands for those that are missing.
         """
@@ -45,7 +46,8 @@ class Rows:
         inputs, targets = values[..., :window], values[..., window:]
         gaps = None if self.missing is None else _cut(self.missing, rows, length)  # [n, targets, window + horizon]
         if gaps is not None:
-            targets = targets.masked_fill(gaps[..., window:], math.nan)
+            gone = gaps[..., window:] if self.masked else gaps[..., window:] | gaps[..., window - 1 : window]
+            targets = targets.masked_fill(gone, math.nan)
         if self.bare:
             return inputs, targets
         covariates = _cut(self.covariates, rows, length)

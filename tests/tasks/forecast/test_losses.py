@@ -51,7 +51,7 @@ def read(folder: Path, name: str) -> Forecast:
 
 def errors(panel: Panel, first: np.ndarray, scale: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Forecasts of `Half` from the rows `first` [n] on, and what came, [n, columns, 4], in the data's units."""
-    actual = np.stack([panel.values[at : at + 4].T for at in first])  # NaN where it is missing
+    actual = panel.truth(first, 4)
     last = panel.inputs[first - 1][:, :, None]
     return np.repeat(mean + (last - mean) / 2, 4, axis=2), actual
 
