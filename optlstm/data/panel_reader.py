@@ -21,11 +21,12 @@ from optlstm.data.panel import Categories, Column, Panel, named, taken
 from optlstm.data.panel_time import AS_THEY_ARE, RowRules, Times, in_table
 from optlstm.data.row_rules import Rows, regular
 from optlstm.data.stand_ins import likely_stand_in
-from optlstm.data.table import DataFile, read_table, unknown_column
+from optlstm.data.table import SHOWN, DataFile, read_table, unknown_column
 from optlstm.data.time_column import BY_THE_CELLS, TimeColumn, TimeReading, read_times
 from optlstm.data.time_format import is_of_numbers
 from optlstm.errors import InputError, did_you_mean
 from optlstm.util.arrays import Floats, Integers
+from optlstm.util.format import many
 
 SERIES = "unique_id"  # column looked for where none is named
 _BUNDLED = Path(__file__).parent / "bundled"
@@ -163,6 +164,8 @@ class _Reader:
         values, covariates = rows.values, rows.covariates
         freq = Times(index, starts, ids, order, self.flaws, self.wanted.rules).freq(gaps=self.wanted.gaps)
         known = self._known(values, starts)
+        if self.wanted.gaps and not self.wanted.future:
+            self._note_ahead(np.diff(starts) - known, ids)
         if not self.wanted.gaps:
             future = np.arange(len(index)) >= np.repeat(starts[:-1] + known, np.diff(starts))
             self._check_empty(values, covariates, future, order)
@@ -238,6 +241,15 @@ class _Reader:
         given = np.asarray(~np.isnan(values).all(axis=1))
         last = np.maximum.reduceat(np.where(given, np.arange(len(given)), -1), starts[:-1])
         return np.where(last >= starts[:-1], last - starts[:-1] + 1, 0).astype(np.int64)
+
+    def _note_ahead(self, ahead: Integers, ids: Sequence[str]) -> None:
+        """Say which rows are to be forecast. ahead: how many behind the last target of each series."""
+        series = np.flatnonzero(ahead)
+        if len(series):
+            of = f"{len(series)} of {len(ids)} series of " if self.series else ""
+            which = f" ({named([ids[i] for i in series[: SHOWN + 1]])})" if self.series else ""
+            rows = f"{many(int(ahead.sum()), 'row')} at the end of {of}{self.flaws.file}{which}"
+            self.flaws.notes.append(f"data: {rows} without a target: to be forecast")
 
     def _check_empty(
         self, values: Floats, covariates: Mapping[str, Column], future: npt.NDArray[np.bool_], order: Integers | None

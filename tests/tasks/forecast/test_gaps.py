@@ -85,7 +85,7 @@ def saved(frame: pd.DataFrame, path: Path) -> Path:
 @pytest.mark.parametrize("gaps", ["interpolate", "mask"])
 @pytest.mark.parametrize("many", [False, True])
 def test_empty_targets_at_the_end_are_to_be_forecast_and_no_truth(
-    predictor: Predictor, tmp_path: Path, gaps: str, many: bool
+    predictor: Predictor, tmp_path: Path, gaps: str, many: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = panel() if many else alone()
     model = predictor(whole, gaps)
@@ -96,6 +96,8 @@ def test_empty_targets_at_the_end_are_to_be_forecast_and_no_truth(
         found = model.predict(saved(trailing, tmp_path), **options)
         pd.testing.assert_frame_equal(found, model.predict(saved(cut, tmp_path), **options))
     assert found["y-actual"].notna().all()
+    of = "1 of 3 series of new.csv ('a')" if many else "new.csv"
+    assert f"data: 3 rows at the end of {of} without a target: to be forecast" in caplog.messages
     assert model.score(saved(trailing, tmp_path)) == model.score(saved(cut, tmp_path))
     study, shorter = (task_of(tmp_path, frame, gaps) for frame in (trailing, cut))
     assert study.cuts.tolist() == shorter.cuts.tolist() or many  # later series' rows are counted from the first on
