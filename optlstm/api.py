@@ -52,16 +52,18 @@ class Result:
         """The lowest validation value."""
         return float(self.study.best_value)
 
-    def refit(self, **options: Any) -> Model:
+    def refit(self, *, data: Data | None = None, **options: Any) -> Model:
         """Train the best params on training and validation rows, score the test rows once; not saved yet.
 
         Args:
-            options: `trial`, `top`, `seeds`, `ensemble`, `averaging`, `retrain`, `data`: see
-                `optlstm.models.refit.refit`.
+            data: newer data of the same columns, to train on instead.
+            options: `trial`, `top`, `seeds`, `ensemble`, `averaging`, `retrain`: see `optlstm.models.refit.refit`.
         """
+        from optlstm.data.frames import as_file
         from optlstm.models.refit import refit
 
-        with unchanged_process():
+        with unchanged_process(), as_file(data) if data is not None else nullcontext() as path:
+            options["data"] = None if path is None else str(path)
             return refit(self.database, self.study.study_name, storage_path=self.config.storage_path, **options)
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 _MAX_LINE = 1500  # characters
@@ -21,11 +21,13 @@ class Problem(str):
         fix: Values of config keys (`data.time`) or of flags (`--name`) that mend it; True: of a switch.
         without: An argument, or a flag with its value, to be left out.
         rename: A key that `--set` was given, and its right name.
+        instead: Another command's arguments that may be what is wanted.
     """
 
     fix: Mapping[str, str | bool]
     without: str | None
     rename: tuple[str, str] | None
+    instead: Sequence[str]
 
     def __new__(
         cls,
@@ -34,9 +36,10 @@ class Problem(str):
         *,
         without: str | None = None,
         rename: tuple[str, str] | None = None,
+        instead: Sequence[str] = (),
     ) -> Problem:
         problem = super().__new__(cls, line)
-        problem.fix, problem.without, problem.rename = fix or {}, without, rename
+        problem.fix, problem.without, problem.rename, problem.instead = fix or {}, without, rename, instead
         return problem
 
 

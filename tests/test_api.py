@@ -49,6 +49,9 @@ def test_from_a_frame_to_a_model_and_back(folder: Path) -> None:
     loaded = optlstm.load("m")
     pd.testing.assert_frame_equal(loaded.predict(daily().set_index("day"), levels=[50]), forecast)
     assert loaded.score(daily()) == model.score(daily())
+    grown = result.refit(data=daily(130), ensemble=False)
+    assert (grown.card.training.tuned_on or {})["rows"] == 120
+    assert grown.card.data["rows"] == 130
 
 
 def test_a_week_of_business_days_goes_on_with_business_days(folder: Path) -> None:

@@ -14,7 +14,7 @@ from optlstm import __version__
 # Importing them registers their commands.
 from optlstm.cli import export, lr_search, maintenance, predict, refit, report, show, study  # noqa: F401
 from optlstm.cli.common import Interrupted, app, databases
-from optlstm.cli.mended import mended
+from optlstm.cli.mended import proposals
 from optlstm.errors import InputError, OptlstmError, in_one_line, named
 from optlstm.util.interrupts import held, interruptible
 
@@ -73,10 +73,10 @@ def _run(argv: Sequence[str] | None, received: Sequence[int]) -> int:
 
 
 def _propose(command: Any, arguments: Sequence[str], problems: Sequence[str]) -> None:
-    """Print the command that problems say to type."""
+    """Print the commands that problems say to type."""
     subcommand = getattr(command, "commands", {}).get(arguments[0])
     options = {flag for param in subcommand.params for flag in param.opts} if subcommand else set()
-    if proposal := mended(arguments, options, problems):
+    for proposal in proposals(arguments, options, problems):
         print(f"try: {PROGRAM} {proposal}", file=sys.stderr)
 
 

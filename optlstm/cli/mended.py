@@ -1,4 +1,4 @@
-"""The command that was typed, with what its problems say would mend it: ready to be pasted."""
+"""The command that was typed, with what its problems say would mend it, or another one: ready to be pasted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from optlstm.config.flags import FLAGS
 from optlstm.errors import Problem
 
 _SECRET = re.compile(r"[\w.+-]+://\S*[@?]\S*")  # a URL that can hold a password, as it may stand in any argument
+
+
+def proposals(arguments: Sequence[str], options: Collection[str], problems: Sequence[str]) -> list[str]:
+    """The commands that problems say to type: the one that was typed, mended; then others. See `mended`."""
+    others = [_shown(problem.instead) for problem in problems if isinstance(problem, Problem) and problem.instead]
+    return [command for command in (mended(arguments, options, problems), *others) if command is not None]
 
 
 def mended(arguments: Sequence[str], options: Collection[str], problems: Sequence[str]) -> str | None:
@@ -35,8 +41,12 @@ def mended(arguments: Sequence[str], options: Collection[str], problems: Sequenc
                 _set(typed, key, value)
             else:
                 return None
-    shown = shlex.join(_SECRET.sub("URL", argument) for argument in typed)
-    return shown if typed != list(arguments) and shown.isprintable() else None
+    return _shown(typed) if typed != list(arguments) else None
+
+
+def _shown(arguments: Sequence[str]) -> str | None:
+    shown = shlex.join(_SECRET.sub("URL", argument) for argument in arguments)
+    return shown if shown.isprintable() else None
 
 
 def _put(typed: list[str], flag: str, value: str | bool) -> None:

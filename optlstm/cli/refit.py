@@ -52,7 +52,9 @@ def refit(
         typer.Option("--averaging", metavar="SHARE", help="average the weights over this share of the training, to 1"),
     ] = None,
     no_refit: Annotated[bool, typer.Option("--no-refit", help="keep the weights of tuning, train nothing")] = False,
-    data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="where the study's data is now")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="FILE", help="where the study's data is now, or a longer file")
+    ] = None,
     factory: FactoryOption = None,
     sign: Annotated[
         Path | None,
@@ -93,10 +95,20 @@ def refit(
 
 
 def _print_result(console: Console, model: Model, out: Path, steps: bool, unweighted: list[int], file: str) -> None:
-    from optlstm.console.scores import ensemble_line, heading, in_words, interval_lines, score_table, step_table
+    from optlstm.console.scores import (
+        ensemble_line,
+        grown_line,
+        heading,
+        in_words,
+        interval_lines,
+        score_table,
+        step_table,
+    )
 
     test = model.card.test
     console.print(heading(model.card), soft_wrap=True)
+    if line := grown_line(model.card):
+        console.print(line, soft_wrap=True, markup=False)
     console.print()
     console.print(score_table(test))
     if steps:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from typing import Any
 
@@ -18,7 +17,7 @@ from optlstm.run.session import Session
 from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
 from optlstm.study.ledger import EXHAUSTED
 from optlstm.study.record import REASON_KEY
-from optlstm.util.format import decimals, in_a_line, visible
+from optlstm.util.format import decimals, in_a_line, model_folder, visible
 
 REASONS_SHOWN = 3
 
@@ -108,7 +107,7 @@ def storage_flag(url: str) -> str:
 def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
     """The commands one would type now, and what each is for; `storage` ends each of them."""
     name, more = session.ledger.name, 2 * session.run.total
-    folder = shlex.quote(f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name).lstrip('-')}-model")
+    folder = shlex.quote(model_folder(name))
     commands = [
         (_study_command("show", name, storage), "every trial"),
         (_study_command("dashboard", name, storage), "watch it in a browser"),

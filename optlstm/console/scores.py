@@ -54,6 +54,20 @@ def heading(card: Card) -> Text:
     return Text.assemble((trials, "bold"), f": {how}{members}")
 
 
+def grown_line(card: Card) -> str:
+    """Which rows tuned and which trained, where the data has grown since the study; else ""."""
+    if not card.training.tuned_on:
+        return ""
+    return f"tuned on {_extent({**card.data, **card.training.tuned_on})}; trained and tested on {_extent(card.data)}"
+
+
+def _extent(data: Mapping[str, Any]) -> str:
+    for noun in ("sequences", "texts"):
+        if noun in data:
+            return f"{data[noun]:,} {noun}"
+    return f"{data['rows']:,} rows from {data['first']} to {data['last']}"
+
+
 def ensemble_line(card: Card, unweighted: Sequence[int]) -> str:
     """The weights of an ensemble's parts. unweighted: the numbers of the trials that got none."""
     parts = ", ".join(f"{name.replace('_', ' ')} {100 * weight:.0f} %" for name, weight in card.ensemble.items())

@@ -48,6 +48,7 @@ class Training(CardPart):
     refit: bool  # false: the weights are those that the study kept
     trained_on: list[str]  # parts of the data
     epochs: int  # length of the learning-rate schedule
+    tuned_on: dict[str, Any] | None = None  # what was otherwise in the data of the study, where it has grown since
 
 
 class Origin(CardPart):
@@ -121,7 +122,8 @@ class Card(CardPart):
 
     def to_bytes(self) -> bytes:
         """The text of this card, with the checksum of its content."""
-        content = {"format": FORMAT, **self.model_dump(mode="json")}
+        absent: Any = None if self.training.tuned_on else {"training": {"tuned_on"}}  # as in older versions
+        content = {"format": FORMAT, **self.model_dump(mode="json", exclude=absent)}
         return _text({**content, "sha256": _checksum(content)})
 
 

@@ -93,7 +93,8 @@ def refit(
         averaging: memory of the weights' moving average as a share of all steps, in place of the trials' value: where a
             series drifts, a longer one may be better than the validation rows of the study show (docs/accuracy.md).
         retrain: train again on training and validation rows; otherwise the weights that tuning kept are the model.
-        data: where the data file is now; None: where the study read it.
+        data: where the data file is now, or a longer one of the same columns: the params are trained on all of it, in
+            the study's shares of training, validation and test rows. None: where the study read it.
         storage_path: where the study's checkpoints are; of an ensemble, networks that are gone are trained again.
         factory: `module:function` of custom networks; None: the study's, where an earlier command of yours ran it here.
         on_epoch: called after every epoch.
@@ -108,14 +109,18 @@ def refit(
     if top is None:
         top = default_top(study, retrain) if ensemble and trial is None and pick is None else 1
     chosen = choose(study, trial, top, pick)
-    plan = study_plan(study, data, factory)
+    plan, tuned_on = study_plan(study, data, factory)
     assert not isinstance(plan.task, CustomTask)  # `choose` refuses it
     evaluator = plan.task.evaluator()
     if not retrain and plan.task.record().get("folds"):
         raise InputError("--no-refit: a trial of a cross-validation is several networks, each of a part; leave it out")
+    if not retrain and tuned_on:
+        raise InputError(
+            "--no-refit: the weights that tuning kept are of the study's rows, not of --data; leave one out"
+        )
     folder = study_folder(absolute(storage_path), name, str(study.user_attrs[UID_KEY]))
     kept = [] if retrain else [_kept(plan, choice, folder) for choice in chosen]
-    tuned = partial(_tuned, plan, chosen, folder)
+    tuned = partial(_tuned, plan, chosen, "" if tuned_on else folder)  # what tuning kept is on the scale of its data
     blend = evaluator.blend(tuned, _windows(plan), seeds, retrain, plan.metric.name) if ensemble else None
     positions = blend.trials if blend else range(len(chosen))
     for i in sorted(set(range(len(chosen))) - set(positions)):
@@ -125,7 +130,7 @@ def refit(
         weights = _train(plan, [chosen[i] for i in positions], training_data, seeds, averaging, on_epoch)
     else:
         weights = [kept[i] for i in positions]
-    return _evaluated(evaluator, plan, weights, retrain, blend)
+    return _evaluated(evaluator, plan, weights, retrain, blend, tuned_on)
 
 
 def _tuned(plan: Plan, chosen: Sequence[Choice], folder: Location) -> list[TunedNetwork]:
@@ -180,7 +185,12 @@ def _check(
 
 
 def _evaluated(
-    evaluator: Evaluator, plan: Plan, weights: Sequence[_Weights], retrain: bool, blend: Blend | None
+    evaluator: Evaluator,
+    plan: Plan,
+    weights: Sequence[_Weights],
+    retrain: bool,
+    blend: Blend | None,
+    tuned_on: dict[str, Any],
 ) -> Model:
     """Score the test rows with the networks as they will be saved, and write the card."""
     use_threads(plan.config.training.threads)  # the number changes the last bits of the scores
@@ -200,6 +210,7 @@ def _evaluated(
             refit=retrain,
             trained_on=["train", "validation"] if retrain else ["train"],
             epochs=plan.config.training.epochs,
+            tuned_on=tuned_on or None,
         ),
         study=_origin(plan, weights[0].chosen.study.study_name),
         data=dict(plan.record.task["data"]),

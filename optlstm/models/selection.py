@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from optlstm.errors import InputError
+from optlstm.data.splits import are_counts
+from optlstm.errors import InputError, Problem
 from optlstm.run.plan import Plan, stored_plan
 from optlstm.run.stored import check_data_place, stored_config
 from optlstm.study.lineage import Segment, schedule
 from optlstm.study.pareto import KNEE, picked
+from optlstm.study.record import has_grown
 from optlstm.study.results import StudyResults, study_record
 from optlstm.training.hparams import Hyperparameters
 
@@ -111,11 +114,12 @@ def refit_schedule(chosen: Choice, plan: Plan) -> list[Segment]:
     return chosen.until(training.epochs if annealed and patient and finished else chosen.best_epoch)
 
 
-def study_plan(study: optuna.Study, data: str | None, factory: str | None = None) -> Plan:
-    """The plan of a study, with its data read again.
+def study_plan(study: optuna.Study, data: str | None, factory: str | None = None) -> tuple[Plan, dict[str, Any]]:
+    """The plan of a study, with its data read again; and what the study's record says otherwise of the data.
 
     Args:
-        data: where it is now; None: where the study read it.
+        data: where it is now, or a file that it has grown to: of the same columns, with a later end (more samples);
+            None: where the study read it.
         factory: of custom networks, as the command names it.
 
     Raises:
@@ -126,11 +130,23 @@ def study_plan(study: optuna.Study, data: str | None, factory: str | None = None
         source["path"] = str(Path(data).expanduser().absolute())
     else:
         check_data_place(source.get("path"))
+    known = study_record(study)["data"]
     plan = stored_plan(study, factory, data=source)
-    known, now = study_record(study)["data"], plan.record.stored()["data"]
-    if known["fingerprint"] != now["fingerprint"]:
-        file = Path(source.get("path") or "the bundled series").name
-        changed = [key for key in known if known[key] != now.get(key)]
-        lines = [f"  {key}: the study has {known[key]!r}, it has {now.get(key)!r}" for key in changed]
-        raise InputError([f"data: {file} is not what the study was made with:", *lines])
-    return plan
+    now = plan.record.stored()["data"]
+    if known["fingerprint"] == now["fingerprint"]:
+        return plan, {}
+    changed = {key: known[key] for key in known if known[key] != now.get(key)}
+    grown = has_grown(known, now)
+    if grown and data is not None:
+        splits = source.get("splits") or ()
+        if splits and are_counts(splits):  # in the same shares: counts would end where the old rows ended
+            source["splits"] = [count / sum(splits) for count in splits]
+            plan = stored_plan(study, factory, data=source)
+        return plan, changed
+    file = Path(source.get("path") or "the bundled series").name
+    lines = [f"  {key}: the study has {value!r}, it has {now.get(key)!r}" for key, value in changed.items()]
+    line = f"data: {file} is not what the study was made with:"
+    if grown:
+        lines.append("  if it has grown, give it with --data: its params are trained on all of it")
+        raise InputError([Problem(line, {"--data": str(source["path"])}), *lines])
+    raise InputError([line, *lines])

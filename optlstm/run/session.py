@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -18,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import cores, run_local
 from optlstm.backends.trial import Job
+from optlstm.config.flags import STORAGE_VARIABLE
 from optlstm.config.schema import StudyConfig
 from optlstm.config.validate import attempt, check_storage_paths
 from optlstm.errors import InputError
@@ -36,6 +38,7 @@ from optlstm.study.results import StudyResults, load_study
 from optlstm.study.stopping import Stopper
 from optlstm.tracking import TrackedStudy, following
 from optlstm.util.files import Location, absolute, is_url, shown_location
+from optlstm.util.format import model_folder
 from optlstm.util.user_code import Stored
 
 if TYPE_CHECKING:
@@ -315,7 +318,7 @@ def _check_study(plan: Plan, name: str, database: Database | None, imported: Seq
         default=None,
     )
     if database is not None and name in optuna.get_all_study_names(database.rdb):
-        check_study(database, name, record)
+        check_study(database, name, record, _refit_command(plan.config, name))
         study = load_study(database, name)
         _check_owner(study, plan.config.storage_path, database)
         results = StudyResults(study)
@@ -325,6 +328,18 @@ def _check_study(plan: Plan, name: str, database: Database | None, imported: Seq
     reason = Stopper(plan.stopping, record.seed).value_reason(best, record.direction)
     if reason and reason != stopped:
         raise InputError(f"stop.value: {reason} already; give a better one, or leave it out")
+
+
+def _refit_command(config: StudyConfig, name: str) -> list[str]:
+    """What trains the params of a study on this command's data."""
+    if not config.data.path or name.startswith("-"):
+        return []
+    command = ["refit", name, "-o", model_folder(name), "--data", config.data.path]
+    for key, flag in (("storage", "--storage"), ("storage_path", "--storage-path")):
+        value = getattr(config, key)
+        if value not in (StudyConfig.model_fields[key].default, os.environ.get(STORAGE_VARIABLE)):
+            command += [flag, value]
+    return command
 
 
 def _check_owner(study: optuna.Study, storage_path: Location, database: Database) -> None:

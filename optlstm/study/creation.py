@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from optlstm.errors import Problem, StudyConflict
 from optlstm.study.database.connection import Database
 from optlstm.study.database.optuna_tables import write_trials
-from optlstm.study.record import CONFIG_KEY, METRIC_NAMES_KEY, RECORD_KEY, UID_KEY, StudyRecord
+from optlstm.study.record import CONFIG_KEY, METRIC_NAMES_KEY, RECORD_KEY, UID_KEY, StudyRecord, has_grown
 
 
 class StoppableStudy(optuna.Study):
@@ -56,18 +56,28 @@ def open_or_create(
     return check_study(database, name, record)
 
 
-def check_study(database: Database, name: str, record: StudyRecord) -> int:
-    """The id of a study that exists. Raises StudyConflict as `open_or_create`."""
+def check_study(database: Database, name: str, record: StudyRecord, refit: Sequence[str] = ()) -> int:
+    """The id of a study that exists. Raises StudyConflict as `open_or_create`.
+
+    Args:
+        refit: The command that trains the study's params on the data that this run has read.
+    """
     rdb = database.rdb
     study_id = rdb.get_study_id_from_name(name)
     stored = rdb.get_study_user_attrs(study_id).get(RECORD_KEY)
     if stored is None:
         raise StudyConflict(f"study: '{name}' in this database was not made by optlstm; choose another --name")
     if differences := record.differences(stored):
-        line = f"study '{name}' exists and is another search; give another --name, or keep what it was made with:"
-        names = optuna.get_all_study_names(rdb)
+        asked, names = record.stored(), optuna.get_all_study_names(rdb)
         free = next(new for i in itertools.count(2) if (new := f"{name}-{i}") not in names)
-        details = [f"  {line}" for line in (*_other_data(stored, record.stored()), *differences)]
+        details = [f"  {line}" for line in (*_other_data(stored, asked), *differences)]
+        line = f"study '{name}' exists and is another search; give another --name, or keep what it was made with:"
+        if all(line.startswith("data.") for line in differences) and has_grown(stored["data"], asked["data"]):
+            details.append(
+                "  if the file has grown: a new study begins with this one's best params by --promote, and refit trains"
+                " them on the file as it is"
+            )
+            raise StudyConflict([Problem(line, {"--promote": name, "--name": free}, instead=refit), *details])
         raise StudyConflict([Problem(line, {"--name": free}), *details])
     return study_id
 

@@ -19,6 +19,21 @@ STOPPED_KEY = "optlstm:stopped"  # why the study took no more trials when it was
 REASON_KEY = "reason"  # a trial's user attribute: why it was ended
 
 
+# What of the record's data may be otherwise where a file has grown; its columns, and what is read of them, may not.
+_GROWING = {"rows", "first", "last", "fingerprint", "splits", "series", "sequences", "texts"}
+_GROWING |= {"folds", "overlapping", "gaps", "epoch_windows"}  # their defaults depend on the rows
+
+
+def has_grown(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether data may be those of another record and more: of the same columns, with a later end or more samples."""
+    if any(old.get(key) != new.get(key) for key in (old.keys() | new.keys()) - _GROWING):
+        return False
+    if "last" in old and "last" in new:
+        last, now = str(old["last"]), str(new["last"])
+        return int(now) > int(last) if now.isdecimal() and last.isdecimal() else now > last
+    return any(new.get(key, 0) > old[key] for key in ("sequences", "texts") if key in old)
+
+
 @dataclass(frozen=True)
 class StudyRecord:
     """Everything that decides what the trials of a study are. Paths, workers, backends and totals are no part of it.

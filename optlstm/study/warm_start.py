@@ -8,9 +8,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from optlstm.errors import InputError, did_you_mean
+from optlstm.errors import InputError, Problem, did_you_mean
 from optlstm.study.constraints import IMPORTED_KEY, INFEASIBLE_KEY
-from optlstm.study.record import StudyRecord, flatten
+from optlstm.study.record import StudyRecord, flatten, has_grown
 from optlstm.study.space import Param, Space, Value
 from optlstm.util.format import in_a_line
 
@@ -89,7 +89,11 @@ def imported(source: Sequence[FrozenTrial], stored: Mapping[str, Any], record: S
         InputError: Its values mean something else, or its params are not this space's; one line names what differs.
     """
     if differences := _differences(stored, record):
-        raise InputError(f"import_from: study '{record.imported}' is another search: {'; '.join(differences)}")
+        line = f"import_from: study '{record.imported}' is another search: {'; '.join(differences)}"
+        if not has_grown(stored.get("data") or {}, record.stored().get("data") or {}):
+            raise InputError(line)
+        line += f"; if its data has grown, --promote {record.imported} runs its best trials again on all of it"
+        raise InputError(Problem(line, {"--promote": str(record.imported)}, without="--import"))
     spec = stored["space"]
     fixed = {param: entry for param, entry in spec.items() if not isinstance(entry, Mapping)}
     taken = (_taken(trial, {**fixed, **trial.params}, record) for trial in source)

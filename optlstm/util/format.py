@@ -111,3 +111,8 @@ def duration(seconds: float) -> str:
 
 def moment(when: datetime.datetime) -> str:
     return f"{when:%Y-%m-%d %H:%M:%S}"
+
+
+def model_folder(study: str) -> str:
+    """A folder's name for the model of a study."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', study).lstrip('-')}-model"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from optlstm.cli.mended import mended
+from optlstm.cli.mended import mended, proposals
 from optlstm.errors import InputError, Problem
 from tests.conftest import Cli
 
@@ -56,6 +56,15 @@ def test_a_url_that_can_hold_a_password_is_not_shown(flag: str) -> None:
         assert shown is not None
         assert "sentinel" not in shown
         assert "URL" in shown
+
+
+def test_another_command_follows() -> None:
+    problems = [
+        "a line",
+        Problem("", {"--name": "n"}, instead=("refit", "a study", "--storage", "postgresql://u:sentinel@h/d")),
+    ]
+
+    assert proposals(["study"], OPTIONS, problems) == ["study --name n", "refit 'a study' --storage URL"]
 
 
 def test_a_problem_keeps_its_remedy_through_an_error_and_a_pickle() -> None:

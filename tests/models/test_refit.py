@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 
 import optlstm
 from optlstm.training.checkpoints import newest_checkpoint
-from tests.conftest import URL, Cli, series
+from tests.conftest import URL, Cli, Outcome, series
 
 METRICS = ["mse", "mae", "mse_raw", "mae_raw", "mase", "smape"]
 
@@ -216,6 +217,68 @@ def test_a_moved_file_is_asked_for(cli: Cli, made: Path) -> None:
     for outcome in (cli("refit", "moved", "-o", "new"), cli("study", "--name", "moved", "--trials", 2)):
         assert outcome.code == 2
         assert "which the study read, is not there; give its new place with --data FILE" in outcome.lines[0]
+
+
+def proposed(outcome: Outcome) -> list[list[str]]:
+    """The arguments of the commands that a refusal says to try."""
+    start = "try: python -m optlstm "
+    return [shlex.split(line.removeprefix(start)) for line in outcome.lines if line.startswith(start)]
+
+
+def test_a_study_whose_file_has_grown_says_what_to_do_instead(cli: Cli, made: Path) -> None:
+    Path("tiny.csv").write_text(series(140))
+    path = str(Path("tiny.csv").absolute())
+    refits = [["refit", "tiny", "-o", "tiny-model", "--data", path], ["refit", "tiny", "-o", "new", "--data", path]]
+
+    continued = cli("study", "tiny.toml", "--trials", 4)
+    by_name = cli("study", "--name", "tiny", "--trials", 4, "--workers", 1)
+    imported = cli("study", "tiny.toml", "--name", "new", "--import", "tiny")
+    refitted = cli("refit", "tiny", "-o", "new")
+
+    promoted = ["study", "tiny.toml", "--trials", "4", "--promote", "tiny", "--name", "tiny-2"]
+    assert proposed(continued) == [promoted, refits[0]]
+    assert proposed(by_name)[0] == [
+        "study",
+        *["--name", "tiny-2", "--trials", "4", "--workers", "1", "--promote", "tiny"],
+    ]
+    assert proposed(imported) == [["study", "tiny.toml", "--name", "new", "--promote", "tiny"]]
+    assert proposed(refitted) == [refits[1]]
+    assert [outcome.code for outcome in (continued, by_name, imported, refitted)] == [2] * 4
+    for command in (promoted, *proposed(by_name)[:1], *proposed(imported)):
+        accepted = cli(*command, "--dry-run")
+        assert "tiny, 140 rows" in accepted.out, accepted.err
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_the_params_are_trained_on_a_longer_file(cli: Cli, made: Path, gone: bool) -> None:
+    file = "longer.csv" if gone else "tiny.csv"
+    Path(file).write_text(series(140))
+    if gone:
+        Path("tiny.csv").unlink()
+
+    done = cli("refit", "tiny", "-o", "new", "--data", file)
+
+    assert done.code == 0, done.err
+    assert "tuned on 120 rows from 0 to 119; trained and tested on 140 rows from 0 to 139" in done.out.splitlines()
+    card, before = optlstm.load("new").card, optlstm.load("model").card
+    assert card.data["splits"] == [98, 14, 28]
+    assert card.training.tuned_on == {key: before.data[key] for key in ("rows", "last", "fingerprint", "splits")}
+    assert before.training.tuned_on is None
+    assert "tuned_on" not in json.loads(Path("model/model.json").read_text())["training"]
+    refused = cli("refit", "tiny", "-o", "other", "--data", file, "--no-refit", "--top", 1)
+    assert refused.lines == [
+        "--no-refit: the weights that tuning kept are of the study's rows, not of --data; leave one out"
+    ]
+
+
+def test_counts_of_rows_are_shares_of_a_longer_file(cli: Cli, made: Path) -> None:
+    counts = ["--set", "data.splits=[80, 20, 20]"]
+    assert cli("study", "tiny.toml", "--name", "counts", "--trials", 1, "--epochs", 1, *counts).code == 0
+    Path("longer.csv").write_text(series(144))
+
+    done = cli("refit", "counts", "-o", "new", "--data", "longer.csv", "--no-ensemble")
+
+    assert optlstm.load("new").card.data["splits"] == [96, 24, 24], done.err
 
 
 def test_a_study_without_a_result_is_refused(cli: Cli, made: Path) -> None:

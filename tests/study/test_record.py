@@ -7,6 +7,7 @@ import pytest
 from optlstm.errors import StudyConflict
 from optlstm.study.database.connection import Database
 from optlstm.study.ledger import Ledger
+from optlstm.study.record import has_grown
 from tests.study.helpers import EPOCHS, FINITE, record, space
 
 CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -51,3 +52,27 @@ def test_params_declared_in_another_order_are_another_search(sqlite: Database, n
 
     with pytest.raises(StudyConflict):
         Ledger(sqlite, name, record(space=space(dict(reversed(FINITE.items())))))
+
+
+SERIES = {"target": ["y"], "rows": 120, "first": "2020-01-01", "last": "2020-04-29", "fingerprint": "a", "horizon": 4}
+TEXTS = {"fingerprint": "a", "texts": 90, "classes": ["0", "1"], "folds": 5, "splits": [50, 20, 20]}
+
+
+@pytest.mark.parametrize(
+    ("old", "changes", "expected"),
+    [
+        (SERIES, {"rows": 130, "last": "2020-05-09", "fingerprint": "b", "folds": 3}, True),
+        (SERIES, {"rows": 99, "first": "2020-02-01", "last": "2020-05-09", "fingerprint": "b"}, True),
+        (SERIES, {"fingerprint": "b"}, False),  # other values
+        (SERIES, {"rows": 130, "first": "2019-12-20", "fingerprint": "b"}, False),
+        (SERIES, {"rows": 130, "last": "2020-05-09", "target": ["x"]}, False),
+        (SERIES, {"rows": 130, "last": "2020-05-09", "past": ["x"]}, False),
+        (SERIES | {"last": "99"}, {"last": "100"}, True),
+        (TEXTS, {"texts": 91, "fingerprint": "b"}, True),
+        (TEXTS, {"fingerprint": "b"}, False),
+        (TEXTS, {"texts": 91, "classes": ["0", "1", "2"]}, False),
+        ({}, {}, False),
+    ],
+)
+def test_data_have_grown(old: dict[str, Any], changes: dict[str, Any], expected: bool) -> None:
+    assert has_grown(old, old | changes) is expected
