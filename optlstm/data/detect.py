@@ -44,7 +44,9 @@ class _Layout:
     @property
     def regular(self) -> bool:
         """Whether every row has as many cells as the header, and more than one."""
-        return len(self.header) > 1 and all(len(cells) == len(self.header) for _, cells in self.rows[1:])
+        return len(self.header) > 1 < len(self.rows) and all(
+            len(cells) == len(self.header) for _, cells in self.rows[1:]
+        )
 
 
 def detect(name: str, lines: Sequence[str], options: FileOptions, encoding: str) -> FileFormat:
@@ -67,14 +69,15 @@ def detect(name: str, lines: Sequence[str], options: FileOptions, encoding: str)
         raise InputError(f"data: {name} may be separated by {error}; --set data.separator=NAME says by which") from None
     if layout is None:
         return FileFormat((), given or ",", encoding)
-    numbers = all(len(cell) < _LONGEST_VALUE and _NUMBER.fullmatch(cell) for cell in layout.header)
-    if header is None and numbers and not _certainly_data(layout.header):
+    values = all(map(_is_value, layout.header))
+    data = values and _certainly_data(layout)
+    if header is None and values and not data and all(map(_WHOLE.fullmatch, layout.header)):
         shown = ", ".join(cell.strip() for cell in layout.header[:3]) + (", ..." if len(layout.header) > 3 else "")
         raise InputError(
             f"data: {name}: row {layout.rows[0][0]} holds only whole numbers ({shown}), which may be names or data; "
             "--set data.header=false if they are data, or true"
         )
-    if header is False or (header is None and numbers):
+    if header is False or (header is None and data):
         first = layout.rows[0][0]
         names = tuple(f"c{i + 1}" for i in range(len(layout.header)))
         return FileFormat(names, layout.separator, encoding, 0, first, layout.above)
@@ -96,9 +99,17 @@ def _with_header(layout: _Layout, lines: Sequence[str], encoding: str) -> FileFo
     return FileFormat(names, layout.separator, encoding, line, end, layout.above, tuple(units))
 
 
-def _certainly_data(cells: Sequence[str]) -> bool:
-    """Whether numbers cannot be names: names are whole, and differ."""
-    return len(set(cells)) < len(cells) or not all(_WHOLE.fullmatch(cell) for cell in cells)
+def _certainly_data(layout: _Layout) -> bool:
+    """Whether numbers and times in the first row cannot be names.
+
+    Names that are numbers are whole, and differ; a column with a time for its name holds numbers.
+    """
+    cells = [cell.strip() for cell in layout.header]
+    times = [i for i, cell in enumerate(cells) if not _NUMBER.fullmatch(cell)]
+    if times:
+        below = [[cells[i].strip() for _, cells in layout.rows[1:] if i < len(cells)] for i in times]
+        return all(column and not any(map(_NUMBER.fullmatch, column)) for column in below)
+    return len(set(cells)) < len(cells) or not all(map(_WHOLE.fullmatch, cells))
 
 
 def _found(lines: Sequence[str], given: str | None) -> _Layout | None:
@@ -118,8 +129,10 @@ def _found(lines: Sequence[str], given: str | None) -> _Layout | None:
     for at in range(first + 1, min(first + _MOST_ABOVE, len(lines))):
         below = _below(lines, at, given) if lines[at].strip() else None
         if below is not None and below.regular and len(below.rows) > _LEAST_BELOW and _is_header(below):
-            values = sum(len(cells) > 1 and any(map(_is_value, cells)) for line, cells in plain.rows if line <= at)
-            return below if values <= _MOST_VALUES else plain
+            above = _cut(lines[:at], 0, below.separator)
+            values = sum(len(cells) > 1 and any(map(_is_value, cells)) for _, cells in above)
+            alike = any(len(cells) == len(below.header) for _, cells in above)
+            return plain if alike or values > _MOST_VALUES else below
     return plain
 
 
@@ -174,14 +187,13 @@ def _best(lines: Sequence[str], at: int, given: str | None) -> _Layout | None:
     if given is not None:
         return _layout(lines, at, given)
     commas = _layout(lines, at, ",")
-    if commas is None:
-        return None
-    joined = ",".join(commas.header)
-    if len(commas.header) > 1 and not any(joined.count(mark) >= len(commas.header) for mark in _MARKS):
-        return commas
+    joined = ",".join(commas.header) if commas is not None else lines[at] if at < len(lines) else ""
+    width = len(commas.header) if commas is not None else 0
+    if commas is not None and width > 1 and not any(joined.count(mark) >= width for mark in _MARKS):
+        return _of_values(lines, at, commas)
     others = [layout for mark in _MARKS if mark in joined and (layout := _layout(lines, at, mark)) is not None]
     regular = [layout for layout in others if layout.regular]
-    if not regular and len(commas.header) == 1:
+    if not regular and width < 2:
         blanks = _layout(lines, at, BLANKS)
         regular = [blanks] if blanks is not None and blanks.regular and _holds_numbers(blanks) else []
     if len(regular) > 1:
@@ -189,9 +201,25 @@ def _best(lines: Sequence[str], at: int, given: str | None) -> _Layout | None:
     return max(regular or [o for o in others if len(o.header) > 1], key=lambda o: len(o.header), default=commas)
 
 
+def _of_values(lines: Sequence[str], at: int, commas: _Layout) -> _Layout:
+    """Where the first row holds values and no names, the layout in which each cell is one; commas may be decimal."""
+    text = lines[at]
+    marks = [mark for mark in (*_MARKS, BLANKS) if mark in text]
+    others = [layout for mark in marks if (layout := _layout(lines, at, mark)) and _is_row_of_values(layout)]
+    if others and (_is_row_of_values(commas) or len(others) > 1):
+        layouts = [*([commas] if _is_row_of_values(commas) else []), *others]
+        raise _SeveralSeparatorsError(listed(separator_name(layout.separator) for layout in layouts))
+    return others[0] if others else commas
+
+
+def _is_row_of_values(layout: _Layout) -> bool:
+    cells = layout.header
+    return layout.regular and all(_is_value(cell) and not ("," in cell and ":" in cell) for cell in cells)
+
+
 def _holds_numbers(layout: _Layout) -> bool:
     """Whether some column, of rows that have no quotes, is all numbers: else it may be any text with blanks."""
-    rows = layout.rows[1:] or layout.rows
+    rows = layout.rows[2:] or layout.rows[-1:]  # there may be units under the header
     if any('"' in cell for _, cells in layout.rows for cell in cells):
         return False
     return any(all(_is_value(cells[i]) for _, cells in rows) for i in range(len(layout.header)))
