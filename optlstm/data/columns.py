@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -18,8 +18,10 @@ from optlstm.errors import InputError, Problem, nearest
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import quoted, short
 
+Fix = Mapping[str, str | bool] | None  # of `Problem`
 EMPTY = "empty or NaN"
 INTERPOLATE = "have them interpolated: --gaps interpolate (data.gaps = 'interpolate' in a study file)"  # another remedy
+BY_INTERPOLATION: Fix = {"data.gaps": "interpolate"}
 _EXACT = 2**53  # up to here a float holds every whole number
 _LARGEST = 1e140  # the squares of a hundred million of these can be added up
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
@@ -32,7 +34,7 @@ class Flaws:
         self.file = file.name
         self.source = file
         self.notes: list[str] = []  # what was understood, or looks odd, and is no flaw
-        self._flaws: list[tuple[str, list[int], str, Sequence[str]]] = []
+        self._flaws: list[tuple[str, list[int], str, Sequence[str], Fix]] = []
 
     def add(
         self,
@@ -40,27 +42,30 @@ class Flaws:
         rows: Sequence[int] | Integers | None = None,
         remedy: str = "",
         notes: Sequence[str] = (),
+        fix: Fix = None,
     ) -> None:
         """Add a problem, unless `rows` is empty.
 
         Args:
             rows: Of the table, from 0; the first are named by their rows in the file. None: the problem is of no row.
             notes: On the first rows.
+            fix: Of `Problem`.
         """
         if rows is None or len(rows):
             first = [] if rows is None else [int(row) for row in rows[: SHOWN + 1]]
-            self._flaws.append((f"data: {problem}", first, f"; {remedy}" if remedy else "", notes))
+            self._flaws.append((f"data: {problem}", first, f"; {remedy}" if remedy else "", notes, fix))
 
     def error(self) -> InputError:
         """One line for every problem."""
-        in_file = file_rows(self.source, [row for _, rows, _, _ in self._flaws for row in rows[:SHOWN]])
+        in_file = file_rows(self.source, [row for _, rows, *_ in self._flaws for row in rows[:SHOWN]])
         lines = []
-        for problem, rows, remedy, notes in self._flaws:
+        for problem, rows, remedy, notes, fix in self._flaws:
             named = [f"row {in_file[row]}" for row in rows[:SHOWN]]
             for i, note in enumerate(notes[: len(named)]):
                 named[i] += f": {note}"
             named += ["..."] if len(rows) > SHOWN else []
-            lines.append(f"{problem} ({', '.join(named)}){remedy}" if named else f"{problem}{remedy}")
+            line = f"{problem} ({', '.join(named)}){remedy}" if named else f"{problem}{remedy}"
+            lines.append(Problem(line, fix))
         return InputError(lines)
 
     def raise_any(self) -> None:
@@ -182,7 +187,8 @@ def fill_numbers(
     if not empty:
         gone = np.flatnonzero(missing)
         remedy = f"fill them in before reading{instead and f', {instead}'}, or leave the column out"
-        flaws.add(f"{name}: {len(gone)} {EMPTY} value(s)", gone, remedy)
+        fix = BY_INTERPOLATION if instead == INTERPOLATE else None
+        flaws.add(f"{name}: {len(gone)} {EMPTY} value(s)", gone, remedy, fix=fix)
     infinite = np.flatnonzero(np.isinf(into))
     remedy = "a value must be finite and below 1.8e308"
     flaws.add(f"{name}: {len(infinite)} infinite value(s)", infinite, remedy)

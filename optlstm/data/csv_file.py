@@ -22,7 +22,7 @@ from optlstm.data.detect import MISSING, detect
 from optlstm.data.encoding import STRAY, WESTERN, guess_encoding, told_encoding
 from optlstm.data.file_format import BLANKS, UTF8, FileFormat, FileOptions, separator_name
 from optlstm.data.text_stream import BREAKS_OFF, DAMAGED, LONGEST_LINE, TOO_LONG, open_bytes, open_utf8
-from optlstm.errors import InputError
+from optlstm.errors import InputError, Problem
 from optlstm.util.format import first_few, in_a_line, quoted
 
 _OTHERS = {b"\x1f\x8b": "gzip: name it .csv.gz", b"PAR1": "Parquet: name it .parquet", b"PK\x03\x04": "Excel or zip"}
@@ -144,7 +144,9 @@ def _problems(path: Path, form: FileFormat, wanted: Sequence[int] | None = None)
             for at, kind, remedy in _bad_cells(cells, wanted):
                 name = guess_encoding(names[at])[1] if at < len(names) else None
                 column = str(at + 1) if name is None or "\0" in name else quoted(name.strip())
-                first.setdefault(kind, f"data: {path.name}, row {line}, column {column}: {kind}{remedy}")
+                fix = {"data.encoding": WESTERN} if f"data.encoding={WESTERN}" in remedy else None
+                problem = f"data: {path.name}, row {line}, column {column}: {kind}{remedy}"
+                first.setdefault(kind, Problem(problem, fix))
     except csv.Error as error:
         first["quotes"] = f'data: {path.name}, {error} (a quote that is not closed?); write " within quotes as ""'
     except DAMAGED:

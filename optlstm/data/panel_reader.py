@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.columns import EMPTY, INTERPOLATE, Flaws, column_problems, fill_numbers, label_texts
+from optlstm.data.columns import BY_INTERPOLATION, EMPTY, INTERPOLATE, Flaws, column_problems, fill_numbers, label_texts
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import season_of, ticks_of
 from optlstm.data.key_columns import ROW, read_series_columns, read_time_columns, row_numbers, split_names, texts_of_day
@@ -259,13 +259,13 @@ class _Reader:
         if self.wanted.future or self.wanted.rules.resample:  # else `fill_numbers` has refused them
             empty = np.flatnonzero(np.isnan(values).any(axis=1) & ~future)
             problem = f"{self.flaws.file}: {len(empty)} row(s) with an {EMPTY} target"
-            self.flaws.add(problem, sorted({*in_table(empty, order)}), remedy)
+            self.flaws.add(problem, sorted({*in_table(empty, order)}), remedy, fix=BY_INTERPOLATION)
         for name, column in covariates.items():
             if not isinstance(column, Categories):
                 missing = np.isnan(column)
                 empty, ahead = np.flatnonzero(missing & ~future), np.flatnonzero(missing & future)
                 problem = f"column '{name}' of {self.flaws.file}: {len(empty)} {EMPTY} value(s)"
-                self.flaws.add(problem, sorted({*in_table(empty, order)}), remedy)
+                self.flaws.add(problem, sorted({*in_table(empty, order)}), remedy, fix=BY_INTERPOLATION)
                 if name in self.wanted.future:
                     problem = f"column '{name}' of {self.flaws.file}: {len(ahead)} {EMPTY} value(s) behind the targets"
                     self.flaws.add(problem, sorted({*in_table(ahead, order)}), "fill them in: it is to be known ahead")

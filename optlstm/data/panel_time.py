@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from optlstm.data import frequency
-from optlstm.data.columns import INTERPOLATE, Flaws
+from optlstm.data.columns import BY_INTERPOLATION, INTERPOLATE, Fix, Flaws
 from optlstm.data.frequency import Steps, ticks_of
 from optlstm.data.table import SHOWN
 from optlstm.errors import InputError
@@ -91,12 +91,13 @@ class Times:
             of = f" of {sum(bool(step.gaps) for step in same.values())} series" if self._many else ""
             kind = f"{sum(missing.values())} missing row(s) in {len(missing)} gap(s){of}{step_words}"
             remedy = f"fill in the missing rows, or {INTERPOLATE}"
-            self._add_flaw(kind, kept[list(missing)], kept[np.add(list(missing), 1)], remedy)
+            self._add_flaw(kind, kept[list(missing)], kept[np.add(list(missing), 1)], remedy, fix=BY_INTERPOLATION)
         if uneven:
             kind = f"{len(uneven)} uneven step(s){step_words}"
             step = freq if freq and re.fullmatch(STEP, freq) else "STEP"
             remedy = "resample the series to equal steps" + self.rules.remedy(f"resample={step}")
-            self._add_flaw(kind, kept[uneven], kept[np.add(uneven, 1)], remedy)
+            fix: Fix = None if step == "STEP" else {"data.resample": step}
+            self._add_flaw(kind, kept[uneven], kept[np.add(uneven, 1)], remedy, fix=fix)
         if others:
             notes = [f"{quoted(self.ids[i])} at {steps[i].freq}" for i in others[:SHOWN]]
             problem = f"{self.flaws.file}: {len(others)} series have another step than most, which have {freq}"
@@ -138,7 +139,7 @@ class Times:
                 f"{len(back)} time(s) earlier than the one before{within}",
                 "sort the rows by '{}'" + self.rules.remedy("sort=true"),
             )
-            self._add_flaw(kind, back - 1, back, remedy.format(self.index.name))
+            self._add_flaw(kind, back - 1, back, remedy.format(self.index.name), fix={"data.sort": True})
         return kept, starts
 
     def _has_other_step(self, steps: Steps, freq: str | None, rows: Integers) -> bool:
@@ -147,14 +148,17 @@ class Times:
         times = self.index[rows]  # a week of business days looks like any week
         return not times[1:].equals(frequency.following(times[:1], freq, len(times) - 1))
 
-    def _add_flaw(self, kind: str, before: Integers, after: Integers, remedy: str, *, between: bool = True) -> None:
+    def _add_flaw(
+        self, kind: str, before: Integers, after: Integers, remedy: str, *, between: bool = True, fix: Fix = None
+    ) -> None:
         """Add a flaw of the rows `after`, with the times of both. between: it is the step from one to the other."""
         notes = []
         for a, b, i in zip(before[:SHOWN], after[:SHOWN], self._series(after[:SHOWN]), strict=True):
             series = f"{quoted(self.ids[i])} at " if self._many else ""
             notes.append(f"{series}{self.index[b]}" + (f" after {self.index[a]}" if between else ""))
         problem = f"time column '{self.index.name}' of {self.flaws.file}: {kind}"
-        self.flaws.add(problem, in_table(after, self.order), remedy + self._clock_hint(before, after), notes)
+        hint = self._clock_hint(before, after)
+        self.flaws.add(problem, in_table(after, self.order), remedy + hint, notes, None if hint else fix)
 
     def _clock_hint(self, before: Integers, after: Integers) -> str:
         """The remedy for daylight saving, where a step is an hour too long or short, as at a clock change."""

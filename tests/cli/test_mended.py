@@ -10,7 +10,7 @@ import pytest
 
 from optlstm.cli.mended import mended, proposals
 from optlstm.errors import InputError, Problem
-from tests.conftest import Cli
+from tests.conftest import Cli, series
 
 OPTIONS = {"--data", "--time", "--target", "--sampler", "--name", "--import", "--set", "--calendar"}
 
@@ -105,12 +105,17 @@ def last_line_mends(cli: Cli, *arguments: str, dry: bool = True) -> str:
         ("tiny.toml --sampler tpee", "tiny.toml --sampler tpe"),
         ("tiny.toml --set sampler.name=tpee", "tiny.toml --set sampler.name=tpe"),
         ("tiny.toml --objectives mse,parameters --pruner asha", "tiny.toml --objectives mse,parameters --pruner none"),
+        ("--data gap.csv --horizon 4", "--data gap.csv --horizon 4 --gaps interpolate"),
+        ("--data back.csv --horizon 4", "--data back.csv --horizon 4 --set data.sort=true"),
         ("--task sequence --data steps.csv", "--task sequence --data steps.csv --series id --time t"),
     ],
 )
 def test_a_refusal_ends_with_the_command_that_is_accepted(cli: Cli, arguments: str, expected: str) -> None:
     days = [f"{2000 + i // 12}-{i % 12 + 1:02}-01,{i % 12},{i % 7}" for i in range(120)]
     Path("other.csv").write_text("\n".join(["the day,a,b", *days]))
+    lines = series().splitlines()
+    Path("gap.csv").write_text("\n".join([*lines[:50], *lines[52:]]))
+    Path("back.csv").write_text("\n".join([*lines[:50], *lines[52:], *lines[50:52]]))
     rows = [f"{i},{t},{t * (i % 2)},{'ud'[i % 2]}" for i in range(40) for t in range(6)]
     Path("steps.csv").write_text("\n".join(["id,t,x,label", *rows]))
 
