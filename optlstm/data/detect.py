@@ -13,12 +13,12 @@ from optlstm.util.format import listed
 
 MISSING = ("", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "-nan", "-NaN")
 _MARKS = (";", "\t", "|")
-_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*", re.IGNORECASE)
 _WHOLE = re.compile(r"\s*\d+\s*")
 # A number with marks, or a time: nothing that a unit looks like.
 _VALUE = re.compile(
     r"[-+]?[\d.,' \u00a0\u202f]*\d[\d.,]*(e[-+]?\d+)?|\d[\d\-/.:, ]*(T[\d:.]+)?(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
 )
+_LIKE_A_TIME = re.compile(r"\d[-/:T]|\d\.\d+\.\d")  # of values
 _LONGEST_VALUE = 64  # characters
 _MOST_ABOVE = 60  # lines above a header
 _LEAST_BELOW = 2  # rows that agree with a header, where there are lines above it
@@ -44,9 +44,8 @@ class _Layout:
     @property
     def regular(self) -> bool:
         """Whether every row has as many cells as the header, and more than one."""
-        return len(self.header) > 1 < len(self.rows) and all(
-            len(cells) == len(self.header) for _, cells in self.rows[1:]
-        )
+        width = len(self.header)
+        return width > 1 and len(self.rows) > 1 and all(len(cells) == width for _, cells in self.rows[1:])
 
 
 def detect(name: str, lines: Sequence[str], options: FileOptions, encoding: str) -> FileFormat:
@@ -105,10 +104,10 @@ def _certainly_data(layout: _Layout) -> bool:
     Names that are numbers are whole, and differ; a column with a time for its name holds numbers.
     """
     cells = [cell.strip() for cell in layout.header]
-    times = [i for i, cell in enumerate(cells) if not _NUMBER.fullmatch(cell)]
+    times = [i for i, cell in enumerate(cells) if _LIKE_A_TIME.search(cell)]
     if times:
-        below = [[cells[i].strip() for _, cells in layout.rows[1:] if i < len(cells)] for i in times]
-        return all(column and not any(map(_NUMBER.fullmatch, column)) for column in below)
+        below = [[cells[i] for _, cells in layout.rows[1:] if i < len(cells)] for i in times]
+        return all(column and all(map(_LIKE_A_TIME.search, column)) for column in below)
     return len(set(cells)) < len(cells) or not all(map(_WHOLE.fullmatch, cells))
 
 
@@ -146,7 +145,7 @@ def _commented_header(lines: Sequence[str], start: int, below: _Layout) -> _Layo
     """The header in the last comment (`# ds y`), where its names are as many as the columns."""
     at = max(i for i in range(start) if lines[i].strip())
     cells = _cut([lines[at].lstrip().lstrip("#").strip() + "\n"], at, below.separator)[:1]
-    if not cells or len(cells[0][1]) != len(below.header):
+    if not cells or len(cells[0][1]) != len(below.header) or any(map(_is_value, cells[0][1])):
         return None
     above = sum(bool(line.strip()) for line in lines[:at])
     return _Layout(below.separator, [cells[0], *below.rows], above)

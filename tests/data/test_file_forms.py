@@ -46,6 +46,14 @@ FORMS: dict[str, tuple[str, str, str, str]] = {
         *("x.txt", "ds  y\n2020-01-01   1234.5 \n2020-01-02 \t12.25\n 2020-01-03  -3\n\n", "utf-8"),
         "separated by blanks",
     ),
+    "quotes": (
+        *("x.csv", '"ds";"y"\n"2020-01-01";"1234,5"\n"2020-01-02";"12,25"\n"2020-01-03";"-3"\n', "utf-8"),
+        "separated by ';', decimal commas",
+    ),
+    "units between blanks": (
+        *("x.txt", "ds  y\n-   m/s\n2020-01-01 1234.5\n2020-01-02 12.25\n2020-01-03 -3\n", "utf-8"),
+        "separated by blanks, row 2 left out, it holds units ('-', 'm/s')",
+    ),
     "utf-16": (
         *("x.csv", "ds;y\n2020-01-01;1234,5\n2020-01-02;12,25\n2020-01-03;-3\n", "utf-16"),
         "separated by ';', decimal commas, utf-16",
@@ -86,6 +94,25 @@ def test_forms_that_are_understood(kind: str, tmp_path: Path) -> None:
     assert file.notes == ((f"data: {name} read as: {note}",) if note else ())
     first = next(i for i, line in enumerate(text.splitlines()) if "2020-01-01" in line)
     assert file_rows(file, [0, 2]) == {0: first + 1, 2: first + 3}
+
+
+@pytest.mark.parametrize(
+    ("rows", "separator"),
+    [
+        ("2020-01-01,1234.5\n2020-01-02,12.25\n2020-01-03,-3.0\n", ","),
+        ("2020-01-01;1234,5;0\n2020-01-02;12,25;0\n2020-01-03;-3;0\n", ";"),
+        ("2020-01-01 1234,5 \n2020-01-02 12,25\n2020-01-03 -3,0\n", None),
+        ("2020-01-01\t1234.5\n2020-01-02\t12.25\n2020-01-03\t-3\n", "\t"),
+    ],
+)
+def test_rows_of_times_and_numbers_are_no_header(rows: str, separator: str | None, tmp_path: Path) -> None:
+    file = DataFile(write(tmp_path, rows))
+    if separator is None:  # 2020-01-01 1234 and 5 may be two columns
+        with pytest.raises(InputError, match=r"x\.csv may be separated by commas and blanks; --set data\.separator="):
+            read_table(file)
+        file = DataFile(file.path, FileOptions(separator=" "))
+    frame = read_table(file, ["c1", "c2"])
+    assert (frame["c1"].tolist(), frame["c2"].tolist()) == (DAYS, NUMBERS)
 
 
 def test_a_file_without_a_header_has_numbered_columns(tmp_path: Path) -> None:

@@ -21,6 +21,10 @@ def panel(folder: Path, cells: list[object], options: FileOptions = TOLD) -> Pan
     return read_panel(path, PanelColumns(gaps=True, options=options))
 
 
+def pointed_out(read: Panel) -> list[str]:
+    return [note for note in read.notes if "stands" in note]
+
+
 @pytest.mark.parametrize(
     ("cells", "value"),
     [
@@ -41,14 +45,14 @@ def test_a_value_that_may_stand_for_a_gap_is_pointed_out_and_kept(
     read = panel(tmp_path, cells)
     assert [str(cell) for cell in cells if cell != ""] == [f"{v:g}" for v in read.values[:, 0] if not np.isnan(v)]
     note = f"data: {value} stands 3 times in column 'y' of air.csv, far from all else; if it stands for a missing value"
-    assert read.notes == (() if value is None else (f"{note}, --set data.missing={value}",))
+    assert pointed_out(read) == ([] if value is None else [f"{note}, --set data.missing={value}"])
 
 
 @pytest.mark.parametrize("cells", [AIR, [cell if cell != -200 else "?" for cell in AIR]])
 def test_named_values_are_gaps(cells: list[object], tmp_path: Path) -> None:
     read = panel(tmp_path, cells, FileOptions(missing=(-200, "?")))
     np.testing.assert_array_equal(read.values[:, 0], [2.5, np.nan, 3.5, np.nan, 4.5, np.nan, 5.0])
-    assert read.notes == ()
+    assert pointed_out(read) == []
 
 
 def test_whole_numbered_times_are_no_gaps(tmp_path: Path) -> None:
