@@ -12,7 +12,7 @@ from rich.text import Text
 from sqlalchemy.engine import make_url
 
 from optlstm.console.progress import LONGEST_REASON, shown
-from optlstm.console.study_table import counts_in_words
+from optlstm.console.study_table import STEPS_IN_WORDS, counts_in_words, lstm_steps
 from optlstm.run.session import Session
 from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
 from optlstm.study.ledger import EXHAUSTED
@@ -93,8 +93,11 @@ def best_table(session: Session) -> Table | None:
         table.add_row("epoch", f"{attrs.get('best_epoch', best.last_step)} of {best.last_step}")
     if isinstance(count := attrs.get("parameters"), int) and "parameters" not in several:
         table.add_row("parameters", f"{count:,}")
+    steps = lstm_steps(best.params, session.ledger.record.stored())
     for key, value in best.params.items():
         table.add_row(key, escape(shown(value)))
+        if key == "patch" and steps is not None:
+            table.add_row("LSTM steps", f"{steps} ({STEPS_IN_WORDS})")
     return table
 
 

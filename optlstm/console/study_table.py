@@ -19,10 +19,13 @@ from optlstm.study.database.connection import Database
 from optlstm.study.pruners import bracket_of
 from optlstm.study.record import UID_KEY
 from optlstm.study.results import StudyResults, load_study, study_record
+from optlstm.training.hparams import Hyperparameters
 from optlstm.util.files import Location, absolute, open_folder
 from optlstm.util.format import csv_row, decimals, visible
 
 Row = dict[str, Any]
+STEPS = "LSTM_steps"
+STEPS_IN_WORDS = "window / patch: each reads a patch of rows at once"
 
 
 def _counts_of(summary: Row) -> str:
@@ -51,12 +54,35 @@ def study_table(summary: Row, record: Mapping[str, Any], width: int) -> list[Any
     lines += bracket_lines(summary, record)
     if not summary["trials"]:
         return lines
+    steps = {trial["number"]: lstm_steps(trial["params"], record) for trial in summary["trials"]}
+    if any(steps.values()) and {"window", "patch"} & {*param_names(summary)}:
+        summary = {**summary, "trials": [_with_steps(trial, steps[trial["number"]]) for trial in summary["trials"]]}
+        lines.append(f"{STEPS}: {STEPS_IN_WORDS}")
     if len(summary["trials"]) > MANY:
         table = _long_table(summary, param_names(summary))
         return [*lines, "", table if table.width <= width else _long_table(summary, None)]
     wide = _trials_table(summary, param_names(summary))
     fits = Console(width=UNCUT).measure(wide).maximum <= width
     return [*lines, "", wide if fits else _trials_table(summary, None)]
+
+
+def lstm_steps(params: Mapping[str, Any], record: Mapping[str, Any]) -> int | None:
+    """How many steps the LSTM makes of the window of a forecast; None for other tasks and custom networks."""
+    if record.get("task") != "forecast" or record.get("model"):
+        return None
+    used = {**record["space"], **params}
+    window, patch = used.get("window", Hyperparameters.window), used.get("patch", Hyperparameters.patch)
+    if not (isinstance(window, int) and isinstance(patch, int)):
+        return None  # searched, and the trial has none
+    return -(-window // patch)
+
+
+def _with_steps(trial: Row, steps: int | None) -> Row:
+    """The trial as if the LSTM's steps were a param, behind window and patch where it has those."""
+    names = [*trial["params"]]
+    at = max((names.index(name) + 1 for name in ("window", "patch") if name in names), default=0)
+    params = {name: trial["params"][name] for name in names[:at]} | ({} if steps is None else {STEPS: steps})
+    return {**trial, "params": params | {name: trial["params"][name] for name in names[at:]}}
 
 
 def front_lines(summary: Row, record: Mapping[str, Any]) -> list[Any]:

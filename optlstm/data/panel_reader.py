@@ -21,7 +21,7 @@ from optlstm.data.panel import Categories, Column, Panel, named, taken
 from optlstm.data.panel_time import AS_THEY_ARE, RowRules, Times, in_table
 from optlstm.data.row_rules import Rows, regular
 from optlstm.data.stand_ins import likely_stand_in
-from optlstm.data.table import SHOWN, DataFile, read_table, unknown_column
+from optlstm.data.table import SHOWN, DataFile, list_columns, read_table, unknown_column
 from optlstm.data.time_column import BY_THE_CELLS, TimeColumn, TimeReading, read_times
 from optlstm.data.time_format import is_of_numbers
 from optlstm.errors import InputError, did_you_mean
@@ -90,6 +90,9 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
     of_series = split_names(series, names) if series else ()
     problems = column_problems(file, names, times if columns.time is not None else None, columns.target)
     problems += _problems_of_roles(file, names, columns, [*times, *targets], of_series)
+    if problems and not columns.rules.by_flag:
+        wanted = list_columns([*of_series, *times, *targets, *columns.covariates])
+        problems.append(f"data: the model reads columns of these names: {wanted}; rename those of {file.name}")
     if problems:
         raise InputError(problems)
     read = dict.fromkeys([*of_series, *times, *targets, *columns.covariates])

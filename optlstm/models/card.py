@@ -31,6 +31,7 @@ class Trained(CardPart):
     value: float | None  # the trial's best validation value
     params: dict[str, bool | int | float | str]
     grown_layers: Annotated[int, Field(ge=0)]
+    pooled_width: Annotated[int, Field(ge=0)] | None = None  # None: of the first versions, which took hidden_size
     schedule: Annotated[list[Segment], Field(min_length=1)]
     seeds: Annotated[list[int], Field(min_length=1)]  # one per network
 
@@ -39,7 +40,8 @@ class Trained(CardPart):
         hp = Hyperparameters.from_params(self.params)
         if self.grown_layers >= hp.num_layers:
             raise InputError(f"grown_layers: {self.grown_layers} of {hp.num_layers} layers")
-        return replace(hp, grown_layers=self.grown_layers)
+        width = hp.hidden_size if self.pooled_width is None else self.pooled_width
+        return replace(hp, grown_layers=self.grown_layers, pooled_width=width)
 
 
 class Training(CardPart):

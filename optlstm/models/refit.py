@@ -28,7 +28,7 @@ from optlstm.study.seeds import derive_seed
 from optlstm.tasks.base import Blend, Evaluation, Evaluator, TunedNetwork
 from optlstm.tasks.forecast.errors import mean_and_spread
 from optlstm.training.checkpoints import newest_checkpoint
-from optlstm.training.hparams import Hyperparameters, validate_value
+from optlstm.training.hparams import NO_PARAMS, Hyperparameters, validate_value
 from optlstm.training.loop import Problem, State
 from optlstm.training.metric import Metric
 from optlstm.training.morph import with_growth
@@ -113,7 +113,10 @@ def refit(
     assert not isinstance(plan.task, CustomTask)  # `choose` refuses it
     evaluator = plan.task.evaluator()
     if not retrain and plan.task.record().get("folds"):
-        raise InputError("--no-refit: a trial of a cross-validation is several networks, each of a part; leave it out")
+        raise InputError(
+            "--no-refit: a trial of a cross-validation is several networks, each of a part; "
+            "leave it out, or tune with data.folds=0"
+        )
     if not retrain and tuned_on:
         raise InputError(
             "--no-refit: the weights that tuning kept are of the study's rows, not of --data; leave one out"
@@ -265,8 +268,9 @@ def _card_of(weights: _Weights) -> Trained:
     return Trained(
         trial=chosen.trial.number,
         value=chosen.trial.intermediate_values[chosen.best_epoch],
-        params={k: v for k, v in asdict(hp).items() if k != "grown_layers"},
+        params={k: v for k, v in asdict(hp).items() if k not in NO_PARAMS},
         grown_layers=hp.grown_layers,
+        pooled_width=hp.pooled_width,
         schedule=weights.segments,
         seeds=weights.seeds,
     )

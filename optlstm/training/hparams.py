@@ -107,6 +107,8 @@ class Hyperparameters:
         of each label that is spread over all classes.
     Lineage
         grown_layers: how many of num_layers were added to a trained network (`morph`); no param, see `with_growth`.
+        pooled_width: what `last` takes of each direction where sequences differ in length (0: all of it); no param.
+        Networks of the first versions took hidden_size, in layers of other widths too, and were trained with that.
     """
 
     window: int = _param(96, least=1, tasks=("forecast",), size=True, size_needs="linear_skip")
@@ -136,6 +138,7 @@ class Hyperparameters:
     label_smoothing: float = _param(0.0, least=0.0, below=1.0, tasks=_LABEL, weights="free")
     input_noise: float = _param(0.0, least=0.0, tasks=("sequence",), weights="free")
     grown_layers: int = _param(0, weights="free", size=True, param=False)
+    pooled_width: int = _param(0, weights="free", param=False)
 
     @classmethod
     def from_params(cls, params: Mapping[str, object]) -> Hyperparameters:
@@ -161,6 +164,7 @@ class Hyperparameters:
 
 
 FACETS: dict[str, Facets] = {f.name: f.metadata["facets"] for f in fields(Hyperparameters)}
+NO_PARAMS = tuple(name for name, facets in FACETS.items() if not facets.param)
 _PARAMS = [name for name, facets in FACETS.items() if facets.param]
 GROWING = tuple(name for name, facets in FACETS.items() if facets.weights == "grows")
 PBT_PARAMS = tuple(name for name, facets in FACETS.items() if facets.pbt)

@@ -81,16 +81,21 @@ class LSTMBody(nn.Module):
         steps = functional_call(lstm, dropped, (x,))[0]
         return steps
 
+    @property
+    def _width(self) -> int:
+        """What the last layer gives at each step in one direction."""
+        return self.lstm_size // (2 if self.hp.bidirectional else 1)
+
     def _pool(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
         if lengths is not None:
-            return pool(steps, lengths, self.hp.pooling, self.hp.hidden_size)
+            return pool(steps, lengths, self.hp.pooling, self.hp.pooled_width or self._width)
         if self.hp.pooling == "mean":
             return steps.mean(dim=1)
         if self.hp.pooling == "max":
             return steps.amax(dim=1)
         if not self.hp.bidirectional:
             return steps[:, -1]
-        hidden = self.lstm_size // 2
+        hidden = self._width
         # Each direction has read the whole sequence at its own end: the last step forward, the first backward.
         return torch.cat([steps[:, -1, :hidden], steps[:, 0, hidden:]], dim=1)
 

@@ -35,7 +35,7 @@ from optlstm.study.pruners import make_pruner
 from optlstm.study.samplers import SeededSampler
 from optlstm.study.space import Space
 from optlstm.tasks.space import default_space
-from optlstm.training.hparams import Hyperparameters, validate_value
+from optlstm.training.hparams import NO_PARAMS, Hyperparameters, validate_value
 
 TABLE = Path(__file__).parent / "etth1.csv.gz"
 SAMPLERS = ("random", "tpe", "gp", "cmaes", "qmc")
@@ -146,7 +146,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="FILE", help="remembers what was run, to go on later")
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    known = {name: value for name, value in vars(Hyperparameters()).items() if name != "grown_layers"}
+    known = {name: value for name, value in vars(Hyperparameters()).items() if name not in NO_PARAMS}
     space = parse_space(default_space(24, 24, 8640), known, validate_value)
     surrogate = Surrogate(asked.table, space)
     drawn = np.random.default_rng(0).integers(2**31, size=2000)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
+import pytest
 from rich.console import Console
 
-from optlstm.console.study_table import study_csv
+from optlstm.console.study_table import study_csv, study_table
 from optlstm.console.tables import LongTable
 
 
@@ -30,3 +32,30 @@ def test_a_study_s_csv_holds_no_formula_and_no_escape_sequence() -> None:
     text = study_csv({"trials": [{**trial, "params": {"@x": "+A1", "y": "-1"}}]})
 
     assert text == "number,state,value,epochs,seconds,reason,'@x,y\n0,FAIL,-0.5,1,1.0,'=1+1\\x1b[2J,'+A1,-1\n"
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"task": "forecast", "space": {"patch": {"choices": [8, 24]}}}, [12, 4]),  # the default window of 96 rows
+        ({"task": "forecast", "space": {"window": 30, "patch": {"choices": [8, 24]}}}, [4, 2]),
+        ({"task": "forecast", "space": {"window": {"choices": [30]}, "patch": {"choices": [8, 24]}}}, [None, None]),
+        ({"task": "sequence", "space": {"patch": {"choices": [8, 24]}}}, [None, None]),
+        ({"task": "forecast", "space": {"window": 30}, "model": {"factory": "mine:make"}}, [None, None]),
+    ],
+)
+def test_a_trial_s_row_says_how_many_steps_the_lstm_makes(record: dict[str, Any], expected: list[int | None]) -> None:
+    trials = [
+        {"number": i, "state": "COMPLETE", "value": 0.5, "epochs": 1, "seconds": 1.0, "reason": None, "params": params}
+        for i, params in enumerate([{"patch": 8, "dropout": 0.1}, {"patch": 24, "dropout": 0.1}])
+    ]
+    summary = {"name": "s", "direction": "minimize", "counts": {"COMPLETE": 2}, "at_work": 0, "best": None}
+    more = {"sampler": {"name": "tpe"}, "pruner": {"name": "none"}, "seed": 0}
+
+    *lines, _, table = study_table({**summary, "trials": trials}, {**more, **record}, 200)
+
+    steps = [list(column.cells) for column in table.columns if str(column.header).replace("\n", "") == "LSTM_steps"]
+    assert [[*map(str, cells)] for cells in steps] == ([[*map(str, expected)]] if expected[0] else [])
+    assert [line for line in map(str, lines) if "each reads a patch" in line] == (
+        ["LSTM_steps: window / patch: each reads a patch of rows at once"] if expected[0] else []
+    )

@@ -21,6 +21,7 @@ import torch
 
 import optlstm
 from optlstm.errors import InputError, ModelFileError
+from optlstm.models.card import Trained
 from tests.conftest import Cli
 
 FILES = ("model.json", "model.safetensors")
@@ -104,6 +105,17 @@ def test_no_folder_and_no_model_are_told_apart(made: Path) -> None:
         optlstm.load("nowhere")
     with pytest.raises(ModelFileError, match="no model's folder"):
         optlstm.load(made / "runs")
+
+
+def test_networks_of_the_first_versions_keep_their_pooling(made: Path) -> None:
+    content = json.loads((made / "model" / "model.json").read_text())["trials"][0]
+    assert Trained.model_validate_json(json.dumps(content)).hyperparameters().pooled_width == 0
+    del content["pooled_width"]  # they wrote none, and pooled as many units as the first layer has
+
+    assert (
+        Trained.model_validate_json(json.dumps(content)).hyperparameters().pooled_width
+        == content["params"]["hidden_size"]
+    )
 
 
 MANY = 10**12

@@ -149,6 +149,8 @@ def test_what_does_not_fit_is_refused_with_how(cli: Cli, made: Path, arguments: 
 
     assert outcome.code == 2
     assert outcome.lines[0].startswith(expected)
+    rename = ["data: the model reads columns of these names: ds, y; rename those of other.csv"]
+    assert outcome.lines[1:] == (rename if "other.csv" in arguments else [])
     assert sorted(os.listdir()) == before
 
 

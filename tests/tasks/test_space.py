@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -124,3 +125,15 @@ def test_every_value_is_a_valid_hyperparameter(space: dict[str, object]) -> None
             assert declared["default"] in values
         else:
             assert declared["low"] <= declared["default"] <= declared["high"]
+
+
+@pytest.mark.parametrize(("series", "longest"), [(3, 48), (200, 84)])
+def test_series_of_one_length_hold_a_long_window_where_many_windows_remain(
+    series: int, longest: int, tmp_path: Path
+) -> None:
+    rows, random = 100, np.random.default_rng(0)
+    columns = {"unique_id": np.repeat(range(series), rows), "ds": np.tile(range(rows), series)}
+    pd.DataFrame({**columns, "y": random.normal(size=rows * series)}).to_csv(tmp_path / "y.csv", index=False)
+    config = DataConfig(path=str(tmp_path / "y.csv"), horizon=1, splits=(10_000, 1, 1), folds=0, season=12)
+
+    assert max(Forecast.read(config).default_space()["window"]["choices"]) == longest  # type: ignore[index]

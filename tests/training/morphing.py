@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from optlstm.training.hparams import Hyperparameters
+from optlstm.training.hparams import NO_PARAMS, Hyperparameters
 from optlstm.training.loop import State
 from optlstm.training.model import LSTMForecaster
 from optlstm.training.morph import with_growth
@@ -54,7 +54,7 @@ def growths(draw: st.DrawFn, /, hp: Hyperparameters) -> Hyperparameters:
 
 
 def with_changes(hp: Hyperparameters, **changes: object) -> Hyperparameters:
-    known = {name: value for name, value in vars(hp).items() if name != "grown_layers"}
+    known = {name: value for name, value in vars(hp).items() if name not in NO_PARAMS}
     return Hyperparameters.from_params({**known, **changes})
 
 

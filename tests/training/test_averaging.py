@@ -10,7 +10,7 @@ from torch import nn
 
 from optlstm.training.averaging import WeightAverage
 from optlstm.training.checkpoints import read_checkpoint, write_checkpoint
-from optlstm.training.hparams import Hyperparameters
+from optlstm.training.hparams import NO_PARAMS, Hyperparameters
 from optlstm.training.loop import Epoch, State, fit
 from optlstm.training.morph import morph, with_growth
 from tests.training.problems import Sine, params
@@ -81,10 +81,10 @@ def test_a_state_without_one_begins_one_at_its_weights() -> None:
 def test_it_grows_with_its_network() -> None:
     state = train(EMA)[1].state
     wider = Hyperparameters.from_params(
-        {**{k: v for k, v in vars(EMA).items() if k != "grown_layers"}, "hidden_size": 2 * EMA.hidden_size + 1}
+        {**{k: v for k, v in vars(EMA).items() if k not in NO_PARAMS}, "hidden_size": 2 * EMA.hidden_size + 1}
     )
     deeper = Hyperparameters.from_params(
-        {**{k: v for k, v in vars(wider).items() if k != "grown_layers"}, "num_layers": EMA.num_layers + 1}
+        {**{k: v for k, v in vars(wider).items() if k not in NO_PARAMS}, "num_layers": EMA.num_layers + 1}
     )
     before = error_of(EMA, state)
     state = morph(morph(state, EMA, wider, seed=1), wider, deeper, seed=2)

@@ -52,6 +52,24 @@ def test_a_sequence_does_not_change_when_longer_ones_join_its_batch(
     assert not torch.allclose(together[1], together[0])
 
 
+@pytest.mark.parametrize("upper", [3, 9])
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_layers_of_different_widths_are_pooled_as_without_padding(
+    pooling: str, bidirectional: bool, upper: int
+) -> None:
+    torch.manual_seed(1)
+    hp = hyperparameters(pooling=pooling, bidirectional=bidirectional, hidden_size_2=upper)
+    network = SequenceClassifier(hp, channels=2, classes=3).eval()
+    x = torch.randn(2, 11, 2)
+
+    with torch.no_grad():
+        alone = [network(x[i : i + 1, :length]) for i, length in enumerate((11, 4))]  # of one length, all steps given
+        together = network(x, torch.tensor([11, 4]))
+
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_text_does_not_change_when_longer_ones_join_its_batch(pooling: str, bidirectional: bool) -> None:

@@ -33,6 +33,7 @@ _NO_CALENDAR = (
 )
 _SERIES_LOOKED_AT = 8  # for a season: of the longer half, evenly spread
 _TRAINING_WINDOWS = 0.4  # of the training rows less a horizon, with which a window begins that is no padded one
+_ENOUGH_WINDOWS = 1000  # of many series that hold a window: as long as the shortest of them allows
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,9 @@ class Forecast(PreparedSeries):
         It does not depend on `data.fraction`, so that trials of a fraction can be promoted to all rows.
         """
         rows = np.maximum(1, self.train_rows - self.horizon)
-        longest = _longest_window(rows)
+        longest = _longest_window(rows, _TRAINING_WINDOWS * rows.sum())
         if len(rows) > 1:
-            longest = max(longest, int(rows.min()))
+            longest = max(longest, min(int(rows.min()), _longest_window(rows, _ENOUGH_WINDOWS)))
         windows = int(rows.sum()) * len(self.panel.columns)
         return default_space(self.season, self.horizon, longest, windows, self.longer_season)
 
@@ -237,11 +238,10 @@ def _seasons(panel: Panel, cuts: Integers, given: int | None) -> tuple[int, int 
     return panel.season, longer if longer and shows(values, longer, panel.season) else None
 
 
-def _longest_window(rows: Integers) -> int:
-    """The longest that leaves `_TRAINING_WINDOWS` of the rows [n] of all series."""
+def _longest_window(rows: Integers, least: float) -> int:
+    """The longest with which `least` windows of all series begin, [n] rows each; 0 where none does."""
     from bisect import bisect_left
 
-    least = _TRAINING_WINDOWS * rows.sum()
     too_long = range(1, int(rows.max()) + 1)
     return bisect_left(too_long, True, key=lambda window: bool(np.maximum(0, rows - window).sum() < least))
 
