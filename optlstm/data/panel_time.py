@@ -132,7 +132,7 @@ class Times:
             remedy = "keep one row per time" + (" of a series" if self._many else " (many series: --series COL)")
             remedy += self.rules.remedy("repeated=last")
             kind = f"{len(repeated)} repeated time(s)"
-            self._add_flaw(kind, repeated, repeated, remedy, between=False)
+            self._add_flaw(kind, repeated, repeated, remedy, between=False, fix={"data.repeated": "last"})
         if len(back):
             within = " in their series" if self._many else ""
             kind, remedy = (

@@ -12,7 +12,7 @@ from optlstm.config.validate import check_config
 from optlstm.data.panel import Categories, Panel
 from optlstm.data.panel_reader import PanelColumns, read_panel
 from optlstm.data.panel_time import RowRules
-from optlstm.errors import InputError
+from optlstm.errors import InputError, Problem
 
 
 def panel_of(folder: Path, frame: pd.DataFrame, *, columns: dict[str, object] | None = None, **rules: object) -> Panel:
@@ -132,6 +132,17 @@ def test_a_step_without_rows_is_a_gap_and_never_invented(tmp_path: Path) -> None
     assert "x.csv: 2 row(s) with an empty or NaN target (row 97)" in problems_of(tmp_path, frame, resample="min")[0]
     panel = panel_of(tmp_path, frame, columns={"gaps": True}, resample="min")
     assert np.flatnonzero(np.isnan(panel.values[:, 0])).tolist() == [16, 17]
+
+
+def test_a_refusal_knows_what_to_type(tmp_path: Path) -> None:
+    frame = jittered().iloc[[*range(50), 49, 52, 51, *range(53, 600)]]
+    fixes = {
+        key: value
+        for line in problems_of(tmp_path, frame)
+        if isinstance(line, Problem)
+        for key, value in line.fix.items()
+    }
+    assert fixes == {"data.repeated": "last", "data.sort": True, "data.gaps": "interpolate", "data.resample": "10s"}
 
 
 def test_what_cannot_be_resampled(tmp_path: Path) -> None:
