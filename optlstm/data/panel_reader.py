@@ -151,20 +151,22 @@ class _Reader:
         for i, name in enumerate(self.targets):
             fill_numbers(values[:, i], self.frame.pop(name), self.flaws, empty=empty, instead=INTERPOLATE)
             self.flaws.notes += likely_stand_in(self.flaws.file, [name], values[:, i])
-        covariates: Mapping[str, Column] = {
-            name: self._column(name) for name in (*self.wanted.future, *self.wanted.past)
-        }
+        covariates = {name: self._column(name) for name in (*self.wanted.future, *self.wanted.past)}
         if times is None:
             raise self.flaws.error()
+        index, form, understood = times.index, times.format, [times.note] if times.note else []
+        del times  # its index is another one than that of the rows in order
         order = None if (codes[1:] >= codes[:-1]).all() else np.argsort(codes, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(ids)))]).astype(np.int64)
         firsts = starts[:-1] if order is None else order[starts[:-1]]
         self._check_constant(static, codes, firsts, ids)
-        rows = Rows(times.index, starts, None, values, covariates)
-        rows = rows if order is None else rows.taken(order)
-        rows, notes = regular(rows, self.wanted.rules, self.targets, ids, self.flaws)
-        index, starts, order = rows.index, rows.starts, rows.order
-        values, covariates = rows.values, rows.covariates
+        if order is not None:
+            index, values = index[order], values[order]
+            covariates = {name: taken(covariates.pop(name), order) for name in list(covariates)}
+        rows, notes = regular(
+            Rows(index, starts, order, values, covariates), self.wanted.rules, self.targets, ids, self.flaws
+        )
+        index, starts, order, values, covariates = rows.index, rows.starts, rows.order, rows.values, rows.covariates
         freq = Times(index, starts, ids, order, self.flaws, self.wanted.rules).freq(gaps=self.wanted.gaps)
         known = self._known(values, starts)
         if self.wanted.gaps and not self.wanted.future:
@@ -177,9 +179,7 @@ class _Reader:
         values += 0.0  # makes -0.0 and 0.0 the same bits for the fingerprint
         plain = self.wanted.plain and self.series is None
         heading = list(self.targets) if plain else [list(self.targets), list(ids), [*covariates, *by_series]]
-        digest = hashlib.sha256(json.dumps(heading).encode())
-        if not plain:
-            digest.update(starts.astype("<i8", copy=False).data)
+        columns = [*covariates.values(), *by_series.values()]
         return Panel(
             file=self.flaws.file,
             series=self.series,
@@ -193,13 +193,13 @@ class _Reader:
             static=by_series,
             freq=freq,
             season=season_of(freq),
-            fingerprint=_fingerprint(digest, index, values, [*covariates.values(), *by_series.values()]),
+            fingerprint=_fingerprint(heading, None if plain else starts, index, values, columns),
             plain=plain,
-            time_format=times.format,
+            time_format=form,
             time_columns=self.times,
             series_columns=self.of_series,
             decimal=self.flaws.source.decimal,
-            notes=(*self.flaws.source.notes, *([times.note] if times.note else []), *self.flaws.notes, *notes),
+            notes=(*self.flaws.source.notes, *understood, *self.flaws.notes, *notes),
         )
 
     def _read_times(self, codes: npt.NDArray[np.int32]) -> TimeColumn | None:
@@ -301,8 +301,13 @@ def _categories(column: pd.Series) -> Categories:
     return Categories(codes, tuple(str(name) for name in names))
 
 
-def _fingerprint(digest: Any, index: pd.Index, values: Floats, covariates: Sequence[Column]) -> str:
-    """A sha256 of names, continued over times, targets and covariates: the same for the same numbers in any format."""
+def _fingerprint(
+    heading: Sequence[Any], starts: Integers | None, index: pd.Index, values: Floats, covariates: Sequence[Column]
+) -> str:
+    """A sha256 of names, starts, times, targets and covariates: the same for the same numbers in any format."""
+    digest = hashlib.sha256(json.dumps(heading).encode())
+    if starts is not None:
+        digest.update(starts.astype("<i8", copy=False).data)
     digest.update(ticks_of(index).astype("<i8", copy=False).data)
     digest.update(values.astype("<f8", copy=False).data)
     for column in covariates:

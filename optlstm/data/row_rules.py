@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,7 +33,7 @@ class Rows:
     starts: Integers  # [n + 1]
     order: Integers | None
     values: Floats  # [rows, targets]
-    covariates: Mapping[str, Column]
+    covariates: dict[str, Column]
 
     @property
     def series(self) -> Integers:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from optlstm.data.frequency import ticks_of
 from optlstm.data.panel import Panel
-from optlstm.data.time_format import read_texts
+from optlstm.data.time_format import has_day_first, parse_times, read_texts, written
 from optlstm.errors import InputError
 from optlstm.util.arrays import Integers
 from optlstm.util.format import many
@@ -123,25 +122,33 @@ def _check_positions(panel: Panel, at: Integers, start: str) -> None:
 
 
 def _some_times(panel: Panel) -> str:
-    time, last = panel.time, panel.time[panel.rows(0)][-1] if panel.known[0] else panel.time[0]
-    return f"{panel.file} has {time[0]} to {last}" if panel.series is None else f"such as {time[0]}"
+    last = panel.rows(0).stop - 1 if panel.known[0] else 0
+    first, newest = (_as_in_the_file(panel, at) for at in (0, last))
+    return f"{panel.file} has {first} to {newest}" if panel.series is None else f"such as {first}"
+
+
+def _as_in_the_file(panel: Panel, row: int) -> object:
+    time, form = panel.time[row : row + 1], panel.time_format
+    of_one_column = form is not None and len(panel.time_columns) < 2
+    return written(time, str(form))[0] if of_one_column and isinstance(time, pd.DatetimeIndex) else time[0]
 
 
 def _wanted_time(panel: Panel, start: str, where: str) -> int:
     """The time of `--from`, in ticks. It is written as in the file, or in ISO 8601."""
-    time = panel.time
-    if panel.time_format is not None and isinstance(time, pd.DatetimeIndex):
-        alike = read_texts(pd.Series([start], dtype="str"), panel.time_format)
-        if not alike.hasnans:
-            return int(ticks_of(alike)[0])
-    try:
-        wanted: Any = int(start) if not isinstance(time, pd.DatetimeIndex) else pd.Timestamp(start)
-    except (ValueError, TypeError):
-        raise InputError(f"--from: {start!r} is no time; write it as in the data ({where})") from None
+    time, form, text = panel.time, panel.time_format, pd.Series([str(start)], dtype="str")
     if not isinstance(time, pd.DatetimeIndex):
-        return int(wanted)
-    if time.tz is not None:
-        wanted = wanted.tz_localize("UTC") if wanted.tz is None else wanted.tz_convert("UTC")
-    elif wanted.tz is not None:
+        try:
+            return int(start)
+        except (ValueError, TypeError):
+            raise InputError(f"--from: {start!r} is no time; write it as in the data ({where})") from None
+    wanted = read_texts(text, form) if form is not None else time[:0]
+    if not len(wanted) or wanted.hasnans:
+        try:
+            wanted, _ = parse_times(text, has_day_first(form))
+        except ValueError:  # day and month
+            wanted = pd.DatetimeIndex([None])
+    if wanted.hasnans:
+        raise InputError(f"--from: {start!r} is no time; write it as in the data ({where})")
+    if time.tz is None and wanted.tz is not None:
         raise InputError(f"--from: {start!r} has a time zone, and the times of {panel.file} have none")
-    return int(ticks_of(pd.DatetimeIndex([wanted]))[0])
+    return int(ticks_of(wanted)[0])

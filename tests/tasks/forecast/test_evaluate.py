@@ -107,3 +107,17 @@ def test_forecasts_of_several_key_columns(tmp_path: Path) -> None:
         [2, "b", "2020-02-14 06:00:00"],
     ]
     assert predictor.predict(tmp_path / "new.csv")["item"].tolist() == list("aabbaabb")
+    later = predictor.predict(tmp_path / "new.csv", start="10/02/2020 06:00")
+    assert str(later["ds"][0]) == "2020-02-10 06:00:00"
+
+
+def test_a_time_to_begin_at_is_written_as_in_the_file_or_in_iso_8601(tmp_path: Path) -> None:
+    months = pd.date_range("2000-01-01", periods=60, freq="MS")
+    pd.DataFrame({"ds": written(months, "%Y%m"), "y": np.sin(np.arange(60))}).to_csv(tmp_path / "x.csv", index=False)
+    section = ForecastEvaluator(Forecast.read(DataConfig(path=str(tmp_path / "x.csv"), horizon=2))).card_section()
+    predictor = section.predictor([LastValue()], [Hyperparameters(window=8)], {})
+    for start in ("200406", "2004-06-01", "2004-06"):
+        assert predictor.predict(tmp_path / "x.csv", start=start)["ds"].tolist() == [200406, 200407]
+    for start in ("200413", "soon", "01/02/2004"):
+        with pytest.raises(InputError, match=r"write it as in the data \(x.csv has 200001 to 200412\)"):
+            predictor.predict(tmp_path / "x.csv", start=start)
