@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import threading
 import warnings
@@ -36,11 +35,13 @@ class Result:
     Attributes:
         study: the Optuna study, with all its trials.
         config: what it was run with.
+        notes: what was understood of the data, and what is unusual about it or the machine; a line each.
     """
 
     study: optuna.Study
     config: StudyConfig
     database: Database
+    notes: tuple[str, ...] = ()
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -104,6 +105,7 @@ def _run(raw: dict[str, Any], progress: bool, undo: ExitStack) -> Result:
 
     from optlstm.console.progress import make_console
     from optlstm.console.run_summary import announce
+    from optlstm.data.frames import naming_frame
     from optlstm.report.dashboard_artifacts import DashboardPublisher
     from optlstm.run.session import open_session
     from optlstm.run.study_config import study_name, with_stored_config
@@ -123,7 +125,7 @@ def _run(raw: dict[str, Any], progress: bool, undo: ExitStack) -> Result:
     if stopped:
         raise KeyboardInterrupt
     opened = database or open_database(url)
-    return Result(load_study(opened, name), session.plan.config, opened)
+    return Result(load_study(opened, name), session.plan.config, opened, tuple(naming_frame(session.warnings)))
 
 
 def _display(session: Session) -> Display:
@@ -164,7 +166,7 @@ def _path(data: Data, raw: Mapping[str, Any], undo: ExitStack) -> str:
     """
     if isinstance(data, str | Path):
         return str(Path(data).expanduser().absolute())
-    from optlstm.data.frames import frame_bytes, named_as_frame
+    from optlstm.data.frames import errors_name_frame, frame_bytes, frame_file
     from optlstm.util.files import LocalFolder, check_writable, is_url
 
     root = str(raw.get("storage_path") or StudyConfig.model_fields["storage_path"].default)
@@ -172,7 +174,7 @@ def _path(data: Data, raw: Mapping[str, Any], undo: ExitStack) -> str:
         raise InputError("data: a DataFrame is kept below storage_path, which is a URL here; give a file's path")
     content = frame_bytes(data)
     check_writable(root, "storage_path")
-    name = f"data-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
+    name = frame_file(content)
     folder = Path(absolute(root))
     files = LocalFolder(folder)
     kept = b""
@@ -183,7 +185,7 @@ def _path(data: Data, raw: Mapping[str, Any], undo: ExitStack) -> str:
             undo.callback(_remove_empty, made)
         undo.callback(files.remove, name)
         files.write(name, content)
-    undo.enter_context(named_as_frame(name))
+    undo.enter_context(errors_name_frame())
     return str(folder / name)
 
 

@@ -39,6 +39,7 @@ def test_from_a_frame_to_a_model_and_back(folder: Path) -> None:
     assert len(result.study.trials) == 2
     assert result.best_value == min(t.value for t in result.study.trials)
     assert result.best_params == result.study.best_params
+    assert result.notes == ()
     model = result.refit(seeds=2)
     assert sorted(path.name for path in Path().iterdir()) == ["runs", "tiny.csv", "tiny.toml"]  # nothing saved unasked
     forecast = model.predict(daily(), levels=[50])
@@ -58,7 +59,11 @@ def test_a_week_of_business_days_goes_on_with_business_days(folder: Path) -> Non
     """Five days from Monday to Friday look like any days; what they are the model knows."""
     frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=80, freq="B"), "y": np.arange(80.0) % 5})
     small = {**SMALL, "window": 4, "patch": 2}
-    model = optlstm.tune(frame, horizon=3, n_trials=1, epochs=1, workers=1, space=small, progress=False).refit()
+    result = optlstm.tune(
+        frame[::-1], sort=True, horizon=3, n_trials=1, epochs=1, workers=1, space=small, progress=False
+    )
+    assert result.notes == ("data: rows sorted by 'ds': 79 rows stood behind a later one",)
+    model = result.refit()
 
     assert model.card.task.freq == "B"
     forecast = model.predict(frame.head(5))

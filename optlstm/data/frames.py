@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -17,6 +19,8 @@ from pyarrow import parquet
 from optlstm.errors import InputError
 from optlstm.util.format import quoted
 
+_TEMPORARY = "DataFrame.parquet"
+_FILES = re.compile(r"\b(DataFrame|data-[0-9a-f]{12})\.parquet\b")
 _TIME, _SERIES = "ds", "unique_id"  # columns made of an index without a name: of times, of anything else
 
 
@@ -37,19 +41,29 @@ def as_file(data: Data) -> Iterator[Path]:
         yield Path(data).expanduser()
         return
     with tempfile.TemporaryDirectory(prefix="optlstm-") as folder:
-        path = Path(folder) / "DataFrame.parquet"
+        path = Path(folder) / _TEMPORARY
         path.write_bytes(frame_bytes(data))
-        with named_as_frame(path.name):
+        with errors_name_frame():
             yield path
 
 
+def frame_file(content: bytes) -> str:
+    """The name of the file that keeps a DataFrame for its study."""
+    return f"data-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
+
+
+def naming_frame(lines: Iterable[str]) -> list[str]:
+    """Lines about files that were made of a DataFrame: they name it, and not the file."""
+    return [_FILES.sub("the DataFrame", line) for line in lines]
+
+
 @contextmanager
-def named_as_frame(file: str) -> Iterator[None]:
-    """Errors about a file that was made of a DataFrame name the DataFrame."""
+def errors_name_frame() -> Iterator[None]:
+    """Errors about such a file name the DataFrame."""
     try:
         yield
     except InputError as error:
-        raise type(error)([problem.replace(file, "the DataFrame") for problem in error.problems]) from error
+        raise type(error)(naming_frame(error.problems)) from error
 
 
 def frame_bytes(data: Frame) -> bytes:

@@ -271,7 +271,8 @@ class _Reader:
                 self.flaws.add(problem, sorted({*in_table(empty, order)}), remedy, fix=BY_INTERPOLATION)
                 if name in self.wanted.future:
                     problem = f"column '{name}' of {self.flaws.file}: {len(ahead)} {EMPTY} value(s) behind the targets"
-                    self.flaws.add(problem, sorted({*in_table(ahead, order)}), "fill them in: it is to be known ahead")
+                    remedy = "fill them in, for it is to be known ahead, or name it with --past"
+                    self.flaws.add(problem, sorted({*in_table(ahead, order)}), remedy)
 
     def _check_constant(
         self, static: Mapping[str, Column], codes: npt.NDArray[np.int32], firsts: Integers, ids: Sequence[str]
@@ -285,7 +286,9 @@ class _Reader:
                 changing = list(dict.fromkeys(codes[mixed].tolist()))
                 problem = f"column '{name}' of {self.flaws.file} changes within {len(changing)} series"
                 names = named([ids[i] for i in changing])
-                self.flaws.add(f"{problem}: {names}", mixed, "a series has one value of it")
+                self.flaws.add(
+                    f"{problem}: {names}", mixed, "a series has one value of it; or name it with --past or --future"
+                )
             elif not isinstance(column, Categories):
                 missing = firsts[empty[firsts]]
                 problem = f"column '{name}' of {self.flaws.file}: {len(missing)} series begin with an empty value"

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from optlstm.data.frames import as_file, named_as_frame
+from optlstm.data.frames import as_file, errors_name_frame, naming_frame
 from optlstm.data.table import DataFile, read_table
 from optlstm.errors import InputError, StudyConflict
 
@@ -119,8 +119,14 @@ def test_errors_name_the_frame_and_not_the_file_made_of_it() -> None:
     missing = r"^data: column 'z' not found in the DataFrame \(columns: ds, y\)$"
     with pytest.raises(InputError, match=missing), as_file(FRAME) as path:
         read_table(DataFile(path), ["z"])
-    with pytest.raises(StudyConflict, match=r"^the DataFrame differs$"), named_as_frame("data-1.parquet"):
-        raise StudyConflict("data-1.parquet differs")
+    with pytest.raises(StudyConflict, match=r"^the DataFrame differs$"), errors_name_frame():
+        raise StudyConflict("data-0123456789ab.parquet differs")
+
+
+def test_notes_name_the_frame_too() -> None:
+    lines = ["column 'z' of data-0123456789ab.parquet is constant", "DataFrame.parquet has 3 rows", "data-1.parquet"]
+
+    assert naming_frame(lines) == ["column 'z' of the DataFrame is constant", "the DataFrame has 3 rows", lines[2]]
 
 
 def test_a_file_keeps_its_name(tmp_path: Path) -> None:
