@@ -187,6 +187,8 @@ def fill_numbers(
     if not empty:
         gone = np.flatnonzero(missing)
         remedy = f"fill them in before reading{instead and f', {instead}'}, or leave the column out"
+        if instead and 0 < len(gone) == len(into) - int(gone[0]) < len(into):
+            remedy = "leave these last rows out, or give --gaps interpolate: forecasts begin behind the last value"
         fix = BY_INTERPOLATION if instead == INTERPOLATE else None
         flaws.add(f"{name}: {len(gone)} {EMPTY} value(s)", gone, remedy, fix=fix)
     infinite = np.flatnonzero(np.isinf(into))

@@ -48,6 +48,7 @@ FILES: dict[str, tuple[bytes | str, Lines]] = {
     ),
     "NUL byte": (numbers(cell="\0"), [["row 7", "a NUL byte"]]),
     "gaps": ("\n".join([*ROWS[:8], *ROWS[10:]]), [["2 missing row(s) in 1 gap(s)", "row 9: 9 after 6"]]),
+    "last NaN": (column(["1"] * 118 + [""] * 2), [["column 'y'", "2 empty", "leave these last rows out", "--gaps"]]),
     "all NaN": (column([""] * 120), [["column 'y'", "120 empty or NaN value(s)", "row 2"]]),
     "text": (numbers(cell="much"), [["column 'y'", "row 7: 'much'"]]),
     "thousands separators": (numbers(cell='"1,500"'), [["'1,500' may be 1500 or 1.500"]]),

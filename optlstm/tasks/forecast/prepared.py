@@ -14,6 +14,7 @@ from optlstm.tasks.forecast.data import ForecastData, Inputs, scales
 from optlstm.tasks.forecast.errors import seasonal_scale
 from optlstm.tasks.options import DataConfig
 from optlstm.util.arrays import Floats, Integers
+from optlstm.util.format import many
 
 if TYPE_CHECKING:
     from optlstm.data.panel import Panel
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 def gaps_line(count: int, gaps: str, inside: str = "") -> str:
     """How many values are missing, and what is done about them. inside: how far, where they are interpolated."""
-    done = f"were interpolated{inside}" if gaps == "interpolate" else "are masked"
-    return f"{count:,} missing values {done}; no loss and no score counts them as targets"
+    was, is_, it = ("was", "is", "it") if count == 1 else ("were", "are", "them")
+    done = f"{was} interpolated{inside}" if gaps == "interpolate" else f"{is_} masked"
+    return f"{many(count, 'missing value')} {done}; no loss and no score counts {it} as targets"
 
 
 @dataclass(frozen=True)
