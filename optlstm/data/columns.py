@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -95,7 +96,7 @@ def column_problems(
     columns = listed(file, names)
     if no_time:
         remedy = (
-            "; ".join(f"{quoted(c)} looks like the time column: --time {short(c)}" for c in dates)
+            "; ".join(f"{quoted(c)} looks like the time column: --time {shlex.quote(short(c))}" for c in dates)
             or "name it with --time COLUMN, or --time row where there is none and the rows are in order"
         )
         line = f"data: no time column 'ds' in {file.name}; {remedy} {columns}"
@@ -103,7 +104,7 @@ def column_problems(
     if no_target:
         left = [column for column in numbers if column not in (*(time or ["ds"]), *dates, *parts)]
         remedy = f"choose from {list_columns(left)} with --target" if left else "name it with --target COLUMN"
-        remedy = f"name it: --target {short(left[0])}" if len(left) == 1 else remedy
+        remedy = f"name it: --target {shlex.quote(short(left[0]))}" if len(left) == 1 else remedy
         line = f"data: no target column 'y' in {file.name}; {remedy} {columns}"
         problems.append(Problem(line, {"data.target": left[0]} if left else None))
     return problems

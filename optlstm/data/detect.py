@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from optlstm.data.file_format import BLANKS, FileFormat, FileOptions, separator_name
-from optlstm.errors import InputError
+from optlstm.errors import InputError, Problem
 from optlstm.util.format import listed
 
 MISSING = ("", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "-nan", "-NaN")
@@ -72,10 +72,8 @@ def detect(name: str, lines: Sequence[str], options: FileOptions, encoding: str)
     data = values and _certainly_data(layout)
     if header is None and values and not data and all(map(_WHOLE.fullmatch, layout.header)):
         shown = ", ".join(cell.strip() for cell in layout.header[:3]) + (", ..." if len(layout.header) > 3 else "")
-        raise InputError(
-            f"data: {name}: row {layout.rows[0][0]} holds only whole numbers ({shown}), which may be names or data; "
-            "--set data.header=false if they are data, or true"
-        )
+        line = f"data: {name}: row {layout.rows[0][0]} holds only whole numbers ({shown}), which may be names or data; "
+        raise InputError(Problem(f"{line}--set data.header=false if they are data, or true", {"data.header": "false"}))
     if header is False or (header is None and data):
         first = layout.rows[0][0]
         names = tuple(f"c{i + 1}" for i in range(len(layout.header)))

@@ -88,9 +88,11 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     series = columns.series or next((name for name in usual if name in names), None)
     time = columns.time or next((name for name in TIME_NAMES if series and name in names), None)
     others = [name for name in names if name not in (columns.label or "label", series, time, columns.group)]
-    channels = list(columns.channels or others)
+    unnamed = [name for name in file.unnamed if name in others]  # as `to_csv` numbers the rows: no values
+    first = unnamed[0] if unnamed else ""  # which models of older versions have as a column with the name ""
+    channels = [name or first for name in columns.channels or [name for name in others if name not in unnamed]]
     problems = _column_problems(file, names, columns, series)
-    extra = _unknown(others, channels) if columns.like else ""
+    extra = _unknown([name for name in others if name not in unnamed], channels) if columns.like else ""
     if columns.like and (lacking := _unknown(channels, others)):
         kind, besides = "channels" if series else "columns", f" and has {extra} besides" if extra else ""
         problems.append(f"data: {file.name} does not have the {kind} of {columns.like}: it lacks {lacking}{besides}")
@@ -105,6 +107,8 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     table = _SequenceTable(frame, Flaws(file), label, columns.group, channels)
     sequences = table.long(series, time) if series else table.wide()
     notes = [*file.notes, *table.flaws.notes, *sequences.notes]
+    if left := [name for name in unnamed if name not in channels]:
+        notes.append(f"data: columns of {file.name} without a name are not read: {list_columns(left)}")
     if extra:
         notes.append(f"data: {file.name} has columns that are none of {columns.like}'s; they are not read: {extra}")
     return replace(sequences, notes=tuple(notes)) if notes else sequences

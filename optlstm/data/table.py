@@ -81,6 +81,11 @@ class DataFile:
         return [*self.archive.table.column_names] if self.is_archive else list(self.form.names)
 
     @property
+    def unnamed(self) -> list[str]:
+        """The columns without a name, as pandas calls them."""
+        return [name for i, name in enumerate(self.names) if name == f"Unnamed: {i}"]
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What was understood of a file that is not plain CSV, in a line."""
         if self.is_archive:

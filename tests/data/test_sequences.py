@@ -120,3 +120,20 @@ def test_a_flaw_is_named_with_its_row(tmp_path: Path, text: str, columns: Sequen
 
     (problem,) = caught.value.problems
     assert all(line in problem for line in lines), problem
+
+
+def test_columns_without_a_name_are_no_steps(tmp_path: Path) -> None:
+    """What to_csv() writes before each row is its number; a separator too many makes an empty column behind it."""
+    lines = WIDE.splitlines()
+    numbered = "\n".join([f",{lines[0]},", *(f"{i},{line}," for i, line in enumerate(lines[1:]))])
+    path = write(tmp_path, numbered, "numbered.csv")
+
+    plain, sequences = read_sequences(write(tmp_path, WIDE), SequenceColumns()), read_sequences(path, SequenceColumns())
+
+    assert sequences.fingerprint == plain.fingerprint
+    last = len(lines[0].split(",")) + 1
+    assert sequences.notes == (
+        f"data: columns of numbered.csv without a name are not read: Unnamed: 0, Unnamed: {last}",
+    )
+    older = SequenceColumns(channels=["", *plain.columns], wide=True, like="the model")
+    assert read_sequences(path, older).columns == ("Unnamed: 0", *plain.columns)
