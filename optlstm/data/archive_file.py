@@ -28,6 +28,7 @@ from optlstm.util.format import quoted, short
 
 SUFFIXES = (".ts", ".tsf")
 _MEMORY_SHARE = 16  # of the free memory, what a file may have: its numbers take less in text
+_LONGEST = 8000 * 365 * 86_400  # seconds of a series, up to the year 10,000 or so
 _SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600}
 _STEPS = {  # (months, seconds)
     **{"minutely": (0, 60), "half_hourly": (0, 1800), "hourly": (0, 3600), "daily": (0, 86_400)},
@@ -153,6 +154,8 @@ def _series(header: _Header, rows: Iterator[tuple[int, str]], data_line: int) ->
         named = dict(zip(attributes, given, strict=True))
         values.append(_numbers(header, line, numbers))
         start = _start(header, line, named.pop("start_timestamp", None)) if step else None
+        if step and len(values[-1]) * (step[0] * 30 * 86_400 + step[1]) > _LONGEST:
+            raise header.problem(line, "its times go beyond the calendar")
         times.append(_times(start, step, len(values[-1])))
         cells.append([named.pop("series_name", f"T{len(cells) + 1}"), *named.values()])
         lines.append(line)

@@ -35,6 +35,14 @@ def tidy(table: Any, coded: str | None) -> Any:
     return table
 
 
+def empty_at_end(table: Any) -> int:
+    """How many rows at the end of a table have no value in any column."""
+    rows = table.num_rows
+    while rows and all(column[rows - 1].as_py() in (None, "") for column in table.columns):
+        rows -= 1
+    return int(table.num_rows - rows)
+
+
 def bytes_as_text(table: Any, file: str) -> Any:
     """The table with its columns of bytes decoded. Raises InputError where some are no UTF-8."""
     for i, field in enumerate(table.schema):

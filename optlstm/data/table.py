@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from optlstm.data.archive_file import SUFFIXES as ARCHIVES
 from optlstm.data.archive_file import ArchiveTable, read_archive
-from optlstm.data.arrow import tidy
+from optlstm.data.arrow import empty_at_end, tidy
 from optlstm.data.csv_file import SHOWN, find_format, read_rows, rows_of
 from optlstm.data.encoding import STRAY
 from optlstm.data.file_format import TOLD, FileFormat, FileOptions
@@ -25,7 +25,7 @@ from optlstm.data.number_marks import looks_marked, read_marked
 from optlstm.data.parquet_file import open_parquet, parquet_head, read_parquet
 from optlstm.data.text_stream import DAMAGED, open_bytes
 from optlstm.errors import InputError, did_you_mean
-from optlstm.util.format import in_a_line, quoted, short
+from optlstm.util.format import in_a_line, many, quoted, short
 
 __all__ = ["SHOWN", "DataFile", "dataset_name", "first_cells", "list_columns", "read_table", "unknown_column"]
 
@@ -46,6 +46,7 @@ class DataFile:
         self.path, self.options = path, options
         self.name = path.name
         self.decimal: str | None = None  # mark, where the columns that were read tell it
+        self._empty_rows = 0  # left out at its end
         self._marks = ""  # what was understood of its numbers
 
     @property
@@ -91,6 +92,7 @@ class DataFile:
         if self.is_archive:
             return (f"data: {self.name} read as: a table of {list_columns(self.names)}",)
         parts = [] if self.is_parquet else self.form.parts(self._marks)
+        parts += [f"{many(self._empty_rows, 'empty row')} at the end left out"] if self._empty_rows else []
         return (f"data: {self.name} read as: {', '.join(parts)}",) if parts else ()
 
     def table(self, wanted: Sequence[str], coded: str | None, texts: Sequence[str], times: Sequence[str]) -> Any:
@@ -108,7 +110,18 @@ class DataFile:
         kinds |= {positions[coded]: pa.dictionary(pa.int32(), pa.string())} if coded in positions else {}
         table, self.form = read_rows(self.path, self.form, at, kinds, self.options)
         table = self._with_numbers(table, [i for i in at if i not in kinds and self.names[i] not in times])
+        table = self._without_empty_end(table) if times else table  # elsewhere it may be an empty text
         return table.rename_columns(list(wanted))
+
+    def _without_empty_end(self, table: Any) -> Any:
+        """The table without rows at its end that are separators and nothing else, as spreadsheets write them."""
+        empty = empty_at_end(table)
+        if empty:
+            rows = islice(rows_of(self.path, self.form), table.num_rows - empty, None)
+            filled = [i for i, (_, cells) in enumerate(rows, 1) if any(map(str.strip, cells))]
+            empty -= max(filled, default=0)  # a column that is not read may hold something
+        self._empty_rows = empty
+        return table.slice(0, table.num_rows - empty)
 
     def _with_numbers(self, table: Any, columns: Sequence[int]) -> Any:
         """The table with numbers where text of these columns has decimal commas, or thousands apart."""

@@ -74,6 +74,10 @@ FORMS: dict[str, tuple[str, str, str, str]] = {
         *("x.csv", "ds,y\n[UTC],°C\n2020-01-01,1234.5\n2020-01-02,12.25\n2020-01-03,-3\n", "windows-1252"),
         "windows-1252, row 2 left out, it holds units ('[UTC]', '°C')",
     ),
+    "empty rows at the end": (
+        *("x.csv", "ds;y;z;\n2020-01-01;1234,5;;\n2020-01-02;12,25;1;\n2020-01-03;-3;;\n;;;\n;;;\n", "utf-8"),
+        "separated by ';', decimal commas, 2 empty rows at the end left out",
+    ),
     "trailing separators": ("x.csv", "ds,y,,\n2020-01-01,1234.5,,\n2020-01-02,12.25,,\n2020-01-03,-3,,\n", "utf-8", ""),
     "unread columns": (
         *("x.csv", "y,ds,\x80\x81\x82,a,a\n1234.5,2020-01-01,ê\x81,1,2\n12.25,2020-01-02,,,\n-3,2020-01-03,,,\n"),
@@ -87,7 +91,7 @@ def test_forms_that_are_understood(kind: str, tmp_path: Path) -> None:
     name, text, encoding, note = FORMS[kind]
     file = DataFile(write(tmp_path, text, name, encoding))
 
-    frame = read_table(file, ["ds", "y"])
+    frame = read_table(file, ["ds", "y"], times=["ds"])
 
     assert frame["ds"].tolist() == DAYS
     assert frame["y"].tolist() == NUMBERS
@@ -227,3 +231,10 @@ def test_two_tables_in_one_file_are_no_header_and_rows(tmp_path: Path) -> None:
     path = write(tmp_path, "ds,y\n1,2\n2,3\n3,4\nds,y,z\n4,5,6\n5,6,7\n6,7,8\n")
     with pytest.raises(InputError, match=r"4 row\(s\) without the 2 fields of the header"):
         read_table(DataFile(path))
+
+
+def test_only_rows_that_are_all_empty_are_left_out(tmp_path: Path) -> None:
+    file = DataFile(write(tmp_path, "ds,y,z\n1,2,3\n,,4\n,,\n"))
+    assert len(read_table(file, ["ds", "y"], times=["ds"])) == 2
+    assert file.notes == ("data: x.csv read as: 1 empty row at the end left out",)
+    assert len(read_table(file, ["y"])) == 3

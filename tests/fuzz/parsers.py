@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import random
+import re
 import shutil
 import sqlite3
 import struct
@@ -252,11 +253,30 @@ def _plan_of(draw: random.Random, path: Path) -> None:
 
 
 def _csv() -> Attack:
-    sound = _frame().to_csv(index=False).encode()
+    """Half of the inputs are plain CSV, the others text in other forms."""
+    frame = _frame()
+    plain = ("data.csv", frame.to_csv(index=False).encode())
+    numbers = frame[["y", "z"]].to_numpy()
+    steps = [":".join(",".join(map(str, channel)) for channel in numbers[i : i + 8].T) for i in range(0, 80, 8)]
+    others = [
+        ("data.csv", b"# here\n" + frame.to_csv(index=False, sep=";", decimal=",").encode()),
+        ("data.csv", frame.rename(columns={"z": "größe"}).to_csv(index=False).encode("latin-1")),
+        ("data.csv", frame.to_csv(sep="\t").encode("utf-16")),
+        ("data.txt", re.sub(r'["\t ]+', "  ", frame[["y", "z"]].to_csv(sep="\t", header=False)).encode()),
+        (
+            "data.ts",
+            "\n".join(["@univariate false", "@classLabel true a", "@data", *(f"{s}:a" for s in steps)]).encode(),
+        ),
+        (
+            "data.tsf",
+            ("@attribute start_timestamp date\n@frequency hourly\n@data\n2020-01-01:" + steps[0][:40]).encode(),
+        ),
+    ]
 
     def attack(draw: random.Random) -> None:
-        Path("data.csv").write_bytes(mutated_bytes(draw, sound))
-        _plan_of(draw, Path("data.csv"))
+        name, sound = plain if draw.random() < 0.5 else draw.choice(others)
+        Path(name).write_bytes(mutated_bytes(draw, sound))
+        _plan_of(draw, Path(name))
 
     return attack
 
