@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.date_parts import date_columns
+from optlstm.data.date_parts import columns_of_day, date_columns
 from optlstm.data.stand_ins import empty_cells
 from optlstm.data.table import SHOWN, DataFile, file_rows, first_cells, list_columns, listed, unknown_column
 from optlstm.data.time_format import parse_times, whole_number_format
@@ -90,9 +89,12 @@ def column_problems(
     no_time, no_target = time is None and "ds" not in names, target is None and "y" not in names
     if not no_time and not no_target:
         return problems
-    dates, numbers = _guess(first_cells(file))
+    cells = first_cells(file)
+    dates, numbers = _guess(cells)
     parts = date_columns(names)
-    dates = [*dates, *([",".join(parts)] if parts and not dates else [])]
+    if len(dates) == 1 and len(set(cells[dates[0]])) < len(cells[dates[0]]):
+        parts = (*dates, *columns_of_day(cells))
+    dates = dates if len(parts) < 2 or len(dates) > 1 else [",".join(parts)]
     columns = listed(file, names)
     if no_time:
         remedy = (
@@ -103,6 +105,7 @@ def column_problems(
         problems.append(Problem(line, {"data.time": dates[0]} if len(dates) == 1 else None))
     if no_target:
         left = [column for column in numbers if column not in (*(time or ["ds"]), *dates, *parts)]
+        left = [column for column in left if not _is_count(cells[column])] or left
         remedy = f"choose from {list_columns(left)} with --target" if left else "name it with --target COLUMN"
         remedy = f"name it: --target {shlex.quote(short(left[0]))}" if len(left) == 1 else remedy
         line = f"data: no target column 'y' in {file.name}; {remedy} {columns}"
@@ -141,10 +144,18 @@ def _guess(cells: dict[str, list[str]]) -> tuple[list[str], list[str]]:
         elif given and not np.isnan([_number(text.replace(",", ".")) for text in given]).all():
             numbers.append(name)
         elif given:
-            with suppress(ValueError):
+            try:
                 times, _ = parse_times(pd.Series(given, dtype="str"))
                 dates += [name] if not times.hasnans else []
+            except ValueError:  # times, of which it is to be said which
+                dates.append(name)
     return dates, numbers
+
+
+def _is_count(texts: Sequence[str]) -> bool:
+    """Whether the cells number the rows: 1, 2, 3, ..."""
+    numbers = np.array([_number(text) for text in texts])
+    return len(numbers) > 2 and bool((np.diff(numbers) == 1).all())
 
 
 def _number(text: str) -> float:

@@ -1,8 +1,9 @@
-"""Columns that are a part of a date, known by their names."""
+"""Columns that are a part of a time, known by their names or their cells."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 _NAMES = {
     "year": ("year", "yr", "yyyy"),
@@ -13,6 +14,8 @@ _NAMES = {
     "second": ("second", "sec", "ss"),
 }
 PARTS = tuple(_NAMES)
+OF_DAY = PARTS[3:]
+_CLOCK = r"\s*\d{1,2}(:\d\d(:\d\d(\.\d+)?)?|\.\d\d\.\d\d)(\s*[AaPp][Mm])?\s*"
 
 
 def part_of(name: str) -> str | None:
@@ -23,7 +26,23 @@ def part_of(name: str) -> str | None:
 
 def date_columns(names: Sequence[str]) -> tuple[str, ...]:
     """The file's columns of year, month, and what follows them; () where there are none."""
+    parts = _in_a_row(names, PARTS)
+    return parts if len(parts) > 1 else ()
+
+
+def columns_of_day(cells: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The columns that say when on a day it is: one of cells such as 17:24:00, or hour, minute, second by their names.
+
+    Args:
+        cells: the first ones of each column.
+    """
+    given = {name: [text for text in texts if text.strip()] for name, texts in cells.items()}
+    clocks = [name for name, texts in given.items() if texts and all(re.fullmatch(_CLOCK, text) for text in texts)]
+    return tuple(clocks[:1]) or _in_a_row(list(cells), OF_DAY)
+
+
+def _in_a_row(names: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
+    """The columns of the first parts, up to one that there is no column of."""
     by_part = {part: name for name in reversed(names) if (part := part_of(name))}
-    given = [by_part.get(part) for part in PARTS]
-    parts = given[: given.index(None)] if None in given else given
-    return tuple(str(part) for part in parts) if len(parts) > 1 else ()
+    given = [by_part.get(part) for part in parts]
+    return tuple(str(name) for name in (given[: given.index(None)] if None in given else given))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.columns import Flaws, label_texts
-from optlstm.data.date_parts import PARTS, part_of
+from optlstm.data.date_parts import OF_DAY, PARTS, part_of
 from optlstm.data.table import SHOWN
 from optlstm.data.time_column import BY_THE_CELLS, TimeColumn, TimeReading, read_times
 from optlstm.data.time_format import DIGITS, read_numbers
@@ -21,7 +21,6 @@ from optlstm.util.format import listed, quoted
 from optlstm.util.time_formats import INTEGER
 
 ROW = "row"  # in place of a time column: there is none, and the rows are in order
-_OF_DAY = PARTS[3:]
 _CLOCK = r"\s*(\d{1,2})[:.](\d\d)(?:[:.](\d\d(?:\.\d+)?))?\s*([AaPp][Mm])?\s*"
 _US = 10**6
 
@@ -143,7 +142,7 @@ def _numbers(column: pd.Series) -> Floats:
 def _of_date(frame: pd.DataFrame, dates: pd.Index, names: Sequence[str], flaws: Flaws) -> pd.DatetimeIndex | None:
     """Of dates and what else there is of their times."""
     parts = [part_of(name) for name in names[1:]]
-    if not isinstance(dates, pd.DatetimeIndex) or (len(parts) > 1 and parts != list(_OF_DAY[: len(parts)])):
+    if not isinstance(dates, pd.DatetimeIndex) or (len(parts) > 1 and parts != list(OF_DAY[: len(parts)])):
         flaws.add(f"--time: {', '.join(names)} are not a date and then its time, or hour, minute, second")
         return None
     seconds = np.zeros(len(frame))

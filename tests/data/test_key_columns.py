@@ -11,7 +11,7 @@ import pytest
 from optlstm.data.key_columns import split_id
 from optlstm.data.panel import Panel
 from optlstm.data.panel_reader import PanelColumns, read_panel
-from optlstm.errors import InputError
+from optlstm.errors import InputError, Problem
 
 HOURS = pd.date_range("2010-02-27 20:00", periods=60, freq="h")
 
@@ -77,6 +77,33 @@ def test_columns_that_are_no_times(text: str, time: str, problem: str, tmp_path:
         read(tmp_path, text, time=time or None)
     assert len(caught.value.problems) == 1
     assert problem in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "time", "target"),
+    [
+        (lines("No,year,month,day,hour,y1", *(f"{i + 1},2010,1,1,{i}" for i in range(9))), "year,month,day,hour", "y1"),
+        (lines("Date,Time,load", *("16/12/2006,17:24:00", "16/12/2006,17:25:00")), "Date,Time", "load"),
+        (lines("Date,Time,CO", *("10/03/2004,18.00.00", "10/03/2004,19.00.00")), "Date,Time", "CO"),
+        (lines("instant,dteday,hr,cnt", *(f"{i},2011-01-01,{i}" for i in range(9))), "dteday,hr", "cnt"),
+        (lines("date,close", "01/02/2020", "01/03/2020"), "date", "close"),
+        (lines("date,T", *(f"2020-01-0{i}" for i in range(1, 9))), "date", "T"),
+    ],
+)
+def test_columns_that_look_like_the_time_are_proposed(text: str, time: str, target: str, tmp_path: Path) -> None:
+    header, *rows = [line.rsplit(",", 1) for line in text.splitlines()]
+    text = "\n".join([",".join(header), *(f"{cells},{i * i % 7}" for i, (cells, _) in enumerate(rows))])
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, text)
+    fixes = [line.fix for line in caught.value.problems if isinstance(line, Problem)]
+    assert fixes == [{"data.time": time}, {"data.target": target}]
+
+
+def test_empty_rows_at_the_end_are_left_out_and_counted(tmp_path: Path) -> None:
+    panel = read(tmp_path, "ds,y,z\n2020-01-01,5,1\n2020-01-02,6,1\n,,3\n,,\n")
+    assert (panel.values[:, 0].tolist(), panel.notes) == ([5, 6], ("data: 2 empty rows at the end of x.csv left out",))
+    with pytest.raises(InputError, match=r"1 empty time\(s\) \(row 3\)"):
+        read(tmp_path, "ds,y\n2020-01-01,5\n,\n2020-01-02,6\n")
 
 
 def test_no_time_column_at_all(tmp_path: Path) -> None:
