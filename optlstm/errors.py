@@ -19,12 +19,14 @@ class Problem(str):
 
     Args:
         fix: Values of config keys (`data.time`) or of flags (`--name`) that mend it; True: of a switch.
+        otherwise: Another fix, where only who asks knows which is right.
         without: An argument, or a flag with its value, to be left out.
         rename: A key that `--set` was given, and its right name.
         instead: Another command's arguments that may be what is wanted.
     """
 
     fix: Mapping[str, str | bool]
+    otherwise: Mapping[str, str | bool]
     without: str | None
     rename: tuple[str, str] | None
     instead: Sequence[str]
@@ -34,12 +36,14 @@ class Problem(str):
         line: str,
         fix: Mapping[str, str | bool] | None = None,
         *,
+        otherwise: Mapping[str, str | bool] | None = None,
         without: str | None = None,
         rename: tuple[str, str] | None = None,
         instead: Sequence[str] = (),
     ) -> Problem:
         problem = super().__new__(cls, line)
-        problem.fix, problem.without, problem.rename, problem.instead = fix or {}, without, rename, instead
+        problem.fix, problem.otherwise = fix or {}, otherwise or {}
+        problem.without, problem.rename, problem.instead = without, rename, instead
         return problem
 
 

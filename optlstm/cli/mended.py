@@ -13,9 +13,13 @@ _SECRET = re.compile(r"[\w.+-]+://\S*[@?]\S*")  # a URL that can hold a password
 
 
 def proposals(arguments: Sequence[str], options: Collection[str], problems: Sequence[str]) -> list[str]:
-    """The commands that problems say to type: the one that was typed, mended; then others. See `mended`."""
-    others = [_shown(problem.instead) for problem in problems if isinstance(problem, Problem) and problem.instead]
-    return [command for command in (mended(arguments, options, problems), *others) if command is not None]
+    """The commands that problems say to type: the one that was typed, mended in one or two ways; then others."""
+    lines = [problem for problem in problems if isinstance(problem, Problem)]
+    ways = [mended(arguments, options, problems)]
+    if any(line.otherwise for line in lines):
+        ways.append(mended(arguments, options, [Problem(line, line.otherwise or line.fix) for line in lines]))
+    others = [_shown(line.instead) for line in lines if line.instead]
+    return [command for command in (*ways, *others) if command is not None]
 
 
 def mended(arguments: Sequence[str], options: Collection[str], problems: Sequence[str]) -> str | None:

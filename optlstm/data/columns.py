@@ -34,7 +34,7 @@ class Flaws:
         self.file = file.name
         self.source = file
         self.notes: list[str] = []  # what was understood, or looks odd, and is no flaw
-        self._flaws: list[tuple[str, list[int], str, Sequence[str], Fix]] = []
+        self._flaws: list[tuple[str, list[int], str, Sequence[str], tuple[Fix, Fix]]] = []
 
     def add(
         self,
@@ -43,29 +43,30 @@ class Flaws:
         remedy: str = "",
         notes: Sequence[str] = (),
         fix: Fix = None,
+        otherwise: Fix = None,
     ) -> None:
         """Add a problem, unless `rows` is empty.
 
         Args:
             rows: Of the table, from 0; the first are named by their rows in the file. None: the problem is of no row.
             notes: On the first rows.
-            fix: Of `Problem`.
+            fix, otherwise: Of `Problem`.
         """
         if rows is None or len(rows):
             first = [] if rows is None else [int(row) for row in rows[: SHOWN + 1]]
-            self._flaws.append((f"data: {problem}", first, f"; {remedy}" if remedy else "", notes, fix))
+            self._flaws.append((f"data: {problem}", first, f"; {remedy}" if remedy else "", notes, (fix, otherwise)))
 
     def error(self) -> InputError:
         """One line for every problem."""
         in_file = file_rows(self.source, [row for _, rows, *_ in self._flaws for row in rows[:SHOWN]])
         lines = []
-        for problem, rows, remedy, notes, fix in self._flaws:
+        for problem, rows, remedy, notes, (fix, otherwise) in self._flaws:
             named = [f"row {in_file[row]}" for row in rows[:SHOWN]]
             for i, note in enumerate(notes[: len(named)]):
                 named[i] += f": {note}"
             named += ["..."] if len(rows) > SHOWN else []
             line = f"{problem} ({', '.join(named)}){remedy}" if named else f"{problem}{remedy}"
-            lines.append(Problem(line, fix))
+            lines.append(Problem(line, fix, otherwise=otherwise))
         return InputError(lines)
 
     def raise_any(self) -> None:

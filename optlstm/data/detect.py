@@ -73,7 +73,8 @@ def detect(name: str, lines: Sequence[str], options: FileOptions, encoding: str)
     if header is None and values and not data and all(map(_WHOLE.fullmatch, layout.header)):
         shown = ", ".join(cell.strip() for cell in layout.header[:3]) + (", ..." if len(layout.header) > 3 else "")
         line = f"data: {name}: row {layout.rows[0][0]} holds only whole numbers ({shown}), which may be names or data; "
-        raise InputError(Problem(f"{line}--set data.header=false if they are data, or true", {"data.header": "false"}))
+        line += "--set data.header=false if they are data, or true"
+        raise InputError(Problem(line, {"data.header": "false"}, otherwise={"data.header": "true"}))
     if header is False or (header is None and data):
         first = layout.rows[0][0]
         names = tuple(f"c{i + 1}" for i in range(len(layout.header)))

@@ -11,7 +11,7 @@ from pyarrow import compute
 
 from optlstm.data.detect import MISSING
 from optlstm.data.file_format import FileOptions
-from optlstm.errors import InputError
+from optlstm.errors import InputError, Problem
 from optlstm.util.format import quoted
 
 _OTHER = {".": ",", ",": "."}
@@ -94,10 +94,11 @@ def read_marked(
 def _question(file: str, name: str, shown: Marks) -> str:
     mark = next(iter(shown.open))
     whole, decimal = shown.example.replace(mark, ""), shown.example.replace(mark, ".")
-    return (
+    line = (
         f"data: column {quoted(name)} of {file}: {quoted(shown.example)} may be {whole} or {decimal}; "
         f'--set data.thousands="{mark}" or --set data.decimal="{mark}" says which'
     )
+    return Problem(line, {"data.thousands": f'"{mark}"'}, otherwise={"data.decimal": f'"{mark}"'})
 
 
 def _trimmed(column: Any, missing: Sequence[str]) -> Any:

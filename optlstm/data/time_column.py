@@ -12,6 +12,7 @@ from optlstm.data.columns import Flaws
 from optlstm.data.frequency import in_microseconds
 from optlstm.data.table import SHOWN
 from optlstm.data.time_format import (
+    DayOrderError,
     has_day_first,
     in_words,
     is_of_numbers,
@@ -72,6 +73,9 @@ def read_times(column: pd.Series, flaws: Flaws, reading: TimeReading = BY_THE_CE
     else:
         try:
             index, form = _of_texts(column.astype("str"), reading)
+        except DayOrderError as error:
+            flaws.add(f"{name}: {error}", fix={"data.dayfirst": "true"}, otherwise={"data.dayfirst": "false"})
+            return None
         except ValueError as error:
             flaws.add(f"{name}: {error}")
             return None

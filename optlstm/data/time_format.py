@@ -201,13 +201,17 @@ def _parse(text: pd.Series[str], day_first: bool | None) -> tuple[pd.DatetimeInd
         fits = np.count_nonzero(other.notna())
         if readable == fits == wanted and not best.equals(other):
             first = text[given.to_numpy() & (best != other)].iloc[0]
-            raise ValueError(
+            raise DayOrderError(
                 f"in {quoted(first)} day and month cannot be told apart; write times as YYYY-MM-DD, "
                 "or say which is first: --set data.dayfirst=true, or =false"
             )
         if fits > readable:
             best, readable, form = other, fits, guess
     return best, form
+
+
+class DayOrderError(ValueError):
+    """Day and month cannot be told apart."""
 
 
 def _suggested_formats(text: pd.Series[str], day_first: bool | None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,38 @@ def test_a_url_that_can_hold_a_password_is_not_shown(flag: str) -> None:
         assert shown is not None
         assert "sentinel" not in shown
         assert "URL" in shown
+
+
+def test_where_two_ways_are_open_both_are_shown() -> None:
+    problems = [
+        Problem("", {"data.dayfirst": "true"}, otherwise={"data.dayfirst": "false"}),
+        Problem("", {"data.sort": True}),
+    ]
+
+    assert proposals(["study"], OPTIONS, problems) == [
+        f"study --set data.dayfirst={day_first} --set data.sort=true" for day_first in ("true", "false")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("head", "cell", "ways"),
+    [
+        ("ds,y", lambda i: f"0{i % 2 + 1}/0{i % 3 + 1}/{2000 + i},1", ("data.dayfirst=true", "data.dayfirst=false")),
+        ("ds;y", lambda i: f"{i};{i % 9 + 1},000", ('data.thousands=","', 'data.decimal=","')),
+        ("0,1", lambda i: f"{i},{i % 9}", ("data.header=false", "data.header=true")),
+    ],
+)
+def test_what_the_file_cannot_tell_is_asked_for_with_both_commands(
+    cli: Cli, head: str, cell: Callable[[int], str], ways: tuple[str, ...]
+) -> None:
+    Path("open.csv").write_text("\n".join([head, *map(cell, range(120))]))
+
+    refused = cli("study", "--data", "open.csv", "--horizon", "4", "--dry-run")
+
+    expected = [f"study --data open.csv --horizon 4 --dry-run --set {shlex.quote(way)}" for way in ways]
+    assert [
+        line.removeprefix("try: python -m optlstm ") for line in refused.lines if line.startswith("try: ")
+    ] == expected
 
 
 def test_another_command_follows() -> None:
