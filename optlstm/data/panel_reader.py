@@ -100,24 +100,11 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
     texts = [*(times[:1] if as_text else []), *(of_series if len(of_series) > 1 else []), *texts_of_day(times)]
     coded = series if len(of_series) == 1 else None
     frame = read_table(file, list(read), coded=coded, texts=texts, times=times)
-    flaws = Flaws(file)
-    frame = _without_empty_end(frame, flaws)
     if series and len(of_series) > 1:
         frame[series] = read_series_columns(frame, of_series)
     if columns.plain and columns.series is None and series and not 1 < frame[series].nunique() < len(frame):
         frame, series, of_series = frame.drop(columns=series), None, ()  # one series, or the number of each row
-    return _Reader(frame, flaws, columns, series, of_series, times, targets).panel()
-
-
-def _without_empty_end(frame: pd.DataFrame, flaws: Flaws) -> pd.DataFrame:
-    """The table without its last rows where they are all empty, as spreadsheets leave them."""
-    if not frame.iloc[-1].isna().all():
-        return frame
-    given = np.flatnonzero(frame.notna().any(axis=1).to_numpy())
-    rows = int(given[-1]) + 1 if len(given) else len(frame)
-    if rows < len(frame):
-        flaws.notes.append(f"data: {many(len(frame) - rows, 'empty row')} at the end of {flaws.file} left out")
-    return frame.iloc[:rows]
+    return _Reader(frame, Flaws(file), columns, series, of_series, times, targets).panel()
 
 
 def _problems_of_roles(

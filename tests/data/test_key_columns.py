@@ -99,13 +99,6 @@ def test_columns_that_look_like_the_time_are_proposed(text: str, time: str, targ
     assert fixes == [{"data.time": time}, {"data.target": target}]
 
 
-def test_empty_rows_at_the_end_are_left_out_and_counted(tmp_path: Path) -> None:
-    panel = read(tmp_path, "ds,y,z\n2020-01-01,5,1\n2020-01-02,6,1\n,,3\n,,\n")
-    assert (panel.values[:, 0].tolist(), panel.notes) == ([5, 6], ("data: 2 empty rows at the end of x.csv left out",))
-    with pytest.raises(InputError, match=r"1 empty time\(s\) \(row 3\)"):
-        read(tmp_path, "ds,y\n2020-01-01,5\n,\n2020-01-02,6\n")
-
-
 def test_no_time_column_at_all(tmp_path: Path) -> None:
     panel = read(tmp_path, "y\n5\n7\n6\n", time="row", plain=True)
     assert (panel.time.tolist(), panel.time.name, panel.freq) == ([0, 1, 2], "row", None)
