@@ -146,6 +146,10 @@ class ForecastPredictor:
         panel = read_panel(data, section.wanted(gaps))
         for note in panel.notes:
             _log.warning("%s", note)
+        if gaps != "refuse":
+            ahead = np.diff(panel.starts) - panel.known
+            panel = with_missing_rows(panel)
+            self._check_rows_ahead(panel, np.flatnonzero(np.diff(panel.starts) - panel.known > ahead))
         problem = _frequency_problem(panel, section.freq, section.step)
         if problem:
             raise InputError(f"data: {data.name} {problem}")
@@ -153,7 +157,6 @@ class ForecastPredictor:
             panel = replace(panel, freq=section.freq)
         if gaps == "refuse":
             return panel
-        panel = with_missing_rows(panel)
         whole = np.column_stack([panel.starts[:-1], panel.starts[:-1] + panel.known])
         panel, count = filled(panel, whole) if gaps == "interpolate" else carried(panel)
         if count:
@@ -174,6 +177,12 @@ class ForecastPredictor:
             problems += self._lacking(panel, feature.name, "has empty cells of", np.unique(series[empty]))
         if problems:
             raise InputError(problems)
+
+    def _check_rows_ahead(self, panel: Panel, missing: Integers) -> None:
+        """Raises InputError where rows with covariates are missing ahead of some series: none are invented."""
+        inputs = self.section.inputs
+        if len(missing) and inputs.future and not inputs.masked:
+            raise InputError(f"data: rows are missing behind the last target of {panel.counted(missing)}; add them")
 
     def _lacking(self, panel: Panel, name: str, how: str, series: Integers) -> list[str]:
         """A covariate that some series lack over the horizon; no problem where none do."""

@@ -163,6 +163,15 @@ def test_a_model_tuned_without_gaps_fills_those_of_a_new_file_where_it_is_told_t
     assert found[1]["mse"] != model.score(tmp_path / "new.csv")["mse"]  # the filled one is an input, and no truth
 
 
+@pytest.mark.parametrize("gaps", ["interpolate", "mask"])
+def test_whole_numbers_with_a_gap_at_the_second_row(predictor: Predictor, tmp_path: Path, gaps: str) -> None:
+    frame = alone().assign(ds=np.arange(60) * 10)
+
+    out = predictor(frame, gaps).predict(saved(frame.drop(index=[1]), tmp_path))
+
+    assert out["ds"].tolist() == [600, 610, 620, 630]
+
+
 @pytest.mark.parametrize(
     ("tuned", "asked", "problem"),
     [
@@ -243,6 +252,10 @@ def test_a_future_covariate_is_never_invented(predictor: Predictor, tmp_path: Pa
     ):
         models["interpolate"].predict(saved(no_promo, tmp_path))
     assert models["mask"].predict(saved(no_promo, tmp_path))["y"].notna().all()  # it reads that it is not known
+    hole = saved(ahead.drop(index=ahead.index[-2]), tmp_path)
+    with pytest.raises(InputError, match=r"^data: rows are missing behind the last target of 1 of 3 series of new.csv"):
+        models["interpolate"].predict(hole)
+    assert len(models["mask"].predict(hole)) == 12
 
 
 class Recorder(nn.Module):
