@@ -52,6 +52,9 @@ def refit(
         typer.Option("--averaging", metavar="SHARE", help="average the weights over this share of the training, to 1"),
     ] = None,
     no_refit: Annotated[bool, typer.Option("--no-refit", help="keep the weights of tuning, train nothing")] = False,
+    rivals: Annotated[
+        bool, typer.Option("--rivals", help="test exponential smoothing and Theta too (pip install 'optlstm[rivals]')")
+    ] = False,
     data: Annotated[
         str | None, typer.Option("--data", metavar="FILE", help="where the study's data is now, or a longer file")
     ] = None,
@@ -82,8 +85,8 @@ def refit(
     with Epochs(make_console(quiet)) as display:
         model = make_model(
             database, name, trial=trial, pick=pick, top=top, seeds=seeds, ensemble=not no_ensemble, averaging=averaging,
-            retrain=not no_refit, data=data, storage_path=storage_path, factory=factory, on_epoch=display.on_epoch,
-            on_unweighted=unweighted.append,
+            retrain=not no_refit, rivals=rivals, data=data, storage_path=storage_path, factory=factory,
+            on_epoch=display.on_epoch, on_unweighted=unweighted.append,
         )  # fmt: skip
     model.save(out, sign=sign)
     if as_json:

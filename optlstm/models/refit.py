@@ -73,6 +73,7 @@ def refit(
     ensemble: bool = True,
     averaging: float | None = None,
     retrain: bool = True,
+    rivals: bool = False,
     data: str | None = None,
     storage_path: Location,
     factory: str | None = None,
@@ -93,6 +94,7 @@ def refit(
         averaging: memory of the weights' moving average as a share of all steps, in place of the trials' value: where a
             series drifts, a longer one may be better than the validation rows of the study show (docs/accuracy.md).
         retrain: train again on training and validation rows; otherwise the weights that tuning kept are the model.
+        rivals: test exponential smoothing and the Theta method too (the extra `rivals`).
         data: where the data file is now, or a longer one of the same columns: the params are trained on all of it, in
             the study's shares of training, validation and test rows. None: where the study read it.
         storage_path: where the study's checkpoints are; of an ensemble, networks that are gone are trained again.
@@ -121,6 +123,8 @@ def refit(
         raise InputError(
             "--no-refit: the weights that tuning kept are of the study's rows, not of --data; leave one out"
         )
+    if rivals:
+        evaluator.check_rivals()
     folder = study_folder(absolute(storage_path), name, str(study.user_attrs[UID_KEY]))
     kept = [] if retrain else [_kept(plan, choice, folder) for choice in chosen]
     tuned = partial(_tuned, plan, chosen, "" if tuned_on else folder)  # what tuning kept is on the scale of its data
@@ -133,7 +137,7 @@ def refit(
         weights = _train(plan, [chosen[i] for i in positions], training_data, seeds, averaging, on_epoch)
     else:
         weights = [kept[i] for i in positions]
-    return _evaluated(evaluator, plan, weights, retrain, blend, tuned_on)
+    return _evaluated(evaluator, plan, weights, retrain, rivals, blend, tuned_on)
 
 
 def _tuned(plan: Plan, chosen: Sequence[Choice], folder: Location) -> list[TunedNetwork]:
@@ -192,6 +196,7 @@ def _evaluated(
     plan: Plan,
     weights: Sequence[_Weights],
     retrain: bool,
+    rivals: bool,
     blend: Blend | None,
     tuned_on: dict[str, Any],
 ) -> Model:
@@ -203,7 +208,7 @@ def _evaluated(
     extras = blend.extras if blend else {}
     if blend:
         section = section.model_copy(update=blend.card_updates)
-    evaluation = evaluator.evaluate(section.predictor(networks, [hp for hp, _ in pairs], extras), joined=retrain)
+    evaluation = evaluator.evaluate(section.predictor(networks, [hp for hp, _ in pairs], extras), retrain, rivals)
     extras = {**extras, **evaluation.extras}
     blob, sums = pack([member for _, member in pairs], extras)
     card = Card(

@@ -156,8 +156,16 @@ class Evaluator(Protocol):
             metric: the validation metric that decides.
         """
 
-    def evaluate(self, predictor: Any, joined: bool) -> Evaluation:
-        """Score the test rows, once. joined: baselines that learn, learn from training and validation rows."""
+    def check_rivals(self) -> None:
+        """Raises InputError where there are no statistical forecasts to be held against, or they are not installed."""
+
+    def evaluate(self, predictor: Any, joined: bool, rivals: bool = False) -> Evaluation:
+        """Score the test rows, once.
+
+        Args:
+            joined: baselines that learn, learn from training and validation rows.
+            rivals: beside statistical forecasts, too.
+        """
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,9 @@ def test_weights_of_a_cross_validation_are_no_model(cli: Cli) -> None:
     cli(*SEQUENCES, "--name", "s")
 
     refuses(cli, ("refit", "s", "-o", "model", "--no-refit"), [["--no-refit: a trial of a cross-validation"]])
+    refuses(
+        cli, ("refit", "s", "-o", "model", "--rivals"), [["--rivals: these are forecasts of series, and the study"]]
+    )
 
 
 def test_tuned_weights_are_a_model_where_there_is_one_split(cli: Cli) -> None:

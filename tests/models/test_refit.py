@@ -55,6 +55,18 @@ def test_json_for_programs(cli: Cli, made: Path) -> None:
     assert found["test"]["mse"] <= np.mean(each)  # a mean forecast's squared error is at most the mean of theirs
 
 
+def test_rivals_are_in_the_table_where_asked_for_and_not_in_the_model(cli: Cli, made: Path) -> None:
+    made_alone = cli("refit", "tiny", "-o", "alone", "--json", "--no-ensemble")
+    outcome = cli("refit", "tiny", "-o", "new", "--json", "--no-ensemble", "--rivals")
+
+    alone, found = json.loads(made_alone.out), json.loads(outcome.out)
+    assert {*found["baselines"]} - {*alone["baselines"]} == {"ets", "theta"}
+    assert found["baselines"]["ets"]["mse"] < found["baselines"]["naive"]["mse"]  # it has a trend
+    assert [len(steps) for steps in found["baseline_steps"]["theta"].values()] == [4] * len(METRICS)
+    assert found["test"] == alone["test"]
+    assert Path("new/model.safetensors").read_bytes() == Path("alone/model.safetensors").read_bytes()
+
+
 def test_the_scores_are_those_of_the_saved_model_on_the_test_rows(made: Path) -> None:
     model = optlstm.load("model")
     splits = model.card.data["splits"]

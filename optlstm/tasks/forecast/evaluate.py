@@ -19,6 +19,7 @@ from optlstm.tasks.forecast.forecaster import Forecaster
 from optlstm.tasks.forecast.mixture import choose_mixture
 from optlstm.tasks.forecast.predictor import ForecastPredictor, ForecastSection
 from optlstm.tasks.forecast.prepared import PreparedSeries
+from optlstm.tasks.forecast.rivals import check_installed, chosen_rivals, rival_forecasts
 from optlstm.util.arrays import Floats, Integers, row_ranges
 
 _CALIBRATION_WINDOWS = 20_000  # residuals that are kept; of more windows, every second, third, ...
@@ -107,21 +108,24 @@ class ForecastEvaluator:
         mixture = choose_mixture(self.validated.data(), tuned(), windows, self.task.season, metric)
         return mixture.blend(self.training_data(joined), networks)
 
-    def evaluate(self, predictor: ForecastPredictor, joined: bool) -> Evaluation:
+    def check_rivals(self) -> None:
+        check_installed()
+
+    def evaluate(self, predictor: ForecastPredictor, joined: bool, rivals: bool = False) -> Evaluation:
         forecaster = predictor.forecaster
         ensemble, members, residuals = self._score(forecaster)
         networks = len(members) - bool(predictor.section.linear)
-        rivals = self._baselines(forecaster.window, joined)
+        baselines = self._baselines(forecaster.window, joined) | (self._rivals(joined) if rivals else {})
         count = least_count(residuals.values)
         highest = highest_level(count)
         table = torch.from_numpy(radii(residuals.values).astype(np.float32))
         return Evaluation(
             test=ensemble.overall,
             members=[scores.overall for scores in members[:networks]],
-            baselines={name: scores.overall for name, scores in rivals.items()},
+            baselines={name: scores.overall for name, scores in baselines.items()},
             lower_is_better=dict.fromkeys(("mse", "mae", "mase", "smape"), True),
             steps=ensemble.steps,
-            baseline_steps={name: scores.steps for name, scores in rivals.items()},
+            baseline_steps={name: scores.steps for name, scores in baselines.items()},
             intervals={
                 "method": _METHOD if len(self.task.panel.ids) == 1 else _METHOD_OF_MANY,
                 "windows": count,
@@ -175,6 +179,18 @@ class ForecastEvaluator:
                 if name not in sums:
                     sums[name] = self._sums()
                 sums[name].add(position, actual, forecast * std[i][:, None] + mean[i][:, None])
+        return {name: total.scores() for name, total in sums.items()}
+
+    def _rivals(self, joined: bool) -> dict[str, Scores]:
+        """As `_baselines`, of the statistical forecasts."""
+        task, panel, sums = self.task, self.task.panel, dict[str, ErrorSums]()
+        rivals = chosen_rivals(len(panel.ids) * len(panel.columns))
+        for i, (start, validation, test, end) in enumerate((task.cuts - panel.starts[:-1, None]).tolist()):
+            learn, first = range(start, test if joined else validation), range(test, end - task.horizon + 1)
+            at = np.array(first) + panel.starts[i]
+            for name, rival in rivals.items():
+                forecasts = rival_forecasts(rival, panel.inputs[panel.rows(i)], learn, first, task.horizon, task.season)
+                sums.setdefault(name, self._sums()).add(np.full(len(at), i), self._actual(at), forecasts)
         return {name: total.scores() for name, total in sums.items()}
 
     def _actual(self, first: Integers) -> Floats:

@@ -46,7 +46,11 @@ class LabelEvaluator:
     def blend(self, *_: object) -> None:
         """None: the model is the mean of its networks."""
 
-    def evaluate(self, predictor: LabelPredictor, joined: bool) -> Evaluation:
+    def check_rivals(self) -> None:
+        """Raises InputError: there are none."""
+        raise InputError("--rivals: these are forecasts of series, and the study has labels; leave it out")
+
+    def evaluate(self, predictor: LabelPredictor, joined: bool, rivals: bool = False) -> Evaluation:
         """Score the test samples, once, beside baselines that learn from what the model was trained on."""
         data, train = self.data, self._train(joined)
         codes, probabilities = data.codes[data.test], predictor.probabilities(data, data.test)
