@@ -146,7 +146,9 @@ class StudyConfig(Section):
     lr_search: LrSearchConfig = LrSearchConfig()  # type: ignore[call-arg]
     stop: StopConfig = StopConfig()  # type: ignore[call-arg]
     constraints: ConstraintConfig = ConstraintConfig()  # type: ignore[call-arg]
-    enqueue: tuple[dict[str, Any], ...] = Field((), description="params to try first, after the space's defaults")
+    enqueue: tuple[dict[str, Any], ...] | None = Field(
+        None, description="params to try first, after the space's defaults (default: some that were good on other data)"
+    )
     import_from: str | None = Field(None, description="study of this database whose trials a new study begins with")
     narrow_from: str | None = Field(None, description="study whose best quarter gives a new study its ranges")
     promote: str | None = Field(None, description="study whose best trials are run again, on all the data")

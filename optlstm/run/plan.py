@@ -22,7 +22,7 @@ from optlstm.errors import InputError, did_you_mean
 from optlstm.run.custom_objective import CustomTask, make_custom_objective
 from optlstm.run.make_objective import make_objective
 from optlstm.run.stored import STORED_REMEDIES, stored_code, stored_config
-from optlstm.run.task_space import task_space
+from optlstm.run.task_space import start_configurations, task_space
 from optlstm.study.pbt import Population, read_explore
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.record import StudyRecord
@@ -271,7 +271,7 @@ def _search_problems(config: StudyConfig, space: Space) -> list[str]:
     problems: list[str] = []
     if config.sampler.name in EXHAUSTIVE:
         attempt(problems, space.grid if config.sampler.name == "grid" else space.check_finite)
-    return problems + params_problems(config.enqueue, space, "enqueue")
+    return problems + params_problems(config.enqueue or (), space, "enqueue")
 
 
 def _task_record(config: StudyConfig, task: Task, space: Space, factory: Factory | None) -> StudyRecord:
@@ -298,6 +298,14 @@ def _custom_record(config: StudyConfig, task: CustomTask) -> StudyRecord:
     return _record(config, task.space, stored, several, directions[0])
 
 
+def _first_params(config: StudyConfig, space: Space, task: str) -> tuple[Mapping[str, Any], ...]:
+    """What is tried after the space's defaults: `enqueue`, or the task's start configurations."""
+    if config.enqueue is not None:
+        return tuple(searched_part(params, space) for params in config.enqueue)
+    begun = (config.import_from, config.narrow_from, config.promote)  # with trials, or ranges, that know more
+    return start_configurations(task, space) if config.defaults_first and not any(begun) else ()
+
+
 def _record(
     config: StudyConfig, space: Space, task: Mapping[str, Any], several: Mapping[str, str], direction: str = "minimize"
 ) -> StudyRecord:
@@ -320,7 +328,7 @@ def _record(
         scheduler_options=config.pbt.model_dump(mode="json") if config.scheduler == "pbt" else {},
         objectives=several,
         constraints=config.constraints.limits,
-        enqueued=tuple(searched_part(params, space) for params in config.enqueue),
+        enqueued=_first_params(config, space, str(task["task"])),
         defaults_first=config.defaults_first and config.promote is None,
         diverged="FAIL" if config.diverged == "fail" else "PRUNED",
         imported=config.import_from,

@@ -34,6 +34,7 @@ def stored_config(study: optuna.Study) -> dict[str, Any]:
     Defaults change from version to version, and a study keeps those that it was made with: they are in its record.
     """
     config, record = from_database(study.user_attrs.get(CONFIG_KEY, {})), study_record(study)
+    config["enqueue"] = record.get("enqueue", [])
     if record.get("task") in TASKS:
         config["space"] = {**config.get("space", {}), "base": record["space"]}
     if record.get("task") == "forecast":

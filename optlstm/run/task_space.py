@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from importlib import resources
 from typing import Any
 
 from optlstm.errors import InputError, did_you_mean
@@ -34,6 +36,20 @@ def task_space(kind: type[Task], task: Task | None, changes: Mapping[str, Any]) 
     base, only = preset(base, name), changes.pop("only", None)
     space = parse_space(merge(base, changes), used_by(kind.name), validate_value)
     return space if only is None else _only(space, only)
+
+
+def start_configurations(task: str, space: Space) -> tuple[dict[str, Any], ...]:
+    """Configurations to try after the defaults: good on many data sets; `starts.json` and its script say which.
+
+    Args:
+        task: Its name; tasks that the file does not have start from the defaults alone.
+    """
+    points = json.loads((resources.files("optlstm.tasks") / "starts.json").read_text())
+    configurations = [space.defaults()]
+    for point in points.get(task, []):
+        if (params := space.at(point)) not in configurations:
+            configurations.append(params)
+    return tuple(configurations[1:])
 
 
 def _only(space: Space, names: Any) -> Space:

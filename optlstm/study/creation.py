@@ -35,7 +35,7 @@ def open_or_create(
     config: Mapping[str, Any],
     imported: Sequence[FrozenTrial],
 ) -> int:
-    """The study's id. A new study has what it imports first, then the queue of the record, waiting to be run.
+    """The study's id. A new study has what it imports.
 
     Raises:
         StudyConflict: The study exists and is another search, with the differences spelled out.
@@ -49,9 +49,6 @@ def open_or_create(
         if record.objectives:
             rdb.set_study_system_attr(study_id, METRIC_NAMES_KEY, list(record.objectives))
         write_trials(database.connection, study_id, imported)
-        study = optuna.load_study(study_name=name, storage=rdb)
-        for params in record.queue:
-            study.enqueue_trial(dict(params))
         return study_id
     return check_study(database, name, record)
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from optlstm.study.constraints import INFEASIBLE_KEY, Measure, counts_as_trial, infeasible, none_feasible
+from optlstm.study.constraints import IMPORTED_KEY, INFEASIBLE_KEY, Measure, counts_as_trial, infeasible, none_feasible
 from optlstm.study.creation import StoppableStudy, open_or_create
 from optlstm.study.database import optuna_tables
 from optlstm.study.database.cached_storage import CachedStorage
@@ -86,6 +86,7 @@ class Ledger(StudyResults):
             make_pruner(record.pruner, dict(record.pruner_options), record.epochs),
         )
         super().__init__(self._study, name)
+        self._imported = sum(IMPORTED_KEY in trial.user_attrs for trial in self.trials)
 
     def trial_limit(self, total: int) -> int:
         """How many trials there can be: a grid has no more than its points."""
@@ -242,10 +243,16 @@ class Ledger(StudyResults):
         self._write_stop_reason(reason)
         if reason is not None:
             return None
-        trial, params = sampled(self._study, self.record.space, self.record.sampler)
+        trial, params = self._sampled()
         if problem := self._problem(trial, params):
             return self._reject(trial, problem)
         return self._take(self._storage.get_trial(trial._trial_id))
+
+    def _sampled(self) -> tuple[optuna.Trial, dict[str, Any]]:
+        """A new trial with its params."""
+        record, number = self.record, len(self.trials) - self._imported
+        queued = record.queue[number] if number < len(record.queue) else None
+        return sampled(self._study, record.space, record.sampler, queued)
 
     def _used(self) -> int:
         """How many trials of the study's total are running or have ended."""

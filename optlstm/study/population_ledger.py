@@ -22,7 +22,6 @@ from optlstm.study.ledger import Decide, Ledger
 from optlstm.study.lineage import reached_epoch
 from optlstm.study.pbt import Population, exploits, explored
 from optlstm.study.record import REASON_KEY, StudyRecord
-from optlstm.study.samplers import sampled
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +95,7 @@ class PopulationLedger(Ledger):
         return {t.user_attrs["member"]: t for t in self.trials if "member" in t.user_attrs}
 
     def _ask_member(self, member: int) -> None:
-        trial, _ = sampled(self._study, self.record.space, self.record.sampler)
+        trial, _ = self._sampled()
         self._storage.set_trial_user_attr(trial._trial_id, "member", member)
         self._storage.set_trial_user_attr(trial._trial_id, "generation", 0)
         self._leases.write(trial._trial_id, seconds=0.0)

@@ -225,12 +225,14 @@ class SeededSampler(BaseSampler):
         self._make(trial.number).after_trial(study, trial, state, values)
 
 
-def sampled(study: Study, space: Space, sampler: str) -> tuple[Trial, dict[str, Any]]:
-    """A new trial with its params.
+def sampled(study: Study, space: Space, sampler: str, queued: Mapping[str, Any] | None) -> tuple[Trial, dict[str, Any]]:
+    """A new trial with its params: those that are queued, and for the others what the sampler proposes.
 
     Raises:
         OptlstmError: The sampler cannot compute with what the database holds.
     """
+    if queued is not None:
+        study.enqueue_trial(dict(queued))
     try:
         trial = study.ask()
         return trial, dict(space.suggest(trial))

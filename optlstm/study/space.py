@@ -80,6 +80,19 @@ class Param:
             inside = round(self.low + round((inside - self.low) / self.step) * self.step, 12)
         return round(inside) if self.kind == "int" else inside
 
+    def at(self, position: float | str | bool) -> Value:
+        """The value at a position of the range, 0 to 1, on its scale; of choices that are no numbers, the choice.
+
+        So a configuration of one data set is one of another, whose ranges differ.
+        """
+        if self.kind != "categorical":
+            low, high = (math.log(v) if self.log else v for v in (self.low, self.high))
+            value = low + float(position) * (high - low)
+            return self.clip(math.exp(value) if self.log else value)
+        if all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in self.choices):
+            return self.choices[round(float(position) * (len(self.choices) - 1))]
+        return self.clip(position)
+
     def distribution(self) -> BaseDistribution:
         """What Optuna records beside a value of this param: as `suggest` on one of its trials would."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -132,6 +145,10 @@ class Space:
     def defaults(self) -> dict[str, Value]:
         """The searched params of trial 0."""
         return self.searched(self.choose(lambda param: param.default))
+
+    def at(self, point: Mapping[str, float | str | bool]) -> dict[str, Value]:
+        """The searched params at a point of the unit cube: see `Param.at`. Those it does not name are the defaults."""
+        return self.searched(self.choose(lambda p: p.at(point[p.name]) if p.name in point else p.default))
 
     def distributions(self, names: Container[str]) -> dict[str, BaseDistribution]:
         """What Optuna records beside the params of these names."""

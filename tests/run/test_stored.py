@@ -22,6 +22,7 @@ OLD = {
     "space.batch_size": "64",
     "data.epoch_steps": "1",
     "data.folds": "0",
+    "enqueue": "[]",
 }
 DEFAULTS = [text for key, value in OLD.items() for text in ("--set", f"{key}={value}")]
 
@@ -32,7 +33,7 @@ def forget(name: str) -> None:
     config = json.loads(json.dumps(study.user_attrs[CONFIG_KEY]))
     config["space"] = {"hidden_size": 4}
     config["data"] |= {"folds": None}
-    del config["data"]["epoch_steps"]
+    del config["data"]["epoch_steps"], config["enqueue"]
     study.set_user_attr(CONFIG_KEY, config)
 
 

@@ -38,6 +38,20 @@ def test_enqueued_params_come_after_the_defaults_and_the_rest_is_drawn(sqlite: D
     assert "learning_rate" in ledger.trials[1].params
 
 
+def test_params_to_try_are_queued_one_by_one_so_that_a_short_run_leaves_none_waiting(
+    database: Database, name: str
+) -> None:
+    queue = ({"hidden_size": 48}, {"hidden_size": 64}, {"hidden_size": 80})
+    short = drive(Ledger(database, name, record(enqueued=queue)), 2)
+    assert dict(short.counts) == {"COMPLETE": 2}
+
+    longer = drive(Ledger(database, name, record(enqueued=queue)), 5)
+
+    whole = drive(Ledger(database, f"{name} whole", record(enqueued=queue)), 5)
+    assert [t.params for t in longer.trials] == [t.params for t in whole.trials]
+    assert [t.params["hidden_size"] for t in longer.trials[1:4]] == [48, 64, 80]
+
+
 def test_narrowed_ranges_are_those_of_the_best_quarter(sqlite: Database, name: str) -> None:
     ledger = drive(Ledger(sqlite, name, record()), 40)
     spec = ledger.record.space.spec()
