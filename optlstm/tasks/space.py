@@ -36,7 +36,12 @@ def preset(base: Mapping[str, object], name: str) -> dict[str, object]:
 
 
 def default_space(
-    season: int, horizon: int, longest: int, windows: int = 10_000, longer_season: int | None = None
+    season: int,
+    horizon: int,
+    longest: int,
+    windows: int = 10_000,
+    columns: int = 1,
+    longer_season: int | None = None,
 ) -> dict[str, object]:
     """The search space of a forecasting study that declares none, in the form of a study file's `[space]` section.
 
@@ -44,10 +49,11 @@ def default_space(
         season: rows in the data's natural season (24 for hourly data), 1 where there is none.
         horizon: rows to forecast.
         longest: rows of the longest window that leaves enough of them to train on.
-        windows: about how many there are to train on.
+        windows: about how many there are to train on, each column's counted.
+        columns: that are forecast. A window has a sequence of each, so that fewer windows are a batch.
         longer_season: beside the other one; a window reaches it where it fits.
     """
-    few = windows < 1000
+    few, batch = windows < 1000, max(8, 1 << max(0, 64 // columns - 1).bit_length())
     low, high, rate = (1e-3, 1e-2, 3e-3) if few else (3e-4, 3e-3, 1e-3)
     lengths = _window_choices(season, horizon, longest)
     default = lengths[-1]
@@ -61,10 +67,10 @@ def default_space(
         "dropout": {"low": 0.0, "high": 0.5, "step": 0.1, "default": 0.3},
         "recurrent_dropout": {"low": 0.0, "high": 0.3, "step": 0.1, "default": 0.0},
         "pooling": {"choices": ["max", "mean", "last"], "default": "max"},
-        "linear_skip": {"choices": [True, False], "default": True},
+        "linear_skip": {"choices": [True, False] if few else [True, "solved", False], "default": True},
         "window_norm": {"choices": ["last", "mean_std"], "default": "last"},
         "learning_rate": {"low": low, "high": high, "log": True, "default": rate},
-        "batch_size": 64 if not few else 32 if windows >= 250 else 16,
+        "batch_size": batch if not few else 32 if windows >= 250 else 16,
         **_OPTIMISATION,
     }
 

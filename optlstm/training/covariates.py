@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from optlstm.training.factory import InputSizes
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.model import LSTMBody, level_and_spread, patches
+from optlstm.training.model import LSTMBody, level_and_spread, linear_skip, patches
 
 _MOST_DIM = 16
 
@@ -64,9 +64,9 @@ class CovariateForecaster(nn.Module):
         self.body = LSTMBody(hp, hp.patch * (1 + width) + still)
         features = self.body.output_size
         self.head = nn.Linear(features, horizon)
-        self.skip = nn.Linear(hp.window, horizon, bias=False) if hp.linear_skip else None
-        if self.skip is not None:
-            nn.init.zeros_(self.skip.weight)
+        self.skip = linear_skip(hp, horizon)
+        if hp.linear_skip == "solved":
+            nn.init.zeros_(self.head.weight)  # training starts from the solution
         if self.future:
             self.context = nn.Linear(features + still, features)
             self.ahead = nn.Linear(self.columns.width(self.future), features, bias=False)

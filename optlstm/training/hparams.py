@@ -21,7 +21,7 @@ class Facets:
     Args:
         kind: Of its values.
         least: Smallest value; `most` the largest, `above` and `below` exclusive bounds.
-        choices: Of a text.
+        choices: Of a text; of a bool, what it can be beside true and false.
         tasks: The tasks that have a use for it; empty: all of them.
         weights: Whether it may change while a network's weights are kept. fixed: their shapes or their meaning depend
             on it; grows: `morph` can make it larger; free: they do not depend on it.
@@ -46,7 +46,9 @@ class Facets:
     def problem(self, value: object) -> str | None:
         """What is wrong with `value`, or None."""
         if self.kind is bool:
-            return None if isinstance(value, bool) else f"must be true or false, not {value!r}"
+            choices = ", ".join(["true", *(f"'{choice}'" for choice in self.choices)])
+            accepted = isinstance(value, bool) or value in self.choices
+            return None if accepted else f"must be {choices} or false, not {value!r}"
         if self.kind is str:
             return self._choice_problem(value)
         return self._number_problem(value)
@@ -97,8 +99,9 @@ class Hyperparameters:
         and those above it, where they differ (0: hidden_size); dropout: between layers, and on the features that enter
         the head; recurrent_dropout: share of recurrent weights dropped; pooling: how the steps become one feature
         vector; layer_norm: on those features; projection: size of a linear bottleneck before the head (0: none);
-        linear_skip: a linear map from window to forecast, added to the LSTM's; embedding_dim: numbers that stand for a
-        token; embedding_dropout: share of them dropped; input_noise: standard deviation of the Gaussian noise that a
+        linear_skip: a linear map from window to forecast, added to the LSTM's: trained with it (true), or solved on
+        the training rows before, so that the LSTM learns what is left; embedding_dim: numbers that stand for a token;
+        embedding_dropout: share of them dropped; input_noise: standard deviation of the Gaussian noise that a
         sequence's numbers get in training, on the scale they are standardised to (Bishop 1995).
     Optimisation
         optimizer, learning_rate, weight_decay, lr_schedule; warmup: share of all steps, linear (one_cycle has its own);
@@ -121,7 +124,7 @@ class Hyperparameters:
     recurrent_dropout: float = _param(0.0, least=0.0, below=1.0, weights="free", pbt=True)
     patch: int = _param(1, least=1, tasks=_NUMERIC, size=True)
     window_norm: str = _param("last", choices=("none", "last", "mean_std"), tasks=_NUMERIC)
-    linear_skip: bool = _param(False, tasks=("forecast",))
+    linear_skip: bool | str = _param(False, choices=("solved",), tasks=("forecast",))
     pooling: str = _param("last", choices=("last", "mean", "max"))
     layer_norm: bool = _param(False)
     projection: int = _param(0, least=0, size=True)

@@ -104,7 +104,7 @@ class LSTMForecaster(nn.Module):
     """A window of one sequence [batch, window] -> its next rows [batch, horizon], all at once ("direct" forecasting).
 
     The window is normalised by itself and cut into patches (Nie et al. 2023): an LSTM step reads `patch` rows.
-    The linear skip is NLinear (Zeng et al. 2022).
+    The linear skip is NLinear (Zeng et al. 2022); solved, the LSTM learns its residual (Zhang 2003).
     """
 
     def __init__(self, hp: Hyperparameters, horizon: int) -> None:
@@ -112,9 +112,9 @@ class LSTMForecaster(nn.Module):
         self.hp = hp
         self.body = LSTMBody(hp, hp.patch)
         self.head = nn.Linear(self.body.output_size, horizon)
-        self.skip = nn.Linear(hp.window, horizon, bias=False) if hp.linear_skip else None
-        if self.skip is not None:
-            nn.init.zeros_(self.skip.weight)
+        self.skip = linear_skip(hp, horizon)
+        if hp.linear_skip == "solved":
+            nn.init.zeros_(self.head.weight)  # training starts from the solution
 
     def forward(self, x: Tensor) -> Tensor:
         """x [batch, window] -> [batch, horizon], both on the same scale. Of a longer x the newest rows are read."""
@@ -125,6 +125,16 @@ class LSTMForecaster(nn.Module):
         if self.skip is not None:
             forecast = forecast + self.skip(window)
         return forecast * spread + level
+
+
+def linear_skip(hp: Hyperparameters, horizon: int) -> nn.Linear | None:
+    """A map [batch, window] -> [batch, horizon], 0 at first. One that is solved is not trained: the task sets it."""
+    if not hp.linear_skip:
+        return None
+    skip = nn.Linear(hp.window, horizon, bias=False)
+    nn.init.zeros_(skip.weight)
+    skip.requires_grad_(hp.linear_skip is True)
+    return skip
 
 
 def level_and_spread(x: Tensor, norm: str) -> tuple[Tensor | float, Tensor | float]:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from optlstm.errors import TrialFailed
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.errors import ErrorSums
+from optlstm.tasks.forecast.linear_skip import solved_skip
 from optlstm.tasks.forecast.losses import LOSSES, mase_factors
 from optlstm.tasks.forecast.windows import Rows, Windows, tensor
 from optlstm.tasks.plot_data import Example, Forecasts
@@ -50,7 +51,7 @@ def fold_problems(
     return [ForecastProblem(replace(data, cuts=c, folds=()), device, factory, goal) for c in data.folds or (data.cuts,)]
 
 
-def make_network(hp: Hyperparameters, horizon: int, sizes: InputSizes) -> nn.Module:
+def make_network(hp: Hyperparameters, horizon: int, sizes: InputSizes) -> LSTMForecaster | CovariateForecaster:
     """A new forecaster on the CPU: of a window [batch, window], beside covariates where there are any."""
     if not sizes:
         return LSTMForecaster(hp, horizon)
@@ -76,6 +77,7 @@ class ForecastProblem:
         self.data, self.device, self._factory, self._metrics = data, device, factory, goal.metrics
         self._most = data.epoch_windows or sys.maxsize
         self._rows = Rows(data, device)
+        self._solved: dict[int, Tensor] = {}  # by window
         loss = LOSSES[goal.loss or next(iter(LOSSES))]
         self._mean_loss: Callable[[Tensor, Tensor], Tensor] = getattr(functional, loss.function)
         self._factors = None  # [series, columns, 1] of a scaled loss
@@ -91,7 +93,12 @@ class ForecastProblem:
         """A new forecaster on the CPU."""
         if self._factory is not None:
             return self._factory.make(hp, self.data.shape(hp))
-        return make_network(hp, self.data.horizon, self.data.sizes)
+        network = make_network(hp, self.data.horizon, self.data.sizes)
+        if hp.linear_skip == "solved":
+            if hp.window not in self._solved:  # trials share it
+                self._solved[hp.window] = solved_skip(self.data, hp.window)
+            network.load_state_dict({"skip.weight": self._solved[hp.window]}, strict=False)
+        return network
 
     def steps_per_epoch(self, hp: Hyperparameters) -> int:
         """Batches in an epoch; the last one of a pass through the windows may be smaller."""

@@ -151,8 +151,9 @@ class Forecast(PreparedSeries):
         longest = _longest_window(rows, _TRAINING_WINDOWS * rows.sum())
         if len(rows) > 1:
             longest = max(longest, min(int(rows.min()), _longest_window(rows, _ENOUGH_WINDOWS)))
-        windows = int(rows.sum()) * len(self.panel.columns)
-        return default_space(self.season, self.horizon, longest, windows, self.longer_season)
+        columns = len(self.panel.columns)
+        windows = int(rows.sum()) * columns
+        return default_space(self.season, self.horizon, longest, windows, columns, self.longer_season)
 
     def check_space(self, space: Bounds) -> None:
         """Raises InputError where the longest window does not fit into some series, or one cannot be standardised."""

@@ -1,0 +1,83 @@
+"""The linear part of a forecaster, solved before it is trained: against NumPy, and left alone by training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from optlstm.tasks.forecast.linear_skip import solved_skip
+from optlstm.tasks.forecast.problem import ForecastProblem
+from optlstm.training.hparams import Hyperparameters
+from optlstm.training.loop import fit
+from tests.tasks.forecast.test_problem import CPU, one_series
+
+WINDOW, HORIZON = 6, 3
+RANDOM = np.random.default_rng(0)
+
+
+def noisy(rows: int, noise: float) -> np.ndarray:
+    """Two columns of a season of 5 rows with a trend."""
+    angle = 2 * np.pi * np.arange(rows)[:, None] / 5 + np.arange(2)
+    return np.sin(angle) + 0.01 * np.arange(rows)[:, None] + noise * RANDOM.normal(size=(rows, 2))
+
+
+def ridge(values: np.ndarray, last: int, penalty: float) -> np.ndarray:
+    """Weights [window, horizon] on the windows that end, with their horizons, by row `last`; window by window."""
+    cuts = [values[i : i + WINDOW + HORIZON, c] for i in range(last - WINDOW - HORIZON + 1) for c in range(2)]
+    relative = np.array([cut - cut[WINDOW - 1] for cut in cuts], dtype=float)
+    inputs, targets = relative[:, : WINDOW - 1], relative[:, WINDOW:]
+    square = inputs.T @ inputs
+    scale = penalty * np.diag(square).mean()
+    weights = np.linalg.solve(square + scale * np.eye(WINDOW - 1), inputs.T @ targets)
+    return np.vstack([weights, 1 - weights.sum(axis=0)])
+
+
+@pytest.mark.parametrize(
+    ("values", "penalties"),
+    [(noisy(100, 0.0), (0.01,)), (RANDOM.normal(size=(100, 2)).cumsum(axis=0), (0.1, 1.0, 10.0))],
+)
+def test_it_is_the_ridge_regression_whose_penalty_the_newest_windows_choose(
+    values: np.ndarray, penalties: tuple[float, ...]
+) -> None:
+    values = values.astype(np.float32)
+
+    weights = solved_skip(one_series(values, horizon=HORIZON), WINDOW).numpy()  # trained on rows 0 to 59
+
+    distances = {p: np.abs(weights.T - ridge(values, 60, p)).max() for p in (0.01, 0.1, 1.0, 10.0)}
+    assert min(distances.values()) < 1e-5
+    assert min(distances, key=distances.__getitem__) in penalties
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)  # no level changes it
+
+
+@pytest.mark.parametrize("rows", [0, 5, WINDOW + HORIZON])
+def test_of_too_few_rows_it_repeats_the_last_value_or_learns_from_what_there_is(rows: int) -> None:
+    data = one_series(cuts=(0, rows, 80, 100), horizon=HORIZON)
+
+    weights = solved_skip(data, WINDOW)
+
+    assert torch.isfinite(weights).all()
+    if rows < WINDOW + HORIZON:
+        assert torch.equal(weights, torch.eye(WINDOW)[-1].expand(HORIZON, WINDOW))
+
+
+@pytest.mark.parametrize("norm", ["none", "last", "mean_std"])
+def test_a_network_starts_from_the_solution_and_training_leaves_it_alone(norm: str) -> None:
+    problem = ForecastProblem(replace(one_series(noisy(100, 0.5), horizon=HORIZON), epoch_steps=20), CPU)
+    hp = Hyperparameters(
+        window=WINDOW, patch=2, hidden_size=4, linear_skip="solved", window_norm=norm, weight_decay=0.1
+    )
+    solution = solved_skip(problem.data, WINDOW)
+    window = torch.from_numpy(problem.data.values[:WINDOW].T.copy())
+
+    network = problem.network(hp).eval()
+    with torch.no_grad():
+        torch.nn.init.zeros_(network.head.bias)
+        torch.testing.assert_close(network(window), window @ solution.T)
+    last = list(fit(problem, hp, epochs=2, patience=None, seed=1))[-1]
+
+    assert torch.equal(last.state.part("network")["skip.weight"], solution)
+    assert last.state.part("network")["head.weight"].abs().max() > 0
+    assert not any(name.startswith("skip.") for name in last.state.part("optimizer"))
