@@ -203,6 +203,8 @@ def _wrong_type(value: Any, like: Value) -> str | None:
     if expected is float and _is_number(value) and not math.isfinite(value):
         return f"must be finite, got {value}"
     fits = _is_number(value) if expected is float else type(value) is expected
+    if expected is bool and isinstance(value, str):  # some can be more than true and false: their own check says
+        return None
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return None if fits else f"must be {words[expected]}, got {value!r}"
 

@@ -12,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optlstm.errors import InputError
+from optlstm.run.task_space import start_configurations
+from optlstm.study.declaration import parse_space
+from optlstm.study.warm_start import params_problems
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import default_space, sequence_space, text_space
-from optlstm.training.hparams import validate_value
+from optlstm.training.hparams import used_by, validate_value
 
 SEASONS = (1, 2, 4, 7, 12, 24, 48, 52, 96, 168, 365)
 STEPS = (1, 2, 5, 24, 100, 1000, 50_000)
@@ -106,25 +109,44 @@ def test_a_window_and_a_horizon_fit_into_the_training_rows_of_a_series_in_every_
 
 
 @pytest.mark.parametrize(
-    "space",
+    ("task", "space"),
     [
-        *(default_space(season, 24, 5000) for season in SEASONS),
-        *(sequence_space(steps, 60) for steps in STEPS),
-        text_space(None),
-        text_space(50),
+        *(("forecast", default_space(season, 24, 5000)) for season in SEASONS),
+        *(("forecast", default_space(12, 12, 60, windows)) for windows in (100, 500)),
+        *(("sequence", sequence_space(steps, 60)) for steps in STEPS),
+        ("text", text_space(None)),
+        ("text", text_space(50)),
     ],
 )
-def test_every_value_is_a_valid_hyperparameter(space: dict[str, object]) -> None:
-    for name, declared in space.items():
-        if not isinstance(declared, dict):
-            assert validate_value(name, declared) is None
-            continue
-        values = declared.get("choices") or [declared["low"], declared["high"]]
-        assert [validate_value(name, value) for value in [*values, declared["default"]]] == [None] * (len(values) + 1)
-        if "choices" in declared:
-            assert declared["default"] in values
-        else:
-            assert declared["low"] <= declared["default"] <= declared["high"]
+def test_every_value_and_every_start_is_one_that_a_study_can_have(task: str, space: dict[str, object]) -> None:
+    parsed = parse_space(space, used_by(task), validate_value)
+    starts = start_configurations(task, parsed)
+
+    assert len(parsed.params) + len(parsed.fixed) == len(space)
+    assert params_problems([parsed.defaults(), *starts], parsed, "start") == []
+    assert len({str(start) for start in (parsed.defaults(), *starts)}) == 1 + len(starts)
+    assert 3 <= len(starts) <= 4
+
+
+def test_a_start_is_a_point_of_any_space() -> None:
+    point = {"window": 1.0, "patch": 0.0, "learning_rate": 0.5, "linear_skip": "solved", "pooling": "last"}
+    many, few = (parse_space(default_space(24, 24, 5000, n), used_by("forecast"), validate_value) for n in (5000, 100))
+
+    assert many.at(point) == {
+        **many.defaults(),
+        "window": 336,
+        "patch": 12,
+        "learning_rate": pytest.approx(9.487e-4, rel=1e-3),
+        "linear_skip": "solved",
+        "pooling": "last",
+    }
+    assert few.at(point)["linear_skip"] is True  # its choices have no "solved": the default
+
+
+@pytest.mark.parametrize(("columns", "batch"), [(1, 64), (2, 32), (7, 16), (12, 8), (400, 8)])
+def test_of_many_columns_fewer_windows_are_a_batch(columns: int, batch: int) -> None:
+    assert default_space(24, 24, 5000, 5000, columns)["batch_size"] == batch
+
 
 
 @pytest.mark.parametrize(("series", "longest"), [(3, 48), (200, 84)])

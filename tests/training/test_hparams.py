@@ -44,6 +44,8 @@ def test_every_problem_is_named_at_once() -> None:
         ("learning_rate", float("inf")),
         ("warmup", 1.1),
         ("linear_skip", 1),
+        ("linear_skip", "solve"),
+        ("bidirectional", "solved"),
         ("pooling", None),
     ],
 )
@@ -55,7 +57,8 @@ def test_wrong_values_are_named(name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("warmup", 1.0), ("grad_clip", 0), ("projection", 0), ("bidirectional", True)]
+    ("name", "value"),
+    [("warmup", 1.0), ("grad_clip", 0), ("projection", 0), ("bidirectional", True), ("linear_skip", "solved")],
 )
 def test_values_at_the_edge_are_right(name: str, value: object) -> None:
     assert validate_value(name, value) is None

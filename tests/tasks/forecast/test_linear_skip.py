@@ -12,6 +12,8 @@ from optlstm.tasks.forecast.linear_skip import solved_skip
 from optlstm.tasks.forecast.problem import ForecastProblem
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import fit
+from optlstm.training.model import count_parameters
+from optlstm.training.network_cost import parameters
 from tests.tasks.forecast.test_problem import CPU, one_series
 
 WINDOW, HORIZON = 6, 3
@@ -76,6 +78,7 @@ def test_a_network_starts_from_the_solution_and_training_leaves_it_alone(norm: s
     with torch.no_grad():
         torch.nn.init.zeros_(network.head.bias)
         torch.testing.assert_close(network(window), window @ solution.T)
+    assert count_parameters(network) == parameters(problem, hp)
     last = list(fit(problem, hp, epochs=2, patience=None, seed=1))[-1]
 
     assert torch.equal(last.state.part("network")["skip.weight"], solution)
