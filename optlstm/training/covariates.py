@@ -66,7 +66,7 @@ class CovariateForecaster(nn.Module):
         self.head = nn.Linear(features, horizon)
         self.skip = linear_skip(hp, horizon)
         if hp.linear_skip == "solved":
-            nn.init.zeros_(self.head.weight)  # training starts from the solution
+            nn.init.zeros_(self.head.weight)  # so that training starts from the solution
         if self.future:
             self.context = nn.Linear(features + still, features)
             self.ahead = nn.Linear(self.columns.width(self.future), features, bias=False)

@@ -114,7 +114,7 @@ class LSTMForecaster(nn.Module):
         self.head = nn.Linear(self.body.output_size, horizon)
         self.skip = linear_skip(hp, horizon)
         if hp.linear_skip == "solved":
-            nn.init.zeros_(self.head.weight)  # training starts from the solution
+            nn.init.zeros_(self.head.weight)  # so that training starts from the solution
 
     def forward(self, x: Tensor) -> Tensor:
         """x [batch, window] -> [batch, horizon], both on the same scale. Of a longer x the newest rows are read."""

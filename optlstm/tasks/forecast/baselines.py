@@ -104,7 +104,16 @@ class NormalEquations:
         """
         inner, inputs = self.inner.copy(), len(self.inner) - 1
         inner[range(inputs), range(inputs)] += penalty * np.diag(self.inner)[:inputs].mean() if inputs else 0.0
+        if penalty and inner.any():
+            return np.asarray(np.linalg.solve(inner, self.outer), dtype=np.float64)
         return np.asarray(np.linalg.lstsq(inner, self.outer, rcond=1e-12)[0], dtype=np.float64)
+
+    def squared_error(self, weights: Floats) -> float:
+        """The sum over all windows, less that of repeating the last value. weights: [window, horizon]."""
+        return float(((self.inner @ weights - 2 * self.outer) * weights).sum())
+
+    def __add__(self, other: NormalEquations) -> NormalEquations:
+        return NormalEquations(self.inner + other.inner, self.outer + other.outer)
 
 
 def nlinear_weights(series: Iterable[Learnt], window: int, horizon: int, every: int = 1) -> Floats:

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from optlstm.tasks.forecast.baselines import NormalEquations
-from optlstm.util.arrays import Floats
+from optlstm.tasks.forecast.baselines import LINEAR_WINDOWS, NormalEquations
+from optlstm.tasks.forecast.data import ForecastData
+from optlstm.util.arrays import Floats, Integers
+
+PENALTIES = (0.0, 0.01, 0.1, 1.0, 10.0)  # of the ridge regressions, as shares of the inputs' mean square
+_HELD_OUT = 5  # one window in so many, the newest, chooses a penalty
+_MOST_WINDOWS = 50_000  # to solve a linear skip on: it is done in every process that trains
 
 
 class LinearForecaster(nn.Module):
@@ -68,6 +74,30 @@ def ridge_map(equations: NormalEquations, penalty: float) -> LinearMap:
     weight = solved.T.copy()
     weight[:, -1] = 1.0 - weight[:, :-1].sum(axis=1)  # the inputs are relative to the window's last value
     return LinearMap(weight, solved[-1].copy())
+
+
+def normal_equations(data: ForecastData, window: int, rows: Integers, most: int = LINEAR_WINDOWS) -> NormalEquations:
+    """Those of the rows [n, 2] (first one, end) of every series; on so many windows at most, evenly spread."""
+    windows = int(np.maximum(0, rows[:, 1] - rows[:, 0] - window - data.horizon + 1).sum())
+    values, missing = data.values.astype(np.float64), data.missing
+    every = max(1, -(-windows // most))
+    return NormalEquations.of(((values, range(*part), missing) for part in rows.tolist()), window, data.horizon, every)
+
+
+def solved_map(data: ForecastData, window: int) -> LinearMap:
+    """The ridge regression on the training rows, with the penalty that is best on the newest windows of each series.
+
+    On one thread of NumPy's, for every process that trains has the same weights to the last bit.
+    """
+    begin, end = data.cuts[:, 0], data.cuts[:, 1]
+    counts = np.maximum(0, end - begin - window - data.horizon + 1)
+    newest = end - counts // _HELD_OUT  # where those windows would end that are not held out
+    split = newest - (window + data.horizon - 1)  # where the first one that is begins
+    with threadpool_limits(1):
+        older = normal_equations(data, window, np.stack([begin, newest], axis=1), _MOST_WINDOWS)
+        held_out = normal_equations(data, window, np.stack([split, end], axis=1), _MOST_WINDOWS)
+        best = min(PENALTIES[1:], key=lambda penalty: held_out.squared_error(older.solve(penalty)))
+        return ridge_map(older + held_out, best)
 
 
 def combined(maps: Sequence[LinearMap], shares: Sequence[float]) -> LinearMap:

@@ -12,9 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optlstm.tasks.base import Blend, TunedNetwork
-from optlstm.tasks.forecast.baselines import LINEAR_WINDOWS, NormalEquations, Number
+from optlstm.tasks.forecast.baselines import NormalEquations, Number
 from optlstm.tasks.forecast.data import ForecastData
-from optlstm.tasks.forecast.linear import LinearMap, combined, naive_map, ridge_map, seasonal_map
+from optlstm.tasks.forecast.linear import (
+    PENALTIES,
+    LinearMap,
+    combined,
+    naive_map,
+    normal_equations,
+    ridge_map,
+    seasonal_map,
+)
 from optlstm.tasks.forecast.losses import mase_factors
 from optlstm.tasks.forecast.problem import ForecastProblem, fold_problems, forecast
 from optlstm.tasks.forecast.selection import absolute_losses, bagged_weights, squared_losses
@@ -22,7 +30,6 @@ from optlstm.tasks.forecast.windows import Windows
 from optlstm.training.folds import Folds
 from optlstm.util.arrays import Floats
 
-PENALTIES = (0.0, 0.01, 0.1, 1.0, 10.0)  # of the ridge regressions, as shares of the inputs' mean square
 _BATCH = 256  # sequences at a time
 _MOST_BLOCKS = 20  # of one fold's validation windows
 _ABSOLUTE = ("mae", "smape", "mase")  # metrics of which the weights are chosen by absolute errors
@@ -66,7 +73,11 @@ class Mixture:
         if not self.linear:
             return Blend(kept, {"weights": weights}, {})
         share = min(1.0, sum(self.linear.values()))  # not 1 and a rounding error
-        equations = {part.window: _equations(data, part.window) for part in self.linear if part.name == "ridge"}
+        equations = {
+            part.window: normal_equations(data, part.window, data.cuts[:, :2])
+            for part in self.linear
+            if part.name == "ridge"
+        }
         maps = [_map(part, data.horizon, equations) for part in self.linear]
         linear = combined(maps, [weight / share for weight in self.linear.values()])
         updates = {
@@ -125,7 +136,11 @@ class _Fold:
     @classmethod
     def of(cls, problem: ForecastProblem, trials: Sequence[TunedNetwork], linear: Sequence[Linear]) -> _Fold:
         data = problem.data
-        equations = {part.window: _equations(data, part.window) for part in linear if part.name == "ridge"}
+        equations = {
+            part.window: normal_equations(data, part.window, data.cuts[:, :2])
+            for part in linear
+            if part.name == "ridge"
+        }
         maps = [_map(part, data.horizon, equations) for part in linear]
         solved = [(replace(trials[0][0], window=solution.window), solution.module()) for solution in maps]
         return cls(problem, [(network.eval(), problem.validation_windows(hp)) for hp, network in [*trials, *solved]])
@@ -192,15 +207,6 @@ class _Fold:
                 inputs, targets, *more = windows.take(part)
                 errors.append((forecast(network, inputs, *more) - targets).double())
             yield np.asarray(torch.stack(errors).numpy())
-
-
-def _equations(data: ForecastData, window: int) -> NormalEquations:
-    """Those of the training rows; on at most so many windows as the baseline is solved on."""
-    cuts = data.cuts[:, :2]
-    windows = int(np.maximum(0, cuts[:, 1] - cuts[:, 0] - window - data.horizon + 1).sum())
-    values, missing = data.values.astype(np.float64), data.missing
-    every = max(1, -(-windows // LINEAR_WINDOWS))
-    return NormalEquations.of(((values, range(*cut), missing) for cut in cuts.tolist()), window, data.horizon, every)
 
 
 def _map(part: Linear, horizon: int, equations: Mapping[int, NormalEquations]) -> LinearMap:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from optlstm.errors import TrialFailed
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.errors import ErrorSums
-from optlstm.tasks.forecast.linear_skip import solved_skip
+from optlstm.tasks.forecast.linear import solved_map
 from optlstm.tasks.forecast.losses import LOSSES, mase_factors
 from optlstm.tasks.forecast.windows import Rows, Windows, tensor
 from optlstm.tasks.plot_data import Example, Forecasts
@@ -77,7 +77,7 @@ class ForecastProblem:
         self.data, self.device, self._factory, self._metrics = data, device, factory, goal.metrics
         self._most = data.epoch_windows or sys.maxsize
         self._rows = Rows(data, device)
-        self._solved: dict[int, Tensor] = {}  # by window
+        self._solved: dict[int, dict[str, Tensor]] = {}  # by window
         loss = LOSSES[goal.loss or next(iter(LOSSES))]
         self._mean_loss: Callable[[Tensor, Tensor], Tensor] = getattr(functional, loss.function)
         self._factors = None  # [series, columns, 1] of a scaled loss
@@ -96,8 +96,9 @@ class ForecastProblem:
         network = make_network(hp, self.data.horizon, self.data.sizes)
         if hp.linear_skip == "solved" and not network.head.weight.is_meta:  # meta: only its size is asked for
             if hp.window not in self._solved:  # trials share it
-                self._solved[hp.window] = solved_skip(self.data, hp.window)
-            network.load_state_dict({"skip.weight": self._solved[hp.window]}, strict=False)
+                self._solved[hp.window] = solved_map(self.data, hp.window).module().state_dict()
+            solved = self._solved[hp.window]
+            network.load_state_dict({"skip.weight": solved["weight"], "head.bias": solved["bias"]}, strict=False)
         return network
 
     def steps_per_epoch(self, hp: Hyperparameters) -> int:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from optlstm.tasks.forecast.linear_skip import solved_skip
+from optlstm.tasks.forecast.data import ForecastData
+from optlstm.tasks.forecast.linear import PENALTIES, solved_map
 from optlstm.tasks.forecast.problem import ForecastProblem
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import fit
@@ -26,14 +27,15 @@ def noisy(rows: int, noise: float) -> np.ndarray:
     return np.sin(angle) + 0.01 * np.arange(rows)[:, None] + noise * RANDOM.normal(size=(rows, 2))
 
 
-def ridge(values: np.ndarray, last: int, penalty: float) -> np.ndarray:
-    """Weights [window, horizon] on the windows that end, with their horizons, by row `last`; window by window."""
-    cuts = [values[i : i + WINDOW + HORIZON, c] for i in range(last - WINDOW - HORIZON + 1) for c in range(2)]
-    relative = np.array([cut - cut[WINDOW - 1] for cut in cuts], dtype=float)
-    inputs, targets = relative[:, : WINDOW - 1], relative[:, WINDOW:]
+def ridge(data: ForecastData, penalty: float, missing: int = -1) -> np.ndarray:
+    """Weights [window, horizon] on the training rows, 0 to 59, window by window. missing: a row that is no target."""
+    first = [i for i in range(60 - WINDOW - HORIZON + 1) if not i + WINDOW <= missing < i + WINDOW + HORIZON]
+    cuts = [data.values[i : i + WINDOW + HORIZON, c].astype(float) for i in first for c in range(2)]
+    relative = np.array([cut - cut[WINDOW - 1] for cut in cuts])
+    inputs = np.c_[relative[:, : WINDOW - 1], np.ones(len(cuts))]
     square = inputs.T @ inputs
-    scale = penalty * np.diag(square).mean()
-    weights = np.linalg.solve(square + scale * np.eye(WINDOW - 1), inputs.T @ targets)
+    shrunk = penalty * np.diag(square)[:-1].mean() * np.diag([1.0] * (WINDOW - 1) + [0.0])
+    weights = np.linalg.solve(square + shrunk, inputs.T @ relative[:, WINDOW:])[:-1]
     return np.vstack([weights, 1 - weights.sum(axis=0)])
 
 
@@ -44,25 +46,33 @@ def ridge(values: np.ndarray, last: int, penalty: float) -> np.ndarray:
 def test_it_is_the_ridge_regression_whose_penalty_the_newest_windows_choose(
     values: np.ndarray, penalties: tuple[float, ...]
 ) -> None:
-    values = values.astype(np.float32)
+    data = one_series(values, horizon=HORIZON)
 
-    weights = solved_skip(one_series(values, horizon=HORIZON), WINDOW).numpy()  # trained on rows 0 to 59
+    weight = solved_map(data, WINDOW).weight
 
-    distances = {p: np.abs(weights.T - ridge(values, 60, p)).max() for p in (0.01, 0.1, 1.0, 10.0)}
-    assert min(distances.values()) < 1e-5
+    distances = {p: np.abs(weight.T - ridge(data, p)).max() for p in PENALTIES[1:]}
+    assert min(distances.values()) < 1e-9
     assert min(distances, key=distances.__getitem__) in penalties
-    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)  # no level changes it
+    np.testing.assert_allclose(weight.sum(axis=1), 1)  # no level changes it
 
 
 @pytest.mark.parametrize("rows", [0, 5, WINDOW + HORIZON])
 def test_of_too_few_rows_it_repeats_the_last_value_or_learns_from_what_there_is(rows: int) -> None:
-    data = one_series(cuts=(0, rows, 80, 100), horizon=HORIZON)
+    solution = solved_map(one_series(cuts=(0, rows, 80, 100), horizon=HORIZON), WINDOW)
 
-    weights = solved_skip(data, WINDOW)
-
-    assert torch.isfinite(weights).all()
+    assert np.isfinite(solution.weight).all()
     if rows < WINDOW + HORIZON:
-        assert torch.equal(weights, torch.eye(WINDOW)[-1].expand(HORIZON, WINDOW))
+        np.testing.assert_array_equal(solution.weight, np.tile(np.eye(WINDOW)[-1], (HORIZON, 1)))
+
+
+def test_windows_with_a_missing_target_are_left_out() -> None:
+    missing = np.zeros((100, 2), bool)
+    missing[30] = True
+    data = replace(one_series(noisy(100, 0.5), horizon=HORIZON), missing=missing)
+
+    weight = solved_map(data, WINDOW).weight
+
+    assert min(np.abs(weight.T - ridge(data, p, 30)).max() for p in PENALTIES[1:]) < 1e-9
 
 
 @pytest.mark.parametrize("norm", ["none", "last", "mean_std"])
@@ -71,7 +81,7 @@ def test_a_network_starts_from_the_solution_and_training_leaves_it_alone(norm: s
     hp = Hyperparameters(
         window=WINDOW, patch=2, hidden_size=4, linear_skip="solved", window_norm=norm, weight_decay=0.1
     )
-    solution = solved_skip(problem.data, WINDOW)
+    solution = solved_map(problem.data, WINDOW).module().weight
     window = torch.from_numpy(problem.data.values[:WINDOW].T.copy())
 
     network = problem.network(hp).eval()
