@@ -1,7 +1,7 @@
 """Chooses the configurations that a study tries first: good on many data sets, each on others than the ones before.
 
     python scripts/bench/start_configurations.py train TABLE.json [LIST.toml ...] [--points 24] [--only NAME ...]
-    python scripts/bench/start_configurations.py choose TABLE.json [--keep 4] [--write optlstm/tasks/starts.json]
+    python scripts/bench/start_configurations.py choose TABLE.json [--keep 3] [--write optlstm/tasks/starts.json]
 
 `train` trains the same random points of the unit cube, as configurations of each data set's own default space, to their
 end, and adds the validation values that the table has not yet. The lists are those of `accuracy.py` (without one: its
@@ -10,8 +10,8 @@ made-up series); the test rows of a series are left out, files of test rows are 
 `choose` adds one point after the other to the defaults: the one that brings the mean regret over all data sets down
 most (greedy portfolios: Pfisterer et al. 2018, "Learning multiple defaults for machine learning algorithms",
 arXiv 1811.09409). The regret on a data set: the best value so far divided by the best of the table, less 1, at most 1.
-Data sets left out of the choice, one at a time, say what the list is worth on others: the number of trials until a
-value within 2 % of the best of the table, beside those of the defaults followed by random points.
+The regret on each data set of a list that is chosen without it, beside that of as many random points, says what a list
+is worth on others.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from optlstm.config.sources import layer, read_override
 from optlstm.run.plan import make_plan
 from optlstm.study.space import Space
 
-CLOSE = 1.02
 WORST = 1.0  # of a regret: a configuration that fails on one data set must not decide for all
 Point = dict[str, float | str | bool]
 Table = dict[str, dict[str, Any]]
@@ -127,32 +126,32 @@ def portfolio(table: np.ndarray[Any, Any], keep: int) -> list[int]:
     return chosen
 
 
-def trials_until_close(row: np.ndarray[Any, Any], order: list[int]) -> int:
-    close = [n for n, point in enumerate(order, 1) if row[point] <= CLOSE - 1]
-    return close[0] if close else len(row) + 1
+def regret_of_random(row: np.ndarray[Any, Any], most: int) -> np.ndarray[Any, Any]:
+    """The mean regret after the defaults and so many random points, 0 to `most`."""
+    random = np.random.default_rng(0)
+    orders = [[0, *random.permutation(np.arange(1, len(row)))[:most]] for _ in range(500)]
+    return np.array([np.minimum.accumulate(row[order]) for order in orders]).mean(axis=0)
 
 
 def choose(table: Table, keep: int) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for task in sorted({row["task"] for row in table.values()}):
         names, matrix = regrets(table, task)
-        order = portfolio(matrix, keep)
         points = next(iter(row for row in table.values() if row["task"] == task))["points"]
+        order = portfolio(matrix, keep)
         chosen[task] = [points[i] for i in order[1:]]
-        print(
-            f"{task}: trials until 2 % above the best, with the list and without; regret of the defaults, of the list"
-        )
-        with_list, without, random = [], [], np.random.default_rng(0)
+        print(f"| {task}: regret | the defaults | and a list of {keep}, chosen without it | and {keep} random points |")
+        print("|---|---|---|---|")
+        of_list, of_random = [], []
         for left_out, name in enumerate(names):
-            row, start = matrix[left_out], portfolio(np.delete(matrix, left_out, axis=0), keep)
-            drawn = [random.permutation(np.arange(1, len(row))).tolist() for _ in range(200)]
-            known = [[*start, *(point for point in points if point not in start)] for points in drawn]
-            with_list.append(float(np.median([trials_until_close(row, order) for order in known])))
-            without.append(float(np.median([trials_until_close(row, [0, *order]) for order in drawn])))
-            scores = f"{with_list[-1]:5.1f} {without[-1]:5.1f}   {row[0]:.3f} {row[start].min():.3f}"
-            print(f"  {name:26}{scores}")
-        means = f"{matrix[:, 0].mean():.3f} {matrix[:, order].min(1).mean():.3f} (the last: chosen on them all)"
-        print(f"  median, mean{'':14}{np.median(with_list):5.1f} {np.median(without):5.1f}   {means}")
+            row = matrix[left_out]
+            of_list.append(row[portfolio(np.delete(matrix, left_out, axis=0), keep)].min())
+            of_random.append(regret_of_random(row, len(row) - 1))
+            print(f"| {name} | {row[0]:.3f} | {of_list[-1]:.3f} | {of_random[-1][keep]:.3f} |")
+        means = matrix[:, 0].mean(), np.mean(of_list), np.mean(of_random, axis=0)
+        print(f"| mean | {means[0]:.3f} | {means[1]:.3f} | {means[2][keep]:.3f} |")
+        as_good = int(np.argmax(means[2] <= means[1]))
+        print(f"\nas low a mean regret takes {as_good} random points; the list that is chosen on all of them:")
         print("\n".join(f"  {points[i]}" for i in order[1:]))
     return chosen
 
@@ -164,7 +163,7 @@ def main() -> int:
     parser.add_argument("lists", nargs="*", type=Path)
     parser.add_argument("--points", type=int, default=24)
     parser.add_argument("--only", nargs="*")
-    parser.add_argument("--keep", type=int, default=4)
+    parser.add_argument("--keep", type=int, default=3)
     parser.add_argument("--write", type=Path)
     asked = parser.parse_args()
     table: Table = json.loads(asked.table.read_text()) if asked.table.exists() else {}
