@@ -11,7 +11,7 @@ made-up series); the test rows of a series are left out, files of test rows are 
 most (greedy portfolios: Pfisterer et al. 2018, "Learning multiple defaults for machine learning algorithms",
 arXiv 1811.09409). The regret on a data set: the best value so far divided by the best of the table, less 1, at most 1.
 The regret on each data set of a list that is chosen without it, beside that of as many random points, says what a list
-is worth on others.
+is worth on others; a list that is no better than random is not written.
 """
 
 from __future__ import annotations
@@ -139,7 +139,6 @@ def choose(table: Table, keep: int) -> dict[str, Any]:
         names, matrix = regrets(table, task)
         points = next(iter(row for row in table.values() if row["task"] == task))["points"]
         order = portfolio(matrix, keep)
-        chosen[task] = [points[i] for i in order[1:]]
         print(f"| {task}: regret | the defaults | and a list of {keep}, chosen without it | and {keep} random points |")
         print("|---|---|---|---|")
         of_list, of_random = [], []
@@ -153,6 +152,8 @@ def choose(table: Table, keep: int) -> dict[str, Any]:
         as_good = int(np.argmax(means[2] <= means[1]))
         print(f"\nas low a mean regret takes {as_good} random points; the list that is chosen on all of them:")
         print("\n".join(f"  {points[i]}" for i in order[1:]))
+        if means[1] < means[2][keep]:
+            chosen[task] = [points[i] for i in order[1:]]
     return chosen
 
 

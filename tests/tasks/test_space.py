@@ -125,7 +125,7 @@ def test_every_value_and_every_start_is_one_that_a_study_can_have(task: str, spa
     assert len(parsed.params) + len(parsed.fixed) == len(space)
     assert params_problems([parsed.defaults(), *starts], parsed, "start") == []
     assert len({str(start) for start in (parsed.defaults(), *starts)}) == 1 + len(starts)
-    assert 3 <= len(starts) <= 4
+    assert bool(starts) == (task == "forecast")  # for labels no list was better than random configurations
 
 
 def test_a_start_is_a_point_of_any_space() -> None:
@@ -146,7 +146,6 @@ def test_a_start_is_a_point_of_any_space() -> None:
 @pytest.mark.parametrize(("columns", "batch"), [(1, 64), (2, 32), (7, 16), (12, 8), (400, 8)])
 def test_of_many_columns_fewer_windows_are_a_batch(columns: int, batch: int) -> None:
     assert default_space(24, 24, 5000, 5000, columns)["batch_size"] == batch
-
 
 
 @pytest.mark.parametrize(("series", "longest"), [(3, 48), (200, 84)])

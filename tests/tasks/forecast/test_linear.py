@@ -28,8 +28,8 @@ def noisy(rows: int, noise: float) -> np.ndarray:
 
 
 def ridge(data: ForecastData, penalty: float, missing: int = -1) -> np.ndarray:
-    """Weights [window, horizon] on the training rows, 0 to 59, window by window. missing: a row that is no target."""
-    first = [i for i in range(60 - WINDOW - HORIZON + 1) if not i + WINDOW <= missing < i + WINDOW + HORIZON]
+    """Weights [window, horizon] on the training rows, 0 to 59, window by window. missing: a row that was not given."""
+    first = [i for i in range(60 - WINDOW - HORIZON + 1) if not i + WINDOW - 1 <= missing < i + WINDOW + HORIZON]
     cuts = [data.values[i : i + WINDOW + HORIZON, c].astype(float) for i in first for c in range(2)]
     relative = np.array([cut - cut[WINDOW - 1] for cut in cuts])
     inputs = np.c_[relative[:, : WINDOW - 1], np.ones(len(cuts))]
@@ -65,7 +65,7 @@ def test_of_too_few_rows_it_repeats_the_last_value_or_learns_from_what_there_is(
         np.testing.assert_array_equal(solution.weight, np.tile(np.eye(WINDOW)[-1], (HORIZON, 1)))
 
 
-def test_windows_with_a_missing_target_are_left_out() -> None:
+def test_windows_with_a_missing_target_or_last_value_are_left_out() -> None:
     missing = np.zeros((100, 2), bool)
     missing[30] = True
     data = replace(one_series(noisy(100, 0.5), horizon=HORIZON), missing=missing)
