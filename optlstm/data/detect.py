@@ -19,6 +19,7 @@ _VALUE = re.compile(
     r"[-+]?[\d.,' \u00a0\u202f]*\d[\d.,]*(e[-+]?\d+)?|\d[\d\-/.:, ]*(T[\d:.]+)?(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
 )
 _LIKE_A_TIME = re.compile(r"\d[-/:T]|\d\.\d+\.\d")  # of values
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?(0|\d+(\.\d{3})*),(\d{1,2}|\d{4,9})\s*")  # for sure
 _LONGEST_VALUE = 64  # characters
 _MOST_ABOVE = 60  # lines above a header
 _LEAST_BELOW = 2  # rows that agree with a header, where there are lines above it
@@ -58,7 +59,8 @@ def detect(name: str, lines: Sequence[str], options: FileOptions, encoding: str)
     Raises:
         InputError: Nothing tells whether the first row is a header, or which separator it is.
     """
-    given, header = options.separator, options.header
+    lines, named = _without_sep_line(lines)
+    given, header = options.separator or named, options.header
     try:
         if isinstance(header, int) and not isinstance(header, bool):
             layout = _below(lines, header - 1, given)
@@ -87,14 +89,24 @@ def comment_lines(lines: Sequence[str]) -> int:
     return next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
 
 
+def _without_sep_line(lines: Sequence[str]) -> tuple[Sequence[str], str | None]:
+    """The lines with `sep=;`, which spreadsheets write above a header, as a comment; and the separator it names."""
+    first = next((i for i, line in enumerate(lines) if line.strip()), 0)
+    match = re.fullmatch(r'"?sep=([^\w\s"]|\t)"?\s*', "".join(lines[first : first + 1]))
+    return ([*lines[:first], "#\n", *lines[first + 1 :]], match[1]) if match else (lines, None)
+
+
 def _with_header(layout: _Layout, lines: Sequence[str], encoding: str) -> FileFormat:
     units = layout.rows[1][1] if _holds_units(layout) else []
     line, last = layout.rows[0][0], layout.rows[1 if units else 0]
     below = layout.rows[2 if units else 1 :]
-    end = below[0][0] if below else last[0] + 1
+    end = below[0][0] if below else last[0] + 1 + sum(cell.count("\n") for cell in last[1])
     cells = [cell.strip() for cell in layout.header]
     names = tuple(cell or f"Unnamed: {i}" for i, cell in enumerate(cells))  # as pandas has it
-    return FileFormat(names, layout.separator, encoding, line, end, layout.above, tuple(units))
+    commas = layout.separator == "," and any(_DECIMAL_COMMA.fullmatch(cell) for _, row in layout.rows for cell in row)
+    return FileFormat(
+        names, layout.separator, encoding, line, end, layout.above, tuple(units), last[0] if units else 0, commas
+    )
 
 
 def _certainly_data(layout: _Layout) -> bool:

@@ -57,6 +57,7 @@ class FileFormat:
         data_line: The line from which on there are rows of data.
         skipped: Lines above the header that are neither blank nor part of the table.
         units: The row under the header that holds no data; empty where there is none.
+        quoted_commas: Commas are between the columns, and in quotes some are decimal ones.
     """
 
     names: tuple[str, ...]
@@ -66,6 +67,8 @@ class FileFormat:
     data_line: int = 2
     skipped: int = 0
     units: tuple[str, ...] = ()
+    units_line: int = 0
+    quoted_commas: bool = False
 
     def parts(self, marks: str = "") -> list[str]:
         """What differs from commas, UTF-8 and a header in the first line; marks: what was understood of numbers."""
@@ -78,7 +81,7 @@ class FileFormat:
             parts.append(f"{many(self.skipped, 'line')} above the header left out")
         if self.units:
             shown = first_few([quoted(cell.strip()) for cell in self.units if cell.strip()])
-            parts.append(f"row {self.data_line - 1} left out, it holds units ({shown})")
+            parts.append(f"row {self.units_line} left out, it holds units ({shown})")
         return parts
 
 

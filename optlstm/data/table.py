@@ -128,9 +128,12 @@ class DataFile:
         given = self.options.decimal == "," or self.options.thousands == "."
         points = self.form.separator == "," and not given  # else 1.234 may be 1234
         types = {i: table.column(str(i)).type for i in columns}
-        unsure = [i for i in columns if pa.types.is_string(types[i]) or (pa.types.is_floating(types[i]) and not points)]
-        if points:
+        literal = points and not self.form.quoted_commas
+        unsure = [i for i in columns if pa.types.is_string(types[i])]
+        if literal:
             unsure = [i for i in unsure if looks_marked(table.column(str(i)))]
+        else:
+            unsure += [i for i in columns if pa.types.is_floating(types[i])]
         if not unsure:
             return table
         text, _ = read_rows(self.path, self.form, unsure, dict.fromkeys(unsure, pa.string()), self.options)
@@ -227,9 +230,11 @@ def unknown_column(file: DataFile, names: Sequence[str], column: str) -> str:
 
 def listed(file: DataFile, names: Sequence[str]) -> str:
     """`(columns: a, b)`, for the problem line of a column that was not found."""
-    of_no_header = not file.is_parquet and not file.is_archive and not file.form.header_line
+    form = None if file.is_parquet or file.is_archive else file.form
+    of_no_header = form is not None and not form.header_line
+    units = f"; row {form.units_line} was taken for units" if form is not None and form.units else ""
     stray = "; names that are not UTF-8: --set data.encoding=NAME" if any(map(STRAY.search, names)) else ""
-    return f"({'it has no header: columns ' if of_no_header else 'columns: '}{list_columns(names)}{stray})"
+    return f"({'it has no header: columns ' if of_no_header else 'columns: '}{list_columns(names)}{units}{stray})"
 
 
 def list_columns(names: Sequence[str], most: int = 12) -> str:

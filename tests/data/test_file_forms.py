@@ -50,6 +50,10 @@ FORMS: dict[str, tuple[str, str, str, str]] = {
         *("x.csv", '"ds";"y"\n"2020-01-01";"1234,5"\n"2020-01-02";"12,25"\n"2020-01-03";"-3"\n', "utf-8"),
         "separated by ';', decimal commas",
     ),
+    "a separator that is named": (
+        *("x.csv", "sep=;\nds;y\n2020-01-01;1234,5\n2020-01-02;12,25\n2020-01-03;-3\n", "utf-8"),
+        "separated by ';', decimal commas, 1 line above the header left out",
+    ),
     "units between blanks": (
         *("x.txt", "ds  y\n-   m/s\n2020-01-01 1234.5\n2020-01-02 12.25\n2020-01-03 -3\n", "utf-8"),
         "separated by blanks, row 2 left out, it holds units ('-', 'm/s')",
@@ -238,3 +242,36 @@ def test_only_rows_that_are_all_empty_are_left_out(tmp_path: Path) -> None:
     assert len(read_table(file, ["ds", "y"], times=["ds"])) == 2
     assert file.notes == ("data: x.csv read as: 1 empty row at the end left out",)
     assert len(read_table(file, ["y"])) == 3
+
+
+def test_decimal_commas_in_quotes_make_points_unsure(tmp_path: Path) -> None:
+    path = write(tmp_path, 'ds,y,z\n0,"1.234","3,5"\n1,"999","4,25"\n')
+    with pytest.raises(InputError, match=r"column 'y' of x\.csv: '1\.234' may be 1234 or 1\.234"):
+        read_table(DataFile(path), ["y"])
+    frame = read_table(DataFile(path, FileOptions(decimal=",")), ["y", "z"])
+    assert frame.to_dict("list") == {"y": [1234, 999], "z": [3.5, 4.25]}
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "rows"),
+    [
+        ("#ds,y\n1,2\n2,3\n", ["#ds", "y"], 2),
+        ("#text,label\nfoo,a\nbar,b\n", ["#text", "label"], 2),
+        ("ds,y\r1,2\r2,3\r", ["ds", "y"], 2),
+        ('"d\ns",y\n1,2\n2,3\n', ["d\ns", "y"], 2),
+        ("a;b,c\n1;x,2\n2;x,3\n", ["a;b", "c"], 2),
+        ("my text\na word\n", ["my text"], 1),
+        ("label,0,1\na,1,2\nb,2,3\nb,2,3\n", ["label", "0", "1"], 3),
+        ("ds,kind,y\n0,a,1\n1,b,2\n2,b,2\n", ["ds", "kind", "y"], 3),
+    ],
+)
+def test_plain_files_are_read_as_they_always_were(text: str, names: list[str], rows: int, tmp_path: Path) -> None:
+    file = DataFile(write(tmp_path, text))
+    assert (file.names, len(read_table(file)), file.notes) == (names, rows, ())
+
+
+def test_a_header_that_was_taken_for_units_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "Station;Berlin\n\nds;y\n\n0;1,5\n1;2\n2;3\n")
+    with pytest.raises(InputError, match=r"'y' not found .*\(columns: Station, Berlin; row 3 was taken for units\)"):
+        read_table(DataFile(path), ["y"])
+    assert read_table(DataFile(path, FileOptions(header=3)), ["y"])["y"].tolist() == [1.5, 2, 3]
