@@ -134,8 +134,9 @@ def test_without_progress_nothing_is_printed_and_the_process_is_as_it_was(
     expected = state()
     seeded()
     result = optlstm.tune(
-        "tiny.csv", horizon=4, epochs=1, n_trials=1, workers=1, space=SMALL, epoch_steps=1, folds=0, progress=False
-    )
+        "tiny.csv", horizon=4, epochs=1, n_trials=1, workers=1, space=SMALL, epoch_steps=1, folds=0, artifacts=0,
+        progress=False,
+    )  # fmt: skip
     assert state() == expected
     seeded()
     result.refit().save("m")
@@ -151,8 +152,8 @@ def test_without_progress_nothing_is_printed_and_the_process_is_as_it_was(
 def test_studies_in_threads_give_what_they_give_one_after_the_other(folder: Path) -> None:
     def tune(seed: int, name: str) -> None:
         optlstm.tune(
-            "tiny.csv", horizon=4, epochs=1, n_trials=2, workers=1, space=SMALL, epoch_steps=1, folds=0, progress=False,
-            seed=seed, name=name,
+            "tiny.csv", horizon=4, epochs=1, n_trials=1, workers=1, space=SMALL, epoch_steps=1, folds=0, progress=False,
+            seed=seed, name=name, artifacts=0,
         )  # fmt: skip
 
     for seed in (1, 2):
