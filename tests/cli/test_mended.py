@@ -49,7 +49,12 @@ def test_a_command_without_the_flag_gets_none() -> None:
 
 @pytest.mark.parametrize("flag", ["--storage", "--storage=", "--set storage="])
 def test_a_url_that_can_hold_a_password_is_not_shown(flag: str) -> None:
-    for url in ("postgresql://u:sentinel@h/d", "s3://b?secret_key=sentinel", '"mysql+pymysql://u:sentinel@h/d"'):
+    for url in (
+        "postgresql://u:sentinel@h/d",
+        "s3://b?secret_key=sentinel",
+        '"mysql+pymysql://u:sentinel@h/d"',
+        "a://u:a sentinel@h",
+    ):
         typed = [*flag.split(), url] if not flag.endswith("=") else [*flag.split()[:-1], flag.split()[-1] + url]
 
         shown = mended(["study", *typed], OPTIONS, [Problem("", {"--name": "n"})])

@@ -63,6 +63,7 @@ TEXTS = {"fingerprint": "a", "texts": 90, "classes": ["0", "1"], "folds": 5, "sp
     [
         (SERIES, {"rows": 130, "last": "2020-05-09", "fingerprint": "b", "folds": 3}, True),
         (SERIES, {"rows": 99, "first": "2020-02-01", "last": "2020-05-09", "fingerprint": "b"}, True),
+        (SERIES, {"rows": 130, "last": "2020-05-09", "season": 30}, True),
         (SERIES, {"fingerprint": "b"}, False),  # other values
         (SERIES, {"rows": 130, "first": "2019-12-20", "fingerprint": "b"}, False),
         (SERIES, {"rows": 130, "last": "2020-05-09", "target": ["x"]}, False),
