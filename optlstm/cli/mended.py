@@ -9,9 +9,8 @@ from collections.abc import Collection, Sequence
 from optlstm.config.flags import FLAGS
 from optlstm.errors import Problem
 
-_SECRET = re.compile(
-    r"[\w.+-]+://.*[@?].*", re.DOTALL
-)  # a URL that can hold a password, as it may stand in any argument
+# A URL that can hold a password, as it may stand in any argument.
+_SECRET = re.compile(r"[\w.+-]+://.*[@?].*", re.DOTALL)
 
 
 def proposals(arguments: Sequence[str], options: Collection[str], problems: Sequence[str]) -> list[str]:
