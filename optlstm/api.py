@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from optlstm.study.database.connection import Database
 
 
+_COLUMNS = {"time", "target", "series", "label", "text", "group", "channels"}
+_COLUMNS |= {"past", "future", "static", "categorical"}
+
+
 @dataclass(frozen=True)
 class Result:
     """A study that has run.
@@ -147,7 +151,9 @@ def _raw(config: Mapping[str, Any], n_trials: int | None) -> dict[str, Any]:
     raw: dict[str, Any] = {"trials": n_trials} if n_trials is not None else {}
     for key, given in config.items():
         value = str(given) if isinstance(given, Path) else given
-        if key in DataConfig.model_fields:
+        if key in _COLUMNS:
+            raw = layer(raw, {"data": {key: _as_names(value)}})
+        elif key in DataConfig.model_fields:
             raw = layer(raw, {"data": {key: value}})
         elif key in TrainingConfig.model_fields:
             raw = layer(raw, {"training": {key: value}})
@@ -156,6 +162,13 @@ def _raw(config: Mapping[str, Any], n_trials: int | None) -> dict[str, Any]:
         else:
             raw = layer(raw, {key: value})
     return raw
+
+
+def _as_names(columns: Any) -> Any:
+    """Names of columns, those that are numbers as the text that a file has."""
+    if isinstance(columns, int) and not isinstance(columns, bool):
+        return str(columns)
+    return [_as_names(column) for column in columns] if isinstance(columns, list | tuple) else columns
 
 
 def _path(data: Data, raw: Mapping[str, Any], undo: ExitStack) -> str:

@@ -189,6 +189,13 @@ def test_all_problems_come_at_once_and_nothing_is_made(folder: Path) -> None:
         optlstm.tune([1, 2, 3])  # type: ignore[arg-type]
 
 
+def test_columns_that_are_numbered_are_named_by_their_numbers(folder: Path) -> None:
+    table = pd.DataFrame(np.column_stack([np.arange(120), np.arange(120) % 7, np.arange(120) % 5]))
+    with pytest.raises(InputError) as refused:
+        optlstm.tune(table, time=0, target=[1, 2], past=[3], horizon=4, progress=False)
+    assert refused.value.problems == ["data: column '3' not found in the DataFrame (columns: 0, 1, 2)"]
+
+
 def test_keys_of_data_and_training_may_stand_without_their_section(folder: Path) -> None:
     with pytest.raises(InputError) as refused:
         optlstm.tune("tiny.csv", horizon=4, fraction=2.0, device=3, patience=-1)
