@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import fft, stats
+from scipy import fft, special
 
 from optlstm.util.arrays import Floats
 
@@ -108,7 +108,8 @@ def _strength(values: Floats, season: int, least: int = 3) -> tuple[float, float
     power = np.square(np.abs(fft.rfft(rest, axis=1))).mean(axis=0)[1:]
     weights = np.where(2 * np.arange(1, len(power) + 1) == season, 1.0, 2.0)
     freedom = float(weights @ power / power.max())
-    p = stats.f.sf((total - within * (count - 1)) / within, freedom, freedom * (count - 1))
+    ratio = max(0.0, (total - within * (count - 1)) / within)
+    p = special.fdtrc(freedom, freedom * (count - 1), ratio)  # of the F distribution
     return 1 - within * count / total, float(p)
 
 
