@@ -20,7 +20,7 @@ _SHORTEST = 3  # rows: what alternates is no season
 _CANDIDATES = 30  # highest peaks of an autocorrelation
 _LEAST_SHARE = 0.1  # of the variance, the moving average left out, that a season explains
 _AS_GOOD = 0.8  # of the best share: then the shorter season is taken, of which the longer one is a multiple
-_LEVEL = 1e-6  # of a test, where each of many lengths is tried
+_LEVEL = 1e-4  # of the tests of all lengths together (Bonferroni)
 _LEVEL_OF_NAMED = 1e-3  # where one length is asked for
 _WHISKER = 3.0  # interquartile ranges outside the quartiles, to which outliers are moved
 
@@ -52,7 +52,8 @@ def _newest(values: Floats, rows: int) -> Floats:
 
 def _season(values: Floats) -> int:
     lengths = _peaks(values) if len(values) >= 4 * _SHORTEST else []
-    significant = {length: share for length in lengths if (share := _significant(values, length))}
+    level = _LEVEL / max(1, len(lengths))
+    significant = {length: share for length in lengths if (share := _significant(values, length, level))}
     if not significant:
         return 1
     best = max(significant, key=lambda length: (significant[length], -length))
@@ -60,17 +61,17 @@ def _season(values: Floats) -> int:
     while part:
         best = part
         parts = (round(best / count) for count in range(min(_CANDIDATES, best // _SHORTEST), 1, -1))
-        part = next((part for part in parts if _significant(values, part) >= enough), 0)
+        part = next((part for part in parts if _significant(values, part, level) >= enough), 0)
     return best
 
 
-def _significant(values: Floats, season: int) -> float:
+def _significant(values: Floats, season: int, level: float) -> float:
     """The share of variance that a season explains; 0 where that may be chance, or is little.
 
     Of a curved trend any cycles are alike: a season explains more than a length beside it.
     """
     share, p = _strength(values, season)
-    if p >= _LEVEL or share < _LEAST_SHARE:
+    if p >= level or share < _LEAST_SHARE:
         return 0.0
     beside = _strength(values, 3 * season // 4)[0] if season > 2 else 0.0
     return share if share > 2 * beside else 0.0

@@ -158,3 +158,19 @@ def test_series_of_one_length_hold_a_long_window_where_many_windows_remain(
     config = DataConfig(path=str(tmp_path / "y.csv"), horizon=1, splits=(10_000, 1, 1), folds=0, season=12)
 
     assert max(Forecast.read(config).default_space()["window"]["choices"]) == longest  # type: ignore[index]
+
+
+def test_a_week_that_shows_beside_the_day_is_said_and_windows_reach_it(tmp_path: Path) -> None:
+    rows = np.arange(96 * 7 * 5)
+    day, noise = np.sin(2 * np.pi * rows / 96), 0.3 * np.random.default_rng(0).normal(size=len(rows))
+    times = pd.date_range("2024-01-01", periods=len(rows), freq="15min")
+    windows = {}
+    for name, week in (("week", rows // 96 % 7 > 4), ("day", 0.0)):
+        pd.DataFrame({"ds": times, "y": day + noise + week}).to_csv(tmp_path / f"{name}.csv", index=False)
+        task = Forecast.read(DataConfig(path=str(tmp_path / f"{name}.csv"), horizon=24))
+        assert ("seasons of 96 and 672 rows" in task.describe()) == (name == "week")
+        assert (task.season, task.record().get("season")) == (96, None)
+        windows[name] = task.default_space()["window"]
+
+    assert windows["day"] == {"choices": [96, 192, 288], "default": 288}
+    assert windows["week"] == {"choices": [192, 288, 672], "default": 288}

@@ -114,8 +114,6 @@ class Forecast(PreparedSeries):
         if self.config.season is None and self.season != panel.season:
             season = f"data: a season of {many(self.season, 'row')} shows in the training rows"
             warnings.append(f"{season}; for another one --set data.season=N, for none 0")
-        if self.longer_season:
-            warnings.append(f"data: beside the season of {self.season} rows, one of {self.longer_season} shows")
         if self.gaps:
             inside = ", each inside its part of the split" if self.config.gaps == "interpolate" else ""
             warnings.append(f"data: {gaps_line(self.gaps, self.config.gaps, inside)}")
@@ -174,7 +172,8 @@ class Forecast(PreparedSeries):
             parts = f"{len(self.folds)} folds of {counts[1]} validation rows, {counts[2]} test"
         rows = f"{len(panel.ids)} series of {size}" if panel.series else size
         covariates = [*self.calendar, *panel.covariates, *panel.static]
-        suffix = f", covariates {', '.join(covariates)}" if covariates else ""
+        suffix = f", seasons of {self.season} and {self.longer_season} rows" if self.longer_season else ""
+        suffix += f", covariates {', '.join(covariates)}" if covariates else ""
         return f"{panel.name}, {rows} ({parts}), target {', '.join(panel.columns)}, horizon {self.horizon}{suffix}"
 
     def record(self) -> dict[str, Any]:
