@@ -27,8 +27,10 @@ from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import quoted, short
 
 SUFFIXES = (".ts", ".tsf")
-_MEMORY_SHARE = 16  # of the free memory, what a file may have: its numbers take less in text
+_MEMORY_SHARE = 64  # of the free memory, what a file may have: a digit and a comma make a text of 50 bytes
 _LONGEST = 8000 * 365 * 86_400  # seconds of a series, up to the year 10,000 or so
+_LONGEST_NUMBER = 400  # characters
+_MOST_STEPS = 20_000  # that are columns; a table of more is slow
 _SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600}
 _STEPS = {  # (months, seconds)
     **{"minutely": (0, 60), "half_hourly": (0, 1800), "hourly": (0, 3600), "daily": (0, 86_400)},
@@ -47,8 +49,9 @@ class ArchiveTable:
 def read_archive(path: Path, options: FileOptions) -> ArchiveTable:
     """The table of a file.
 
-    Sequences of one channel and one length are a row each: `label`, `t0`, `t1`, ...; others a row a step: `series_id`,
-    `t`, `dim_0`, ..., `label`. Series are a row a step: `unique_id`, `ds`, `y`, and a column for every other attribute.
+    Sequences of one channel and one length, up to 20,000 steps, are a row each: `label`, `t0`, `t1`, ...; others a row
+    a step: `series_id`, `t`, `dim_0`, ..., `label`. Series are a row a step: `unique_id`, `ds`, `y`, and a column for
+    every other attribute.
 
     Raises:
         InputError: It is too large for the memory, or does not hold to its format.
@@ -102,10 +105,11 @@ def _rows(text: io.TextIOWrapper) -> Iterator[tuple[int, str]]:
 
 
 def _numbers(header: _Header, line: int, text: str) -> Floats:
-    if "_" in text:  # Python's numbers may have some
-        raise header.problem(line, "not all of its values are numbers")
+    cells = text.replace("?", "nan").split(",")
     try:
-        return np.array(text.replace("?", "nan").split(","), dtype=np.float64)
+        if "_" in text or max(map(len, cells)) > _LONGEST_NUMBER:  # Python's numbers may have some, or take minutes
+            raise ValueError
+        return np.fromiter(map(float, cells), dtype=np.float64)
     except ValueError as error:
         raise header.problem(line, "not all of its values are numbers") from error
 
@@ -129,7 +133,7 @@ def _sequences(header: _Header, rows: Iterator[tuple[int, str]]) -> ArchiveTable
     if not cases:
         raise InputError(f"data: {header.file} has a header and no rows")
     lengths = np.array([len(case) for case in cases])
-    if cases[0].shape[1] == 1 and (lengths == lengths[0]).all():
+    if cases[0].shape[1] == 1 and (lengths == lengths[0]).all() and lengths[0] <= _MOST_STEPS:
         table = np.column_stack(cases)  # [steps, n]
         columns: dict[str, Any] = {f"t{i}": pa.array(step, from_pandas=True) for i, step in enumerate(table)}
         columns = {"label": labels, **columns} if labelled else columns

@@ -23,6 +23,7 @@ EMPTY = "empty or NaN"
 INTERPOLATE = "have them interpolated: --gaps interpolate (data.gaps = 'interpolate' in a study file)"  # another remedy
 BY_INTERPOLATION: Fix = {"data.gaps": "interpolate"}
 _EXACT = 2**53  # up to here a float holds every whole number
+_LONGEST_MARK = 12  # characters of a text that stands for a gap
 _LARGEST = 1e140  # the squares of a hundred million of these can be added up
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 
@@ -192,7 +193,11 @@ def fill_numbers(
         missing = empty_cells(column, into, options)
         wrong = np.flatnonzero(np.isnan(into) & ~missing)
         notes = [quoted(texts[i]) for i in wrong[:SHOWN]]
-        flaws.add(f"{name}: {len(wrong)} cell(s) are not numbers", wrong, _number_hint(notes, instead), notes)
+        mark = _gap_mark({texts[i] for i in wrong}, len(wrong))
+        remedy = f"if it stands for a missing value, --set data.missing={shlex.quote(mark)}" if mark else ""
+        remedy = remedy or _number_hint(notes, instead)
+        as_gap: Fix = {"data.missing": mark} if mark else None
+        flaws.add(f"{name}: {len(wrong)} cell(s) are not numbers", wrong, remedy, notes, as_gap)
     if pd.api.types.is_integer_dtype(column):
         inexact = np.flatnonzero(np.abs(into) > _EXACT)
         remedy = "subtract a constant, or write them as decimals"
@@ -211,6 +216,12 @@ def fill_numbers(
     problem = f"{name}: {len(large)} value(s) beyond {_LARGEST:g} are too large to be standardised"
     flaws.add(problem, large, "write them in another unit, or correct them", [f"{into[i]:g}" for i in large[:SHOWN]])
     return missing
+
+
+def _gap_mark(distinct: set[str], count: int) -> str:
+    """The text of cells that are no numbers, where all have the same, without a digit, and few characters."""
+    mark = next(iter(distinct)) if len(distinct) == 1 and count > 1 else ""
+    return "" if len(mark) > _LONGEST_MARK or any(map(str.isdigit, mark)) else mark
 
 
 def _number_hint(notes: Sequence[str], instead: str) -> str:

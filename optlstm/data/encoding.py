@@ -6,6 +6,7 @@ import codecs
 import re
 from pathlib import Path
 
+from optlstm.data.arrow import Watched
 from optlstm.data.file_format import UTF8
 from optlstm.data.text_stream import DAMAGED, open_bytes
 
@@ -18,7 +19,7 @@ WESTERN = "windows-1252"
 _OTHERS = ("cp1250", "cp1254", "cp1257", "iso8859-2", "iso8859-15")  # that may be taken for it
 _CHUNK = 1 << 20
 _MOST_WORDS = 10_000
-_WORD = re.compile(rb"[^\s,;|\"]*[\x80-\xff][^\s,;|\"]*")
+_WORD = re.compile(rb"[^\s,;|\"]{0,40}[\x80-\xff][^\s,;|\"]{0,40}")
 _UNIT = re.compile(
     r"(?<![^\W\d_])µ(?:mol|[mgslAVWS])(?![^\W\d_])|(?<=[A-Za-z0-9])²|(?<=m)³(?![^\W\d_])|°(?![^\W\d_]{2})|(?<=\d)\xa0(?=\d{3})"
 )
@@ -40,7 +41,8 @@ def told_encoding(path: Path, head: bytes) -> str | None:
             return UTF8
         words: set[bytes] = set()
         with open_bytes(path) as file:
-            while chunk := file.read(_CHUNK) + file.readline(_CHUNK):
+            watched = Watched(file, path)
+            while chunk := watched.read(_CHUNK) + file.readline(_CHUNK):
                 words.update(_WORD.findall(chunk))
                 if len(words) > _MOST_WORDS:
                     return None
@@ -53,7 +55,8 @@ def _is_utf8(path: Path) -> bool:
     decoder = codecs.getincrementaldecoder(UTF8)()
     try:
         with open_bytes(path) as file:
-            while chunk := file.read(_CHUNK):
+            watched = Watched(file, path)
+            while chunk := watched.read(_CHUNK):
                 decoder.decode(chunk)
             decoder.decode(b"", final=True)
     except UnicodeDecodeError:

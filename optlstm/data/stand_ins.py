@@ -12,7 +12,7 @@ from optlstm.data.file_format import FileOptions
 from optlstm.util.arrays import Floats
 from optlstm.util.format import quoted
 
-_LOOK_SO = (99.0, 99.9, 999.0, 999.9, 9999.0, 9999.9, 99999.0, 999999.0)
+_LOOK_SO = (99.0, 99.9, 99.99, 999.0, 999.9, 999.99, 9999.0, 9999.9, 9999.99, 99999.0, 999999.0)
 _NEGATIVE = (*(-value for value in _LOOK_SO), -200.0, -32767.0, -32768.0)
 _LEAST, _LEAST_SHARE = 3, 1e-3  # how often a value stands in a column that may stand for a gap
 

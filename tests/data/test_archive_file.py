@@ -41,6 +41,12 @@ def test_sequences_of_several_channels_and_lengths(tmp_path: Path) -> None:
     assert sequences.notes == ("data: x.ts read as: a table of series_id, t, dim_0, dim_1, label",)
 
 
+def test_long_sequences_are_a_row_a_step(tmp_path: Path) -> None:
+    path = write(tmp_path, "x.ts", UNIVARIATE.format("1," * 20_000 + "2:1\n"))
+    assert DataFile(path).names == ["series_id", "t", "dim_0", "label"]
+    assert read_table(DataFile(path))["dim_0"].sum() == 20_002
+
+
 def test_series_have_the_times_of_their_start_and_frequency(tmp_path: Path) -> None:
     text = SERIES.format("monthly", "T1:NSW:1979-01-31 00-00-00:1,2.5,?,4\nT2:VIC:2000-02-01 12-00-00:5,6\n")
     panel = read_panel(write(tmp_path, "x.tsf", text), PanelColumns(static=["state"], gaps=True))
@@ -86,6 +92,12 @@ def test_series_without_times_are_numbered(tmp_path: Path) -> None:
         ("x.ts", "1,2:a\n", "x.ts has no line @data"),
         ("x.ts", UNIVARIATE.format(""), "has a header and no rows"),
         ("x.ts", UNIVARIATE.format("1,x:1\n"), "row 7: not all of its values are numbers"),
+        ("x.ts", UNIVARIATE.format("1" * 401 + ",1:1\n"), "row 7: not all of its values are numbers"),
+        (
+            "x.tsf",
+            SERIES.format("999999_hours", "T1:a:2020-02-01 00-00-00:" + "1," * 99 + "1\n"),
+            "row 11: its times go",
+        ),
         ("x.ts", MULTIVARIATE.format("1,2:3,4,5:run\n"), "row 6: its channels are not of one length"),
         ("x.ts", MULTIVARIATE.format("1,2:3,4:run\n1,2:run\n"), "row 7: it has 1 channels, and the first 2"),
         ("x.ts", MULTIVARIATE.format("run\n"), "row 6: its channels are not of one length"),

@@ -11,6 +11,7 @@ from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.panel import Panel
 from optlstm.data.panel_reader import PanelColumns, read_panel
 from optlstm.data.sequences import SequenceColumns, read_sequences
+from optlstm.errors import InputError, Problem
 
 AIR = [2.5, -200, 3.5, -200, 4.5, -200, 5]
 
@@ -71,3 +72,15 @@ def test_a_named_value_ends_a_sequence(tmp_path: Path) -> None:
     assert sequences.starts.tolist() == [0, 3, 4, 5]
     (note,) = read_sequences(path, SequenceColumns()).notes
     assert note.startswith("data: -999 stands 4 times in 3 columns of s.csv")
+
+
+@pytest.mark.parametrize(("mark", "typed"), [("?", "'?'"), (".", "."), ("n.v.", "n.v.")])
+def test_a_text_in_place_of_several_numbers_is_proposed(mark: str, typed: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        panel(tmp_path, [1.5, mark, 2, mark])
+    (problem,) = caught.value.problems
+    rows = f"(row 3: '{mark}', row 5: '{mark}'); if it stands for a missing value, --set data.missing={typed}"
+    assert problem == f"data: column 'y' of air.csv: 2 cell(s) are not numbers {rows}"
+    assert isinstance(problem, Problem)
+    assert problem.fix == {"data.missing": mark}
+    assert np.isnan(panel(tmp_path, [1.5, mark, 2, mark, 3], FileOptions(missing=(mark,))).values[:, 0]).sum() == 2
