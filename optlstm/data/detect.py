@@ -189,7 +189,8 @@ def _holds_units(layout: _Layout) -> bool:
     units, rows = [cell.strip() for cell in layout.rows[1][1]], layout.rows[2:]
     above = [units[i] for i in range(len(units)) if _holds_values(rows, i)]
     text = [cell for cell in above if cell and cell not in MISSING and not _is_value(cell)]
-    return len(above) > 1 and bool(text) and all(cell in text or not cell for cell in above)
+    named = any(re.search(r"[^\W\d_]|[%°]", cell) for cell in text)  # else they stand for gaps: ?, -, .
+    return len(above) > 1 and named and all(cell in text or not cell for cell in above)
 
 
 def _best(lines: Sequence[str], at: int, given: str | None) -> _Layout | None:

@@ -262,6 +262,7 @@ def test_decimal_commas_in_quotes_make_points_unsure(tmp_path: Path) -> None:
         ("a;b,c\n1;x,2\n2;x,3\n", ["a;b", "c"], 2),
         ("my text\na word\n", ["my text"], 1),
         ("label,0,1\na,1,2\nb,2,3\nb,2,3\n", ["label", "0", "1"], 3),
+        ("label,t0,t1\na,?,?\nb,1,2\nb,2,3\n", ["label", "t0", "t1"], 3),
         ("ds,kind,y\n0,a,1\n1,b,2\n2,b,2\n", ["ds", "kind", "y"], 3),
     ],
 )
