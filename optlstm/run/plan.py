@@ -303,7 +303,9 @@ def _first_params(config: StudyConfig, space: Space, task: str) -> tuple[Mapping
     if config.enqueue is not None:
         return tuple(searched_part(params, space) for params in config.enqueue)
     begun = (config.import_from, config.narrow_from, config.promote)  # with trials, or ranges, that know more
-    return start_configurations(task, space) if config.defaults_first and not any(begun) else ()
+    if any(begun) or not config.defaults_first or config.sampler.name == "grid":  # which has its own points
+        return ()
+    return start_configurations(task, space)
 
 
 def _record(
