@@ -104,7 +104,7 @@ class NormalEquations:
         """
         inner, inputs = self.inner.copy(), len(self.inner) - 1
         inner[range(inputs), range(inputs)] += penalty * np.diag(self.inner)[:inputs].mean() if inputs else 0.0
-        if penalty and inner.any():
+        if penalty and inner[:inputs, :inputs].any():  # not where all inputs are constant
             return np.asarray(np.linalg.solve(inner, self.outer), dtype=np.float64)
         return np.asarray(np.linalg.lstsq(inner, self.outer, rcond=1e-12)[0], dtype=np.float64)
 

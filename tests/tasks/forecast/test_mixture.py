@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from optlstm.tasks.forecast import selection
 from optlstm.tasks.forecast.baselines import NormalEquations, baselines
 from optlstm.tasks.forecast.forecaster import Forecaster
-from optlstm.tasks.forecast.linear import combined, naive_map, ridge_map, seasonal_map
-from optlstm.tasks.forecast.mixture import PENALTIES, Linear, Mixture, choose_mixture
+from optlstm.tasks.forecast.linear import PENALTIES, combined, naive_map, ridge_map, seasonal_map
+from optlstm.tasks.forecast.mixture import Linear, Mixture, choose_mixture
 from optlstm.tasks.forecast.selection import absolute_losses, bagged_weights, greedy_weights, squared_losses
 from optlstm.training.folds import Folds
 from optlstm.training.hparams import Hyperparameters
@@ -89,6 +89,9 @@ def test_singular_equations_have_a_finite_solution() -> None:
     np.testing.assert_allclose(exact.weight @ line[-WINDOW:, 0] + exact.bias, np.arange(40.0, 44.0))
     nothing = ridge_map(NormalEquations.of([(line, range(5), None)], WINDOW, HORIZON), 0.0)  # no window to learn from
     np.testing.assert_allclose(nothing.weight, np.eye(WINDOW)[[-1] * HORIZON])
+    for penalty in PENALTIES:
+        constant = ridge_map(NormalEquations.of([(np.ones((40, 1)), range(40), None)], WINDOW, HORIZON), penalty)
+        np.testing.assert_allclose(constant.weight @ np.ones(WINDOW) + constant.bias, 1)
 
 
 def test_the_naive_forecasts_are_those_of_the_baselines_and_a_sum_of_maps_is_one() -> None:
