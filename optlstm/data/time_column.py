@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ from optlstm.data.time_format import (
 from optlstm.util.format import quoted
 from optlstm.util.time_formats import INTEGER
 
-_DATES = "write them as YYYY-MM-DD HH:MM:SS"
+_DATES = "write them as YYYY-MM-DD HH:MM:SS, or name their form: --set data.time_format='%d.%m.%Y %H:%M', for example"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def read_times(column: pd.Series, flaws: Flaws, reading: TimeReading = BY_THE_CE
         except ValueError as error:
             flaws.add(f"{name}: {error}")
             return None
-        wrong, remedy = index.isna() & ~missing, _DATES if form is None else f"correct them, or {_DATES}"
+        wrong, remedy = index.isna() & ~missing, _remedy(form, reading)
     empty, bad = np.flatnonzero(missing), np.flatnonzero(wrong)
     flaws.add(f"{name}: {len(empty)} empty time(s)", empty, "fill them in or leave the rows out")
     notes = [quoted(column.iloc[i]) for i in bad[:SHOWN]]
@@ -90,6 +91,13 @@ def read_times(column: pd.Series, flaws: Flaws, reading: TimeReading = BY_THE_CE
     if form is not None and form not in (INTEGER, reading.usual):
         note = f"times: {quoted(column.name)} holds {in_words(form, column.iloc[0], index[0])}"
     return TimeColumn(index.rename(column.name), form, note)
+
+
+def _remedy(form: str | None, reading: TimeReading) -> str:
+    """What would help where texts are no times; form: that of the others."""
+    if reading.format is not None:
+        return f"correct them: data.time_format is {reading.format}"
+    return _DATES if form is None else f"correct them, or {_DATES}"
 
 
 def _of_numbers(
@@ -125,5 +133,8 @@ def _of_texts(text: pd.Series[str], reading: TimeReading) -> tuple[pd.DatetimeIn
         index = read_texts(text, reading.usual)
         if not (index.isna() & text.notna().to_numpy()).any():
             return index, reading.usual
-        day_first = has_day_first(reading.usual) if day_first is None else day_first
+        if day_first is None:
+            with suppress(DayOrderError):
+                return parse_times(text)
+            day_first = has_day_first(reading.usual)
     return parse_times(text, day_first)

@@ -40,7 +40,7 @@ _COARSE = (
     (r"\d{4}(M)\d\d", "%Y{}%m"),
     (r"\d{4}([ ./-]?)[Qq]\d", "%Y{}Q%q"),
     (r"[Qq]\d([ ./-]?)\d{4}", "Q%q{}%Y"),
-    (r"\d{4}(-?)[Ww]\d\d", "%G{}W%V"),
+    (r"\d{4}([ -]?)[Ww]\d\d", "%G{}W%V"),
 )
 _Mask = npt.NDArray[np.bool_]
 
@@ -230,16 +230,27 @@ def _suggested_formats(text: pd.Series[str], day_first: bool | None) -> list[str
 
 
 def _guessed_formats(samples: Iterable[str], day_first: bool | None) -> list[str]:
-    """The formats, month first and day first, that fit a sample."""
+    """The formats, month first and day first, that fit a sample; of hours to 12, which pandas guesses not, by 24."""
     from pandas.tseries.api import guess_datetime_format
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it warns where only one of the two orders fits
-        guesses = [guess_datetime_format(text, dayfirst=first) for text in samples for first in (False, True)]
-    forms = [form for form in guesses if form is not None and not re.match("%Y.%d", form)]
+        guesses = [
+            form.replace("%H", "%I") + suffix if suffix else form
+            for text, suffix in map(_without_half, samples)
+            for first in (False, True)
+            if (form := guess_datetime_format(text, dayfirst=first)) is not None
+        ]
+    forms = [form for form in guesses if not re.match("%Y.%d", form)]
     if day_first is not None:
         forms = [form for form in forms if has_day_first(form) in (None, day_first)]
     return forms
+
+
+def _without_half(text: str) -> tuple[str, str]:
+    """A time without its AM or PM, and the end of its format that stands for it."""
+    match = re.fullmatch(r"(.*\d:\d\d)(\s*)[AP]M\s*", text, re.IGNORECASE)
+    return (match[1], f"{match[2]}%p") if match else (text, "")
 
 
 def _parsed(text: pd.Series[str], form: str, utc: bool) -> pd.DatetimeIndex:

@@ -184,3 +184,20 @@ def test_each_text_of_many_is_parsed_once_and_stands_where_it_stood() -> None:
 )
 def test_formats(text: str, fine: bool) -> None:
     assert is_format(text) is fine
+
+
+@pytest.mark.parametrize("form", ["%m/%d/%Y %I:%M:%S %p", "%d.%m.%Y %I:%M %p", "%Y-%m-%d %I:%M:%S%p", "%G W%V"])
+def test_hours_to_twelve_and_spaced_weeks_are_read_and_written_alike(form: str, tmp_path: Path) -> None:
+    times = pd.date_range("2020-01-06", periods=40, freq="W-MON" if "W" in form else "7h")
+    panel = read(tmp_path, list(written(times, form)))
+    assert (panel.time.equals(times.as_unit("us")), panel.time_format) == (True, form)
+
+
+def test_an_order_that_the_cells_show_goes_before_the_models(tmp_path: Path) -> None:
+    times = pd.date_range("2020-01-01", periods=40)
+    for form, usual in (("%m/%d/%Y", "%d/%m/%Y"), ("%d/%m/%Y", "%m/%d/%Y")):
+        assert read(tmp_path, list(times.strftime(form)), usual=usual).time.equals(times.as_unit("us"))
+
+
+def test_cells_that_are_no_times_name_the_key_of_their_form(tmp_path: Path) -> None:
+    assert "--set data.time_format=" in problem_of(tmp_path, ["1 of May", "2 of May"])
