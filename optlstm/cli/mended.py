@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 from optlstm.config.flags import FLAGS
 from optlstm.errors import Problem
+from optlstm.tasks.options import READING
 
 # A URL that can hold a password, as it may stand in any argument.
 _SECRET = re.compile(r"[\w.+-]+://.*[@?].*", re.DOTALL)
@@ -42,7 +43,7 @@ def mended(arguments: Sequence[str], options: Collection[str], problems: Sequenc
             flag = next((flag.name for flag in FLAGS if flag.key == key and flag.name in options), key)
             if flag in options and not _settings(typed, key):
                 _put(typed, flag, value)
-            elif "--set" in options:
+            elif "--set" in options and (typed[0] != "predict" or key.removeprefix("data.") in READING):
                 _set(typed, key, value)
             else:
                 return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from optlstm.cli.common import FactoryOption, VerifyOption, app
 from optlstm.errors import InputError
+from optlstm.tasks.options import READING
 from optlstm.util.output_file import OutputFile
 
 
@@ -33,11 +35,16 @@ def predict(
     short: Annotated[
         str | None, typer.Option("--short", metavar="omit|refuse", help="series that are too short (default: omit)")
     ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="data.KEY=VALUE", help=f"how this file is read: {', '.join(READING)}"),
+    ] = None,
     factory: FactoryOption = None,
     verify: VerifyOption = None,
     more_levels: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> int:
     """Forecasts in the data's units, from the end of the data on or from anywhere in it; or classes."""
+    from optlstm.config.validate import with_reading
     from optlstm.console.progress import make_console
     from optlstm.console.scores import unmeasured_lines
     from optlstm.models.model import Model
@@ -49,13 +56,28 @@ def predict(
         if backtest < 1:
             raise InputError(f"--backtest: must be a whole number of at least 1, got {backtest}")
         options["backtest"] = backtest
+    options |= _reading(overrides or [])
     loaded, console = Model.load(model, factory, verify=verify), make_console()
-    rows = loaded.predictor.write_csv(data.expanduser(), out, **options)
+    rows = loaded.predictor.write_csv(data.expanduser(), out, **with_reading(options))
     if options["levels"]:
         for line in unmeasured_lines(loaded.card.intervals):
             console.print(line, soft_wrap=True, markup=False)
     console.print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)
     return 0
+
+
+def _reading(overrides: Sequence[str]) -> dict[str, Any]:
+    """The keys of `data` that `--set` gives; none but those that say how a file is read."""
+    from optlstm.config.sources import layer, read_override
+
+    raw: dict[str, Any] = {}
+    for text in overrides:
+        raw = layer(raw, read_override(text))
+        section, _, key = text.partition("=")[0].strip().partition(".")
+        if section.strip() != "data" or key.strip() not in READING:
+            names = ", ".join(f"data.{name}" for name in READING)
+            raise InputError(f"--set {text}: the model has settled that; predict takes {names}")
+    return dict(raw.get("data", {}))
 
 
 def _levels(first: list[str], more: list[str]) -> list[int]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from optlstm.config.schema import CHOICES, LrSearchConfig, StudyConfig, TrainingConfig
 from optlstm.errors import InputError, Problem, did_you_mean, nearest
 from optlstm.study.registry import MULTI_OBJECTIVE, check, in_words
-from optlstm.tasks.options import DataConfig, as_toml
+from optlstm.tasks.options import READING, DataConfig, as_toml
 from optlstm.tasks.registry import TASKS, check_keys, task_class
 from optlstm.util.files import absolute, check_writable
 
@@ -172,6 +172,22 @@ def check_data_config(raw: Mapping[str, Any]) -> DataConfig | None:
         return DataConfig.model_validate(section)
     except ValidationError:
         return None
+
+
+def with_reading(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A prediction's options, those of them that are keys of `data` checked, as one: `reading`.
+
+    Raises:
+        InputError: One of these keys cannot have this value.
+    """
+    given = {key: value for key, value in options.items() if key in READING}
+    if not given:
+        return dict(options)
+    try:
+        reading = StudyConfig.model_validate({"data": given, **{key: {"name": n} for key, n in CHOICES.items()}}).data
+    except ValidationError as error:
+        raise InputError(_problems(error)) from None
+    return {**{key: value for key, value in options.items() if key not in READING}, "reading": reading}
 
 
 def check_storage_paths(config: StudyConfig) -> None:

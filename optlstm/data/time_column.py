@@ -129,7 +129,8 @@ def _of_texts(text: pd.Series[str], reading: TimeReading) -> tuple[pd.DatetimeIn
     if reading.format is not None and reading.format != INTEGER:
         return read_texts(text, reading.format), reading.format
     day_first = reading.day_first
-    if reading.usual is not None and reading.usual != INTEGER:
+    fits_order = day_first is None or has_day_first(reading.usual) in (None, day_first)
+    if reading.usual is not None and reading.usual != INTEGER and fits_order:
         index = read_texts(text, reading.usual)
         if not (index.isna() & text.notna().to_numpy()).any():
             return index, reading.usual

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor, nn
 
+from optlstm.config.validate import with_reading
 from optlstm.data.frames import Data, as_file
 from optlstm.models import folder as folders
 from optlstm.models.card import Card
@@ -67,21 +68,22 @@ class Model:
 
         Args:
             options: of the task; for forecasting `start`, `backtest`, `levels`, `gaps`, `short`: see ForecastPredictor.
+                And how this data is read, where it is not as the study's: `missing`, `decimal`, ... (`READING`).
 
         Raises:
             InputError: the data does not fit the model; the message says where.
         """
         with as_file(data) as path:
-            return self.predictor.predict(path, **options)
+            return self.predictor.predict(path, **with_reading(options))
 
     def score(self, data: Data, **options: Any) -> Metrics:
         """The task's metrics on data that holds the true values. Raises as `predict`.
 
         Args:
-            options: of the task; for forecasting `gaps` and `short` (see ForecastPredictor).
+            options: of the task; for forecasting `gaps` and `short` (see ForecastPredictor); `READING` as of `predict`.
         """
         with as_file(data) as path:
-            return self.predictor.score(path, **options)
+            return self.predictor.score(path, **with_reading(options))
 
     def __repr__(self) -> str:
         short = sorted(self.test.items(), key=lambda item: (len(item[0]), item[0]))[:2]  # mae and mse, not mae_raw

@@ -13,14 +13,14 @@ A new task has one of each, a reader in `optlstm/data/`, a section in `models/ca
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from optlstm.data.file_format import FileOptions, encoding_problem, separator_problem
-from optlstm.tasks.options import DataConfig
+from optlstm.tasks.options import FORM, DataConfig
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
 
@@ -58,6 +58,11 @@ class FormCard(CardPart):
     @property
     def options(self) -> FileOptions:
         return FileOptions(**{**self.model_dump(), "missing": tuple(self.missing)})
+
+    def options_with(self, reading: DataConfig | None) -> FileOptions:
+        """These options, but for what is said of a new file."""
+        given = reading.model_fields_set.intersection(FORM) if reading is not None else ()
+        return replace(self.options, **{key: getattr(reading, key) for key in given})
 
     @field_validator("encoding")
     @classmethod

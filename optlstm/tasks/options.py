@@ -14,6 +14,7 @@ from optlstm.util.time_formats import FORMATS, STEP, is_format
 Gaps = Literal["refuse", "interpolate", "mask"]
 FILES = ("path", "validation_path", "test_path", "vectors")  # keys of `data` that name a file
 FORM = ("separator", "decimal", "thousands", "encoding", "header", "missing")  # keys of the form of its files
+READING = (*FORM, "time_format", "dayfirst")  # keys that a new file may have otherwise than the study's
 
 
 class Section(BaseModel):

@@ -96,6 +96,12 @@ def test_what_the_file_cannot_tell_is_asked_for_with_both_commands(
     ] == expected
 
 
+def test_predict_is_proposed_no_key_that_it_does_not_take() -> None:
+    keys = ({"data.dayfirst": "true"}, {"data.sort": "true"})
+    proposed = [mended(["predict", "m"], {"--set"}, [Problem("", fix)]) for fix in keys]
+    assert proposed == ["predict m --set data.dayfirst=true", None]
+
+
 def test_another_command_follows() -> None:
     problems = [
         "a line",

@@ -134,6 +134,7 @@ def test_day_and_month_that_cannot_be_told_apart(tmp_path: Path) -> None:
     assert read(tmp_path, times, day_first=False).freq == "D"
     assert "2 cell(s) are not times" in problem_of(tmp_path, ["30/01/2020", "31/01/2020"], day_first=False)
     assert read(tmp_path, times, usual="%d/%m/%Y").notes == ()  # a model's order
+    assert read(tmp_path, times, usual="%d/%m/%Y", day_first=False).freq == "D"
 
 
 @pytest.mark.parametrize("form", ["%Y-%d-%m", "%d/%m/%Y", "%Y%m%d", "unix_s"])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import optlstm
 from tests.conftest import Cli
 
 STUDY = ("--horizon", "4", "--trials", "1", "--epochs", "1", "--workers", "1", "--name", "g", "--set", "data.folds=0")
@@ -47,3 +48,24 @@ def test_a_model_reads_files_of_any_form(cli: Cli, folder: Path, caplog: pytest.
     assert cli("predict", "model", "--data", "open.csv", "-o", "out.csv").code == 0
     forecast = pd.read_csv("out.csv")["Menge"]
     assert forecast.between(10, 14).all()
+
+
+def test_predict_is_told_how_a_file_is_read(made: Path, cli: Cli) -> None:
+    frame = pd.read_csv("tiny.csv", dtype=str)
+    time, target = frame.columns[:2]
+    frame.loc[len(frame) - 1, target] = "n.d."
+    frame.to_csv("marks.csv", index=False)
+
+    predict = ("predict", "model", "--data", "marks.csv", "-o", "out.csv", "--gaps", "interpolate")
+    assert cli(*predict).code == 2
+    told = cli(*predict, "--set", "data.missing=n.d.")
+    assert told.code == 0, told.err
+    forecast = optlstm.load("model").predict("marks.csv", missing="n.d.", gaps="interpolate")
+    assert forecast[time].tolist() == pd.read_csv("out.csv")[time].tolist()
+    for wrong, problem in (
+        ("data.horizon=3", "--set data.horizon=3: the model has settled that; predict takes data.separator, "),
+        ("data.decimal=x", "data.decimal: must be "),
+    ):
+        refused = cli(*predict, "--set", wrong)
+        assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+        assert refused.err.startswith(problem)

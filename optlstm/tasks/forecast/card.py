@@ -20,7 +20,7 @@ from optlstm.tasks.base import CardPart, FormCard, Positive, Text
 from optlstm.tasks.forecast.conformal import LEVELS
 from optlstm.tasks.forecast.data import ForecastData, Inputs, covariate_shape
 from optlstm.tasks.forecast.problem import make_network
-from optlstm.tasks.options import Gaps
+from optlstm.tasks.options import DataConfig, Gaps
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats
@@ -137,8 +137,13 @@ class ForecastCard(CardPart):
         """Whether all series are on the same scale."""
         return len(self.ids) == 1 or self.scaling == "global"
 
-    def wanted(self, gaps: Gaps) -> PanelColumns:
-        """The columns to read of a file. gaps: what to do about missing rows and values."""
+    def wanted(self, gaps: Gaps, reading: DataConfig | None = None) -> PanelColumns:
+        """The columns to read of a file.
+
+        Args:
+            gaps: What to do about missing rows and values.
+            reading: What is said of this file: its `READING`.
+        """
         inputs = self.inputs
         features = [*inputs.past, *inputs.future, *inputs.static]
         return PanelColumns(
@@ -152,8 +157,12 @@ class ForecastCard(CardPart):
             numeric=[feature.name for feature in features if feature.categories is None],
             gaps=gaps != "refuse",
             rules=RowRules(self.sort, self.repeated, self.resample, tuple(self.resample_sum), by_flag=False),
-            options=self.form.options,
-            times=TimeReading(usual=INTEGER if self.freq is None else self.time_format),
+            options=self.form.options_with(reading),
+            times=TimeReading(
+                format=reading.time_format if reading is not None else None,
+                day_first=reading.dayfirst if reading is not None else None,
+                usual=INTEGER if self.freq is None else self.time_format,
+            ),
         )
 
     def data(self, panel: Panel) -> ForecastData:

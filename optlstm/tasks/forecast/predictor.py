@@ -29,7 +29,7 @@ from optlstm.tasks.forecast.linear import LinearForecaster
 from optlstm.tasks.forecast.origins import Origins
 from optlstm.tasks.forecast.prepared import gaps_line
 from optlstm.tasks.forecast.tables import ForecastTable
-from optlstm.tasks.options import Gaps
+from optlstm.tasks.options import DataConfig, Gaps
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Integers, row_ranges
 from optlstm.util.format import many
@@ -46,6 +46,7 @@ class ForecastPredictor:
         levels: of prediction intervals, in percent.
         gaps: missing rows and values: `refuse`, `interpolate`, or `mask` if tuned so. Default: as in the study.
         short: series of many that are too short: `omit` (with a message), or `refuse` all.
+        reading: how this file is to be read, where it is not as the study's: the keys `READING` of `data`.
     """
 
     def __init__(self, section: ForecastCard, forecaster: Forecaster, radii: Tensor | None) -> None:
@@ -65,12 +66,14 @@ class ForecastPredictor:
         Of many series, one that is shorter has one window, padded. Missing targets count in no metric.
 
         Args:
-            options: `gaps` and `short`.
+            options: `gaps`, `short` and `reading`.
         """
         return self._scores(data, **options)
 
-    def _scores(self, data: Path, gaps: str | None = None, short: str = "omit") -> Metrics:
-        panel, section, window = self._read(data, gaps), self.section, self.forecaster.window
+    def _scores(
+        self, data: Path, gaps: str | None = None, short: str = "omit", reading: DataConfig | None = None
+    ) -> Metrics:
+        panel, section, window = self._read(data, gaps, reading), self.section, self.forecaster.window
         need = (window if panel.series is None else 1) + section.horizon
         panel = only(panel, _without_short(panel, panel.known >= need, short, "to be scored"))
         inputs = np.full_like(panel.known, window)
@@ -122,13 +125,14 @@ class ForecastPredictor:
         levels: Sequence[int] = (),
         gaps: str | None = None,
         short: str = "omit",
+        reading: DataConfig | None = None,
     ) -> ForecastTable:
         problems = _level_problems(levels, self.section.calibrated if self._radii is not None else 0)
         if not isinstance(backtest, int) or backtest < 0:
             problems.append(f"--backtest: must be a whole number of at least 1, got {backtest!r}")
         if problems:
             raise InputError(problems)
-        panel, horizon = self._read(data, gaps), self.section.horizon
+        panel, horizon = self._read(data, gaps, reading), self.section.horizon
         origins = Origins(self.forecaster.window, horizon, start, backtest)
         lengths = np.diff(panel.starts)
         panel = extended(panel, horizon, self.section.step if self.section.freq is None else None)
@@ -139,11 +143,11 @@ class ForecastPredictor:
         ready = self.section.data(panel)
         return ForecastTable(self.forecaster, panel, ready, first, series, backtest > 0, tuple(levels), self._radii)
 
-    def _read(self, data: Path, wanted: str | None) -> Panel:
+    def _read(self, data: Path, wanted: str | None, reading: DataConfig | None) -> Panel:
         """wanted: what to do about gaps; None: what the study did."""
         section = self.section
         gaps = _checked_gaps(wanted, section.gaps)
-        panel = read_panel(data, section.wanted(gaps))
+        panel = read_panel(data, section.wanted(gaps, reading))
         for note in panel.notes:
             _log.warning("%s", note)
         if gaps != "refuse":

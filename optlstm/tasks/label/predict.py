@@ -25,6 +25,7 @@ from optlstm.tasks.base import CardPart, ExportModule, FormCard, Metrics, Positi
 from optlstm.tasks.label.data import LabelledData, class_codes
 from optlstm.tasks.label.problem import ClassifyProblem, classifier
 from optlstm.tasks.label.scores import classification_scores
+from optlstm.tasks.options import FORM, READING, DataConfig
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats, Integers
@@ -59,7 +60,7 @@ class LabelSection(CardPart):
         """The networks' `Shape.inputs`."""
         raise NotImplementedError
 
-    def read(self, path: Path, *, labelled: bool) -> Rows:
+    def read(self, path: Path, *, labelled: bool, reading: DataConfig | None = None) -> Rows:
         """The samples of a file. Raises InputError where its columns do not fit."""
         raise NotImplementedError
 
@@ -117,7 +118,7 @@ class SequenceSection(LabelSection):
         """The networks' `Shape.inputs`."""
         return {"channels": len(self.mean)}
 
-    def read(self, path: Path, *, labelled: bool) -> Rows:
+    def read(self, path: Path, *, labelled: bool, reading: DataConfig | None = None) -> Rows:
         """The sequences of a file. Raises InputError where its columns are not the training file's."""
         wide = self.series is None
         columns = SequenceColumns(
@@ -129,7 +130,7 @@ class SequenceSection(LabelSection):
             labelled,
             wide,
             like="the model",
-            options=self.form.options,
+            options=self.form.options_with(reading),
         )
         sequences = read_sequences(path, columns)
         for note in sequences.notes:
@@ -153,9 +154,10 @@ class TextSection(LabelSection):
         """The networks' `Shape.inputs`."""
         return {"vocabulary": len(self.vocabulary) + 2}
 
-    def read(self, path: Path, *, labelled: bool) -> Rows:
+    def read(self, path: Path, *, labelled: bool, reading: DataConfig | None = None) -> Rows:
         """The token numbers of a file's texts. Raises InputError where it lacks a column."""
-        texts = read_texts(path, self.text, self.label, None, labelled=labelled, options=self.form.options)
+        options = self.form.options_with(reading)
+        texts = read_texts(path, self.text, self.label, None, labelled=labelled, options=options)
         for note in texts.notes:
             _log.warning("%s", note)
         tokenizer = Tokenizer(self.level, self.lowercase, self.max_tokens)
@@ -176,7 +178,8 @@ class LabelPredictor:
     def predict(self, data: Path, **options: Any) -> pd.DataFrame:
         """Raises InputError where the file's columns do not fit the model; the label column need not be there."""
         _refuse_options(options)
-        rows, classes = self.section.read(data, labelled=False), self.section.classes
+        rows = self.section.read(data, labelled=False, reading=options.get("reading"))
+        classes = self.section.classes
         mean = self.probabilities(self.section.data(rows.values, rows.starts)).mean(axis=0)
         predicted = [classes[i] for i in mean.argmax(axis=1)]
         probabilities = {f"p_{name}": mean[:, i] for i, name in enumerate(classes)}
@@ -193,7 +196,8 @@ class LabelPredictor:
     def score(self, data: Path, **options: Any) -> Metrics:
         """The metrics on a file with labels. Raises InputError as `predict`, and for classes unknown to the model."""
         _refuse_options(options)
-        rows, classes = self.section.read(data, labelled=True), self.section.classes
+        rows = self.section.read(data, labelled=True, reading=options.get("reading"))
+        classes = self.section.classes
         unknown = sorted(set(rows.labels) - set(classes))
         if unknown:
             raise InputError(
@@ -227,6 +231,8 @@ def _refuse_options(options: Mapping[str, Any]) -> None:
     """Raises InputError for those of forecasts."""
     flags = {"--from": "start", "--backtest": "backtest", "--level": "levels", "--gaps": "gaps", "--short": "short"}
     given = [flag for flag, key in flags.items() if options.get(key)]
+    reading = options.get("reading")
+    given += [f"data.{key}" for key in READING if reading and key in reading.model_fields_set and key not in FORM]
     if given:
         raise InputError([f"{flag}: is for forecasts; this model is a classifier" for flag in given])
 
