@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optlstm.config.in_python import errors_in_python, in_python
 from optlstm.config.schema import StudyConfig, TrainingConfig
 from optlstm.config.sources import layer
 from optlstm.errors import InputError
 from optlstm.models.model import Model
 from optlstm.tasks.options import DataConfig
+from optlstm.tasks.registry import DEFAULT_TASK
 from optlstm.training.runtime import unchanged_process
 from optlstm.util.files import absolute
 
@@ -67,7 +69,7 @@ class Result:
         from optlstm.data.frames import as_file
         from optlstm.models.refit import refit
 
-        with unchanged_process(), as_file(data) if data is not None else nullcontext() as path:
+        with unchanged_process(), errors_in_python(), as_file(data) if data is not None else nullcontext() as path:
             options["data"] = None if path is None else str(path)
             return refit(self.database, self.study.study_name, storage_path=self.config.storage_path, **options)
 
@@ -93,17 +95,20 @@ def tune(data: Data | None = None, *, n_trials: int | None = None, progress: boo
         KeyboardInterrupt: it was stopped; everything is saved.
     """
     _import_optuna()  # before the process is looked at: its log level is a part of that
-    with unchanged_process(), ExitStack() as undo:
+    from optlstm.data.frames import time_of_index
+
+    with unchanged_process(), errors_in_python(), ExitStack() as undo:
         raw = _raw(config, n_trials)
         raw = layer(raw, {"data": {"path": _path(data, raw, undo)}} if data is not None else {})
-        return _run(raw, progress, undo)
+        return _run(raw, progress, undo, None if data is None else time_of_index(data))
 
 
-def _run(raw: dict[str, Any], progress: bool, undo: ExitStack) -> Result:
+def _run(raw: dict[str, Any], progress: bool, undo: ExitStack, index: str | None) -> Result:
     """Run a study to its end.
 
     Args:
         undo: What to do where the config is refused.
+        index: The time column, of forecasts, where neither `raw` nor a stored config names it.
     """
     import optuna
 
@@ -120,6 +125,8 @@ def _run(raw: dict[str, Any], progress: bool, undo: ExitStack) -> Result:
     name, url = study_name(raw, None), str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
     database = open_existing(url)
     raw, stored = with_stored_config(database, name, {"storage": url, **raw})
+    if index is not None and raw.get("task", DEFAULT_TASK) == DEFAULT_TASK and raw.get("objective") is None:
+        raw = layer({"data": {"time": index}}, raw)
     session = open_session(raw, name, database, lambda: open_database(url), (), stored)
     undo.pop_all()
     if progress:
@@ -129,7 +136,9 @@ def _run(raw: dict[str, Any], progress: bool, undo: ExitStack) -> Result:
     if stopped:
         raise KeyboardInterrupt
     opened = database or open_database(url)
-    return Result(load_study(opened, name), session.plan.config, opened, tuple(naming_frame(session.warnings)))
+    return Result(
+        load_study(opened, name), session.plan.config, opened, tuple(map(in_python, naming_frame(session.warnings)))
+    )
 
 
 def _display(session: Session) -> Display:

@@ -55,6 +55,23 @@ def test_from_a_frame_to_a_model_and_back(folder: Path) -> None:
     assert grown.card.data["rows"] == 130
 
 
+def test_an_index_of_times_is_the_time_and_series_keep_their_numbers(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = pd.concat({i: daily(60).set_index("day")[["a"]] for i in (7, 10)}, names=["store", "timestamp"])
+    study: dict[str, object] = {"n_trials": 1, "epochs": 1, "workers": 1, "space": SMALL, "folds": 0, "progress": False}
+    result = optlstm.tune(frame, target="a", series="store", horizon=3, name="s", **study)
+    model = result.refit(ensemble=False)
+
+    forecast = model.predict(pd.concat([frame, frame.loc[[7]].rename({7: 8})]))
+    assert (forecast["store"].dtype, list(forecast["store"].unique())) == (np.dtype("int64"), [7, 10, 8])
+    assert "timestamp" in forecast
+    model.predict(pd.concat([frame, frame.loc[[7]].head(1).rename({7: 9})]), backtest=2)
+    assert "1 of 3 series of the DataFrame is left out" in caplog.text
+    with pytest.raises(InputError, match='gaps="interpolate"'):
+        optlstm.tune(frame.drop(frame.index[20]), target="a", series="store", horizon=3, name="g", **study)
+
+
 def test_a_week_of_business_days_goes_on_with_business_days(folder: Path) -> None:
     """Five days from Monday to Friday look like any days; what they are the model knows."""
     frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=80, freq="B"), "y": np.arange(80.0) % 5})

@@ -19,7 +19,7 @@ from pyarrow import parquet
 from optlstm.errors import InputError
 from optlstm.util.format import quoted
 
-_TEMPORARY = "DataFrame.parquet"
+_TEMPORARY, _FRAME = "DataFrame.parquet", "the DataFrame"
 _FILES = re.compile(r"\b(DataFrame|data-[0-9a-f]{12})\.parquet\b")
 _TIME, _SERIES = "ds", "unique_id"  # columns made of an index without a name: of times, of anything else
 
@@ -47,6 +47,11 @@ def as_file(data: Data) -> Iterator[Path]:
             yield path
 
 
+def shown_name(path: Path) -> str:
+    """A file's name in messages; of a temporary one that holds a DataFrame, that it is one."""
+    return _FRAME if path.name == _TEMPORARY else path.name
+
+
 def frame_file(content: bytes) -> str:
     """The name of the file that keeps a DataFrame for its study."""
     return f"data-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
@@ -54,7 +59,7 @@ def frame_file(content: bytes) -> str:
 
 def naming_frame(lines: Iterable[str]) -> list[str]:
     """Lines about files that were made of a DataFrame: they name it, and not the file."""
-    return [_FILES.sub("the DataFrame", line) for line in lines]
+    return [_FILES.sub(_FRAME, line) for line in lines]
 
 
 @contextmanager
@@ -64,6 +69,22 @@ def errors_name_frame() -> Iterator[None]:
         yield
     except InputError as error:
         raise type(error)(naming_frame(error.problems)) from error
+
+
+def with_whole_numbers(frame: pd.DataFrame, path: Path, names: Iterable[str]) -> pd.DataFrame:
+    """A frame whose ids of series are whole numbers again, where they are in the Parquet file `path`."""
+    schema = parquet.read_schema(path)
+    whole = [name for name in names if name in schema.names and pa.types.is_integer(schema.field(name).type)]
+    return frame.astype({name: schema.field(name).type.to_pandas_dtype() for name in whole if name in frame})
+
+
+def time_of_index(data: Data) -> str | None:
+    """The name of the index, or of its only level, that holds times; None where there is none, or a column `ds`."""
+    if not isinstance(data, pd.DataFrame | pd.Series) or (isinstance(data, pd.DataFrame) and _TIME in data):
+        return None
+    levels = [data.index.get_level_values(level) for level in range(data.index.nlevels)]
+    times = [level.name for level in levels if isinstance(level, pd.DatetimeIndex | pd.PeriodIndex)]
+    return str(times[0]) if len(times) == 1 and times[0] is not None else None
 
 
 def frame_bytes(data: Frame) -> bytes:

@@ -21,6 +21,7 @@ from optlstm.data.arrow import empty_at_end, tidy
 from optlstm.data.csv_file import SHOWN, find_format, read_rows, rows_of
 from optlstm.data.encoding import STRAY
 from optlstm.data.file_format import TOLD, FileFormat, FileOptions
+from optlstm.data.frames import shown_name
 from optlstm.data.number_marks import looks_marked, read_marked
 from optlstm.data.parquet_file import open_parquet, parquet_head, read_parquet
 from optlstm.data.text_stream import DAMAGED, open_bytes
@@ -44,7 +45,7 @@ class DataFile:
 
     def __init__(self, path: Path, options: FileOptions = TOLD) -> None:
         self.path, self.options = path, options
-        self.name = path.name
+        self.name = shown_name(path)
         self.decimal: str | None = None  # mark, where the columns that were read tell it
         self._empty_rows = 0  # left out at its end
         self._marks = ""  # what was understood of its numbers

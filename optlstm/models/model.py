@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 from torch import Tensor, nn
 
+from optlstm.config.in_python import errors_in_python
 from optlstm.config.validate import with_reading
-from optlstm.data.frames import Data, as_file
+from optlstm.data.frames import Data, as_file, with_whole_numbers
 from optlstm.models import folder as folders
 from optlstm.models.card import Card
 from optlstm.tasks.base import Metrics, Predictor
@@ -73,8 +74,11 @@ class Model:
         Raises:
             InputError: the data does not fit the model; the message says where.
         """
-        with as_file(data) as path:
-            return self.predictor.predict(path, **with_reading(options))
+        with errors_in_python(), as_file(data) as path:
+            frame = self.predictor.predict(path, **with_reading(options))
+            if isinstance(data, str | Path):
+                return frame
+            return with_whole_numbers(frame, path, (getattr(self.card.task, "series", None) or "").split(","))
 
     def score(self, data: Data, **options: Any) -> Metrics:
         """The task's metrics on data that holds the true values. Raises as `predict`.
@@ -82,7 +86,7 @@ class Model:
         Args:
             options: of the task; for forecasting `gaps` and `short` (see ForecastPredictor); `READING` as of `predict`.
         """
-        with as_file(data) as path:
+        with errors_in_python(), as_file(data) as path:
             return self.predictor.score(path, **with_reading(options))
 
     def __repr__(self) -> str:

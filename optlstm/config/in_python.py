@@ -1,0 +1,49 @@
+"""What a message says to type on the command line, as keyword arguments of `tune`, `predict` and `score`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from optlstm.config.flags import FLAGS
+from optlstm.errors import InputError
+
+_FLAT = ("data", "training")  # sections whose keys stand alone
+_NAMES = {flag.name: flag.key for flag in FLAGS if not flag.is_switch and flag.key.partition(".")[0] in _FLAT}
+_NAMES |= {"--short": "short"}
+_VALUE = r"""('[^']*'|"[^"]*"|[^\s;,:)'"]+)"""
+_FLAG = re.compile(rf"({'|'.join(sorted(_NAMES, reverse=True))}) (?!(?:and|or|is|are|for|to|needs)\b){_VALUE}")
+_SET = re.compile(rf"--set ([a-z_.]+)={_VALUE}(?:, or =([\w-]+))?")
+
+
+def in_python(line: str) -> str:
+    """`gaps="interpolate"` for `--gaps interpolate`, `sort=True` for `--set data.sort=true`."""
+    line = _SET.sub(
+        lambda match: _argument(match[1], match[2]) + (f", or {_literal(match[3])}" if match[3] else ""), line
+    )
+    return _FLAG.sub(lambda match: _argument(_NAMES[match[1]], match[2]), line)
+
+
+@contextmanager
+def errors_in_python() -> Iterator[None]:
+    """Errors say what to type in Python."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)([in_python(problem) for problem in error.problems]) from error
+
+
+def _argument(key: str, value: str) -> str:
+    section, dot, name = key.rpartition(".")
+    if not dot or section in _FLAT:
+        return f"{name}={_literal(value)}"
+    return f'{section}={{"{name}": {_literal(value)}}}'
+
+
+def _literal(value: str) -> str:
+    text = value.strip("'\"")
+    if text in ("true", "false"):
+        return text.capitalize()
+    number = text == value and (text == "N" or re.fullmatch(r"-?\d+(\.\d+)?", text))
+    return text if number else f'"{text}"'

@@ -1,0 +1,25 @@
+"""Messages of the command line as they are in Python."""
+
+from __future__ import annotations
+
+import pytest
+
+from optlstm.config.in_python import in_python
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("give --gaps interpolate: it", 'give gaps="interpolate": it'),
+        ("column: --time 'the day'; --time t", 'column: time="the day"; time="t"'),
+        ("--set data.dayfirst=true, or =false", "dayfirst=True, or False"),
+        ("--set data.missing=-200", "missing=-200"),
+        ("--set data.missing='-'", 'missing="-"'),
+        ("--set space.window=8", 'space={"window": 8}'),
+        ("--set data.time_format='%d.%m.%Y %H:%M', for example", 'time_format="%d.%m.%Y %H:%M", for example'),
+        ("none of --past, --future and --static", "none of --past, --future and --static"),
+        ("--target and --past are", "--target and --past are"),
+    ],
+)
+def test_what_to_type(line: str, expected: str) -> None:
+    assert in_python(line) == expected
