@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
 
@@ -13,16 +14,18 @@ import pandas as pd
 
 from optlstm.data.columns import Flaws, label_texts
 from optlstm.data.date_parts import OF_DAY, PARTS, part_of
-from optlstm.data.table import SHOWN
+from optlstm.data.table import SHOWN, DataFile, read_table
 from optlstm.data.time_column import BY_THE_CELLS, TimeColumn, TimeReading, read_times
 from optlstm.data.time_format import DIGITS, read_numbers
-from optlstm.util.arrays import Floats
+from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import listed, quoted
 from optlstm.util.time_formats import INTEGER
 
 ROW = "row"  # in place of a time column: there is none, and the rows are in order
 _CLOCK = r"\s*(\d{1,2})[:.](\d\d)(?:[:.](\d\d(?:\.\d+)?))?\s*([AaPp][Mm])?\s*"
 _US = 10**6
+_ROWS_OF_SERIES = 3  # at least, on the average
+_CANDIDATES = 8
 
 
 def texts_of_day(times: Sequence[str]) -> list[str]:
@@ -97,6 +100,30 @@ def read_series_columns(frame: pd.DataFrame, names: Sequence[str]) -> pd.Series:
             cells.insert(0, str(labels[at]))
         ids.append(csv_line(cells))
     return pd.Series(pd.Categorical.from_codes(of_row, categories=pd.Index(ids, dtype="str")))
+
+
+def columns_of_series(file: DataFile, names: Sequence[str], ticks: Integers) -> tuple[str, ...]:
+    """One or two of these columns, of text before whole numbers, whose values make the times unique; () if none do.
+
+    ticks: the times of all rows, as they are in the file.
+    """
+    names = [name for name in names if list(file.names).count(name) == 1]
+    frame = read_table(file, names) if names else pd.DataFrame()
+    if len(frame) != len(ticks):
+        return ()
+    numbered = {}
+    for name in sorted(names, key=lambda name: pd.api.types.is_numeric_dtype(frame[name])):
+        column = frame[name]
+        codes, distinct = pd.factorize(column)
+        text = not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_datetime64_any_dtype(column)
+        few = 1 < len(distinct) <= len(ticks) / _ROWS_OF_SERIES and (codes >= 0).all()
+        if few and (text or pd.api.types.is_integer_dtype(column)):
+            numbered[name] = codes
+    candidates = list(numbered)[:_CANDIDATES]
+    for chosen in [*((name,) for name in candidates), *itertools.combinations(candidates, 2)]:
+        if not pd.DataFrame({"": ticks, **{name: numbered[name] for name in chosen}}).duplicated().any():
+            return chosen
+    return ()
 
 
 def split_id(name: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pandas as pd
 from optlstm.data import frequency
 from optlstm.data.columns import BY_INTERPOLATION, INTERPOLATE, Fix, Flaws
 from optlstm.data.frequency import Steps, ticks_of
+from optlstm.data.key_columns import columns_of_series
 from optlstm.data.table import SHOWN
 from optlstm.errors import InputError
 from optlstm.util.arrays import Integers
@@ -20,8 +22,11 @@ from optlstm.util.format import quoted
 from optlstm.util.time_formats import STEP
 
 Order = Integers | None  # the table's row of each row here; None: they are the same
+_MANY_MISSING = 0.9  # rows to be filled for each that there is, from where this is not proposed
 _MOST_MISSING = 10  # rows to be filled for each that there is
 _CHUNK = 1 << 18  # rows
+_MOSTLY_REPEATED = 3  # one in so many times, or more: these are several series
+_OFTEN_BACK = 20  # one in so many times, or more, where day and month may be mixed
 _HOUR_US = 3600 * 10**6
 _CLOCK_MONTHS = (3, 4, 9, 10, 11)  # when clocks change, north and south
 _TO_UTC = "; if that is the clock change of daylight saving, convert the times to UTC"
@@ -86,17 +91,25 @@ class Times:
         same = {i: steps[i] for i in steps if i not in others}
         missing = {int(starts[i]) + at: count for i, step in same.items() for at, count in step.gaps.items()}
         uneven = [int(starts[i]) + at for i, step in same.items() for at in step.uneven]
+        fix: Fix
         step_words = f" at a step of {frequency.in_words(freq)}" if freq else ""
         if missing and not gaps:
             of = f" of {sum(bool(step.gaps) for step in same.values())} series" if self._many else ""
             kind = f"{sum(missing.values())} missing row(s) in {len(missing)} gap(s){of}{step_words}"
-            remedy = f"fill in the missing rows, or {INTERPOLATE}"
-            self._add_flaw(kind, kept[list(missing)], kept[np.add(list(missing), 1)], remedy, fix=BY_INTERPOLATION)
+            remedy, fix = f"fill in the missing rows, or {INTERPOLATE}", BY_INTERPOLATION
+            if not isinstance(self.index, pd.DatetimeIndex) and _recur(missing):
+                remedy, fix = "these whole numbers may be dates: say which with --set data.time_format=FORMAT", None
+            elif sum(missing.values()) > _MANY_MISSING * len(self.index):
+                remedy, fix = "as many as there are rows: are the times right, and read as they are meant?", None
+            elif self._mixed_order(ticks):
+                remedy, fix = "put the times in order first", None
+            self._add_flaw(kind, kept[list(missing)], kept[np.add(list(missing), 1)], remedy, fix=fix)
         if uneven:
             kind = f"{len(uneven)} uneven step(s){step_words}"
             step = freq if freq and re.fullmatch(STEP, freq) else "STEP"
             remedy = "resample the series to equal steps" + self.rules.remedy(f"resample={step}")
-            fix: Fix = None if step == "STEP" else {"data.resample": step}
+            as_it_is = step == "STEP" or self._clock_hint(kept[uneven], kept[np.add(uneven, 1)])
+            fix = None if as_it_is else {"data.resample": step}
             self._add_flaw(kind, kept[uneven], kept[np.add(uneven, 1)], remedy, fix=fix)
         if others:
             notes = [f"{quoted(self.ids[i])} at {steps[i].freq}" for i in others[:SHOWN]]
@@ -131,16 +144,33 @@ class Times:
         if len(repeated) and self.rules.repeated == "refuse":
             remedy = "keep one row per time" + (" of a series" if self._many else " (many series: --series COL)")
             remedy += self.rules.remedy("repeated=last")
+            fix: Fix = {"data.repeated": "last"}
+            if not self._many and _MOSTLY_REPEATED * len(repeated) >= len(ticks):
+                names = ",".join(columns_of_series(self.flaws.source, self.flaws.unread, ticks))
+                fix = {"data.series": names} if names else None
+                if names:
+                    remedy = f"these are many series: --series {shlex.quote(names)}"
             kind = f"{len(repeated)} repeated time(s)"
-            self._add_flaw(kind, repeated, repeated, remedy, between=False, fix={"data.repeated": "last"})
+            self._add_flaw(kind, repeated, repeated, remedy, between=False, fix=fix)
+            if self.flaws.unread and fix != {"data.repeated": "last"}:
+                return kept, starts  # in other series they have another order
         if len(back):
             within = " in their series" if self._many else ""
             kind, remedy = (
                 f"{len(back)} time(s) earlier than the one before{within}",
                 "sort the rows by '{}'" + self.rules.remedy("sort=true"),
             )
-            self._add_flaw(kind, back - 1, back, remedy.format(self.index.name), fix={"data.sort": True})
+            fix = {"data.sort": True}
+            if self._mixed_order(ticks):
+                remedy, fix = "day and month may be mixed: write all times as YYYY-MM-DD, or " + remedy, None
+            self._add_flaw(kind, back - 1, back, remedy.format(self.index.name), fix=fix)
         return kept, starts
+
+    def _mixed_order(self, ticks: Integers) -> bool:
+        """Whether the order of day and month may not be the same in all texts."""
+        back = np.diff(ticks) < 0
+        back[self.starts[1:-1] - 1] = False
+        return bool(self.flaws.day_and_month and _OFTEN_BACK * np.count_nonzero(back) >= len(ticks))
 
     def _has_other_step(self, steps: Steps, freq: str | None, rows: Integers) -> bool:
         if freq is None or frequency.same_step(steps.freq, freq):
@@ -158,7 +188,7 @@ class Times:
             notes.append(f"{series}{self.index[b]}" + (f" after {self.index[a]}" if between else ""))
         problem = f"time column '{self.index.name}' of {self.flaws.file}: {kind}"
         hint = self._clock_hint(before, after)
-        self.flaws.add(problem, in_table(after, self.order), remedy + hint, notes, None if hint else fix)
+        self.flaws.add(problem, in_table(after, self.order), remedy + hint, notes, fix)
 
     def _clock_hint(self, before: Integers, after: Integers) -> str:
         """The remedy for daylight saving, where a step is an hour too long or short, as at a clock change."""
@@ -176,6 +206,14 @@ class Times:
         times = self.index[before]
         at_night = np.isin(times.month, _CLOCK_MONTHS) & (times.hour <= 3) & (usual < 24 * _HOUR_US)
         return _TO_UTC if ((off_by_hour | (jumps == 0)) & at_night).any() else ""
+
+
+def _recur(missing: Mapping[int, int]) -> bool:
+    """Whether numbers jump alike again and again, as those of years and weeks do. missing: rows, by position."""
+    sizes, counts = np.unique(list(missing.values()), return_counts=True)
+    apart = np.diff(list(missing))
+    alike = len(apart) > 1 and apart.max() <= 1.1 * apart.min() + 1
+    return bool(alike and apart.min() > 2 and 3 * counts.max() >= 2 * len(missing) and sizes[counts.argmax()] > 1)
 
 
 def missing_rows(index: pd.Index, starts: Integers, freq: str | None) -> tuple[Integers, Integers]:

@@ -14,9 +14,11 @@ from optlstm.data.frequency import in_microseconds
 from optlstm.data.table import SHOWN
 from optlstm.data.time_format import (
     DayOrderError,
+    digits_in_words,
     has_day_first,
     in_words,
-    is_of_numbers,
+    is_of_digits,
+    likely_formats,
     parse_times,
     read_numbers,
     read_texts,
@@ -71,6 +73,14 @@ def read_times(column: pd.Series, flaws: Flaws, reading: TimeReading = BY_THE_CE
         remedy = "round them to microseconds"
     elif pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         index, form, wrong, remedy = _of_numbers(column, missing, reading)
+        likely = likely_formats(np.asarray(index)) if form == INTEGER != (reading.format or reading.usual) else []
+        if likely:
+            by_key = [{"data.time_format": other} for other in likely]
+            shown = ", or ".join(f"--set data.time_format={other} ({digits_in_words(other)})" for other in likely)
+            problem = f"{name}: these whole numbers may be dates, for so their steps are more alike"
+            remedy = f"say so with {shown}; or, of counts, =integer"
+            flaws.add(problem, remedy=remedy, fix=by_key[0], otherwise=by_key[1] if len(likely) > 1 else None)
+            return None
     else:
         try:
             index, form = _of_texts(column.astype("str"), reading)
@@ -81,6 +91,7 @@ def read_times(column: pd.Series, flaws: Flaws, reading: TimeReading = BY_THE_CE
             flaws.add(f"{name}: {error}")
             return None
         wrong, remedy = index.isna() & ~missing, _remedy(form, reading)
+    flaws.day_and_month = not pd.api.types.is_numeric_dtype(column) and has_day_first(form) is not None
     empty, bad = np.flatnonzero(missing), np.flatnonzero(wrong)
     flaws.add(f"{name}: {len(empty)} empty time(s)", empty, "fill them in or leave the rows out")
     notes = [quoted(column.iloc[i]) for i in bad[:SHOWN]]
@@ -113,8 +124,12 @@ def _of_numbers(
     if reading.format is not None:
         index = read_numbers(numbers, reading.format)
         return index, reading.format, np.asarray(index.isna()), f"correct them: data.time_format is {reading.format}"
+    if reading.usual is not None and not is_of_digits(reading.usual):  # a few weeks may look like months
+        index = read_numbers(numbers, reading.usual)
+        if not index.hasnans:
+            return index, reading.usual, wrong, remedy
     form, wrong = whole_number_format(numbers) if reading.usual != INTEGER else (INTEGER, wrong)
-    if form is None and reading.usual is not None and is_of_numbers(reading.usual):
+    if form is None and reading.usual is not None and is_of_digits(reading.usual):
         index = read_numbers(numbers, reading.usual)
         if not index.hasnans:
             return index, reading.usual, np.zeros(len(index), dtype=bool), remedy

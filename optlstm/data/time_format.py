@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from optlstm.data.frequency import date_steps
 from optlstm.util.arrays import Integers
 from optlstm.util.format import quoted
 from optlstm.util.time_formats import INTEGER, UNIX
@@ -21,12 +22,18 @@ from optlstm.util.time_formats import INTEGER, UNIX
 # Of whole numbers, by their digits; what a row of each is.
 DIGITS = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _ROWS = {"%Y%m": "months", "%Y%m%d": "days", "%Y%m%d%H": "hours", "%Y%m%d%H%M": "minutes", "%Y%m%d%H%M%S": "seconds"}
+_ROWS |= {"%G%V": "weeks", "%Y%q": "quarters"}
 _DIRECTIVES = {"%Y": "YYYY", "%m": "MM", "%d": "DD", "%H": "HH", "%M": "MM", "%S": "SS"}
+_DIRECTIVES |= {"%G": "YYYY", "%V": "WW", "%q": "Q", "%y": "YY"}
+# Other digits of dates, which are taken for one only where that makes their steps equal; and their widest number.
+_BY_STEPS = {"%G%V": 220_053, "%Y%q": 22_004}
+_LIKELY = {"%d%m%Y": 31_122_200, "%m%d%Y": 12_312_200, "%y%m%d": 991_231} | _BY_STEPS
 _FIRST_YEAR, _LAST_YEAR = 1800, 2200
 _UNIX_FROM, _UNIX_TO = 10**8, 7_258_118_400  # seconds: 1973, below which counts are likelier, and 2200
 _UNIX_ODD_FROM = 10**9  # where not all are whole minutes
 _US = 10**6
 _CHUNK = 1 << 18  # rows whose digits are taken apart together
+_FIRST = 500  # numbers
 _SAMPLE = 20_000  # texts that show whether each stands there repeatedly
 _ZONE = r"\d:\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*$"
 _MIDNIGHT = r"(?<=[ T])24(?=:00(?::00(?:\.0+)?)?(?![\d:.]))"  # the end of a day
@@ -52,6 +59,7 @@ def whole_number_format(numbers: Integers) -> tuple[str | None, _Mask]:
     are ambiguous, unless they are evenly spaced: then they are counts that happen to pass through such numbers.
     """
     low, high, none = int(numbers.min()), int(numbers.max()), np.zeros(len(numbers), dtype=bool)
+    mostly = none
     for width, form in DIGITS.items():
         scale = 10 ** (width - 4)
         if low >= _FIRST_YEAR * scale and high < (_LAST_YEAR + 1) * scale:
@@ -59,12 +67,29 @@ def whole_number_format(numbers: Integers) -> tuple[str | None, _Mask]:
             if not wrong.any() and (low < high or form == "%Y%m%d"):
                 return form, wrong
             if 2 * np.count_nonzero(wrong) < len(numbers) and low < high:
-                return None, none if len(np.unique(np.diff(numbers))) == 1 else wrong
+                if len(np.unique(np.diff(numbers))) == 1:
+                    return None, none
+                mostly = wrong
+    for form in _BY_STEPS:
+        if _other_steps(numbers, form) == 0:
+            return form, none
+    if mostly.any():
+        return None, mostly
     for form, per_second in UNIX.items():
         inside = low >= _UNIX_FROM * per_second and high < _UNIX_TO * per_second
         if inside and (low >= _UNIX_ODD_FROM * per_second or not (numbers % (60 * per_second)).any()):
             return (form if per_second <= _US or not (numbers % 1000).any() else None), none
     return None, none
+
+
+def likely_formats(numbers: Integers) -> list[str]:
+    """The formats that would make dates, in fewer unlike steps, of whole numbers that are not certainly dates."""
+    return [form for form in _LIKELY if _other_steps(numbers, form) is not None]
+
+
+def digits_in_words(form: str) -> str:
+    """`YYYYMM`."""
+    return re.sub("%.", lambda match: _DIRECTIVES[match[0]], form)
 
 
 def read_numbers(numbers: Integers, form: str) -> pd.Index:
@@ -78,7 +103,10 @@ def read_numbers(numbers: Integers, form: str) -> pd.Index:
         return pd.DatetimeIndex(np.where(fits, ticks.view("M8[us]"), np.datetime64("NaT", "us"))).tz_localize("UTC")
     if form in DIGITS.values():
         return pd.DatetimeIndex(_of_digits(numbers, form))
-    return read_texts(pd.Series(numbers).astype("str"), form)
+    text = pd.Series(numbers).astype("str")
+    if re.fullmatch("(%[YGymdHMSVq])+", form):  # 1012020 is 01012020
+        text = text.str.zfill(len(digits_in_words(form)))
+    return read_texts(text, form)
 
 
 def read_texts(text: pd.Series[str], form: str) -> pd.DatetimeIndex:
@@ -127,11 +155,18 @@ def written(times: pd.DatetimeIndex, form: str) -> npt.NDArray[np.generic]:
         texts = [form.replace("%q", str(time.quarter)).replace("%Y", f"{time.year:04d}") for time in distinct]
     else:
         texts = list(pd.DatetimeIndex(distinct).strftime(form))
+    if form in _BY_STEPS:
+        return np.array(texts, dtype=np.int64)[codes]
     return np.array(texts, dtype=object)[codes]
 
 
 def is_of_numbers(form: str | None) -> bool:
     """Whether a column of this format holds whole numbers."""
+    return form is not None and (is_of_digits(form) or form in _BY_STEPS)
+
+
+def is_of_digits(form: str) -> bool:
+    """Whether whole numbers show this format themselves, or are counts."""
     return form == INTEGER or form in UNIX or form in DIGITS.values()
 
 
@@ -147,11 +182,31 @@ def in_words(form: str, cell: object, time: object) -> str:
         units = {"unix_s": "seconds", "unix_ms": "milliseconds", "unix_us": "microseconds", "unix_ns": "nanoseconds"}
         return f"Unix {units[form]}, read as times in UTC"
     if form in _ROWS:
-        digits = re.sub("%.", lambda match: _DIRECTIVES[match[0]], form)
-        return f"{digits}, read as {_ROWS[form]}"
+        return f"{digits_in_words(form)}, read as {_ROWS[form]}"
     shown = str(time).removesuffix(" 00:00:00")
     order = {True: "day first, ", False: "month first, ", None: ""}[has_day_first(form)]
     return f"texts such as {quoted(cell)}, read as {shown} ({order}{form})"
+
+
+def _other_steps(numbers: Integers, form: str) -> int | None:
+    """How many steps are unlike most, where these are dates that have fewer of them than the numbers have; or None."""
+    low, high, most = int(numbers.min()), int(numbers.max()), _LIKELY[form]
+    if low < (_FIRST_YEAR * most // _LAST_YEAR if form in _BY_STEPS else 10_101) or high > most:
+        return None
+    if form == "%Y%q" and not np.isin(numbers % 10, (1, 2, 3, 4)).all():
+        return None
+    if read_numbers(numbers[:_FIRST], form).hasnans:  # as counts soon show
+        return None
+    distinct = np.unique(numbers)
+    _, counts = np.unique(np.diff(distinct), return_counts=True)
+    if len(counts) < 2:
+        return None
+    times = read_numbers(distinct, form)
+    if times.hasnans or not times.is_unique:
+        return None
+    steps = date_steps(pd.DatetimeIndex(times.sort_values()))
+    others = len(steps.gaps) + len(steps.uneven)
+    return others if others < int(counts.sum() - counts.max()) else None
 
 
 def _of_digits(numbers: Integers, form: str) -> npt.NDArray[np.datetime64]:

@@ -162,3 +162,30 @@ def test_steps_that_may_be_asked_for(step: str, fine: bool) -> None:
     _, problems = check_config({"data": {"resample": step}})
     words = f"data.resample: must be a number of s, min, h, D, W, MS, QS or YS, such as 10min or MS, got '{step}'"
     assert problems == ([] if fine else [words])
+
+
+HOURS = pd.date_range("2020-10-20", periods=300, freq="h")
+SOME_DAYS = pd.date_range("2020-01-01", periods=200)
+
+
+@pytest.mark.parametrize(
+    ("times", "others", "words", "fix"),
+    [
+        (HOURS.delete(124), {}, "convert the times to UTC", {"data.gaps": "interpolate"}),
+        (HOURS.insert(123, HOURS[122]), {}, "convert the times to UTC", {"data.repeated": "last"}),
+        ([*HOURS, *HOURS], {"at": ["a"] * 300 + ["b"] * 300}, "--series at", {"data.series": "at"}),
+        ([*HOURS] * 4, {"at": list("aabb" * 300), "n": [1, 2] * 600}, "repeated", {}),
+        ([*HOURS[:50]] * 4, {"at": ["a"] * 100 + ["b"] * 100, "n": ([1] * 50 + [2] * 50) * 2}, "--series at,n", None),
+        ([1, 2, 3, 4, 11, 12, 13, 14, 21, 22, 23, 24, 31, 32, 33, 34], {}, "data.time_format", {}),
+        ([*range(20), 100], {}, "are the times right", {}),
+        ([f"{t:%m/%d/%Y}" if t.day < 13 else f"{t:%d/%m/%Y}" for t in SOME_DAYS], {}, "may be mixed", {}),
+    ],
+)
+def test_no_command_is_proposed_that_would_spoil_the_data(
+    times: list[object], others: dict[str, list[object]], words: str, fix: dict[str, str] | None, tmp_path: Path
+) -> None:
+    (problem, *more) = problems_of(tmp_path, pd.DataFrame({"ds": times, "y": np.arange(len(times)) / 7, **others}))
+    assert words in problem
+    assert isinstance(problem, Problem)
+    assert problem.fix == ({"data.series": "at,n"} if fix is None else fix)
+    assert not any(isinstance(other, Problem) and other.fix for other in more)

@@ -14,7 +14,7 @@ from optlstm.data.panel import Panel
 from optlstm.data.panel_reader import PanelColumns, read_panel
 from optlstm.data.time_column import TimeReading
 from optlstm.data.time_format import read_texts, written
-from optlstm.errors import InputError
+from optlstm.errors import InputError, Problem
 from optlstm.util.time_formats import is_format
 
 HOUR = 3600
@@ -202,3 +202,42 @@ def test_an_order_that_the_cells_show_goes_before_the_models(tmp_path: Path) -> 
 
 def test_cells_that_are_no_times_name_the_key_of_their_form(tmp_path: Path) -> None:
     assert "--set data.time_format=" in problem_of(tmp_path, ["1 of May", "2 of May"])
+
+
+WEEKS = pd.date_range("2015-01-05", periods=150, freq="W-MON")
+DAYS = pd.date_range("2020-01-01", periods=200)
+
+
+@pytest.mark.parametrize(
+    ("times", "form", "after"),
+    [
+        (WEEKS.strftime("%G%V").tolist(), "%G%V", 201747),
+        ([10 * year + quarter for year in range(1960, 2010) for quarter in range(1, 5)], "%Y%q", 20101),
+    ],
+)
+def test_whole_numbers_of_weeks_and_quarters(times: Sequence[object], form: str, after: int, tmp_path: Path) -> None:
+    panel = read(tmp_path, times)
+    assert panel.time_format == form
+    assert written(panel.time, form).tolist() == list(map(int, map(str, times)))
+    assert written(pd.DatetimeIndex(following(panel.time, panel.freq, 1)), form).tolist() == [after]
+    assert read(tmp_path, times[:3], usual=form).time_format == form
+
+
+@pytest.mark.parametrize(
+    ("times", "form"),
+    [
+        (DAYS.strftime("%d%m%Y").tolist(), "%d%m%Y"),
+        (DAYS.strftime("%m%d%Y").tolist(), "%m%d%Y"),
+        (DAYS.strftime("%y%m%d").tolist(), "%y%m%d"),
+        (WEEKS.delete(20).strftime("%G%V").tolist(), "%G%V"),
+    ],
+)
+def test_whole_numbers_that_may_be_dates_are_refused_with_their_form(
+    times: Sequence[str], form: str, tmp_path: Path
+) -> None:
+    problem = problem_of(tmp_path, times)
+    assert f"--set data.time_format={form} " in problem
+    assert isinstance(problem, Problem)
+    assert problem.fix == {"data.time_format": form}
+    if form != "%G%V":
+        assert read(tmp_path, times, format=form).time.equals(pd.DatetimeIndex(DAYS))
