@@ -187,9 +187,10 @@ def test_formats(text: str, fine: bool) -> None:
     assert is_format(text) is fine
 
 
+@pytest.mark.parametrize("freq", ["7h", "D"])  # days: every time is midnight, as far as is looked
 @pytest.mark.parametrize("form", ["%m/%d/%Y %I:%M:%S %p", "%d.%m.%Y %I:%M %p", "%Y-%m-%d %I:%M:%S%p", "%G W%V"])
-def test_hours_to_twelve_and_spaced_weeks_are_read_and_written_alike(form: str, tmp_path: Path) -> None:
-    times = pd.date_range("2020-01-06", periods=40, freq="W-MON" if "W" in form else "7h")
+def test_hours_to_twelve_and_spaced_weeks_are_read_and_written_alike(form: str, freq: str, tmp_path: Path) -> None:
+    times = pd.date_range("2020-01-06", periods=40, freq="W-MON" if "W" in form else freq)
     panel = read(tmp_path, list(written(times, form)))
     assert (panel.time.equals(times.as_unit("us")), panel.time_format) == (True, form)
 
