@@ -93,9 +93,10 @@ def solved_map(data: ForecastData, window: int) -> LinearMap:
     counts = np.maximum(0, end - begin - window - data.horizon + 1)
     newest = end - counts // _HELD_OUT  # where those windows would end that are not held out
     split = newest - (window + data.horizon - 1)  # where the first one that is begins
+    held_out_most = _MOST_WINDOWS // _HELD_OUT  # so that both are thinned alike
     with threadpool_limits(1):
-        older = normal_equations(data, window, np.stack([begin, newest], axis=1), _MOST_WINDOWS)
-        held_out = normal_equations(data, window, np.stack([split, end], axis=1), _MOST_WINDOWS)
+        older = normal_equations(data, window, np.stack([begin, newest], axis=1), _MOST_WINDOWS - held_out_most)
+        held_out = normal_equations(data, window, np.stack([split, end], axis=1), held_out_most)
         best = min(PENALTIES[1:], key=lambda penalty: held_out.squared_error(older.solve(penalty)))
         return ridge_map(older + held_out, best)
 
