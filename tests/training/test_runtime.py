@@ -20,7 +20,7 @@ from optlstm.training.runtime import choose_deterministic_kernels, resolve_devic
 
 
 def test_prepare_sets_threads_and_may_be_called_twice() -> None:
-    """The count that torch lets a process set only once stays to whoever else uses torch in it."""
+    """The count that torch lets a process set only once is left to the other users of torch in it."""
     code = (
         "import torch; from optlstm.training.runtime import prepare; prepare(2); prepare(1); "
         "torch.set_num_interop_threads(3); print(torch.get_num_threads(), torch.get_num_interop_threads())"
