@@ -174,7 +174,7 @@ def run(*arguments: str) -> tuple[int, str]:
 
 def browse() -> int:
     """What a browser asks of the dashboard."""
-    from optlstm.cli.common import databases, open_study_database
+    from optlstm.cli.databases import databases, open_study_database
     from optlstm.maintenance.dashboard import make_app
 
     try:

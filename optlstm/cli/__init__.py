@@ -5,29 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from traceback import walk_tb
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from optlstm import __version__
-
-# Importing them registers their commands.
-from optlstm.cli import export, lr_search, maintenance, predict, refit, report, show, study  # noqa: F401
-from optlstm.cli.common import Interrupted, app, databases
-from optlstm.cli.mended import proposals
+from optlstm.cli.commands import LazyCommand, make_app
+from optlstm.cli.databases import databases
 from optlstm.errors import InputError, OptlstmError, in_one_line, named
-from optlstm.util.interrupts import held, interruptible
-
-PROGRAM = "python -m optlstm"
-
-
-@app.callback(invoke_without_command=True)  # --version needs no command
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
-        print(__version__)
-        raise typer.Exit
+from optlstm.util.interrupts import Interrupted, held, interruptible
+from optlstm.util.program import program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,16 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None, received: Sequence[int]) -> int:
     """received: signals; what fails after one is the interruption's doing, and is raised."""
-    command = typer.main.get_command(app)
+    app = make_app()
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        result = command.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        result = app.main(arguments, prog_name=program(), standalone_mode=False)
     except OptlstmError as error:
         if received:
             raise
         code = _complain(error.problems if isinstance(error, InputError) else [str(error)], error.exit_code)
         if isinstance(error, InputError):
-            _propose(command, arguments, error.problems)
+            _propose(app.commands.get(arguments[0]), arguments, error.problems)
         return code
     except typer.Exit as exit_:
         return int(exit_.exit_code)
@@ -64,7 +50,7 @@ def _run(argv: Sequence[str] | None, received: Sequence[int]) -> int:
         if not hasattr(error, "format_message"):  # not click's, which say what is wrong with the arguments
             raise
         context = getattr(error, "ctx", None)
-        path = context.command_path if context else PROGRAM
+        path = context.command_path if context else program()
         return _complain([f"{error.format_message().rstrip('.')}; see {path} --help"], 2)
     finally:
         with held():  # SQLAlchemy would log a connection whose end was broken off, with a traceback
@@ -74,10 +60,11 @@ def _run(argv: Sequence[str] | None, received: Sequence[int]) -> int:
 
 def _propose(command: Any, arguments: Sequence[str], problems: Sequence[str]) -> None:
     """Print the commands that problems say to type."""
-    subcommand = getattr(command, "commands", {}).get(arguments[0])
-    options = {flag for param in subcommand.params for flag in param.opts} if subcommand else set()
-    for proposal in proposals(arguments, options, problems):
-        print(f"try: {PROGRAM} {proposal}", file=sys.stderr)
+    from optlstm.cli.mended import proposals
+
+    params = command.load().params if isinstance(command, LazyCommand) else ()
+    for proposal in proposals(arguments, {flag for param in params for flag in param.opts}, problems):
+        print(f"try: {program()} {proposal}", file=sys.stderr)
 
 
 def _of_database(error: Exception) -> OptlstmError | None:

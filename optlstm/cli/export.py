@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from optlstm.cli.common import FactoryOption, VerifyOption, app
+from optlstm.cli.common import FactoryOption, VerifyOption
 from optlstm.errors import InputError
 from optlstm.util.output_file import OutputFile
 
 
-@app.command()
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="a model's folder")],
     form: Annotated[str, typer.Option("--format", metavar="onnx|torchscript|pt2", help="what to write")] = "onnx",

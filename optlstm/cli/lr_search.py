@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from optlstm.cli.common import app
 from optlstm.cli.flags import AsJson, Overrides, Quiet, config_flags, read_config
 from optlstm.cli.session import run_session
 from optlstm.config.schema import LrSearchConfig
@@ -38,7 +37,6 @@ DECIDED = {
 }
 
 
-@app.command("lr-search")
 @config_flags("lr-search")
 def lr_search(
     study_file: Annotated[Path | None, typer.Argument(metavar="STUDY.toml", help="a study file")] = None,

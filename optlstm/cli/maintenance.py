@@ -11,12 +11,10 @@ from optlstm.cli.common import (
     DEFAULT_STORAGE_PATH,
     StorageOption,
     StoragePathOption,
-    app,
     given_database,
-    open_study_database,
-    quieten_optuna,
     storage_url,
 )
+from optlstm.cli.databases import open_study_database, quieten_optuna
 from optlstm.config.schema import NAME_RULE, is_name
 from optlstm.errors import InputError
 from optlstm.util.files import check_url
@@ -25,9 +23,8 @@ from optlstm.util.format import many, visible
 STYLES = {"ok": "green", "note": "yellow", "fault": "bold red"}
 
 
-@app.command()
 def doctor(
-    name: Annotated[str | None, typer.Argument(help="look at this study alone")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="look at this study alone")] = None,
     fix: Annotated[
         bool, typer.Option("--fix", help="end abandoned trials, remove checkpoints without a trial")
     ] = False,
@@ -68,9 +65,8 @@ def doctor(
     return 1 if faults else 0
 
 
-@app.command()
 def copy(
-    name: Annotated[str, typer.Argument(help="the study's name")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the study's name")],
     to: Annotated[str, typer.Option("--to", metavar="URL", help="database to copy it into")],
     new_name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="the copy's name")] = None,
     to_path: Annotated[

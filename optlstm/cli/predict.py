@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from optlstm.cli.common import FactoryOption, VerifyOption, app
+from optlstm.cli.common import FactoryOption, VerifyOption
 from optlstm.errors import InputError
 from optlstm.tasks.options import READING
 from optlstm.util.output_file import OutputFile
+from optlstm.util.program import program
 
 
-@app.command()
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="a model's folder")],
     data: Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV (.gz too), Parquet, .ts or .tsf")],
@@ -83,7 +83,7 @@ def _reading(overrides: Sequence[str]) -> dict[str, Any]:
 def _levels(first: list[str], more: list[str]) -> list[int]:
     """`--level 80 90`: typer gives the option one value, and takes the others for arguments."""
     if more and not first:
-        raise InputError(f"unexpected argument {more[0]!r}; see python -m optlstm predict --help")
+        raise InputError(f"unexpected argument {more[0]!r}; see {program()} predict --help")
     texts = [part.strip() for text in (*first, *more) for part in text.split(",")]
     wrong = [text for text in texts if not text.isdecimal()]
     if wrong:

@@ -14,10 +14,10 @@ from optlstm.cli.common import (
     FactoryOption,
     StorageOption,
     StoragePathOption,
-    app,
     given_database,
 )
 from optlstm.util.format import visible
+from optlstm.util.program import program
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from optlstm.models.model import Model
 
 
-@app.command()
 def refit(
-    name: Annotated[str, typer.Argument(help="the study's name")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the study's name")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL_DIR", help="folder for the model")],
     trial: Annotated[int | None, typer.Option("--trial", metavar="N", help="a trial's number (default: best)")] = None,
     pick: Annotated[
@@ -127,6 +126,6 @@ def _print_result(console: Console, model: Model, out: Path, steps: bool, unweig
         console.print(line, soft_wrap=True, markup=False)
     console.print(f"saved: {out}", soft_wrap=True, markup=False)
     factory = f" --factory {shlex.quote(model.card.factory)}" if model.card.factory else ""
-    command = f"python -m optlstm predict {shlex.quote(str(out))} --data {shlex.quote(file)} -o OUT.csv{factory}"
+    command = f"{program()} predict {shlex.quote(str(out))} --data {shlex.quote(file)} -o OUT.csv{factory}"
     console.print("\nnext", style="bold")
     console.print(visible(f"  {command}"), markup=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optlstm.cli.common import DEFAULT_STORAGE_PATH, StorageOption, app, given_database
+from optlstm.cli.common import DEFAULT_STORAGE_PATH, StorageOption, given_database
 from optlstm.config.validate import attempt
 from optlstm.errors import InputError
 from optlstm.study.record import FOLDER_KEY, UID_KEY
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     import optuna
 
 
-@app.command()
 def report(
-    name: Annotated[str, typer.Argument(help="the study's name")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the study's name")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE.html", help="the file to write (default: NAME.html)")
     ] = None,

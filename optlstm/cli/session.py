@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optlstm.cli.common import DEFAULT_STORAGE, existing, open_study_database, quieten_optuna
+from optlstm.cli.common import DEFAULT_STORAGE
+from optlstm.cli.databases import existing, open_study_database, quieten_optuna
 from optlstm.config.flags import STORAGE_VARIABLE
 from optlstm.config.validate import attempt
 from optlstm.study.failures import STREAK

@@ -12,7 +12,6 @@ from optlstm.cli.common import (
     FactoryOption,
     StorageOption,
     StoragePathOption,
-    app,
     given_database,
 )
 from optlstm.errors import InputError
@@ -22,9 +21,8 @@ if TYPE_CHECKING:
     import optuna
 
 
-@app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="the study's name")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the study's name")],
     form: Annotated[str, typer.Option("--format", metavar="table|json|csv", help="how to print it")] = "table",
     lineage: Annotated[bool, typer.Option("--lineage", help="draw a population's family tree")] = False,
     storage: StorageOption = None,
@@ -62,10 +60,9 @@ def _population_only(study: optuna.Study) -> None:
         raise InputError(f"study '{study.study_name}' is not a population (--scheduler pbt): it has no lineage")
 
 
-@app.command()
 def schedule(
-    name: Annotated[str, typer.Argument(help="the study's name")],
-    trial: Annotated[int, typer.Argument(help="the trial's number")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the study's name")],
+    trial: Annotated[int, typer.Argument(metavar="TRIAL", help="the trial's number")],
     replay: Annotated[bool, typer.Option("--replay", help="train exactly this schedule from scratch")] = False,
     factory: FactoryOption = None,
     storage: StorageOption = None,
@@ -94,7 +91,6 @@ def schedule(
     return 0
 
 
-@app.command()
 def studies(
     as_json: Annotated[bool, typer.Option("--json", help="print as JSON")] = False,
     storage: StorageOption = None,
@@ -113,10 +109,9 @@ def studies(
     return 0
 
 
-@app.command()
 def dashboard(
-    name: Annotated[str | None, typer.Argument(help="open at this study")] = None,
-    port: Annotated[int, typer.Option(help="port to listen at; the next free one if it is taken")] = 8080,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="open at this study")] = None,
+    port: Annotated[int, typer.Option(metavar="N", help="port to listen at; the next free one if it is taken")] = 8080,
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="address to listen at; there is no password")
     ] = "127.0.0.1",

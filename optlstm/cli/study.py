@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from optlstm.cli.common import DEFAULT_STORAGE, app, existing, quieten_optuna
+from optlstm.cli.common import DEFAULT_STORAGE
+from optlstm.cli.databases import existing, quieten_optuna
 from optlstm.cli.flags import AsJson, Overrides, Quiet, config_flags, read_config
 from optlstm.cli.session import run_session, shown_storage
 from optlstm.config.flags import FLAGS
@@ -16,7 +17,6 @@ from optlstm.config.schema import StudyConfig
 from optlstm.config.validate import attempt
 
 
-@app.command()
 @config_flags("study")
 def study(
     study_file: Annotated[Path | None, typer.Argument(metavar="STUDY.toml|OBJECTIVE.py", help="a study file")] = None,

@@ -60,12 +60,12 @@ class Flag:
         return bool in self.kinds
 
     def help_text(self) -> str:
-        """In rich's markup."""
         if self.help:
             return self.help
         default = getattr(self.field.default, "name", self.field.default)
-        shown = "" if default is None or self.is_switch else f" [dim]\\[default: {default}][/dim]"
-        return f"{self.field.description}{self.more}{shown}"
+        shown = f"{default:g}" if isinstance(default, float) else default
+        more = "" if default is None or self.is_switch else f" (default: {shown})"
+        return f"{self.field.description}{self.more}{more}"
 
     def value(self, text: Any) -> Any:
         """Its number, where it has one; other text as it is, for the config to refuse together with everything else."""
@@ -120,7 +120,7 @@ FLAGS = (
     Flag("--narrow-from", "narrow_from", "NAME", "Starting"),
     Flag("--promote", "promote", "NAME", "Starting"),
     Flag("--top", "top", "N", "Starting"),
-    Flag("--name", "name", "NAME", "Running", BOTH, more="; an lr-search adds -lr"),
+    Flag("--name", "name", "NAME", "Running", BOTH, more="; lr-search adds -lr"),
     Flag("--storage", "storage", "URL", "Running", BOTH, more=f"; or ${STORAGE_VARIABLE}"),
     Flag("--storage-path", "storage_path", "DIR|URL", "Running"),
     Flag("--workers", "workers", "N|auto", "Running", BOTH),

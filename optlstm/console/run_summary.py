@@ -18,6 +18,7 @@ from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
 from optlstm.study.ledger import EXHAUSTED
 from optlstm.study.record import REASON_KEY
 from optlstm.util.format import decimals, in_a_line, model_folder, visible
+from optlstm.util.program import program
 
 REASONS_SHOWN = 3
 
@@ -121,7 +122,7 @@ def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
     if session.plan.population is not None:
         commands.append((_study_command("show", name, f" --lineage{storage}"), "who was copied from whom"))
     elif not _all_tried(session):
-        continued = f"python -m optlstm study --name {shlex.quote(name)} --trials {more}{storage}"
+        continued = f"{program()} study --name {shlex.quote(name)} --trials {more}{storage}"
         commands.append((continued, "continue the search"))
     return commands
 
@@ -129,13 +130,13 @@ def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
 def _study_command(command: str, name: str, options: str) -> str:
     """A command about a study; a name that looks like an option comes last, behind `--`."""
     ending = f"{options} -- {shlex.quote(name)}" if name.startswith("-") else f" {shlex.quote(name)}{options}"
-    return f"python -m optlstm {command}{ending}"
+    return f"{program()} {command}{ending}"
 
 
 def resume_command(session: Session, storage: str) -> str:
     """The command that continues the study."""
     total = "" if session.plan.population else f" --trials {session.run.total}"  # a population's follows from its rules
-    return f"python -m optlstm study --name {shlex.quote(session.ledger.name)}{total}{storage}"
+    return f"{program()} study --name {shlex.quote(session.ledger.name)}{total}{storage}"
 
 
 def notices(console: Console, session: Session, storage: str) -> None:

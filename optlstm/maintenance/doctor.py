@@ -28,6 +28,7 @@ from optlstm.study.leases import Lease
 from optlstm.study.record import CONFIG_KEY, REASON_KEY, UID_KEY
 from optlstm.study.results import StudyResults, load_study, study_record
 from optlstm.util.files import Location, absolute, is_url, join, open_folder, trial_name
+from optlstm.util.program import program
 
 LEAST_FREE_BYTES = 1 << 30
 REAPED = "given up by doctor --fix: its process was gone"
@@ -134,7 +135,7 @@ def _running(database: Database, study: optuna.Study, trials: list[FrozenTrial])
             continue
         if lease is not None and lease.expires == 0.0:  # given back: an orderly stop
             message = f"trial {trial.number} was stopped after epoch {trial.last_step or 0}"
-            yield Finding(subject, "note", message, f"continue it: python -m optlstm study --name {shlex.quote(name)}")
+            yield Finding(subject, "note", message, f"continue it: {program()} study --name {shlex.quote(name)}")
             continue
         if lease is None:
             message = f"trial {trial.number} is RUNNING and was started by another program; its state says nothing"

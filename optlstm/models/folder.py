@@ -20,11 +20,11 @@ from optlstm.models.signature import SIGNATURE_FILE, read_private_key, read_publ
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.files import LocalFolder, check_folder, check_size
+from optlstm.util.program import program
 
 _log = logging.getLogger(__name__)
 _MOST_JSON = 64 << 20  # bytes
 _CUSTOM_DTYPES = {"F32", "I64", "BOOL"}  # of custom networks: batch norms count in whole numbers
-_ADVICE = "make the folder again (python -m optlstm refit), or copy it again"
 _ADVICE_SIGNED = "do not use it; ask its maker"
 
 
@@ -89,7 +89,8 @@ def read(
         InputError: the factory is not the one of the card, or cannot be imported; the key cannot be used.
     """
     key = None if verify is None else read_public_key(verify)
-    advice = _ADVICE if key is None else _ADVICE_SIGNED
+    again = f"make the folder again ({program()} refit), or copy it again"
+    advice = again if key is None else _ADVICE_SIGNED
     _check_is_folder(folder)
     with _model_file_errors(folder, advice):
         _check_is_model(folder)

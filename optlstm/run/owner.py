@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from optlstm.errors import InputError, OptlstmError, in_one_line
 from optlstm.study.database.connection import Database
 from optlstm.util.files import Location, is_url, open_folder, shown_location
+from optlstm.util.program import program
 
 OWNER_FILE = "database.json"
 _MOST_BYTES = 1 << 16
@@ -43,7 +44,7 @@ def adopt_command(name: str, storage_path: Location, database: Database) -> str:
     url = database.rdb.engine.url
     storage = shlex.quote(f"sqlite:///{url.database}") if url.get_backend_name() == "sqlite" else "URL"
     flags = f"--storage {storage} --storage-path {shlex.quote(str(storage_path))}"
-    return f"python -m optlstm doctor {shlex.quote(name)} --adopt {flags}"
+    return f"{program()} doctor {shlex.quote(name)} --adopt {flags}"
 
 
 def check_moved(folder: Location, database: Database) -> None:
@@ -53,7 +54,7 @@ def check_moved(folder: Location, database: Database) -> None:
     if _is_file(path) and path != ours["database"] and not _same(owner, ours):
         raise InputError(
             f"--adopt: {_shown(owner)}, the database that {shown_location(folder)} names, is still there: is this one "
-            "a copy? Then copy the study (python -m optlstm copy), or give another --storage-path; if that file is "
+            f"a copy? Then copy the study ({program()} copy), or give another --storage-path; if that file is "
             f"another one by now, remove {OWNER_FILE} from the folder"
         )
 

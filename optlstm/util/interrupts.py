@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from optlstm.errors import OptlstmError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _received: list[int] = []
 
@@ -39,9 +41,13 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
-def first() -> int:
-    """The signal that came first."""
-    return _received[0] if _received else signal.SIGINT
+class Interrupted(OptlstmError):
+    """By a signal, where there was nothing to stop gently."""
+
+    def __init__(self) -> None:
+        number = _received[0] if _received else signal.SIGINT
+        super().__init__("interrupted" if number == signal.SIGINT else "terminated")
+        self.exit_code = 128 + number
 
 
 @contextmanager

@@ -16,8 +16,9 @@ import time
 from functools import partial
 from pathlib import Path
 
-from rounds import alternate, heading, optlstm, positive, quietly, spread, table
+from rounds import alternate, heading, optlstm, positive, quietly, ratio, spread, table
 
+TERMINAL = "python -c 'import typer, rich, pydantic'"
 _NAMES = (f"study-{number}" for number in itertools.count())
 
 
@@ -68,9 +69,7 @@ def main() -> None:
         )
         peers = {
             "python -c pass": partial(seconds, [sys.executable, "-c", "pass"], folder),
-            "python -c 'import typer, rich'": partial(
-                seconds, [sys.executable, "-c", "import typer, rich.table"], folder
-            ),
+            TERMINAL: partial(seconds, [sys.executable, "-c", "import typer, rich.table, pydantic"], folder),
             "--help": partial(seconds, optlstm("--help"), folder),
             "python -c 'import optuna, sqlalchemy.orm'": partial(
                 seconds,
@@ -91,6 +90,7 @@ def main() -> None:
         found = alternate(peers, args.rounds)
     heading(f"from the command on, {args.rounds} rounds", "optlstm", "optuna", "torch", *(("ray",) if args.ray else ()))
     table(["", "s: median (least-most)"], [[name, spread(taken, ".2f")] for name, taken in found.items()])
+    print(f"--help by that import, the median of the rounds' ratios: {ratio(found, '--help', TERMINAL):.2f}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -200,15 +202,38 @@ def test_without_a_complete_trial_the_reasons_are_shown(cli: Cli) -> None:
     assert "failed" in cli("show", "tiny").out
 
 
-def test_help_names_every_command_and_no_arguments_is_help(cli: Cli) -> None:
+def test_help_lists_the_commands_and_each_has_its_own(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     overview = cli("--help")
+    listed = re.findall(r"^  (\w[\w-]*)  ", overview.out, re.MULTILINE)
 
     assert overview.code == 0
-    assert cli().out == overview.out
-    for command in ("study", "show", "studies", "dashboard"):
-        assert command in overview.out
-        assert cli(command, "--help").code == 0
-    assert re.fullmatch(r"\d+\.\d+.*\n", cli("--version").out)
+    assert cli().out == cli("-h").out == overview.out
+    assert listed[:3] == ["study", "refit", "predict"]
+    for command in listed:
+        outcome = cli(command, "-h")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert outcome.out.startswith(f"Usage: python -m optlstm {command} [OPTIONS]")
+        assert max(map(len, outcome.out.splitlines())) <= 80
+    assert re.fullmatch(r"optlstm [\d.]+ \(Python [\d.]+, torch .+, optuna .+, ray .+\)\n", cli("--version").out)
+
+
+def test_help_and_version_load_no_command() -> None:
+    code = (
+        "import sys; from optlstm.cli import main; main(['--help']); main(['--version'])\n"
+        "slow = {'rich', 'torch', 'optuna', 'ray', 'optlstm.config', 'optlstm.tasks'} & {*sys.modules}\n"
+        "sys.exit(', '.join(slow) or 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
+
+
+def test_a_command_is_shown_as_this_one_was_called(cli: Cli, cached_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/local/bin/optlstm"])
+
+    outcome = cli(*STUDY)
+
+    assert "  optlstm show tiny  " in outcome.out
+    assert cli("study", "tiny.csv").lines[-1] == "try: optlstm study --data tiny.csv"
 
 
 @pytest.mark.parametrize("command", ["study", "lr-search"])
@@ -220,10 +245,10 @@ def test_help_shows_the_flags_of_the_table_and_no_type_of_a_switch(
     text = cli(command, "--help").out
 
     assert "<bool>" not in text
-    options = re.findall(r"^│ +(--[\w-]+) ", text, re.MULTILINE)
+    options = re.findall(r"^  (?:-\w, )?(--[\w-]+)(?= |$)", text, re.MULTILINE)
     wanted = [flag.name for flag in FLAGS if command in flag.commands]
     assert sorted(options) == sorted([*wanted, *{"study": ["--dry-run"], "lr-search": ["--out"]}[command], *COMMON])
-    assert re.search(r"--workers +N\|auto +trials at a time; .*\[default: auto\]", text)
+    assert re.search(r"--workers N\|auto +trials at a time; [^()]*\(default: auto\)", text)
 
 
 def test_a_flags_text_is_read_as_the_config_reads_it() -> None:

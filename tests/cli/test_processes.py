@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from optlstm.cli import main
-from optlstm.cli.common import databases
+from optlstm.cli.databases import databases
 from optlstm.errors import StorageError
 from optlstm.run.session import open_session
 from tests.conftest import Cli, Row, rows, write_tiny
