@@ -33,7 +33,10 @@ class TrainingConfig(Section):
     patience: int = Field(4, ge=0, description="end a trial after so many epochs without a better value; 0: never")
     threads: int = Field(1, ge=1, description="torch threads per trial; another number changes the last bits")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    loss: str | None = Field(None, description="training loss; of forecasts mse (default), mae, huber or mase")
+    loss: str | None = Field(
+        None,
+        description="training loss; of forecasts mse (default), mae, huber, mase, quantiles, normal, ...",
+    )
     metric: str | None = Field(
         None, description="validation metric that decides (default: the task's first, or that of the loss)"
     )

@@ -113,7 +113,7 @@ def refit(
     chosen = choose(study, trial, top, pick)
     plan, tuned_on = study_plan(study, data, factory)
     assert not isinstance(plan.task, CustomTask)  # `choose` refuses it
-    evaluator = plan.task.evaluator()
+    evaluator = plan.task.evaluator(plan.goal)
     if not retrain and plan.task.record().get("folds"):
         raise InputError(
             "--no-refit: a trial of a cross-validation is several networks, each of a part; "

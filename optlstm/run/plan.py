@@ -75,6 +75,12 @@ class Plan:
         return _metric(self.task, self.config)
 
     @property
+    def goal(self) -> Goal:
+        """What training minimises, and which metrics decide."""
+        assert not isinstance(self.task, CustomTask)
+        return _goal(self.task, self.config)
+
+    @property
     def stopping(self) -> Stopping:
         """When the study stops early."""
         return Stopping(**self.config.stop.model_dump())
@@ -243,7 +249,7 @@ def _factory(config: StudyConfig, task: Task | None, space: Space | None, stored
     factory = Factory.read(str(config.model.factory), stored)
     if task and space:
         hp = Hyperparameters.from_params({**space.fixed, **space.defaults()})
-        factory.check(hp, task.data().shape(hp))
+        factory.check(hp, task.data().shape(hp, _goal(task, config)))
     return factory
 
 
@@ -258,7 +264,8 @@ def _objective_problems(config: StudyConfig, kind: type[Task]) -> list[str]:
 
 def _undefined_problems(task: Task, config: StudyConfig) -> list[str]:
     """Why the loss, or a metric that decides, has no value on these data."""
-    needed = {task.losses.get(config.training.loss or ""), *_goal(task, config).metrics}
+    loss = config.training.loss or ""
+    needed = {loss, task.losses.get(loss), *_goal(task, config).metrics}
     return [
         f"training: {name} is not defined on these data: {why}; take another loss and metric"
         for name, why in task.undefined.items()

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from optlstm.data.file_format import FileOptions, encoding_problem, separator_problem
 from optlstm.tasks.options import FORM, DataConfig
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.metric import Metric
+from optlstm.training.metric import DEFAULT_GOAL, Goal, Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +130,7 @@ class Task(Protocol):
     def data(self) -> Any:
         """The data of `problem`: it pickles, and holds NumPy arrays, no tensors."""
 
-    def evaluator(self) -> Evaluator:
+    def evaluator(self, goal: Goal = DEFAULT_GOAL) -> Evaluator:
         """The task after the search, for a refit."""
 
 

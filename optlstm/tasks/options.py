@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -85,6 +86,13 @@ class DataConfig(Section):
     epoch_steps: int = Field(
         32, ge=1, description="forecasts: steps in an epoch, about, where a short series has fewer: it is repeated"
     )
+    quantiles: tuple[float, ...] | None = Field(
+        None,
+        description="of forecasts with the loss quantiles: which (default: 5 to 95 %)",
+        min_length=1,
+        max_length=99,
+    )
+    positive: bool = Field(False, description="no target is below zero, and so no forecast")
     group: str | None = Field(None, description="column whose equal values stay on one side of every split")
     channels: tuple[str, ...] | None = Field(None, description="columns of numbers at each step (default: the others)")
     text: str | None = Field(None, description="text column (default: text)")
@@ -131,6 +139,13 @@ class DataConfig(Section):
     def _one_value_is_a_list(cls, value: Any) -> Any:
         return value if isinstance(value, list | tuple) else (value,)
 
+    @field_validator("quantiles")
+    @classmethod
+    def _levels_increase(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None and (problem := levels_problem(value)):
+            raise ValueError(problem)
+        return value
+
     @field_validator("separator")
     @classmethod
     def _separator_is_a_character(cls, value: str | None) -> str | None:
@@ -167,6 +182,12 @@ class DataConfig(Section):
         if not numbers or len(value) != 3:
             raise ValueError(f"must be three fractions or three numbers of rows, got {as_toml(value)!r}")
         return value
+
+
+def levels_problem(levels: Sequence[float]) -> str | None:
+    """Why these are no levels of quantiles, or None."""
+    increasing = all(low < high for low, high in pairwise((0.0, *levels, 1.0)))
+    return None if increasing else f"must be increasing numbers between 0 and 1, got {list(levels)}"
 
 
 def as_toml(value: Any) -> Any:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from optlstm.training.factory import InputSizes
+from optlstm.training.heads import POINT, Head
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.model import LSTMBody, level_and_spread, linear_skip, patches
+from optlstm.training.model import LSTMBody, by_step, level_and_spread, linear_skip, patches
 
 _MOST_DIM = 16
 
@@ -54,8 +55,9 @@ class CovariateForecaster(nn.Module):
     (as the temporal decoder of TiDE does, Das et al. 2023). Window norm, patches and linear skip are LSTMForecaster's.
     """
 
-    def __init__(self, hp: Hyperparameters, horizon: int, sizes: InputSizes) -> None:
+    def __init__(self, hp: Hyperparameters, horizon: int, sizes: InputSizes, head: Head = POINT) -> None:
         super().__init__()
+        self.out = head
         self.window, self.horizon, self.patch, self.norm = hp.window, horizon, hp.patch, hp.window_norm
         self.future = len(sizes.future)
         self.columns = Columns(sizes.future + sizes.past)
@@ -63,17 +65,17 @@ class CovariateForecaster(nn.Module):
         width, still = self.columns.width(len(self.columns.sizes)), self.static.width(len(sizes.static))
         self.body = LSTMBody(hp, hp.patch * (1 + width) + still)
         features = self.body.output_size
-        self.head = nn.Linear(features, horizon)
+        self.head = nn.Linear(features, horizon * head.outputs)
         self.skip = linear_skip(hp, horizon)
         if hp.linear_skip == "solved":
             nn.init.zeros_(self.head.weight)  # so that training starts from the solution
         if self.future:
             self.context = nn.Linear(features + still, features)
             self.ahead = nn.Linear(self.columns.width(self.future), features, bias=False)
-            self.decode = nn.Linear(features, 1)
+            self.decode = nn.Linear(features, head.outputs)
 
     def forward(self, x: Tensor, covariates: Tensor, static: Tensor) -> Tensor:
-        """x [batch, window], covariates [batch, columns, window + horizon], static [batch, columns]: [batch, horizon].
+        """x [batch, window], covariates [batch, columns, window + horizon], static [batch, columns]: as LSTMForecaster.
 
         Of the covariates' horizon only the future ones are read. Of a longer window the newest rows are.
         """
@@ -91,11 +93,11 @@ class CovariateForecaster(nn.Module):
         if self.static.sizes:
             steps = torch.cat([steps, still[:, None].expand(-1, steps.shape[1], -1)], dim=2)
         features = self.body(steps)  # [batch, features]
-        forecast: Tensor = self.head(features)  # [batch, horizon]
-        if self.skip is not None:
-            forecast = forecast + self.skip(window)
+        raw = by_step(self.head(features), self.out.outputs)
         if self.future:
             known = self.columns(covariates[:, self.window :, : self.future])  # [batch, horizon, width]
             context = self.context(torch.cat([features, still], dim=1) if self.static.sizes else features)
-            forecast = forecast + self.decode(F.relu(context[:, None] + self.ahead(known))).squeeze(-1)
-        return forecast * spread + level
+            ahead = self.decode(F.relu(context[:, None] + self.ahead(known)))  # [batch, horizon, outputs]
+            raw = raw + ahead.reshape(raw.shape)
+        shift = None if self.skip is None else self.skip(window)  # [batch, horizon]
+        return self.out.place(raw, shift, level, spread)

@@ -22,15 +22,18 @@ class Shape:
 
     Args:
         inputs: sizes by name. `window`: it takes x [batch, window]; with `covariates` also those [batch, covariates,
-            window + outputs], of which the first `future` are known over the horizon (behind the window the others
+            window + horizon], of which the first `future` are known over the horizon (behind the window the others
             mean nothing), and the `static` ones [batch, static]. `channels`: it takes x [batch, steps, channels] and
             the steps of each sequence [batch], or None where all have all. `vocabulary`: it takes token numbers
             [batch, steps], and the same.
-        outputs: it gives [batch, outputs]: the horizon's rows, or a score for each class.
+        outputs: it gives [batch, outputs]: the horizon's rows, or a score for each class. Where the loss has several
+            numbers for each row ahead (quantiles, a distribution), those of the first row come first.
+        horizon: rows to forecast.
     """
 
     inputs: Mapping[str, int]
     outputs: int
+    horizon: int = 0
 
     def example(self) -> tuple[Any, ...]:
         """Two samples of zeros."""
@@ -44,7 +47,7 @@ class Shape:
         x = torch.zeros(2, inputs["window"])
         if "covariates" not in inputs:
             return (x,)
-        rows = inputs["window"] + self.outputs
+        rows = inputs["window"] + self.horizon
         return x, torch.zeros(2, inputs["covariates"], rows), torch.zeros(2, inputs["static"])
 
 

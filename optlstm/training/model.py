@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from optlstm.training.heads import POINT, Head
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.lengths import pool, run_lstm
 
@@ -103,28 +104,36 @@ class LSTMBody(nn.Module):
 class LSTMForecaster(nn.Module):
     """A window of one sequence [batch, window] -> its next rows [batch, horizon], all at once ("direct" forecasting).
 
+    Of a head with several outputs [batch, horizon, outputs]: what they mean, the head says.
     The window is normalised by itself and cut into patches (Nie et al. 2023): an LSTM step reads `patch` rows.
     The linear skip is NLinear (Zeng et al. 2022); solved, the LSTM learns its residual (Zhang 2003).
     """
 
-    def __init__(self, hp: Hyperparameters, horizon: int) -> None:
+    def __init__(self, hp: Hyperparameters, horizon: int, head: Head = POINT) -> None:
         super().__init__()
-        self.hp = hp
+        self.hp, self.out = hp, head
         self.body = LSTMBody(hp, hp.patch)
-        self.head = nn.Linear(self.body.output_size, horizon)
+        self.head = nn.Linear(self.body.output_size, horizon * head.outputs)
         self.skip = linear_skip(hp, horizon)
         if hp.linear_skip == "solved":
             nn.init.zeros_(self.head.weight)  # so that training starts from the solution
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [batch, window] -> [batch, horizon], both on the same scale. Of a longer x the newest rows are read."""
+        """x [batch, window] -> [batch, horizon(, outputs)], on one scale. Of a longer x the newest rows are read."""
         x = x[:, -self.hp.window :]
         level, spread = level_and_spread(x, self.hp.window_norm)  # [batch, 1] each
         window = (x - level) / spread  # [batch, window]
-        forecast: Tensor = self.head(self.body(patches(window, self.hp.patch)))  # [batch, horizon]
-        if self.skip is not None:
-            forecast = forecast + self.skip(window)
-        return forecast * spread + level
+        return self._forecast(self.body(patches(window, self.hp.patch)), window, level, spread)
+
+    def _forecast(self, features: Tensor, window: Tensor, level: Tensor | float, spread: Tensor | float) -> Tensor:
+        raw = by_step(self.head(features), self.out.outputs)  # [..., horizon(, outputs)]
+        shift = None if self.skip is None else self.skip(window)  # [..., horizon]
+        return self.out.place(raw, shift, level, spread)
+
+
+def by_step(raw: Tensor, outputs: int) -> Tensor:
+    """[..., horizon * outputs] -> [..., horizon, outputs]; of one output [..., horizon]."""
+    return raw if outputs == 1 else raw.reshape(*raw.shape[:-1], -1, outputs)
 
 
 def linear_skip(hp: Hyperparameters, horizon: int) -> nn.Linear | None:

@@ -111,7 +111,7 @@ def test_validation_rows_of_their_own(tested: bool) -> None:
 )
 def test_days_of_a_year_without_calendar_features_are_pointed_out(freq: str, count: int, hinted: bool) -> None:
     times = pd.date_range("2021-01-01", periods=count, freq=freq)
-    pd.DataFrame({"ds": times, "y": np.arange(count) % 7}).to_csv("days.csv", index=False)
+    pd.DataFrame({"ds": times, "y": 100 + np.arange(count) % 7}).to_csv("days.csv", index=False)
     config = DataConfig(path="days.csv", horizon=7)
 
     hints = [line for line in Forecast.read(config).warnings if line.endswith("are off: --calendar")]

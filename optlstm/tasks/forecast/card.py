@@ -19,6 +19,7 @@ from optlstm.data.time_column import TimeReading
 from optlstm.tasks.base import CardPart, FormCard, Positive, Text
 from optlstm.tasks.forecast.conformal import LEVELS
 from optlstm.tasks.forecast.data import ForecastData, Inputs, covariate_shape
+from optlstm.tasks.forecast.losses import HeadSpec
 from optlstm.tasks.forecast.problem import make_network
 from optlstm.tasks.options import DataConfig, Gaps
 from optlstm.training.factory import Shape
@@ -61,6 +62,7 @@ class ForecastCard(CardPart):
     linear: dict[Text, _Share] = Field(default_factory=dict)  # what the linear forecast is the sum of, and the weights
     linear_window: Annotated[int, Field(ge=0, le=LONGEST_WINDOW)] = 0  # rows that it reads; 0: there is none
     form: FormCard = FormCard()  # of the files
+    head: HeadSpec = HeadSpec()  # what the networks give
     calibrated: _Count = 0  # windows behind the intervals' radii; 0: there are none
 
     @field_validator("time_format")
@@ -113,15 +115,22 @@ class ForecastCard(CardPart):
     def sizes(self) -> list[int]:
         """Numbers that the weight file must be large enough for."""
         sizes = self.inputs.sizes
-        return [len(self.columns), self.horizon, self.linear_window, *sizes.future, *sizes.past, *sizes.static]
+        return [
+            len(self.columns),
+            self.horizon * max(1, len(self.head.levels)),
+            self.linear_window,
+            *sizes.future,
+            *sizes.past,
+            *sizes.static,
+        ]
 
     def network(self, hp: Hyperparameters) -> nn.Module:
         """A new forecaster."""
-        return make_network(hp, self.horizon, self.inputs.sizes)
+        return make_network(hp, self.horizon, self.inputs.sizes, self.head.head())
 
     def shape(self, hp: Hyperparameters) -> Shape:
         """The networks' shape."""
-        return covariate_shape(hp, self.horizon, self.inputs.sizes)
+        return covariate_shape(hp, self.horizon, self.inputs.sizes, self.head.head().outputs)
 
     def extras(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors beside the weights: the intervals' radii, on the standardised scale."""

@@ -14,8 +14,10 @@ from pydantic import Field
 from optlstm.data.scaling import Standardizer, check_deviation
 from optlstm.errors import InputError
 from optlstm.tasks.base import CardPart, Positive, Text
+from optlstm.tasks.forecast.losses import QUANTILES, HeadSpec
 from optlstm.training.factory import InputSizes, Shape
 from optlstm.training.hparams import Hyperparameters
+from optlstm.training.metric import DEFAULT_GOAL, Goal
 from optlstm.util.arrays import Floats, Integers
 
 if TYPE_CHECKING:  # it brings pandas, which a worker has no use for
@@ -143,6 +145,7 @@ class ForecastData:
     naive: what `mase` divides by, [n, targets]; needed where it is a loss or a metric that decides.
     missing: [rows, targets], where a value was not given: what stands in `values` is read, but counts in no loss and no
         metric; None: nowhere. masked: networks read it too.
+    levels: of the quantiles that are trained, and of which metrics are means. positive: no value is below zero.
     """
 
     values: NDArray[np.float32]
@@ -162,6 +165,8 @@ class ForecastData:
     naive: Floats | None = None
     missing: NDArray[np.bool_] | None = None
     masked: bool = False
+    levels: tuple[float, ...] = QUANTILES
+    positive: bool = False
 
     @classmethod
     def of(cls, panel: Panel, inputs: Inputs, scales: tuple[Floats, Floats], **split: Any) -> ForecastData:
@@ -184,18 +189,19 @@ class ForecastData:
         windows = int(np.maximum(0, self.cuts[:, 2] - self.cuts[:, 1] - self.horizon + 1).sum())
         return max(1, -(-windows // self.epoch_windows)) if self.epoch_windows else 1
 
-    def shape(self, hp: Hyperparameters) -> Shape:
+    def shape(self, hp: Hyperparameters, goal: Goal = DEFAULT_GOAL) -> Shape:
         """The networks' shape: each column of each series is a sequence by itself."""
-        return covariate_shape(hp, self.horizon, self.sizes)
+        outputs = HeadSpec.of(goal, self.levels, self.positive).head().outputs
+        return covariate_shape(hp, self.horizon, self.sizes, outputs)
 
 
-def covariate_shape(hp: Hyperparameters, horizon: int, sizes: InputSizes) -> Shape:
-    """A window to a horizon, beside covariates where there are any."""
+def covariate_shape(hp: Hyperparameters, horizon: int, sizes: InputSizes, outputs: int = 1) -> Shape:
+    """A window to a horizon of so many numbers for each step, beside covariates where there are any."""
     inputs = {"window": hp.window}
     if sizes:
         future = len(sizes.future)
         inputs |= {"covariates": future + len(sizes.past), "future": future, "static": len(sizes.static)}
-    return Shape(inputs, horizon)
+    return Shape(inputs, horizon * outputs, horizon)
 
 
 def scales(panel: Panel, cuts: Integers, scaling: str) -> tuple[Floats, Floats]:

@@ -16,10 +16,12 @@ from optlstm.tasks.forecast.conformal import cross_coverage, highest_level, leas
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite
 from optlstm.tasks.forecast.forecaster import Forecaster
+from optlstm.tasks.forecast.losses import HeadSpec
 from optlstm.tasks.forecast.mixture import choose_mixture
 from optlstm.tasks.forecast.predictor import ForecastPredictor, ForecastSection
 from optlstm.tasks.forecast.prepared import PreparedSeries
 from optlstm.tasks.forecast.rivals import check_installed, chosen_rivals, rival_forecasts
+from optlstm.training.metric import DEFAULT_GOAL, Goal
 from optlstm.util.arrays import Floats, Integers, row_ranges
 
 _CALIBRATION_WINDOWS = 20_000  # residuals that are kept; of more windows, every second, third, ...
@@ -48,7 +50,8 @@ class _Residuals:
 class ForecastEvaluator:
     """The `Evaluator` of forecasting."""
 
-    def __init__(self, series: PreparedSeries) -> None:
+    def __init__(self, series: PreparedSeries, goal: Goal = DEFAULT_GOAL) -> None:
+        self.head = HeadSpec.of(goal, series.levels, series.config.positive)
         self.validated = series  # with the folds of a rolling-origin validation
         self.task = replace(series, folds=())
 
@@ -95,6 +98,7 @@ class ForecastEvaluator:
             mean=mean.tolist(),
             std=std.tolist(),
             naive=[[finite(value) for value in row] for row in self._naive],
+            head=self.head,
         )
 
     def blend(
@@ -104,7 +108,9 @@ class ForecastEvaluator:
         networks: int,
         joined: bool,
         metric: str,
-    ) -> Blend:
+    ) -> Blend | None:
+        if self.head.probabilistic:
+            return None
         mixture = choose_mixture(self.validated.data(), tuned(), windows, self.task.season, metric)
         return mixture.blend(self.training_data(joined), networks)
 

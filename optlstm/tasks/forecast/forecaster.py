@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,40 +14,71 @@ from optlstm.errors import InputError
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.problem import forecast
 from optlstm.tasks.forecast.windows import Rows
+from optlstm.training.heads import POINT, Head, Scale
 from optlstm.util.arrays import Floats, Integers
 
 _BATCH = 1024  # sequences at a time: what a core's cache likes
 
 
+@dataclass(frozen=True)
+class Forecasts:
+    """Forecasts of some windows, in the data's units.
+
+    Args:
+        part: of the windows asked for.
+        points: [members, batch, columns, horizon].
+        quantiles: [members, batch, columns, horizon, levels]; they never cross. None where none are asked for.
+    """
+
+    part: slice
+    points: Floats
+    quantiles: Floats | None
+
+
 class Forecaster:
-    """One or more networks, whose mean is the forecast.
+    """One or more networks, whose mean is the forecast, and whose quantiles' means are its quantiles (Vincent 1912).
 
     Args:
         window: the most rows that one of them reads.
         weights: of the mean, one for each network; none: all the same.
+        head: what the networks give.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], window: int, columns: int, weights: Sequence[float] = ()) -> None:
-        self.window, self.columns = window, columns
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        window: int,
+        columns: int,
+        weights: Sequence[float] = (),
+        head: Head = POINT,
+    ) -> None:
+        self.window, self.columns, self.head = window, columns, head
         self.networks = [network.eval() for network in networks]
         self.weights = tuple(weights)
 
     def mean(self, by_member: Floats) -> Floats:
-        """The forecast [batch, columns, horizon] of the networks' [members, batch, columns, horizon]."""
+        """The forecast [batch, columns, horizon(, levels)] of the networks' [members, batch, columns, ...]."""
         if not self.weights:
             return np.asarray(by_member.mean(axis=0))
         # One after the other: a matrix product's last bits may depend on the size of the batch.
         return np.asarray(sum(weight * part for weight, part in zip(self.weights, by_member, strict=True)))
 
-    @torch.no_grad()
     def batches(self, data: ForecastData, first: Integers, series: Integers) -> Iterator[tuple[slice, Floats]]:
+        """Point forecasts, as `forecasts` gives them: the part of `first`, and [members, batch, columns, horizon]."""
+        for batch in self.forecasts(data, first, series):
+            yield batch.part, batch.points
+
+    @torch.no_grad()
+    def forecasts(
+        self, data: ForecastData, first: Integers, series: Integers, levels: Sequence[float] = ()
+    ) -> Iterator[Forecasts]:
         """Forecasts that begin at the rows `first` [n] of `series` [n], a batch at a time.
 
         Its series has `window` rows before such a row, or is padded with its first one; and `horizon` from it on, whose
         targets are not read.
 
-        Yields:
-            The part of `first`, and its forecasts [members, batch, columns, horizon] in the data's units.
+        Args:
+            levels: of the quantiles, increasing.
 
         Raises:
             InputError: the values are so far from those of training that a forecast is no finite number.
@@ -59,8 +91,11 @@ class Forecaster:
             padded = bool((begin < data.starts[position]).any())
             at_series = torch.from_numpy(position)
             inputs, _, *more = rows.take(torch.from_numpy(begin), at_series, self.window, data.horizon, padded)
-            scaled = torch.stack([forecast(network, inputs, *more) for network in self.networks]).double().numpy()
-            forecasts = scaled * data.std[position][:, :, None] + data.mean[position][:, :, None]
+            scale = Scale(*(torch.from_numpy(part[position]) for part in (data.mean, data.std)))
+            outputs = self.head.outputs
+            outs = [forecast(network, inputs, *more, outputs=outputs) for network in self.networks]
+            points = torch.stack([self.head.point(out, scale) for out in outs]).double().numpy()
+            forecasts = self._in_units(points, data, position)
             wrong = np.flatnonzero(~np.isfinite(forecasts).all(axis=(0, 2, 3)))
             if len(wrong):
                 names = list(dict.fromkeys(data.ids[i] for i in position[wrong]))
@@ -69,7 +104,19 @@ class Forecaster:
                 raise InputError(
                     f"data: no finite forecast{where}; values there are too far from those of the training rows"
                 )
-            yield part, forecasts
+            quantiles = None
+            if levels:
+                quantiles = torch.stack([self.head.quantiles(out, levels, scale) for out in outs]).double().numpy()
+                quantiles = self._in_units(quantiles, data, position)
+            yield Forecasts(part, forecasts, quantiles)
+
+    def _in_units(self, scaled: Floats, data: ForecastData, series: Integers) -> Floats:
+        """[members, batch, columns, ...] of these series [batch]."""
+        more = (..., *(None,) * (scaled.ndim - 3))
+        values = scaled * data.std[series][more] + data.mean[series][more]
+        if self.head.counts and not self.head.mean:
+            values = np.round(values)
+        return np.maximum(values, 0.0) if self.head.positive or self.head.counts else values
 
 
 class ForecastGraph(nn.Module):

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from pydantic import Field, model_validator
 
+from optlstm.tasks.base import CardPart
+from optlstm.tasks.options import levels_problem
+from optlstm.training.metric import Goal
 from optlstm.util.arrays import Floats
+
+if TYPE_CHECKING:
+    from optlstm.training.heads import Head
+
+QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)  # by default; older studies rely on it
 
 
 @dataclass(frozen=True)
@@ -14,22 +24,77 @@ class Loss:
     """A mean over windows, columns and steps, of forecasts on the standardised scale.
 
     Args:
-        function: of `torch.nn.functional`, of forecasts and targets.
         metric: the validation metric that decides by default.
+        function: of `torch.nn.functional`, of point forecasts and targets; None: the loss of quantiles, or a
+            distribution's negative log-likelihood.
         scaled: whether the errors of each series and column are in units of what `mase` divides by.
+        counts: whether the values must be whole numbers that are not below 0.
     """
 
-    function: str
     metric: str
+    function: str | None = None
     scaled: bool = False
+    counts: bool = False
 
 
 LOSSES = {
-    "mse": Loss("mse_loss", metric="mse"),
-    "mae": Loss("l1_loss", metric="mae"),
-    "huber": Loss("huber_loss", metric="mse"),  # its delta is 1
-    "mase": Loss("l1_loss", metric="mase", scaled=True),
+    "mse": Loss("mse", "mse_loss"),
+    "mae": Loss("mae", "l1_loss"),
+    "huber": Loss("mse", "huber_loss"),  # its delta is 1
+    "mase": Loss("mase", "l1_loss", scaled=True),
+    "quantiles": Loss("wql"),
+    "normal": Loss("wql"),
+    "student_t": Loss("wql"),
+    "poisson": Loss("wql", counts=True),
+    "negative_binomial": Loss("wql", counts=True),
 }
+_OF_MEANS = ("mse", "rmse")  # metrics of which the mean is the best forecast, not the median
+
+
+class HeadSpec(CardPart):
+    """What the networks' numbers for each step ahead mean: see `optlstm.training.heads`.
+
+    Args:
+        loss: one of `LOSSES`.
+        levels: of the quantiles, where that is the loss.
+        positive: whether no forecast is below zero.
+        mean: whether the point forecast is the mean; otherwise it is the median.
+    """
+
+    loss: Annotated[str, Field(pattern=f"^({'|'.join(LOSSES)})$")] = "mse"
+    levels: tuple[float, ...] = ()
+    positive: bool = False
+    mean: bool = False
+
+    @model_validator(mode="after")
+    def _levels_are_of_quantiles(self) -> HeadSpec:
+        if bool(self.levels) != (self.loss == "quantiles") or (problem := levels_problem(self.levels)):
+            raise ValueError(problem if self.levels else "levels are of the loss quantiles")
+        return self
+
+    @classmethod
+    def of(cls, goal: Goal, levels: tuple[float, ...], positive: bool) -> HeadSpec:
+        """That of a training with this goal."""
+        loss = goal.loss or next(iter(LOSSES))
+        mean = LOSSES[loss].function is None and next(iter(goal.metrics), None) in _OF_MEANS
+        return cls(loss=loss, levels=levels if loss == "quantiles" else (), positive=positive, mean=mean)
+
+    @property
+    def probabilistic(self) -> bool:
+        """Whether its quantiles differ from each other."""
+        return LOSSES[self.loss].function is None
+
+    def head(self) -> Head:
+        """The head itself; it brings torch."""
+        from optlstm.training.heads import CountHead, NormalHead, PointHead, QuantileHead
+
+        if function := LOSSES[self.loss].function:
+            return PointHead(positive=self.positive, function=function)
+        if self.loss == "quantiles":
+            return QuantileHead(positive=self.positive, mean=self.mean, levels=self.levels)
+        if LOSSES[self.loss].counts:
+            return CountHead(mean=self.mean, dispersed=self.loss == "negative_binomial")
+        return NormalHead(positive=self.positive, mean=self.mean, student=self.loss == "student_t")
 
 
 def mase_factors(std: Floats, naive: Floats) -> Floats:

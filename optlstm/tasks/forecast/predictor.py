@@ -212,7 +212,7 @@ class ForecastSection(ForecastCard):
             linear = LinearForecaster(self.linear_window, self.horizon)
             linear.load_state_dict({name: extras[f"linear.{name}"] for name in linear.state_dict()})
             window, parts = max(window, self.linear_window), [*parts, linear]
-        forecaster = Forecaster(parts, window, len(self.columns), self.weights)
+        forecaster = Forecaster(parts, window, len(self.columns), self.weights, self.head.head())
         return ForecastPredictor(self, forecaster, extras.get("radii"))
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from optlstm.tasks.forecast.baselines import baselines
 from optlstm.tasks.forecast.data import ForecastData, Inputs, scales
 from optlstm.tasks.forecast.errors import seasonal_scale
+from optlstm.tasks.forecast.losses import QUANTILES
 from optlstm.tasks.options import DataConfig
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import many
@@ -68,7 +69,14 @@ class PreparedSeries:
             epoch_steps=self.config.epoch_steps,
             folds=self.folds,
             naive=self.naive(),
+            levels=self.levels,
+            positive=self.config.positive,
         )
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Of quantiles that are trained, and that metrics are means over."""
+        return self.config.quantiles or QUANTILES
 
     def scales(self) -> tuple[Floats, Floats]:
         """(mean, std) of the training rows, [series, columns]."""

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from optlstm.errors import TrialFailed
-from optlstm.tasks.forecast.data import ForecastData
+from optlstm.tasks.forecast.data import ForecastData, covariate_shape
 from optlstm.tasks.forecast.errors import ErrorSums
 from optlstm.tasks.forecast.linear import solved_map
-from optlstm.tasks.forecast.losses import LOSSES, mase_factors
+from optlstm.tasks.forecast.losses import LOSSES, HeadSpec, mase_factors
+from optlstm.tasks.forecast.probabilistic_errors import PROBABILISTIC, QUANTILE_ERRORS, ProbabilisticSums
 from optlstm.tasks.forecast.windows import Rows, Windows, tensor
 from optlstm.tasks.plot_data import Example, Forecasts
 from optlstm.training.covariates import CovariateForecaster
 from optlstm.training.factory import Factory, InputSizes
 from optlstm.training.folds import FoldedProblem
+from optlstm.training.heads import POINT, Head, Scale
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Problem
 from optlstm.training.metric import DEFAULT_GOAL, Goal
@@ -51,11 +52,13 @@ def fold_problems(
     return [ForecastProblem(replace(data, cuts=c, folds=()), device, factory, goal) for c in data.folds or (data.cuts,)]
 
 
-def make_network(hp: Hyperparameters, horizon: int, sizes: InputSizes) -> LSTMForecaster | CovariateForecaster:
+def make_network(
+    hp: Hyperparameters, horizon: int, sizes: InputSizes, head: Head = POINT
+) -> LSTMForecaster | CovariateForecaster:
     """A new forecaster on the CPU: of a window [batch, window], beside covariates where there are any."""
     if not sizes:
-        return LSTMForecaster(hp, horizon)
-    return CovariateForecaster(hp, horizon, sizes)
+        return LSTMForecaster(hp, horizon, head)
+    return CovariateForecaster(hp, horizon, sizes, head)
 
 
 class FoldedForecast(FoldedProblem["ForecastProblem"]):
@@ -78,11 +81,14 @@ class ForecastProblem:
         self._most = data.epoch_windows or sys.maxsize
         self._rows = Rows(data, device)
         self._solved: dict[int, dict[str, Tensor]] = {}  # by window
-        loss = LOSSES[goal.loss or next(iter(LOSSES))]
-        self._mean_loss: Callable[[Tensor, Tensor], Tensor] = getattr(functional, loss.function)
+        self.spec = HeadSpec.of(goal, data.levels, data.positive)
+        self.head = self.spec.head()
         self._factors = None  # [series, columns, 1] of a scaled loss
-        if loss.scaled:
+        if LOSSES[self.spec.loss].scaled:
             self._factors = tensor(mase_factors(data.std, self._naive).astype(np.float32)[:, :, None], device)
+        self._scales = None  # [series, columns, 2], mean and standard deviation
+        if self.head.needs_scale:
+            self._scales = tensor(np.stack([data.mean, data.std], axis=-1).astype(np.float32), device)
 
     @property
     def _naive(self) -> Floats:
@@ -92,13 +98,14 @@ class ForecastProblem:
     def network(self, hp: Hyperparameters) -> nn.Module:
         """A new forecaster on the CPU."""
         if self._factory is not None:
-            return self._factory.make(hp, self.data.shape(hp))
-        network = make_network(hp, self.data.horizon, self.data.sizes)
+            return self._factory.make(hp, covariate_shape(hp, self.data.horizon, self.data.sizes, self.head.outputs))
+        network = make_network(hp, self.data.horizon, self.data.sizes, self.head)
         if hp.linear_skip == "solved" and not network.head.weight.is_meta:  # meta: only its size is asked for
             if hp.window not in self._solved:  # trials share it
                 self._solved[hp.window] = solved_map(self.data, hp.window).module().state_dict()
             solved = self._solved[hp.window]
-            network.load_state_dict({"skip.weight": solved["weight"], "head.bias": solved["bias"]}, strict=False)
+            bias = self.head.bias(solved["bias"])
+            network.load_state_dict({"skip.weight": solved["weight"], "head.bias": bias}, strict=False)
         return network
 
     def steps_per_epoch(self, hp: Hyperparameters) -> int:
@@ -118,7 +125,7 @@ class ForecastProblem:
     def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
         """Every training window once in each pass, shuffled; or a draw, where they are too many. See `Rows.take`.
 
-        A scaled loss has the factors [batch, columns, 1] behind them.
+        A scaled loss has the factors [batch, columns, 1] behind them, one of counts the scale [batch, columns, 2].
         """
         windows = self.training_windows(hp)
         count = len(windows)
@@ -128,55 +135,79 @@ class ForecastProblem:
             else:
                 order = torch.randint(count, (self._most,), generator=generator)
             for index in torch.split(order.to(self.device), hp.batch_size):
-                factors = () if self._factors is None else (self._factors[windows.where(index)[1]],)
-                yield (*windows.take(index), *factors)
+                of_series = self._scales if self.head.counts else self._factors
+                more = () if of_series is None else (of_series[windows.where(index)[1]],)
+                yield (*windows.take(index), *more)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """The mean of the goal's loss over the targets that are given: see `losses.LOSSES`."""
         inputs, targets, *more = batch
         factors = None if self._factors is None else more.pop()
-        out = forecast(network, inputs, *more)
+        scale = _scale(more.pop()) if self.head.counts else None
+        out = forecast(network, inputs, *more, outputs=self.head.outputs)
         if factors is not None:
             out, targets = out * factors, targets * factors
-        if self._rows.missing is None:
-            return self._mean_loss(out, targets)
-        given = ~targets.isnan()
-        truth = torch.where(given, targets, out.detach())  # a missing target is no error, and has no gradient
-        return self._mean_loss(out, truth) * (given.numel() / given.sum().clamp(min=1))
+        return self.head.loss(out, targets, scale, missing=self._rows.missing is not None)
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
         """`mse` and `mae` on the standardised scale over all validation windows, steps and columns.
 
-        Of `rmse`, and of `smape` and `mase` in the data's units, those that decide.
+        Of `rmse`, and of `smape` and `mase` in the data's units, those that decide; so of `PROBABILISTIC`, where the
+        loss is of points.
         """
         squared, absolute, count = 0.0, 0.0, 0.0
         windows, in_units = self.validation_windows(hp), {"smape", "mase"} & {*self._metrics}
         sums = ErrorSums(self.data.std, self._naive, self.data.horizon) if in_units else None
-        for index, targets, error in self._errors(network, windows):
+        quantiles = self._quantile_sums()
+        for index, targets, out in self._outputs(network, windows):
+            series = windows.where(index)[1]
+            scale = self._scale_of(series)
+            error = (self.head.point(out, scale) - targets).double()
+            if quantiles is not None:
+                values = self.head.quantiles(out, quantiles.levels, scale).double()
+                quantiles.add(series.cpu().numpy(), *self._in_units(series, targets, values))
             given = error if self._rows.missing is None else error[~error.isnan()]
             squared += given.square().sum().item()
             absolute += given.abs().sum().item()
             count += given.numel()
             if sums is not None:
-                self._add(sums, windows.where(index)[1], targets, error)
+                self._add(sums, series, targets, error)
         count = count or math.nan
         metrics = {"mse": squared / count, "mae": absolute / count}
         metrics |= {"rmse": math.sqrt(metrics["mse"])} if "rmse" in self._metrics else {}
         overall = sums.scores().overall if sums is not None else {}
-        return metrics | {name: math.nan if (value := overall[name]) is None else value for name in sorted(in_units)}
+        more = {name: overall[name] for name in sorted(in_units)} | (quantiles.scores() if quantiles else {})
+        return metrics | {name: math.nan if value is None else value for name, value in more.items()}
+
+    def _quantile_sums(self) -> ProbabilisticSums | None:
+        usual = QUANTILE_ERRORS if self.spec.probabilistic else ()
+        data, names = self.data, [name for name in PROBABILISTIC if name in (*usual, *self._metrics)]
+        return ProbabilisticSums(data.levels, data.std, self._naive, data.horizon, names) if names else None
+
+    def _scale_of(self, series: Tensor) -> Scale | None:
+        """That of windows of these series [batch], where the head needs it."""
+        return None if self._scales is None else _scale(self._scales[series])
 
     def _add(self, sums: ErrorSums, series: Tensor, targets: Tensor, error: Tensor) -> None:
         """A batch of errors, in the data's units."""
         at = series.cpu().numpy()
-        mean, std = self.data.mean[at][:, :, None], self.data.std[at][:, :, None]
-        actual = targets.cpu().double().numpy() * std + mean
-        sums.add(at, actual, actual + error.cpu().numpy() * std)
+        (actual,) = self._in_units(series, targets)
+        sums.add(at, actual, actual + error.cpu().numpy() * self.data.std[at][:, :, None])
+
+    def _in_units(self, series: Tensor, *parts: Tensor) -> list[Floats]:
+        """Numbers of windows of these series, [batch, columns, ...] each, in the data's units."""
+        at = series.cpu().numpy()
+        arrays = [part.cpu().double().numpy() for part in parts]
+        more = [(..., *(None,) * (array.ndim - 2)) for array in arrays]
+        pairs = zip(arrays, more, strict=True)
+        return [array * self.data.std[at][new] + self.data.mean[at][new] for array, new in pairs]
 
     def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Forecasts:
         """Its best, median and worst forecast on the validation windows, and the error by step ahead."""
         windows, errors = self.validation_windows(hp), []
         squared, absolute, count = torch.zeros(3, self.data.horizon, dtype=torch.float64)
-        for _, _, error in self._errors(network, windows):
+        for index, targets, out in self._outputs(network, windows):
+            error = (self.head.point(out, self._scale_of(windows.where(index)[1])) - targets).double()
             errors.append(error.square().nanmean(-1).cpu())  # [part, columns]
             squared = squared + error.square().nansum((0, 1)).cpu()
             absolute = absolute + error.abs().nansum((0, 1)).cpu()
@@ -195,11 +226,11 @@ class ForecastProblem:
             windows=len(order),
         )
 
-    def _errors(self, network: nn.Module, windows: Windows) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Windows' numbers, targets, and forecasts less targets, float64 [batch, columns, horizon], in order."""
+    def _outputs(self, network: nn.Module, windows: Windows) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Windows' numbers, targets [batch, columns, horizon], and what the network gives, in order."""
         for index in windows.numbers(_EVALUATION_BATCH[self.device.type]):
             inputs, targets, *more = windows.take(index)
-            yield index, targets, (forecast(network, inputs, *more) - targets).double()
+            yield index, targets, forecast(network, inputs, *more, outputs=self.head.outputs)
 
     def _example(self, which: str, windows: Windows, mse: Tensor, at: int, network: nn.Module) -> Example:
         data, (number, column) = self.data, divmod(at, mse.shape[1])
@@ -207,6 +238,8 @@ class ForecastProblem:
         first, series = (int(part) for part in windows.where(index))
         inputs, targets, *more = windows.take(index)
         mean, std = float(data.mean[series, column]), float(data.std[series, column])
+        out = forecast(network, inputs, *more, outputs=self.head.outputs)
+        point = self.head.point(out, self._scale_of(torch.tensor([series], device=self.device)))
         known = torch.cat([inputs, targets], dim=2)[0, column].cpu().double().numpy() * std + mean
         shown = min(windows.window, max(2 * data.horizon, _LEAST_SHOWN))
         names = [*([data.ids[series]] if len(data.ids) > 1 else []), data.columns[column]]
@@ -216,7 +249,7 @@ class ForecastProblem:
             first=first + windows.window,
             before=known[windows.window - shown : windows.window],
             truth=known[windows.window :],
-            forecast=forecast(network, inputs, *more)[0, column].cpu().double().numpy() * std + mean,
+            forecast=point[0, column].cpu().double().numpy() * std + mean,
             mse=float(mse[number, column]),
         )
 
@@ -252,15 +285,22 @@ class ForecastProblem:
         return Windows(self._rows, begin, ends, every, hp.window, data.horizon, padded)
 
 
-def forecast(network: nn.Module, inputs: Tensor, *more: Tensor) -> Tensor:
+def forecast(network: nn.Module, inputs: Tensor, *more: Tensor, outputs: int = 1) -> Tensor:
     """[batch, columns, window] -> [batch, columns, horizon]: each column is a sequence by itself.
+
+    Of several outputs for each step: [batch, columns, horizon, outputs]. A custom network gives them in one row.
 
     more: the network's other inputs, [batch, ...], the same for all columns; or of each, [batch, columns, ..., rows].
     """
     batch, columns, window = inputs.shape
     repeated = [_by_column(part, columns) for part in more]
     out: Tensor = network(inputs.reshape(batch * columns, window), *repeated)  # [batch * columns, horizon]
-    return out.reshape(batch, columns, -1)
+    return out.reshape(batch, columns, -1) if outputs == 1 else out.reshape(batch, columns, -1, outputs)
+
+
+def _scale(pairs: Tensor) -> Scale:
+    """pairs: [batch, columns, 2]."""
+    return Scale(pairs[..., 0], pairs[..., 1])
 
 
 def _by_column(part: Tensor, columns: int) -> Tensor:

@@ -11,13 +11,14 @@ import numpy as np
 
 from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds
+from optlstm.tasks.forecast.errors import mean_of_given
 from optlstm.tasks.forecast.losses import LOSSES
 from optlstm.tasks.forecast.prepared import PreparedSeries, gaps_line
 from optlstm.tasks.options import FORM, DataConfig
 from optlstm.tasks.space import default_space
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.metric import Metric
-from optlstm.util.arrays import Integers
+from optlstm.training.metric import DEFAULT_GOAL, Goal, Metric
+from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import many
 from optlstm.util.time_formats import INTEGER
 
@@ -51,12 +52,14 @@ class Forecast(PreparedSeries):
         *("path", "time", "time_format", "dayfirst", "target", "horizon", "splits", "folds", "fraction"),
         *("series", "past", "future", "static", "categorical", "calendar", "gaps", "scaling"),
         *("sort", "repeated", "resample", "resample_sum"),
-        *("epoch_windows", "epoch_steps", "season"),
+        *("epoch_windows", "epoch_steps", "season", "quantiles", "positive"),
         *FORM,
     )
     metrics: ClassVar[tuple[Metric, ...]] = (
         *(Metric("mse", "standardised scale"), Metric("mae"), Metric("rmse", "standardised scale")),
         *(Metric("smape", "percent, from 0 to 200"), Metric("mase")),
+        *(Metric("wql"), Metric("crps", "standardised scale"), Metric("pinball", "standardised scale")),
+        *(Metric("calibration"), Metric("msis", "95 %")),
     )
     losses: ClassVar[Mapping[str, str]] = {name: loss.metric for name, loss in LOSSES.items()}
     problem: ClassVar[str] = "optlstm.tasks.forecast.problem:make_problem"
@@ -74,6 +77,11 @@ class Forecast(PreparedSeries):
             problems.append("data.calendar: the times are whole numbers, not dates; leave it out")
         if problems:
             raise InputError(problems)
+        below = np.fmin.reduce(panel.values, axis=0) < 0
+        if data.positive and below.any():
+            column = panel.columns[int(below.argmax())]
+            least = np.nanmin(panel.values[:, int(below.argmax())])
+            raise InputError(f"data.positive: column '{column}' of {panel.file} has {least:g}; leave it out")
         if data.gaps != "refuse":
             panel = rows.with_missing_rows(panel)
         horizon = data.horizon or (panel.season if panel.season > 1 else UNSEASONAL_HORIZON)
@@ -122,6 +130,7 @@ class Forecast(PreparedSeries):
         known = [panel.values[panel.rows(i)] for i in range(len(panel.ids))]
         flat = np.array([np.fmin.reduce(part, axis=0) == np.fmax.reduce(part, axis=0) for part in known])
         constant = np.flatnonzero(flat.any(axis=1))
+        warnings += self._proposals(known)
         if len(constant) and panel.series:
             warnings.append(f"data: {len(constant)} of {len(panel.ids)} series are constant: {panel.named(constant)}")
         elif len(constant):
@@ -132,13 +141,34 @@ class Forecast(PreparedSeries):
             ]
         return warnings
 
+    def _proposals(self, known: Sequence[Floats]) -> list[str]:
+        """`data.positive`, where no value is below zero, and a normal distribution of some series would reach there."""
+        if self.config.positive or (np.fmin.reduce(self.panel.values, axis=0) < 0).any():
+            return []
+        means = [mean_of_given(part) for part in known]
+        spreads = [np.sqrt(mean_of_given(np.square(part - mean))) for part, mean in zip(known, means, strict=True)]
+        if not any((mean < 2 * spread).any() for mean, spread in zip(means, spreads, strict=True)):
+            return []
+        return ["data: no value is below zero; --set data.positive=true keeps forecasts and intervals from going there"]
+
     @property
     def undefined(self) -> Mapping[str, str]:
-        """mase, where it is defined for no series."""
+        """mase and msis, where they are defined for no series; likelihoods of counts, of what was not counted."""
+        no_counts = self._no_counts()
+        undefined = {name: no_counts for name, loss in LOSSES.items() if loss.counts and no_counts}
         if (self.naive() > 0).all(axis=1).any():  # NaN is not
-            return {}
+            return undefined
         rows = f"{'no series has' if self.panel.series else 'some column has no'} training rows that differ"
-        return {"mase": f"{rows} from those a season ({many(self.season, 'row')}) before"}
+        why = f"{rows} from those a season ({many(self.season, 'row')}) before"
+        return undefined | dict.fromkeys(("mase", "msis"), why)
+
+    def _no_counts(self) -> str | None:
+        """The first target that is no count, or None."""
+        for column, values in zip(self.panel.columns, self.panel.values.T, strict=True):
+            wrong = values[~np.isnan(values) & ((values < 0) | (values != np.round(values)))]
+            if len(wrong):
+                return f"column '{column}' has {wrong[0]:g}, which is no count"
+        return None
 
     def default_space(self) -> dict[str, object]:
         """See `tasks.space`; the windows fit the series that most rows are in.
@@ -202,14 +232,16 @@ class Forecast(PreparedSeries):
         record |= {"season": self.season} if self.season != panel.season else {}
         record |= {"epoch_steps": config.epoch_steps} if config.epoch_steps > 1 else {}
         record |= {"folds": len(self.folds)} if self.folds else {}
+        record |= {"quantiles": list(config.quantiles)} if config.quantiles else {}
+        record |= {"positive": True} if config.positive else {}
         record |= {"time_format": panel.time_format} if _is_of_later_versions(panel.time_format) else {}
         return record | ({"overlapping": True} if self.folds and config.folds is None else {})
 
-    def evaluator(self) -> Evaluator:
+    def evaluator(self, goal: Goal = DEFAULT_GOAL) -> Evaluator:
         """See `Task.evaluator`."""
         from optlstm.tasks.forecast.evaluate import ForecastEvaluator
 
-        return ForecastEvaluator(self)
+        return ForecastEvaluator(self, goal)
 
 
 def _seasons(panel: Panel, cuts: Integers, given: int | None) -> tuple[int, int | None]:

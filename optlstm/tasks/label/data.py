@@ -13,6 +13,7 @@ from optlstm.data.labels import Fold
 from optlstm.data.scaling import Standardizer
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
+from optlstm.training.metric import DEFAULT_GOAL, Goal
 from optlstm.util.arrays import Integers, row_ranges
 
 
@@ -35,8 +36,8 @@ class LabelledData:
     vectors: npt.NDArray[np.float32] | None = None  # [vocabulary, dim]
     scaler: Standardizer | None = None
 
-    def shape(self, hp: Hyperparameters) -> Shape:
-        """The networks' shape."""
+    def shape(self, hp: Hyperparameters, goal: Goal = DEFAULT_GOAL) -> Shape:
+        """The networks' shape; every loss has the same."""
         if self.vocabulary:
             return Shape({"vocabulary": self.vocabulary}, len(self.classes))
         return Shape({"channels": int(self.values.shape[1])}, len(self.classes))

@@ -26,7 +26,7 @@ from optlstm.tasks.base import Metrics
 from optlstm.tasks.label.data import LabelledData, class_codes
 from optlstm.tasks.label.scores import METRICS
 from optlstm.tasks.options import FORM, DataConfig
-from optlstm.training.metric import Metric
+from optlstm.training.metric import DEFAULT_GOAL, Goal, Metric
 from optlstm.util.arrays import Integers
 from optlstm.util.format import first_few, quoted
 
@@ -144,7 +144,7 @@ class LabelTask(ABC):
         split, weights = self.split, self.options.class_weights
         return LabelledData(values, starts, self.codes, self.classes, split.folds, split.test, weights, **more)
 
-    def evaluator(self) -> LabelEvaluator:
+    def evaluator(self, goal: Goal = DEFAULT_GOAL) -> LabelEvaluator:
         """See `Task.evaluator`."""
         from optlstm.tasks.label.evaluate import LabelEvaluator
 
