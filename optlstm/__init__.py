@@ -5,8 +5,14 @@ import importlib  # nothing that Python has not imported by now: `python -m optl
 __version__ = "0.1.0"
 
 # Read when first asked for: `import optlstm` loads no torch. Their types stand in __init__.pyi.
-_HOME = {"Model": "optlstm.models.model", "Result": "optlstm.api", "load": "optlstm.api", "tune": "optlstm.api"}
-__all__ = ["Model", "Result", "load", "tune"]
+_HOME = {
+    "Model": "optlstm.models.model",
+    "Result": "optlstm.api",
+    "load": "optlstm.api",
+    "track": "optlstm.run.custom_trial",
+    "tune": "optlstm.api",
+}
+__all__ = ["Model", "Result", "load", "track", "tune"]
 
 
 def __getattr__(name: str) -> object:

@@ -2,5 +2,6 @@ from optlstm.api import Result as Result
 from optlstm.api import load as load
 from optlstm.api import tune as tune
 from optlstm.models.model import Model as Model
+from optlstm.run.custom_trial import track as track
 
 __version__: str

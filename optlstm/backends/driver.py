@@ -7,7 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from optlstm.backends.trial import Blocked, Completed, Decision, Diverged, Failed, Interrupted, Outcome, Pruned
+from optlstm.backends.trial import (
+    Blocked,
+    Completed,
+    Decision,
+    Diverged,
+    Failed,
+    Interrupted,
+    Outcome,
+    Pruned,
+    Suggested,
+    decode,
+    encode,
+)
 from optlstm.errors import OptlstmError
 from optlstm.study.events import Assignment
 from optlstm.study.leases import LeaseLost
@@ -75,6 +87,16 @@ class Run:
         if ended:
             return Decision.END
         return Decision.PAUSE if self.stopping or self.ledger.pauses(number, epoch) else Decision.CONTINUE
+
+    def suggest(self, number: int, param: str) -> str:
+        """The value of a param that a running trial asks for: an encoded `Suggested` of an encoded `Param`."""
+        try:
+            answer = Suggested(self.ledger.suggest(number, decode(param)))
+        except LeaseLost:
+            answer = Suggested(ended=True)
+        except (TypeError, ValueError) as error:  # Optuna's, of a range or choices that cannot be
+            answer = Suggested(problem=str(error))
+        return encode(answer)
 
     def record_outcome(self, number: int, outcome: Outcome) -> None:
         """Write down how a trial left its worker; nothing where another process has it now."""

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
-from optlstm.errors import CheckpointWriteError, OptlstmError, StopTrial, TrialDiverged, named
+from optlstm.errors import CheckpointWriteError, OptlstmError, StopTrial, TrialDiverged, TrialFailed, named
 from optlstm.study.events import Assignment
 from optlstm.study.failures import FAILURE_KEY, HUNG, MEMORY
+from optlstm.study.space import Param
 from optlstm.util.format import LONGEST_NAME
 
 TRACEBACK_LINES = 20
@@ -46,6 +47,23 @@ class Decision(Enum):
 
 
 Report = Callable[[int, float], Decision]  # of an epoch and its value
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """The driver's answer to a trial that asks for a param.
+
+    Args:
+        problem: Why it has no such param; empty: it has `value`.
+        ended: Another process has the trial now.
+    """
+
+    value: Any = None
+    problem: str = ""
+    ended: bool = False
+
+
+Suggest = Callable[[str], str]  # of a `Param` that was encoded, a `Suggested` that is
 
 
 @dataclass(frozen=True)
@@ -94,18 +112,24 @@ class Blocked:
 
 
 Outcome = Completed | Pruned | Interrupted | Diverged | Failed | Blocked
-_KINDS = {kind.__name__: kind for kind in (Assignment, Completed, Pruned, Interrupted, Diverged, Failed, Blocked)}
+_MESSAGES = (Assignment, Param, Suggested, Completed, Pruned, Interrupted, Diverged, Failed, Blocked)
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in _MESSAGES}
 
 
-def encode(message: Assignment | Outcome) -> str:
+def encode(message: Assignment | Outcome | Param | Suggested) -> str:
     """As JSON text: Ray flattens, copies and prints dicts, and reads a "/" in a key as nesting."""
     return json.dumps([type(message).__name__, asdict(message)])
 
 
 def decode(text: str) -> Any:
-    """The assignment or outcome that was encoded."""
+    """What was encoded."""
     kind, fields = json.loads(text)
     return _KINDS[kind](**fields)
+
+
+def no_suggestion(_: str) -> str:
+    """The answer where all params are sampled before the trial runs."""
+    return encode(Suggested(problem="space(trial) does not ask for it"))
 
 
 def hung(limit: float, stack: str) -> Failed:
@@ -118,22 +142,33 @@ def setup_failure(error: Exception) -> str:
 
 
 class WorkerTrial:
-    """What the objective sees of a trial; `suggest_*` answer what the driver sampled."""
+    """What the objective sees of a trial; `suggest_*` answer what the driver sampled, or samples now."""
 
-    def __init__(self, assignment: Assignment, report: Report) -> None:
-        self.number, self.params, self.from_epoch = assignment.number, assignment.params, assignment.from_epoch
+    def __init__(self, assignment: Assignment, report: Report, suggest: Suggest = no_suggestion) -> None:
+        self.number, self.params, self.from_epoch = assignment.number, dict(assignment.params), assignment.from_epoch
         self.user_attrs: dict[str, Any] = {}
-        self._last_epoch, self._report, self._ended = assignment.last_epoch, report, False
+        self._last_epoch, self._report, self._suggest, self._ended = assignment.last_epoch, report, suggest, False
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        return int(self.params[name])
+        return int(self._value(name, lambda: Param(name, "int", low, high, step, log)))
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        return float(self.params[name])
+        return float(self._value(name, lambda: Param(name, "float", low, high, step, log)))
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
+        return self._value(name, lambda: Param(name, "categorical", choices=tuple(choices)))
+
+    def _value(self, name: str, param: Callable[[], Param]) -> Any:
+        if name not in self.params:
+            answer: Suggested = decode(self._suggest(encode(param())))
+            if answer.ended:
+                self._ended = True
+                raise StopTrial
+            if answer.problem:
+                raise TrialFailed(f"suggest {name!r}: {answer.problem}")
+            self.params[name] = answer.value
         return self.params[name]
 
     def report(self, value: float, step: int) -> None:
@@ -163,9 +198,11 @@ class WorkerTrial:
             raise TypeError(f"set_user_attr({key!r:.80}): {problem}")
 
 
-def run_trial(objective: Callable[[Any], Any], assignment: Assignment, report: Report) -> Outcome:
+def run_trial(
+    objective: Callable[[Any], Any], assignment: Assignment, report: Report, suggest: Suggest = no_suggestion
+) -> Outcome:
     """Run the objective on one trial; nothing that goes wrong in it leaves this function."""
-    trial = WorkerTrial(assignment, report)
+    trial = WorkerTrial(assignment, report, suggest)
     try:
         value = objective(trial)
         return Pruned() if trial.should_prune() else Completed(_numbers(value), trial.user_attrs)
@@ -191,7 +228,7 @@ def _outcome_of(error: BaseException) -> Outcome:
             return Blocked(f"{error}; nothing is lost: put that right, then resume with the same command")
         case OptlstmError():
             return Failed(str(error), type(error).__name__)
-    if _is_optunas_pruned(error):
+    if is_pruned(error):
         return Pruned()
     lines = traceback.format_exc().strip().splitlines()
     return Failed(named(error), _kind(error), "\n".join(lines[-TRACEBACK_LINES:]))
@@ -203,6 +240,6 @@ def _kind(error: BaseException) -> str:
     return MEMORY if is_memory or "DefaultCPUAllocator" in named(error) else type(error).__name__
 
 
-def _is_optunas_pruned(error: BaseException) -> bool:
+def is_pruned(error: BaseException) -> bool:
     """Whether it is `optuna.TrialPruned`, by name: a worker does not import Optuna for it."""
     return any((c.__module__, c.__name__) == ("optuna.exceptions", "TrialPruned") for c in type(error).__mro__)

@@ -33,6 +33,8 @@ def custom_mutable(pbt: PbtConfig, space: Space) -> tuple[str, ...]:
 
 def check_pbt_params(pbt: PbtConfig, space: Space) -> list[str]:
     """Problems of params that are not searched."""
+    if space.is_open:
+        return ["scheduler: pbt has to know the params before they run; give the objective space(trial)"]
     searched = {p.name for p in space.params}
     problems = []
     for name in pbt.params or ():

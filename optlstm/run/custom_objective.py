@@ -1,22 +1,26 @@
-"""A custom objective: a Python file with `space(trial)` and `objective(trial, params)`, any training code.
+"""A custom objective: a Python file with any training code, that runs under the same ledger, on the same backends.
 
-It runs under the same ledger, on the same backends, as a task of the program does.
+It has `space(trial)` and `objective(trial, params)`, or as Optuna has it `objective(trial)`, which asks for its params
+while it runs.
 """
 
 from __future__ import annotations
 
-import json
+import inspect
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from optlstm.errors import InputError, StopTrial, TrialFailed
-from optlstm.study.define_by_run import FunctionSpace
+from optlstm.errors import InputError, TrialFailed
+from optlstm.run.custom_trial import Trial
+from optlstm.run.trial_log import Output
+from optlstm.study.define_by_run import FunctionSpace, OpenSpace
 from optlstm.study.seeds import derive_seed
+from optlstm.study.space import Space
 from optlstm.training.metric import Metric
-from optlstm.util.files import Location, trial_folder
+from optlstm.util.files import Location
 from optlstm.util.user_code import Stored, UserFile
 
 if TYPE_CHECKING:
@@ -28,150 +32,34 @@ FUNCTIONS = {"space": "space(trial) -> dict", "objective": "objective(trial, par
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """What `save_checkpoint` was given."""
-
-    epoch: int
-    arrays: dict[str, Any]
-    meta: dict[str, Any]
-
-
-class Trial:
-    """What `objective(trial, params)` sees of a trial.
-
-    Attributes:
-        number: The trial's number in the study.
-        epochs: Most epochs of a trial (`--epochs`).
-        seed: The same for this trial on every backend, and after every restart.
-    """
-
-    def __init__(self, trial: WorkerTrial, seed: int, epochs: int, checkpoints: Location | None) -> None:
-        self._trial = trial
-        self.number, self.seed, self.epochs = trial.number, seed, epochs
-        self._folder = trial_folder(checkpoints, trial.number) if checkpoints else None
-        self._values: dict[int, float] = {}  # of every step that was reported, as the next checkpoint keeps them
-        self._unwritten: Callable[[], None] | None = None  # writes the checkpoint of an epoch without a value yet
-
-    def report(self, value: float, step: int) -> None:
-        """Tell the study the value after `step` (an epoch, counted from 1). Raises TrialFailed for another step."""
-        if not isinstance(step, int) or step < 1:
-            raise TrialFailed(f"report(value, step): steps are whole numbers from 1, got {step!r}")
-        if math.isfinite(value := float(value)):
-            self._values[step] = value
-        self.flush()
-        self._trial.report(value, step)
-
-    def should_prune(self) -> bool:
-        """Whether the trial is over: return from the objective, whatever you return, or raise optuna.TrialPruned."""
-        return self._trial.should_prune()
-
-    def set_user_attr(self, key: str, value: Any) -> None:
-        """Keep a JSON value with the trial."""
-        self._trial.set_user_attr(key, value)
-
-    def save_checkpoint(
-        self, epoch: int, arrays: Mapping[str, Any] | None = None, meta: Mapping[str, Any] | None = None
-    ) -> None:
-        """Keep what is needed to resume after `epoch`. Call it before `report`: what the study knows can be continued.
-
-        It is on the disk before the study has the epoch's value, and holds that value: killed in between, the study
-        is told it when the trial is resumed.
-
-        Args:
-            arrays: NumPy arrays or torch tensors by name; none of them is pickled.
-            meta: JSON values.
-        """
-        import numpy as np
-        import torch
-
-        from optlstm.training.checkpoints import write_checkpoint
-
-        self.flush()
-        folder = self._folder
-        if folder is None:
-            return
-        given = dict(arrays or {})
-        as_numpy = [name for name, array in given.items() if not isinstance(array, torch.Tensor)]
-        tensors = {
-            name: torch.from_numpy(np.array(array)) if name in as_numpy else array.detach().cpu().clone().contiguous()
-            for name, array in given.items()
-        }
-        kept = json.loads(json.dumps(dict(meta or {}), allow_nan=False))  # as it is now, and refused here
-
-        def write() -> None:
-            values = {str(step): value for step, value in self._values.items() if step <= epoch}
-            write_checkpoint(folder, epoch, tensors, {"meta": kept, "numpy": as_numpy, "values": values})
-
-        self._unwritten = write
-        if epoch in self._values:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the checkpoint that waits for its value."""
-        write, self._unwritten = self._unwritten, None
-        if write is not None:
-            write()
-
-    def load_checkpoint(self) -> Checkpoint | None:
-        """The newest checkpoint of this trial (in a population, at first that of the trial it is a copy of), or None.
-
-        Raises:
-            TrialFailed: The weights it was to start from are gone, or what is there is of another kind.
-            StopTrial: The pruner ends it for a value that the study lacked.
-        """
-        self.flush()
-        from optlstm.training.checkpoints import newest_checkpoint
-
-        newest = newest_checkpoint(self._folder) if self._folder is not None else None
-        if newest is None:
-            if since := self._trial.from_epoch:
-                raise TrialFailed(f"the weights it was to start from, of epoch {since}, are gone")
-            return None
-        epoch, tensors, meta = newest
-        try:
-            values = {int(step): float(value) for step, value in meta.get("values", {}).items()}
-            as_numpy, kept = set(meta["numpy"]), dict(meta["meta"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise TrialFailed(f"its checkpoint of epoch {epoch} is none that save_checkpoint wrote") from error
-        self._report_again(values)
-        arrays = {name: t.numpy() if name in as_numpy else t for name, t in tensors.items()}
-        return Checkpoint(epoch, arrays, kept)
-
-    def _report_again(self, values: Mapping[int, float]) -> None:
-        """Killed between a checkpoint and its report, the study lacks the last value; the trial skips those it has."""
-        self._values |= values
-        for step, value in sorted(values.items()):
-            self._trial.report(value, step)
-            if self._trial.should_prune():
-                raise StopTrial
-
-
-@dataclass(frozen=True)
 class CustomTask:
     """What a study with a custom objective trains: the part of a task that such a file has."""
 
     file: UserFile
-    space: FunctionSpace
+    space: Space
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("value"),)
     losses: ClassVar[Mapping[str, str]] = {}
     warnings: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def read(cls, path: str, stored: Stored | None = None) -> CustomTask:
-        """Run the file, and see what its `space(trial)` asks for.
+        """Run the file, and see what its `space(trial)` asks for, if it has one.
 
         Raises:
             InputError: It cannot be read, is not Python, raises, lacks one of the two functions, or must not be run.
         """
         file = UserFile.read(KEY, path, stored)
         module = _module(file)
+        if not _takes_params(module):
+            return cls(file, OpenSpace((), {}))
         try:
             return cls(file, FunctionSpace.probe(module.space))
         except InputError as error:
             raise InputError([f"{KEY}: {file.name}: {problem}" for problem in error.problems]) from error
 
     def describe(self) -> str:
-        return f"{self.file.name}, params {', '.join(p.name for p in self.space.params) or 'none'}"
+        params = ", ".join(p.name for p in self.space.params) or "none"
+        return f"{self.file.name}, params {'as it asks for them' if self.space.is_open else params}"
 
     def record(self) -> dict[str, Any]:
         return {"file": self.file.name, "fingerprint": self.file.fingerprint}
@@ -181,32 +69,106 @@ class CustomTask:
 
 
 def _module(file: UserFile) -> ModuleType:
-    """Raises InputError where it is not Python, raises, or lacks one of the two functions."""
+    """Raises InputError where it is not Python, raises, or lacks a function."""
     module = file.run(KEY, MODULE)
-    missing = [signature for name, signature in FUNCTIONS.items() if not callable(getattr(module, name, None))]
+    needed = {name: signature for name, signature in FUNCTIONS.items() if name != "space" or _takes_params(module)}
+    missing = [signature for name, signature in needed.items() if not callable(getattr(module, name, None))]
     if missing:
         raise InputError([f"{KEY}: {file.name} has no function {signature}" for signature in missing])
     return module
 
 
+def _takes_params(module: ModuleType) -> bool:
+    """Whether it is `objective(trial, params)`, and not Optuna's `objective(trial)`."""
+    objective = getattr(module, "objective", None)
+    has_space = callable(getattr(module, "space", None))
+    return (has_space and _takes(objective, 2)) or not _takes(objective, 1)
+
+
+def _takes(function: Any, arguments: int) -> bool:
+    """Whether it can be called with so many."""
+    try:
+        inspect.signature(function).bind(*[None] * arguments)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class CustomObjective:
-    """`objective(trial)` of the file's two functions."""
+    """`objective(trial)` of the file's functions.
+
+    Args:
+        threads: Of torch's operations; another number changes the last bits.
+        maximize: Whether a greater value is better.
+        output: Takes what it prints; None: it prints where this process does.
+    """
 
     module: ModuleType
     seed: int
     epochs: int
     checkpoints: Location | None
+    threads: int = 1
+    maximize: bool = False
+    output: Output | None = field(default_factory=Output)
 
     def __call__(self, trial: WorkerTrial) -> Any:
-        params = self.module.space(trial)
+        from optlstm.training.runtime import use_threads
+
+        use_threads(self.threads)
+        if self.output is None:
+            return self._run(trial)
+        with self.output.of_trial(self.checkpoints, trial.number):
+            return self._run(trial)
+
+    def _run(self, trial: WorkerTrial, before: float = math.inf) -> Any:
+        """Train it, from its newest checkpoint, or one of an earlier epoch than `before`.
+
+        Where the trial was interrupted behind its last epoch, nothing is left to do for its loop, and what the loop
+        would have left for the lines after it is not there: then the last epoch is trained again.
+        """
+        from optlstm.training.tracked import seed_everything
+
         seed = derive_seed("train", self.seed, trial.number)
-        shown = Trial(trial, seed, self.epochs, self.checkpoints)
-        value = self.module.objective(shown, params)
-        shown.flush()
-        return value
+        with Trial(trial, seed, self.epochs, self.checkpoints, self.maximize, before) as shown:
+            seed_everything(seed)
+            try:
+                value = self._call(trial, shown)
+                if shown.has_trained:
+                    return _value(value, shown)
+            except Exception:
+                if shown.has_trained:
+                    raise
+        return self._run(trial, shown.reached)
+
+    def _call(self, trial: WorkerTrial, shown: Trial) -> Any:
+        if not _takes_params(self.module):
+            return self.module.objective(shown)
+        return self.module.objective(shown, self.module.space(trial))
 
 
-def make_custom_objective(_: None, *, file: UserFile, **options: Any) -> CustomObjective:
-    """Run the file in the worker's process; options: of `CustomObjective`."""
-    return CustomObjective(_module(file), **options)
+def _value(returned: Any, trial: Trial) -> Any:
+    """What an objective returned; where that is None, the best value that it has reported."""
+    if returned is not None:
+        return returned
+    if trial.best_value is None:
+        raise TrialFailed("the objective returned None, and has reported no value")
+    return trial.best_value
+
+
+def make_custom_objective(_: None, *, file: UserFile, captured: bool = True, **options: Any) -> CustomObjective:
+    """Run the file in the worker's process.
+
+    Args:
+        captured: Whether its output goes to the trials' logs.
+        options: Of `CustomObjective`.
+    """
+    from optlstm.training.runtime import prepare
+
+    prepare(options.get("threads", 1))
+    if not captured:
+        return CustomObjective(_module(file), **options, output=None)
+    output = Output()
+    with output.taken():
+        module = _module(file)
+    return CustomObjective(module, **options, output=output)

@@ -226,7 +226,14 @@ def _custom_plan(
         problems += check_pbt_params(config.pbt, task.space) if config.scheduler == "pbt" else []
     if problems or config is None or task is None:
         raise InputError(problems)
-    make = partial(make_custom_objective, file=task.file, seed=config.seed, epochs=config.training.epochs)
+    make = partial(
+        make_custom_objective,
+        file=task.file,
+        seed=config.seed,
+        epochs=config.training.epochs,
+        threads=config.training.threads,
+        maximize=(config.directions or ("minimize",))[0] == "maximize",
+    )
     rules = population(config, custom_mutable(config.pbt, task.space), explore) if config.scheduler == "pbt" else None
     return Plan(config, task, task.space, _custom_record(config, task), make, rules)
 

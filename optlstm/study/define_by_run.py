@@ -58,6 +58,21 @@ class FunctionSpace(Space):
         return super().grid()
 
 
+@dataclass(frozen=True)
+class OpenSpace(Space):
+    """Params that an objective asks for while it trains: those of a trial are known once it has run."""
+
+    @property
+    def is_open(self) -> bool:
+        return True
+
+    def grid(self) -> dict[str, list[Value]]:
+        raise InputError(
+            "space: the objective asks for its params while it runs, which a grid cannot enumerate; "
+            "use --sampler brute-force, or give it space(trial) and objective(trial, params)"
+        )
+
+
 class _Probe:
     """A trial that answers with the first choice, the middle of a range, or what `answers` has for a param."""
 

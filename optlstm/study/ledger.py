@@ -30,6 +30,7 @@ from optlstm.study.record import REASON_KEY, STOPPED_KEY, StudyRecord
 from optlstm.study.registry import EXHAUSTIVE
 from optlstm.study.results import StudyResults
 from optlstm.study.samplers import SeededSampler, sampled
+from optlstm.study.space import Param
 from optlstm.study.stopping import Stopper, Stopping
 
 T = TypeVar("T")
@@ -185,6 +186,23 @@ class Ledger(StudyResults):
             self._emit(TrialFinished(number, "PRUNED", value, reason))
         return reason is not None
 
+    def suggest(self, number: int, param: Param) -> Any:
+        """The value of a param that a running trial asks for, stored with the trial; one transaction.
+
+        Raises:
+            LeaseLost: Another process runs this trial now, or has ended it.
+            ValueError, TypeError: It cannot have such a param.
+        """
+
+        def suggest() -> Any:
+            trial = self._running(number, TrialState.RUNNING)
+            assert trial is not None
+            return param.suggest(optuna.Trial(self._study, trial._trial_id))
+
+        if not self.record.space.is_open:
+            raise ValueError("space(trial) does not ask for it")
+        return self._storage.transact(suggest)
+
     def pauses(self, number: int, epoch: int) -> bool:
         """Whether a trial leaves its worker after this epoch, unfinished, and waits to be assigned again."""
         return False
@@ -193,7 +211,8 @@ class Ledger(StudyResults):
         """End a trial with its best value (or one for each objective), what else is known of it as user attributes."""
         values = [float(v) for v in value] if isinstance(value, Sequence) else [float(value)]
         if len(values) != len(self.record.directions):
-            self.fail(number, f"the objective returned {len(values)} values for {len(self.record.directions)}")
+            advice = "; name them: --objectives A,B" if len(self.record.directions) == 1 else ""
+            self.fail(number, f"the objective returned {len(values)} values for {len(self.record.directions)}{advice}")
         elif not all(math.isfinite(v) for v in values):
             self.diverge(number, f"the objective returned {', '.join(map(str, values))}")
         else:
@@ -287,6 +306,8 @@ class Ledger(StudyResults):
                 trial.set_constraint(name, value - self.record.constraints[name])
             if problem := infeasible(measured, self.record.constraints):
                 return problem
+        if self.record.space.is_open:  # it has no params yet
+            return None
         failed = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
         return without_memory(failed, trial.params)
 

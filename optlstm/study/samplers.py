@@ -185,9 +185,13 @@ class SeededSampler(BaseSampler):
         self._current: tuple[int, BaseSampler] | None = None
         self._known: dict[str, Any] = {}
 
-    def _make(self, number: int, study: Study | None = None) -> BaseSampler:
-        """The sampler of a trial's number. Where a study is given, it is looked at for trials that were infeasible."""
-        draw = Draw(self._space, self._study_seed, derive_seed("sampler", self._study_seed, number))
+    def _make(self, number: int, study: Study | None = None, param: str | None = None) -> BaseSampler:
+        """The sampler of a trial's number, or of one of its params.
+
+        Where a study is given, it is looked at for trials that were infeasible.
+        """
+        of_param = () if param is None else (param,)
+        draw = Draw(self._space, self._study_seed, derive_seed("sampler", self._study_seed, number, *of_param))
         if study is not None and self._name not in EXHAUSTIVE:
             # A sampler that sees complete trials only proposes what broke a constraint again and again.
             before = study.get_trials(deepcopy=False)[:number]
@@ -218,7 +222,12 @@ class SeededSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._for(study, trial).sample_independent(study, trial, param_name, param_distribution)
+        sampler = self._for(study, trial)
+        if self._space.is_open:
+            # The trial may be killed between two params, and the process that asks for the next one has drawn none.
+            sampler = self._make(trial.number, study, param_name)
+            hand_over(self._known, sampler)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         # A new one again: what happened between this trial's start and its end must not matter.

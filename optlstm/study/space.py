@@ -126,6 +126,11 @@ class Space:
     params: tuple[Param, ...]
     fixed: Mapping[str, Value]
 
+    @property
+    def is_open(self) -> bool:
+        """Whether trials ask for params that are not listed here."""
+        return False
+
     def choose(self, value_of: Callable[[Param], Any]) -> dict[str, Any]:
         """One configuration: fixed values, and a value for every active param. Inactive params are absent."""
         chosen: dict[str, Any] = dict(self.fixed)

@@ -20,6 +20,8 @@ _COMPARED = ("task", "data", "objective", "objectives", "direction")  # values o
 
 def params_problems(listed: Sequence[Mapping[str, Any]], space: Space, where: str) -> list[str]:
     """What is wrong with params to be tried, one line each."""
+    if space.is_open:
+        return []  # an objective that asks for none of them ignores them
     searched = {param.name: param for param in space.params}
     problems = []
     for position, params in enumerate(listed, start=1):
@@ -37,6 +39,8 @@ def params_problems(listed: Sequence[Mapping[str, Any]], space: Space, where: st
 
 def searched_part(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
     """Params without those that the space fixes, each of its param's type."""
+    if space.is_open:
+        return dict(params)
     searched = {param.name: param for param in space.params}
     return {name: _typed(searched[name], value) for name, value in params.items() if name in searched}
 
@@ -139,15 +143,15 @@ def _taken(trial: FrozenTrial, values: Mapping[str, Any], record: StudyRecord) -
         value = values.get(param.name)
         return _typed(param, value) if allowed(param, value) else None
 
-    params = space.searched(space.choose(value_of))
-    if None in params.values():
+    params = dict(trial.params) if space.is_open else space.searched(space.choose(value_of))
+    if None in params.values() and not space.is_open:
         return None
     attrs = {key: value for key, value in trial.user_attrs.items() if key not in ("member", "parent", "replaces")}
     return create_trial(
         state=trial.state,
         values=trial.values,
         params=params,
-        distributions=space.distributions(params),
+        distributions=dict(trial.distributions) if space.is_open else space.distributions(params),
         intermediate_values=dict(trial.intermediate_values),
         user_attrs={**attrs, IMPORTED_KEY: record.imported, "imported_trial": trial.number},
     )

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,8 +31,8 @@ class CheckpointWriter:
 
     A checkpoint is `epoch-00003.safetensors`, then `epoch-00003.json`, and exists once its JSON does: a process that
     is killed at any moment leaves those written before whole. The disk is waited for beside the training, 30 ms an
-    epoch, and only then are checkpoints older than the newest `keep` removed: a power failure takes the newest one at
-    most, which its checksum then shows.
+    epoch, and only then are checkpoints older than the newest `keep` removed (but for one that is named as the best): a
+    power failure takes the newest one at most, which its checksum then shows.
 
     Args:
         folder: A path, or a URL that pyarrow opens. The folder that it stands in is there.
@@ -54,12 +55,15 @@ class CheckpointWriter:
         finally:
             self._thread.shutdown()
 
-    def write(self, epoch: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    def write(
+        self, epoch: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], best: int | None = None
+    ) -> None:
         """Write one; it can be read at once.
 
         Args:
             tensors: on the CPU; no two may share memory.
             meta: JSON values only; no NaN or infinity.
+            best: the epoch whose checkpoint stays, however old it is.
 
         Raises:
             CheckpointWriteError: it, or the one before it, cannot be written; those before are whole.
@@ -75,11 +79,12 @@ class CheckpointWriter:
             # Where the study's folder is gone, it is not made again: what was in it would be missed.
             self._files.write(_tensor_file(epoch), blob, wait=False, parents=False)
             self._files.write(_json_file(epoch), content, wait=False, parents=False)
-        self._last = self._thread.submit(self._finish, epoch)
+        self._before.add(epoch)  # it may be written again
+        self._last = self._thread.submit(self._finish, epoch, best)
 
-    def _finish(self, epoch: int) -> None:
+    def _finish(self, epoch: int, best: int | None) -> None:
         self._files.settle([_tensor_file(epoch), _json_file(epoch)])
-        kept = set(_epochs(self._files)[: self._keep])
+        kept = {*_epochs(self._files)[: self._keep], best}
         for stale in _stored(self._files) - kept:
             self._files.remove(_json_file(stale))  # first: tensors without JSON are no checkpoint
             self._files.remove(_tensor_file(stale))
@@ -126,15 +131,20 @@ def read_checkpoint(folder: Location, epoch: int) -> tuple[dict[str, Tensor], di
         raise ArtifactError(f"{folder}: {_tensor_file(epoch)} holds no tensors: {error}") from error
 
 
-def newest_checkpoint(folder: Location) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """The newest checkpoint that is whole, as (epoch, tensors, meta), or None. Each damaged one is logged."""
+def newest_checkpoint(
+    folder: Location, before: float = math.inf
+) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+    """The newest checkpoint that is whole, as (epoch, tensors, meta), or None. Each damaged one is logged.
+
+    before: Of an earlier epoch than this one.
+    """
     files = open_folder(folder)
     try:
         files.tidy()
         epochs = _epochs(files)
     except OSError as error:
         raise CheckpointWriteError(f"{folder}: cannot be read: {error.strerror or error}") from error
-    for epoch in epochs:
+    for epoch in (epoch for epoch in epochs if epoch < before):
         try:
             return (epoch, *read_checkpoint(folder, epoch))
         except ArtifactError as damage:

@@ -7,6 +7,7 @@ very same code (`trusted_code`). A worker runs what its driver sent.
 from __future__ import annotations
 
 import inspect
+import linecache
 import os
 import shlex
 import sys
@@ -126,6 +127,8 @@ class UserFile:
             sys.path.append(here)
         loaded = ModuleType(module)
         loaded.__file__ = self.path
+        # Tracebacks show the lines that run, also on a machine without the file, or where it has been edited since.
+        linecache.cache[self.path] = (len(self.source), None, self.source.splitlines(keepends=True), self.path)
         try:
             with _failures(f"{key}: {self.name} raised", SyntaxError):
                 _run(loaded, compile(self.source, self.path, "exec"))

@@ -27,7 +27,7 @@ from optlstm.backends.trial import Decision, WorkerTrial
 from optlstm.cli import main
 from optlstm.config.sources import read_layers, read_override, read_toml
 from optlstm.models import card, folder
-from optlstm.run.custom_objective import Trial
+from optlstm.run.custom_trial import Trial
 from optlstm.run.plan import make_plan
 from optlstm.study.events import Assignment
 from optlstm.training import checkpoints

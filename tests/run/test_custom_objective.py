@@ -13,11 +13,11 @@ from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import run_local
 from optlstm.backends.trial import Decision, WorkerTrial
 from optlstm.errors import StopTrial, TrialFailed
-from optlstm.run.custom_objective import Trial
+from optlstm.run.custom_trial import Saved, Trial
 from optlstm.run.plan import Plan, make_plan
 from optlstm.study.events import Assignment, EpochReported, Event
 from optlstm.study.ledger import Ledger
-from optlstm.training.checkpoints import newest_checkpoint, write_checkpoint
+from optlstm.training.checkpoints import write_checkpoint
 from optlstm.util.files import Location, trial_folder
 from tests.backends.contract import Studies, table
 from tests.conftest import Cli
@@ -168,9 +168,9 @@ def test_a_checkpoint_without_a_report_is_kept_when_the_objective_returns(studie
         "def objective(trial, params):\n    trial.save_checkpoint(4, meta={'note': 'kept'})\n    return 1.0\n"
     )
     run(studies, "silent", plan_of(trials=1, objective=str(file)), tmp_path / "silent")
-    newest = newest_checkpoint(tmp_path / "silent" / "trial-00000")
+    newest = Saved.newest(tmp_path / "silent" / "trial-00000")
     assert newest is not None
-    assert (newest[0], newest[2]["meta"]) == (4, {"note": "kept"})
+    assert (newest.epoch, newest.meta) == (4, {"note": "kept"})
 
 
 def test_an_attribute_that_the_study_could_not_read_again_fails_its_trial(studies: Studies, tmp_path: Path) -> None:
@@ -183,11 +183,22 @@ def test_an_attribute_that_the_study_could_not_read_again_fails_its_trial(studie
     assert ledger.trials[0].user_attrs["reason"] == "TypeError: set_user_attr('member'): must be a whole number"
 
 
-def test_a_report_of_step_0_fails_the_trial_and_says_so(studies: Studies, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        ("trial.report(1.0, -1)", "report(value, step): steps are whole numbers from 0, got -1"),
+        ("trial.report(1.0, 0.5)", "report(value, step): steps are whole numbers from 0, got 0.5"),
+        ("trial.report(1.0, 1); trial.report(1.0, 0)", "report(value, step): steps are whole numbers from 1, got 0"),
+        ("trial.set_user_attr('a', 1)", "the objective returned None, and has reported no value"),
+    ],
+)
+def test_a_report_of_what_is_no_epoch_fails_the_trial_and_says_so(
+    studies: Studies, tmp_path: Path, report: str, expected: str
+) -> None:
     file = tmp_path / "zero.py"
-    file.write_text("def space(trial):\n    return {}\ndef objective(trial, params):\n    trial.report(1.0, 0)\n")
+    file.write_text(f"def space(trial):\n    return {{}}\ndef objective(trial, params):\n    {report}\n")
     ledger = run(studies, "zero", plan_of(trials=1, objective=str(file)), tmp_path / "zero")
-    assert ledger.trials[0].user_attrs["reason"] == "report(value, step): steps are whole numbers from 1, got 0"
+    assert ledger.trials[0].user_attrs["reason"] == expected
 
 
 def test_a_value_that_json_cannot_hold_fails_its_trial_at_the_call(studies: Studies, tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ class WorkerProcess:
                 pass_fds=[*handed, *([] if inherited is None else [inherited])],
                 env={**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(threads)},
                 stdin=subprocess.DEVNULL,
+                stdout=2,  # standard output is for results
             )
         theirs.close()
 

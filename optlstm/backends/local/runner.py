@@ -53,7 +53,7 @@ def _run_inline(run: Run, job: Job) -> None:
     objective = job.make_objective(job.data)
     while assignment is not None:
         reports = _InlineReports(run, assignment.number)
-        outcome = run_trial(objective, assignment, reports.report)
+        outcome = run_trial(objective, assignment, reports.report, reports.suggest)
         if reports.error is not None:
             raise reports.error
         run.record_outcome(assignment.number, outcome)
@@ -72,6 +72,13 @@ class _InlineReports:
     def report(self, epoch: int, value: float) -> Decision:
         try:
             return self.run.report(self.number, epoch, value)
+        except OptlstmError as error:
+            self.error = error
+            raise StopTrial from error
+
+    def suggest(self, param: str) -> str:
+        try:
+            return self.run.suggest(self.number, param)
         except OptlstmError as error:
             self.error = error
             raise StopTrial from error
@@ -136,6 +143,9 @@ class _Pool:
             case ("report", epoch, value):
                 assert worker.assignment is not None
                 worker.send(self.run.report(worker.assignment.number, epoch, value))
+            case ("suggest", param):
+                assert worker.assignment is not None
+                worker.send(self.run.suggest(worker.assignment.number, param))
             case ("outcome", text):
                 assert worker.assignment is not None
                 number, worker.assignment = worker.assignment.number, None

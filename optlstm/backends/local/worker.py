@@ -53,10 +53,15 @@ def main(fd: int, parent: int, stack: int) -> None:
         decision: Decision = driver.recv()
         return decision
 
+    def suggest(param: str) -> str:
+        driver.send(("suggest", param))
+        answer: str = driver.recv()
+        return answer
+
     while True:
         match driver.recv():
             case ("trial", text):
-                driver.send(("outcome", encode(run_trial(objective, decode(text), report))))
+                driver.send(("outcome", encode(run_trial(objective, decode(text), report, suggest))))
             case ("plot_data", number):
                 driver.send(plot_data(objective, number))
 

@@ -18,7 +18,7 @@ from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 from optlstm.backends.driver import MAX_RESTARTS, Run
 from optlstm.backends.ray.cluster import check_shared_folder, nodes_in_words, resources_in_words, trials_at_once
 from optlstm.backends.ray.connection import KEEP_VARIABLE, Watch, connected
-from optlstm.backends.ray.search import LedgerSearch, StudyASHA, StudyScheduler, registered
+from optlstm.backends.ray.search import LedgerSearch, StudyASHA, StudyScheduler, answers, registered
 from optlstm.backends.ray.worker import run_assignment
 from optlstm.backends.trial import Job
 from optlstm.config.schema import RayConfig
@@ -109,7 +109,7 @@ def describe(ray: RayConfig, workers: int | None, checkpoints: Location) -> list
 
 def _tuner(run: Run, job: Job, resources: dict[str, float], key: str, at_once: int, folder: str) -> Tuner:
     # The job goes into Ray's object store once; workers map its arrays from there.
-    trainable: Any = tune.with_parameters(run_assignment, job=job, key=key)
+    trainable: Any = tune.with_parameters(run_assignment, job=job, key=key, answers=answers(key))
     record = run.ledger.record
     scheduler: Any = StudyScheduler(key)
     if record.scheduler == "asha":

@@ -19,14 +19,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import ray
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from optlstm.backends.driver import MAX_RESTARTS, Run
 from optlstm.backends.ray.cluster import dead_nodes, has_other_nodes
-from optlstm.backends.ray.worker import ASSIGNMENT, EPOCH, OUTCOME, VALUE
+from optlstm.backends.ray.worker import ASSIGNMENT, EPOCH, OUTCOME, PARAM, VALUE, Answers
 from optlstm.backends.trial import Decision, Failed, Interrupted, decode, encode
 from optlstm.errors import OptlstmError
 from optlstm.study.events import Assignment
@@ -34,6 +36,7 @@ from optlstm.study.failures import DIED
 from optlstm.study.seeds import derive_seed
 
 _RUNS: dict[str, Run] = {}
+_ANSWERS: dict[str, Any] = {}  # the actor of a run whose trials ask for params
 _ERRORS: dict[str, OptlstmError] = {}
 # Ray finds that a machine is gone by its health checks (five in a row, three seconds apart); until then a trial that
 # ran there looks as if it killed one worker after the other.
@@ -53,6 +56,8 @@ def registered(run: Run) -> Iterator[str]:
         yield key
     finally:
         del _RUNS[key]
+        if answers := _ANSWERS.pop(key, None):
+            ray.kill(answers)
         if key in _ERRORS:
             raise _ERRORS.pop(key)
 
@@ -245,6 +250,22 @@ class StudyASHA(_EveryPlace, ASHAScheduler):
                 recorded[trial_id] = (self._metric_op or -1.0) * values[reached[0]]
 
 
+def answers(key: str) -> Any:
+    """The actor that has the answers of a run, on the driver's own node; None where trials know their params."""
+    if not _RUNS[key].ledger.record.space.is_open:
+        return None
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ray.remote(Answers)
+    _ANSWERS[key] = actor.options(num_cpus=0, scheduling_strategy=here).remote()
+    return _ANSWERS[key]
+
+
+def _answer(key: str, number: int, param: str) -> None:
+    """Have the answer lie where the trial, which goes on now, takes it."""
+    with _writing(key) as run:
+        ray.get(_ANSWERS[key].put.remote(number, run.suggest(number, param)))
+
+
 def _assignment(trial: Trial) -> Assignment:
     assignment: Assignment = decode(trial.config[ASSIGNMENT])
     return assignment
@@ -256,6 +277,8 @@ def _is_epoch(result: Mapping[str, Any]) -> bool:
 
 def _report(key: str, trial: Trial, result: dict[str, Any], decide: Callable[[], bool] | None = None) -> str:
     """Report what Ray has received to the ledger; what Ray is to do with the trial."""
+    if PARAM in result:
+        _answer(key, _assignment(trial).number, result[PARAM])
     if not _is_epoch(result):
         return str(TrialScheduler.CONTINUE)
     with _writing(key) as run:

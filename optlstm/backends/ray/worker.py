@@ -10,8 +10,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+import ray
 from ray import tune
 
 from optlstm.backends.local.worker import end_with
@@ -22,23 +23,46 @@ from optlstm.backends.trial import (
     Job,
     Outcome,
     Report,
+    Suggest,
+    Suggested,
     decode,
     encode,
     hung,
+    no_suggestion,
     run_trial,
     setup_failure,
 )
 from optlstm.study.events import Assignment
 
+T = TypeVar("T")
+
 # Keys of a Ray trial's config and results.
-ASSIGNMENT, EPOCH, VALUE, OUTCOME = "assignment", "epoch", "value", "outcome"
+ASSIGNMENT, EPOCH, VALUE, OUTCOME, PARAM = "assignment", "epoch", "value", "outcome", "param"
 # A worker process is reused for many trials: it sets up its task (torch, the data on the device) once.
 _OBJECTIVES: dict[str, Any] = {}
 _hung: list[int] = []  # trials that hang in threads of this process still
 
 
-def run_assignment(config: dict[str, Any], job: Job, key: str) -> None:
-    """Ray Tune's trainable: one trial from its assignment to its outcome."""
+class Answers:
+    """An actor: the driver's answers to trials that ask for params. Ray Tune itself answers a report with yes or no."""
+
+    def __init__(self) -> None:
+        self._answers: dict[int, str] = {}
+
+    def put(self, number: int, answer: str) -> None:
+        """Of a trial's number."""
+        self._answers[number] = answer
+
+    def take(self, number: int) -> str:
+        return self._answers.pop(number)
+
+
+def run_assignment(config: dict[str, Any], job: Job, key: str, answers: Any = None) -> None:
+    """Ray Tune's trainable: one trial from its assignment to its outcome.
+
+    Args:
+        answers: The actor, where trials ask for their params.
+    """
     if _hung:
         os._exit(1)  # Ray gives this trial another worker, and what hangs here ends
     _end_with_raylet()
@@ -51,20 +75,30 @@ def run_assignment(config: dict[str, Any], job: Job, key: str) -> None:
             return
     stopped: SystemExit | None = None
 
-    def report(epoch: int, value: float) -> Decision:
+    def goes_on(result: dict[str, Any]) -> bool:
+        """Has the driver look at it; it has, when this returns."""
         nonlocal stopped
         try:
-            tune.report({EPOCH: epoch, VALUE: value})
+            tune.report(result)
         except SystemExit as end:  # Ray's way of ending a trial that its scheduler stopped
             stopped = end
-            return Decision.PAUSE
-        return Decision.CONTINUE
+        return stopped is None
+
+    def report(epoch: int, value: float) -> Decision:
+        return Decision.CONTINUE if goes_on({EPOCH: epoch, VALUE: value}) else Decision.PAUSE
+
+    def suggest(param: str) -> str:
+        if answers is None:
+            return no_suggestion(param)
+        if not goes_on({PARAM: param}):
+            return encode(Suggested(ended=True))
+        return str(ray.get(answers.take.remote(assignment.number)))
 
     objective, assignment = _OBJECTIVES[key], decode(config[ASSIGNMENT])
     if job.trial_timeout is None:
-        outcome = run_trial(objective, assignment, report)
+        outcome = run_trial(objective, assignment, report, suggest)
     else:
-        outcome = _run_watched(objective, assignment, report, job.trial_timeout)
+        outcome = _run_watched(objective, assignment, report, suggest, job.trial_timeout)
     if stopped is not None:
         raise stopped  # end this thread without another report, so that the worker can be reused
     _report_outcome(outcome)
@@ -80,29 +114,40 @@ def _report_outcome(outcome: Outcome) -> None:
     tune.report({OUTCOME: encode(outcome), "done": True})
 
 
-def _run_watched(objective: Callable[[Any], Any], assignment: Assignment, report: Report, limit: float) -> Outcome:
+def _run_watched(
+    objective: Callable[[Any], Any], assignment: Assignment, report: Report, suggest: Suggest, limit: float
+) -> Outcome:
     """As `run_trial`, in a thread that is left to itself when it has not reported for `limit` seconds.
 
     What hangs while it holds Python's lock cannot be left: after twice that time the process ends, and to Ray the
     trial's worker has died.
     """
-    messages: queue.SimpleQueue[Outcome | tuple[int, float]] = queue.SimpleQueue()
-    decisions: queue.SimpleQueue[Decision] = queue.SimpleQueue()
+    messages: queue.SimpleQueue[Outcome | Callable[[], Any]] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def ask(epoch: int, value: float) -> Decision:
-        messages.put((epoch, value))
-        return decisions.get()
+    def ask(call: Callable[..., T]) -> Callable[..., T]:
+        """What calls it in this thread, of which Ray knows."""
 
-    thread = threading.Thread(target=lambda: messages.put(run_trial(objective, assignment, ask)), daemon=True)
+        def asked(*args: Any) -> T:
+            messages.put(functools.partial(call, *args))
+            answer: T = answers.get()
+            return answer
+
+        return asked
+
+    def train() -> None:
+        messages.put(run_trial(objective, assignment, ask(report), ask(suggest)))
+
+    thread = threading.Thread(target=train, daemon=True)
     thread.start()
     try:
         while True:
             faulthandler.dump_traceback_later(2 * limit, exit=True)
             message = messages.get(timeout=limit)
             faulthandler.cancel_dump_traceback_later()  # the driver may take its time to answer
-            if not isinstance(message, tuple):
+            if not callable(message):
                 return message
-            decisions.put(report(*message))
+            answers.put(message())
     except queue.Empty:
         _hung.append(assignment.number)
         lines = "".join(traceback.format_stack(sys._current_frames().get(thread.ident or 0))).splitlines()

@@ -1,0 +1,137 @@
+"""What a custom objective prints: a file per trial beside the study's checkpoints, the same on every backend."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from optlstm.backends.trial import is_pruned
+from optlstm.util.files import Folder, Location, is_url, join, open_folder
+
+LOGS = "logs"  # a folder in the study's
+MOST_CHARACTERS = 10 << 20  # of a trial; what it prints beyond is dropped, but for its traceback
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+
+
+def log_name(number: int) -> str:
+    return f"trial-{number:05d}.txt"
+
+
+def logs_folder(checkpoints: Location) -> Folder:
+    """Where the logs of a study lie."""
+    return open_folder(join(checkpoints, LOGS))
+
+
+class Output(io.TextIOBase):
+    """Standard output and error of an objective: the log of the trial that runs; standard error where none does.
+
+    Code that keeps the stream it has met when it was imported, as logging's handlers do, writes to the right file too.
+    """
+
+    def __init__(self) -> None:
+        self._outside: TextIO = sys.stderr  # never standard output, which is for results
+        self._log: _Log | None = None
+
+    def write(self, text: str) -> int:
+        if self._log is not None:
+            self._log.write(text)
+        else:
+            self._outside.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._log is None:
+            self._outside.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """What is printed inside is written here."""
+        with contextlib.redirect_stdout(self), contextlib.redirect_stderr(self):
+            yield
+
+    @contextlib.contextmanager
+    def of_trial(self, checkpoints: Location | None, number: int) -> Iterator[None]:
+        """What is printed inside goes to the trial's log; so does the traceback of an error that leaves it."""
+        if checkpoints is None:
+            yield
+            return
+        self._log = _RemoteLog(checkpoints, number) if is_url(checkpoints) else _LocalLog(checkpoints, number)
+        try:
+            with self.taken():
+                yield
+        except Exception as error:
+            if not is_pruned(error):
+                self._log.write(traceback.format_exc(), always=True)
+            raise
+        finally:
+            log, self._log = self._log, None
+            log.close()
+
+
+class _Log:
+    """A trial's log. It is there once something is printed; that it cannot be written is no error of the trial."""
+
+    def __init__(self) -> None:
+        self._room = MOST_CHARACTERS
+
+    def write(self, text: str, always: bool = False) -> None:
+        kept = text if always else text[: self._room]
+        if kept:
+            with contextlib.suppress(OSError):
+                self._append(kept)
+        if 0 < self._room <= len(text):
+            with contextlib.suppress(OSError):
+                self._append("\n... and more, which is not kept\n")
+        self._room -= min(len(text), self._room)
+
+    def _append(self, text: str) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+class _LocalLog(_Log):
+    """Appended to at once: whoever sees the folder can follow it."""
+
+    def __init__(self, checkpoints: Location, number: int) -> None:
+        super().__init__()
+        self._folder, self._name = Path(checkpoints) / LOGS, log_name(number)
+        self._file: int | None = None
+
+    def _append(self, text: str) -> None:
+        if self._file is None:
+            self._folder.mkdir(exist_ok=True)  # not where the study's own folder is gone
+            self._file = os.open(self._folder / self._name, _APPEND, 0o666)
+        os.write(self._file, text.encode(errors="replace"))
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+
+
+class _RemoteLog(_Log):
+    """Object stores take whole files only: it is written when the trial leaves its worker."""
+
+    def __init__(self, checkpoints: Location, number: int) -> None:
+        super().__init__()
+        self._folder, self._name = logs_folder(checkpoints), log_name(number)
+        self._text: list[str] = []
+
+    def _append(self, text: str) -> None:
+        self._text.append(text)
+
+    def close(self) -> None:
+        if self._text:
+            with contextlib.suppress(OSError):
+                before = self._folder.read(self._name) if self._name in self._folder.names() else b""
+                self._folder.write(self._name, before + "".join(self._text).encode(errors="replace"))

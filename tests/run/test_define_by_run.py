@@ -1,0 +1,163 @@
+"""Optuna's `objective(trial)`, which asks for its params while it runs: the same trials however it is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from optlstm.backends.driver import Run
+from optlstm.run.plan import Plan, make_plan
+from optlstm.study.define_by_run import OpenSpace
+from optlstm.study.events import EpochReported, Event
+from optlstm.study.ledger import Ledger
+from optlstm.study.record import StudyRecord
+from optlstm.study.space import Param
+from optlstm.util.user_code import UserFile
+from tests.backends.contract import BACKENDS, INLINE, Backend, Studies, backend_param, table
+from tests.conftest import Cli
+from tests.run.loops import OPTUNA
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Studies:
+    return Studies(tmp_path)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    (tmp_path / "loop.py").write_text(OPTUNA)
+    return plan_of(tmp_path / "loop.py")
+
+
+def plan_of(file: Path, **raw: Any) -> Plan:
+    sampler = {"name": "tpe", "n_startup_trials": 3}
+    return make_plan({"name": "loop", "objective": str(file), "sampler": sampler, "training": {"epochs": 4}, **raw})
+
+
+def opened(studies: Studies, plan: Plan, name: str) -> Ledger:
+    from optlstm.study.database.connection import open_database
+
+    return Ledger(open_database(studies.url), name, plan.record)
+
+
+def run(studies: Studies, name: str, plan: Plan, folder: Path, total: int, backend: Backend, after: int = 0) -> Ledger:
+    """Run the study, or some reports of it."""
+    folder.mkdir(exist_ok=True)
+    ledger = opened(studies, plan, name)
+    run, reports = Run(ledger, total), list[Event]()
+
+    def stop(event: Event) -> None:
+        reports.append(event) if isinstance(event, EpochReported) else None
+        if after and len(reports) == after:
+            run.stop("test")
+
+    ledger.listen(stop)
+    backend.work(run, plan.job(folder), 1)
+    return ledger
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.safetensors")}
+
+
+@pytest.mark.parametrize("backend", [backend_param(backend) for backend in BACKENDS])
+def test_the_same_trials_to_the_last_bit_on_every_backend_interrupted_anywhere(
+    request: pytest.FixtureRequest, studies: Studies, plan: Plan, tmp_path: Path, backend: Backend
+) -> None:
+    if backend.name == "ray":
+        request.getfixturevalue("local_ray")
+    whole = run(studies, "whole", plan, tmp_path / "whole", 6, INLINE)
+    for after in (4, 1, 2, 3, 0) if backend == INLINE else (4, 0):  # 4: behind a trial's last epoch
+        broken = run(studies, "broken", plan, tmp_path / "broken", 6, backend, after)
+    assert table(broken) == table(whole)
+    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
+    assert whole.counts["COMPLETE"] >= 3
+    assert {frozenset(t.params) for t in whole.trials} == {
+        frozenset({"hidden", "optimizer", "lr"}),
+        frozenset({"hidden", "optimizer", "lr", "momentum"}),
+    }
+    assert [t.distributions["lr"].log for t in whole.trials] == [True] * 6  # type: ignore[attr-defined]
+
+
+def test_the_same_function_runs_under_optuna_alone(tmp_path: Path, plan: Plan) -> None:
+    module = UserFile.read("objective", str(tmp_path / "loop.py")).run("objective", "by_optuna")
+    study = optuna.create_study()
+    study.optimize(module.objective, n_trials=1)
+    assert list(study.best_trial.intermediate_values) == [0, 1, 2, 3]
+
+
+def test_a_trial_that_was_killed_between_two_params_gets_the_same_ones(studies: Studies) -> None:
+    record = StudyRecord(OpenSpace((), {}), 7, 3, "tpe", "none")
+    kind = Param("kind", "categorical", choices=("a", "b", "c"))
+    asked = [Param("x", "float", 0, 1), Param("y", "float", 0, 1), kind, Param("n", "int", 1, 99)]
+
+    def suggested(name: str, killed: bool) -> list[list[Any]]:
+        values = []
+        ledger = Ledger(studies.ledger("other")._database, name, record)
+        for _ in range(13):  # also behind tpe's random trials
+            number = ledger.assign(20).number  # type: ignore[union-attr]
+            answers = []
+            for param in asked:
+                answers.append(ledger.suggest(number, param))
+                if killed:
+                    ledger.release(number)
+                    ledger = Ledger(ledger._database, name, record)
+                    again = ledger.assign(20)
+                    assert again is not None
+                    assert (again.number, again.params[param.name]) == (number, answers[-1])
+            ledger.complete(number, (answers[0] - 0.3) ** 2, {})
+            assert answers[0] != answers[1]  # each is drawn for itself
+            values.append(answers)
+        return values
+
+    assert suggested("killed", killed=True) == suggested("whole", killed=False)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("trial.suggest_float('x', 2, 1)", "suggest 'x': "),
+        ("trial.suggest_categorical('x', [])", "suggest 'x': "),
+        ("trial.suggest_categorical('x', [object()])", "TypeError: Object of type object is not JSON serializable"),
+        ("return 1.0, 2.0", "the objective returned 2 values for 1; name them: --objectives A,B"),
+    ],
+)
+def test_what_it_cannot_ask_or_return_fails_its_trial(
+    studies: Studies, tmp_path: Path, body: str, expected: str
+) -> None:
+    (tmp_path / "bad.py").write_text(f"def objective(trial):\n    {body}\n")
+    ledger = run(studies, "bad", plan_of(tmp_path / "bad.py"), tmp_path / "bad", 1, INLINE)
+    assert ledger.trials[0].user_attrs["reason"].startswith(expected)
+
+
+def test_from_the_command_line_with_several_values_and_params_to_try_first(cli: Cli) -> None:
+    Path("two.py").write_text(
+        "def objective(trial):\n    x = trial.suggest_float('x', 0, 1)\n    return x, trial.suggest_int('n', 1, 3)\n"
+    )
+    arguments = ("study", "two.py", "--objectives", "up,down", "--directions", "maximize,minimize", "--workers", 1)
+    outcome = cli(*arguments, "--trials", 3, "--set", "enqueue=[{x=0.25}]")
+    assert outcome.code == 0
+    assert outcome.lines[0] == "study two: two.py, params as it asks for them"
+    study = optuna.load_study(study_name="two", storage="sqlite:///runs/optlstm.db")
+    assert [t.params["x"] == 0.25 for t in study.trials] == [True, False, False]
+    assert cli("study", "--name", "two", "--trials", 4, "--workers", 1).code == 0
+    assert "x" in cli("show", "two").out
+    exhausted = cli("study", "two.py", "--name", "grid", "--sampler", "grid")
+    assert (exhausted.code, exhausted.lines[0][:53]) == (2, "space: the objective asks for its params while it run")
+    population = cli("study", "two.py", "--name", "pbt", "--scheduler", "pbt")
+    assert population.lines == [
+        "scheduler: pbt has to know the params before they run; give the objective space(trial)"
+    ]
+
+
+def test_every_configuration_is_tried_where_they_can_be_counted(cli: Cli) -> None:
+    Path("count.py").write_text(
+        "def objective(trial):\n    kind = trial.suggest_categorical('kind', ['a', 'b'])\n"
+        "    return trial.suggest_int('n', 1, 3) if kind == 'a' else 0.5\n"
+    )
+    outcome = cli("study", "count.py", "--sampler", "brute-force", "--workers", 1, "--trials", 20)
+    assert outcome.lines[-1] == "stopped: every configuration of the space was tried"
+    assert "4 trials: 4 complete" in outcome.out

@@ -1,0 +1,82 @@
+"""What a custom objective prints goes to a file per trial, and never to standard output."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from optlstm.run import trial_log
+from optlstm.run.trial_log import logs_folder
+from optlstm.util.files import Location
+from tests.backends.contract import BACKENDS, Backend, Studies, backend_param
+from tests.run.test_define_by_run import plan_of, run
+
+PRINTING = """
+import logging
+import sys
+import warnings
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", force=True)  # keeps the stream it meets
+print("read")
+
+
+def objective(trial):
+    print("hello from", trial.number)
+    sys.stderr.write("to stderr\\n")
+    logging.info("logged")
+    if trial.number == 1:
+        raise ValueError("what went wrong")
+    return trial.suggest_float("x", 0, 1)
+"""
+
+
+@pytest.fixture
+def _handlers() -> object:
+    before = logging.root.handlers[:]
+    yield
+    logging.root.handlers[:] = before
+
+
+@pytest.mark.parametrize("backend", [backend_param(backend) for backend in BACKENDS])
+@pytest.mark.usefixtures("_handlers")
+def test_prints_logs_and_tracebacks_are_in_the_trials_file(
+    request: pytest.FixtureRequest, tmp_path: Path, backend: Backend, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if backend.name == "ray":
+        request.getfixturevalue("local_ray")
+    file = tmp_path / "printing.py"
+    file.write_text(PRINTING)
+    plan = plan_of(file)
+    file.write_text("")  # as on another machine, which has no such file
+    capfd.readouterr()
+    ledger = run(Studies(tmp_path), "printing", plan, tmp_path / "kept", 2, backend)
+    logs = {path.name: path.read_text() for path in (tmp_path / "kept" / "logs").iterdir()}
+    printed = "hello from {}\nto stderr\nINFO logged\n"
+    assert logs.keys() == {"trial-00000.txt", "trial-00001.txt"}
+    assert logs["trial-00000.txt"] == printed.format(0)
+    assert logs["trial-00001.txt"].startswith(printed.format(1) + "Traceback")
+    for text in (logs["trial-00001.txt"], ledger.trials[1].user_attrs["traceback"]):
+        assert 'raise ValueError("what went wrong")' in text
+    assert "hello" not in (out := capfd.readouterr()).out + out.err
+    assert "read" not in out.out
+
+
+@pytest.mark.parametrize("remote", [False, True], ids=["path", "URL"])
+def test_a_log_is_continued_and_has_an_end(tmp_path: Path, remote: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_log, "MOST_CHARACTERS", 12)
+    checkpoints: Location = f"file://{tmp_path}" if remote else tmp_path
+    output = trial_log.Output()
+    for text in ("first\n", "0123456789abc\n", "never seen"):
+        with output.of_trial(checkpoints, 3):
+            print(text, end="")
+            print("" if text == "first\n" else "dropped", end="")
+    kept = logs_folder(checkpoints).read("trial-00003.txt").decode()
+    more = "\n... and more, which is not kept\n"
+    assert kept == f"first\n0123456789ab{more}never seendr{more}"
+
+
+def test_a_log_that_cannot_be_written_is_no_trials_error(tmp_path: Path) -> None:
+    with trial_log.Output().of_trial(tmp_path / "gone", 0):
+        print("nobody reads this")
+    assert not (tmp_path / "gone").exists()
