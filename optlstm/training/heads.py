@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_BEFORE = 1.0  # subtracted before softplus: quantiles of untrained networks are .3 apart, on the standardised scale
 _MEAN_OF = 20  # quantiles, of equal shares of the probability, whose mean stands for a forecast's mean
 _LEAST_SCALE = 1e-4  # of a distribution, on the standardised scale; and the least dispersion of counts
 _BEND = 4.0  # how sharply the mean of counts bends at 0, on the standardised scale
@@ -147,7 +148,9 @@ class PointHead(Head):
 class QuantileHead(Head):
     """Quantiles at these levels, the pinball loss of each (Koenker and Bassett 1978).
 
-    Each is a number of its own. Sorted they do not cross, and are no worse than before (Chernozhukov et al. 2010).
+    A network gives the middle one, and how far each other is from its neighbour (Gasthaus et al. 2019), so that they do
+    not cross. Trained as numbers of their own and sorted they are worse: see docs/probabilities.md. Those of a custom
+    network may cross; sorted they are no worse than before (Chernozhukov et al. 2010).
     """
 
     levels: tuple[float, ...]
@@ -159,16 +162,24 @@ class QuantileHead(Head):
     def place(self, raw: Tensor, shift: Tensor | None, level: Moved, spread: Moved) -> Tensor:
         if self.outputs == 1:
             return (raw if shift is None else raw + shift) * spread + level
-        return (raw if shift is None else raw + shift[..., None]) * _at_each(spread) + _at_each(level)
+        middle = raw[..., self._middle] if shift is None else raw[..., self._middle] + shift
+        values = middle[..., None] + F.softplus(raw - _BEFORE) @ _sums(self.outputs, self._middle, raw.device)
+        return values * _at_each(spread) + _at_each(level)
 
     def bias(self, location: Tensor) -> Tensor:
-        return location.repeat_interleave(self.outputs)
+        rows = location.new_zeros(len(location), self.outputs)
+        rows[:, self._middle] = location
+        return rows.flatten()
+
+    @property
+    def _middle(self) -> int:
+        return len(self.levels) // 2
 
     def _losses(self, out: Tensor, target: Tensor, scale: Scale | None) -> Tensor:
         """Twice the mean of the pinball losses: of the median alone the absolute error, of many levels the CRPS."""
-        levels = _constant(self.levels, out.device)
-        error = target[..., None] - self._by_level(out)
-        return 2 * torch.maximum(levels * error, (levels - 1) * error).mean(-1)
+        out, tilt = self._by_level(out), tuple((2 * level - 1) / self.outputs for level in self.levels)
+        # 2 * max(level * error, (level - 1) * error) = |error| + (2 * level - 1) * error
+        return (target[..., None] - out).abs().mean(-1) + sum(tilt) * target - out @ _constant(tilt, out.device)
 
     def quantiles(self, out: Tensor, levels: Sequence[float], scale: Scale | None = None) -> Tensor:
         """Between and beyond the trained levels as of a normal distribution with the two nearest."""
@@ -313,6 +324,16 @@ def _at_each(value: Moved) -> Moved:
 def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     """On its device once: a copy in every step would make an accelerator wait."""
     return torch.tensor(values, device=device)
+
+
+@cache
+def _sums(outputs: int, middle: int, device: torch.device) -> Tensor:
+    """[outputs, outputs]: distances between neighbours -> distances from the middle one, negative below it."""
+    above = torch.ones(outputs, outputs).triu()
+    above[: middle + 1] = 0.0
+    below = torch.ones(outputs, outputs).tril()
+    below[middle:] = 0.0
+    return (above - below).to(device)
 
 
 @cache

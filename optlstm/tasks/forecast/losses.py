@@ -48,6 +48,7 @@ LOSSES = {
     "poisson": Loss("wql", counts=True),
     "negative_binomial": Loss("wql", counts=True),
 }
+PROBABILISTIC = ("wql", "crps", "msis")  # validation metrics: see `probability`; of a point forecast's quantiles, too
 _OF_MEANS = ("mse", "rmse")  # metrics of which the mean is the best forecast, not the median
 
 

@@ -18,8 +18,8 @@ from optlstm.errors import TrialFailed
 from optlstm.tasks.forecast.data import ForecastData, covariate_shape
 from optlstm.tasks.forecast.errors import ErrorSums
 from optlstm.tasks.forecast.linear import solved_map
-from optlstm.tasks.forecast.losses import LOSSES, HeadSpec, mase_factors
-from optlstm.tasks.forecast.probabilistic_errors import PROBABILISTIC, QUANTILE_ERRORS, ProbabilisticSums
+from optlstm.tasks.forecast.losses import LOSSES, PROBABILISTIC, HeadSpec, mase_factors
+from optlstm.tasks.forecast.probability import MSIS_LEVEL, QuantileSums, ends
 from optlstm.tasks.forecast.windows import Rows, Windows, tensor
 from optlstm.tasks.plot_data import Example, Forecasts
 from optlstm.training.covariates import CovariateForecaster
@@ -176,13 +176,19 @@ class ForecastProblem:
         metrics = {"mse": squared / count, "mae": absolute / count}
         metrics |= {"rmse": math.sqrt(metrics["mse"])} if "rmse" in self._metrics else {}
         overall = sums.scores().overall if sums is not None else {}
-        more = {name: overall[name] for name in sorted(in_units)} | (quantiles.scores() if quantiles else {})
+        more = {name: overall[name] for name in sorted(in_units)}
+        if quantiles is not None:
+            scores = quantiles.scores().overall
+            more |= {name: scores[name] for name in PROBABILISTIC if name in scores}
         return metrics | {name: math.nan if value is None else value for name, value in more.items()}
 
-    def _quantile_sums(self) -> ProbabilisticSums | None:
-        usual = QUANTILE_ERRORS if self.spec.probabilistic else ()
-        data, names = self.data, [name for name in PROBABILISTIC if name in (*usual, *self._metrics)]
-        return ProbabilisticSums(data.levels, data.std, self._naive, data.horizon, names) if names else None
+    def _quantile_sums(self) -> QuantileSums | None:
+        """None where the loss is of points, and no metric of quantiles decides."""
+        if not (self.spec.probabilistic or {*self._metrics} & {*PROBABILISTIC}):
+            return None
+        data = self.data
+        levels = {*data.levels, *(ends(MSIS_LEVEL) if "msis" in self._metrics else ())}
+        return QuantileSums(sorted(levels), data.std, self._naive, data.horizon, data.levels)
 
     def _scale_of(self, series: Tensor) -> Scale | None:
         """That of windows of these series [batch], where the head needs it."""

@@ -58,8 +58,7 @@ class Forecast(PreparedSeries):
     metrics: ClassVar[tuple[Metric, ...]] = (
         *(Metric("mse", "standardised scale"), Metric("mae"), Metric("rmse", "standardised scale")),
         *(Metric("smape", "percent, from 0 to 200"), Metric("mase")),
-        *(Metric("wql"), Metric("crps", "standardised scale"), Metric("pinball", "standardised scale")),
-        *(Metric("calibration"), Metric("msis", "95 %")),
+        *(Metric("wql"), Metric("crps", "standardised scale"), Metric("msis", "95 %")),
     )
     losses: ClassVar[Mapping[str, str]] = {name: loss.metric for name, loss in LOSSES.items()}
     problem: ClassVar[str] = "optlstm.tasks.forecast.problem:make_problem"
