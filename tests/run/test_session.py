@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,15 @@ import pytest
 from optlstm.config.schema import StudyConfig
 from optlstm.run import session
 from tests.conftest import Cli
+
+# An objective that needs no torch, whose import takes a worker seconds.
+CONSTANT = """\
+def space(trial):
+    return {"x": trial.suggest_float("x", 0.0, 1.0)}
+
+def objective(trial, params):
+    return 1.0
+"""
 
 
 @pytest.mark.parametrize(
@@ -35,7 +45,8 @@ def test_more_trials_than_cores_are_warned_of(
 def test_the_warning_stands_in_the_plan_and_before_the_first_trial(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "cores", lambda: 1)
     warning = "workers: 2 trials at a time, 2 threads, on 1 cores: slower than with fewer; give --workers 1"
-    study = ("study", "tiny.toml", "--trials=2", "--workers=2")
+    Path("constant.py").write_text(CONSTANT)
+    study = ("study", "constant.py", "--trials=2", "--workers=2")
     assert f"note            {warning}" in cli(*study, "--dry-run").out.splitlines()
     assert warning in cli(*study).lines
 

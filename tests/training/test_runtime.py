@@ -1,4 +1,4 @@
-"""Setting a process up, in processes of their own: it cannot be undone."""
+"""Setting a process up, and leaving it as it was."""
 
 from __future__ import annotations
 
@@ -6,29 +6,41 @@ import logging
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
 from optlstm.errors import InputError
-from optlstm.training.runtime import choose_deterministic_kernels, resolve_device, unchanged_process
+from optlstm.training.runtime import choose_deterministic_kernels, prepare, resolve_device, unchanged_process
+from tests.study.processes import exit_code, start
 
 
-def test_prepare_sets_threads_and_may_be_called_twice() -> None:
+def set_up_twice() -> None:
     """The count that torch lets a process set only once is left to the other users of torch in it."""
-    code = (
-        "import torch; from optlstm.training.runtime import prepare; prepare(2); prepare(1); "
-        "torch.set_num_interop_threads(3); print(torch.get_num_threads(), torch.get_num_interop_threads())"
-    )
+    warnings.simplefilter("error")
+    prepare(2)
+    prepare(1)
+    torch.set_num_interop_threads(3)
+    assert (torch.get_num_threads(), torch.get_num_interop_threads()) == (1, 3)
 
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
 
-    assert done.stdout.split() == ["1", "3"]
+def choose_kernels() -> None:
+    choose_deterministic_kernels(torch.device("cpu"))
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert "torch._dynamo" not in sys.modules
+    choose_deterministic_kernels(torch.device("cuda"))
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("check", [set_up_twice, choose_kernels])
+def test_a_process_is_set_up(check: Callable[[], None]) -> None:
+    """In processes of their own: it cannot be undone."""
+    assert exit_code(start(check)) == 0
 
 
 def process_state() -> list[object]:
@@ -85,19 +97,6 @@ def test_another_thread_waits_and_the_same_one_does_not() -> None:
     thread.join()
 
     assert order == ["first", "other"]
-
-
-def test_deterministic_kernels_are_asked_for_on_an_accelerator_alone() -> None:
-    code = (
-        "import sys, torch; from optlstm.training.runtime import choose_deterministic_kernels as choose; "
-        "choose(torch.device('cpu')); "
-        "print(torch.are_deterministic_algorithms_enabled(), 'torch._dynamo' in sys.modules); "
-        "choose(torch.device('cuda')); print(torch.are_deterministic_algorithms_enabled())"
-    )
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stdout.split() == ["False", "False", "True"]
 
 
 def test_devices_by_name() -> None:
