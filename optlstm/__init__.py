@@ -8,11 +8,16 @@ __version__ = "0.1.0"
 _HOME = {
     "Model": "optlstm.models.model",
     "Result": "optlstm.api",
+    "fit": "optlstm.api",
     "load": "optlstm.api",
     "track": "optlstm.run.custom_trial",
     "tune": "optlstm.api",
 }
-__all__ = ["Model", "Result", "load", "track", "tune"]
+__all__ = ["Model", "Result", "fit", "load", "track", "tune"]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,5 @@
 from optlstm.api import Result as Result
+from optlstm.api import fit as fit
 from optlstm.api import load as load
 from optlstm.api import tune as tune
 from optlstm.models.model import Model as Model

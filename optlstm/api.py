@@ -1,9 +1,10 @@
-"""optlstm from Python: `tune(...)`, `load(...)`. The same studies, in the same database, as on the command line."""
+"""optlstm from Python: `tune`, `fit`, `load`. The same studies, in the same database, as on the command line."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -24,8 +25,8 @@ from optlstm.util.files import absolute
 if TYPE_CHECKING:
     import optuna
 
-    from optlstm.console.progress import Display
     from optlstm.data.frames import Data
+    from optlstm.run.budget import Budget
     from optlstm.run.session import Session
     from optlstm.study.database.connection import Database
 
@@ -100,26 +101,69 @@ def tune(data: Data | None = None, *, n_trials: int | None = None, progress: boo
     with unchanged_process(), errors_in_python(), ExitStack() as undo:
         raw = _raw(config, n_trials)
         raw = layer(raw, {"data": {"path": _path(data, raw, undo)}} if data is not None else {})
-        return _run(raw, progress, undo, None if data is None else time_of_index(data))
+        return _result(*_run(raw, progress, undo, None if data is None else time_of_index(data)))
 
 
-def _run(raw: dict[str, Any], progress: bool, undo: ExitStack, index: str | None) -> Result:
+def _result(session: Session, opened: Database) -> Result:
+    from optlstm.data.frames import naming_frame
+    from optlstm.study.results import load_study
+
+    notes = tuple(map(in_python, naming_frame(session.warnings)))
+    return Result(load_study(opened, session.ledger.name), session.plan.config, opened, notes)
+
+
+def fit(data: Data | None = None, *, minutes: float = 10.0, progress: bool = True, **config: Any) -> Model:
+    """A tested model in a limited time: search, refit, ensemble, intervals and test. It is not saved yet.
+
+    The search is a study in the database, `NAME-fit`; interrupted, the same call continues it.
+
+    Args:
+        data: as of `tune`.
+        minutes: for all of it; the study's total, where it is continued.
+        progress: show what runs.
+        config: as of `tune`.
+
+    Raises:
+        InputError: with every problem; nothing was created.
+        KeyboardInterrupt: it was stopped; everything is saved.
+    """
+    began = time.monotonic()
+    _import_optuna()
+    from optlstm.data.frames import time_of_index
+    from optlstm.models.fit import finished
+    from optlstm.run.budget import Budget, config_problems
+    from optlstm.run.study_config import study_name
+
+    with unchanged_process(), errors_in_python(), ExitStack() as undo:
+        raw = {"artifacts": 0, **_raw(config, None)}
+        if problems := config_problems(raw, minutes):
+            raise InputError(problems)
+        raw["timeout"] = 60 * minutes
+        raw = layer(raw, {"data": {"path": _path(data, raw, undo)}} if data is not None else {})
+        raw |= {} if raw.get("name") else {"name": f"{study_name(raw, None)}-fit"}
+        budget = Budget(60 * minutes, began)
+        session, opened = _run(raw, progress, undo, None if data is None else time_of_index(data), budget)
+        return finished(session, opened, budget)
+
+
+def _run(
+    raw: dict[str, Any], progress: bool, undo: ExitStack, index: str | None, budget: Budget | None = None
+) -> tuple[Session, Database]:
     """Run a study to its end.
 
     Args:
         undo: What to do where the config is refused.
         index: The time column, of forecasts, where neither `raw` nor a stored config names it.
+        budget: The time for a whole model, of which the trials get a part.
     """
     import optuna
 
-    from optlstm.console.progress import make_console
-    from optlstm.console.run_summary import announce
-    from optlstm.data.frames import naming_frame
+    from optlstm.console.progress import Display, make_console
+    from optlstm.console.run_summary import announce, say_budget
     from optlstm.report.dashboard_artifacts import DashboardPublisher
     from optlstm.run.session import open_session
     from optlstm.run.study_config import study_name, with_stored_config
     from optlstm.study.database.connection import open_database, open_existing
-    from optlstm.study.results import load_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     name, url = study_name(raw, None), str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
@@ -127,27 +171,20 @@ def _run(raw: dict[str, Any], progress: bool, undo: ExitStack, index: str | None
     raw, stored = with_stored_config(database, name, {"storage": url, **raw})
     if index is not None and raw.get("task", DEFAULT_TASK) == DEFAULT_TASK and raw.get("objective") is None:
         raw = layer({"data": {"time": index}}, raw)
-    session = open_session(raw, name, database, lambda: open_database(url), (), stored)
+    adapt = budget.adapt if budget else None
+    session = open_session(raw, name, database, lambda: open_database(url), (), stored, adapt)
     undo.pop_all()
-    if progress:
-        announce(make_console(), session)
-    with _stopping_gently(session) as stopped, _display(session) if progress else nullcontext():
+    console, baseline = make_console(not progress), None
+    announce(console, session)
+    if budget is not None:
+        budget.begin(session)
+        baseline = say_budget(console, session, budget)
+    display = Display(console, session.run, session.plan.record.epochs, session.plan.metric.label, baseline)
+    with _stopping_gently(session) as stopped, display if progress else nullcontext():
         session.work(DashboardPublisher(session))
     if stopped:
         raise KeyboardInterrupt
-    opened = database or open_database(url)
-    return Result(
-        load_study(opened, name), session.plan.config, opened, tuple(map(in_python, naming_frame(session.warnings)))
-    )
-
-
-def _display(session: Session) -> Display:
-    from optlstm.console.progress import Display, make_console
-
-    run, plan = session.run, session.plan
-    return Display(
-        make_console(), session.ledger, run.total, plan.record.epochs, lambda: run.stop_reason, plan.metric.label
-    )
+    return session, database or open_database(url)
 
 
 def load(folder: str | Path, factory: str | None = None, *, verify: str | Path | None = None) -> Model:

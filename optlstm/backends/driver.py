@@ -28,12 +28,33 @@ from optlstm.study.ledger import Ledger
 MAX_RESTARTS = 3  # of one trial whose worker died under it
 
 
+class Deadline:
+    """When running trials stop after their epoch, and no other begins."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+
+    @property
+    def seconds_left(self) -> float:
+        return max(0.0, self._ends - time.monotonic())
+
+    @property
+    def passed(self) -> bool:
+        return time.monotonic() > self._ends
+
+    @property
+    def allows_trial(self) -> bool:
+        """Whether another trial may begin."""
+        return not self.passed
+
+
 class Run:
     """One `study` command: the ledger, how many trials in all, and when to stop.
 
     Args:
         total: The study's trials, those that exist included.
-        timeout: Seconds after which running trials stop after their epoch, to be resumed another time.
+        timeout: Seconds after which running trials stop after their epoch, to be resumed another time; those that have
+            all their epochs are complete.
         finish: Called after the last trial with what gives the objective, or what asks the workers for its `plot_data`:
             they have the data and torch, and this process may have neither.
     """
@@ -50,7 +71,7 @@ class Run:
         self.finish = finish
         self.stop_reason: str | None = None
         self._blocked: str | None = None
-        self._deadline = time.monotonic() + timeout if timeout is not None else None
+        self.deadline = Deadline(timeout) if timeout is not None else None
 
     @contextlib.contextmanager
     def under_way(self) -> Iterator[None]:
@@ -71,12 +92,14 @@ class Run:
 
     @property
     def stopping(self) -> bool:
-        if self._deadline is not None and time.monotonic() > self._deadline:
+        if self.deadline is not None and self.deadline.passed:
             self.stop("timeout")
         return self.stop_reason is not None
 
     def next(self) -> Assignment | None:
-        return None if self.stopping else self.ledger.assign(self.total)
+        if self.stopping or not (self.deadline is None or self.deadline.allows_trial):
+            return None
+        return self.ledger.assign(self.total)
 
     def report(self, number: int, epoch: int, value: float, decide: Callable[[], bool] | None = None) -> Decision:
         """Write down an epoch. `decide` replaces the study's pruner where Ray's scheduler decides."""
@@ -86,7 +109,9 @@ class Run:
             return Decision.END
         if ended:
             return Decision.END
-        return Decision.PAUSE if self.stopping or self.ledger.pauses(number, epoch) else Decision.CONTINUE
+        if self.ledger.pauses(number, epoch):
+            return Decision.PAUSE
+        return Decision.PAUSE if self.stopping and not self.ledger.is_last(number, epoch) else Decision.CONTINUE
 
     def suggest(self, number: int, param: str) -> str:
         """The value of a param that a running trial asks for: an encoded `Suggested` of an encoded `Param`."""

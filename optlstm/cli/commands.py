@@ -18,6 +18,7 @@ from optlstm.util.interrupts import Interrupted
 # Heading -> command -> its line in `--help`. The function is of the command's name, in the module of the folder.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "From data to predictions": {
+        "fit": ("fit", "a tested model in a limited time: search and refit"),
         "study": ("study", "run a study, or continue it; without arguments: an example"),
         "refit": ("refit", "train the best trial's network on more rows, test it, save it"),
         "predict": ("predict", "forecasts or classes for a file"),

@@ -37,7 +37,7 @@ def config_flags(name: str) -> Callable[[Callable[..., int]], Callable[..., int]
 
     Its parameter `flags` is what was typed: key -> value, without the flags left out.
     """
-    chosen = [flag for flag in FLAGS if name in flag.commands]
+    chosen = [flag for flag in FLAGS if flag.is_of(name)]
 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(function)

@@ -92,11 +92,11 @@ def refit(
         print(json.dumps(outcome(model.card, str(out))))
     else:
         file = data or stored_config(load_study(database, name)).get("data", {}).get("path") or "FILE"
-        _print_result(make_console(results=True), model, out, steps, unweighted, file)
+        print_result(make_console(results=True), model, out, steps, unweighted, file)
     return 0
 
 
-def _print_result(console: Console, model: Model, out: Path, steps: bool, unweighted: list[int], file: str) -> None:
+def print_result(console: Console, model: Model, out: Path, steps: bool, unweighted: list[int], file: str) -> None:
     from optlstm.console.scores import (
         ensemble_line,
         grown_line,

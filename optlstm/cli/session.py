@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from optlstm.study.failures import STREAK
 from optlstm.util import interrupts
 
 if TYPE_CHECKING:
+    from optlstm.run.budget import Budget
     from optlstm.run.session import Session
 
 
@@ -29,10 +31,16 @@ def shown_storage(raw: dict[str, Any]) -> str:
     return "" if url in (DEFAULT_STORAGE, os.environ.get(STORAGE_VARIABLE)) else storage_flag(url)
 
 
-def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool) -> tuple[Session, int]:
-    """Open the study, run its trials, show how it goes. Gives the session and the exit code."""
+def run_session(
+    raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool, budget: Budget | None = None
+) -> tuple[Session, int]:
+    """Open the study, run its trials, show how it goes. Gives the session and the exit code.
+
+    Args:
+        budget: The time for a whole model, of which the trials get a part; what is said after them is the caller's.
+    """
     from optlstm.console.progress import Display, make_console
-    from optlstm.console.run_summary import announce, notices, resume_command
+    from optlstm.console.run_summary import announce, notices, resume_command, say_budget
     from optlstm.report.dashboard_artifacts import DashboardPublisher
     from optlstm.run.session import open_session
     from optlstm.run.study_config import study_name, with_stored_config
@@ -42,18 +50,24 @@ def run_session(raw: dict[str, Any], problems: list[str], study_file: Path | Non
     database = attempt(problems, lambda: existing(url))
     given = {"storage": url, **raw}
     config, stored = attempt(problems, lambda: with_stored_config(database, name, given)) or (given, {})
-    session = open_session(config, name, database, lambda: open_study_database(url, create=True), problems, stored)
-    console, run, label = make_console(quiet), session.run, session.plan.metric.label
-    shown, epochs = shown_storage(raw), session.plan.record.epochs
+    create, adapt = partial(open_study_database, url, create=True), budget.adapt if budget else None
+    session = open_session(config, name, database, create, problems, stored, adapt)
+    console, shown = make_console(quiet), shown_storage(raw)
     with session.resources:  # where it does not come to work
         announce(console, session)
-        display = Display(console, session.ledger, run.total, epochs, lambda: run.stop_reason, label)
+        baseline = None
+        if budget is not None:
+            budget.begin(session)
+            baseline = say_budget(console, session, budget)
+        display = Display(console, session.run, session.plan.record.epochs, session.plan.metric.label, baseline)
         with stop_on_signals(session, resume_command(session, shown)) as received, display:
             session.work(DashboardPublisher(session))
-    notices(make_console(), session, shown)
+    if budget is None or received:
+        notices(make_console(), session, shown)
     if received and session.run.stop_reason:  # not where it came when all was done
         return session, 128 + received[0]
-    failed = session.ledger.best is None or STREAK in (session.ledger.stopped or "")
+    results = session.ledger
+    failed = (results.best is None and not results.paused) or STREAK in (results.stopped or "")
     return session, 1 if failed else 0
 
 

@@ -12,8 +12,9 @@ from optlstm.tasks.registry import TASKS
 from optlstm.tasks.space import PRESETS
 
 STORAGE_VARIABLE = "OPTLSTM_STORAGE"
-STUDY, LR_SEARCH = "study", "lr-search"
+STUDY, LR_SEARCH, FIT = "study", "lr-search", "fit"
 BOTH = (STUDY, LR_SEARCH)
+_OF_FIT = ("Data", "Running", "Ray", "training.loss", "seed", "space.preset", "constraints.max_parameters")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ class Flag:
     more: str = ""
     help: str = ""
     repeatable: bool = False
+
+    def is_of(self, command: str) -> bool:
+        """Whether a command has the flag; `fit` those of `study` that say what is to be learnt, and where it runs."""
+        if command == FIT:
+            return STUDY in self.commands and (self.panel in _OF_FIT or self.key in _OF_FIT)
+        return command in self.commands
 
     @property
     def argument(self) -> str:
@@ -112,7 +119,7 @@ FLAGS = (
     Flag("--max-parameters", "constraints.max_parameters", "N", "Search"),
     Flag("--max-latency-ms", "constraints.max_latency_ms", "MS", "Search"),
     Flag("--preset", "space.preset", "NAME", "Search", help=f"search space: {', '.join(PRESETS)}"),
-    Flag("--timeout", "timeout", "SECONDS", "Stopping"),
+    Flag("--timeout", "timeout", "TIME", "Stopping"),
     Flag("--stop-value", "stop.value", "X", "Stopping"),
     Flag("--no-improvement", "stop.no_improvement", "N", "Stopping"),
     Flag("--terminator", "stop.terminator", "", "Stopping"),

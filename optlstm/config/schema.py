@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from optlstm.study.failures import FAILURES_IN_A_ROW, STORAGE_TIMEOUT_S
 from optlstm.tasks.options import DataConfig, Section
 from optlstm.tasks.registry import DEFAULT_TASK, check_task
-from optlstm.util.format import LONGEST_NAME, listed
+from optlstm.util.format import LONGEST_NAME, listed, seconds
 
 CHOICES = {"sampler": "tpe", "pruner": "median"}  # sections with a name and its options, and the default name
 MAX_SEED = 2**32 - 1  # NumPy's, which some samplers draw from
 DIRECTIONS = ("minimize", "maximize")
+NO_LIMIT = 2**31 - 1  # trials of a study that a timeout alone ends
 NAME_RULE = f"must be 1 to {LONGEST_NAME} printable characters"
 
 
@@ -95,6 +96,7 @@ class StopConfig(Section):
 class ConstraintConfig(Section):
     max_parameters: int | None = Field(None, ge=1, description="most parameters a network may have")
     max_latency_ms: float | None = Field(None, gt=0, description="longest time for one forecast, on this machine")
+    max_work: float | None = Field(None, gt=0, description="most multiply-adds of the LSTM for a forecast, in millions")
 
     @property
     def limits(self) -> dict[str, float]:
@@ -128,7 +130,7 @@ class StudyConfig(Section):
     seed: int = Field(0, ge=0, le=MAX_SEED, description="seed of the whole search")
     trials: int = Field(20, ge=1, description="the study's trials in all")
     timeout: float | None = Field(
-        None, gt=0, description="seconds after which to stop (continue with the same command)"
+        None, gt=0, description="time after which to stop, in seconds or as 90s, 10m, 2h; alone: all trials that fit"
     )
     trial_timeout: float | None = Field(
         None, gt=0, description="seconds without a report after which a trial has hung, and fails (default: never)"
@@ -179,6 +181,14 @@ class StudyConfig(Section):
     def _task_is_known(cls, value: str) -> str:
         return check_task(value)
 
+    @field_validator("timeout", mode="before")
+    @classmethod
+    def _timeout_has_a_unit(cls, value: Any) -> Any:
+        try:
+            return seconds(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError(f"must be seconds, or with a unit as 90s, 10m, 1.5h, got {value!r}") from None
+
     @field_validator("objectives", "directions", mode="before")
     @classmethod
     def _lists_in_one_text(cls, value: Any) -> Any:
@@ -200,6 +210,11 @@ class StudyConfig(Section):
         return value
 
     @property
+    def total(self) -> int:
+        """The study's trials in all; NO_LIMIT where a timeout alone is given."""
+        return NO_LIMIT if self.timeout is not None and "trials" not in self.model_fields_set else self.trials
+
+    @property
     def several(self) -> tuple[str, ...]:
         """The names of several objectives; none where there is one."""
         return self.objectives or ()
@@ -211,7 +226,8 @@ class StudyConfig(Section):
 
     def stored(self) -> dict[str, Any]:
         """What a study keeps to be continued by its name alone. Without where it is stored and what runs it."""
-        kept = self.model_dump(mode="json", exclude={"trials"} if self.scheduler == "pbt" else set())
+        unknown = self.scheduler == "pbt" or self.total == NO_LIMIT
+        kept = self.model_dump(mode="json", exclude={"trials"} if unknown else set())
         return without_reach(kept)
 
 

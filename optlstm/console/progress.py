@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -14,11 +15,14 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from optlstm.config.schema import NO_LIMIT
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
 from optlstm.util.format import decimals, duration, in_a_line, visible, visible_lines
 
 if TYPE_CHECKING:
-    from optlstm.study.ledger import Ledger
+    from optuna.trial import FrozenTrial
+
+    from optlstm.backends.driver import Run
 
 REFRESH_PER_S = 4
 UNCUT = 10_000  # columns
@@ -26,6 +30,7 @@ INFEASIBLE_SHOWN = 3
 LONGEST_REASON = 200  # characters
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan"}
 WORDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
+PAUSED = "paused"  # unfinished, and waiting for the study's next run
 
 
 def shown(value: Any) -> str:
@@ -41,14 +46,16 @@ class Display:
     Args:
         epochs: Most epochs of a trial, to show how far each is.
         metric: What a value is, for the heading.
-        stopping: Why the run is stopping, or None; asked at every refresh.
+        run: How many trials there are to be, the time left, why it is stopping; asked at every refresh.
+        baseline: What is shown beside the best value: its name and its value.
     """
 
     def __init__(
-        self, console: Console, ledger: Ledger, total: int, epochs: int, stopping: Callable[[], str | None], metric: str
+        self, console: Console, run: Run, epochs: int, metric: str, baseline: tuple[str, float] | None = None
     ) -> None:
-        self.console, self.ledger, self.total, self.epochs = console, ledger, total, epochs
-        self.stopping, self.metric = stopping, metric
+        self.console, self.run, self.ledger, self.epochs = console, run, run.ledger, epochs
+        self.metric, self.baseline = metric, baseline
+        total = run.total if run.total < NO_LIMIT else None
         self.seen: set[int] = set()
         self.running: dict[int, tuple[int, float | None, float]] = {}  # number: epoch, value, when it started here
         self.ended = 0
@@ -57,12 +64,12 @@ class Display:
         self.bar = Progress(
             TextColumn("trials"),
             BarColumn(bar_width=32),
-            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.completed}" if total is None else "{task.completed}/{task.total}"),
             TimeElapsedColumn(),
         )
         self.task = self.bar.add_task("", total=total, completed=self.ledger.ended)
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=REFRESH_PER_S, transient=True)
-        ledger.listen(self.on_event)
+        self.ledger.listen(self.on_event)
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
@@ -118,8 +125,16 @@ class Display:
             line.append(f"  epoch {epoch:>2}  {duration(seconds):>6}")
             best = self.ledger.best
             if best is not None and best.number == number:
-                line.append("  the knee" if len(trial.values) > 1 else "  best so far", style="bold green")
+                line.append("  the knee" if len(trial.values) > 1 else self._best_so_far(trial), style="bold green")
+            if self.baseline is not None and (left := self._time_left()):
+                line.append(f"  {left} left")
         self.console.print(line, soft_wrap=True)
+
+    def _best_so_far(self, trial: FrozenTrial) -> str:
+        if self.baseline is None or not self.baseline[1]:
+            return "  best so far"
+        change = 100 * (1 - trial.values[0] / self.baseline[1])
+        return f"  best so far, {abs(change):.0f} % {'better' if change > 0 else 'worse'} than {self.baseline[0]}"
 
     def _render(self) -> RenderableType:
         counts, best = self.ledger.counts, self.ledger.best
@@ -132,9 +147,11 @@ class Display:
                 else f"best {self.metric} {decimals(best.values[0], 5)}"
             )
             summary.append(f"   {reached} (trial {best.number})", style="bold")
+        if self.baseline is not None:
+            summary.append(f"   {self.baseline[0]} {decimals(self.baseline[1], 5)}")
         if left := self._time_left():
-            summary.append(f"   about {left} left")
-        if reason := self.stopping():
+            summary.append(f"   {left} left")
+        if reason := self.run.stop_reason:
             summary.append(f"   stopping after this epoch ({reason}); Ctrl-C again: at once", style="bold yellow")
         table = Table.grid(padding=(0, 2))
         for number, (epoch, value, _) in sorted(self.running.items()):
@@ -146,10 +163,14 @@ class Display:
         return Group(self.bar, summary, table)
 
     def _time_left(self) -> str | None:
-        left = self.total - self.ledger.ended
-        if self.ended == 0 or left <= 0:
-            return None
-        return duration((time.monotonic() - self.began) / self.ended * left)
+        left, deadline = self.run.total - self.ledger.ended, self.run.deadline
+        limit = None if deadline is None else deadline.seconds_left
+        estimate = math.inf
+        if self.ended > 0 and left > 0:
+            estimate = (time.monotonic() - self.began) / self.ended * left
+        if limit is not None and limit <= estimate:
+            return duration(limit)
+        return None if estimate == math.inf else f"about {duration(estimate)}"
 
 
 class Epochs:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy.engine import make_url
 
-from optlstm.console.progress import LONGEST_REASON, shown
+from optlstm.config.schema import NO_LIMIT
+from optlstm.console.progress import LONGEST_REASON, PAUSED, shown
 from optlstm.console.study_table import STEPS_IN_WORDS, counts_in_words, lstm_steps
+from optlstm.run.budget import Budget
 from optlstm.run.session import Session
 from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
 from optlstm.study.ledger import EXHAUSTED
 from optlstm.study.record import REASON_KEY
-from optlstm.util.format import decimals, in_a_line, model_folder, visible
+from optlstm.util.format import as_timeout, decimals, duration, in_a_line, model_folder, visible
 from optlstm.util.program import program
 
 REASONS_SHOWN = 3
@@ -26,7 +29,10 @@ REASONS_SHOWN = 3
 def announce(console: Console, session: Session) -> None:
     """What is about to run: data, search, and the trials that exist already."""
     config, task, name = session.plan.config, session.plan.task, session.ledger.name
-    size, rule = f"{session.run.total} trials of up to {config.training.epochs} epochs", f"pruner {config.pruner.name}"
+    most = f"{session.run.total} trials"
+    if session.run.total == NO_LIMIT:
+        most = f"as many trials as fit into {duration(config.timeout or 0)},"
+    size, rule = f"{most} of up to {config.training.epochs} epochs", f"pruner {config.pruner.name}"
     if config.scheduler != "study":
         rule = f"scheduler {config.scheduler}"
     if config.scheduler == "pbt":
@@ -47,9 +53,22 @@ def announce(console: Console, session: Session) -> None:
         so_far = counts_in_words(session.ledger.counts)
         lines.append(Text(f"nothing to do: the study has {so_far}{_more_trials_hint(session)}"))
     elif any(t.state.name != "WAITING" and counts_as_trial(t) for t in session.ledger.trials):
-        lines.append(Text(f"continuing: {session.finished} of {session.run.total} trials have ended"))
+        total = "" if session.run.total == NO_LIMIT else f" of {session.run.total}"
+        lines.append(Text(f"continuing: {session.finished}{total} trials have ended"))
     for line in lines:
         console.print(line, soft_wrap=True)
+
+
+def say_budget(console: Console, session: Session, budget: Budget) -> tuple[str, float] | None:
+    """How the time is divided, and the best baseline on the validation rows, which is given back too."""
+    for note in budget.notes:
+        console.print(Text(note), soft_wrap=True)
+    baseline = next(iter(budget.baselines.items()), None)
+    if baseline is not None:
+        name, value = baseline
+        line = f"best baseline on the validation rows: {name}, {session.plan.metric.label} {decimals(value, 5)}"
+        console.print(Text(line), soft_wrap=True)
+    return baseline
 
 
 def _more_trials_hint(session: Session) -> str:
@@ -110,7 +129,7 @@ def storage_flag(url: str) -> str:
 
 def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
     """The commands one would type now, and what each is for; `storage` ends each of them."""
-    name, more = session.ledger.name, 2 * session.run.total
+    name = session.ledger.name
     folder = shlex.quote(model_folder(name))
     commands = [
         (_study_command("show", name, storage), "every trial"),
@@ -121,9 +140,8 @@ def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
         commands.insert(0, (refit, "train the best on all but the test rows, test it"))
     if session.plan.population is not None:
         commands.append((_study_command("show", name, f" --lineage{storage}"), "who was copied from whom"))
-    elif not _all_tried(session):
-        continued = f"{program()} study --name {shlex.quote(name)} --trials {more}{storage}"
-        commands.append((continued, "continue the search"))
+    elif not _all_tried(session) and session.run.stop_reason is None:  # else the command to resume was printed
+        commands.append((_command_to_continue(session, storage, 2), "continue the search"))
     return commands
 
 
@@ -135,7 +153,17 @@ def _study_command(command: str, name: str, options: str) -> str:
 
 def resume_command(session: Session, storage: str) -> str:
     """The command that continues the study."""
-    total = "" if session.plan.population else f" --trials {session.run.total}"  # a population's follows from its rules
+    if isinstance(session.run.deadline, Budget):
+        return f"{program()} {session.run.deadline.command}{storage}"
+    return _command_to_continue(session, storage, 1)
+
+
+def _command_to_continue(session: Session, storage: str, times: int) -> str:
+    """The command that continues the study: to so many times this run's trials, or for this run's time again."""
+    run, limit = session.run, session.plan.config.timeout
+    total = "" if session.plan.population else f" --trials {times * run.total}"  # a population's follows from its rules
+    if run.total == NO_LIMIT and limit is not None:
+        total = f" --timeout {as_timeout(limit)}"
     return f"{program()} study --name {shlex.quote(session.ledger.name)}{total}{storage}"
 
 
@@ -155,7 +183,10 @@ def notices(console: Console, session: Session, storage: str) -> None:
     if ledger.stopped and not run.stop_reason:
         console.print(Text(f"stopped: {visible(ledger.stopped)}"), soft_wrap=True)
     if ledger.best is None:
-        console.print(Text(f"no trial is complete ({counts_in_words(ledger.counts, running='unfinished')})", "red"))
+        counts, paused = counts_in_words(ledger.counts, running=PAUSED), ledger.paused
+        console.print(Text(f"no trial is complete ({counts})", "yellow" if paused else "red"))
+        if paused:
+            console.print(Text(_in_words(paused[0], session)), soft_wrap=True)
         for trial in [t for t in ledger.trials if REASON_KEY in t.user_attrs][:REASONS_SHOWN]:
             console.print(
                 Text(f"  trial {trial.number}: {in_a_line(trial.user_attrs[REASON_KEY], LONGEST_REASON)}"),
@@ -163,14 +194,25 @@ def notices(console: Console, session: Session, storage: str) -> None:
             )
 
 
+def _in_words(trial: FrozenTrial, session: Session) -> str:
+    """How far a paused trial has come."""
+    values = trial.intermediate_values
+    best = min(values, key=lambda epoch: values[epoch] * (1 if session.ledger.directions[0] == "minimize" else -1))
+    return (
+        f"trial {trial.number} is paused after epoch {trial.last_step} of {session.plan.record.epochs},"
+        f" validation {session.plan.metric.label} {decimals(values[best], 6)} at epoch {best}"
+    )
+
+
 def conclude(console: Console, session: Session, storage: str) -> None:
     """What came out, and what to do next."""
     table = best_table(session)
-    if table is None:
+    if table is not None:
+        console.print(f"\n{counts_in_words(session.ledger.counts, running=PAUSED)}")
+        console.print(table)
+    elif not session.ledger.paused:
         return
-    console.print(f"\n{counts_in_words(session.ledger.counts, running='unfinished')}")
-    console.print(table)
-    if session.run.stop_reason is None:
+    if session.run.stop_reason in (None, "timeout"):
         console.print("\n[bold]next[/bold]")
         commands = next_commands(session, storage)
         width = max(len(command) for command, _ in commands)

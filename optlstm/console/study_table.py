@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from optlstm.console.progress import STYLES, UNCUT, WORDS, shown
+from optlstm.console.progress import PAUSED, STYLES, UNCUT, WORDS, shown
 from optlstm.console.tables import MANY, LongTable, plain_table
 from optlstm.errors import InputError
 from optlstm.run.retention import study_folder
@@ -29,7 +29,7 @@ STEPS_IN_WORDS = "window / patch: each reads a patch of rows at once"
 
 
 def _counts_of(summary: Row) -> str:
-    return counts_in_words(summary["counts"], WORDS["RUNNING"] if summary["at_work"] else "unfinished")
+    return counts_in_words(summary["counts"], WORDS["RUNNING"] if summary["at_work"] else PAUSED)
 
 
 def counts_in_words(counts: Mapping[str, int], running: str = WORDS["RUNNING"]) -> str:
@@ -142,11 +142,15 @@ def _long_table(summary: Row, params: Sequence[str] | None) -> LongTable:
     )
 
     def row(trial: Row) -> list[str]:
-        state = WORDS.get(trial["state"], trial["state"].lower())
+        state = _state(trial)
         values = [shown(trial["params"].get(name, "")) for name in params or ()]
         return [*_numbers(trial), state, *values, _last(trial, params)]
 
     return LongTable(heading, map(row, summary["trials"]))
+
+
+def _state(trial: Row) -> str:
+    return PAUSED if "paused" in trial else WORDS.get(trial["state"], trial["state"].lower())
 
 
 def _numbers(trial: Row) -> list[str]:
@@ -175,7 +179,7 @@ def _trials_table(summary: Row, params: Sequence[str] | None) -> Table:
     for trial in summary["trials"]:
         table.add_row(
             *_numbers(trial),
-            Text(WORDS.get(trial["state"], trial["state"].lower()), STYLES.get(trial["state"], "")),
+            Text(_state(trial), STYLES.get(trial["state"], "")),
             *(Text(shown(trial["params"].get(name, ""))) for name in params or ()),
             Text(_last(trial, params)),
             style="bold" if trial["number"] == best else "",

@@ -39,14 +39,12 @@ Listener = Callable[[int, int, int, int], None]  # network (from 1), networks, e
 
 
 @dataclass(frozen=True)
-class _Weights:
-    """Networks trained with one trial's params."""
+class Networks:
+    """Networks trained with one trial's params: what the card says of them, and each one's weights."""
 
-    chosen: Choice
+    trained: Trained
     hp: Hyperparameters
     members: list[dict[str, Tensor]]
-    seeds: list[int]
-    segments: list[Segment]  # the schedule they were trained by
 
 
 class _Unvalidated:
@@ -137,7 +135,7 @@ def refit(
         weights = _train(plan, [chosen[i] for i in positions], training_data, seeds, averaging, on_epoch)
     else:
         weights = [kept[i] for i in positions]
-    return _evaluated(evaluator, plan, weights, retrain, rivals, blend, tuned_on)
+    return evaluated(evaluator, plan, weights, retrain, rivals=rivals, blend=blend, tuned_on=tuned_on)
 
 
 def _tuned(plan: Plan, chosen: Sequence[Choice], folder: Location) -> list[TunedNetwork]:
@@ -154,10 +152,10 @@ def _windows(plan: Plan) -> list[int]:
 
 def _train(
     plan: Plan, chosen: Sequence[Choice], data: Any, seeds: int, averaging: float | None, on_epoch: Listener
-) -> list[_Weights]:
+) -> list[Networks]:
     objective = plan.job("").make_objective(data)
     assert isinstance(objective, Objective)
-    weights: list[_Weights] = []
+    weights: list[Networks] = []
     for choice in chosen:
         segments = refit_schedule(choice, plan)
         if averaging is not None:
@@ -191,14 +189,15 @@ def _check(
         raise InputError(problems)
 
 
-def _evaluated(
+def evaluated(
     evaluator: Evaluator,
     plan: Plan,
-    weights: Sequence[_Weights],
+    weights: Sequence[Networks],
     retrain: bool,
-    rivals: bool,
-    blend: Blend | None,
-    tuned_on: dict[str, Any],
+    *,
+    rivals: bool = False,
+    blend: Blend | None = None,
+    tuned_on: Mapping[str, Any] = {},
 ) -> Model:
     """Score the test rows with the networks as they will be saved, and write the card."""
     use_threads(plan.config.training.threads)  # the number changes the last bits of the scores
@@ -212,15 +211,15 @@ def _evaluated(
     extras = {**extras, **evaluation.extras}
     blob, sums = pack([member for _, member in pairs], extras)
     card = Card(
-        trials=[_card_of(w) for w in weights],
+        trials=[w.trained for w in weights],
         task=section.model_copy(update=evaluation.card_updates),
         training=Training(
             refit=retrain,
             trained_on=["train", "validation"] if retrain else ["train"],
             epochs=plan.config.training.epochs,
-            tuned_on=tuned_on or None,
+            tuned_on=dict(tuned_on) or None,
         ),
-        study=_origin(plan, weights[0].chosen.study.study_name),
+        study=_origin(plan, str(plan.config.name)),
         data=dict(plan.record.task["data"]),
         test=_test(evaluation),
         intervals=evaluation.intervals,
@@ -233,7 +232,7 @@ def _evaluated(
 
 def _trained(
     objective: Objective, chosen: Choice, segments: list[Segment], seeds: int, on_epoch: Callable[[int, int, int], None]
-) -> _Weights:
+) -> Networks:
     """As many networks as seeds. on_epoch: called with a network (from 0), an epoch and the last one."""
     use_threads(objective.threads)
     members, member_seeds = [], []
@@ -249,10 +248,10 @@ def _trained(
             on_epoch(member, epoch.epoch, segments[-1].last)
         members.append(state.weights)
         member_seeds.append(seed_of(chosen.trial.number))
-    return _Weights(chosen, hp, members, member_seeds, segments)
+    return _networks(chosen, hp, members, member_seeds, segments)
 
 
-def _kept(plan: Plan, chosen: Choice, folder: Location) -> _Weights:
+def _kept(plan: Plan, chosen: Choice, folder: Location) -> Networks:
     """The best epoch's weights from the trial's checkpoint."""
     number = chosen.trial.number
     newest = newest_checkpoint(trial_folder(folder, number))
@@ -265,20 +264,23 @@ def _kept(plan: Plan, chosen: Choice, folder: Location) -> _Weights:
     best = state.part("best")
     hp = with_growth(Hyperparameters.from_params({**plan.space.fixed, **chosen.trial.params}), best)
     seeds = [derive_seed("train", plan.config.seed, number)]
-    return _Weights(chosen, hp, [best], seeds, chosen.until(chosen.best_epoch))
+    return _networks(chosen, hp, [best], seeds, chosen.until(chosen.best_epoch))
 
 
-def _card_of(weights: _Weights) -> Trained:
-    chosen, hp = weights.chosen, weights.hp
-    return Trained(
+def _networks(
+    chosen: Choice, hp: Hyperparameters, members: list[dict[str, Tensor]], seeds: list[int], segments: list[Segment]
+) -> Networks:
+    """Networks of a trial, and what the card says of them. segments: the schedule they were trained by."""
+    trained = Trained(
         trial=chosen.trial.number,
         value=chosen.trial.intermediate_values[chosen.best_epoch],
         params={k: v for k, v in asdict(hp).items() if k not in NO_PARAMS},
         grown_layers=hp.grown_layers,
         pooled_width=hp.pooled_width,
-        schedule=weights.segments,
-        seeds=weights.seeds,
+        schedule=segments,
+        seeds=seeds,
     )
+    return Networks(trained, hp, members)
 
 
 def _origin(plan: Plan, name: str) -> Origin:

@@ -18,7 +18,7 @@ from optlstm.run.stored import check_data_place, stored_config
 from optlstm.study.lineage import Segment, schedule
 from optlstm.study.pareto import KNEE, picked
 from optlstm.study.record import has_grown
-from optlstm.study.results import StudyResults, study_record
+from optlstm.study.results import StudyResults, is_paused, study_record
 from optlstm.training.hparams import Hyperparameters
 
 _TOP = 3  # trials of an ensemble: as many as a study keeps the weights of by default
@@ -46,11 +46,14 @@ class Choice:
 def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str | None = None) -> list[Choice]:
     """The trial of this number, or the best `top`, the best first; each with its schedule up to its best epoch.
 
+    Where no trial is complete, the best is a paused one.
+
     Args:
         pick: The trial of a Pareto front to take: see `optlstm.study.pareto.picked`; None: its knee.
 
     Raises:
-        InputError: optlstm did not make the study, there is no such trial, or it has no finished epoch.
+        InputError: optlstm did not make the study, there is no such trial, it has no finished epoch, or is being
+            trained.
     """
     if not study_record(study):
         raise InputError(f"study {study.study_name!r} was not made by optlstm; it holds nothing to refit")
@@ -58,7 +61,8 @@ def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str | No
         raise InputError(f"study {study.study_name!r} has a custom objective, which makes no optlstm model")
     if number is not None:
         return [_choice(study, number)]
-    ranking = StudyResults(study).ranking
+    results = StudyResults(study)
+    ranking = results.ranking or results.paused[:1]
     if not ranking:
         name = study.study_name
         raise InputError(f"study {name!r} has no complete trial yet; run more, or name another with --trial")
@@ -90,9 +94,10 @@ def _choice(study: optuna.Study, number: int) -> Choice:
     trials = study.get_trials(deepcopy=False)
     segments = schedule(trials, number)
     trial, last = trials[number], segments[-1]
-    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or last.trial != number:
-        state = {"RUNNING": "has not ended", "FAIL": "failed"}.get(trial.state.name, "has trained no epoch")
-        raise InputError(f"--trial: trial {number} {state}; choose a complete or pruned one")
+    refitted = trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_paused(trial)
+    if not refitted or last.trial != number:
+        state = {"RUNNING": "is being trained", "FAIL": "failed"}.get(trial.state.name, "has trained no epoch")
+        raise InputError(f"--trial: trial {number} {state}; choose a complete, pruned or paused one")
     values = {epoch: trial.intermediate_values[epoch] for epoch in range(last.first, last.last + 1)}
     # Of several objectives the epochs' values are those of the metric that decides, which is minimised.
     sign = -1 if study.directions == [StudyDirection.MAXIMIZE] else 1

@@ -93,10 +93,10 @@ class Plan:
     def _measure(self, params: Mapping[str, Any]) -> dict[str, float]:
         from optlstm.training.network_cost import measure  # it brings torch
 
-        return measure(self._problem, params, tuple(self.record.constraints))
+        return measure(self.problem, params, tuple(self.record.constraints))
 
     @cached_property
-    def _problem(self) -> Any:
+    def problem(self) -> Any:
         """The task's data and networks, set up in this process."""
         job = self.job("")
         objective: Any = job.make_objective(job.data)

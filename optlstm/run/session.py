@@ -20,7 +20,8 @@ from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import cores, run_local
 from optlstm.backends.trial import Job
 from optlstm.config.flags import STORAGE_VARIABLE
-from optlstm.config.schema import StudyConfig
+from optlstm.config.schema import NO_LIMIT, StudyConfig
+from optlstm.config.sources import layer
 from optlstm.config.validate import attempt, check_storage_paths
 from optlstm.errors import InputError
 from optlstm.run.owner import adopt_command, claim, owner_problem
@@ -38,7 +39,7 @@ from optlstm.study.results import StudyResults, load_study
 from optlstm.study.stopping import Stopper
 from optlstm.tracking import TrackedStudy, following
 from optlstm.util.files import Location, absolute, is_url, shown_location
-from optlstm.util.format import model_folder
+from optlstm.util.format import duration, model_folder
 from optlstm.util.user_code import Stored
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class Session:
         with self.resources:
             self._train(publisher)
         if reason := self._stop_reason():
-            self.ledger.set_stop_reason(f"timeout of {self.plan.config.timeout:g} s" if reason == "timeout" else reason)
+            limit = duration(self.plan.config.timeout or 0)
+            self.ledger.set_stop_reason(f"timeout of {limit}" if reason == "timeout" else reason)
         publisher.publish()
         self._stop_reason()  # an interrupted drawing is no interrupted study
 
@@ -194,6 +196,7 @@ def open_session(
     open_database: Callable[[], Database],
     problems: Sequence[str] = (),
     stored: Mapping[str, Stored] = {},
+    adapt: Callable[[Plan], Mapping[str, Any]] | None = None,
 ) -> Session:
     """Check everything, then open or create the study.
 
@@ -202,6 +205,7 @@ def open_session(
         open_database: Makes one, where all is well.
         problems: Met before, to be reported with the others.
         stored: The keys whose code only a study's database names.
+        adapt: Of a new study: what it changes of its config, once that and the data were checked.
 
     Raises:
         InputError: With every problem; nothing was created.
@@ -209,6 +213,8 @@ def open_session(
     problems = [*problems]
     notes = attempt(problems, lambda: unknown_name(database, name, raw)) or ()
     plan = make_plan(with_name(raw, name), problems, stored)
+    if adapt and not _exists(database, name) and (changes := adapt(plan)):
+        plan = make_plan(layer(with_name(raw, name), changes), (), stored)
     config = plan.config
     check_storage_paths(config)
     imported = imported_trials(database, plan, name)
@@ -222,7 +228,7 @@ def open_session(
         claim(checkpoints, database)
         if isinstance(ledger, PopulationLedger):
             ledger.copy = partial(copy_weights, checkpoints)
-        total = ledger.trial_limit(config.pbt.population if config.scheduler == "pbt" else config.trials)
+        total = ledger.trial_limit(config.pbt.population if config.scheduler == "pbt" else config.total)
         run, workers = Run(ledger, total, config.timeout), _workers(config, total - ledger.ended)
         return Session(plan, ledger, run, checkpoints, workers, ledger.ended, ray, resources.pop_all(), notes)
 
@@ -256,7 +262,9 @@ def dry_run(
     rule = f"pruner {config.pruner.name}" if config.scheduler == "study" else config.scheduler
     pbt = plan.population
     grid = plan.space.combinations() if config.sampler.name == "grid" else None
-    size = f"a population of {pbt.population}" if pbt else f"{min(config.trials, grid or config.trials)} in all"
+    total = min(config.total, grid or config.total)
+    size = f"{total} in all" if total != NO_LIMIT else f"as many as fit into {duration(config.timeout or 0)}"
+    size = f"a population of {pbt.population}" if pbt else size
     rows = [
         ("study", name),
         ("data", plan.task.describe()),
@@ -267,7 +275,7 @@ def dry_run(
         ("storage path", shown_location(config.storage_path)),
         ("backend", config.backend),
     ]
-    workers = _workers(config, config.trials)
+    workers = _workers(config, config.total)
     rows += [("note", warning) for warning in crowding(config, workers)]
     if config.backend == "ray":
         from optlstm.backends.ray.runner import describe
@@ -304,6 +312,10 @@ def _open_ledger(plan: Plan, name: str, database: Database, imported: Sequence[F
     )
 
 
+def _exists(database: Database | None, name: str) -> bool:
+    return database is not None and name in optuna.get_all_study_names(database.rdb)
+
+
 def _check_study(plan: Plan, name: str, database: Database | None, imported: Sequence[FrozenTrial]) -> None:
     """See that the study, if there is one, is this search, and that it is not over before it begins.
 
@@ -317,7 +329,7 @@ def _check_study(plan: Plan, name: str, database: Database | None, imported: Seq
         key=lambda t: t.values[0] if record.direction == "minimize" else -t.values[0],
         default=None,
     )
-    if database is not None and name in optuna.get_all_study_names(database.rdb):
+    if database is not None and _exists(database, name):
         check_study(database, name, record, _refit_command(plan.config, name))
         study = load_study(database, name)
         _check_owner(study, plan.config.storage_path, database)

@@ -76,6 +76,8 @@ def with_stored_config(
         problems.append(f"top: study '{name}' exists and promoted {top}, not {raw['top']!r}; give --name")
     if problems := [*problems, *_same_scheduler(name, stored, raw)]:
         raise InputError(problems)
+    if raw.get("timeout") is not None and "trials" not in raw:
+        stored.pop("trials", None)  # a timeout alone: as many as fit
     if not _data_path(raw):
         check_data_place(_data_path(stored))
     return layer(stored, raw), stored_code(study, stored, raw)

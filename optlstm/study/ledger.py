@@ -207,6 +207,14 @@ class Ledger(StudyResults):
         """Whether a trial leaves its worker after this epoch, unfinished, and waits to be assigned again."""
         return False
 
+    def is_last(self, number: int, epoch: int) -> bool:
+        """Whether a trial has all its epochs after this one: its objective returns by itself."""
+        if epoch == self.record.epochs:
+            return True
+        patience = self.record.task.get("training", {}).get("patience", 0) if self.record.scheduler != "pbt" else 0
+        values = self.trials[number].intermediate_values
+        return bool(patience and values) and epoch - min(values, key=lambda e: (values[e], e)) >= patience
+
     def complete(self, number: int, value: float | Sequence[float], attrs: Mapping[str, Any]) -> None:
         """End a trial with its best value (or one for each objective), what else is known of it as user attributes."""
         values = [float(v) for v in value] if isinstance(value, Sequence) else [float(value)]

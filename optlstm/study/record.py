@@ -15,6 +15,7 @@ METRIC_NAMES_KEY = "study:metric_names"  # what optuna.Study.set_metric_names wr
 # Of the last run: the folder of its checkpoints, its environment, and what was understood of its data, in a line each.
 # Nothing is continued from them.
 FOLDER_KEY, ENVIRONMENT_KEY, NOTES_KEY = "optlstm:folder", "optlstm:environment", "optlstm:notes"
+BUDGET_KEY = "optlstm:budget"  # of `fit`: the seconds that were spent on the search
 STOPPED_KEY = "optlstm:stopped"  # why the study took no more trials when it was last asked
 REASON_KEY = "reason"  # a trial's user attribute: why it was ended
 

@@ -93,6 +93,16 @@ class StudyResults:
     def best(self) -> FrozenTrial | None:
         return next(iter(self.ranking), None)
 
+    @property
+    def paused(self) -> list[FrozenTrial]:
+        """Unfinished trials that no process trains and that have reported, the best epoch first; of one objective."""
+        if self.several:
+            return []
+        best = min if self.directions[0] == "minimize" else max
+        sign = 1 if best is min else -1
+        waiting = [t for t in self.trials if is_paused(t) and t.intermediate_values]
+        return sorted(waiting, key=lambda t: (sign * best(t.intermediate_values.values()), t.number))
+
     def summary(self) -> dict[str, Any]:
         """{name, direction, best: {number, value, params} or null, counts: {state: n}, at_work, trials: [...]}.
 
@@ -141,6 +151,7 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
         "value": value_of(trial),
         "epochs": trial.last_step or 0,
         "seconds": seconds,
+        **({"paused": True} if is_paused(trial) else {}),
         "reason": _text(trial.user_attrs.get(REASON_KEY)),
         **({"traceback": _text(trial.user_attrs["traceback"])} if "traceback" in trial.user_attrs else {}),
         "params": dict(trial.params),
@@ -158,6 +169,11 @@ def is_at_work(trial: FrozenTrial) -> bool:
     """Whether some process trains it now: its state stays RUNNING when that process dies."""
     lease = Lease.of(trial.system_attrs) if trial.state == TrialState.RUNNING else None
     return lease is not None and not lease.is_void(time.time())
+
+
+def is_paused(trial: FrozenTrial) -> bool:
+    """Whether it waits for the next run of its study: it has not ended, and no process trains it."""
+    return trial.state == TrialState.RUNNING and not is_at_work(trial)
 
 
 def value_of(trial: FrozenTrial) -> float | list[float] | None:

@@ -161,6 +161,9 @@ class Evaluator(Protocol):
             metric: the validation metric that decides.
         """
 
+    def validation_baselines(self, metric: Metric, window: int) -> dict[str, float]:
+        """What a trial has to be better than: by name, values as trials report them; of forecasts with this window."""
+
     def check_rivals(self) -> None:
         """Raises InputError where there are no statistical forecasts to be held against, or they are not installed."""
 

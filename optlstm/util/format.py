@@ -13,6 +13,7 @@ from typing import Any
 LONGEST_NAME = 512  # of a study, of an attribute: the limit of Optuna's tables
 MAX_NAME = 60  # characters of a name in a figure
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001  (full-width ones, as spreadsheets take them too)
+_TIMES = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE)
 
 
@@ -107,6 +108,22 @@ def duration(seconds: float) -> str:
     if rounded < 3600:
         return f"{rounded // 60} min {rounded % 60} s"
     return f"{rounded // 3600:,} h {rounded % 3600 // 60} min"
+
+
+def seconds(text: str) -> float:
+    """`90`, `90s`, `10m`, `1.5h`, `1h30m` as seconds. Raises ValueError for anything else."""
+    if not (parts := _TIMES.fullmatch(text.strip())) or not any(parts.groups()):
+        return float(text)
+    hours, minutes, rest = (float(part or 0) for part in parts.groups())
+    return 3600 * hours + 60 * minutes + rest
+
+
+def as_timeout(seconds: float) -> str:
+    """As `seconds` reads it: `90`, `10m`, `2h`."""
+    for unit, length in (("h", 3600), ("m", 60)):
+        if seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"
 
 
 def moment(when: datetime.datetime) -> str:

@@ -287,6 +287,20 @@ def test_the_timeout_leaves_running_trials_to_be_continued(
     assert table(studies.ledger(pruner="none"))[:3] == reference(studies, 3, pruner="none")
 
 
+def test_a_trial_that_has_all_its_epochs_when_time_is_up_is_complete(backend: Backend, studies: Studies) -> None:
+    ledger = studies.ledger(pruner="none")
+    run = Run(ledger, 50)
+
+    def time_is_up(event: Event) -> None:
+        if isinstance(event, EpochReported) and (event.number, event.epoch) == (0, 6):
+            run.stop("timeout")
+
+    ledger.listen(time_is_up)
+    backend.work(run, job(), 1)
+    assert ledger.counts == {"COMPLETE": 1}
+    assert table(ledger) == reference(studies, 1, pruner="none")
+
+
 def test_after_the_last_trial_the_objective_shows_what_it_has(backend: Backend, studies: Studies) -> None:
     shown: list[Any] = []
 

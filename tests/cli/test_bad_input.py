@@ -60,7 +60,7 @@ def test_an_unknown_key_names_the_nearest(cli: Cli, by: str, section: str, key: 
         ("trials=true", "trials: must be a whole number, got True"),
         ("trials=2.5", "trials: must be a whole number, got 2.5"),
         ("trials='3'", "trials: must be a whole number, got '3'"),
-        ("timeout=soon", "timeout: must be a number, got 'soon'"),
+        ("timeout=soon", "timeout: must be seconds, or with a unit as 90s, 10m, 1.5h, got 'soon'"),
         ("timeout=nan", "timeout: must be above 0, got nan"),
         ("name=[1]", "name: must be text, got [1]"),
         ("storage_path=3", "storage_path: must be text, got 3"),

@@ -8,11 +8,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pandas as pd
 import pytest
 
+from optlstm.backends.driver import Run
+from optlstm.backends.trial import Decision
 from optlstm.config.flags import FLAGS
 from optlstm.config.schema import StudyConfig
 from tests.conftest import URL, Cli, rows, series
@@ -209,7 +212,7 @@ def test_help_lists_the_commands_and_each_has_its_own(cli: Cli, monkeypatch: pyt
 
     assert overview.code == 0
     assert cli().out == cli("-h").out == overview.out
-    assert listed[:3] == ["study", "refit", "predict"]
+    assert listed[:4] == ["fit", "study", "refit", "predict"]
     for command in listed:
         outcome = cli(command, "-h")
         assert (outcome.code, outcome.err) == (0, "")
@@ -236,7 +239,7 @@ def test_a_command_is_shown_as_this_one_was_called(cli: Cli, cached_cli: Cli, mo
     assert cli("study", "tiny.csv").lines[-1] == "try: optlstm study --data tiny.csv"
 
 
-@pytest.mark.parametrize("command", ["study", "lr-search"])
+@pytest.mark.parametrize("command", ["study", "lr-search", "fit"])
 def test_help_shows_the_flags_of_the_table_and_no_type_of_a_switch(
     cli: Cli, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,8 +249,9 @@ def test_help_shows_the_flags_of_the_table_and_no_type_of_a_switch(
 
     assert "<bool>" not in text
     options = re.findall(r"^  (?:-\w, )?(--[\w-]+)(?= |$)", text, re.MULTILINE)
-    wanted = [flag.name for flag in FLAGS if command in flag.commands]
-    assert sorted(options) == sorted([*wanted, *{"study": ["--dry-run"], "lr-search": ["--out"]}[command], *COMMON])
+    wanted = [flag.name for flag in FLAGS if flag.is_of(command)]
+    more = {"study": ["--dry-run"], "lr-search": ["--out"], "fit": ["--minutes", "--out"]}[command]
+    assert sorted(options) == sorted([*wanted, *more, *COMMON])
     assert re.search(r"--workers N\|auto +trials at a time; [^()]*\(default: auto\)", text)
 
 
@@ -283,3 +287,32 @@ def test_a_study_may_be_called_like_an_option(cli: Cli) -> None:
 
     assert show == ["show", "--storage", "sqlite:///a.db", "--", "--trials"]
     assert cli(*show).code == 0
+
+
+def test_a_trial_that_the_timeout_paused_can_be_refitted(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timeout alone is no total of 20 trials; where no trial is complete, the paused one is what there is."""
+    clock = SimpleNamespace(monotonic=lambda: 0.0)
+    monkeypatch.setattr("optlstm.backends.driver.time", clock)
+    report = Run.report
+
+    def slowly(run: Run, number: int, epoch: int, value: float) -> Decision:
+        clock.monotonic = lambda: 1000.0
+        return report(run, number, epoch, value)
+
+    monkeypatch.setattr(Run, "report", slowly)
+    Path("tiny.toml").write_text(Path("tiny.toml").read_text().replace("trials = 3\n", ""))
+    stopped = cli("study", "tiny.toml", "--timeout", "10m")
+
+    assert stopped.code == 0
+    assert "as many trials as fit into 10 min 0 s, of up to 2 epochs" in stopped.lines[1]
+    assert "  python -m optlstm study --name tiny --timeout 10m" in stopped.lines
+    assert "no trial is complete (1 trial: 1 paused)" in stopped.lines
+    assert "trial 0 is paused after epoch 1 of 2, validation mse" in stopped.err
+    assert "python -m optlstm refit tiny -o tiny-model" in stopped.out
+    assert " paused " in cli("show", "tiny").out
+    assert json.loads(cli("show", "tiny", "--format", "json").out)["trials"][0]["paused"]
+    refitted = cli("refit", "tiny", "-o", "m", "--no-ensemble")
+    assert "trial 0 of study tiny: 1 epochs" in refitted.out
+    clock.monotonic = lambda: 0.0
+    assert cli("study", "--name", "tiny", "--timeout", "10m").code == 0
+    assert rows()[0][1] == "COMPLETE"

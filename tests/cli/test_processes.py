@@ -67,9 +67,9 @@ def test_a_signal_stops_after_the_epoch_and_nothing_is_lost(
     said = Path("said").read_text()
     assert "stopping after this epoch; again: at once\n" in said
     assert "everything is saved. To resume:\n  python -m optlstm study --name tiny --trials 2\n" in said
-    assert "unfinished)" in said
+    assert "paused)" in said
     assert "RUNNING" in {state for _, state, *_ in rows()}
-    assert re.search(r"\d unfinished", cli("show", "tiny").out)
+    assert re.search(r"\d paused", cli("show", "tiny").out)
     again = cli("study", "--name", "tiny", "--trials", 2, "--workers", 1)
     assert again.code == 0
     assert any(re.fullmatch(r"trial \d is continued after epoch \d+", line) for line in again.lines)

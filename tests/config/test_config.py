@@ -140,7 +140,8 @@ def test_row_counts_stay_whole_and_fractions_stay_fractions() -> None:
 
 @pytest.mark.parametrize("raw", [{}, {"data": {"target": ["a"], "splits": [7, 1, 2]}, "sampler": {"name": "random"}}])
 def test_what_a_study_stores_gives_the_same_config_back(raw: dict[str, Any]) -> None:
-    before = config({"name": "x", "workers": 3, "storage": "sqlite:///secret.db", "timeout": 3.0, **raw})
+    reach = {"name": "x", "workers": 3, "storage": "sqlite:///secret.db", "timeout": 3.0}
+    before = config({**reach, "trials": 4, **raw})
 
     stored = json.loads(json.dumps(before.stored()))
     after = config({key: value for key, value in stored.items() if value is not None})

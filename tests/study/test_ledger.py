@@ -262,3 +262,20 @@ def test_brute_force_follows_conditions(sqlite: Database, name: str) -> None:
 
     assert len({tuple(sorted(trial.params.items())) for trial in ledger.trials}) == len(ledger.trials) == 6
     assert ledger.stopped == "every configuration of the space was tried"
+
+
+@pytest.mark.parametrize(
+    ("patience", "values", "last"),
+    [(2, (0.5, 0.25, 0.25), False), (2, (0.5, 0.25, 0.25, 0.5), True), (0, (0.25, 0.5, 0.5), False)],
+)
+def test_a_trial_is_at_its_end_where_its_patience_has_run_out(
+    sqlite: Database, patience: int, values: tuple[float, ...], last: bool
+) -> None:
+    ledger = Ledger(
+        sqlite, f"patient {values}", record(epochs=9, pruner="none", task={"training": {"patience": patience}})
+    )
+    number = assigned(ledger).number
+    for epoch, value in enumerate(values, start=1):
+        ledger.report(number, epoch, value)
+
+    assert ledger.is_last(number, len(values)) is last

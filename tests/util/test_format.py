@@ -8,7 +8,7 @@ import pytest
 
 from optlstm.console.progress import make_console
 from optlstm.errors import InputError
-from optlstm.util.format import csv_cell, csv_row, quoted, visible
+from optlstm.util.format import as_timeout, csv_cell, csv_row, quoted, seconds, visible
 
 PLAIN = ["", "a", "a=b", "-5", "+3.2e5", "-.5", "-inf", "1-2", "'quoted", -5, 2.5, None]
 RTL = "\u202egnp.exe"
@@ -17,6 +17,21 @@ RTL = "\u202egnp.exe"
 @pytest.mark.parametrize("text", ["=1+1", "@SUM(1)", "+A1", "-A1", "-2+3", "\t=1", "\r=1", "\n=1", "\uff1d1"])
 def test_a_cell_never_begins_as_a_formula_does(text: str) -> None:
     assert str(csv_cell(text)).startswith("'")
+
+
+@pytest.mark.parametrize(
+    ("text", "length", "shortest"),
+    [("90", 90, "90s"), ("90s", 90, "90s"), ("10m", 600, "10m"), ("1.5h", 5400, "90m"), ("1h30m", 5400, "90m")],
+)
+def test_a_length_of_time_has_a_unit(text: str, length: float, shortest: str) -> None:
+    assert seconds(text) == length
+    assert as_timeout(length) == shortest
+
+
+@pytest.mark.parametrize("text", ["", "s", "10d", "m10", "ten"])
+def test_what_is_no_length_of_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="could not convert"):
+        seconds(text)
 
 
 @pytest.mark.parametrize("value", PLAIN)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, TypeA
 
 from optlstm.errors import InputError
 from optlstm.study.record import (
+    BUDGET_KEY,
     CONFIG_KEY,
     ENVIRONMENT_KEY,
     FOLDER_KEY,
@@ -153,6 +154,7 @@ STUDY_USER: dict[str, Any] = {
     STOPPED_KEY: str | None,
     "optlstm:generation": Whole,
     "optlstm:forgiven": Whole,
+    BUDGET_KEY: Annotated[Number, Ge(0)],
 }
 STUDY_SYSTEM: dict[str, Any] = {METRIC_NAMES_KEY: list[str], "dashboard:note_ver": Whole}
 # Of the trials of our own studies; those of other programs may mean something else.

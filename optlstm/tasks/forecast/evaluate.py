@@ -21,7 +21,8 @@ from optlstm.tasks.forecast.mixture import choose_mixture
 from optlstm.tasks.forecast.predictor import ForecastPredictor, ForecastSection
 from optlstm.tasks.forecast.prepared import PreparedSeries
 from optlstm.tasks.forecast.rivals import check_installed, chosen_rivals, rival_forecasts
-from optlstm.training.metric import DEFAULT_GOAL, Goal
+from optlstm.tasks.forecast.validation_baselines import validation_baselines
+from optlstm.training.metric import DEFAULT_GOAL, Goal, Metric
 from optlstm.util.arrays import Floats, Integers, row_ranges
 
 _CALIBRATION_WINDOWS = 20_000  # residuals that are kept; of more windows, every second, third, ...
@@ -113,6 +114,9 @@ class ForecastEvaluator:
             return None
         mixture = choose_mixture(self.validated.data(), tuned(), windows, self.task.season, metric)
         return mixture.blend(self.training_data(joined), networks)
+
+    def validation_baselines(self, metric: Metric, window: int) -> dict[str, float]:
+        return validation_baselines(self.validated.data(), window, self.validated.season, metric)
 
     def check_rivals(self) -> None:
         check_installed()

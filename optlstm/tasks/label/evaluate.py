@@ -14,6 +14,7 @@ from optlstm.tasks.label.baselines import majority
 from optlstm.tasks.label.data import LabelledData
 from optlstm.tasks.label.predict import LabelPredictor, SequenceSection, TextSection
 from optlstm.tasks.label.scores import classification_scores
+from optlstm.training.metric import Metric
 from optlstm.util.arrays import Integers
 
 
@@ -45,6 +46,12 @@ class LabelEvaluator:
 
     def blend(self, *_: object) -> None:
         """None: the model is the mean of its networks."""
+
+    def validation_baselines(self, metric: Metric, _window: int) -> dict[str, float]:
+        """The classes' shares as probabilities, in the study's first fold."""
+        shares = np.bincount(self.data.codes[self.fold.train], minlength=len(self.data.classes)) / len(self.fold.train)
+        codes = self.data.codes[self.fold.validation]
+        return {"class shares": metric.value(classification_scores(np.tile(shares, (len(codes), 1)), codes))}
 
     def check_rivals(self) -> None:
         """Raises InputError: there are none."""

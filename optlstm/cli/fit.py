@@ -1,0 +1,94 @@
+"""`fit`: a tested model in a limited time."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from optlstm.cli.databases import open_study_database
+from optlstm.cli.flags import AsJson, Overrides, Quiet, config_flags, read_config
+from optlstm.cli.refit import print_result
+from optlstm.cli.session import run_session
+from optlstm.config.schema import StudyConfig
+from optlstm.config.validate import attempt
+from optlstm.util.format import duration, many, model_folder
+from optlstm.util.program import program
+
+if TYPE_CHECKING:
+    from optlstm.run.budget import Budget
+    from optlstm.run.session import Session
+
+SUFFIX = "-fit"  # of a study's name, so that it is none of `study`
+
+
+@config_flags("fit")
+def fit(
+    study_file: Annotated[Path | None, typer.Argument(metavar="STUDY.toml", help="a study file")] = None,
+    *,
+    minutes: Annotated[
+        float, typer.Option("--minutes", metavar="M", help="time for all of it; the study's total")
+    ] = 10.0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="MODEL_DIR", help="folder for the model (default: NAME-model)"),
+    ] = None,
+    flags: dict[str, Any],
+    overrides: Overrides = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Search, refit and test inside a time limit, and save the model. Stopped, the same command continues it."""
+    began = time.monotonic()
+    from optlstm.run.budget import Budget, config_problems
+    from optlstm.run.study_config import study_name
+
+    raw, problems = read_config(study_file, overrides, flags)
+    problems += config_problems(raw, minutes)
+    raw["name"] = raw.get("name") or f"{study_name(raw, study_file)}{SUFFIX}"
+    raw |= {"timeout": max(1e-9, 60.0 * minutes), "artifacts": raw.get("artifacts", 0)}
+    folder = out or Path(model_folder(str(raw["name"])))
+    again = f"fit --name {shlex.quote(str(raw['name']))} --minutes {minutes:g} -o {shlex.quote(str(folder))}"
+    budget = Budget(60 * minutes, began, again)
+    attempt(problems, lambda: _check_target(folder))
+    session, code = run_session(raw, problems, None, quiet, budget)
+    if code >= 128:  # interrupted; what resumes it is this command
+        return code
+    return _make_model(session, budget, folder, raw, quiet, as_json)
+
+
+def _check_target(folder: Path) -> None:
+    from optlstm.models.folder import check_target
+
+    check_target(folder)
+
+
+def _make_model(session: Session, budget: Budget, folder: Path, raw: dict[str, Any], quiet: bool, as_json: bool) -> int:
+    from optlstm.console.progress import Epochs, make_console
+    from optlstm.console.scores import outcome
+    from optlstm.models.fit import MORE_TIME, finished, is_baseline
+
+    url = str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
+    unweighted = list[int]()
+    console = make_console(quiet)
+    ended = many(session.ledger.ended, "trial")
+    console.print(f"the search has ended after {ended}; training the model", soft_wrap=True)
+    with Epochs(console) as display:
+        database = open_study_database(url, create=False)
+        model = finished(session, database, budget, display.on_epoch, unweighted.append)
+    model.save(folder)
+    if as_json:
+        print(json.dumps({**outcome(model.card, str(folder)), "counts": dict(session.ledger.counts)}))
+    else:
+        results = make_console(results=True)
+        if is_baseline(model):
+            results.print(MORE_TIME, soft_wrap=True, markup=False)
+        print_result(results, model, folder, False, unweighted, session.plan.config.data.path or "FILE")
+        results.print(f"  {program()} show {shlex.quote(session.ledger.name)}", markup=False, soft_wrap=True)
+    used = duration(budget.seconds - budget.seconds_left)
+    console.print(f"done in {used} of {duration(budget.seconds)}", soft_wrap=True)
+    return 0

@@ -1,0 +1,178 @@
+"""A time limit for a whole model: how it is divided between the search and the refit after it.
+
+What decides the trials is fixed before the study begins, from a short measurement, and is part of its record: windows
+in an epoch, epochs of a trial, and the slowest configuration that is tried. So a study that is continued, elsewhere
+too, is the same study. Afterwards the clock decides one thing only: when the search ends.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from optlstm.backends.driver import Deadline
+from optlstm.backends.local.runner import cores
+from optlstm.run.custom_objective import CustomTask
+from optlstm.run.plan import Plan
+from optlstm.run.session import Session
+from optlstm.study.events import Event, TrialFinished
+from optlstm.study.ledger import Ledger
+from optlstm.study.record import BUDGET_KEY
+from optlstm.util.format import duration
+
+_TRIALS = 12  # that the search has time for, with all their epochs; pruned ones take less
+_LEAST_EPOCHS, _LEAST_WINDOWS = 4, 2048  # of a trial, and of an epoch
+_SLOWEST = 2.0  # times its share of the search that a trial may take
+_BOUNDLESS = 30  # times the defaults' work that no configuration reaches
+_LEAST_RESERVE, _MOST_RESERVE = 0.1, 0.3  # shares of the time that are kept for the refit
+_MARGIN = 1.3  # times what the refit should take
+_TOP, _SEEDS = 3, 3  # trials of the model, and most networks of each
+
+
+_DECIDED = ("trials", "timeout", "scheduler", "objective", "objectives")  # keys that fit decides, or has no use for
+
+
+def config_problems(raw: Mapping[str, Any], minutes: float) -> list[str]:
+    """What a config may not say, as `fit` decides it; and what is wrong with the time."""
+    problems = [] if 0 < minutes < math.inf else [f"minutes: must be above 0, got {minutes:g}"]
+    return problems + [f"{key}: fit decides it; leave it out, or use study and refit" for key in _DECIDED if key in raw]
+
+
+class Budget(Deadline):
+    """The time for one model. As the deadline of a run it passes when the refit must begin.
+
+    Args:
+        seconds: In all.
+        began: When it began to run, by `time.monotonic()`.
+        command: What continues it, without the program.
+    """
+
+    def __init__(self, seconds: float, began: float, command: str = "") -> None:
+        self.seconds, self._began, self.command = seconds, began, command
+        self._spent = 0.0  # on the search, by earlier runs of the study
+        self._ledger: Ledger | None = None
+        self._hopeless = False  # no epoch fits into the time
+        self._evaluation = 2.0  # seconds that the refit takes beside its training, about
+        self.baselines: dict[str, float] = {}  # their validation values by name, the best first
+        self.notes: list[str] = []
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the whole, the refit's included."""
+        return max(0.0, self.seconds - self._spent - (time.monotonic() - self._began))
+
+    @property
+    def passed(self) -> bool:
+        return self._hopeless or self.seconds_left <= self._reserve
+
+    @property
+    def allows_trial(self) -> bool:
+        trials = self._finished
+        usual = sum(map(_seconds, trials)) / len(trials) if trials else 0.0
+        return not self._hopeless and self.seconds_left - self._reserve > usual / 2
+
+    @property
+    def _reserve(self) -> float:
+        """Seconds to keep for the refit."""
+        network = _MARGIN * sum(map(_seconds, self._best))
+        seeds = max(1, min(_SEEDS, int(_MOST_RESERVE * self.seconds / network) if network else 1))
+        return max(_LEAST_RESERVE * self.seconds, self._evaluation + seeds * network)
+
+    @property
+    def _finished(self) -> Sequence[FrozenTrial]:
+        return [t for t in self._ledger.trials if t.state == TrialState.COMPLETE] if self._ledger else []
+
+    @property
+    def _best(self) -> Sequence[FrozenTrial]:
+        if self._ledger is None:
+            return []
+        record = self._ledger.record
+        return self._ledger.ranking[: _TOP if record.task.get("task") == "forecast" and not record.objectives else 1]
+
+    def adapt(self, plan: Plan) -> dict[str, Any]:
+        """What a new study's config must say so that the search has time for some trials."""
+        from optlstm.training.hparams import Hyperparameters
+        from optlstm.training.network_cost import training_cost, work
+
+        hp = Hyperparameters.from_params({**plan.space.fixed, **plan.space.defaults()})
+        cost, config = training_cost(plan.problem, hp), plan.config
+        self._evaluation += 4 * cost.validation
+        workers = config.workers if isinstance(config.workers, int) else cores()
+        search = max(0.0, self.seconds_left - _LEAST_RESERVE * self.seconds - self._evaluation)
+        share, epochs = workers * search / _TRIALS, config.training.epochs
+        epoch, changes = cost.epoch, dict[str, Any]()
+        given = config.data.model_fields_set
+        assert not isinstance(plan.task, CustomTask)
+        if epochs * epoch > share and "epoch_windows" in plan.task.keys and "epoch_windows" not in given:
+            steps = max(_LEAST_WINDOWS / hp.batch_size, (share / epochs - cost.validation) / cost.step)
+            if steps < cost.steps:
+                changes["data"] = {"epoch_windows": round(steps * hp.batch_size), "epoch_steps": 1}
+                epoch = steps * cost.step + cost.validation
+        if epochs * epoch > share and "epochs" not in config.training.model_fields_set:
+            epochs = min(epochs, max(_LEAST_EPOCHS, int(share / epoch)))
+            changes["training"] = {"epochs": epochs}
+        slowest = max(1.0, _SLOWEST * share / (epochs * epoch))
+        if slowest < _BOUNDLESS and plan.factory is None and not config.constraints.limits:
+            changes["constraints"] = {"max_work": round(slowest * work(plan.problem, hp), 3)}
+        self._hopeless = search < epoch
+        self.notes.append(_in_words(epoch, epochs, changes))
+        return changes
+
+    def begin(self, session: Session) -> None:
+        """Be the deadline of a session's run."""
+        self._ledger = session.ledger
+        self._spent = float(session.ledger.attrs.get(BUDGET_KEY, 0.0))
+        began = time.monotonic()
+        assert not isinstance(session.plan.task, CustomTask)
+        window = {**session.plan.space.fixed, **session.plan.space.defaults()}.get("window", 1)
+        baselines = session.plan.task.evaluator().validation_baselines(session.plan.metric, int(window))
+        self._evaluation = min(self._evaluation + 4 * (time.monotonic() - began), _MOST_RESERVE * self.seconds)
+        self.baselines = dict(sorted(baselines.items(), key=lambda item: item[1]))
+        session.run.deadline = self
+        session.ledger.listen(self._on_event)
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, TrialFinished):
+            self.save()
+
+    def save(self) -> None:
+        """Write down what was spent on the search."""
+        assert self._ledger is not None
+        spent = self.seconds if self._hopeless else self._spent + time.monotonic() - self._began
+        self._ledger.set_attrs({BUDGET_KEY: round(spent, 3)})
+
+    def refit_options(self) -> dict[str, Any] | None:
+        """`top`, `seeds` and `retrain` of a refit that fits into the time left; None: no trial has come to an epoch."""
+        assert self._ledger is not None
+        if not self._best:
+            return {"top": 1} if self._ledger.paused else None
+        left = max(self.seconds_left, _LEAST_RESERVE * self.seconds) - self._evaluation
+        for top in range(len(self._best), 0, -1):
+            network = _MARGIN * sum(map(_seconds, self._best[:top]))
+            if network <= left:
+                return {"top": top, "seeds": max(1, min(_SEEDS, int(left / network))) if network else 1}
+        return {"top": 1} if self._folds else {"top": len(self._best), "retrain": False}
+
+    @property
+    def _folds(self) -> Any:
+        assert self._ledger is not None
+        data: Mapping[str, Any] = self._ledger.record.task.get("data", {})
+        return data.get("folds")
+
+
+def _seconds(trial: FrozenTrial) -> float:
+    seconds = trial.user_attrs.get("train_seconds", 0.0)
+    return float(seconds) if isinstance(seconds, int | float) else 0.0
+
+
+def _in_words(epoch: float, epochs: int, changes: Mapping[str, Any]) -> str:
+    line = f"an epoch of the defaults takes about {duration(epoch)}"
+    if "data" in changes:
+        line += f", of {changes['data']['epoch_windows']:,} windows, as there is little time"
+    if "training" in changes:
+        line += f"; a trial has {epochs} epochs"
+    return line + ("; slow configurations are left out" if "constraints" in changes else "")

@@ -1,0 +1,159 @@
+"""`fit`: search and refit inside a time limit. The clock is made up: what it decides is when the search ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import optlstm
+from optlstm.backends.driver import Run
+from optlstm.backends.trial import Decision
+from optlstm.run.budget import Budget
+from optlstm.run.plan import make_plan
+from optlstm.study.database.connection import open_database
+from optlstm.study.record import BUDGET_KEY
+from optlstm.study.results import load_study, study_record
+from optlstm.training import network_cost
+from optlstm.training.network_cost import TrainingCost
+from tests.conftest import URL, Cli, rows
+
+FIT = ("fit", "tiny.toml", "-o", "m")
+
+
+@pytest.fixture(autouse=True)
+def _two_trials(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search has time for two trials; a step takes as long on every machine."""
+    Path("tiny.toml").write_text(Path("tiny.toml").read_text().replace("trials = 3\n", ""))
+    over = property(lambda budget: budget._hopeless or len(budget._finished) >= 2)
+    monkeypatch.setattr(Budget, "passed", over)
+    monkeypatch.setattr(network_cost, "training_cost", lambda problem, hp: TrainingCost(0.001, 0.001, 2))
+
+
+def test_it_searches_refits_and_tests_and_the_same_command_again_only_refits(cli: Cli) -> None:
+    first = cli(*FIT, "--minutes", 5, "--json")
+
+    assert first.code == 0, first.err
+    assert "as many trials as fit into 5 min 0 s, of up to 2 epochs" in first.lines[1]
+    assert any(line.startswith("best baseline on the validation rows: ") for line in first.lines)
+    assert any("best so far, " in line and " left" in line for line in first.lines)
+    assert first.lines[-1].endswith(" of 5 min 0 s")
+    result = json.loads(first.out)
+    assert (result["study"], result["counts"], result["model"]) == ("tiny-fit", {"COMPLETE": 2}, "m")
+    assert {"test", "baselines", "intervals"} <= result.keys()
+    assert load_study(open_database(URL), "tiny-fit").user_attrs[BUDGET_KEY] > 0
+    made, table = Path("m/model.json").read_bytes(), rows("tiny-fit")
+    again = cli(*FIT, "--minutes", 5)
+    assert "python -m optlstm predict m --data " in again.out
+    assert rows("tiny-fit") == table
+    assert Path("m/model.json").read_bytes() == made
+
+
+def test_without_time_for_a_trial_the_model_is_the_best_baseline(cli: Cli) -> None:
+    done = cli(*FIT, "--minutes", 1e-6)
+
+    assert done.code == 0, done.err
+    assert "there was no time for a trial: the model is that of the best baseline; give more --minutes" in done.out
+    model = optlstm.load("m")
+    assert [trained.schedule[-1].last for trained in model.card.trials] == [0]
+    assert (model.test["mse"] or 9) < (model.card.test.baselines["naive"]["mse"] or 0)
+    assert len(model.predict("tiny.csv")) == 4
+
+
+def test_a_short_time_makes_shorter_epochs_and_bars_slow_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
+    cost = TrainingCost(step=0.01, validation=0.1, steps=1000)
+    monkeypatch.setattr(network_cost, "training_cost", lambda problem, hp: cost)
+    monkeypatch.setattr("optlstm.run.budget.time", SimpleNamespace(monotonic=lambda: 0.0))
+    data = {"path": "tiny.csv", "horizon": 4}
+    plan = make_plan({"data": data, "space": {"window": 8}, "workers": 1, "name": "x"})
+
+    long = Budget(36_000, 0.0).adapt(plan)
+    short = Budget(400, 0.0).adapt(plan)
+    hopeless = Budget(0.5, 0.0)
+    hopeless.adapt(plan)
+
+    assert "data" not in long
+    assert "training" not in long
+    # 360 s less 2.4 s of evaluation, 12 trials of 10 epochs: 2.98 s an epoch, less its validation, 288 steps of 16.
+    assert short["data"]["epoch_windows"] == pytest.approx(288 * 16, rel=0.02)
+    assert short["constraints"]["max_work"] == pytest.approx(2 * network_cost.work(plan.problem, _defaults(plan)))
+    assert hopeless.passed
+
+
+def test_what_is_left_decides_how_much_is_refitted() -> None:
+    trials = [SimpleNamespace(user_attrs={"train_seconds": 10.0})] * 3
+    ledger = SimpleNamespace(
+        ranking=trials, paused=[], record=SimpleNamespace(task={"task": "forecast"}, objectives={})
+    )
+    options = []
+    for seconds in (400, 120, 35, 20, 12):
+        budget = Budget(seconds, 1e12)  # all of it is left
+        budget._ledger, budget._began = ledger, time.monotonic()  # type: ignore[assignment]
+        options.append(budget.refit_options())
+
+    assert options == [
+        {"top": 3, "seeds": 3}, {"top": 3, "seeds": 3}, {"top": 2, "seeds": 1}, {"top": 1, "seeds": 1},
+        {"top": 3, "retrain": False},
+    ]  # fmt: skip
+
+
+def test_from_python(folder: Path) -> None:
+    frame = pd.DataFrame({"ds": pd.date_range("2024", periods=120), "y": np.sin(np.arange(120) * 2 * np.pi / 7)})
+    small = {"window": 8, "patch": 4, "hidden_size": 4, "num_layers": 1}
+
+    model = optlstm.fit(
+        frame, minutes=5, horizon=3, epochs=1, space=small, folds=0, workers=1, progress=False, name="p"
+    )
+
+    assert len(rows("p")) == 2
+    assert len(model.predict(frame)) == 3
+    assert study_record(load_study(open_database(URL), "p"))["training"]["epochs"] == 1
+
+
+def test_interrupted_it_says_how_to_go_on_and_goes_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = Run.report
+
+    def interrupt(run: Run, number: int, epoch: int, value: float) -> Decision:
+        if (number, epoch) == (1, 1):
+            os.kill(os.getpid(), signal.SIGINT)
+        return report(run, number, epoch, value)
+
+    monkeypatch.setattr(Run, "report", interrupt)
+    stopped = cli(*FIT, "--minutes", 5)
+
+    assert stopped.code == 130
+    assert "  python -m optlstm fit --name tiny-fit --minutes 5 -o m" in stopped.lines
+    assert not Path("m").exists()
+    assert cli("fit", "--name", "tiny-fit", "--minutes", 5, "-o", "m").code == 0
+    interrupted = rows("tiny-fit")
+    cli(*FIT[:2], "-o", "other", "--name", "other", "--minutes", 5)
+    assert rows("other") == interrupted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--minutes", 0), "minutes: must be above 0, got 0"),
+        (("--set", "trials=3"), "trials: fit decides it; leave it out, or use study and refit"),
+        (("--set", "scheduler=pbt"), "scheduler: fit decides it; leave it out, or use study and refit"),
+    ],
+)
+def test_what_fit_decides_is_not_asked_for(cli: Cli, arguments: tuple[object, ...], line: str) -> None:
+    refused = cli(*FIT, *arguments)
+
+    assert (refused.code, refused.lines[0]) == (2, line)
+    assert not Path("runs").exists()
+
+
+def _defaults(plan: object) -> object:
+    from optlstm.training.hparams import Hyperparameters
+
+    space = plan.space  # type: ignore[attr-defined]
+    return Hyperparameters.from_params({**space.fixed, **space.defaults()})
