@@ -128,6 +128,7 @@ def test_interrupted_it_says_how_to_go_on_and_goes_on(cli: Cli, monkeypatch: pyt
     monkeypatch.setattr(Run, "report", interrupt)
     stopped = cli(*FIT, "--minutes", 5)
 
+    monkeypatch.setattr(Run, "report", report)
     assert stopped.code == 130
     assert "  python -m optlstm fit --name tiny-fit --minutes 5 -o m" in stopped.lines
     assert not Path("m").exists()
