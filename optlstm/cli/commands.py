@@ -18,8 +18,8 @@ from optlstm.util.interrupts import Interrupted
 # Heading -> command -> its line in `--help`. The function is of the command's name, in the module of the folder.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "From data to predictions": {
-        "fit": ("fit", "a tested model in a limited time: search and refit"),
         "study": ("study", "run a study, or continue it; without arguments: an example"),
+        "fit": ("fit", "a tested model in a limited time: search and refit"),
         "refit": ("refit", "train the best trial's network on more rows, test it, save it"),
         "predict": ("predict", "forecasts or classes for a file"),
         "export": ("export", "the model as one file for programs without optlstm"),
@@ -69,8 +69,13 @@ def _help_text(param: Any) -> str:
     text = "show this help" if param.name == "help" else param.help or ""
     if param.required and param.param_type_name == "option":
         return f"{text} (required)"
-    shown = param.default is not None and param.default is not False and "(default: " not in text
-    return f"{text} (default: {param.default})" if shown else text
+    if param.default is None or param.default is False or "(default: " in text:
+        return text
+    return (
+        f"{text} (default: {param.default:g})"
+        if isinstance(param.default, float)
+        else f"{text} (default: {param.default})"
+    )
 
 
 def _write(formatter: Any, heading: str, rows: Sequence[tuple[str, str]], width: int) -> None:

@@ -23,17 +23,20 @@ if TYPE_CHECKING:
 
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="the study's name")],
+    top: Annotated[int, typer.Option("--top", metavar="N", help="the best N trials; json and csv have all")] = 10,
     form: Annotated[str, typer.Option("--format", metavar="table|json|csv", help="how to print it")] = "table",
     lineage: Annotated[bool, typer.Option("--lineage", help="draw a population's family tree")] = False,
     storage: StorageOption = None,
 ) -> int:
-    """Show a study: its best trial, counts by state, every trial, why the pruned ones were pruned."""
+    """Show a study: counts by state, the best trials first, why the pruned ones were pruned."""
     from optlstm.console.progress import make_console
     from optlstm.console.study_table import study_csv, study_table
     from optlstm.study.results import StudyResults, load_study, study_record
 
     if form not in ("table", "json", "csv"):
         raise InputError(f"--format: must be table, json or csv, got '{form}'")
+    if top < 1:
+        raise InputError(f"--top: must be a whole number of at least 1, got {top}")
     study = load_study(given_database(storage), name)
     if lineage:
         _population_only(study)
@@ -48,7 +51,7 @@ def show(
         print(study_csv(summary), end="")
     else:
         console = make_console(results=True)
-        for part in study_table(summary, study_record(study), console.width):
+        for part in study_table(summary, study_record(study), console.width, top):
             console.print(part)
     return 0
 
@@ -96,9 +99,9 @@ def studies(
     storage: StorageOption = None,
     storage_path: StoragePathOption = DEFAULT_STORAGE_PATH,
 ) -> int:
-    """List the studies of a database: trials, best value, space on disk."""
+    """List the studies of a database: last trial, data, trials, best value and its metric, space on disk."""
     from optlstm.console.progress import make_console
-    from optlstm.console.study_table import list_studies, studies_table
+    from optlstm.console.studies import list_studies, studies_table
 
     check_url(storage_path)
     rows = list_studies(given_database(storage), storage_path)

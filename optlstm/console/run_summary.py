@@ -132,7 +132,7 @@ def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
     name = session.ledger.name
     folder = shlex.quote(model_folder(name))
     commands = [
-        (_study_command("show", name, storage), "every trial"),
+        (_study_command("show", name, storage), "the best trials"),
         (_study_command("dashboard", name, storage), "watch it in a browser"),
     ]
     if session.plan.config.objective is None:  # a custom objective makes no model of ours

@@ -1,11 +1,11 @@
-"""How stored studies are printed: `show` as table and CSV, `studies`."""
+"""How a stored study is printed: `show` as table and CSV."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import optuna
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,14 +13,8 @@ from rich.text import Text
 
 from optlstm.console.progress import PAUSED, STYLES, UNCUT, WORDS, shown
 from optlstm.console.tables import MANY, LongTable, plain_table
-from optlstm.errors import InputError
-from optlstm.run.retention import study_folder
-from optlstm.study.database.connection import Database
 from optlstm.study.pruners import bracket_of
-from optlstm.study.record import UID_KEY
-from optlstm.study.results import StudyResults, load_study, study_record
 from optlstm.training.hparams import Hyperparameters
-from optlstm.util.files import Location, absolute, open_folder
 from optlstm.util.format import csv_row, decimals, visible
 
 Row = dict[str, Any]
@@ -39,8 +33,11 @@ def counts_in_words(counts: Mapping[str, int], running: str = WORDS["RUNNING"]) 
     return f"{total} trial{'s' if total != 1 else ''}" + (f": {parts}" if parts else "")
 
 
-def study_table(summary: Row, record: Mapping[str, Any], width: int) -> list[Any]:
-    """`show` in `width` columns: a heading and a row per trial, with a column for each param where they fit."""
+def study_table(summary: Row, record: Mapping[str, Any], width: int, top: int) -> list[Any]:
+    """`show` in `width` columns: a heading, and the best `top` trials with the params in which they differ.
+
+    A row a trial where all of it fits, else a column a trial.
+    """
     best = summary["best"]
     lines: list[Any] = [Text.assemble((f"study {visible(summary['name'])}", "bold"), f": {_counts_of(summary)}")]
     if record:
@@ -50,20 +47,86 @@ def study_table(summary: Row, record: Mapping[str, Any], width: int) -> list[Any
     if "front" in summary:
         lines += front_lines(summary, record)
     elif best:
-        lines.append(f"best: trial {best['number']}, value {_number(best['value'], 6)} ({summary['direction']})")
+        lines.append(f"best: trial {best['number']}, value {number(best['value'], 6)} ({summary['direction']})")
     lines += bracket_lines(summary, record)
     if not summary["trials"]:
         return lines
-    steps = {trial["number"]: lstm_steps(trial["params"], record) for trial in summary["trials"]}
-    if any(steps.values()) and {"window", "patch"} & {*param_names(summary)}:
-        summary = {**summary, "trials": [_with_steps(trial, steps[trial["number"]]) for trial in summary["trials"]]}
+    trials = best_first(summary)[:top]
+    steps = {trial["number"]: lstm_steps(trial["params"], record) for trial in trials}
+    if any(steps.values()) and {"window", "patch"} & {*param_names(trials)}:
+        trials = [_with_steps(trial, steps[trial["number"]]) for trial in trials]
         lines.append(f"{STEPS}: {STEPS_IN_WORDS}")
-    if len(summary["trials"]) > MANY:
-        table = _long_table(summary, param_names(summary))
-        return [*lines, "", table if table.width <= width else _long_table(summary, None)]
-    wide = _trials_table(summary, param_names(summary))
+    names, alike = differing(trials)
+    if alike:
+        lines.append(Text("alike in all of these: " + "  ".join(f"{visible(k)}={shown(v)}" for k, v in alike.items())))
+    if len(trials) < len(summary["trials"]):
+        total = len(summary["trials"])
+        lines.append(f"the best {len(trials)} of {total} trials; all: --top {total}, or --format csv")
+    if len(trials) > MANY:
+        table = _long_table(trials, names)
+        return [*lines, "", table if table.width <= width else _long_table(trials, None)]
+    number_of_best = best and best["number"]
+    wide = _trials_table(trials, names, number_of_best)
     fits = Console(width=UNCUT).measure(wide).maximum <= width
-    return [*lines, "", wide if fits else _trials_table(summary, None)]
+    return [*lines, "", *([wide] if fits else columns_of_trials(trials, names, number_of_best, width))]
+
+
+def best_first(summary: Row) -> list[Row]:
+    """The trials: complete ones by value (of several objectives the front before the others), then by state."""
+    front, sign = summary.get("front"), 1 if summary["direction"] == "minimize" else -1
+    states = ("COMPLETE", "RUNNING", "PRUNED")
+
+    def key(trial: Row) -> tuple[int, float, int]:
+        state, value = trial["state"], trial["value"]
+        if state != "COMPLETE":
+            return (1 + states.index(state) if state in states else len(states) + 1, 0.0, trial["number"])
+        if front is not None:
+            return (0, float(trial["number"] not in front), trial["number"])
+        return (0, sign * value if math.isfinite(value) else math.inf, trial["number"])
+
+    return sorted(summary["trials"], key=key)
+
+
+def differing(trials: Sequence[Row]) -> tuple[list[str], Row]:
+    """The params in which trials differ, and those that are alike in all; of one trial all of them differ."""
+    names = param_names(trials)
+    if len(trials) == 1:
+        return names, {}
+    alike = {
+        name: trials[0]["params"][name]
+        for name in names
+        if all(name in t["params"] and t["params"][name] == trials[0]["params"].get(name) for t in trials)
+    }
+    return [name for name in names if name not in alike], alike
+
+
+def columns_of_trials(trials: Sequence[Row], names: Sequence[str], best: int | None, width: int) -> list[Any]:
+    """A column a trial, as many side by side as fit; why some of them ended below."""
+    headings = [Text(visible(name)) for name in ("trial", "value", "epochs", "seconds", "state", *names)]
+    columns = [
+        [Text(cell) for cell in (*_numbers(t), _state(t), *(shown(t["params"].get(name, "")) for name in names))]
+        for t in trials
+    ]
+    parts: list[Any] = []
+    while columns:
+        left = width - max(map(len, headings))
+        fitting = 0
+        for column in columns:
+            left -= 2 + max(map(len, column))
+            if left < 0:
+                break
+            fitting += 1
+        block, columns = columns[: fitting or 1], columns[fitting or 1 :]
+        table = plain_table()
+        table.show_header = False
+        table.add_column()
+        for column in block:
+            table.add_column(justify="right", style="bold" if column[0].plain == str(best) else "")
+        for row in zip(headings, *block, strict=True):
+            table.add_row(*row, style="bold" if row[0] is headings[0] else "")
+        parts += [table, ""]
+    reasons = [f"trial {t['number']}: {visible(t['reason'])}" for t in trials if t["reason"]]
+    return [*parts[:-1], *([""] if reasons else []), *map(Text, reasons)]
 
 
 def lstm_steps(params: Mapping[str, Any], record: Mapping[str, Any]) -> int | None:
@@ -124,12 +187,12 @@ def bracket_lines(summary: Row, record: Mapping[str, Any]) -> list[Any]:
     return [table]
 
 
-def param_names(summary: Row) -> list[str]:
+def param_names(trials: Sequence[Row]) -> list[str]:
     """Every param that some trial has, in the order of their first use."""
-    return list(dict.fromkeys(name for trial in summary["trials"] for name in trial["params"]))
+    return list(dict.fromkeys(name for trial in trials for name in trial["params"]))
 
 
-def _long_table(summary: Row, params: Sequence[str] | None) -> LongTable:
+def _long_table(trials: Sequence[Row], params: Sequence[str] | None) -> LongTable:
     """As `_trials_table`; nothing wrapped."""
     heading = (
         "trial",
@@ -146,16 +209,16 @@ def _long_table(summary: Row, params: Sequence[str] | None) -> LongTable:
         values = [shown(trial["params"].get(name, "")) for name in params or ()]
         return [*_numbers(trial), state, *values, _last(trial, params)]
 
-    return LongTable(heading, map(row, summary["trials"]))
+    return LongTable(heading, map(row, trials))
 
 
 def _state(trial: Row) -> str:
-    return PAUSED if "paused" in trial else WORDS.get(trial["state"], trial["state"].lower())
+    return PAUSED if "paused" in trial else str(WORDS.get(trial["state"], trial["state"].lower()))
 
 
 def _numbers(trial: Row) -> list[str]:
     """Number, value, epochs and seconds."""
-    return [str(trial["number"]), _number(trial["value"], 5), str(trial["epochs"]), _number(trial["seconds"], 1)]
+    return [str(trial["number"]), number(trial["value"], 5), str(trial["epochs"]), number(trial["seconds"], 1)]
 
 
 def _last(trial: Row, params: Sequence[str] | None) -> str:
@@ -166,28 +229,27 @@ def _last(trial: Row, params: Sequence[str] | None) -> str:
     return "  ".join([*([reason] if reason else []), *(f"{visible(k)}={shown(v)}" for k, v in trial["params"].items())])
 
 
-def _trials_table(summary: Row, params: Sequence[str] | None) -> Table:
-    """A row per trial with a column for each of `params`; None: all params in the last column, wrapped at words."""
-    best = summary["best"] and summary["best"]["number"]
+def _trials_table(trials: Sequence[Row], params: Sequence[str], best: int | None) -> Table:
+    """A row per trial with a column for each of `params`."""
     table = plain_table()
     for heading in ("trial", "value", "epochs", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    for name in params or ():
+    for name in params:
         table.add_column(escape(visible(name).replace("_", "\n_")), justify="right", vertical="bottom")
-    table.add_column("params" if params is None else "why")
-    for trial in summary["trials"]:
+    table.add_column("why")
+    for trial in trials:
         table.add_row(
             *_numbers(trial),
             Text(_state(trial), STYLES.get(trial["state"], "")),
-            *(Text(shown(trial["params"].get(name, ""))) for name in params or ()),
+            *(Text(shown(trial["params"].get(name, ""))) for name in params),
             Text(_last(trial, params)),
             style="bold" if trial["number"] == best else "",
         )
     return table
 
 
-def _number(value: float | list[float] | None, digits: int) -> str:
+def number(value: float | list[float] | None, digits: int) -> str:
     if isinstance(value, list):
         return "  ".join(shown(v) for v in value)
     return "" if value is None else decimals(value, digits)
@@ -195,59 +257,9 @@ def _number(value: float | list[float] | None, digits: int) -> str:
 
 def study_csv(summary: Row) -> str:
     """One line per trial: number, state, value, epochs, seconds, reason, params."""
-    params = param_names(summary)
+    params = param_names(summary["trials"])
     fixed = ("number", "state", "value", "epochs", "seconds", "reason")
     rows = (
         [*(trial[key] for key in fixed), *(trial["params"].get(name) for name in params)] for trial in summary["trials"]
     )
     return "".join(map(csv_row, [[*fixed, *params], *rows]))
-
-
-def list_studies(database: Database, storage_path: Location) -> list[Row]:
-    """Every study of a database: {name, direction, best, counts, optlstm, disk_bytes}.
-
-    disk_bytes: what its checkpoints take below `storage_path`; None for a study that is not ours. A study that cannot
-    be read has {name, damaged}, the reason.
-    """
-    rows: list[Row] = []
-    for name in sorted(optuna.get_all_study_names(database.rdb)):
-        study = load_study(database, name)
-        try:
-            summary = StudyResults(study).summary()
-            uid = study.user_attrs.get(UID_KEY)
-            size = open_folder(study_folder(absolute(storage_path), name, str(uid))).size() if uid else None
-        except InputError as error:
-            rows.append({"name": name, "damaged": str(error).removeprefix("storage: ")})
-            continue
-        kept = {k: v for k, v in summary.items() if k != "trials"}
-        rows.append({**kept, "optlstm": bool(study_record(study)), "disk_bytes": size})
-    return rows
-
-
-def studies_table(rows: Sequence[Row]) -> Table:
-    table = plain_table()
-    for heading in ("study", "trials", "best", "trial", "on disk"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        if "damaged" in row:
-            table.add_row(Text(visible(row["name"])), Text(visible(row["damaged"])))
-            continue
-        best = row["best"]
-        table.add_row(
-            Text(visible(row["name"])),
-            _counts_of(row),
-            _number(best["value"], 6) if best else "",
-            str(best["number"]) if best else "",
-            disk_space(row["disk_bytes"]),
-        )
-    return table
-
-
-def disk_space(size: int | None) -> str:
-    """`12.3 MB`, in powers of 1000."""
-    if size is None:
-        return ""
-    amount, units = float(size), ["B", "kB", "MB", "GB", "TB"]
-    while amount >= 999.5 and len(units) > 1:
-        amount, units = amount / 1000, units[1:]
-    return f"{amount:.3g} {units[0]}"

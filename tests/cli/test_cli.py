@@ -164,6 +164,9 @@ def test_show_in_every_form_tells_the_same(cli: Cli, cached_cli: Cli) -> None:
     assert list(table["dropout"]) == [trial["params"]["dropout"] for trial in shown["trials"]]
     assert all(f"{trial['value']:.5f}" in text for trial in shown["trials"])
     assert "median at epoch" in text
+    assert [line.split()[0] for line in cli("show", "tiny", "--top", 2).out.splitlines()[-2:]] == [
+        str(trial["number"]) for trial in sorted(shown["trials"], key=lambda t: (t["state"], t["value"]))[:2]
+    ]
 
 
 def test_studies_are_listed_and_a_near_name_is_suggested(cli: Cli, cached_cli: Cli) -> None:
@@ -175,7 +178,11 @@ def test_studies_are_listed_and_a_near_name_is_suggested(cli: Cli, cached_cli: C
 
     assert [row["name"] for row in listed] == ["[b] 'two'", "tiny"]
     assert all(row["optlstm"] and row["counts"] == {"COMPLETE": 3} for row in listed)
-    assert "[b] 'two'" in cli("studies").out
+    assert {(row["metric"], row["direction"], Path(row["data"]).name) for row in listed} == {
+        ("mse", "minimize", "tiny.csv")
+    }
+    text = cli("studies").out
+    assert re.search(r"^\[b\] 'two' +\d{4}-\d\d-\d\d +tiny.csv +3 of 3 +[\d.]+ +mse \(min\) +[\d.]+ kB$", text, re.M)
     assert unknown.code == 2
     assert unknown.lines[0].startswith("study 'tinny' is not in this database; did you mean 'tiny'?")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from optlstm.console.study_table import study_csv, study_table
+from optlstm.console.study_table import best_first, differing, study_csv, study_table
 from optlstm.console.tables import LongTable
 
 
@@ -52,10 +52,61 @@ def test_a_trial_s_row_says_how_many_steps_the_lstm_makes(record: dict[str, Any]
     summary = {"name": "s", "direction": "minimize", "counts": {"COMPLETE": 2}, "at_work": 0, "best": None}
     more = {"sampler": {"name": "tpe"}, "pruner": {"name": "none"}, "seed": 0}
 
-    *lines, _, table = study_table({**summary, "trials": trials}, {**more, **record}, 200)
+    *lines, _, table = study_table({**summary, "trials": trials}, {**more, **record}, 200, 10)
 
     steps = [list(column.cells) for column in table.columns if str(column.header).replace("\n", "") == "LSTM_steps"]
     assert [[*map(str, cells)] for cells in steps] == ([[*map(str, expected)]] if expected[0] else [])
     assert [line for line in map(str, lines) if "each reads a patch" in line] == (
         ["LSTM_steps: window / patch: each reads a patch of rows at once"] if expected[0] else []
     )
+
+
+def trial(number: int, state: str = "COMPLETE", value: Any = 0.5, reason: str | None = None, **params: Any) -> Any:
+    return {"number": number, "state": state, "value": value, "epochs": 4, "seconds": 1.0, "reason": reason} | {
+        "params": params
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "values", "expected"),
+    [
+        ({"direction": "minimize"}, (3.0, 1.0, float("nan"), 2.0), [1, 3, 0, 2, 5, 4]),
+        ({"direction": "maximize"}, (3.0, 1.0, float("nan"), 2.0), [0, 3, 1, 2, 5, 4]),
+        ({"direction": "minimize, minimize", "front": [1, 3]}, ([1, 2],) * 4, [1, 3, 0, 2, 5, 4]),
+    ],
+)
+def test_the_best_trial_is_shown_first_and_a_failed_one_last(
+    more: dict[str, Any], values: tuple[Any, ...], expected: list[int]
+) -> None:
+    trials = [*(trial(i, value=value) for i, value in enumerate(values)), trial(4, "FAIL"), trial(5, "PRUNED")]
+
+    assert [t["number"] for t in best_first({**more, "trials": trials})] == expected
+
+
+def test_only_the_params_that_vary_have_a_column() -> None:
+    trials = [trial(0, a=1, b=2, c=3), trial(1, a=1, b=4)]
+
+    assert differing(trials) == (["b", "c"], {"a": 1})
+    assert differing(trials[:1]) == (["a", "b", "c"], {})
+
+
+def test_a_table_fits_the_terminal_or_stands_on_its_side() -> None:
+    out = io.StringIO()
+    names = [f"{word}_of_the_network" for word in ("size", "depth", "rate", "slope", "width")]
+    trials = [trial(i, value=float(i), **dict.fromkeys(names, i * 1.2345), same="x") for i in range(11)]
+    trials[9] |= {"state": "PRUNED", "reason": "median at epoch 1"}
+    summary = {"name": "s", "direction": "minimize", "counts": {"COMPLETE": 12}, "at_work": 0, "best": None}
+    console = Console(file=out, width=80)
+
+    for part in study_table({**summary, "trials": trials}, {}, 80, 11):
+        console.print(part)
+    lines = out.getvalue().splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[1:] for line in lines if line.startswith("trial  ")] == [
+        ["0", "1", "2", "3", "4", "5"],
+        ["6", "7", "8", "10", "9"],
+    ]
+    assert [line.split()[-1] for line in lines if line.startswith("rate_of_the_network")] == ["6.172", "11.11"]
+    assert "alike in all of these: same=x" in lines
+    assert lines[-1] == "trial 9: median at epoch 1"
