@@ -172,7 +172,8 @@ def _task_plan(
         data = data.model_copy(update={"folds": data.folds or 0})
     task = attempt(problems, lambda: kind.read(data)) if data else None
     section = raw.get("space", {})
-    space = attempt(problems, lambda: task_space(kind, task, section)) if isinstance(section, Mapping) else None
+    custom = bool(config and config.model.factory)
+    space = attempt(problems, lambda: task_space(kind, task, section, custom)) if isinstance(section, Mapping) else None
     if config and space:
         problems += _objective_problems(config, kind)
         problems += check_population(config.pbt, space) if config.scheduler == "pbt" else []

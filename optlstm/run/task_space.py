@@ -15,11 +15,12 @@ from optlstm.tasks.space import PRESETS, preset
 from optlstm.training.hparams import used_by, validate_value
 
 
-def task_space(kind: type[Task], task: Task | None, changes: Mapping[str, Any]) -> Space:
+def task_space(kind: type[Task], task: Task | None, changes: Mapping[str, Any], custom: bool = False) -> Space:
     """The space of a task's data; a generic one where they could not be read.
 
     Args:
         changes: the `[space]` section; `base` in it takes the place of the task's default space.
+        custom: whether a factory makes the networks.
 
     Raises:
         InputError: With every problem of `changes`.
@@ -29,6 +30,8 @@ def task_space(kind: type[Task], task: Task | None, changes: Mapping[str, Any]) 
         base = changes.pop("base")
     else:
         base = task.default_space() if task else kind.generic_space()
+        if custom or "bidirectional" in changes:  # such networks may not be able to forecast after every step
+            base.pop("supervision", None)
     name = changes.pop("preset", "default")
     if name not in PRESETS:
         near = did_you_mean(str(name), PRESETS)

@@ -190,6 +190,17 @@ class Space:
                 return max(param.choices) if param.kind == "categorical" else param.high
         return self.fixed.get(name)
 
+    def allows(self, **values: Value) -> bool:
+        """Whether a configuration can have all of these values of fixed and categorical params."""
+        params = {param.name: param for param in self.params}
+        return all(
+            value in params[name].choices
+            and all(values.get(other, allowed[0]) in allowed for other, allowed in params[name].when.items())
+            if name in params
+            else self.fixed.get(name) == value
+            for name, value in values.items()
+        )
+
     def spec(self) -> dict[str, Any]:
         """The space as plain data: `parse_space` of it gives it back."""
         return {**self.fixed, **{p.name: p.spec() for p in self.params}}

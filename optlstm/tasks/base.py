@@ -85,6 +85,9 @@ class Bounds(Protocol):
     def largest(self, name: str) -> Any:
         """The largest value a numeric param can take, fixed or searched; None where it is neither."""
 
+    def allows(self, **values: Any) -> bool:
+        """Whether a configuration can have all of these values of fixed and categorical params."""
+
 
 class Task(Protocol):
     """Data of one kind, read, checked and split. It imports no torch: the driver trains nothing."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from optlstm.training.factory import InputSizes
 from optlstm.training.heads import POINT, Head
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.model import LSTMBody, by_step, level_and_spread, linear_skip, patches
+from optlstm.training.model import LSTMBody, Stretch, by_step, level_and_spread, linear_skip, patches
 
 _MOST_DIM = 16
 
@@ -58,7 +58,7 @@ class CovariateForecaster(nn.Module):
     def __init__(self, hp: Hyperparameters, horizon: int, sizes: InputSizes, head: Head = POINT) -> None:
         super().__init__()
         self.out = head
-        self.window, self.horizon, self.patch, self.norm = hp.window, horizon, hp.patch, hp.window_norm
+        self.hp, self.window, self.horizon, self.patch = hp, hp.window, horizon, hp.patch
         self.future = len(sizes.future)
         self.columns = Columns(sizes.future + sizes.past)
         self.static = Columns(sizes.static)
@@ -80,24 +80,52 @@ class CovariateForecaster(nn.Module):
         Of the covariates' horizon only the future ones are read. Of a longer window the newest rows are.
         """
         x = x[:, -self.window :]
-        covariates = covariates[..., -(self.window + self.horizon) :].transpose(1, 2)  # [batch, rows, columns]
-        level, spread = level_and_spread(x, self.norm)
+        covariates = covariates[..., -(self.window + self.horizon) :]
+        if self.hp.supervision == "every_step":
+            return self.every_step(x, covariates, static)[:, -1]
+        level, spread = level_and_spread(x, self.hp.window_norm)
         window = (x - level) / spread  # [batch, window]
-        steps = patches(window, self.patch)  # [batch, steps, patch]
-        if self.columns.sizes:
-            before = self.columns(covariates[:, : self.window])  # [batch, window, width]
-            along = patches(before.transpose(1, 2).reshape(-1, self.window), self.patch)
-            along = along.reshape(len(x), -1, *along.shape[1:]).transpose(1, 2)  # [batch, steps, width, patch]
-            steps = torch.cat([steps, along.flatten(2)], dim=2)
         still = self.static(static) if self.static.sizes else static
+        features = self.body(self._inputs(patches(window, self.patch), covariates, still))  # [batch, features]
+        return self._forecast(features, window, covariates, still, level, spread)
+
+    def every_step(self, x: Tensor, covariates: Tensor, static: Tensor) -> Tensor:
+        """As of `LSTMForecaster`: x and covariates are longer by k patches than a window and its horizon."""
+        stretch = Stretch.of(x, self.hp)
+        still = self.static(static) if self.static.sizes else static
+        features = self.body.every_step(self._inputs(stretch.steps, covariates, still), stretch.span)
+        return self._forecast(features, stretch.windows, covariates, still, stretch.level, stretch.spread)
+
+    def _inputs(self, steps: Tensor, covariates: Tensor, still: Tensor) -> Tensor:
+        """The LSTM's steps: those of the target [batch, steps, patch], and what stands beside them."""
+        if self.columns.sizes:
+            rows = covariates.shape[-1] - self.horizon
+            before = self.columns(covariates[..., :rows].transpose(1, 2))  # [batch, rows, width]
+            along = patches(before.transpose(1, 2).reshape(-1, rows), self.patch)
+            along = along.reshape(len(steps), -1, *along.shape[1:]).transpose(1, 2)  # [batch, steps, width, patch]
+            steps = torch.cat([steps, along.flatten(2)], dim=2)
         if self.static.sizes:
             steps = torch.cat([steps, still[:, None].expand(-1, steps.shape[1], -1)], dim=2)
-        features = self.body(steps)  # [batch, features]
+        return steps
+
+    def _forecast(
+        self,
+        features: Tensor,
+        window: Tensor,
+        covariates: Tensor,
+        still: Tensor,
+        level: Tensor | float,
+        spread: Tensor | float,
+    ) -> Tensor:
+        """As LSTMForecaster's: features [batch, features], or those of every step, [batch, steps, features]."""
         raw = by_step(self.head(features), self.out.outputs)
         if self.future:
-            known = self.columns(covariates[:, self.window :, : self.future])  # [batch, horizon, width]
-            context = self.context(torch.cat([features, still], dim=1) if self.static.sizes else features)
-            ahead = self.decode(F.relu(context[:, None] + self.ahead(known)))  # [batch, horizon, outputs]
+            known = self.ahead(self.columns(covariates[:, : self.future, self.window :].transpose(1, 2)))
+            if features.dim() > 2:  # known [batch, rows, features], of which each step sees those ahead of it
+                known = known.unfold(1, self.horizon, self.patch).transpose(2, 3)
+                still = still[:, None].expand(-1, features.shape[1], -1)
+            context = self.context(torch.cat([features, still], dim=-1) if self.static.sizes else features)
+            ahead = self.decode(F.relu(context.unsqueeze(-2) + known))  # [..., horizon, outputs]
             raw = raw + ahead.reshape(raw.shape)
-        shift = None if self.skip is None else self.skip(window)  # [batch, horizon]
+        shift = None if self.skip is None else self.skip(window)  # [..., horizon]
         return self.out.place(raw, shift, level, spread)

@@ -35,8 +35,8 @@ class Shape:
     outputs: int
     horizon: int = 0
 
-    def example(self) -> tuple[Any, ...]:
-        """Two samples of zeros."""
+    def example(self, more: int = 0) -> tuple[Any, ...]:
+        """Two samples of zeros; of windows that are longer by `more` rows."""
         import torch
 
         inputs = self.inputs
@@ -44,10 +44,10 @@ class Shape:
             return torch.zeros(2, 8, dtype=torch.int64), None
         if "channels" in inputs:
             return torch.zeros(2, 8, inputs["channels"]), None
-        x = torch.zeros(2, inputs["window"])
+        x = torch.zeros(2, inputs["window"] + more)
         if "covariates" not in inputs:
             return (x,)
-        rows = inputs["window"] + self.horizon
+        rows = inputs["window"] + more + self.horizon
         return x, torch.zeros(2, inputs["covariates"], rows), torch.zeros(2, inputs["static"])
 
 
@@ -129,13 +129,19 @@ class Factory:
         import torch
 
         problem = ""
-        example = shape.example()
+        calls = [("__call__", 0, [2, shape.outputs])]
+        if hp.supervision == "every_step":
+            calls.append(("every_step", hp.patch, [2, 2, shape.outputs]))
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
-                out = self.make(hp, shape).eval()(*example)
-            given = list(getattr(out, "shape", ())) or type(out).__name__
-            if given != [2, shape.outputs]:
-                problem = f"its network gives {given} for x of {list(example[0].shape)}, not {[2, shape.outputs]}"
+                network = self.make(hp, shape).eval()
+                for method, more, wanted in calls:
+                    example = shape.example(more)
+                    out = getattr(network, method)(*example)
+                    given = list(getattr(out, "shape", ())) or type(out).__name__
+                    if given != wanted and not problem:
+                        what = "its network" if method == "__call__" else f"its network's {method}"
+                        problem = f"{what} gives {given} for x of {list(example[0].shape)}, not {wanted}"
         except TrialFailed as error:
             raise InputError(str(error)) from error
         except KeyboardInterrupt:

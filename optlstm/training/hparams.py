@@ -107,7 +107,8 @@ class Hyperparameters:
         optimizer, learning_rate, weight_decay, lr_schedule; warmup: share of all steps, linear (one_cycle has its own);
         grad_clip: greatest global norm (0: no clipping); averaging: memory of the moving average of the weights, as a
         share of all steps; it is validated and kept in their place (0: the weights themselves); label_smoothing: share
-        of each label that is spread over all classes.
+        of each label that is spread over all classes; supervision: whether a forecast is learnt from at the last step
+        of each window, or at every step of stretches as long as two windows, of which batch_size / 4 are a batch.
     Lineage
         grown_layers: how many of num_layers were added to a trained network (`morph`); no param, see `with_growth`.
         pooled_width: what `last` takes of each direction where sequences differ in length (0: all of it); no param.
@@ -136,6 +137,7 @@ class Hyperparameters:
     warmup: float = _param(0.0, least=0.0, most=1.0, weights="free")
     grad_clip: float = _param(1.0, least=0.0, weights="free", pbt=True)
     averaging: float = _param(0.0, least=0.0, most=1.0, weights="free")
+    supervision: str = _param("last_step", choices=("last_step", "every_step"), tasks=("forecast",))
     embedding_dim: int = _param(100, least=1, tasks=("text",))
     embedding_dropout: float = _param(0.0, least=0.0, below=1.0, tasks=("text",), weights="free")
     label_smoothing: float = _param(0.0, least=0.0, below=1.0, tasks=_LABEL, weights="free")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -60,6 +61,23 @@ class LSTMBody(nn.Module):
         steps = self._steps(x, lengths)  # [batch, steps, lstm_size]
         features = self._pool(steps, lengths)  # [batch, lstm_size]
         out: Tensor = self.drop(self.project(self.norm(features)))  # [batch, output_size]
+        return out
+
+    def every_step(self, x: Tensor, span: int) -> Tensor:
+        """Features after each step from the `span`-th on, pooled over the last `span` of them.
+
+        They are those that `forward` gives of so many steps, but for the state that the LSTM comes with.
+
+        Returns:
+            [batch, steps - span + 1, output_size].
+        """
+        steps = self._steps(x, None)  # [batch, steps, lstm_size]
+        if self.hp.pooling == "last":
+            features = steps[:, span - 1 :]
+        else:
+            slide = F.max_pool1d if self.hp.pooling == "max" else F.avg_pool1d
+            features = slide(steps.transpose(1, 2), span, stride=1).transpose(1, 2)
+        out: Tensor = self.drop(self.project(self.norm(features)))
         return out
 
     def _steps(self, x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -121,9 +139,17 @@ class LSTMForecaster(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [batch, window] -> [batch, horizon(, outputs)], on one scale. Of a longer x the newest rows are read."""
         x = x[:, -self.hp.window :]
+        if self.hp.supervision == "every_step":
+            return self.every_step(x)[:, -1]
         level, spread = level_and_spread(x, self.hp.window_norm)  # [batch, 1] each
         window = (x - level) / spread  # [batch, window]
         return self._forecast(self.body(patches(window, self.hp.patch)), window, level, spread)
+
+    def every_step(self, x: Tensor) -> Tensor:
+        """x [batch, window + k * patch] -> [batch, 1 + k, horizon(, outputs)]: after the window and each patch."""
+        stretch = Stretch.of(x, self.hp)
+        features = self.body.every_step(stretch.steps, stretch.span)
+        return self._forecast(features, stretch.windows, stretch.level, stretch.spread)
 
     def _forecast(self, features: Tensor, window: Tensor, level: Tensor | float, spread: Tensor | float) -> Tensor:
         raw = by_step(self.head(features), self.out.outputs)  # [..., horizon(, outputs)]
@@ -147,11 +173,11 @@ def linear_skip(hp: Hyperparameters, horizon: int) -> nn.Linear | None:
 
 
 def level_and_spread(x: Tensor, norm: str) -> tuple[Tensor | float, Tensor | float]:
-    """What `window_norm` takes out of each window [batch, window]: what is subtracted, then what is divided by."""
+    """What `window_norm` takes out of each window [..., window]: what is subtracted, then what is divided by."""
     if norm == "last":
-        return x[:, -1:], 1.0
+        return x[..., -1:], 1.0
     if norm == "mean_std":
-        variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
+        variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
         return mean, torch.sqrt(variance + 1e-5)  # a flat window has no spread to divide by
     return 0.0, 1.0
 
@@ -162,6 +188,40 @@ def patches(window: Tensor, patch: int) -> Tensor:
     if missing:
         window = torch.cat([window[:, :1].expand(-1, missing), window], dim=1)  # [batch, steps * patch]
     return window.reshape(window.shape[0], -1, patch)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A window and the patches behind it, as a network reads them that forecasts after each.
+
+    With `window_norm` a step is relative to the value before its patch, and a forecast to the last value: what a later
+    step knows can be no part of an earlier one. With `mean_std` both are in units of the deviation in the window that
+    ends there; a step that no window ends with, of the first window's.
+
+    steps: [batch, steps, patch].
+    windows: [batch, supervised, window], normalised; level, spread: what that took out, [batch, supervised, 1] or one.
+    span: steps of a window.
+    """
+
+    steps: Tensor
+    windows: Tensor
+    level: Tensor | float
+    spread: Tensor | float
+    span: int
+
+    @classmethod
+    def of(cls, x: Tensor, hp: Hyperparameters) -> Stretch:
+        """x [batch, window + k * patch]."""
+        steps = patches(x, hp.patch)  # [batch, steps, patch]
+        rows, span = steps.flatten(1), -(-hp.window // hp.patch)
+        windows = rows[:, rows.shape[1] - x.shape[1] :].unfold(1, hp.window, hp.patch)  # [batch, supervised, window]
+        level, spread = level_and_spread(windows, hp.window_norm)
+        if hp.window_norm != "none":
+            level = windows[..., -1:]
+            steps = steps - torch.cat([steps[:, :1, :1], steps[:, :-1, -1:]], dim=1)
+        if isinstance(spread, Tensor):
+            steps = steps / torch.cat([spread[:, :1].expand(-1, span - 1, -1), spread], dim=1)
+        return cls(steps, (windows - level) / spread, level, spread, span)
 
 
 def _widths(hp: Hyperparameters) -> list[int]:

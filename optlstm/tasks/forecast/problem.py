@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from optlstm.tasks.forecast.errors import ErrorSums
 from optlstm.tasks.forecast.linear import solved_map
 from optlstm.tasks.forecast.losses import LOSSES, PROBABILISTIC, HeadSpec, mase_factors
 from optlstm.tasks.forecast.probability import MSIS_LEVEL, QuantileSums, ends
+from optlstm.tasks.forecast.stretches import Stretches
 from optlstm.tasks.forecast.windows import Rows, Windows, tensor
 from optlstm.tasks.plot_data import Example, Forecasts
 from optlstm.training.covariates import CovariateForecaster
@@ -34,6 +35,7 @@ from optlstm.util.arrays import Floats, Integers
 
 # Windows. The result does not depend on a trial's batch_size. On a CPU as fast as more of them, and 100 MB less.
 _EVALUATION_BATCH = {"cpu": 256, "cuda": 4096}
+_AS_WINDOWS = 4  # windows of a batch that a stretch stands for: its own are alike
 _LEAST_SHOWN = 16  # input steps before a forecast in its plot, where the window has them
 
 
@@ -114,40 +116,46 @@ class ForecastProblem:
 
     def _steps(self, hp: Hyperparameters) -> int:
         """Batches in a pass through the windows."""
-        return -(-min(len(self.training_windows(hp)), self._most) // hp.batch_size)
+        samples, most, size = self._samples(hp)
+        return -(-min(len(samples), most) // size)
 
     def _passes(self, hp: Hyperparameters) -> int:
         """How often an epoch passes through the windows: more than once where they are few."""
-        if len(self.training_windows(hp)) > self._most:
-            return 1
-        return max(1, round(self.data.epoch_steps / self._steps(hp)))
+        samples, most, _ = self._samples(hp)
+        return 1 if len(samples) > most else max(1, round(self.data.epoch_steps / self._steps(hp)))
+
+    def _samples(self, hp: Hyperparameters) -> tuple[Windows | Stretches, int, int]:
+        """What training draws from, the most of them in an epoch, and how many are a batch."""
+        windows = self.training_windows(hp)
+        if hp.supervision == "last_step":
+            return windows, self._most, hp.batch_size
+        stretches = Stretches.of(windows, hp.patch)
+        return stretches, -(-self._most // stretches.steps), max(1, hp.batch_size // _AS_WINDOWS)
 
     def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
         """Every training window once in each pass, shuffled; or a draw, where they are too many. See `Rows.take`.
 
         A scaled loss has the factors [batch, columns, 1] behind them, one of counts the scale [batch, columns, 2].
         """
-        windows = self.training_windows(hp)
-        count = len(windows)
+        samples, most, size = self._samples(hp)
         for _ in range(self._passes(hp)):
-            if count <= self._most:
-                order = torch.randperm(count, generator=generator)
-            else:
-                order = torch.randint(count, (self._most,), generator=generator)
-            for index in torch.split(order.to(self.device), hp.batch_size):
+            order = samples.shuffled(most, generator)
+            for index in torch.split(order.to(self.device), size):
                 of_series = self._scales if self.head.counts else self._factors
-                more = () if of_series is None else (of_series[windows.where(index)[1]],)
-                yield (*windows.take(index), *more)
+                more = () if of_series is None else (of_series[samples.where(index)[1]],)
+                yield (*samples.take(index), *more)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """The mean of the goal's loss over the targets that are given: see `losses.LOSSES`."""
         inputs, targets, *more = batch
         factors = None if self._factors is None else more.pop()
         scale = _scale(more.pop()) if self.head.counts else None
-        out = forecast(network, inputs, *more, outputs=self.head.outputs)
+        every_step = targets.dim() > 3  # [batch, columns, steps, horizon]
+        out = forecast(network, inputs, *more, outputs=self.head.outputs, every_step=every_step)
         if factors is not None:
+            factors = factors[..., None] if every_step else factors
             out, targets = out * factors, targets * factors
-        return self.head.loss(out, targets, scale, missing=self._rows.missing is not None)
+        return self.head.loss(out, targets, scale, missing=self._rows.missing is not None or every_step)
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
         """`mse` and `mae` on the standardised scale over all validation windows, steps and columns.
@@ -291,17 +299,28 @@ class ForecastProblem:
         return Windows(self._rows, begin, ends, every, hp.window, data.horizon, padded)
 
 
-def forecast(network: nn.Module, inputs: Tensor, *more: Tensor, outputs: int = 1) -> Tensor:
+def forecast(network: nn.Module, inputs: Tensor, *more: Tensor, outputs: int = 1, every_step: bool = False) -> Tensor:
     """[batch, columns, window] -> [batch, columns, horizon]: each column is a sequence by itself.
 
     Of several outputs for each step: [batch, columns, horizon, outputs]. A custom network gives them in one row.
+    every_step: the inputs are stretches, of which each step has a forecast: [batch, columns, steps, horizon].
 
     more: the network's other inputs, [batch, ...], the same for all columns; or of each, [batch, columns, ..., rows].
     """
     batch, columns, window = inputs.shape
     repeated = [_by_column(part, columns) for part in more]
-    out: Tensor = network(inputs.reshape(batch * columns, window), *repeated)  # [batch * columns, horizon]
-    return out.reshape(batch, columns, -1) if outputs == 1 else out.reshape(batch, columns, -1, outputs)
+    call = _every_step(network) if every_step else network
+    out: Tensor = call(inputs.reshape(batch * columns, window), *repeated)  # [batch * columns, horizon]
+    steps = (out.shape[1],) if every_step else ()
+    return out.reshape(batch, columns, *steps, -1, *((outputs,) if outputs > 1 else ()))
+
+
+def _every_step(network: nn.Module) -> Callable[..., Tensor]:
+    """The method that forecasts after every step: see `LSTMForecaster`. Raises TrialFailed where there is none."""
+    method: Callable[..., Tensor] | None = getattr(network, "every_step", None)
+    if method is None:
+        raise TrialFailed("space.supervision: the networks of model.factory have no method every_step; take last_step")
+    return method
 
 
 def _scale(pairs: Tensor) -> Scale:

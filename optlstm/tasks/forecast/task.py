@@ -183,9 +183,17 @@ class Forecast(PreparedSeries):
         return default_space(self.season, self.horizon, longest, windows, columns, self.longer_season)
 
     def check_space(self, space: Bounds) -> None:
-        """Raises InputError where the longest window does not fit into some series, or one cannot be standardised."""
+        """Raises InputError where the longest window does not fit into some series, or one cannot be standardised.
+
+        And where a network that is taught after every step would read its steps backwards, too.
+        """
         from optlstm.data.panel_rows import check_lengths
 
+        if space.allows(supervision="every_step", bidirectional=True):
+            raise InputError(
+                "space.bidirectional: with supervision = 'every_step' no network reads the rows after a step; set"
+                " space.supervision = 'last_step', or space.bidirectional = false"
+            )
         window = int(space.largest("window") or Hyperparameters().window)
         check_lengths(self.panel, self.first_cuts, window, self.horizon)
         self.scales()

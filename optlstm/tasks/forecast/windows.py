@@ -28,7 +28,14 @@ class Rows:
         self.bare, self.masked = not data.sizes, data.masked
 
     def take(
-        self, first: Tensor, series: Tensor, window: int, horizon: int, padded: bool = False
+        self,
+        first: Tensor,
+        series: Tensor,
+        window: int,
+        horizon: int,
+        padded: bool = False,
+        patch: int | None = None,
+        reach: int = 0,
     ) -> tuple[Tensor, ...]:
         """Windows that begin at the rows `first` [n]: inputs, targets, and any covariates (by row, by series).
 
@@ -37,17 +44,23 @@ class Rows:
         was made from them.
 
         padded: some begin before their series does; its first row stands for those that are missing.
+        patch: `reach` more rows are inputs, and there are targets after the window and each `patch` of those rows: [n,
+            targets, steps, horizon].
         """
-        length = window + horizon
+        length = window + reach + horizon
         rows = first
         if padded:
             rows = torch.maximum(first[:, None] + torch.arange(length, device=first.device), self.starts[series, None])
-        values = _cut(self.values, rows, length)  # [n, targets, window + horizon]
-        inputs, targets = values[..., :window], values[..., window:]
-        gaps = None if self.missing is None else _cut(self.missing, rows, length)  # [n, targets, window + horizon]
+        values = _cut(self.values, rows, length)  # [n, targets, length]
+        inputs, targets = values[..., : length - horizon], values[..., window:]
+        if patch is not None:
+            targets = targets.unfold(-1, horizon, patch)
+        gaps = None if self.missing is None else _cut(self.missing, rows, length)  # [n, targets, length]
         if gaps is not None:
-            gone = gaps[..., window:] if self.masked else gaps[..., window:] | gaps[..., window - 1 : window]
-            targets = targets.masked_fill(gone, math.nan)
+            gone, last = gaps[..., window:], gaps[..., window - 1 : window]
+            if patch is not None:
+                gone, last = gone.unfold(-1, horizon, patch), gaps[..., window - 1 : length - horizon : patch, None]
+            targets = targets.masked_fill(gone if self.masked else gone | last, math.nan)
         if self.bare:
             return inputs, targets
         covariates = _cut(self.covariates, rows, length)
@@ -101,6 +114,10 @@ class Windows:
             return values[..., : self.window], values[..., self.window :]
         return self.rows.take(*self.where(index), self.window, self.horizon, self.padded)
 
+    def shuffled(self, most: int, generator: torch.Generator) -> Tensor:
+        """The numbers of a pass: each once, or a draw of `most`, where there are more."""
+        return shuffled(len(self), most, generator)
+
     def numbers(self, sequences: int) -> Iterator[Tensor]:
         """All of their numbers in order, those of about so many sequences at a time."""
         count, size = len(self), max(1, sequences // self.rows.values.shape[1])
@@ -111,6 +128,13 @@ class Windows:
         """All of them in order, about so many sequences at a time."""
         for index in self.numbers(sequences):
             yield self.take(index)
+
+
+def shuffled(count: int, most: int, generator: torch.Generator) -> Tensor:
+    """The numbers below `count` in random order; or `most` draws of them, where they are more."""
+    if count <= most:
+        return torch.randperm(count, generator=generator)
+    return torch.randint(count, (most,), generator=generator)
 
 
 def _cut(values: Tensor, rows: Tensor, length: int) -> Tensor:
