@@ -8,12 +8,13 @@ __version__ = "0.1.0"
 _HOME = {
     "Model": "optlstm.models.model",
     "Result": "optlstm.api",
+    "debug_trial": "optlstm.run.replay",
     "fit": "optlstm.api",
     "load": "optlstm.api",
     "track": "optlstm.run.custom_trial",
     "tune": "optlstm.api",
 }
-__all__ = ["Model", "Result", "fit", "load", "track", "tune"]
+__all__ = ["Model", "Result", "debug_trial", "fit", "load", "track", "tune"]
 
 
 def __dir__() -> list[str]:

@@ -4,5 +4,6 @@ from optlstm.api import load as load
 from optlstm.api import tune as tune
 from optlstm.models.model import Model as Model
 from optlstm.run.custom_trial import track as track
+from optlstm.run.replay import debug_trial as debug_trial
 
 __version__: str

@@ -17,6 +17,7 @@ from optlstm.config.schema import StudyConfig, TrainingConfig
 from optlstm.config.sources import layer
 from optlstm.errors import InputError
 from optlstm.models.model import Model
+from optlstm.study.record import UID_KEY
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.registry import DEFAULT_TASK
 from optlstm.training.runtime import unchanged_process
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from optlstm.data.frames import Data
     from optlstm.run.budget import Budget
+    from optlstm.run.custom_trial import Checkpoint
     from optlstm.run.session import Session
     from optlstm.study.database.connection import Database
 
@@ -73,6 +75,19 @@ class Result:
         with unchanged_process(), errors_in_python(), as_file(data) if data is not None else nullcontext() as path:
             options["data"] = None if path is None else str(path)
             return refit(self.database, self.study.study_name, storage_path=self.config.storage_path, **options)
+
+    def best_checkpoint(self, trial: int | None = None) -> Checkpoint:
+        """What a custom objective has kept of a trial's best epoch (`.arrays["model"]`, say); None: of the best trial.
+
+        Raises:
+            InputError: nothing of it is kept.
+        """
+        from optlstm.run.replay import best_checkpoint
+        from optlstm.run.retention import study_folder
+
+        uid = str(self.study.user_attrs[UID_KEY])
+        folder = study_folder(absolute(self.config.storage_path), self.study.study_name, uid)
+        return best_checkpoint(self.study, folder, trial)
 
     def __repr__(self) -> str:
         return f"<optlstm Result of study {self.study.study_name!r}: {len(self.study.trials)} trials>"

@@ -230,8 +230,18 @@ def _outcome_of(error: BaseException) -> Outcome:
             return Failed(str(error), type(error).__name__)
     if is_pruned(error):
         return Pruned()
-    lines = traceback.format_exc().strip().splitlines()
+    lines = traceback_of(error).strip().splitlines()
     return Failed(named(error), _kind(error), "\n".join(lines[-TRACEBACK_LINES:]))
+
+
+def traceback_of(error: BaseException) -> str:
+    """As Python prints it, from the first line that is not of this package on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("optlstm."):
+        trace = trace.tb_next
+    if trace is None:  # it is all ours
+        trace = error.__traceback__
+    return "".join(traceback.format_exception(type(error), error, trace))
 
 
 def _kind(error: BaseException) -> str:

@@ -30,9 +30,11 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "report": ("report", "a study as one HTML file"),
         "dashboard": ("show", "watch the studies in a browser"),
         "schedule": ("show", "the hyperparameters that led to a trial of a population"),
+        "replay": ("trials", "train a trial's params again, with other seeds too"),
     },
     "More": {
         "lr-search": ("lr_search", "search the learning rate alone"),
+        "weights": ("trials", "the best weights of a custom objective"),
         "copy": ("maintenance", "copy a study into another database"),
         "doctor": ("maintenance", "check storage, checkpoints, disk, GPU, Ray"),
     },

@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,15 +33,25 @@ def shown_storage(raw: dict[str, Any]) -> str:
 
 
 def run_session(
-    raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool, budget: Budget | None = None
+    raw: dict[str, Any],
+    problems: list[str],
+    study_file: Path | None,
+    quiet: bool,
+    budget: Budget | None = None,
+    *,
+    verbose: bool = False,
+    in_process: bool = False,
 ) -> tuple[Session, int]:
     """Open the study, run its trials, show how it goes. Gives the session and the exit code.
 
     Args:
         budget: The time for a whole model, of which the trials get a part; what is said after them is the caller's.
+        verbose: Show what the trials print, too.
+        in_process: Run them here, one at a time, where a debugger stops them.
     """
     from optlstm.console.progress import Display, make_console
     from optlstm.console.run_summary import announce, notices, resume_command, say_budget
+    from optlstm.console.trial_output import TrialOutput
     from optlstm.report.dashboard_artifacts import DashboardPublisher
     from optlstm.run.session import open_session
     from optlstm.run.study_config import study_name, with_stored_config
@@ -52,15 +63,17 @@ def run_session(
     config, stored = attempt(problems, lambda: with_stored_config(database, name, given)) or (given, {})
     create, adapt = partial(open_study_database, url, create=True), budget.adapt if budget else None
     session = open_session(config, name, database, create, problems, stored, adapt)
-    console, shown = make_console(quiet), shown_storage(raw)
+    session = replace(session, in_process=in_process)
+    console, shown = make_console(quiet, plain=in_process), shown_storage(raw)
     with session.resources:  # where it does not come to work
         announce(console, session)
         baseline = None
         if budget is not None:
             budget.begin(session)
             baseline = say_budget(console, session, budget)
+        output = TrialOutput(console, session.ledger, session.checkpoints) if verbose else nullcontext()
         display = Display(console, session.run, session.plan.record.epochs, session.plan.metric.label, baseline)
-        with stop_on_signals(session, resume_command(session, shown)) as received, display:
+        with stop_on_signals(session, resume_command(session, shown)) as received, display, output:
             session.work(DashboardPublisher(session))
     if budget is None or received:
         notices(make_console(), session, shown)
@@ -69,6 +82,22 @@ def run_session(
     results = session.ledger
     failed = (results.best is None and not results.paused) or STREAK in (results.stopped or "")
     return session, 1 if failed else 0
+
+
+@contextmanager
+def stdout_for_results() -> Iterator[None]:
+    """What anything prints inside, a user's objective or a library written in C, goes to standard error."""
+    kept = None
+    with suppress(OSError):  # it is closed
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 @contextmanager

@@ -10,9 +10,11 @@ import typer
 from optlstm.cli.common import (
     DEFAULT_STORAGE_PATH,
     FactoryOption,
+    MovedOption,
     StorageOption,
     StoragePathOption,
     given_database,
+    study_checkpoints,
 )
 from optlstm.errors import InputError
 from optlstm.util.files import check_url
@@ -26,6 +28,10 @@ def show(
     top: Annotated[int, typer.Option("--top", metavar="N", help="the best N trials; json and csv have all")] = 10,
     form: Annotated[str, typer.Option("--format", metavar="table|json|csv", help="how to print it")] = "table",
     lineage: Annotated[bool, typer.Option("--lineage", help="draw a population's family tree")] = False,
+    log: Annotated[
+        int | None, typer.Option("--log", metavar="N", help="what a custom objective's trial N printed")
+    ] = None,
+    storage_path: MovedOption = None,
     storage: StorageOption = None,
 ) -> int:
     """Show a study: counts by state, the best trials first, why the pruned ones were pruned."""
@@ -38,6 +44,9 @@ def show(
     if top < 1:
         raise InputError(f"--top: must be a whole number of at least 1, got {top}")
     study = load_study(given_database(storage), name)
+    if log is not None:
+        make_console(results=True).print(_log(study, log, storage_path), markup=False, soft_wrap=True, end="")
+        return 0
     if lineage:
         _population_only(study)
         from optlstm.console.lineage import lineage_tree
@@ -54,6 +63,23 @@ def show(
         for part in study_table(summary, study_record(study), console.width, top):
             console.print(part)
     return 0
+
+
+def _log(study: optuna.Study, number: int, storage_path: str | None) -> str:
+    """What a trial has printed. Raises InputError where there is nothing."""
+    from optlstm.run.trial_log import log_since
+
+    checkpoints = study_checkpoints(study, storage_path)
+    try:
+        printed = log_since(checkpoints, number, 0) if checkpoints is not None else b""
+    except OSError as error:
+        raise InputError(f"--log: {error}") from error
+    if not printed:
+        raise InputError(
+            f"--log: nothing that trial {number} of study '{study.study_name}' has printed lies here; what custom "
+            "objectives print is kept beside their checkpoints (--storage-path)"
+        )
+    return printed.decode(errors="replace")
 
 
 def _population_only(study: optuna.Study) -> None:

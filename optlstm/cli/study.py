@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from optlstm.cli.common import DEFAULT_STORAGE
 from optlstm.cli.databases import existing, quieten_optuna
 from optlstm.cli.flags import AsJson, Overrides, Quiet, config_flags, read_config
-from optlstm.cli.session import run_session, shown_storage
+from optlstm.cli.session import run_session, shown_storage, stdout_for_results
 from optlstm.config.flags import FLAGS
 from optlstm.config.schema import StudyConfig
 from optlstm.config.validate import attempt
+
+if TYPE_CHECKING:
+    from optlstm.run.session import Session
 
 
 @config_flags("study")
@@ -27,6 +31,16 @@ def study(
     ] = False,
     overrides: Overrides = None,
     quiet: Quiet = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="show what a custom objective prints", rich_help_panel="Output"),
+    ] = False,
+    in_process: Annotated[
+        bool,
+        typer.Option(
+            "--in-process", help="one trial at a time, in this process, for a debugger", rich_help_panel="Output"
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Run a study, or continue it: same command, same trials. Without arguments: a bundled series, under a minute."""
@@ -36,9 +50,16 @@ def study(
         problems += [f"{flag.name}: is for --backend ray" for flag in ray_flags if flag.key in flags]
     if "top" in flags and raw.get("promote") is None:
         problems.append("top: says how many trials --promote NAME takes; give it too, or leave --top out")
+    if in_process:
+        if raw.get("backend", "local") != "local":
+            problems.append("--in-process: is for --backend local")
+        raw["workers"] = 1
     if dry_run:
         return _dry_run(raw, problems, study_file)
-    return _run_study(raw, problems, study_file, quiet, as_json)
+    with stdout_for_results() if as_json else nullcontext():
+        session, code = run_session(raw, problems, study_file, quiet, verbose=verbose, in_process=in_process)
+    _print_result(session, shown_storage(raw), quiet, as_json)
+    return code
 
 
 def _dry_run(raw: dict[str, Any], problems: list[str], study_file: Path | None) -> int:
@@ -56,13 +77,11 @@ def _dry_run(raw: dict[str, Any], problems: list[str], study_file: Path | None) 
     return 0
 
 
-def _run_study(raw: dict[str, Any], problems: list[str], study_file: Path | None, quiet: bool, as_json: bool) -> int:
+def _print_result(session: Session, storage: str, quiet: bool, as_json: bool) -> None:
     from optlstm.console.progress import make_console
     from optlstm.console.run_summary import conclude, result
 
-    session, code = run_session(raw, problems, study_file, quiet)
     console = make_console(quiet) if as_json else make_console(results=True)
-    conclude(console, session, shown_storage(raw))
+    conclude(console, session, storage)
     if as_json:
         print(json.dumps(result(session)))
-    return code

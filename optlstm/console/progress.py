@@ -214,7 +214,13 @@ class _PlainConsole(Console):
             yield segment if segment.control else Segment(visible_lines(segment.text), segment.style)
 
 
-def make_console(quiet: bool = False, *, results: bool = False) -> Console:
-    """Progress and notices go to standard error; standard output is for results, uncut where it is no terminal."""
+def make_console(quiet: bool = False, *, results: bool = False, plain: bool = False) -> Console:
+    """Progress and notices go to standard error; standard output is for results, uncut where it is no terminal.
+
+    plain: Lines alone, as where it is no terminal: a debugger has the terminal.
+    """
     stream = sys.stdout if results else sys.stderr
-    return _PlainConsole(file=stream, quiet=quiet, highlight=False, width=None if stream.isatty() else UNCUT)
+    width = None if stream.isatty() else UNCUT
+    return _PlainConsole(
+        file=stream, quiet=quiet, highlight=False, width=width, force_terminal=False if plain else None
+    )

@@ -20,6 +20,7 @@ from optlstm.run.session import Session
 from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
 from optlstm.study.ledger import EXHAUSTED
 from optlstm.study.record import REASON_KEY
+from optlstm.util.files import open_folder, trial_name
 from optlstm.util.format import as_timeout, decimals, duration, in_a_line, model_folder, visible
 from optlstm.util.program import program
 
@@ -138,11 +139,20 @@ def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
     if session.plan.config.objective is None:  # a custom objective makes no model of ours
         refit = _study_command("refit", name, f" -o {folder}{storage}")
         commands.insert(0, (refit, "train the best on all but the test rows, test it"))
+    elif _has_weights(session):
+        weights = _study_command("weights", name, f" -o {folder}.safetensors{storage}")
+        commands.insert(0, (weights, "the weights of the best trial's best epoch"))
     if session.plan.population is not None:
         commands.append((_study_command("show", name, f" --lineage{storage}"), "who was copied from whom"))
     elif not _all_tried(session) and session.run.stop_reason is None:  # else the command to resume was printed
         commands.append((_command_to_continue(session, storage, 2), "continue the search"))
     return commands
+
+
+def _has_weights(session: Session) -> bool:
+    """Whether the best trial has saved anything."""
+    best = session.ledger.best
+    return best is not None and trial_name(best.number) in open_folder(session.checkpoints).names()
 
 
 def _study_command(command: str, name: str, options: str) -> str:

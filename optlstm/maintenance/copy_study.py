@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import InputError, OptlstmError
 from optlstm.run.retention import study_folder
+from optlstm.run.trial_log import LOGS
 from optlstm.study.database.connection import Database
 from optlstm.study.database.optuna_tables import write_trials
 from optlstm.study.leases import LEASE_KEY, Lease
@@ -138,7 +139,7 @@ def _compare(originals: list[FrozenTrial], copies: list[FrozenTrial]) -> None:
 def _copy_files(source: Location, target: Location) -> Iterator[str]:
     """Copy a study's folder, which holds a folder for each trial; yields each one's name when it is done."""
     # Not the files of trackers and the dashboard beside them: they bear the original's id.
-    for name in sorted(n for n in open_folder(source).names() if n.startswith("trial-")):
+    for name in sorted(n for n in open_folder(source).names() if n.startswith("trial-") or n == LOGS):
         originals, copies = open_folder(join(source, name)), open_folder(join(target, name))
         for file in sorted(originals.names()):
             try:

@@ -28,6 +28,7 @@ from optlstm.report.png import png
 from optlstm.report.view import StudyView
 from optlstm.run.retention import study_folder
 from optlstm.run.session import Session
+from optlstm.run.trial_log import last_lines
 from optlstm.study.record import UID_KEY
 from optlstm.tasks.plot_data import Forecasts, PlotData
 from optlstm.util.files import Folder, Location, absolute, join, open_folder
@@ -42,6 +43,7 @@ _ARTIFACT_ID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{32}")
 _MOST_BYTES = 64 << 20
 _PNG = b"\x89PNG\r\n\x1a\n"
 DPI = 110
+LOG_LINES = 2000  # of what a trial has printed
 # The dashboard's own keys. Those of a trial that has ended can only stand with the study.
 TRIAL_KEY, NOTE_VERSION, NOTE_TEXT = (
     "dashboard:artifacts:{trial}:{artifact}",
@@ -87,7 +89,10 @@ class DashboardPublisher:
             attrs: dict[str, Any] = {}
             for trial in self._best(view):
                 plot_data = self._plot_data.get(trial.number)  # None: a trial of another driver, which ended since
-                for artifact in _artifacts_of(trial, view, task, plot_data):
+                printed = last_lines(self._session.checkpoints, trial.number, LOG_LINES)
+                # As JSON: a browser makes a page of no text that a trial has printed.
+                logs = [Artifact("log.json", "application/json", json.dumps({"log": printed}, indent=0).encode())]
+                for artifact in _artifacts_of(trial, view, task, plot_data) + (logs if printed else []):
                     attrs |= store_artifact(trial, artifact, view, self._session.checkpoints)
             ledger.set_attrs(system={**attrs, **note_attrs(ledger.system_attrs, view, spans(task))})
 

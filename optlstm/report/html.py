@@ -28,9 +28,12 @@ from optlstm.report.figures.palette import DARK, LIGHT
 from optlstm.report.plotly import plotly_panels
 from optlstm.report.summary_text import KeyNumber
 from optlstm.report.view import StudyView
+from optlstm.run.trial_log import last_lines
 from optlstm.study.record import ENVIRONMENT_KEY
 from optlstm.util.files import Location
 from optlstm.util.format import moment, visible_lines
+
+FAILED_LOGS, LOG_LINES = 3, 30  # failed trials whose prints are shown, and lines of each
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Page:
     Args:
         missing: Why something could not be drawn.
         best_trials: Title, heading and rows of the table of the best trials.
+        logs: What the best trial and failed ones have printed last, each with its title.
         command: The one that runs the study again; `repeat_note` says what it needs.
         environment: What the study was run in, by name.
     """
@@ -52,6 +56,7 @@ class Page:
     comparison: Comparison | None = None
     missing: str = ""
     best_trials: tuple[str, Sequence[str], Sequence[Sequence[str]]] = ("", (), ())
+    logs: Sequence[tuple[str, str]] = ()
     command: str = ""
     repeat_note: str = ""
     environment: Sequence[tuple[str, str]] = ()
@@ -91,10 +96,19 @@ def make_report(study: optuna.Study, checkpoints: Location | None, others: Seque
         comparison=comparison,
         missing=network.missing,
         best_trials=summary_text.best_trials_table(view),
+        logs=_logs(view, checkpoints) if checkpoints is not None else (),
         command=command_of(view.config, view.name) if view.config else "",
         repeat_note=_repeat_note(view),
         environment=_environment(view),
     )
+
+
+def _logs(view: StudyView, checkpoints: Location) -> list[tuple[str, str]]:
+    best = view.best
+    chosen = [] if best is None else [(best.number, "the best")]
+    chosen += [(t.number, "failed") for t in view.trials if t.state.name == "FAIL"][:FAILED_LOGS]
+    logs = ((number, how, last_lines(checkpoints, number, LOG_LINES)) for number, how in chosen)
+    return [(f"trial {number}, {how}", "\n".join(lines)) for number, how, lines in logs if lines]
 
 
 def render(page: Page) -> str:

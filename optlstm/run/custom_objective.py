@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -49,11 +51,16 @@ class CustomTask:
             InputError: It cannot be read, is not Python, raises, lacks one of the two functions, or must not be run.
         """
         file = UserFile.read(KEY, path, stored)
+        with redirect_stdout(sys.stderr):  # what it prints is no result
+            return cls(file, cls._space(file))
+
+    @staticmethod
+    def _space(file: UserFile) -> Space:
         module = _module(file)
         if not _takes_params(module):
-            return cls(file, OpenSpace((), {}))
+            return OpenSpace((), {})
         try:
-            return cls(file, FunctionSpace.probe(module.space))
+            return FunctionSpace.probe(module.space)
         except InputError as error:
             raise InputError([f"{KEY}: {file.name}: {problem}" for problem in error.problems]) from error
 

@@ -25,11 +25,13 @@ class Checkpoint:
         epoch: After which it was, counted as the objective's reports are.
         arrays: By name. Of `track`: the state of each thing by its name.
         meta: Values that are no arrays.
+        value: What was reported after it.
     """
 
     epoch: int
     arrays: dict[str, Any]
     meta: dict[str, Any]
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Saved:
             raise TrialFailed(f"its checkpoint of epoch {epoch} is none that save_checkpoint wrote") from error
 
     def shown(self) -> Checkpoint:
-        return Checkpoint(self.epoch - 1 + self.first, self.arrays, self.meta)
+        return Checkpoint(self.epoch - 1 + self.first, self.arrays, self.meta, self.values.get(self.epoch))
 
 
 class Trial:

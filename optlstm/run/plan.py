@@ -102,9 +102,15 @@ class Plan:
         objective: Any = job.make_objective(job.data)
         return objective.problem
 
-    def job(self, checkpoints: Location) -> Job:
-        """What workers need."""
+    def job(self, checkpoints: Location, captured: bool = True) -> Job:
+        """What workers need.
+
+        Args:
+            captured: Whether a custom objective prints to its trials' logs.
+        """
         make = partial(self.make_objective, checkpoints=checkpoints)
+        if isinstance(self.task, CustomTask):
+            make = partial(make, captured=captured)
         return Job(make, self.task.data(), self.config.training.threads, self.config.trial_timeout)
 
 
@@ -136,11 +142,12 @@ def make_plan(
     return plan(raw, config, all_problems, stored, explore)
 
 
-def stored_plan(study: optuna.Study, factory: str | None = None, **changes: Any) -> Plan:
+def stored_plan(study: optuna.Study, factory: str | None = None, *, custom: bool = False, **changes: Any) -> Plan:
     """The plan of a study that trained networks on data, its data read again.
 
     Args:
         factory: What the command says makes its networks; None: it says nothing.
+        custom: Of a study with a custom objective, too.
         changes: Of the config it was stored with.
 
     Raises:
@@ -148,7 +155,7 @@ def stored_plan(study: optuna.Study, factory: str | None = None, **changes: Any)
             another factory, or of one that must not be run.
     """
     config = stored_config(study)
-    if config.get("objective") is not None:
+    if config.get("objective") is not None and not custom:
         raise InputError(f"study '{study.study_name}' has a custom objective, which cannot be trained again")
     code = {} if factory else stored_code(study, config, {}, STORED_REMEDIES)
     if factory is not None:

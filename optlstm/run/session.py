@@ -75,6 +75,7 @@ class Session:
     ray: PreparedRay | None = None
     resources: ExitStack = field(default_factory=ExitStack)  # such as the connection to Ray; closed after the trials
     notes: Sequence[str] = ()  # on what the command asks for
+    in_process: bool = False  # trials run in this one, for a debugger
 
     @property
     def warnings(self) -> list[str]:
@@ -154,7 +155,9 @@ class Session:
         return following(self.ledger, tracking.trackers, study)
 
     def _start(self, job: Job) -> None:
-        if self.ray is not None:
+        if self.in_process:
+            run_local(self.run, self.plan.job(self.checkpoints, captured=False), 1, inline=True)
+        elif self.ray is not None:
             self.ray.run(self.run, job, self.workers)
         else:
             # What hangs is ended from outside.

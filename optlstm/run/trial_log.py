@@ -6,12 +6,11 @@ import contextlib
 import io
 import os
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from optlstm.backends.trial import is_pruned
+from optlstm.backends.trial import is_pruned, traceback_of
 from optlstm.util.files import Folder, Location, is_url, join, open_folder
 
 LOGS = "logs"  # a folder in the study's
@@ -26,6 +25,22 @@ def log_name(number: int) -> str:
 def logs_folder(checkpoints: Location) -> Folder:
     """Where the logs of a study lie."""
     return open_folder(join(checkpoints, LOGS))
+
+
+def log_since(checkpoints: Location, number: int, position: int) -> bytes:
+    """What a trial has printed behind this many bytes; nothing where it has printed nothing. Raises OSError."""
+    folder, name = logs_folder(checkpoints), log_name(number)
+    try:
+        return folder.read(name)[position:]
+    except FileNotFoundError:
+        return b""
+
+
+def last_lines(checkpoints: Location, number: int, most: int) -> list[str]:
+    """The end of what a trial has printed."""
+    with contextlib.suppress(OSError):
+        return log_since(checkpoints, number, 0).decode(errors="replace").splitlines()[-most:]
+    return []
 
 
 class Output(io.TextIOBase):
@@ -61,8 +76,9 @@ class Output(io.TextIOBase):
     @contextlib.contextmanager
     def of_trial(self, checkpoints: Location | None, number: int) -> Iterator[None]:
         """What is printed inside goes to the trial's log; so does the traceback of an error that leaves it."""
-        if checkpoints is None:
-            yield
+        if not checkpoints:
+            with self.taken():
+                yield
             return
         self._log = _RemoteLog(checkpoints, number) if is_url(checkpoints) else _LocalLog(checkpoints, number)
         try:
@@ -70,7 +86,7 @@ class Output(io.TextIOBase):
                 yield
         except Exception as error:
             if not is_pruned(error):
-                self._log.write(traceback.format_exc(), always=True)
+                self._log.write(traceback_of(error), always=True)
             raise
         finally:
             log, self._log = self._log, None

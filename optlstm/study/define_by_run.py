@@ -73,6 +73,18 @@ class OpenSpace(Space):
         )
 
 
+def middle(param: Param) -> Value:
+    """The first choice, or the middle of a range, on its scale."""
+    if param.kind == "categorical":
+        return param.choices[0]
+    low, high = param.low, param.high
+    if param.kind == "int":
+        step = int(param.step or 1)
+        return int(low + (high - low) // 2 // step * step)
+    value = math.sqrt(low * high) if param.log else (low + high) / 2
+    return value if param.step is None else low + round((value - low) / param.step) * param.step
+
+
 class _Probe:
     """A trial that answers with the first choice, the middle of a range, or what `answers` has for a param."""
 
@@ -81,14 +93,12 @@ class _Probe:
         self.asked: dict[str, Param] = {}
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> Any:
-        middle = int(low + (high - low) // 2 // step * step)
-        return self._answer(Param(name, "int", low, high, None if log else step, log, default=middle))
+        default = middle(Param(name, "int", low, high, step))
+        return self._answer(Param(name, "int", low, high, None if log else step, log, default=default))
 
     def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> Any:
-        middle = math.sqrt(low * high) if log else (low + high) / 2
-        if step is not None:
-            middle = low + round((middle - low) / step) * step
-        return self._answer(Param(name, "float", low, high, step, log, default=middle))
+        default = middle(Param(name, "float", low, high, step, log))
+        return self._answer(Param(name, "float", low, high, step, log, default=default))
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
         values = tuple(choices)

@@ -1,0 +1,170 @@
+"""A trial again, outside its study: trained anew, debugged, or its best weights read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from optlstm.backends.trial import (
+    Completed,
+    Decision,
+    Diverged,
+    Failed,
+    Suggested,
+    WorkerTrial,
+    decode,
+    encode,
+    run_trial,
+)
+from optlstm.config.schema import TrainingConfig
+from optlstm.errors import ArtifactError, InputError, OptlstmError
+from optlstm.run.custom_objective import KEY, make_custom_objective
+from optlstm.run.custom_trial import Checkpoint, Saved
+from optlstm.run.plan import stored_plan
+from optlstm.study.define_by_run import middle
+from optlstm.study.events import Assignment
+from optlstm.study.results import StudyResults
+from optlstm.study.seeds import derive_seed
+from optlstm.util.files import Location, trial_folder
+from optlstm.util.user_code import UserFile
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of a trial that was trained again.
+
+    Attributes:
+        values: One for each objective; empty where it failed.
+        reports: What it reported after each epoch.
+        problem: Why it failed; empty: it did not.
+    """
+
+    values: tuple[float, ...]
+    reports: Mapping[int, float]
+    problem: str = ""
+
+    def is_as(self, trial: FrozenTrial) -> bool:
+        """Whether it is the study's trial, to the last bit; of one that was pruned, as far as that came."""
+        known = trial.intermediate_values
+        ended = tuple(trial.values or ()) == self.values if trial.state.name == "COMPLETE" else not self.problem
+        return ended and all(self.reports.get(epoch) == value for epoch, value in known.items())
+
+
+def replay(study: optuna.Study, number: int, seeds: int = 1, factory: str | None = None) -> Iterator[Replay]:
+    """Train a trial's params again, from scratch and to the end: with its own seed, then with others.
+
+    Args:
+        factory: Of custom networks, as the command names it.
+
+    Raises:
+        InputError: There is no such trial, or it is a copy in a population; the study's data or code is not there.
+    """
+    trial = trial_of(study, number)
+    if trial.user_attrs.get("parent") is not None:
+        raise InputError(f"trial {number} began with weights of another: schedule {study.study_name} {number} --replay")
+    plan = stored_plan(study, factory, custom=True)
+    job = plan.job("")
+    objective: Any = job.make_objective(job.data)
+    assignment = Assignment(number, {**plan.space.fixed, **trial.params}, 0)
+    for k in range(seeds):
+        seed = plan.config.seed if k == 0 else derive_seed("replay", plan.config.seed, k)
+        yield _replayed(replace(objective, seed=seed), assignment)
+
+
+def _replayed(objective: Any, assignment: Assignment) -> Replay:
+    reports: dict[int, float] = {}
+
+    def report(epoch: int, value: float) -> Decision:
+        reports.setdefault(epoch, value)
+        return Decision.CONTINUE
+
+    match run_trial(objective, assignment, report):
+        case Completed(value):
+            return Replay(tuple(value) if isinstance(value, tuple) else (float(value),), reports)  # type: ignore[arg-type]
+        case Diverged(reason) | Failed(reason):
+            return Replay((), reports, reason)
+        case outcome:
+            return Replay((), reports, type(outcome).__name__.lower())
+
+
+def debug_trial(
+    objective: str | Path,
+    params: Mapping[str, Any] | None = None,
+    *,
+    epochs: int = TrainingConfig.model_fields["epochs"].default,
+    seed: int = 0,
+    number: int = 0,
+) -> Any:
+    """Run a custom objective once, in this process and without a study: under a debugger, say.
+
+    It prints where this process does, its errors are raised, nothing prunes it, nothing is saved.
+
+    Args:
+        objective: Its file.
+        params: Those that it is to have; others are the middle of their range, or the first choice.
+        seed: Of the study whose trial `number` it stands for.
+
+    Returns:
+        What the objective returns.
+
+    Raises:
+        InputError: The file cannot be used.
+    """
+    from optlstm.training.runtime import unchanged_process
+
+    def suggest(param: str) -> str:
+        return encode(Suggested(middle(decode(param))))
+
+    file = UserFile.read(KEY, str(objective))
+    with unchanged_process():
+        made = make_custom_objective(None, file=file, captured=False, seed=seed, epochs=epochs, checkpoints=None)
+        return made(WorkerTrial(Assignment(number, dict(params or {}), 0), lambda *_: Decision.CONTINUE, suggest))
+
+
+def best_checkpoint(study: optuna.Study, checkpoints: Location, number: int | None = None) -> Checkpoint:
+    """What a custom objective has kept of a trial's best epoch.
+
+    Args:
+        checkpoints: The study's folder.
+        number: None: the best trial.
+
+    Raises:
+        InputError: There is no such trial, or nothing of that epoch is kept.
+    """
+    from optlstm.training.checkpoints import read_checkpoint
+
+    trial = trial_of(study, number)
+    folder = trial_folder(checkpoints, trial.number)
+    sign = 1 if StudyResults(study).directions[0] == "minimize" else -1
+    values = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
+    best = min(values, key=lambda epoch: (sign * values[epoch], epoch), default=None)
+    try:
+        saved = Saved.newest(folder) if best is None else Saved.of(best, *read_checkpoint(folder, best))
+    except OptlstmError as error:
+        if not isinstance(error, ArtifactError):
+            raise InputError(f"trial {trial.number}: {error}") from error
+        saved = None
+    if saved is None:
+        raise InputError(
+            f"trial {trial.number}: of its best epoch no checkpoint is whole in {folder}; what track(...) or "
+            "save_checkpoint was given is kept of the best trials (keep)"
+        )
+    return saved.shown()
+
+
+def trial_of(study: optuna.Study, number: int | None) -> FrozenTrial:
+    """The trial of a number, or the best. Raises InputError."""
+    results = StudyResults(study)
+    if number is None:
+        if results.best is None:
+            raise InputError(f"study '{study.study_name}' has no complete trial")
+        return results.best
+    if not 0 <= number < len(results.trials):
+        raise InputError(f"trial {number} is not in this study (trials: 0 to {len(results.trials) - 1})")
+    return results.trials[number]
