@@ -219,7 +219,7 @@ def test_help_lists_the_commands_and_each_has_its_own(cli: Cli, monkeypatch: pyt
 
     assert overview.code == 0
     assert cli().out == cli("-h").out == overview.out
-    assert listed[:4] == ["fit", "study", "refit", "predict"]
+    assert listed[:4] == ["study", "fit", "refit", "predict"]
     for command in listed:
         outcome = cli(command, "-h")
         assert (outcome.code, outcome.err) == (0, "")
