@@ -71,6 +71,7 @@ def _make_model(session: Session, budget: Budget, folder: Path, raw: dict[str, A
     from optlstm.console.progress import Epochs, make_console
     from optlstm.console.scores import outcome
     from optlstm.models.fit import MORE_TIME, finished, is_baseline
+    from optlstm.models.folder import described
 
     url = str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
     unweighted = list[int]()
@@ -80,6 +81,7 @@ def _make_model(session: Session, budget: Budget, folder: Path, raw: dict[str, A
     with Epochs(console) as display:
         database = open_study_database(url, create=False)
         model = finished(session, database, budget, display.on_epoch, unweighted.append)
+    replaced = described(folder)
     model.save(folder)
     if as_json:
         print(json.dumps({**outcome(model.card, str(folder)), "counts": dict(session.ledger.counts)}))
@@ -87,7 +89,7 @@ def _make_model(session: Session, budget: Budget, folder: Path, raw: dict[str, A
         results = make_console(results=True)
         if is_baseline(model):
             results.print(MORE_TIME, soft_wrap=True, markup=False)
-        print_result(results, model, folder, False, unweighted, session.plan.config.data.path or "FILE")
+        print_result(results, model, folder, False, unweighted, session.plan.config.data.path or "FILE", replaced)
         results.print(f"  {program()} show {shlex.quote(session.ledger.name)}", markup=False, soft_wrap=True)
     used = duration(budget.seconds - budget.seconds_left)
     console.print(f"done in {used} of {duration(budget.seconds)}", soft_wrap=True)

@@ -71,7 +71,7 @@ def refit(
     """Train a study's best params on training and validation rows, score the test rows once, save the model."""
     from optlstm.console.progress import Epochs, make_console
     from optlstm.console.scores import outcome
-    from optlstm.models.folder import check_target
+    from optlstm.models.folder import check_target, described
     from optlstm.models.refit import refit as make_model
     from optlstm.models.signature import read_private_key
     from optlstm.run.stored import stored_config
@@ -87,16 +87,19 @@ def refit(
             retrain=not no_refit, rivals=rivals, data=data, storage_path=storage_path, factory=factory,
             on_epoch=display.on_epoch, on_unweighted=unweighted.append,
         )  # fmt: skip
+    replaced = described(out)
     model.save(out, sign=sign)
     if as_json:
         print(json.dumps(outcome(model.card, str(out))))
     else:
         file = data or stored_config(load_study(database, name)).get("data", {}).get("path") or "FILE"
-        print_result(make_console(results=True), model, out, steps, unweighted, file)
+        print_result(make_console(results=True), model, out, steps, unweighted, file, replaced)
     return 0
 
 
-def print_result(console: Console, model: Model, out: Path, steps: bool, unweighted: list[int], file: str) -> None:
+def print_result(
+    console: Console, model: Model, out: Path, steps: bool, unweighted: list[int], file: str, replaced: str
+) -> None:
     from optlstm.console.scores import (
         ensemble_line,
         grown_line,
@@ -124,7 +127,8 @@ def print_result(console: Console, model: Model, out: Path, steps: bool, unweigh
         console.print(line, style="yellow", soft_wrap=True, markup=False)
     for line in interval_lines(model.card.intervals):
         console.print(line, soft_wrap=True, markup=False)
-    console.print(f"saved: {out}", soft_wrap=True, markup=False)
+    instead = f", in place of {replaced}" if replaced else ""
+    console.print(f"saved: {out}{instead}", soft_wrap=True, markup=False)
     factory = f" --factory {shlex.quote(model.card.factory)}" if model.card.factory else ""
     command = f"{program()} predict {shlex.quote(str(out))} --data {shlex.quote(file)} -o OUT.csv{factory}"
     console.print("\nnext", style="bold")

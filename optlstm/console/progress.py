@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from optlstm.config.schema import NO_LIMIT
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
-from optlstm.util.format import decimals, duration, in_a_line, visible, visible_lines
+from optlstm.util.format import decimals, duration, in_a_line, many, visible, visible_lines
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from optlstm.backends.driver import Run
 
 REFRESH_PER_S = 4
+LONG_EPOCH_S = 3.0
 UNCUT = 10_000  # columns
 INFEASIBLE_SHOWN = 3
 LONGEST_REASON = 200  # characters
@@ -38,6 +40,43 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.4g}"
     return visible(value)
+
+
+@dataclass
+class RunningTrial:
+    """A trial that trains: its last epoch and value; the times are those of this process, in seconds.
+
+    Nothing comes from a trial between two epochs: how far it is in one is estimated by the epoch before.
+    """
+
+    epoch: int = 0
+    value: float | None = None
+    started: float = field(default_factory=time.monotonic)
+    reported: float | None = None  # when its last epoch ended
+    length: float | None = None  # of its last epoch
+
+    def report(self, epoch: int, value: float) -> None:
+        now = time.monotonic()
+        self.length, self.reported = now - (self.reported or self.started), now
+        self.epoch, self.value = epoch, value
+
+    @property
+    def in_epoch(self) -> float:
+        """How long its epoch has lasted."""
+        return time.monotonic() - (self.reported or self.started)
+
+    @property
+    def done(self) -> float:
+        """Epochs, a share of the one that is being trained included."""
+        return self.epoch + (min(0.99, self.in_epoch / self.length) if self.length else 0.0)
+
+    @property
+    def waiting(self) -> str:
+        """How long an epoch has lasted that takes more than a moment."""
+        if max(self.in_epoch, self.length or 0.0) < LONG_EPOCH_S:
+            return ""
+        expected = "" if self.length is None else f" of about {duration(self.length)}"
+        return f"epoch {self.epoch + 1}: {duration(self.in_epoch)}{expected}"
 
 
 class Display:
@@ -57,7 +96,7 @@ class Display:
         self.metric, self.baseline = metric, baseline
         total = run.total if run.total < NO_LIMIT else None
         self.seen: set[int] = set()
-        self.running: dict[int, tuple[int, float | None, float]] = {}  # number: epoch, value, when it started here
+        self.running: dict[int, RunningTrial] = {}
         self.ended = 0
         self.infeasible = 0
         self.began = time.monotonic()
@@ -82,25 +121,24 @@ class Display:
     def on_event(self, event: Event) -> None:
         match event:
             case TrialStarted(number=number, last_epoch=last_epoch):
-                self.running[number] = (last_epoch, None, time.monotonic())
+                self.running[number] = RunningTrial(last_epoch)
                 if last_epoch and number not in self.seen:
                     parent = self.ledger.trials[number].user_attrs.get("parent")
                     how = "is continued" if parent is None else f"continues as a copy of trial {parent}"
                     self.print_line(f"trial {number} {how} after epoch {last_epoch}", "cyan")
                 self.seen.add(number)
             case EpochReported(number=number, epoch=epoch, value=value):
-                started = self.running.get(number, (0, None, time.monotonic()))[2]
-                self.running[number] = (epoch, value, started)
+                self.running.setdefault(number, RunningTrial()).report(epoch, value)
             case TrialFinished(number=number, reason=reason) if number not in self.running:  # broke a constraint
                 self.infeasible += 1
                 more = "; further ones are not shown" if self.infeasible == INFEASIBLE_SHOWN else ""
                 if self.infeasible <= INFEASIBLE_SHOWN:
                     self.print_line(f"trial {number:>3}  {in_a_line(reason, LONGEST_REASON)}{more}", "dim")
             case TrialFinished(number=number, state=state, value=value, reason=reason):
-                epoch, _, started = self.running.pop(number, (0, None, time.monotonic()))
+                running = self.running.pop(number, RunningTrial())
                 self.ended += 1
                 self.bar.update(self.task, completed=self.ledger.ended)
-                self._print_finished(number, state, value, reason, epoch, time.monotonic() - started)
+                self._print_finished(number, state, value, reason, running.epoch, time.monotonic() - running.started)
 
     def print_line(self, message: str, style: str = "") -> None:
         self.console.print(Text(message, style=style), soft_wrap=True)
@@ -154,12 +192,11 @@ class Display:
         if reason := self.run.stop_reason:
             summary.append(f"   stopping after this epoch ({reason}); Ctrl-C again: at once", style="bold yellow")
         table = Table.grid(padding=(0, 2))
-        for number, (epoch, value, _) in sorted(self.running.items()):
-            done = round(12 * epoch / self.epochs)
-            shown = "" if value is None else f"{self.metric} {decimals(value, 5)}"
-            table.add_row(
-                f"  trial {number}", f"epoch {epoch}/{self.epochs}", Text("█" * done + "░" * (12 - done), "cyan"), shown
-            )
+        for number, running in sorted(self.running.items()):
+            done = round(12 * min(1.0, running.done / self.epochs))
+            shown = "" if running.value is None else f"{self.metric} {decimals(running.value, 5)}"
+            bar = Text("█" * done + "░" * (12 - done), "cyan")
+            table.add_row(f"  trial {number}", f"epoch {running.epoch}/{self.epochs}", bar, shown, running.waiting)
         return Group(self.bar, summary, table)
 
     def _time_left(self) -> str | None:
@@ -181,7 +218,7 @@ class Epochs:
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=32),
-            TextColumn("epoch {task.completed}/{task.total}"),
+            TextColumn("{task.fields[done]}"),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -189,6 +226,7 @@ class Epochs:
 
     def __enter__(self) -> Epochs:
         if self.console.is_terminal:
+            self.bar.add_task("training", total=None, done="the first epoch")  # moves until the first epoch is done
             self.bar.start()
         return self
 
@@ -200,10 +238,12 @@ class Epochs:
         """`epoch` of `epochs` epochs of network `member` (from 1) of `members` are done."""
         label = "training" if members == 1 else f"training {member}/{members}"
         if member > len(self.bar.tasks):
-            self.bar.add_task(label, total=epochs)
-        self.bar.update(self.bar.task_ids[-1], completed=epoch)
+            self.bar.add_task(label, done="")
+        self.bar.update(
+            self.bar.task_ids[-1], description=label, completed=epoch, total=epochs, done=f"epoch {epoch}/{epochs}"
+        )
         if epoch == epochs:
-            self.console.print(Text(f"{label.replace('training', 'trained')}: {epochs} epochs"), soft_wrap=True)
+            self.console.print(Text(f"{label.replace('training', 'trained')}: {many(epochs, 'epoch')}"), soft_wrap=True)
 
 
 class _PlainConsole(Console):

@@ -12,7 +12,7 @@ from optlstm.console.tables import plain_table
 from optlstm.models.card import Card, Test
 from optlstm.tasks.base import Metrics
 from optlstm.tasks.label.scores import METRICS
-from optlstm.util.format import listed, many
+from optlstm.util.format import listed, many, without_midnight
 
 MODEL = "this model"
 MORE_IS_BETTER = {metric.name for metric in METRICS if metric.higher}
@@ -65,7 +65,8 @@ def _extent(data: Mapping[str, Any]) -> str:
     for noun in ("sequences", "texts"):
         if noun in data:
             return f"{data[noun]:,} {noun}"
-    return f"{data['rows']:,} rows from {data['first']} to {data['last']}"
+    first, last = without_midnight([str(data["first"]), str(data["last"])])
+    return f"{data['rows']:,} rows from {first} to {last}"
 
 
 def ensemble_line(card: Card, unweighted: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ from optlstm.data.key_columns import columns_of_series
 from optlstm.data.table import SHOWN
 from optlstm.errors import InputError
 from optlstm.util.arrays import Integers
-from optlstm.util.format import quoted
+from optlstm.util.format import quoted, without_midnight
 from optlstm.util.time_formats import STEP
 
 Order = Integers | None  # the table's row of each row here; None: they are the same
@@ -185,7 +185,8 @@ class Times:
         notes = []
         for a, b, i in zip(before[:SHOWN], after[:SHOWN], self._series(after[:SHOWN]), strict=True):
             series = f"{quoted(self.ids[i])} at " if self._many else ""
-            notes.append(f"{series}{self.index[b]}" + (f" after {self.index[a]}" if between else ""))
+            times = without_midnight([str(self.index[i]) for i in ((b, a) if between else (b,))])
+            notes.append(f"{series}{' after '.join(times)}")
         problem = f"time column '{self.index.name}' of {self.flaws.file}: {kind}"
         hint = self._clock_hint(before, after)
         self.flaws.add(problem, in_table(after, self.order), remedy + hint, notes, fix)
@@ -245,7 +246,7 @@ def missing_rows(index: pd.Index, starts: Integers, freq: str | None) -> tuple[I
 def _largest_gap(index: pd.Index, starts: Integers, all_steps: Mapping[int, Steps]) -> str:
     gaps = ((count, int(starts[i]) + at) for i, steps in all_steps.items() for at, count in steps.gaps.items())
     _, before = max(gaps)
-    return f"from {index[before]} to {index[before + 1]}"
+    return "from " + " to ".join(without_midnight([str(index[before]), str(index[before + 1])]))
 
 
 def in_table(positions: Integers, order: Order) -> list[int]:

@@ -20,6 +20,7 @@ from optlstm.models.signature import SIGNATURE_FILE, read_private_key, read_publ
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.files import LocalFolder, check_folder, check_size
+from optlstm.util.format import visible
 from optlstm.util.program import program
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,20 @@ def check_target(folder: Path) -> None:
     check_folder(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / CARD_FILE).is_file():
         raise InputError(f"-o: {folder} is not empty and holds no model; name a new folder")
+
+
+def described(folder: Path) -> str:
+    """The model in a folder, in a line; "" where there is none."""
+    if not (folder / CARD_FILE).is_file():
+        return ""
+    try:
+        with (folder / CARD_FILE).open("rb") as file:
+            card = read_card(file.read(_MOST_JSON))
+    except (OSError, ModelFileError):
+        return "a model that cannot be read"
+    metric, value = next(iter(card.test.metrics.items()), ("", None))
+    score = "" if value is None else f" (test {metric} {value:.4g})"
+    return visible(f"trial {card.trials[0].trial} of study {card.study.name}{score}")
 
 
 def pack(networks: Sequence[Mapping[str, Tensor]], extras: Mapping[str, Tensor]) -> tuple[bytes, Weights]:

@@ -20,7 +20,7 @@ from optlstm.report.view import (
     trained,
 )
 from optlstm.study.record import REASON_KEY
-from optlstm.util.format import duration, listed, many, moment, number, share, short
+from optlstm.util.format import duration, listed, many, moment, number, share, short, without_midnight
 
 BEST_TRIALS = 10
 NAMED_PARAMS = 12
@@ -52,7 +52,8 @@ def _sizes(data: Mapping[str, Any], dates: Sequence[str]) -> list[str]:
         return []
     total = f"{data[unit]:,} {unit}"
     total += f" of {many(len(data['classes']), 'class', 'classes')}" if "classes" in data else ""
-    total += f" from {data['first']} to {data['last']}" if "first" in data else ""
+    if "first" in data:
+        total += f" from {' to '.join(without_midnight([str(data['first']), str(data['last'])]))}"
     if len(data.get("splits", ())) != 3:
         return [total]
     if folds := data.get("folds"):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 LONGEST_NAME = 512  # of a study, of an attribute: the limit of Optuna's tables
+MIDNIGHT = " 00:00:00"
 MAX_NAME = 60  # characters of a name in a figure
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001  (full-width ones, as spreadsheets take them too)
 _TIMES = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?")
@@ -128,6 +129,12 @@ def as_timeout(seconds: float) -> str:
 
 def moment(when: datetime.datetime) -> str:
     return f"{when:%Y-%m-%d %H:%M:%S}"
+
+
+def without_midnight(times: Sequence[str]) -> list[str]:
+    """Times as they are stored; without the clock where all are days."""
+    days = all(time.endswith(MIDNIGHT) for time in times)
+    return [time.removesuffix(MIDNIGHT) for time in times] if days else [*times]
 
 
 def model_folder(study: str) -> str:

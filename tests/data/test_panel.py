@@ -64,7 +64,7 @@ def test_series_may_begin_and_end_at_any_time(tmp_path: Path, freq: str) -> None
         (lambda f: f.iloc[[*range(8), 7, 8, 9]], "1 repeated time(s) (row 10: 'b' at 2024-01-02"),
         (
             lambda f: f.iloc[[1, 0, *range(2, 10)]],
-            "1 time(s) earlier than the one before in their series (row 3: 'a' at 2024-01-01 00:00:00 after 2024-01-02",
+            "1 time(s) earlier than the one before in their series (row 3: 'a' at 2024-01-01 after 2024-01-02",
         ),
         (
             lambda f: f.drop(index=[2, 8]),

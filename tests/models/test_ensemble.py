@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -65,10 +66,13 @@ def test_it_is_the_same_file_twice_and_where_the_weights_of_tuning_are_gone(cli:
 
 
 def test_the_command_says_what_it_is_made_of(cli: Cli, ensemble: Path) -> None:
-    outcome = cli("refit", "chaos", "-o", "new", "--top", "2", "--no-refit")
     parts = json.loads(cli("refit", "chaos", "-o", "new", "--json", "--quiet", "--seeds", "2").out)["ensemble"]
+    outcome = cli("refit", "chaos", "-o", "new", "--top", "2", "--no-refit")
 
     assert outcome.code == 0
+    assert re.search(
+        r"^saved: new, in place of trial \d of study chaos \(test mae [\d.e-]+\)$", outcome.out, re.MULTILINE
+    )
     (line,) = [line for line in outcome.out.splitlines() if line.startswith("ensemble: ")]
     assert "ridge (window " in line
     assert line.endswith(" %")

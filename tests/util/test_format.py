@@ -8,7 +8,7 @@ import pytest
 
 from optlstm.console.progress import make_console
 from optlstm.errors import InputError
-from optlstm.util.format import as_timeout, csv_cell, csv_row, quoted, seconds, visible
+from optlstm.util.format import as_timeout, csv_cell, csv_row, quoted, seconds, visible, without_midnight
 
 PLAIN = ["", "a", "a=b", "-5", "+3.2e5", "-.5", "-inf", "1-2", "'quoted", -5, 2.5, None]
 RTL = "\u202egnp.exe"
@@ -62,3 +62,15 @@ def test_a_terminal_obeys_no_text(capsys: pytest.CaptureFixture[str]) -> None:
     make_console(results=True).print(f"\x1b[2J{RTL}", "[bold]ours[/bold]")
 
     assert capsys.readouterr().out == "\\x1b[2J\\u202egnp.exe ours\n"
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (["2024-01-01 00:00:00", "2024-01-02 00:00:00"], ["2024-01-01", "2024-01-02"]),
+        (["2024-01-01 00:00:00", "2024-01-02 17:00:00"], ["2024-01-01 00:00:00", "2024-01-02 17:00:00"]),
+        (["3", "40"], ["3", "40"]),
+    ],
+)
+def test_days_are_shown_without_a_clock(times: list[str], expected: list[str]) -> None:
+    assert without_midnight(times) == expected

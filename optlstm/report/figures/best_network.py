@@ -23,13 +23,12 @@ from optlstm.tasks.plot_data import Confusion, Example, Forecasts, PlotData
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats
 from optlstm.util.files import Location
-from optlstm.util.format import listed, many, number, short
+from optlstm.util.format import listed, many, number, short, without_midnight
 
 MAX_LABELS = 40
 TICK = 14  # characters of a class beside the matrix, so that a telephone has room for it
 FEW_FORECASTS = 10  # of fewer, a difference in percent says nothing
 _RANKS = {"best": "the one with the least error", "median": "the median one", "worst": "the one with the most"}
-MIDNIGHT = " 00:00:00"
 AnyTask = Task | CustomTask
 
 
@@ -154,10 +153,9 @@ def spans(task: AnyTask) -> list[str]:
     ends = []
     for begin, end in pairwise(cuts.T):  # of every series
         first, last = begin[index[begin].argmin()], end[index[end - 1].argmax()] - 1
-        ends.append((str(rows[first]), str(rows[last])))
-    days = all(end.endswith(MIDNIGHT) for pair in ends for end in pair)
-    cut = len(MIDNIGHT) if days else 0
-    return [f"{first[: len(first) - cut]} to {last[: len(last) - cut]}" for first, last in ends]
+        ends += [str(rows[first]), str(rows[last])]
+    shown = without_midnight(ends)
+    return [f"{first} to {last}" for first, last in zip(shown[::2], shown[1::2], strict=True)]
 
 
 class _Times(Sequence[str | int]):

@@ -1,0 +1,28 @@
+"""What the live display shows of a trial between two epochs."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from optlstm.console.progress import RunningTrial
+
+
+def test_a_long_epoch_is_shown_by_the_length_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    trial = RunningTrial(started=100.0)
+
+    def after(seconds: float) -> tuple[float, str]:
+        clock[0] += seconds
+        return trial.done, trial.waiting
+
+    assert after(2) == (0, "")
+    assert after(10) == (0, "epoch 1: 12 s")
+    trial.report(1, 0.5)
+    assert after(3) == (1.25, "epoch 2: 3.0 s of about 12 s")
+    assert after(30) == (1.99, "epoch 2: 33 s of about 12 s")
+    clock[0] = 114.0
+    trial.report(2, 0.4)  # an epoch of 2 s
+    assert after(1) == (2.5, "")
