@@ -139,6 +139,8 @@ class ForecastCard(CardPart):
             shapes["radii"] = (len(LEVELS), len(self.columns), self.horizon)
         if self.linear_window:
             shapes |= {"linear.weight": (self.horizon, self.linear_window), "linear.bias": (self.horizon,)}
+            if self.head.probabilistic:
+                shapes["linear.residuals"] = (len(self.columns), self.horizon, len(self.head.levels))
         return shapes
 
     @property

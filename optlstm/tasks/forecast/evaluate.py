@@ -109,10 +109,8 @@ class ForecastEvaluator:
         networks: int,
         joined: bool,
         metric: str,
-    ) -> Blend | None:
-        if self.head.probabilistic:
-            return None
-        mixture = choose_mixture(self.validated.data(), tuned(), windows, self.task.season, metric)
+    ) -> Blend:
+        mixture = choose_mixture(self.validated.data(), tuned(), windows, self.task.season, metric, self.head.loss)
         return mixture.blend(self.training_data(joined), networks)
 
     def validation_baselines(self, metric: Metric, window: int) -> dict[str, float]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from optlstm.data.panel import named
 from optlstm.errors import InputError
 from optlstm.tasks.forecast.data import ForecastData
+from optlstm.tasks.forecast.linear import LinearForecaster
 from optlstm.tasks.forecast.problem import forecast
 from optlstm.tasks.forecast.windows import Rows
 from optlstm.training.heads import POINT, Head, Scale
@@ -54,6 +55,7 @@ class Forecaster:
     ) -> None:
         self.window, self.columns, self.head = window, columns, head
         self.networks = [network.eval() for network in networks]
+        self._heads = [network.out if isinstance(network, LinearForecaster) else head for network in networks]
         self.weights = tuple(weights)
 
     def mean(self, by_member: Floats) -> Floats:
@@ -92,10 +94,12 @@ class Forecaster:
             at_series = torch.from_numpy(position)
             inputs, _, *more = rows.take(torch.from_numpy(begin), at_series, self.window, data.horizon, padded)
             scale = Scale(*(torch.from_numpy(part[position]) for part in (data.mean, data.std)))
-            outputs = self.head.outputs
-            outs = [forecast(network, inputs, *more, outputs=outputs) for network in self.networks]
-            points = torch.stack([self.head.point(out, scale) for out in outs]).double().numpy()
-            forecasts = self._in_units(points, data, position)
+            pairs = [
+                (head, forecast(network, inputs, *more, outputs=head.outputs))
+                for head, network in zip(self._heads, self.networks, strict=True)
+            ]
+            points = torch.stack([head.point(out, scale) for head, out in pairs]).double().numpy()
+            forecasts = self._in_units(points, data, position, whole=self.head.counts and not self.head.mean)
             wrong = np.flatnonzero(~np.isfinite(forecasts).all(axis=(0, 2, 3)))
             if len(wrong):
                 names = list(dict.fromkeys(data.ids[i] for i in position[wrong]))
@@ -106,15 +110,15 @@ class Forecaster:
                 )
             quantiles = None
             if levels:
-                quantiles = torch.stack([self.head.quantiles(out, levels, scale) for out in outs]).double().numpy()
-                quantiles = self._in_units(quantiles, data, position)
+                quantiles = torch.stack([head.quantiles(out, levels, scale) for head, out in pairs]).double().numpy()
+                quantiles = self._in_units(quantiles, data, position, whole=self.head.counts)
             yield Forecasts(part, forecasts, quantiles)
 
-    def _in_units(self, scaled: Floats, data: ForecastData, series: Integers) -> Floats:
-        """[members, batch, columns, ...] of these series [batch]."""
+    def _in_units(self, scaled: Floats, data: ForecastData, series: Integers, whole: bool) -> Floats:
+        """[members, batch, columns, ...] of these series [batch]. whole: they are counts."""
         more = (..., *(None,) * (scaled.ndim - 3))
         values = scaled * data.std[series][more] + data.mean[series][more]
-        if self.head.counts and not self.head.mean:
+        if whole:
             values = np.round(values)
         return np.maximum(values, 0.0) if self.head.positive or self.head.counts else values
 

@@ -57,7 +57,7 @@ class HeadSpec(CardPart):
 
     Args:
         loss: one of `LOSSES`.
-        levels: of the quantiles, where that is the loss.
+        levels: of quantiles: those that are trained, and those that metrics and weights are chosen by. None of points.
         positive: whether no forecast is below zero.
         mean: whether the point forecast is the mean; otherwise it is the median.
     """
@@ -69,8 +69,8 @@ class HeadSpec(CardPart):
 
     @model_validator(mode="after")
     def _levels_are_of_quantiles(self) -> HeadSpec:
-        if bool(self.levels) != (self.loss == "quantiles") or (problem := levels_problem(self.levels)):
-            raise ValueError(problem if self.levels else "levels are of the loss quantiles")
+        if bool(self.levels) != self.probabilistic or (self.levels and levels_problem(self.levels)):
+            raise ValueError("the levels do not go with the loss, or do not increase")
         return self
 
     @classmethod
@@ -78,12 +78,20 @@ class HeadSpec(CardPart):
         """That of a training with this goal."""
         loss = goal.loss or next(iter(LOSSES))
         mean = LOSSES[loss].function is None and next(iter(goal.metrics), None) in _OF_MEANS
-        return cls(loss=loss, levels=levels if loss == "quantiles" else (), positive=positive, mean=mean)
+        return cls(loss=loss, levels=levels if LOSSES[loss].function is None else (), positive=positive, mean=mean)
 
     @property
     def probabilistic(self) -> bool:
         """Whether its quantiles differ from each other."""
         return LOSSES[self.loss].function is None
+
+    def linear_head(self) -> Head:
+        """The head of linear forecasts in one ensemble with such networks."""
+        from optlstm.training.heads import POINT, QuantileHead
+
+        if not self.probabilistic:
+            return POINT
+        return QuantileHead(positive=self.positive or LOSSES[self.loss].counts, levels=self.levels, mean=self.mean)
 
     def head(self) -> Head:
         """The head itself; it brings torch."""

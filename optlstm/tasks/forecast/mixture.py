@@ -22,12 +22,15 @@ from optlstm.tasks.forecast.linear import (
     normal_equations,
     ridge_map,
     seasonal_map,
+    with_residuals,
 )
 from optlstm.tasks.forecast.losses import mase_factors
 from optlstm.tasks.forecast.problem import ForecastProblem, fold_problems, forecast
 from optlstm.tasks.forecast.selection import absolute_losses, bagged_weights, squared_losses
 from optlstm.tasks.forecast.windows import Windows
 from optlstm.training.folds import Folds
+from optlstm.training.heads import POINT, Head, QuantileHead
+from optlstm.training.metric import Goal
 from optlstm.util.arrays import Floats
 
 _BATCH = 256  # sequences at a time
@@ -56,10 +59,12 @@ class Mixture:
     Args:
         trials: of each trial's networks together.
         linear: of each linear forecast whose weight is not 0.
+        head: what the linear forecasts give: points, or quantiles, which are those of their residuals.
     """
 
     trials: tuple[float, ...]
     linear: Mapping[Linear, float]
+    head: Head = POINT
 
     def blend(self, data: ForecastData, networks: int) -> Blend:
         """What a model's folder holds of it: the linear forecasts are one, their weighted sum.
@@ -73,23 +78,23 @@ class Mixture:
         if not self.linear:
             return Blend(kept, {"weights": weights}, {})
         share = min(1.0, sum(self.linear.values()))  # not 1 and a rounding error
-        equations = {
-            part.window: normal_equations(data, part.window, data.cuts[:, :2])
-            for part in self.linear
-            if part.name == "ridge"
-        }
-        maps = [_map(part, data.horizon, equations) for part in self.linear]
+        maps = _maps(list(self.linear), data, self.head)
         linear = combined(maps, [weight / share for weight in self.linear.values()])
         updates = {
             "weights": [*weights, share],
             "linear": {part.label: weight for part, weight in self.linear.items()},
             "linear_window": linear.window,
         }
-        return Blend(kept, updates, {f"linear.{name}": t for name, t in linear.module().state_dict().items()})
+        return Blend(kept, updates, {f"linear.{name}": t for name, t in linear.module(self.head).state_dict().items()})
 
 
 def choose_mixture(
-    data: ForecastData, trials: Sequence[TunedNetwork], windows: Sequence[int], season: int, metric: str = "mse"
+    data: ForecastData,
+    trials: Sequence[TunedNetwork],
+    windows: Sequence[int],
+    season: int,
+    metric: str = "mse",
+    loss: str | None = None,
 ) -> Mixture:
     """The mixture by greedy selection with replacement (Caruana et al. 2004), on the validation windows of all folds.
 
@@ -102,9 +107,11 @@ def choose_mixture(
         windows: lengths of the ridge regressions' windows, beside those of the trials.
         season: 1: none.
         metric: that decides. The loss is the mean absolute error of mae, smape and (on each series' scale) mase, else
-            the mean squared one.
+            the mean squared one; of networks that give quantiles or distributions, the mean pinball loss.
+        loss: that the networks were trained with.
     """
-    problems = fold_problems(data, torch.device("cpu"))
+    problems = fold_problems(data, torch.device("cpu"), goal=Goal(loss, (metric,)))
+    head = problems[0].spec.linear_head()
     first = problems[0].data.cuts  # of the fold with the fewest training rows
     rows = first[:, 1] - first[:, 0]
     lengths = sorted({*windows, *(hp.window for hp, _ in trials)})
@@ -112,18 +119,21 @@ def choose_mixture(
     lengths = [length for length in lengths if length <= rows.max()]
     linear += [Linear("ridge", length, penalty) for length in lengths for penalty in PENALTIES]
     folds = [
-        _Fold.of(problem, [(hp, _member(network, i)) for hp, network in trials], linear)
+        _Fold.of(problem, [(hp, _member(network, i)) for hp, network in trials], linear, head)
         for i, problem in enumerate(problems)
     ]
-    if metric in _ABSOLUTE:
-        every = -(-sum(fold.size for fold in folds) // _MOST_ERRORS)
-        losses = absolute_losses([errors for fold in folds for errors in fold.errors(metric, every)])
+    levels = head.levels if isinstance(head, QuantileHead) else (0.5,)
+    if metric in _ABSOLUTE or isinstance(head, QuantileHead):
+        every = -(-len(levels) * sum(fold.size for fold in folds) // _MOST_ERRORS)
+        losses = absolute_losses([errors for fold in folds for errors in fold.errors(metric, every)], levels)
     else:
         losses = squared_losses(np.stack([gram for fold in folds for gram in fold.grams()]))
     counts = np.array([windows for fold in folds for windows in fold.counts])
     weights = bagged_weights(losses, counts, len(trials) + len(linear))
     of_linear = zip(linear, weights[len(trials) :].tolist(), strict=True)
-    return Mixture(tuple(weights[: len(trials)].tolist()), {part: weight for part, weight in of_linear if weight > 0})
+    return Mixture(
+        tuple(weights[: len(trials)].tolist()), {part: weight for part, weight in of_linear if weight > 0}, head
+    )
 
 
 @dataclass(frozen=True)
@@ -131,19 +141,18 @@ class _Fold:
     """The networks and the linear forecasts of a fold, each with its validation windows, whose targets are the same."""
 
     problem: ForecastProblem
-    parts: Sequence[tuple[nn.Module, Windows]]
+    parts: Sequence[tuple[nn.Module, Windows, Head]]
+    head: Head
 
     @classmethod
-    def of(cls, problem: ForecastProblem, trials: Sequence[TunedNetwork], linear: Sequence[Linear]) -> _Fold:
-        data = problem.data
-        equations = {
-            part.window: normal_equations(data, part.window, data.cuts[:, :2])
-            for part in linear
-            if part.name == "ridge"
-        }
-        maps = [_map(part, data.horizon, equations) for part in linear]
-        solved = [(replace(trials[0][0], window=solution.window), solution.module()) for solution in maps]
-        return cls(problem, [(network.eval(), problem.validation_windows(hp)) for hp, network in [*trials, *solved]])
+    def of(
+        cls, problem: ForecastProblem, trials: Sequence[TunedNetwork], linear: Sequence[Linear], head: Head
+    ) -> _Fold:
+        maps = _maps(linear, problem.data, head)
+        solved = [(replace(trials[0][0], window=solution.window), solution.module(head), head) for solution in maps]
+        networks = [(hp, network.eval(), problem.head) for hp, network in trials]
+        parts = [(network, problem.validation_windows(hp), out) for hp, network, out in [*networks, *solved]]
+        return cls(problem, parts, head)
 
     @property
     def _numbers(self) -> int:
@@ -182,31 +191,53 @@ class _Fold:
             yield gram / max(1.0, count * self._numbers)
 
     def errors(self, metric: str, every: int) -> Iterator[NDArray[np.float32]]:
-        """Of each block: the parts' errors in every so many windows, [parts, errors], on the metric's scale."""
+        """Of each block: the parts' errors in every so many windows, [parts, errors], on the metric's scale.
+
+        Those of quantiles are level by level the last dimension.
+        """
         data, windows = self.problem.data, self.parts[0][1]
         factors = np.ones_like(data.std)
         if metric == "mase" and data.naive is not None:
             factors = mase_factors(data.std, data.naive)
+        if metric == "wql":
+            factors = data.std / np.hypot(data.mean, data.std).mean(axis=0)  # about the values' size, of each column
         for block in self.blocks:
             index = block[::every].contiguous()
             errors = np.concatenate([part.astype(np.float32) for part in self._errors(index)], axis=1)
-            errors *= factors[windows.where(index)[1].numpy()][:, :, None].astype(np.float32)
+            more = (..., *(None,) * (errors.ndim - 3))
+            errors *= factors[windows.where(index)[1].numpy()][more].astype(np.float32)
             yield self._given(errors)
 
     def _given(self, errors: NDArray[Number]) -> NDArray[Number]:
-        """[parts, batch, columns, horizon] -> [parts, errors], without those of missing targets, which are NaN."""
+        """[parts, batch, columns, ...] -> [parts, errors], without those of missing targets, which are NaN."""
         flat = errors.reshape(len(errors), -1)
         return flat if self.problem.data.missing is None else flat[:, ~np.isnan(flat[0])]
 
     @torch.no_grad()
     def _errors(self, index: Tensor) -> Iterator[Floats]:
-        """Forecasts less targets of windows, a batch at a time: [parts, batch, columns, horizon]."""
+        """Forecasts less targets of windows, a batch at a time: [parts, batch, columns, horizon(, levels)]."""
         for part in torch.split(index, max(1, _BATCH // len(self.problem.data.columns))):
             errors = []
-            for network, windows in self.parts:
+            scale = self.problem.scale_of(self.parts[0][1].where(part)[1])
+            for network, windows, head in self.parts:
                 inputs, targets, *more = windows.take(part)
-                errors.append((forecast(network, inputs, *more) - targets).double())
+                out = forecast(network, inputs, *more, outputs=head.outputs)
+                if isinstance(self.head, QuantileHead):
+                    errors.append((head.quantiles(out, self.head.levels, scale) - targets[..., None]).double())
+                else:
+                    errors.append((out - targets).double())
             yield np.asarray(torch.stack(errors).numpy())
+
+
+def _maps(linear: Sequence[Linear], data: ForecastData, head: Head) -> list[LinearMap]:
+    """Solved on the training rows; with quantiles of their residuals there, where they are to give quantiles."""
+    equations = {
+        part.window: normal_equations(data, part.window, data.cuts[:, :2]) for part in linear if part.name == "ridge"
+    }
+    maps = [_map(part, data.horizon, equations) for part in linear]
+    if not isinstance(head, QuantileHead):
+        return maps
+    return [with_residuals(solution, data, head.levels) for solution in maps]
 
 
 def _map(part: Linear, horizon: int, equations: Mapping[int, NormalEquations]) -> LinearMap:

@@ -209,7 +209,7 @@ class ForecastSection(ForecastCard):
         """The networks' predictor. hps: of every network."""
         window, parts = max(hp.window for hp in hps), list(networks)
         if self.linear_window:
-            linear = LinearForecaster(self.linear_window, self.horizon)
+            linear = LinearForecaster(self.linear_window, self.horizon, self.head.linear_head(), len(self.columns))
             linear.load_state_dict({name: extras[f"linear.{name}"] for name in linear.state_dict()})
             window, parts = max(window, self.linear_window), [*parts, linear]
         forecaster = Forecaster(parts, window, len(self.columns), self.weights, self.head.head())

@@ -169,7 +169,7 @@ class ForecastProblem:
         quantiles = self._quantile_sums()
         for index, targets, out in self._outputs(network, windows):
             series = windows.where(index)[1]
-            scale = self._scale_of(series)
+            scale = self.scale_of(series)
             error = (self.head.point(out, scale) - targets).double()
             if quantiles is not None:
                 values = self.head.quantiles(out, quantiles.levels, scale).double()
@@ -198,7 +198,7 @@ class ForecastProblem:
         levels = {*data.levels, *(ends(MSIS_LEVEL) if "msis" in self._metrics else ())}
         return QuantileSums(sorted(levels), data.std, self._naive, data.horizon, data.levels)
 
-    def _scale_of(self, series: Tensor) -> Scale | None:
+    def scale_of(self, series: Tensor) -> Scale | None:
         """That of windows of these series [batch], where the head needs it."""
         return None if self._scales is None else _scale(self._scales[series])
 
@@ -221,7 +221,7 @@ class ForecastProblem:
         windows, errors = self.validation_windows(hp), []
         squared, absolute, count = torch.zeros(3, self.data.horizon, dtype=torch.float64)
         for index, targets, out in self._outputs(network, windows):
-            error = (self.head.point(out, self._scale_of(windows.where(index)[1])) - targets).double()
+            error = (self.head.point(out, self.scale_of(windows.where(index)[1])) - targets).double()
             errors.append(error.square().nanmean(-1).cpu())  # [part, columns]
             squared = squared + error.square().nansum((0, 1)).cpu()
             absolute = absolute + error.abs().nansum((0, 1)).cpu()
@@ -253,7 +253,7 @@ class ForecastProblem:
         inputs, targets, *more = windows.take(index)
         mean, std = float(data.mean[series, column]), float(data.std[series, column])
         out = forecast(network, inputs, *more, outputs=self.head.outputs)
-        point = self.head.point(out, self._scale_of(torch.tensor([series], device=self.device)))
+        point = self.head.point(out, self.scale_of(torch.tensor([series], device=self.device)))
         known = torch.cat([inputs, targets], dim=2)[0, column].cpu().double().numpy() * std + mean
         shown = min(windows.window, max(2 * data.horizon, _LEAST_SHOWN))
         names = [*([data.ids[series]] if len(data.ids) > 1 else []), data.columns[column]]

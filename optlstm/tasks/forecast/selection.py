@@ -50,16 +50,24 @@ def squared_losses(grams: Floats) -> Losses:
     return lambda counts: np.asarray(2 * grams @ counts + squares)
 
 
-def absolute_losses(errors: Sequence[NDArray[np.float32]]) -> Losses:
-    """Absolute errors.
+def absolute_losses(errors: Sequence[NDArray[np.float32]], levels: Sequence[float] = (0.5,)) -> Losses:
+    """Absolute errors; of quantiles at these levels twice their pinball losses, of which the mean is averaged.
 
-    errors: of each block, the parts' errors, [parts, errors].
+    errors: of each block, the parts' errors, [parts, errors], those of the levels beside each other.
     """
+    # With e the forecast less the value: 2 * max(-level * e, (1 - level) * e) = |e| + (1 - 2 * level) * e.
+    tilt = np.array([1 - 2 * level for level in levels], dtype=np.float32)
 
     @cache  # bootstrap samples choose alike
     def losses(counts: bytes) -> Floats:
         chosen = np.frombuffer(counts, dtype=np.float32)
-        sums = (np.abs(chosen @ block + block).sum(axis=1, dtype=np.float64) for block in errors)
+        sums = (_tilted(chosen @ block + block, tilt).sum(axis=1, dtype=np.float64) for block in errors)
         return np.stack([total / max(1, block.shape[1]) for total, block in zip(sums, errors, strict=True)])
 
     return lambda counts: losses(counts.astype(np.float32).tobytes())
+
+
+def _tilted(errors: NDArray[np.float32], tilt: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[parts, errors]."""
+    absolute = np.abs(errors)
+    return absolute if not tilt.any() else absolute + np.tile(tilt, errors.shape[1] // len(tilt)) * errors

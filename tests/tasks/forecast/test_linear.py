@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from optlstm.tasks.forecast.data import ForecastData
-from optlstm.tasks.forecast.linear import PENALTIES, solved_map
-from optlstm.tasks.forecast.problem import ForecastProblem
+from optlstm.tasks.forecast.linear import PENALTIES, combined, naive_map, seasonal_map, solved_map, with_residuals
+from optlstm.tasks.forecast.problem import ForecastProblem, forecast
+from optlstm.training.heads import QuantileHead
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import fit
 from optlstm.training.model import count_parameters
@@ -94,3 +95,26 @@ def test_a_network_starts_from_the_solution_and_training_leaves_it_alone(norm: s
     assert torch.equal(last.state.part("network")["skip.weight"], solution)
     assert last.state.part("network")["head.weight"].abs().max() > 0
     assert not any(name.startswith("skip.") for name in last.state.part("optimizer"))
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_quantiles_of_a_linear_forecast_are_those_of_its_residuals(gap: bool) -> None:
+    """The first column's noise has ten times the spread of the second's, and the same at every step."""
+    noise = np.random.default_rng(0).normal(size=(2000, 2)) * [10.0, 1.0]
+    data = one_series(noise, (0, 1500, 1700, 2000), HORIZON)
+    if gap:
+        data = replace(data, missing=np.arange(2000)[:, None].repeat(2, 1) % 50 == 0)
+    head = QuantileHead(levels=(0.1, 0.5, 0.9))
+
+    solved = with_residuals(naive_map(HORIZON), data, head.levels)
+
+    assert solved.residuals is not None
+    normal = np.sqrt(2) * np.array([-1.2816, 0, 1.2816])  # of a difference of two values
+    np.testing.assert_allclose(solved.residuals.mean(axis=1) / [[10.0], [1.0]], [normal, normal], atol=0.15)
+    window = torch.tensor([[[1.0, 5.0], [2.0, 7.0]]])  # [batch, columns, window]
+    out = forecast(solved.module(head), window, outputs=3)
+    assert out.shape == (1, 2, HORIZON, 3)
+    np.testing.assert_allclose(out[0].numpy(), np.array([[[5.0]], [[7.0]]]) + solved.residuals, rtol=1e-5)
+    shared = combined([solved, with_residuals(seasonal_map(HORIZON, 2), data, head.levels)], [0.5, 0.5])
+    assert shared.residuals is not None
+    assert shared.residuals.shape == solved.residuals.shape

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from optlstm.tasks.forecast import selection
 from optlstm.tasks.forecast.baselines import NormalEquations, baselines
 from optlstm.tasks.forecast.forecaster import Forecaster
-from optlstm.tasks.forecast.linear import PENALTIES, combined, naive_map, ridge_map, seasonal_map
+from optlstm.tasks.forecast.linear import PENALTIES, LinearForecaster, combined, naive_map, ridge_map, seasonal_map
+from optlstm.tasks.forecast.losses import QUANTILES
 from optlstm.tasks.forecast.mixture import Linear, Mixture, choose_mixture
 from optlstm.tasks.forecast.selection import absolute_losses, bagged_weights, greedy_weights, squared_losses
 from optlstm.training.folds import Folds
+from optlstm.training.heads import QuantileHead
 from optlstm.training.hparams import Hyperparameters
 from tests.tasks.forecast.test_problem import one_series
 
@@ -177,6 +179,44 @@ def test_the_weights_are_by_the_metric_that_decides(metric: str, monkeypatch: py
     assert (median > 0.6) == (metric in ("mae", "smape"))
     assert (median < 0.4) == (metric in ("mse", "rmse", "mase"))
     assert (mean > 0.6) == (metric in ("mse", "rmse"))
+
+
+class Spread(nn.Module):
+    """The quantiles of a normal distribution with this standard deviation."""
+
+    def __init__(self, deviation: float) -> None:
+        super().__init__()
+        self.quantiles = deviation * torch.special.ndtri(torch.tensor(QUANTILES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.quantiles.repeat(HORIZON).expand(len(x), -1)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_quantiles_are_weighted_by_their_pinball_loss(missing: bool) -> None:
+    """Of white noise: quantiles of its deviation win over those of half and of twice it, and over linear forecasts."""
+    data = one_series(RANDOM.normal(size=(600, 2)), (0, 200, 500, 600))
+    if missing:
+        data = replace(data, missing=RANDOM.random((600, 2)) < 0.1)
+    trials = [(HP, Spread(deviation)) for deviation in (0.5, 1.0, 2.0)]
+
+    chosen = choose_mixture(data, trials, [8], 1, "wql", "quantiles")
+
+    assert chosen.trials[1] + sum(chosen.linear.values()) > 0.9
+    assert chosen.trials[1] > 0.6
+    blend = replace(chosen, trials=(0.0, 0.5, 0.0), linear={Linear("naive", 1): 0.5}).blend(data, networks=1)
+    assert blend.extras["linear.residuals"].shape == (2, HORIZON, 7)
+    linear = LinearForecaster(1, HORIZON, chosen.head, 2)
+    linear.load_state_dict({name.removeprefix("linear."): tensor for name, tensor in blend.extras.items()})
+    forecaster = Forecaster([trials[1][1], linear], 8, 2, blend.card_updates["weights"], QuantileHead(levels=QUANTILES))
+    (batch,) = forecaster.forecasts(data, np.array([250, 300]), np.zeros(2, np.int64), (0.1, 0.5, 0.9))
+    assert batch.quantiles is not None
+    mean = forecaster.mean(batch.quantiles)  # level by level
+    np.testing.assert_allclose(mean, (batch.quantiles[0] + batch.quantiles[1]) / 2)
+    np.testing.assert_allclose(batch.quantiles[0, 0, 0, 0], [-1.2816, 0, 1.2816], rtol=1e-3)
+    last = data.values[[249, 299]][:, :, None]
+    np.testing.assert_allclose(batch.points[1] - last, np.median(np.diff(data.values[:200], axis=0)), atol=0.4)
+    assert (np.diff(mean, axis=-1) >= 0).all()
 
 
 @pytest.mark.parametrize("folds", [False, True])
