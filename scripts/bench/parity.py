@@ -48,6 +48,7 @@ CONDITIONAL = {
     "pooling": "last",
     "linear_skip": True,
     "window_norm": "last",
+    "supervision": {"choices": ["last_step", "every_step"]},
 }
 FINITE = {
     **CONDITIONAL,
@@ -55,6 +56,7 @@ FINITE = {
     "recurrent_dropout": 0.1,
     "dropout": 0.1,
     "hidden_size": {"choices": [4, 8]},
+    "supervision": "every_step",
     "learning_rate": {"choices": [1e-3, 1e-2, 1e6]},
 }
 LABELLED = {

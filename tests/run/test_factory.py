@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ import pandas as pd
 import pytest
 
 import optlstm
+from optlstm.errors import InputError
+from optlstm.training.factory import Factory, Shape
+from optlstm.training.hparams import Hyperparameters
 from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli, rows
 from tests.tasks.forecast.test_problem import write
@@ -39,6 +43,11 @@ class Forecaster(nn.Module):
         return self.head(torch.relu(self.norm(self.first(x))))
 
 
+class Taught(Forecaster):
+    def every_step(self, x):
+        return torch.stack([self(x[:, first:first + self.window]) for first in (0, 4)], dim=1)
+
+
 class Classifier(nn.Module):
     def __init__(self, config, inputs, outputs):
         super().__init__()
@@ -52,6 +61,10 @@ class Classifier(nn.Module):
 
 def make(config, inputs, outputs):
     return (Forecaster if "window" in inputs else Classifier)(config, inputs, outputs)
+
+
+def taught(config, inputs, outputs):
+    return Taught(config, inputs, outputs)
 
 
 def wrong(config, inputs, outputs):
@@ -122,6 +135,23 @@ def test_our_own_models_need_no_factory(cli: Cli) -> None:
 )
 def test_what_makes_no_networks_is_refused(cli: Cli, factory: str, expected: str) -> None:
     refuses(cli, ("study", "tiny.toml", "--set", f"model.factory={factory}"), [["model.factory: ", expected]])
+
+
+def test_every_step_is_taught_where_a_network_has_the_method() -> None:
+    hp, shape = Hyperparameters(window=8, patch=4, supervision="every_step"), Shape({"window": 8}, 4, 4)
+    Factory.read("networks_of_mine:taught").check(hp, shape)
+    Factory.read("networks_of_mine:make").check(replace(hp, supervision="last_step"), shape)
+
+    for factory, changes, expected in (
+        ("make", {}, "raised AttributeError: 'Forecaster' object has no attribute 'every_step'"),
+        (
+            "taught",
+            {"patch": 2},
+            r"its network's every_step gives .* for x of \[2, 10\], not \[2, 2, 4\]|raised RuntimeError",
+        ),
+    ):
+        with pytest.raises(InputError, match=rf"model\.factory: networks_of_mine:{factory}: {expected}"):
+            Factory.read(f"networks_of_mine:{factory}").check(replace(hp, **changes), shape)
 
 
 def test_another_factory_is_another_study(cli: Cli) -> None:

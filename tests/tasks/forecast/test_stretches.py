@@ -60,60 +60,45 @@ def several(missing: bool = False) -> ForecastData:
     return replace(data, missing=gaps) if missing else data
 
 
-def taken(stretches: Stretches, passes: int = 20) -> Iterator[tuple[list[int], int, tuple[Tensor, ...]]]:
-    """Stretches of so many passes: the number of each step's window, the series, and what is taken."""
+def passes(stretches: Stretches, count: int = 4) -> Iterator[Tensor]:
+    """The numbers of so many passes."""
     generator = torch.Generator().manual_seed(0)
-    for _ in range(passes):
-        for index in stretches.shuffled(10**6, generator).split(1):
-            (begin,), (series,) = stretches.where(index)
-            numbers = [int(begin) + step * stretches.patch for step in range(stretches.steps)]
-            yield numbers, int(series), stretches.take(index)
+    for _ in range(count):
+        yield stretches.shuffled(10**6, generator)
 
 
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize(("window", "patch", "steps"), [(7, 3, 3), (7, 1, 4), (4, 9, 1), (2, 2, 8)])
-def test_each_step_has_its_windows_targets_and_all_windows_are_learnt_from(
+def test_a_pass_has_every_window_once_at_a_step_that_reads_it(
     window: int, patch: int, steps: int, missing: bool
 ) -> None:
-    problem = ForecastProblem(several(missing), CPU)
-    windows = problem.training_windows(Hyperparameters(window=window))
-    before = [0, *windows.ends.tolist()]
-    seen = set()
+    windows = ForecastProblem(several(missing), CPU).training_windows(Hyperparameters(window=window))
+    before, stretches = [0, *windows.ends.tolist()], Stretches(windows, patch, steps)
+    orders = list(passes(stretches))
 
-    for numbers, series, (inputs, targets) in taken(Stretches(windows, patch, steps)):
-        assert inputs.shape == (1, 2, window + (steps - 1) * patch)
-        assert numbers[-1] < before[series + 1] - before[series]
-        for step, number in enumerate(numbers):
-            if number < 0:
-                assert targets[0, :, step].isnan().all()
-                continue
-            given = inputs[0, :, step * patch : step * patch + window]
-            expected = windows.take(torch.tensor([before[series] + number]))
-            assert torch.equal(given, expected[0][0])
-            assert torch.equal(targets[0, :, step].nan_to_num(-1), expected[1][0].nan_to_num(-1))
-            seen.add((series, number))
-
-    assert len(seen) == len(windows)
-
-
-def test_a_pass_has_each_window_about_once() -> None:
-    problem = ForecastProblem(one_series(np.zeros((400, 1)), (0, 300, 350, 400)), CPU)
-    stretches = Stretches.of(problem.training_windows(EVERY), EVERY.patch)
-    generator, passes, count = torch.Generator().manual_seed(0), 200, torch.zeros(len(stretches.windows))
-
-    for _ in range(passes):
-        begin, _ = stretches.where(stretches.shuffled(10**6, generator))
-        for step in range(stretches.steps):
-            count += torch.bincount(begin + step * stretches.patch, minlength=len(count)) / passes
-
-    assert stretches.steps == 2  # with as many steps before the first target as behind it
-    assert 0.8 < count[8:-16].min() <= count[8:-16].max() < 1.2
-    assert count[-1] == count[-4:].min() >= 1  # the newest windows are in every pass
+    for order in orders:
+        seen = []
+        for index in order.split(5):
+            inputs, targets = stretches.take(index)
+            assert inputs.shape == (len(index), 2, window + (steps - 1) * patch)
+            for i, (numbers, series) in enumerate(
+                zip(*(part.tolist() for part in stretches.where(index)), strict=True)
+            ):
+                for step, number in enumerate(numbers):
+                    if number < 0:
+                        assert targets[i, :, step].isnan().all()
+                        continue
+                    expected = windows.take(torch.tensor([before[series] + number]))
+                    assert torch.equal(inputs[i, :, step * patch : step * patch + window], expected[0][0])
+                    assert torch.equal(targets[i, :, step].nan_to_num(-1), expected[1][0].nan_to_num(-1))
+                    seen.append(before[series] + number)
+        assert sorted(seen) == list(range(len(windows)))
+    assert steps == 1 or len({tuple(sorted(order.tolist())) for order in orders}) > 1  # not the same stretches
 
 
 @pytest.mark.parametrize("loss", ["mse", "mase"])
 @pytest.mark.parametrize("missing", [False, True])
-def test_the_loss_is_the_mean_over_the_windows_of_the_stretches(loss: str, missing: bool) -> None:
+def test_the_loss_is_the_mean_over_the_windows(loss: str, missing: bool) -> None:
     problem = ForecastProblem(several(missing), CPU, goal=Goal(loss, ("mse",)))
     network, windows = Line(window=4, patch=2, horizon=2), problem.training_windows(Hyperparameters(window=4))
     hp = Hyperparameters(window=4, patch=2, batch_size=10**4, supervision="every_step")
@@ -121,15 +106,11 @@ def test_the_loss_is_the_mean_over_the_windows_of_the_stretches(loss: str, missi
 
     actual = problem.loss(network, batch)
 
-    errors, stretches = [], Stretches.of(windows, 2)
-    order = stretches.shuffled(10**4, torch.Generator().manual_seed(0))
-    for begin, series in zip(*(part.tolist() for part in stretches.where(order)), strict=True):
-        for number in (n for n in range(begin, begin + 2 * stretches.steps, 2) if n >= 0):
-            inputs, targets = windows.take(torch.tensor([number + ([0, *windows.ends.tolist()][series])]))
-            error = (forecast(network, inputs) - targets)[0].detach().numpy()
-            scale = 1.0 if loss == "mse" else 1 / problem.data.naive[series][:, None]  # type: ignore[index]
-            errors.append(np.square(error) if loss == "mse" else np.abs(error) * scale)
-    assert actual.item() == pytest.approx(np.nanmean(errors), rel=1e-5)
+    index = torch.arange(len(windows))  # every one once
+    inputs, targets = windows.take(index)
+    error = (forecast(network, inputs) - targets).detach().numpy()  # [windows, columns, horizon]
+    naive = np.asarray(problem.data.naive)[windows.where(index)[1]][:, :, None]
+    assert actual.item() == pytest.approx(np.nanmean(error**2 if loss == "mse" else abs(error) / naive), rel=1e-5)
 
 
 def test_an_epoch_has_its_share_of_windows_and_of_steps(config: DataConfig) -> None:  # noqa: F811
