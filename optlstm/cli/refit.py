@@ -106,7 +106,7 @@ def print_result(
         heading,
         in_words,
         interval_lines,
-        score_table,
+        score_tables,
         step_table,
     )
 
@@ -114,8 +114,9 @@ def print_result(
     console.print(heading(model.card), soft_wrap=True)
     if line := grown_line(model.card):
         console.print(line, soft_wrap=True, markup=False)
-    console.print()
-    console.print(score_table(test))
+    for table in score_tables(test):
+        console.print()
+        console.print(table)
     if steps:
         for metric in test.steps:
             console.print()

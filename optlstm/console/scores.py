@@ -15,6 +15,8 @@ from optlstm.tasks.label.scores import METRICS
 from optlstm.util.format import listed, many, without_midnight
 
 MODEL = "this model"
+_SHOWN = ("wql", "crps", "msis", "coverage_", "width_")
+_OF_QUANTILES = (*_SHOWN, "pinball_")
 MORE_IS_BETTER = {metric.name for metric in METRICS if metric.higher}
 
 
@@ -77,22 +79,34 @@ def ensemble_line(card: Card, unweighted: Sequence[int]) -> str:
     return f"ensemble: {parts}{none}"
 
 
-def score_table(test: Test) -> Table:
-    """A row for the model, for each baseline, and for the members' mean and spread; the best of a metric is bold."""
-    table = _table("test rows", *test.metrics)
-    rows = {MODEL: test.metrics, **test.baselines}
-    for name, metrics in rows.items():
-        cells = [_cell(metrics.get(metric), _best(metric, rows)) for metric in test.metrics]
-        table.add_row(name.replace("_", " "), *cells)
+def score_tables(test: Test) -> list[Table]:
+    """A row for the model, for each baseline, and for the members' mean and spread; the best of a metric is bold.
+
+    The metrics of quantiles and intervals have a table of their own, without the pinball losses.
+    """
+    of_points = [metric for metric in test.metrics if not metric.startswith(_OF_QUANTILES)]
+    of_quantiles = [metric for metric in test.metrics if metric.startswith(_SHOWN)]
+    table = _scores("test rows", of_points, test)
     if test.spread:
         table.add_section()
-        table.add_row("one network", *(_spread(test.spread, metric) for metric in test.metrics))
+        table.add_row("one network", *(_spread(test.spread, metric) for metric in of_points))
+    return [table, *([_scores("their quantiles", of_quantiles, test)] if of_quantiles else [])]
+
+
+def _scores(title: str, metrics: Sequence[str], test: Test) -> Table:
+    table = _table(title, *metrics)
+    rows = {MODEL: test.metrics, **test.baselines}
+    for name, values in rows.items():
+        if any(values.get(metric) is not None for metric in metrics):
+            cells = [_cell(values.get(metric), _best(metric, rows)) for metric in metrics]
+            table.add_row(name.replace("_", " "), *cells)
     return table
 
 
 def step_table(test: Test, metric: str) -> Table:
     """One metric by horizon step: the model beside the baselines."""
-    rows = {MODEL: test.steps, **test.baseline_steps}
+    every = {MODEL: test.steps, **test.baseline_steps}
+    rows = {name: steps for name, steps in every.items() if metric in steps}
     table = _table(f"{metric} at step", *(name.replace("_", " ") for name in rows))
     for step in range(len(test.steps[metric])):
         table.add_row(str(step + 1), *(_cell(steps[metric][step], None) for steps in rows.values()))
@@ -114,20 +128,30 @@ def in_words(test: Test) -> list[str]:
 
 
 def interval_lines(intervals: Mapping[str, Any]) -> list[str]:
-    """The measured coverage of the intervals, or that there is none, one line."""
+    """How the intervals were made and their measured coverage, or that it was not measured."""
     measured = {level: m["coverage"] for level, m in intervals.get("measured", {}).items() if m["coverage"] is not None}
     if not measured:
         return unmeasured_lines(intervals)
     parts = ", ".join(f"{level} %: {100 * share:.1f} %" for level, share in measured.items())
-    return [f"coverage of the prediction intervals on test rows they were not made from: {parts}"]
+    return [f"coverage of the prediction intervals on the test rows: {parts}", *_kind_lines(intervals)]
+
+
+def _kind_lines(intervals: Mapping[str, Any]) -> list[str]:
+    """Which kind of intervals was chosen by the validation windows; of older models, nothing."""
+    scores: Mapping[str, float] = intervals.get("interval_scores", {})
+    if not scores:
+        return []
+    shown = ", ".join(f"{name} {_number(score)}" for name, score in scores.items())
+    return [f"intervals: {intervals['kind']} (interval score on validation rows: {shown})"]
 
 
 def unmeasured_lines(intervals: Mapping[str, Any]) -> list[str]:
     """That no level's coverage was measured, one line, where there are intervals."""
     if not intervals.get("highest_level") or any(m["coverage"] is not None for m in intervals["measured"].values()):
         return []
-    count = intervals["windows"]
-    few = f"{many(count, 'test window')} {'is' if count == 1 else 'are'} too few"
+    noun, key = ("validation", "validation_windows") if "kind" in intervals else ("test", "windows")  # older models
+    count = intervals[key]
+    few = f"{many(count, f'{noun} window')} {'is' if count == 1 else 'are'} too few"
     return [f"coverage of the prediction intervals not measured: {few}"]
 
 
@@ -141,6 +165,8 @@ def _table(first: str, *others: str) -> Table:
 
 def _best(metric: str, rows: Mapping[str, Metrics]) -> float | None:
     values = [value for metrics in rows.values() if (value := metrics.get(metric)) is not None]
+    if metric.startswith(("coverage_", "width_")):
+        return None  # neither is better by itself
     best = max if metric in MORE_IS_BETTER else min
     return best(values, default=None)
 

@@ -86,7 +86,8 @@ def _baseline(session: Session) -> Model:
         schedule=[Segment(0, 1, 0, params)],
         seeds=[plan.config.seed],
     )
-    return evaluated(evaluator, plan, [Networks(trained, hp, [weights])], True, blend=blend)
+    held_out = evaluator.held_out(tuned, blend)
+    return evaluated(evaluator, plan, [Networks(trained, hp, [weights])], True, blend=blend, held_out=held_out)
 
 
 def _zeros(network: nn.Module) -> dict[str, Tensor]:

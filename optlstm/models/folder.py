@@ -49,7 +49,9 @@ def described(folder: Path) -> str:
             card = read_card(file.read(_MOST_JSON))
     except (OSError, ModelFileError):
         return "a model that cannot be read"
-    metric, value = next(iter(card.test.metrics.items()), ("", None))
+    metrics = card.test.metrics
+    metric = "mae" if "mae" in metrics else next(iter(metrics), "")
+    value = metrics.get(metric)
     score = "" if value is None else f" (test {metric} {value:.4g})"
     return visible(f"trial {card.trials[0].trial} of study {card.study.name}{score}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -125,8 +125,10 @@ def refit(
         evaluator.check_rivals()
     folder = study_folder(absolute(storage_path), name, str(study.user_attrs[UID_KEY]))
     kept = [] if retrain else [_kept(plan, choice, folder) for choice in chosen]
-    tuned = partial(_tuned, plan, chosen, "" if tuned_on else folder)  # what tuning kept is on the scale of its data
+    # What tuning kept is on the scale of its data.
+    tuned = cache(partial(_tuned, plan, chosen, "" if tuned_on else folder))
     blend = evaluator.blend(tuned, _windows(plan), seeds, retrain, plan.metric.name) if ensemble else None
+    held_out = evaluator.held_out(tuned, blend)
     positions = blend.trials if blend else range(len(chosen))
     for i in sorted(set(range(len(chosen))) - set(positions)):
         on_unweighted(chosen[i].trial.number)
@@ -135,7 +137,9 @@ def refit(
         weights = _train(plan, [chosen[i] for i in positions], training_data, seeds, averaging, on_epoch)
     else:
         weights = [kept[i] for i in positions]
-    return evaluated(evaluator, plan, weights, retrain, rivals=rivals, blend=blend, tuned_on=tuned_on)
+    return evaluated(
+        evaluator, plan, weights, retrain, rivals=rivals, blend=blend, held_out=held_out, tuned_on=tuned_on
+    )
 
 
 def _tuned(plan: Plan, chosen: Sequence[Choice], folder: Location) -> list[TunedNetwork]:
@@ -197,6 +201,7 @@ def evaluated(
     *,
     rivals: bool = False,
     blend: Blend | None = None,
+    held_out: Any = None,
     tuned_on: Mapping[str, Any] = {},
 ) -> Model:
     """Score the test rows with the networks as they will be saved, and write the card."""
@@ -207,7 +212,8 @@ def evaluated(
     extras = blend.extras if blend else {}
     if blend:
         section = section.model_copy(update=blend.card_updates)
-    evaluation = evaluator.evaluate(section.predictor(networks, [hp for hp, _ in pairs], extras), retrain, rivals)
+    predictor = section.predictor(networks, [hp for hp, _ in pairs], extras)
+    evaluation = evaluator.evaluate(predictor, retrain, rivals, held_out)
     extras = {**extras, **evaluation.extras}
     blob, sums = pack([member for _, member in pairs], extras)
     card = Card(

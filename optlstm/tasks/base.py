@@ -170,12 +170,21 @@ class Evaluator(Protocol):
     def check_rivals(self) -> None:
         """Raises InputError where there are no statistical forecasts to be held against, or they are not installed."""
 
-    def evaluate(self, predictor: Any, joined: bool, rivals: bool = False) -> Evaluation:
+    def held_out(self, tuned: Callable[[], Sequence[TunedNetwork]], blend: Blend | None) -> Any:
+        """What the model would have made of the validation rows, not having seen them; None: it is of no use.
+
+        Args:
+            tuned: as of `blend`.
+            blend: the weights of its parts; None: all the same.
+        """
+
+    def evaluate(self, predictor: Any, joined: bool, rivals: bool = False, held_out: Any = None) -> Evaluation:
         """Score the test rows, once.
 
         Args:
             joined: baselines that learn, learn from training and validation rows.
             rivals: beside statistical forecasts, too.
+            held_out: by which intervals are calibrated before the test: see `held_out`.
         """
 
 
@@ -187,11 +196,13 @@ class Blend:
         trials: positions of those whose networks are part of the model.
         card_updates: fields of the task's part of the card.
         extras: tensors that are saved with the networks.
+        mixture: the task's account of them, for `Evaluator.held_out`.
     """
 
     trials: tuple[int, ...]
     card_updates: dict[str, Any]
     extras: dict[str, Tensor]
+    mixture: Any = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from optlstm.console.scores import score_table
+from optlstm.console.scores import score_tables
 from optlstm.models.card import Test as Scores
 
 
@@ -18,6 +18,6 @@ def test_the_spread_of_single_networks_is_a_plain_number(std: float, expected: s
     )
     out = io.StringIO()
 
-    Console(file=out, width=100).print(score_table(test))
+    Console(file=out, width=100).print(*score_tables(test))
 
     assert out.getvalue().splitlines()[-1].split("  ")[-1].strip() == f"90.14 ± {expected}"

@@ -52,7 +52,7 @@ def test_from_study_to_a_forecast_of_every_series(cli: Cli) -> None:
     assert "p, 3 series of 40 to 60 rows (104 train, 14 validation, 30 test), target y, horizon 4" in done.err
 
     found = json.loads(cli("refit", "p", "-o", "model", "--json", "--seeds", "2").out)
-    assert set(found["baselines"]) == {"naive", "seasonal_naive", "drift", "nlinear"}
+    assert set(found["baselines"]) == {"naive", "seasonal_naive", "drift", "nlinear", "seasonal_quantiles"}
     frame = pd.read_csv("p.csv")
     errors = []
     for _, own in frame.groupby("unique_id"):

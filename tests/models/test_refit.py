@@ -19,6 +19,8 @@ from optlstm.training.checkpoints import newest_checkpoint
 from tests.conftest import URL, Cli, Outcome, series
 
 METRICS = ["mse", "mae", "mse_raw", "mae_raw", "mase", "smape"]
+OF_QUANTILES = ["wql", "crps", "msis", "coverage_80", "coverage_90", "width_80", "width_90"]
+OF_QUANTILES += [f"pinball_{level}" for level in range(10, 100, 10)]
 
 
 def test_it_prints_the_model_beside_the_baselines_and_says_who_wins(cli: Cli, made: Path) -> None:
@@ -28,6 +30,8 @@ def test_it_prints_the_model_beside_the_baselines_and_says_who_wins(cli: Cli, ma
     lines = [line.split() for line in outcome.out.splitlines()]
     table = next(line for line in lines if line[:2] == ["test", "rows"])
     assert table[2:] == METRICS
+    assert next(line for line in lines if line[:2] == ["their", "quantiles"])[2:5] == ["wql", "crps", "msis"]
+    assert re.search(r"coverage of the prediction intervals on the test rows: 50 %: [\d.]+ %, 80 %", outcome.out)
     for name in ("this model", "naive", "drift", "nlinear"):
         assert any(" ".join(line).startswith(name) for line in lines)
     # A sine of 12 rows a period: any linear model is exact, and two epochs of an LSTM of 4 units are not.
@@ -41,13 +45,14 @@ def test_json_for_programs(cli: Cli, made: Path) -> None:
 
     found = json.loads(outcome.out)
     assert outcome.err == ""
-    assert list(found["test"]) == METRICS
+    assert list(found["test"]) == [*METRICS, *OF_QUANTILES]
     assert found["model"] == "new"
     assert found["ensemble"] == {}
-    assert [list(metrics) for metrics in found["baselines"].values()] == [METRICS] * 3
     assert set(found["baselines"]) == {"naive", "drift", "nlinear"}
+    assert list(found["baselines"]["drift"]) == METRICS
+    assert list(found["baselines"]["nlinear"]) == list(found["test"])
     assert found["beaten_by"]["mse"][0] == "nlinear"
-    assert [len(steps) for steps in found["steps"].values()] == [4] * len(METRICS)
+    assert [len(steps) for steps in found["steps"].values()] == [4] * len(found["test"])
     each = [member["mse"] for member in found["members"]]
     assert len(set(each)) == 3
     assert found["spread"]["mean"]["mse"] == pytest.approx(np.mean(each))

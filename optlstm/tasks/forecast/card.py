@@ -17,8 +17,10 @@ from optlstm.data.panel_time import RowRules
 from optlstm.data.scaling import Standardizer
 from optlstm.data.time_column import TimeReading
 from optlstm.tasks.base import CardPart, FormCard, Positive, Text
+from optlstm.tasks.forecast.calibrate import Method
 from optlstm.tasks.forecast.conformal import LEVELS
 from optlstm.tasks.forecast.data import ForecastData, Inputs, covariate_shape
+from optlstm.tasks.forecast.local_scale import LocalScale
 from optlstm.tasks.forecast.losses import HeadSpec
 from optlstm.tasks.forecast.problem import make_network
 from optlstm.tasks.options import DataConfig, Gaps
@@ -64,6 +66,8 @@ class ForecastCard(CardPart):
     form: FormCard = FormCard()  # of the files
     head: HeadSpec = HeadSpec()  # what the networks give
     calibrated: _Count = 0  # windows behind the intervals' radii; 0: there are none
+    calibration: Method = "constant"
+    local_scale: LocalScale | None = None
 
     @field_validator("time_format")
     @classmethod
@@ -95,6 +99,15 @@ class ForecastCard(CardPart):
             raise ValueError("a column is named twice")
         if set(self.inputs.calendar) - set(PERIODS):
             raise ValueError("an unknown calendar feature")
+        return self
+
+    @model_validator(mode="after")
+    def _every_column_has_its_local_scale(self) -> ForecastCard:
+        local = self.local_scale
+        if (self.calibration == "local") != (local is not None):
+            raise ValueError("calibration and local_scale do not go together")
+        if local is not None and (len(local.weights), len(local.bounds)) != (len(self.columns),) * 2:
+            raise ValueError("columns and local_scale are not of one length")
         return self
 
     @model_validator(mode="after")

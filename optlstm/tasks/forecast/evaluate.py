@@ -3,49 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from optlstm.data.frequency import ticks_of
 from optlstm.tasks.base import Blend, Evaluation, FormCard, TunedNetwork
-from optlstm.tasks.forecast.conformal import cross_coverage, highest_level, least_count, radii
+from optlstm.tasks.forecast.baseline_scores import BaselineScores, add_in_parts, calibrated, merged
+from optlstm.tasks.forecast.calibrate import (
+    METHODS,
+    Bounds,
+    Calibration,
+    HeldOut,
+    Method,
+    Predicted,
+    Rows,
+    choose_method,
+    every_window,
+)
+from optlstm.tasks.forecast.conformal import BASE, highest_level, interval, least_count
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite
-from optlstm.tasks.forecast.forecaster import Forecaster
+from optlstm.tasks.forecast.forecaster import Forecaster, Forecasts
 from optlstm.tasks.forecast.losses import HeadSpec
-from optlstm.tasks.forecast.mixture import choose_mixture
+from optlstm.tasks.forecast.mixture import Mixture, choose_mixture, fold_member
 from optlstm.tasks.forecast.predictor import ForecastPredictor, ForecastSection
 from optlstm.tasks.forecast.prepared import PreparedSeries
-from optlstm.tasks.forecast.rivals import check_installed, chosen_rivals, rival_forecasts
+from optlstm.tasks.forecast.probability import DECILES, LEVELS, QuantileSums
+from optlstm.tasks.forecast.rivals import check_installed
 from optlstm.tasks.forecast.validation_baselines import validation_baselines
 from optlstm.training.metric import DEFAULT_GOAL, Goal, Metric
 from optlstm.util.arrays import Floats, Integers, row_ranges
 
-_CALIBRATION_WINDOWS = 20_000  # residuals that are kept; of more windows, every second, third, ...
-_METHOD = (
-    "split conformal, absolute residuals, one radius per column and horizon step, from all test windows;"
-    " coverage measured crosswise: radii of one half of the test windows, tried on the other half"
-)
-_METHOD_OF_MANY = (
-    "split conformal, absolute residuals, one radius per column and horizon step for all series, on each series' scale,"
-    " from all test windows; coverage measured crosswise: radii of the earlier half, tried on the later, and back"
-)
-
-
-@dataclass(frozen=True)
-class _Residuals:
-    """Absolute residuals [windows, columns, horizon] on the standardised scale, by time: each `every`-th window's.
-
-    gap: windows to leave out between the two halves that coverage is measured on.
-    """
-
-    values: NDArray[np.float32]
-    every: int
-    gap: int
+_MEASURED = (50, 80, 90, 95)  # percent, whose coverage the card has
+_METHOD = "split conformal: {} from validation windows of networks trained on training rows{}; coverage of test rows"
+_SHARED = ", the same for all series, on each one's scale"
+_LATER = "; for new rows the test windows are added to the calibration"
 
 
 class ForecastEvaluator:
@@ -119,91 +114,137 @@ class ForecastEvaluator:
     def check_rivals(self) -> None:
         check_installed()
 
-    def evaluate(self, predictor: ForecastPredictor, joined: bool, rivals: bool = False) -> Evaluation:
+    def held_out(self, tuned: Callable[[], Sequence[TunedNetwork]], blend: Blend | None) -> HeldOut | None:
+        """The forecasts of the validation windows of all folds, by networks that were trained on rows before them."""
+        trials, data = tuned(), self.validated.data()
+        mixture = blend.mixture if blend is not None else Mixture((1 / len(trials),) * len(trials), {})
+        section, parts = self.card_section(), []
+        starts = [self._windows(cuts[:, 1], cuts[:, 2]) for cuts in self._folds]
+        every = every_window(sum(len(first) for first, _ in starts), len(data.columns) * data.horizon)
+        for i, (cuts, (first, series)) in enumerate(zip(self._folds, starts, strict=True)):
+            of_fold = replace(data, cuts=cuts, folds=())
+            part = mixture.blend(of_fold, 1)
+            chosen = [trials[k] for k in part.trials]
+            networks = [fold_member(network, i) for _, network in chosen]
+            weighted = section.model_copy(update=part.card_updates)
+            forecaster = weighted.predictor(networks, [hp for hp, _ in chosen], part.extras).forecaster
+            kept = first[::every], series[::every]
+            batches = forecaster.forecasts(of_fold, *kept, self._levels)
+            parts += [self._compared(forecaster, batch, *kept) for batch in batches]
+        return self._by_time(HeldOut.joined(parts)) if parts else None
+
+    def evaluate(
+        self, predictor: ForecastPredictor, joined: bool, rivals: bool = False, held_out: HeldOut | None = None
+    ) -> Evaluation:
         forecaster = predictor.forecaster
-        ensemble, members, residuals = self._score(forecaster)
+        method, method_scores = self._method(held_out)
+        calibration = None if held_out is None else Calibration.of(method, self._rows, held_out, self._bounds)
+        ensemble, members, tested = self._score(forecaster, calibration)
         networks = len(members) - bool(predictor.section.linear)
-        baselines = self._baselines(forecaster.window, joined) | (self._rivals(joined) if rivals else {})
-        count = least_count(residuals.values)
+        of_baselines = BaselineScores(self.task, forecaster.window, joined)
+        baselines = of_baselines.scores(self._folds if held_out is not None else ())
+        baselines |= of_baselines.rivals() if rivals else {}
+        both = tested if held_out is None else self._by_time(HeldOut.joined([held_out, tested]))
+        final, count = Calibration.of(method, self._rows, both, self._bounds), least_count(both.actual)
         highest = highest_level(count)
-        table = torch.from_numpy(radii(residuals.values).astype(np.float32))
+        # Never rounded down: an interval includes its bounds.
+        table = torch.from_numpy(np.nextafter(final.radii.astype(np.float32), np.float32(np.inf)))
+        many = _SHARED if len(self.task.panel.ids) > 1 else ""
         return Evaluation(
             test=ensemble.overall,
             members=[scores.overall for scores in members[:networks]],
             baselines={name: scores.overall for name, scores in baselines.items()},
-            lower_is_better=dict.fromkeys(("mse", "mae", "mase", "smape"), True),
+            lower_is_better=dict.fromkeys(("mse", "mae", "mase", "smape", "wql", "crps", "msis"), True),
             steps=ensemble.steps,
             baseline_steps={name: scores.steps for name, scores in baselines.items()},
             intervals={
-                "method": _METHOD if len(self.task.panel.ids) == 1 else _METHOD_OF_MANY,
+                "method": _METHOD.format(METHODS[method], many) + _LATER,
+                "kind": method,
+                "interval_scores": method_scores,
+                "validation_windows": 0 if held_out is None else least_count(held_out.actual),
+                "test_windows": least_count(tested.actual),
                 "windows": count,
-                "every": residuals.every,
                 "highest_level": highest,
-                "measured": cross_coverage(residuals.values, residuals.gap),
+                "measured": self._coverage(calibration, tested),
             },
             extras={"radii": table} if highest else {},
-            card_updates={"calibrated": count if highest else 0},
+            card_updates={"calibrated": count if highest else 0, "calibration": method, "local_scale": final.local},
         )
 
-    def _score(self, forecaster: Forecaster) -> tuple[Scores, Sequence[Scores], _Residuals]:
-        """Scores of the forecast and of each of its parts, and the forecast's residuals."""
-        panel, cuts = self.task.panel, self.task.cuts
-        first, series = row_ranges(cuts[:, 2], cuts[:, 3] - cuts[:, 2] - self.task.horizon + 1)
-        sums = [self._sums() for _ in range(len(forecaster.networks) + 1)]
-        every = -(-len(first) // _CALIBRATION_WINDOWS)
-        residuals, kept_at = [], []
-        for part, by_member in forecaster.batches(self.training_data(joined=False), first, series):
-            position, actual, mean = series[part], self._actual(first[part]), forecaster.mean(by_member)
-            for total, forecast in zip(sums, [mean, *by_member], strict=True):
+    def _score(
+        self, forecaster: Forecaster, calibration: Calibration | None
+    ) -> tuple[Scores, Sequence[Scores], HeldOut]:
+        """Scores of the forecast and of each of its parts, and the forecast beside what came."""
+        first, series = self._windows(self.task.cuts[:, 2], self.task.cuts[:, 3])
+        sums = [ErrorSums(self._scales[1], self._naive, self.task.horizon) for _ in range(len(forecaster.networks) + 1)]
+        ranges = QuantileSums(LEVELS, self._scales[1], self._naive, self.task.horizon, DECILES)
+        every = every_window(len(first), len(self.task.panel.columns) * self.task.horizon)
+        tested = []
+        for batch in forecaster.forecasts(self._rows.data, first, series, self._levels):
+            windows, part = self._compared(forecaster, batch, first, series), batch.part
+            position, actual = windows.series, windows.actual
+            for total, forecast in zip(sums, [windows.point, *batch.points], strict=True):
                 total.add(position, actual, forecast)
-            kept = np.arange(-part.start % every, len(position), every)
-            residual = np.abs(actual - mean)[kept] / self._scales[1][position[kept]][:, :, None]
-            # Never rounded down: an interval includes its bounds.
-            residuals.append(np.nextafter(residual.astype(np.float32), np.float32(np.inf)))
-            kept_at.append(first[part][kept])
-        when = ticks_of(panel.time)[np.concatenate(kept_at)]
-        order = np.argsort(when, kind="stable")
+            if calibration is not None:
+                forecasts = calibration.forecasts(self._rows, windows)
+                add_in_parts(ranges, position, actual, calibrated(calibration.radii, forecasts))
+            tested.append(windows[np.arange(-part.start % every, len(position), every)])
         scores = [total.scores() for total in sums]
-        return scores[0], scores[1:], _Residuals(np.concatenate(residuals)[order], every, self._gap(when[order], every))
+        overall = merged(scores[0], ranges.scores()) if calibration is not None else scores[0]
+        return overall, scores[1:], self._by_time(HeldOut.joined(tested))
 
-    def _gap(self, when: Integers, every: int) -> int:
+    def _method(self, held_out: HeldOut | None) -> tuple[Method, dict[str, float]]:
+        """How to calibrate, by the validation windows alone."""
+        if held_out is None:
+            return "constant", {}
+        return choose_method(self._rows, held_out, self._gap(held_out), self._bounds)
+
+    def _coverage(self, calibration: Calibration | None, tested: HeldOut) -> dict[str, dict[str, float | None]]:
+        """Of the test windows, by level; None: too few validation windows for that level."""
+        measured: dict[str, dict[str, float | None]] = {}
+        for level in _MEASURED:
+            share = None
+            if calibration is not None and np.isfinite(calibration.radii[level - 1]).all():
+                low, high = interval(calibration.radii, calibration.forecasts(self._rows, tested), level)
+                given = ~np.isnan(tested.actual)
+                share = float(((low <= tested.actual) & (tested.actual <= high))[given].mean())
+            measured[str(level)] = {"coverage": share}
+        return measured
+
+    @property
+    def _levels(self) -> Sequence[float]:
+        return BASE if self.head.probabilistic else ()
+
+    @property
+    def _bounds(self) -> Bounds:
+        return Bounds.of(self.head)
+
+    @property
+    def _folds(self) -> tuple[Integers, ...]:
+        """Cuts of rows to train on and to validate."""
+        return self.validated.folds or (self.task.cuts,)
+
+    @cached_property
+    def _rows(self) -> Rows:
+        return Rows(self.training_data(joined=False), ticks_of(self.task.panel.time), self.task.season)
+
+    def _windows(self, begin: Integers, end: Integers) -> tuple[Integers, Integers]:
+        """The first rows of all windows that forecast these rows [series] alone, and their series."""
+        return row_ranges(begin, np.maximum(0, end - begin - self.task.horizon + 1))
+
+    def _by_time(self, windows: HeldOut) -> HeldOut:
+        return windows[np.argsort(self._rows.ticks[windows.first], kind="stable")]
+
+    def _gap(self, windows: HeldOut) -> int:
         """How many of these windows (by time) begin within a horizon of the middle one."""
-        panel, cuts, horizon = self.task.panel, self.task.cuts, self.task.horizon
-        if len(cuts) == 1:
-            return -(-horizon // every)
-        middle, longest = when[len(when) // 2], int((cuts[:, 3] - cuts[:, 2]).argmax())
-        ticks = ticks_of(panel.time[cuts[longest, 2] : cuts[longest, 3]])
-        reach = int(ticks[min(horizon, len(ticks) - 1)] - ticks[0])
+        panel, ticks = self.task.panel, self._rows.ticks
+        when = ticks[windows.first]
+        rows = panel.rows(int(np.argmax(np.diff(panel.starts))))  # of the longest series
+        reach = int(ticks[min(rows.start + self.task.horizon, rows.stop - 1)] - ticks[rows.start])
+        middle = when[len(when) // 2]
         return int(((when > middle - reach / 2) & (when < middle + reach / 2)).sum())
 
-    def _baselines(self, window: int, joined: bool) -> dict[str, Scores]:
-        """Their scores on the test rows. joined: NLinear learns from the validation rows too."""
-        cuts, (mean, std) = self.task.cuts, self._scales
-        train, test = cuts[:, [0, 2 if joined else 1]], cuts[:, 2:]
-        sums: dict[str, ErrorSums] = {}
-        for i, first, forecasts in self.task.baselines(train, test, window):
-            position, actual = np.full(len(first), i), self._actual(first)
-            for name, forecast in forecasts.items():
-                if name not in sums:
-                    sums[name] = self._sums()
-                sums[name].add(position, actual, forecast * std[i][:, None] + mean[i][:, None])
-        return {name: total.scores() for name, total in sums.items()}
-
-    def _rivals(self, joined: bool) -> dict[str, Scores]:
-        """As `_baselines`, of the statistical forecasts."""
-        task, panel, sums = self.task, self.task.panel, dict[str, ErrorSums]()
-        rivals = chosen_rivals(len(panel.ids) * len(panel.columns))
-        for i, (start, validation, test, end) in enumerate((task.cuts - panel.starts[:-1, None]).tolist()):
-            learn, first = range(start, test if joined else validation), range(test, end - task.horizon + 1)
-            at = np.array(first) + panel.starts[i]
-            for name, rival in rivals.items():
-                forecasts = rival_forecasts(rival, panel.inputs[panel.rows(i)], learn, first, task.horizon, task.season)
-                sums.setdefault(name, self._sums()).add(np.full(len(at), i), self._actual(at), forecasts)
-        return {name: total.scores() for name, total in sums.items()}
-
-    def _actual(self, first: Integers) -> Floats:
-        """The true values [n, columns, horizon] from the rows `first` [n] on; NaN where they are not known."""
-        return self.task.panel.truth(first, self.task.horizon)
-
-    def _sums(self) -> ErrorSums:
-        return ErrorSums(self._scales[1], self._naive, self.task.horizon)
+    def _compared(self, forecaster: Forecaster, batch: Forecasts, first: Integers, series: Integers) -> HeldOut:
+        """A batch of the forecasts from the rows `first` on, beside the true values."""
+        predicted = Predicted.of(forecaster, batch, first, series)
+        return HeldOut(**vars(predicted), actual=self.task.panel.truth(predicted.first, self.task.horizon))

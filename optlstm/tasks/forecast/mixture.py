@@ -76,7 +76,7 @@ class Mixture:
         kept = tuple(i for i, weight in enumerate(self.trials) if weight > 0) or (0,)  # a model has a network
         weights = [self.trials[i] / networks for i in kept for _ in range(networks)]
         if not self.linear:
-            return Blend(kept, {"weights": weights}, {})
+            return Blend(kept, {"weights": weights}, {}, self)
         share = min(1.0, sum(self.linear.values()))  # not 1 and a rounding error
         maps = _maps(list(self.linear), data, self.head)
         linear = combined(maps, [weight / share for weight in self.linear.values()])
@@ -85,7 +85,8 @@ class Mixture:
             "linear": {part.label: weight for part, weight in self.linear.items()},
             "linear_window": linear.window,
         }
-        return Blend(kept, updates, {f"linear.{name}": t for name, t in linear.module(self.head).state_dict().items()})
+        extras = {f"linear.{name}": t for name, t in linear.module(self.head).state_dict().items()}
+        return Blend(kept, updates, extras, self)
 
 
 def choose_mixture(
@@ -119,7 +120,7 @@ def choose_mixture(
     lengths = [length for length in lengths if length <= rows.max()]
     linear += [Linear("ridge", length, penalty) for length in lengths for penalty in PENALTIES]
     folds = [
-        _Fold.of(problem, [(hp, _member(network, i)) for hp, network in trials], linear, head)
+        _Fold.of(problem, [(hp, fold_member(network, i)) for hp, network in trials], linear, head)
         for i, problem in enumerate(problems)
     ]
     levels = head.levels if isinstance(head, QuantileHead) else (0.5,)
@@ -246,6 +247,6 @@ def _map(part: Linear, horizon: int, equations: Mapping[int, NormalEquations]) -
     return naive_map(horizon) if part.name == "naive" else seasonal_map(horizon, part.window)
 
 
-def _member(network: nn.Module, fold: int) -> nn.Module:
+def fold_member(network: nn.Module, fold: int) -> nn.Module:
     """The network of a fold, on the CPU, where the linear forecasts are."""
     return (network[fold] if isinstance(network, Folds) else network).cpu()

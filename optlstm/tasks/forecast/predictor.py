@@ -21,6 +21,7 @@ from optlstm.data.panel_reader import read_panel
 from optlstm.data.panel_rows import carried, extended, filled, with_missing_rows
 from optlstm.errors import InputError
 from optlstm.tasks.base import ExportModule, Metrics
+from optlstm.tasks.forecast.calibrate import Bounds, Calibration
 from optlstm.tasks.forecast.card import ForecastCard
 from optlstm.tasks.forecast.conformal import LEVELS, highest_level
 from optlstm.tasks.forecast.errors import ErrorSums
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class ForecastPredictor:
-    """A forecaster on files (`tasks.base.Predictor`). radii: float32 [levels, columns, horizon], or None: no intervals.
+    """A forecaster on files (`tasks.base.Predictor`). calibration: of the intervals; None: there are none.
 
     Options of `predict` and `write_csv`, for every series of the file:
         start: the first time to forecast, as text; the rows before it are the input. Default: the first after the data.
@@ -49,8 +50,8 @@ class ForecastPredictor:
         reading: how this file is to be read, where it is not as the study's: the keys `READING` of `data`.
     """
 
-    def __init__(self, section: ForecastCard, forecaster: Forecaster, radii: Tensor | None) -> None:
-        self.section, self.forecaster, self._radii = section, forecaster, radii
+    def __init__(self, section: ForecastCard, forecaster: Forecaster, calibration: Calibration | None) -> None:
+        self.section, self.forecaster, self._calibration = section, forecaster, calibration
 
     def predict(self, data: Path, **options: Any) -> pd.DataFrame:
         """See `ForecastTable`. Raises InputError with everything in which the file or the options do not fit."""
@@ -127,7 +128,7 @@ class ForecastPredictor:
         short: str = "omit",
         reading: DataConfig | None = None,
     ) -> ForecastTable:
-        problems = _level_problems(levels, self.section.calibrated if self._radii is not None else 0)
+        problems = _level_problems(levels, self.section.calibrated if self._calibration is not None else 0)
         if not isinstance(backtest, int) or backtest < 0:
             problems.append(f"--backtest: must be a whole number of at least 1, got {backtest!r}")
         if problems:
@@ -141,7 +142,9 @@ class ForecastPredictor:
         first, series = row_ranges(origins.rows(panel), np.full(len(panel.ids), backtest or 1))
         self._check_future(panel, lengths, first, series)
         ready = self.section.data(panel)
-        return ForecastTable(self.forecaster, panel, ready, first, series, backtest > 0, tuple(levels), self._radii)
+        return ForecastTable(
+            self.forecaster, panel, ready, first, series, backtest > 0, tuple(levels), self._calibration
+        )
 
     def _read(self, data: Path, wanted: str | None, reading: DataConfig | None) -> Panel:
         """wanted: what to do about gaps; None: what the study did."""
@@ -213,7 +216,10 @@ class ForecastSection(ForecastCard):
             linear.load_state_dict({name: extras[f"linear.{name}"] for name in linear.state_dict()})
             window, parts = max(window, self.linear_window), [*parts, linear]
         forecaster = Forecaster(parts, window, len(self.columns), self.weights, self.head.head())
-        return ForecastPredictor(self, forecaster, extras.get("radii"))
+        radii, calibration = extras.get("radii"), None
+        if radii is not None:
+            calibration = Calibration(self.calibration, radii.double().numpy(), self.local_scale, Bounds.of(self.head))
+        return ForecastPredictor(self, forecaster, calibration)
 
 
 def _without_short(panel: Panel, long_enough: NDArray[np.bool_], short: str, aim: str) -> Integers:

@@ -24,6 +24,8 @@ INTERVALS = (80, 90)  # percent, whose coverage and width are measured
 MSIS_LEVEL = 95  # percent, as in the M4 competition
 LEVELS = tuple(sorted({k / 20 for k in range(1, 20)} | {0.025, 0.975}))  # those that every metric here needs
 
+_ORDER = ("wql", "crps", "msis", "coverage", "width", "pinball")
+
 
 def ends(percent: float) -> tuple[float, float]:
     """The levels of the quantiles that a central interval lies between."""
@@ -116,7 +118,8 @@ class QuantileSums:
                 by_step = mean_of_given(means[defined])  # [columns, horizon]
                 overall["msis"] = finite(float(mean_of_given(by_step.reshape(-1))))
                 steps["msis"] = [finite(value) for value in mean_of_given(by_step)]
-        return Scores(overall, steps)
+        names = sorted(overall, key=lambda name: _ORDER.index(name.split("_")[0]))
+        return Scores({name: overall[name] for name in names}, {name: steps[name] for name in names})
 
     def _ratios(self) -> dict[str, tuple[Floats, Floats]]:
         """By metric what is added up, and what it is divided by, [columns, horizon] each."""

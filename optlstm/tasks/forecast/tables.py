@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import csv as pa_csv
-from torch import Tensor
 
 from optlstm.data.frequency import ticks_of
 from optlstm.data.key_columns import split_id
 from optlstm.data.panel import Panel
 from optlstm.data.time_format import is_of_numbers, written
-from optlstm.tasks.forecast.conformal import LEVELS
+from optlstm.tasks.forecast.calibrate import Calibration, Predicted, Rows
+from optlstm.tasks.forecast.conformal import interval
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.forecaster import Forecaster
 from optlstm.util.arrays import Floats, Integers
@@ -37,7 +38,7 @@ class ForecastTable:
 
     Args:
         first, series: [n], the first row that each window forecasts, and its series.
-        radii: [levels, columns, horizon] on the standardised scale.
+        calibration: of the intervals; None: there are none.
     """
 
     forecaster: Forecaster
@@ -47,7 +48,7 @@ class ForecastTable:
     series: Integers
     backtest: bool
     levels: tuple[int, ...]
-    radii: Tensor | None
+    calibration: Calibration | None
 
     def frame(self) -> pd.DataFrame:
         kind = _time_type(self.panel, csv=False)
@@ -94,15 +95,16 @@ class ForecastTable:
     def _batches(self, schema: Any, kind: Any, names: Sequence[Sequence[str]]) -> Iterator[Any]:
         """names: of the series, for each column."""
         horizon, ticks = self.data.horizon, ticks_of(self.panel.time)
-        for part, by_member in self.forecaster.batches(self.data, self.first, self.series):
-            position = self.series[part]
-            rows = self.first[part][:, None] + np.arange(horizon)  # [n, horizon]
+        levels = self.calibration.levels if self.calibration is not None and self.levels else ()
+        for batch in self.forecaster.forecasts(self.data, self.first, self.series, levels):
+            windows = Predicted.of(self.forecaster, batch, self.first, self.series)
+            position, rows = windows.series, windows.first[:, None] + np.arange(horizon)  # [n], [n, horizon]
             columns = [pa.array(np.repeat(np.array(cells)[position], horizon), pa.string()) for cells in names]
             columns += [self._times(ticks[rows], kind)]
             if self.backtest:
                 columns += [self._times(np.repeat(ticks[rows[:, :1] - 1], horizon, axis=1), kind)]
                 columns += [np.tile(np.arange(1, horizon + 1), len(position))]
-            columns += self._numbers(self.forecaster.mean(by_member), rows, self.data.std[position])
+            columns += self._numbers(windows)
             yield pa.record_batch([pa.array(c) if isinstance(c, np.ndarray) else c for c in columns], schema=schema)
 
     def _times(self, ticks: Integers, kind: Any) -> Any:
@@ -116,18 +118,21 @@ class ForecastTable:
             return pa.array((flat // _DAY_US).astype(np.int32)).cast(kind)
         return pa.array(flat // (10**6 if kind.unit == "s" else 1)).cast(kind)
 
-    def _numbers(self, forecast: Floats, rows: Integers, std: Floats) -> Iterator[Any]:
-        """forecast: [n, columns, horizon]; rows: [n, horizon]; std: [n, columns]."""
-        truth = self.panel.truth(rows[:, 0], self.data.horizon) if self.backtest else forecast
-        for i in range(forecast.shape[1]):
+    def _numbers(self, windows: Predicted) -> Iterator[Any]:
+        truth = self.panel.truth(windows.first, self.data.horizon) if self.backtest else windows.point
+        bounds: list[Floats] = []  # [n, columns, horizon] each
+        if self.calibration is not None and self.levels:
+            forecasts = self.calibration.forecasts(self._rows, windows)
+            bounds = [end for level in self.levels for end in interval(self.calibration.radii, forecasts, level)]
+        for i in range(windows.point.shape[1]):
             if self.backtest:
                 yield pa.array(truth[:, i].ravel(), from_pandas=True)  # empty where it is not known
-            yield forecast[:, i].ravel()
-            for level in self.levels:
-                assert self.radii is not None
-                radius = self.radii[LEVELS.index(level), i].double().numpy() * std[:, i, None]  # [n, horizon]
-                yield (forecast[:, i] - radius).ravel()
-                yield (forecast[:, i] + radius).ravel()
+            for numbers in (windows.point, *bounds):
+                yield numbers[:, i].ravel()
+
+    @cached_property
+    def _rows(self) -> Rows:
+        return Rows(self.data, ticks_of(self.panel.time), season=1)  # the scale knows its season
 
 
 def _form(panel: Panel) -> str | None:

@@ -53,11 +53,16 @@ class LabelEvaluator:
         codes = self.data.codes[self.fold.validation]
         return {"class shares": metric.value(classification_scores(np.tile(shares, (len(codes), 1)), codes))}
 
+    def held_out(self, *_: object) -> None:
+        """None: probabilities are not calibrated."""
+
     def check_rivals(self) -> None:
         """Raises InputError: there are none."""
         raise InputError("--rivals: these are forecasts of series, and the study has labels; leave it out")
 
-    def evaluate(self, predictor: LabelPredictor, joined: bool, rivals: bool = False) -> Evaluation:
+    def evaluate(
+        self, predictor: LabelPredictor, joined: bool, rivals: bool = False, held_out: None = None
+    ) -> Evaluation:
         """Score the test samples, once, beside baselines that learn from what the model was trained on."""
         data, train = self.data, self._train(joined)
         codes, probabilities = data.codes[data.test], predictor.probabilities(data, data.test)

@@ -15,6 +15,7 @@ from optlstm.errors import InputError
 from optlstm.tasks.forecast.evaluate import ForecastEvaluator
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
+from optlstm.training.folds import Folds
 from optlstm.training.hparams import Hyperparameters
 
 
@@ -121,3 +122,32 @@ def test_a_time_to_begin_at_is_written_as_in_the_file_or_in_iso_8601(tmp_path: P
     for start in ("200413", "soon", "01/02/2004"):
         with pytest.raises(InputError, match=r"write it as in the data \(x.csv has 200001 to 200412\)"):
             predictor.predict(tmp_path / "x.csv", start=start)
+
+
+def test_intervals_are_calibrated_by_validation_rows_and_measured_on_test_rows(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=600)
+    noise[480:] *= 5  # the test rows
+    pd.DataFrame({"ds": pd.date_range("2020-01-01", periods=600), "y": noise}).to_csv(tmp_path / "x.csv", index=False)
+    evaluator = ForecastEvaluator(Forecast.read(DataConfig(path=str(tmp_path / "x.csv"), horizon=2, folds=2)))
+    network, hp = LastValue(), Hyperparameters(window=8)
+    section = evaluator.card_section()
+    predictor = section.predictor([network], [hp], {})
+
+    held_out = evaluator.held_out(lambda: [(hp, Folds([network, network]))], None)
+    evaluation = evaluator.evaluate(predictor, joined=True, held_out=held_out)
+
+    assert held_out is not None
+    assert held_out.first.max() == 478  # the last row at which a forecast of rows before the test begins
+    coverage = {level: measured["coverage"] for level, measured in evaluation.intervals["measured"].items()}
+    assert all(share is not None and share < int(level) / 100 - 0.1 for level, share in coverage.items())
+    assert evaluation.test["coverage_90"] == coverage["90"]
+    assert evaluation.baselines["naive"]["coverage_90"] == pytest.approx(coverage["90"])  # it is the same forecast
+    again = ForecastEvaluator(evaluator.validated).evaluate(predictor, joined=True, held_out=held_out[::-1])
+    assert again.test == evaluation.test
+    # The model that is saved has seen the test rows.
+    card = section.model_copy(update=evaluation.card_updates)
+    table = card.predictor([network], [hp], evaluation.extras).predict(tmp_path / "x.csv", backtest=119, levels=[90])
+    inside = (table["y-lo-90"] <= table["y-actual"]) & (table["y-actual"] <= table["y-hi-90"])
+    assert inside.mean() > evaluation.test["coverage_90"] + 0.1
+    windows = evaluation.intervals
+    assert windows["windows"] == windows["validation_windows"] + windows["test_windows"] == len(held_out.first) + 119

@@ -339,16 +339,21 @@ def test_baselines_ensembles_and_intervals_leave_missing_targets_out(tmp_path: P
     mixture = choose_mixture(whole.data(), [(HP, networks)], [WINDOW], 7, metric)
     blend = mixture.blend(evaluator.training_data(joined=True), 1)
     section = evaluator.card_section().model_copy(update=blend.card_updates)
-    evaluation = evaluator.evaluate(section.predictor([_Constant()], [HP], blend.extras), joined=True)
+    held_out = evaluator.held_out(lambda: [(HP, networks)], blend)
+    predictor = section.predictor([_Constant()], [HP], blend.extras)
+    evaluation = evaluator.evaluate(predictor, joined=True, held_out=held_out)
 
     assert sum(mixture.trials) + sum(mixture.linear.values()) == pytest.approx(1)
     every = (evaluation.test, *evaluation.baselines.values())
-    assert np.isfinite([list(scores.values()) for scores in every]).all()
+    assert np.isfinite([value for scores in every for value in scores.values() if value is not None]).all()
+    assert evaluation.test["wql"] is not None
     test = whole.panel.values[72:, 0]
     assert np.isnan(test).sum() == 2
     windows = len(test) - HORIZON + 1
     inside = 2 if gaps == "interpolate" else 0  # they begin behind one that was interpolated
-    assert evaluation.intervals["windows"] == windows - 2 - inside  # of a step whose missing targets are in two windows
+    assert (
+        evaluation.intervals["test_windows"] == windows - 2 - inside
+    )  # of a step whose missing targets are in two windows
     assert evaluation.intervals["measured"]["50"]["coverage"] is not None
 
 

@@ -68,4 +68,4 @@ def test_missing_values_count_in_no_metric_and_unbounded_quantiles_have_none() -
     wide = QUANTILES.copy()
     wide[..., [0, 1]], wide[..., [-2, -1]] = -np.inf, np.inf  # the levels below 10 % and above 90 %
     scores = added(ACTUAL, wide).scores().overall
-    assert [name for name, value in scores.items() if value is None] == ["crps", "coverage_90", "width_90", "msis"]
+    assert [name for name, value in scores.items() if value is None] == ["crps", "msis", "coverage_90", "width_90"]

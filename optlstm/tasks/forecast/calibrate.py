@@ -1,0 +1,179 @@
+"""Calibration of a forecaster by windows that its networks were not trained on; and what suits it best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optlstm.tasks.forecast import conformal
+from optlstm.tasks.forecast.conformal import BASE, Uncalibrated, highest_level, least_count
+from optlstm.tasks.forecast.data import ForecastData
+from optlstm.tasks.forecast.forecaster import Forecaster, Forecasts
+from optlstm.tasks.forecast.local_scale import LocalScale
+from optlstm.tasks.forecast.losses import LOSSES, HeadSpec
+from optlstm.tasks.forecast.probability import INTERVALS, interval_score
+from optlstm.util.arrays import Floats, Integers
+
+Method = Literal["constant", "local", "quantiles"]
+METHODS: dict[Method, str] = {
+    "constant": "one radius per column and horizon step",
+    "local": "a radius per column and horizon step, times the error to be expected there",
+    "quantiles": "the head's quantiles, moved by a radius per column and horizon step",
+}
+_MOST_WINDOWS = 20_000  # of more, every second, third, ...
+_MOST_NUMBERS = 4_000_000
+_GAIN = 0.99  # a local scale is worth its trouble where the interval score is below this share
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a local scale reads of series. ticks: of all rows; season: rows, 1: none."""
+
+    data: ForecastData
+    ticks: Integers
+    season: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """Forecasts of windows, in the data's units.
+
+    Args:
+        first, series: [n], the first row that each window forecasts, and its series.
+        point: [n, columns, horizon].
+        base: quantiles at the levels `BASE`, where the head has them, [n, columns, horizon, levels].
+    """
+
+    first: Integers
+    series: Integers
+    point: Floats
+    base: NDArray[np.float32] | None = None
+
+    @classmethod
+    def of(cls, forecaster: Forecaster, batch: Forecasts, first: Integers, series: Integers) -> Predicted:
+        """A batch of forecasts from the rows `first` of `series` on."""
+        base = None if batch.quantiles is None else forecaster.mean(batch.quantiles).astype(np.float32)
+        return cls(first=first[batch.part], series=series[batch.part], point=forecaster.mean(batch.points), base=base)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut(Predicted):
+    """Forecasts of windows that no network was trained on, beside what came.
+
+    Args:
+        actual: [n, columns, horizon], NaN where it is not known.
+    """
+
+    actual: Floats
+
+    def __getitem__(self, part: slice | Integers) -> HeldOut:
+        picked: dict[str, Any] = {name: None if v is None else v[part] for name, v in vars(self).items()}
+        return HeldOut(**picked)
+
+    @classmethod
+    def joined(cls, parts: Sequence[HeldOut]) -> HeldOut:
+        """One after the other."""
+        names = [name for name, value in vars(parts[0]).items() if value is not None]
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What values can be: as of `Uncalibrated`."""
+
+    positive: bool = False
+    whole: bool = False
+
+    @classmethod
+    def of(cls, head: HeadSpec) -> Bounds:
+        """Those of a head's forecasts."""
+        counts = LOSSES[head.loss].counts
+        return cls(head.positive or counts, counts)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes a forecaster's quantiles and intervals.
+
+    Args:
+        radii: [levels, columns, horizon]: see `conformal`.
+        local: the scale of the method `local`.
+    """
+
+    method: Method
+    radii: Floats
+    local: LocalScale | None = None
+    bounds: Bounds = Bounds()
+
+    @property
+    def levels(self) -> Sequence[float]:
+        """Of the quantiles that a head is asked for."""
+        return BASE if self.method == "quantiles" else ()
+
+    @classmethod
+    def of(cls, method: Method, rows: Rows, windows: HeldOut, bounds: Bounds) -> Calibration:
+        """By these windows."""
+        local = None
+        if method == "local":
+            point = standardised(windows.point, rows.data, windows.series)
+            error = standardised(windows.actual, rows.data, windows.series) - point
+            local = LocalScale.fit(rows.data, rows.ticks, rows.season, windows.first, windows.series, point, error)
+        fitted = cls(method, np.empty(0), local, bounds)
+        return replace(fitted, radii=conformal.radii(fitted.forecasts(rows, windows), windows.actual))
+
+    def forecasts(self, rows: Rows, windows: Predicted) -> Uncalibrated:
+        """Forecasts of windows, ready for `conformal.interval` and `conformal.quantiles`."""
+        scale = rows.data.std[windows.series][:, :, None]
+        if self.local is not None:
+            point = standardised(windows.point, rows.data, windows.series)
+            scale = scale * self.local.of(rows.data, rows.ticks, windows.first, windows.series, point)
+        base = windows.base if self.method == "quantiles" else None
+        return Uncalibrated(windows.point, scale, base, self.bounds.positive, self.bounds.whole)
+
+
+def choose_method(rows: Rows, windows: HeldOut, gap: int, bounds: Bounds) -> tuple[Method, dict[str, float]]:
+    """The method of the smaller interval score, and the scores.
+
+    The score of an interval is its width and what the values outside cost (`interval_score`), on the standardised
+    scale, here the mean of 80 % and 90 %. It is measured crosswise: radii of one half of the windows, tried on the
+    other.
+
+    Args:
+        windows: oldest first.
+        gap: windows to leave out at the cut, so that no row is a target in both halves.
+    """
+    middle = len(windows.first) // 2
+    halves = windows[: max(0, middle - gap // 2)], windows[middle + (gap + 1) // 2 :]
+    usual: Method = "constant" if windows.base is None else "quantiles"
+    if min(highest_level(least_count(half.actual)) for half in halves) < max(INTERVALS):
+        return usual, {}
+    methods: tuple[Method, ...] = ("constant", "local", *(("quantiles",) if windows.base is not None else ()))
+    scores = {
+        method: float(
+            np.mean([_score(Calibration.of(method, rows, a, bounds), rows, b) for a, b in (halves, halves[::-1])])
+        )
+        for method in methods
+    }
+    best = min(methods, key=lambda method: scores[method] * (_GAIN if method == usual else 1.0))
+    return best, {str(method): score for method, score in scores.items()}
+
+
+def _score(calibration: Calibration, rows: Rows, windows: HeldOut) -> float:
+    forecasts, std = calibration.forecasts(rows, windows), rows.data.std[windows.series][:, :, None]
+    intervals = ((p, *conformal.interval(calibration.radii, forecasts, p)) for p in INTERVALS)
+    return float(np.mean([np.nanmean(interval_score(windows.actual, a, b, p) / std) for p, a, b in intervals]))
+
+
+def every_window(count: int, numbers: int) -> int:
+    """One of how many windows is kept. numbers: in a window's forecast."""
+    most = min(_MOST_WINDOWS, max(1, _MOST_NUMBERS // numbers))
+    return max(1, -(-count // most))
+
+
+def standardised(values: Floats, data: ForecastData, series: Integers) -> Floats:
+    """[n, columns, horizon] in the data's units, on the scale of each series."""
+    return (values - data.mean[series][:, :, None]) / data.std[series][:, :, None]
