@@ -50,21 +50,27 @@ class _Help:
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]  # type: ignore[misc]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        panels: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):  # type: ignore[attr-defined]
-            if getattr(param, "hidden", False):
-                continue
-            if param.param_type_name == "argument":
-                name, panel = param.metavar or param.name.upper(), "Arguments"
-            else:
-                names = ", ".join(sorted(param.opts, key=len))
-                name = names if param.is_flag else f"{names} {param.display_type_rich(ctx)}"
-                panel = getattr(param, "rich_help_panel", None) or "Options"
-            panels.setdefault(panel, []).append((name, _help_text(param)))
-        panels["Options"] = panels.pop("Options")  # with --help, the last
-        lengths = [len(name) for rows in panels.values() for name, _ in rows]
-        for panel, rows in panels.items():
+        shown = panels(self.get_params(ctx))  # type: ignore[attr-defined]
+        shown["Options"] = shown.pop("Options")  # with --help, the last
+        lengths = [len(name) for rows in shown.values() for name, _ in rows]
+        for panel, rows in shown.items():
             _write(formatter, panel, rows, max(length for length in lengths if length <= FIRST_COLUMN))
+
+
+def panels(params: Sequence[Any]) -> dict[str, list[tuple[str, str]]]:
+    """Heading -> (an argument, or a flag with what it takes; its meaning), for what is not hidden."""
+    shown: dict[str, list[tuple[str, str]]] = {}
+    for param in params:
+        if getattr(param, "hidden", False):
+            continue
+        if param.param_type_name == "argument":
+            name, panel = param.metavar or param.name.upper(), "Arguments"
+        else:
+            names = ", ".join(sorted(param.opts, key=len))
+            name = f"{names} {param.metavar}" if param.metavar else names
+            panel = getattr(param, "rich_help_panel", None) or "Options"
+        shown.setdefault(panel, []).append((name, _help_text(param)))
+    return shown
 
 
 def _help_text(param: Any) -> str:

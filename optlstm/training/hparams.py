@@ -90,26 +90,8 @@ _NUMERIC = ("forecast", "sequence")
 class Hyperparameters:
     """Everything a trial may choose. Build it with `from_params`, which checks; the constructor does not.
 
-    Data and shape of the input
-        window: rows of input; patch: rows that make one LSTM step (the window is padded at its old end where the patch
-        does not divide it); window_norm: what is taken out of each window and put back into its forecast (nothing, the
-        last value, or mean and standard deviation); batch_size: windows per step.
-    Network
-        hidden_size, num_layers, bidirectional; hidden_size_2, hidden_size_3: units of the second, and of the third
-        and those above it, where they differ (0: hidden_size); dropout: between layers, and on the features that enter
-        the head; recurrent_dropout: share of recurrent weights dropped; pooling: how the steps become one feature
-        vector; layer_norm: on those features; projection: size of a linear bottleneck before the head (0: none);
-        linear_skip: a linear map from window to forecast, added to the LSTM's: trained with it (true), or solved on
-        the training rows before, so that the LSTM learns what is left; embedding_dim: numbers that stand for a token;
-        embedding_dropout: share of them dropped; input_noise: standard deviation of the Gaussian noise that a
-        sequence's numbers get in training, on the scale they are standardised to (Bishop 1995).
-    Optimisation
-        optimizer, learning_rate, weight_decay, lr_schedule; warmup: share of all steps, linear (one_cycle has its own);
-        grad_clip: greatest global norm (0: no clipping); averaging: memory of the moving average of the weights, as a
-        share of all steps; it is validated and kept in their place (0: the weights themselves); label_smoothing: share
-        of each label that is spread over all classes; supervision: whether a forecast is learnt from at the last step
-        of each window, or at every step of stretches as long as two windows, of which batch_size / 4 are a batch.
-    Lineage
+    What each of them does stands in `MEANINGS`. Those of the lineage are no params:
+
         grown_layers: how many of num_layers were added to a trained network (`morph`); no param, see `with_growth`.
         pooled_width: what `last` takes of each direction where sequences differ in length (0: all of it); no param.
         Networks of the first versions took hidden_size, in layers of other widths too, and were trained with that.
@@ -167,6 +149,37 @@ class Hyperparameters:
         needs = {name: facets.size_needs for name, facets in FACETS.items() if facets.size}
         return {name: getattr(self, name) for name, other in needs.items() if other is None or getattr(self, other)}
 
+
+MEANINGS = {
+    "window": "rows of input",
+    "batch_size": "windows in a step of the optimizer",
+    "hidden_size": "units of a layer, in each direction",
+    "num_layers": "LSTM layers",
+    "hidden_size_2": "units of the second layer, where they differ (0: hidden_size)",
+    "hidden_size_3": "units of the third layer and those above it, where they differ (0: hidden_size)",
+    "dropout": "share dropped between layers, and of the features that enter the head",
+    "recurrent_dropout": "share of the recurrent weights dropped",
+    "patch": "rows that make one LSTM step; the window is padded at its old end where it does not divide it",
+    "window_norm": "taken out of each window and put back into its forecast: nothing, last value, mean and deviation",
+    "linear_skip": "a linear map from window to forecast, added to the LSTM's: trained with it, or solved before",
+    "pooling": "how the steps become one feature vector",
+    "layer_norm": "normalise those features",
+    "projection": "size of a linear bottleneck before the head (0: none)",
+    "bidirectional": "read in both directions",
+    "optimizer": "what moves the weights",
+    "learning_rate": "greatest learning rate",
+    "weight_decay": "share of the weights taken off in a step, times the learning rate",
+    "lr_schedule": "course of the learning rate",
+    "warmup": "share of all steps in which the learning rate rises (one_cycle has its own)",
+    "grad_clip": "greatest global norm of a gradient (0: no clipping)",
+    "averaging": "memory of the weights' moving average, which is what is kept, as a share of all steps (0: none)",
+    "supervision": "learn from each window's last step, or from every step of stretches as long as two windows, "
+    "of which batch_size / 4 are a batch",
+    "embedding_dim": "numbers that stand for a token",
+    "embedding_dropout": "share of them dropped",
+    "label_smoothing": "share of each label that is spread over all classes",
+    "input_noise": "deviation of the noise that standardised inputs get in training (Bishop 1995)",
+}
 
 FACETS: dict[str, Facets] = {f.name: f.metadata["facets"] for f in fields(Hyperparameters)}
 NO_PARAMS = tuple(name for name, facets in FACETS.items() if not facets.param)
