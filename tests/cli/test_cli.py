@@ -257,7 +257,8 @@ def test_help_shows_the_flags_of_the_table_and_no_type_of_a_switch(
     assert "<bool>" not in text
     options = re.findall(r"^  (?:-\w, )?(--[\w-]+)(?= |$)", text, re.MULTILINE)
     wanted = [flag.name for flag in FLAGS if flag.is_of(command)]
-    more = {"study": ["--dry-run", "--in-process", "--verbose"], "lr-search": ["--out"], "fit": ["--minutes", "--out"]}[command]
+    of_study = ["--dry-run", "--in-process", "--verbose"]
+    more = {"study": of_study, "lr-search": ["--out"], "fit": ["--minutes", "--out"]}[command]
     assert sorted(options) == sorted([*wanted, *more, *COMMON])
     assert re.search(r"--workers N\|auto +trials at a time; [^()]*\(default: auto\)", text)
 
