@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from optlstm.config.schema import CHOICES, LrSearchConfig, StudyConfig, TrainingConfig
 from optlstm.errors import InputError, Problem, did_you_mean, nearest
 from optlstm.study.registry import MULTI_OBJECTIVE, check, in_words
+from optlstm.tasks.forecast.losses import has_quantiles
 from optlstm.tasks.options import READING, DataConfig, as_toml
 from optlstm.tasks.registry import TASKS, check_keys, task_class
 from optlstm.util.files import absolute, check_writable
@@ -72,6 +73,9 @@ def _goal_problems(config: StudyConfig) -> list[str]:
         if name is not None and name not in names:
             words = f"{'one of ' if len(names) > 1 else ''}{', '.join(names)}"
             problems.append(f"training.{key}: must be {words}, got {name!r}{did_you_mean(name, names)}")
+    if config.data.quantiles and not has_quantiles(training.loss, (training.metric, *config.several)):
+        loss = training.loss or next(iter(task.losses))
+        problems.append(f"data.quantiles: the loss {loss} has none; training.loss = 'quantiles', or leave it out")
     return problems
 
 

@@ -1,8 +1,9 @@
 """Parity: the same studies, one trial at a time, on `local` and on `ray`; every column and every weight must be equal.
 
 Real training of a small forecast over a conditional space in which some learning rates diverge (those trials fail with
-a non-finite loss), some trials raise, and some report NaN; of labelled sequences in two folds; of texts; and of many
-series with covariates. Prints one row per pairing and a total; exits 1 on any difference.
+a non-finite loss), some trials raise, and some report NaN; with the losses of quantiles and of counts; of labelled
+sequences in two folds; of texts; and of many series with covariates. Prints one row per pairing and a total; exits 1
+on any difference.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from optlstm.run.retention import copy_weights
 from optlstm.study.database.connection import open_database
 from optlstm.study.ledger import Ledger
 from optlstm.study.population_ledger import PopulationLedger
+from optlstm.tasks.forecast.losses import LOSSES
 
 TRIALS = 24
 RAISES, NAN = (5, 17), (8, 20)  # trial numbers
@@ -107,15 +109,17 @@ class Troubled:
 
 
 def plan_of(folder: Path, sampler: str, pruner: str, task: str = "forecast") -> Plan:
-    data = folder / "series.csv"
+    data, loss = folder / "series.csv", task if task in LOSSES else "mse"
     if not data.exists():
         steps = np.arange(400)
         noise = np.random.default_rng(0).normal(0, 0.2, len(steps))
         times = pd.date_range("2024-01-01", periods=len(steps), freq="h")
-        pd.DataFrame({"ds": times, "y": np.sin(steps * 2 * np.pi / 24) + noise}).to_csv(data, index=False)
+        values = np.sin(steps * 2 * np.pi / 24) + noise
+        values = np.round(10 + 5 * values).clip(0) if LOSSES[loss].counts else values
+        pd.DataFrame({"ds": times, "y": values}).to_csv(data, index=False)
     if task == "panel":
         return panel_plan(folder, pruner)
-    if task != "forecast":
+    if task not in ("forecast", *LOSSES):
         return labelled_plan(folder, task, pruner)
     space = FINITE if sampler == "grid" else CONDITIONAL
     options = {"n_startup_trials": 5} if sampler in ("tpe", "gp") else {}
@@ -123,7 +127,7 @@ def plan_of(folder: Path, sampler: str, pruner: str, task: str = "forecast") -> 
         "name": "parity",
         "seed": 3,
         "data": {"path": str(data), "horizon": 6},
-        "training": {"epochs": 6, "patience": 4},
+        "training": {"epochs": 6, "patience": 4, "loss": loss},
         "sampler": {"name": sampler, **options},
         "space": space,
     }
@@ -230,7 +234,7 @@ def compare(sampler: str, pruner: str, legs: list[tuple[str, int]], task: str) -
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the first two pairings only")
-    parser.add_argument("--task", help="the pairings of this task only")
+    parser.add_argument("--task", help="the pairings of this task, or loss, only")
     given = parser.parse_args()
     quick = given.quick
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -241,6 +245,8 @@ def main() -> int:
         cases = [("forecast", s, p, [("ray", TRIALS)]) for s, p in (PAIRINGS[:2] if quick else PAIRINGS)]
         cases.append(("forecast", "tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
         cases.append(("forecast", "tpe", "pbt", [("ray", TRIALS)]))
+        cases.append(("quantiles", "tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
+        cases += [(loss, "tpe", "asha", [("ray", TRIALS)]) for loss in ("quantiles", "student_t", "negative_binomial")]
         cases += [(task, "tpe", "median", [("ray", TRIALS)]) for task in ("sequence", "text", "panel")]
         for task, sampler, pruner, legs in (c for c in cases if given.task in (None, c[0])):
             same, ledger, local_s, other_s = compare(sampler, pruner, legs, task)

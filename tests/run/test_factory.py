@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -86,10 +87,12 @@ def _module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("networks_of_mine", None)
 
 
-def test_from_study_to_forecasts(cli: Cli) -> None:
-    done = cli(*TINY)
+# (8 + 1) x 4, 2 x 4, (4 + 1) x 4, or of seven numbers for each of four steps (4 + 1) x 28
+@pytest.mark.parametrize(("loss", "parameters"), [("mse", "64"), ("quantiles", "184")])
+def test_from_study_to_forecasts(cli: Cli, loss: str, parameters: str) -> None:
+    done = cli(*TINY, "--loss", loss)
     assert done.code == 0, done.err
-    assert "parameters         64" in done.out  # (8 + 1) x 4, 2 x 4, (4 + 1) x 4
+    assert re.search(rf"parameters +{parameters} *\n", done.out)
     json.loads(cli("refit", "tiny", "-o", "model", "--json", "--seeds", "2").out)
 
     assert json.loads(Path("model/model.json").read_text())["factory"] == "networks_of_mine:make"

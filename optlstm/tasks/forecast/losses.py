@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,6 +105,11 @@ class HeadSpec(CardPart):
         if LOSSES[self.loss].counts:
             return CountHead(mean=self.mean, dispersed=self.loss == "negative_binomial")
         return NormalHead(positive=self.positive, mean=self.mean, student=self.loss == "student_t")
+
+
+def has_quantiles(loss: str | None, metrics: Sequence[str | None]) -> bool:
+    """Whether `data.quantiles` means something to a training: to its loss, or to a metric that decides."""
+    return (loss in LOSSES and LOSSES[loss].function is None) or bool({*metrics} & {*PROBABILISTIC})
 
 
 def mase_factors(std: Floats, naive: Floats) -> Floats:
