@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from traceback import walk_tb
@@ -13,7 +14,7 @@ from optlstm.cli.commands import LazyCommand, make_app
 from optlstm.cli.databases import databases
 from optlstm.errors import InputError, OptlstmError, in_one_line, named
 from optlstm.util.interrupts import Interrupted, held, interruptible
-from optlstm.util.program import program
+from optlstm.util.program import COMPLETION_VARIABLE, program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None, received: Sequence[int]) -> int:
     """received: signals; what fails after one is the interruption's doing, and is raised."""
     app = make_app()
+    if COMPLETION_VARIABLE in os.environ:  # a shell asks
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         result = app.main(arguments, prog_name=program(), standalone_mode=False)

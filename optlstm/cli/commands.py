@@ -33,10 +33,12 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "replay": ("trials", "train a trial's params again, with other seeds too"),
     },
     "More": {
+        "init": ("init", "a study file, with comments, for a data file"),
         "lr-search": ("lr_search", "search the learning rate alone"),
         "weights": ("trials", "the best weights of a custom objective"),
         "copy": ("maintenance", "copy a study into another database"),
         "doctor": ("maintenance", "check storage, checkpoints, disk, GPU, Ray"),
+        "completion": ("completion", "complete commands and flags in bash, zsh or fish"),
     },
 }
 COMPANIONS = ("torch", "optuna", "ray")  # whose versions change what a study does

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from optlstm.config.schema import CHOICES, Choice, StudyConfig
 from optlstm.tasks.registry import TASKS, task_class
 from optlstm.training.hparams import FACETS, MEANINGS, Facets, used_by
+from optlstm.util.toml_text import toml
 
 _KINDS: dict[Any, str] = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "table"}
 _BOUNDS = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
@@ -107,10 +108,3 @@ def _of_facets(facets: Facets) -> str:
     ends = ((facets.least, Ge), (facets.above, Gt), (facets.most, Le), (facets.below, Lt))
     words = kind_in_words(facets.kind, [end(bound) for bound, end in ends if bound is not None])
     return " or ".join([words, *(json.dumps(choice) for choice in facets.choices)])
-
-
-def toml(value: Any) -> str:
-    """A default in TOML; JSON's texts and numbers are TOML's too."""
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(toml, value))}]"
-    return json.dumps(value, ensure_ascii=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optlstm.config.flags import FLAGS, STUDY
 from optlstm.config.schema import CHOICES, StudyConfig
+from optlstm.util.toml_text import toml, toml_key
 
 # What does not change the trials.
 LEFT_OUT = ("artifacts", "tracking")
@@ -44,17 +44,3 @@ def _differing(config: Mapping[str, Any], defaults: Mapping[str, Any], prefix: s
                 yield from _differing(value, default if isinstance(default, Mapping) else {}, f"{prefix}{key}.")
         elif value is not None and value != default:
             yield f"{prefix}{key}", value
-
-
-def toml(value: Any) -> str:
-    """A value in one line of TOML; JSON's strings and numbers are TOML's too."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{toml_key(k)} = {toml(v)}" for k, v in value.items() if v is not None) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def toml_key(key: str) -> str:
-    plain = all(c.isascii() and (c.isalnum() or c in "_-") for c in key) and key
-    return key if plain else json.dumps(key, ensure_ascii=False)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 SCRIPT, MODULE = "optlstm", "python -m optlstm"
+COMPLETION_VARIABLE = "_OPTLSTM_COMPLETE"  # by which a shell asks the script, as typer names it
 
 
 def program() -> str:
