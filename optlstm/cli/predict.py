@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +29,15 @@ def predict(
     level: Annotated[
         list[str] | None, typer.Option("--level", metavar="PERCENT", help="prediction intervals; --level 80 90")
     ] = None,
+    quantiles: Annotated[
+        list[str] | None, typer.Option("--quantiles", metavar="SHARE", help="quantiles; --quantiles .1 .5 .9")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", metavar="N", help="N joint paths over the horizon instead")
+    ] = None,
+    anomalies: Annotated[
+        bool, typer.Option("--anomalies", help="mark the known rows outside their interval instead (--level 99)")
+    ] = False,
     gaps: Annotated[
         str | None,
         typer.Option("--gaps", metavar="refuse|interpolate|mask", help="missing rows and values (default: as tuned)"),
@@ -41,7 +51,7 @@ def predict(
     ] = None,
     factory: FactoryOption = None,
     verify: VerifyOption = None,
-    more_levels: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> int:
     """Forecasts in the data's units, from the end of the data on or from anywhere in it; or classes."""
     from optlstm.config.validate import with_reading
@@ -50,16 +60,17 @@ def predict(
     from optlstm.models.model import Model
 
     OutputFile(out, ".csv").check({data.expanduser(): "the data"})
-    options: dict[str, Any] = {"start": start, "levels": _levels(level or [], more_levels or [])}
+    levels, shares = _sorted_out(level or [], quantiles or [], more or [])
+    options: dict[str, Any] = {"start": start, "levels": levels, "quantiles": shares, "anomalies": anomalies}
     options |= {key: value for key, value in (("gaps", gaps), ("short", short)) if value is not None}
-    if backtest is not None:
-        if backtest < 1:
-            raise InputError(f"--backtest: must be a whole number of at least 1, got {backtest}")
-        options["backtest"] = backtest
+    for key, count in (("backtest", backtest), ("samples", samples)):
+        if count is not None and count < 1:
+            raise InputError(f"--{key}: must be a whole number of at least 1, got {count}")
+        options |= {key: count} if count is not None else {}
     options |= _reading(overrides or [])
     loaded, console = Model.load(model, factory, verify=verify), make_console()
     rows = loaded.predictor.write_csv(data.expanduser(), out, **with_reading(options))
-    if options["levels"]:
+    if levels or shares or anomalies or samples:
         for line in unmeasured_lines(loaded.card.intervals):
             console.print(line, soft_wrap=True, markup=False)
     console.print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)
@@ -80,12 +91,25 @@ def _reading(overrides: Sequence[str]) -> dict[str, Any]:
     return dict(raw.get("data", {}))
 
 
-def _levels(first: list[str], more: list[str]) -> list[int]:
-    """`--level 80 90`: typer gives the option one value, and takes the others for arguments."""
-    if more and not first:
+def _sorted_out(level: list[str], quantiles: list[str], more: list[str]) -> tuple[list[int], list[float]]:
+    """`--level 80 90 --quantiles .1 .9`: typer gives an option one value, and takes the others for arguments.
+
+    Of two such options, an argument with a decimal point is a quantile.
+    """
+    if more and not level and not quantiles:
         raise InputError(f"unexpected argument {more[0]!r}; see {program()} predict --help")
-    texts = [part.strip() for text in (*first, *more) for part in text.split(",")]
-    wrong = [text for text in texts if not text.isdecimal()]
-    if wrong:
-        raise InputError([f"--level: must be whole percent, got {text!r}" for text in wrong])
-    return sorted({int(text) for text in texts})
+    for text in more:
+        (quantiles if not level or (quantiles and "." in text) else level).append(text)
+    levels, shares = ([part.strip() for text in texts for part in text.split(",")] for texts in (level, quantiles))
+    problems = [f"--level: must be whole percent, got {text!r}" for text in levels if not text.isdecimal()]
+    problems += [f"--quantiles: must be numbers between 0 and 1, got {text!r}" for text in shares if not _number(text)]
+    if problems:
+        raise InputError(problems)
+    return sorted({int(text) for text in levels}), sorted({float(text) for text in shares})
+
+
+def _number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

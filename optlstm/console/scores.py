@@ -90,7 +90,7 @@ def score_tables(test: Test) -> list[Table]:
     if test.spread:
         table.add_section()
         table.add_row("one network", *(_spread(test.spread, metric) for metric in of_points))
-    return [table, *([_scores("their quantiles", of_quantiles, test)] if of_quantiles else [])]
+    return [table, *([_scores("quantiles", of_quantiles, test)] if of_quantiles else [])]
 
 
 def _scores(title: str, metrics: Sequence[str], test: Test) -> Table:

@@ -68,8 +68,9 @@ class Model:
         """Forecasts for a DataFrame or a file, as a DataFrame.
 
         Args:
-            options: of the task; for forecasting `start`, `backtest`, `levels`, `gaps`, `short`: see ForecastPredictor.
-                And how this data is read, where it is not as the study's: `missing`, `decimal`, ... (`READING`).
+            options: of the task; for forecasting `start`, `backtest`, `levels`, `quantiles`, `samples`, `anomalies`,
+                `gaps`, `short`: see ForecastPredictor. And how this data is read, where it is not as the study's:
+                `missing`, `decimal`, ... (`READING`).
 
         Raises:
             InputError: the data does not fit the model; the message says where.

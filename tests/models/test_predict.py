@@ -65,7 +65,8 @@ def test_from_a_time_on_it_knows_only_what_was_before(cli: Cli, made: Path) -> N
 
 
 def test_a_backtest_has_every_forecast_beside_what_came(cli: Cli, made: Path) -> None:
-    cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv", "--backtest", "50", "--level", "50", "80")
+    flags = ("--backtest", "50", "--level", "50", "80", "--quantiles", ".1", ".25")
+    cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv", *flags)
 
     found, data = pd.read_csv("out.csv"), pd.read_csv("tiny.csv")["y"].to_numpy()
     assert list(found.columns) == [
@@ -75,7 +76,10 @@ def test_a_backtest_has_every_forecast_beside_what_came(cli: Cli, made: Path) ->
         "y-actual",
         "y",
         *(f"y-{e}-{n}" for n in (50, 80) for e in ("lo", "hi")),
+        "y-q10",
+        "y-q25",
     ]
+    assert found[["y-q10", "y-q25"]].equals(found[["y-lo-80", "y-lo-50"]].set_axis(["y-q10", "y-q25"], axis=1))
     assert len(found) == 50 * HORIZON
     np.testing.assert_allclose(found["y-actual"], data[found["ds"]])
     assert (found["ds"] == found["cutoff"] + found["step"]).all()
@@ -119,6 +123,19 @@ def test_where_no_coverage_was_measured_refit_and_predict_say_so(cli: Cli, made:
         (["--data", "tiny.csv", "--from", "115", "--backtest", "3"], "--backtest: 3 forecasts of 4 steps from row 116"),
         (["--data", "tiny.csv", "--level", "100"], "--level: must be a whole number, 1 to 99 percent, got 100"),
         (["--data", "tiny.csv", "--level", "99"], "--level: this model has no 99 % interval; the highest is 96"),
+        (["--data", "tiny.csv", "--quantiles", ".1", "2"], "--quantiles: must be between 0 and 1, got 2.0"),
+        (
+            ["--data", "tiny.csv", "--quantiles", ".001"],
+            "--quantiles: this model has no quantile 0.001; they",
+        ),
+        (["--data", "tiny.csv", "--samples", "0"], "--samples: must be a whole number of at least 1, got 0"),
+        (["--data", "tiny.csv", "--samples", "2", "--level", "80"], "--samples: gives paths alone; leave out --level"),
+        (["--data", "tiny.csv", "--anomalies"], "--level: this model has no 99 % interval; the highest is 96"),
+        (
+            ["--data", "tiny.csv", "--anomalies", "--level", "50", "--backtest", "3"],
+            "--anomalies: looks at every row, one step ahead; leave out --backtest",
+        ),
+        (["--data", "tiny.csv", "--anomalies", "--level", "50", "80"], "--level: anomalies have one, got 50, 80"),
         (["--data", "tiny.csv", "--level", "high"], "--level: must be whole percent, got 'high'"),
         (["--data", "tiny.csv", "-o", "runs"], "-o: runs is a folder; name a file in it"),
         (["--data", "tiny.csv", "-o", "out.txt"], "-o: out.txt does not end in .csv"),

@@ -68,6 +68,7 @@ class ForecastCard(CardPart):
     calibrated: _Count = 0  # windows behind the intervals' radii; 0: there are none
     calibration: Method = "constant"
     local_scale: LocalScale | None = None
+    paths: _Count = 0  # whose ranks samples are drawn by; 0: there are none
 
     @field_validator("time_format")
     @classmethod
@@ -146,10 +147,12 @@ class ForecastCard(CardPart):
         return covariate_shape(hp, self.horizon, self.inputs.sizes, self.head.head().outputs)
 
     def extras(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the tensors beside the weights: the intervals' radii, on the standardised scale."""
+        """Shapes of the tensors beside the weights: the intervals' radii, the ranks of paths, the linear forecast."""
         shapes: dict[str, tuple[int, ...]] = {}
         if self.calibrated:
             shapes["radii"] = (len(LEVELS), len(self.columns), self.horizon)
+        if self.paths:
+            shapes["ranks"] = (self.paths, len(self.columns), self.horizon)
         if self.linear_window:
             shapes |= {"linear.weight": (self.horizon, self.linear_window), "linear.bias": (self.horizon,)}
             if self.head.probabilistic:

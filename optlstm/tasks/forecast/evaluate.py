@@ -29,6 +29,7 @@ from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite
 from optlstm.tasks.forecast.forecaster import Forecaster, Forecasts
 from optlstm.tasks.forecast.losses import HeadSpec
 from optlstm.tasks.forecast.mixture import Mixture, choose_mixture, fold_member
+from optlstm.tasks.forecast.paths import ranks
 from optlstm.tasks.forecast.predictor import ForecastPredictor, ForecastSection
 from optlstm.tasks.forecast.prepared import PreparedSeries
 from optlstm.tasks.forecast.probability import DECILES, LEVELS, QuantileSums
@@ -149,6 +150,8 @@ class ForecastEvaluator:
         highest = highest_level(count)
         # Never rounded down: an interval includes its bounds.
         table = torch.from_numpy(np.nextafter(final.radii.astype(np.float32), np.float32(np.inf)))
+        of_paths = torch.from_numpy(ranks(final.forecasts(self._rows, both), both.actual).astype(np.float32))
+        paths = len(of_paths) if highest else 0
         many = _SHARED if len(self.task.panel.ids) > 1 else ""
         return Evaluation(
             test=ensemble.overall,
@@ -167,8 +170,13 @@ class ForecastEvaluator:
                 "highest_level": highest,
                 "measured": self._coverage(calibration, tested),
             },
-            extras={"radii": table} if highest else {},
-            card_updates={"calibrated": count if highest else 0, "calibration": method, "local_scale": final.local},
+            extras=({"radii": table} if highest else {}) | ({"ranks": of_paths} if paths else {}),
+            card_updates={
+                "calibrated": count if highest else 0,
+                "calibration": method,
+                "local_scale": final.local,
+                "paths": paths,
+            },
         )
 
     def _score(

@@ -21,12 +21,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Origins:
-    """The options that say where forecasts begin: see `ForecastPredictor`. window: rows that the model reads."""
+    """The options that say where forecasts begin: see `ForecastPredictor`.
+
+    Args:
+        window: rows that the model reads.
+        every: whether a forecast begins at every known row from `start` on, or from the first that can be forecast.
+    """
 
     window: int
     horizon: int
     start: str | None
     backtest: int
+    every: bool = False
 
     @property
     def aim(self) -> str:
@@ -39,14 +45,24 @@ class Origins:
         """Which series have no row to forecast from, or no truth that a backtest needs."""
         at, first, end = self._first(panel), panel.starts[:-1], panel.starts[:-1] + panel.known
         last = at + self.backtest - 1 + self.horizon if self.backtest else end
-        return np.asarray((at <= first) | (last > end))
+        return np.asarray((at <= first) | (last > end) | (self.every & (at >= end)))
 
     def _first(self, panel: Panel) -> Integers:
         """The first row to forecast in every series; -1: it does not hold the time."""
         end = panel.starts[:-1] + panel.known
         if self.start is not None:
             return _positions(panel, self.start)
+        if self.every:  # of many series, some may be padded
+            least = np.minimum(panel.known - 1, self.window) if panel.series else self.window
+            return np.asarray(panel.starts[:-1] + least)
         return np.asarray(end - self.horizon - self.backtest + 1 if self.backtest else end)
+
+    def ranges(self, panel: Panel) -> tuple[Integers, Integers]:
+        """The first row to forecast in every series, and from how many successive rows; raises as `rows`."""
+        at, end = self.rows(panel), panel.starts[:-1] + panel.known
+        if self.every and (at >= end).any():
+            raise InputError(f"--anomalies: no row of {panel.counted(np.flatnonzero(at >= end))} is left to look at")
+        return at, end - at if self.every else np.full(len(at), self.backtest or 1)
 
     def rows(self, panel: Panel) -> Integers:
         """The first row to forecast in every series: at most the row behind its last target.

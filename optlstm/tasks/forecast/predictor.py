@@ -23,35 +23,45 @@ from optlstm.errors import InputError
 from optlstm.tasks.base import ExportModule, Metrics
 from optlstm.tasks.forecast.calibrate import Bounds, Calibration
 from optlstm.tasks.forecast.card import ForecastCard
-from optlstm.tasks.forecast.conformal import LEVELS, highest_level
 from optlstm.tasks.forecast.errors import ErrorSums
 from optlstm.tasks.forecast.forecaster import Forecaster, ForecastGraph
 from optlstm.tasks.forecast.linear import LinearForecaster
 from optlstm.tasks.forecast.origins import Origins
 from optlstm.tasks.forecast.prepared import gaps_line
-from optlstm.tasks.forecast.tables import ForecastTable
+from optlstm.tasks.forecast.tables import AnomalyTable, ForecastTable, SampleTable
+from optlstm.tasks.forecast.wanted import Wanted
 from optlstm.tasks.options import DataConfig, Gaps
 from optlstm.training.hparams import Hyperparameters
-from optlstm.util.arrays import Integers, row_ranges
+from optlstm.util.arrays import Floats, Integers, row_ranges
 from optlstm.util.format import many
 
 _log = logging.getLogger(__name__)
 
 
 class ForecastPredictor:
-    """A forecaster on files (`tasks.base.Predictor`). calibration: of the intervals; None: there are none.
+    """A forecaster on files (`tasks.base.Predictor`). calibration: of quantiles; None: there are none.
 
     Options of `predict` and `write_csv`, for every series of the file:
         start: the first time to forecast, as text; the rows before it are the input. Default: the first after the data.
         backtest: how many successive rows to forecast from, beside the true values. Default: the last ones possible.
         levels: of prediction intervals, in percent.
+        quantiles: levels of quantiles, between 0 and 1.
+        samples: how many joint paths to draw, in place of all that.
+        anomalies: whether to mark the rows that lie outside the interval of their one-step forecast (of one level,
+            99 % by default), in place of all that; from `start` on, or from the first row that can be forecast.
         gaps: missing rows and values: `refuse`, `interpolate`, or `mask` if tuned so. Default: as in the study.
         short: series of many that are too short: `omit` (with a message), or `refuse` all.
         reading: how this file is to be read, where it is not as the study's: the keys `READING` of `data`.
     """
 
-    def __init__(self, section: ForecastCard, forecaster: Forecaster, calibration: Calibration | None) -> None:
-        self.section, self.forecaster, self._calibration = section, forecaster, calibration
+    def __init__(
+        self,
+        section: ForecastCard,
+        forecaster: Forecaster,
+        calibration: Calibration | None,
+        ranks: Floats | None = None,
+    ) -> None:
+        self.section, self.forecaster, self._calibration, self._ranks = section, forecaster, calibration, ranks
 
     def predict(self, data: Path, **options: Any) -> pd.DataFrame:
         """See `ForecastTable`. Raises InputError with everything in which the file or the options do not fit."""
@@ -123,28 +133,28 @@ class ForecastPredictor:
         *,
         start: str | None = None,
         backtest: int = 0,
-        levels: Sequence[int] = (),
         gaps: str | None = None,
         short: str = "omit",
         reading: DataConfig | None = None,
+        **options: Any,
     ) -> ForecastTable:
-        problems = _level_problems(levels, self.section.calibrated if self._calibration is not None else 0)
-        if not isinstance(backtest, int) or backtest < 0:
-            problems.append(f"--backtest: must be a whole number of at least 1, got {backtest!r}")
-        if problems:
-            raise InputError(problems)
+        calibrated = self.section.calibrated if self._calibration is not None else 0
+        wanted = Wanted(backtest, **options).check(calibrated, 0 if self._ranks is None else len(self._ranks))
         panel, horizon = self._read(data, gaps, reading), self.section.horizon
-        origins = Origins(self.forecaster.window, horizon, start, backtest)
+        origins = Origins(self.forecaster.window, horizon, start, backtest, every=wanted.anomalies)
         lengths = np.diff(panel.starts)
         panel = extended(panel, horizon, self.section.step if self.section.freq is None else None)
         long_enough = _without_short(panel, ~origins.too_short(panel), short, origins.aim)
         panel, lengths = only(panel, long_enough), lengths[long_enough]
-        first, series = row_ranges(origins.rows(panel), np.full(len(panel.ids), backtest or 1))
+        first, series = row_ranges(*origins.ranges(panel))
         self._check_future(panel, lengths, first, series)
         ready = self.section.data(panel)
-        return ForecastTable(
-            self.forecaster, panel, ready, first, series, backtest > 0, tuple(levels), self._calibration
-        )
+        parts = (self.forecaster, panel, ready, first, series, self._calibration)
+        if wanted.anomalies:
+            return AnomalyTable(*parts, levels=wanted.levels)
+        if self._ranks is not None and wanted.samples:
+            return SampleTable(*parts, ranks=self._ranks, samples=wanted.samples)
+        return ForecastTable(*parts, backtest=backtest > 0, levels=wanted.levels, quantiles=wanted.quantiles)
 
     def _read(self, data: Path, wanted: str | None, reading: DataConfig | None) -> Panel:
         """wanted: what to do about gaps; None: what the study did."""
@@ -219,7 +229,8 @@ class ForecastSection(ForecastCard):
         radii, calibration = extras.get("radii"), None
         if radii is not None:
             calibration = Calibration(self.calibration, radii.double().numpy(), self.local_scale, Bounds.of(self.head))
-        return ForecastPredictor(self, forecaster, calibration)
+        ranks = extras["ranks"].double().numpy() if "ranks" in extras else None
+        return ForecastPredictor(self, forecaster, calibration, ranks)
 
 
 def _without_short(panel: Panel, long_enough: NDArray[np.bool_], short: str, aim: str) -> Integers:
@@ -249,21 +260,6 @@ def _checked_gaps(wanted: str | None, tuned: Gaps) -> Gaps:
     elif wanted == "interpolate":
         why = "this model reads which values are missing; "
     raise InputError(f"--gaps: {why}must be {' or '.join(known)}, got {wanted!r}")
-
-
-def _level_problems(levels: Sequence[int], calibrated: int) -> list[str]:
-    """What is wrong with the levels. calibrated: windows that the radii are from; 0: there are no radii."""
-    if not isinstance(levels, Sequence) or isinstance(levels, str):
-        return [f"--level: must be a list of whole percent, such as [80, 90], got {levels!r}"]
-    highest = highest_level(calibrated)
-    problems = []
-    for level in levels:
-        if not isinstance(level, int) or level not in LEVELS:
-            problems.append(f"--level: must be a whole number, 1 to 99 percent, got {level!r}")
-        elif level > highest:
-            most = f"the highest is {highest}" if highest else "there were too few test rows for any interval"
-            problems.append(f"--level: this model has no {level} % interval; {most}")
-    return problems
 
 
 def _frequency_problem(panel: Panel, freq: str | None, step: int | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -19,9 +19,11 @@ from optlstm.data.key_columns import split_id
 from optlstm.data.panel import Panel
 from optlstm.data.time_format import is_of_numbers, written
 from optlstm.tasks.forecast.calibrate import Calibration, Predicted, Rows
-from optlstm.tasks.forecast.conformal import interval
+from optlstm.tasks.forecast.conformal import Uncalibrated, interval, quantiles
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.forecaster import Forecaster
+from optlstm.tasks.forecast.paths import drawn_paths
+from optlstm.tasks.forecast.probability import level_name
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import csv_cell, csv_row
 from optlstm.util.output_file import OutputFile
@@ -33,12 +35,13 @@ _DAY_US = 24 * 3600 * 10**6
 class ForecastTable:
     """The forecasts of some windows, a row for every series and step; a batch of windows in memory at a time.
 
-    The columns are the series where they have names, the time, each target's forecast, and `COL-lo-90`, `COL-hi-90` for
-    level 90; a backtest has `cutoff` (the last time that was known), `step` (from 1) and `COL-actual` too.
+    The columns are the series where they have names, the time, each target's forecast, `COL-lo-90`, `COL-hi-90` for
+    level 90, and `COL-q10` for the quantile 0.1; a backtest has `cutoff` (the last time that was known), `step` (from
+    1) and `COL-actual` too.
 
     Args:
         first, series: [n], the first row that each window forecasts, and its series.
-        calibration: of the intervals; None: there are none.
+        calibration: of intervals and quantiles; None: there are none.
     """
 
     forecaster: Forecaster
@@ -46,9 +49,10 @@ class ForecastTable:
     data: ForecastData
     first: Integers
     series: Integers
-    backtest: bool
-    levels: tuple[int, ...]
-    calibration: Calibration | None
+    calibration: Calibration | None = None
+    backtest: bool = False
+    levels: tuple[int, ...] = ()
+    quantiles: tuple[float, ...] = ()
 
     def frame(self) -> pd.DataFrame:
         kind = _time_type(self.panel, csv=False)
@@ -78,12 +82,16 @@ class ForecastTable:
         panel = self.panel
         fields = [(name, pa.string()) for name in panel.series_columns]
         fields += [("ds" if len(panel.time_columns) > 1 else str(panel.time.name), kind)]
-        fields += [("cutoff", kind), ("step", pa.int64())] if self.backtest else []
-        for name in panel.columns:
-            fields += [(f"{name}-actual", pa.float64())] if self.backtest else []
-            fields += [(name, pa.float64())]
-            fields += [(f"{name}-{end}-{level}", pa.float64()) for level in self.levels for end in ("lo", "hi")]
-        return pa.schema(fields)
+        return pa.schema([*fields, *self._fields(kind)])
+
+    def _fields(self, kind: Any) -> Iterator[tuple[str, Any]]:
+        """Those behind the series and the time."""
+        if self.backtest:
+            yield from (("cutoff", kind), ("step", pa.int64()))
+        for name in self.panel.columns:
+            ends = [f"{end}-{level}" for level in self.levels for end in ("lo", "hi")]
+            names = [name, *(f"{name}-{part}" for part in (*ends, *(f"q{level_name(q)}" for q in self.quantiles)))]
+            yield from ((column, pa.float64()) for column in ([f"{name}-actual"] if self.backtest else []) + names)
 
     def _names(self) -> Sequence[Sequence[str]]:
         """For each column that names the series, its cell of every series."""
@@ -94,18 +102,22 @@ class ForecastTable:
 
     def _batches(self, schema: Any, kind: Any, names: Sequence[Sequence[str]]) -> Iterator[Any]:
         """names: of the series, for each column."""
-        horizon, ticks = self.data.horizon, ticks_of(self.panel.time)
-        levels = self.calibration.levels if self.calibration is not None and self.levels else ()
+        levels = self.calibration.levels if self.calibration is not None else ()
         for batch in self.forecaster.forecasts(self.data, self.first, self.series, levels):
             windows = Predicted.of(self.forecaster, batch, self.first, self.series)
-            position, rows = windows.series, windows.first[:, None] + np.arange(horizon)  # [n], [n, horizon]
-            columns = [pa.array(np.repeat(np.array(cells)[position], horizon), pa.string()) for cells in names]
-            columns += [self._times(ticks[rows], kind)]
-            if self.backtest:
-                columns += [self._times(np.repeat(ticks[rows[:, :1] - 1], horizon, axis=1), kind)]
-                columns += [np.tile(np.arange(1, horizon + 1), len(position))]
-            columns += self._numbers(windows)
+            rows = self._rows_of(windows)  # [n, rows of the table]
+            named = (np.repeat(np.array(cells)[windows.series], rows.shape[1]) for cells in names)
+            columns = [pa.array(cells, pa.string()) for cells in named]
+            columns += [self._times(self._ticks[rows], kind), *self._columns(windows, rows, kind)]
             yield pa.record_batch([pa.array(c) if isinstance(c, np.ndarray) else c for c in columns], schema=schema)
+
+    def _rows_of(self, windows: Predicted) -> Integers:
+        """The rows of the data that each row of the table is of, [n, rows of the table]."""
+        return windows.first[:, None] + np.arange(self.data.horizon)
+
+    @cached_property
+    def _ticks(self) -> Integers:
+        return ticks_of(self.panel.time)
 
     def _times(self, ticks: Integers, kind: Any) -> Any:
         """Ticks (microseconds, or whole numbers) as an Arrow array of this type, in order of the rows."""
@@ -118,21 +130,90 @@ class ForecastTable:
             return pa.array((flat // _DAY_US).astype(np.int32)).cast(kind)
         return pa.array(flat // (10**6 if kind.unit == "s" else 1)).cast(kind)
 
-    def _numbers(self, windows: Predicted) -> Iterator[Any]:
+    def _columns(self, windows: Predicted, rows: Integers, kind: Any) -> Iterator[Any]:
+        """What `_fields` names, an array of each."""
+        if self.backtest:
+            yield self._times(np.repeat(self._ticks[rows[:, :1] - 1], rows.shape[1], axis=1), kind)
+            yield np.tile(np.arange(1, rows.shape[1] + 1), len(rows))
         truth = self.panel.truth(windows.first, self.data.horizon) if self.backtest else windows.point
         bounds: list[Floats] = []  # [n, columns, horizon] each
-        if self.calibration is not None and self.levels:
-            forecasts = self.calibration.forecasts(self._rows, windows)
-            bounds = [end for level in self.levels for end in interval(self.calibration.radii, forecasts, level)]
+        if self.levels or self.quantiles:
+            radii, forecasts = self._uncalibrated(windows)
+            bounds = [end for level in self.levels for end in interval(radii, forecasts, level)]
+            bounds += list(np.moveaxis(quantiles(radii, forecasts, self.quantiles), -1, 0))
         for i in range(windows.point.shape[1]):
             if self.backtest:
                 yield pa.array(truth[:, i].ravel(), from_pandas=True)  # empty where it is not known
             for numbers in (windows.point, *bounds):
                 yield numbers[:, i].ravel()
 
-    @cached_property
-    def _rows(self) -> Rows:
-        return Rows(self.data, ticks_of(self.panel.time), season=1)  # the scale knows its season
+    def _uncalibrated(self, windows: Predicted) -> tuple[Floats, Uncalibrated]:
+        """The radii, and what they are for."""
+        assert self.calibration is not None
+        rows = Rows(self.data, self._ticks, season=1)  # a local scale knows its season
+        return self.calibration.radii, self.calibration.forecasts(rows, windows)
+
+
+@dataclass(frozen=True)
+class SampleTable(ForecastTable):
+    """Joint paths of every window: the columns are the series, the time, `sample` (from 1) and each target's value.
+
+    Args:
+        ranks: of calibration windows, [paths, columns, horizon]: see `paths`.
+        samples: how many paths.
+    """
+
+    ranks: Floats = field(default_factory=lambda: np.empty((0, 0, 0)))
+    samples: int = 1
+
+    def _fields(self, kind: Any) -> Iterator[tuple[str, Any]]:
+        yield "sample", pa.int64()
+        yield from ((name, pa.float64()) for name in self.panel.columns)
+
+    def _rows_of(self, windows: Predicted) -> Integers:
+        return np.tile(super()._rows_of(windows), (1, self.samples))
+
+    def _columns(self, windows: Predicted, rows: Integers, kind: Any) -> Iterator[Any]:
+        yield np.tile(np.repeat(np.arange(1, self.samples + 1), self.data.horizon), len(rows))
+        radii, forecasts = self._uncalibrated(windows)
+        drawn = [
+            drawn_paths(radii, forecasts[i : i + 1], self.ranks, self.samples, seed=int(windows.first[i]))
+            for i in range(len(rows))
+        ]
+        paths = np.stack(drawn)  # [n, samples, columns, horizon]
+        yield from (paths[:, :, i].ravel() for i in range(paths.shape[2]))
+
+
+@dataclass(frozen=True)
+class AnomalyTable(ForecastTable):
+    """The known rows beside the forecast of each from the rows before it.
+
+    The columns are the series, the time, with several targets `column`, then `value`, `forecast`, `lo` and `hi` (the
+    ends of the interval of the one level), `anomaly` (whether the value lies outside) and `score`: the distance from
+    the interval's middle in halves of its width, above 1 outside.
+    """
+
+    def _fields(self, kind: Any) -> Iterator[tuple[str, Any]]:
+        yield from [("column", pa.string())] if len(self.panel.columns) > 1 else []
+        yield from ((name, pa.float64()) for name in ("value", "forecast", "lo", "hi"))
+        yield from (("anomaly", pa.bool_()), ("score", pa.float64()))
+
+    def _rows_of(self, windows: Predicted) -> Integers:
+        return np.repeat(windows.first[:, None], len(self.panel.columns), axis=1)
+
+    def _columns(self, windows: Predicted, rows: Integers, kind: Any) -> Iterator[Any]:
+        if len(self.panel.columns) > 1:
+            yield pa.array(np.tile(np.array(self.panel.columns), len(rows)), pa.string())
+        radii, forecasts = self._uncalibrated(windows)
+        low, high = (end[..., 0].ravel() for end in interval(radii, forecasts, self.levels[0]))
+        value = self.panel.truth(windows.first, 1)[..., 0].ravel()
+        half = (high - low) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            score = np.abs(value - (low + high) / 2) / half
+        score[value == (low + high) / 2] = 0.0  # also where the interval has no width
+        outside = (value < low) | (value > high)
+        yield from (pa.array(part, from_pandas=True) for part in (value, windows.point[..., 0].ravel(), low, high))
+        yield from (pa.array(outside), pa.array(score, from_pandas=True))
 
 
 def _form(panel: Panel) -> str | None:

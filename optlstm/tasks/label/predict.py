@@ -230,6 +230,7 @@ class LabelPredictor:
 def _refuse_options(options: Mapping[str, Any]) -> None:
     """Raises InputError for those of forecasts."""
     flags = {"--from": "start", "--backtest": "backtest", "--level": "levels", "--gaps": "gaps", "--short": "short"}
+    flags |= {f"--{key}": key for key in ("quantiles", "samples", "anomalies")}
     given = [flag for flag, key in flags.items() if options.get(key)]
     reading = options.get("reading")
     given += [f"data.{key}" for key in READING if reading and key in reading.model_fields_set and key not in FORM]

@@ -1,0 +1,85 @@
+"""What is asked of a forecaster beside point forecasts, and whether the model can give it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optlstm.errors import InputError
+from optlstm.tasks.forecast.conformal import LEVELS, highest_level
+
+_ANOMALY_LEVEL = 99  # percent, where none is asked for
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Options of `predict`, as of `ForecastPredictor`; of any type, until `check` has passed."""
+
+    backtest: Any = 0
+    levels: Any = ()
+    quantiles: Any = ()
+    samples: Any = 0
+    anomalies: Any = False
+
+    def check(self, calibrated: int, paths: int) -> Wanted:
+        """The same, with the level of anomalies.
+
+        Args:
+            calibrated: windows behind the intervals; 0: there are no intervals.
+            paths: that samples are drawn from; 0: there are none.
+
+        Raises:
+            InputError: with every option that makes no sense, or that the model cannot do.
+        """
+        default = self.anomalies and not self.levels and isinstance(self.levels, Sequence)
+        levels = (_ANOMALY_LEVEL,) if default else self.levels
+        highest = highest_level(calibrated)
+        problems = [*_level_problems(levels, highest), *_quantile_problems(self.quantiles, highest)]
+        for flag, value in (("--backtest", self.backtest), ("--samples", self.samples)):
+            if not isinstance(value, int) or value < 0:
+                problems.append(f"{flag}: must be a whole number of at least 1, got {value!r}")
+        problems += self._together()
+        if self.samples and not paths:
+            problems.append("--samples: this model has no residuals to draw paths from; make it again with refit")
+        if problems:
+            raise InputError(problems)
+        return Wanted(self.backtest, tuple(levels), tuple(self.quantiles), self.samples, self.anomalies)
+
+    def _together(self) -> Iterator[str]:
+        given = {"--backtest": self.backtest, "--quantiles": self.quantiles, "--samples": self.samples}
+        if self.anomalies:
+            for flag in (flag for flag, value in given.items() if value):
+                yield f"--anomalies: looks at every row, one step ahead; leave out {flag}"
+            if isinstance(self.levels, Sequence) and len(self.levels) > 1:
+                yield f"--level: anomalies have one, got {', '.join(map(str, self.levels))}"
+        elif self.samples:
+            others = {"--backtest": self.backtest, "--quantiles": self.quantiles, "--level": self.levels}
+            for flag in (flag for flag, value in others.items() if value):
+                yield f"--samples: gives paths alone; leave out {flag}"
+
+
+def _level_problems(levels: Any, highest: int) -> Iterator[str]:
+    """highest: level that there are intervals of; 0: none."""
+    if not isinstance(levels, Sequence) or isinstance(levels, str):
+        yield f"--level: must be a list of whole percent, such as [80, 90], got {levels!r}"
+        return
+    for level in levels:
+        if not isinstance(level, int) or level not in LEVELS:
+            yield f"--level: must be a whole number, 1 to 99 percent, got {level!r}"
+        elif level > highest:
+            most = f"the highest is {highest}" if highest else "there were too few test rows for any interval"
+            yield f"--level: this model has no {level} % interval; {most}"
+
+
+def _quantile_problems(quantiles: Any, highest: int) -> Iterator[str]:
+    if not isinstance(quantiles, Sequence) or isinstance(quantiles, str):
+        yield f"--quantiles: must be a list of numbers between 0 and 1, such as [0.1, 0.5, 0.9], got {quantiles!r}"
+        return
+    low = round(0.5 - highest / 200, 6)
+    for quantile in quantiles:
+        if isinstance(quantile, bool) or not isinstance(quantile, float) or not 0 < quantile < 1:
+            yield f"--quantiles: must be between 0 and 1, got {quantile!r}"
+        elif not low <= quantile <= 1 - low:
+            most = f"they reach from {low:g} to {1 - low:g}" if highest else "there were too few test rows for any"
+            yield f"--quantiles: this model has no quantile {quantile:g}; {most}"
