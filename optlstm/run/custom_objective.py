@@ -10,7 +10,7 @@ import inspect
 import math
 import sys
 from collections.abc import Mapping
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,7 +23,7 @@ from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space
 from optlstm.training.metric import Metric
 from optlstm.util.files import Location
-from optlstm.util.user_code import Stored, UserFile
+from optlstm.util.user_code import Stored, UserFile, as_program
 
 if TYPE_CHECKING:
     from optlstm.backends.trial import WorkerTrial
@@ -123,9 +123,8 @@ class CustomObjective:
         from optlstm.training.runtime import use_threads
 
         use_threads(self.threads)
-        if self.output is None:
-            return self._run(trial)
-        with self.output.of_trial(self.checkpoints, trial.number):
+        output = nullcontext() if self.output is None else self.output.of_trial(self.checkpoints, trial.number)
+        with output, as_program(str(self.module.__file__)):
             return self._run(trial)
 
     def _run(self, trial: WorkerTrial, before: float = math.inf) -> Any:

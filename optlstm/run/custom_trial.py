@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from optlstm.errors import ArtifactError, StopTrial, TrialFailed
@@ -203,6 +204,21 @@ class Trial:
             restore_random(saved.random)
         self.reached, self.has_trained = saved.epoch, copied
         return saved.epoch + self._first
+
+    def shared(self, key: str, make: Callable[[], Any]) -> Any:
+        """What `make()` returns, made once on each machine for all workers of the study: data that all trials read.
+
+        Tensors and arrays in it are mapped from a file in the temporary folder, and lie in the memory once. Do not
+        write to them: other trials of this process would see it.
+
+        Raises:
+            TypeError: It holds what is not kept; what a checkpoint can hold is.
+        """
+        if self._folder is None:  # of one process: a debugger, a replay
+            return make()
+        from optlstm.run.shared_values import SHARED
+
+        return SHARED.get(str(Path(self._folder).parent), key, make)
 
     def save_checkpoint(
         self, epoch: int, arrays: Mapping[str, Any] | None = None, meta: Mapping[str, Any] | None = None

@@ -129,13 +129,16 @@ def seed_everything(seed: int) -> None:
 def random_states() -> dict[str, Any]:
     """Torch's, CUDA's, NumPy's and Python's global random states."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    return {"torch": torch.get_rng_state(), "cuda": cuda, "numpy": np.random.get_state(), "random": random.getstate()}
+    version, numbers, gauss = random.getstate()
+    python = {"version": version, "numbers": np.array(numbers, np.uint32), "gauss": gauss}
+    return {"torch": torch.get_rng_state(), "cuda": cuda, "numpy": np.random.get_state(), "python": python}
 
 
 def restore_random(states: Mapping[str, Any]) -> None:
     """Put them back. CUDA's where there is as much of it as there was."""
     torch.set_rng_state(states["torch"])
     np.random.set_state(states["numpy"])
-    random.setstate(states["random"])
+    python = states["python"]
+    random.setstate((python["version"], tuple(python["numbers"].tolist()), python["gauss"]))
     if states["cuda"] and torch.cuda.is_available() and torch.cuda.device_count() == len(states["cuda"]):
         torch.cuda.set_rng_state_all(states["cuda"])

@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-_PREFIX = "optlstm-"
-_LOCK = ".optlstm-lock"
+FOLDER_PREFIX = "optlstm-"
+LOCK_FILE = ".optlstm-lock"
 _RANDOM = 8  # characters that mkdtemp adds
 
 
@@ -30,37 +30,37 @@ def temporary_folder(longest: int | None = None) -> Iterator[Path]:
         OSError: It cannot be made.
     """
     parent = tempfile.gettempdir()
-    if longest is not None and len(parent) + len("/" + _PREFIX) + _RANDOM > longest:
+    if longest is not None and len(parent) + len("/" + FOLDER_PREFIX) + _RANDOM > longest:
         parent = "/tmp"
     remove_abandoned(parent)
     folder, lock = _make(parent)
     try:
         yield folder
     finally:
-        if (folder / _LOCK).exists():
+        if (folder / LOCK_FILE).exists():
             _remove(folder)
         os.close(lock)
 
 
 def keep(folder: Path) -> None:
     """Have nobody remove a temporary folder, neither at its end nor later."""
-    (folder / _LOCK).unlink(missing_ok=True)
+    (folder / LOCK_FILE).unlink(missing_ok=True)
 
 
 def remove_abandoned(parent: str | Path | None = None) -> None:
     """Remove the folders whose processes are gone. parent: None: the usual temporary folder."""
-    for path in Path(parent or tempfile.gettempdir()).glob(_PREFIX + "*"):
+    for path in Path(parent or tempfile.gettempdir()).glob(FOLDER_PREFIX + "*"):
         _remove_abandoned(path)
 
 
 def _make(parent: str) -> tuple[Path, int]:
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent))
         with contextlib.suppress(FileNotFoundError):  # removed by another process, before we had the lock
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             with contextlib.suppress(OSError):  # a file system without locks, where nobody else gets one either
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            if (folder / _LOCK).exists():
+            if (folder / LOCK_FILE).exists():
                 return folder, lock
             os.close(lock)
 
@@ -71,7 +71,7 @@ def _remove_abandoned(path: Path) -> None:
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
             return
-        lock = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+        lock = os.open(path / LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove(path)
@@ -84,7 +84,7 @@ def _remove(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.name != _LOCK:
+        elif path.name != LOCK_FILE:
             path.unlink(missing_ok=True)
-    if [path.name for path in folder.iterdir()] == [_LOCK]:
+    if [path.name for path in folder.iterdir()] == [LOCK_FILE]:
         shutil.rmtree(folder, ignore_errors=True)

@@ -130,7 +130,7 @@ class UserFile:
         # Tracebacks show the lines that run, also on a machine without the file, or where it has been edited since.
         linecache.cache[self.path] = (len(self.source), None, self.source.splitlines(keepends=True), self.path)
         try:
-            with _failures(f"{key}: {self.name} raised", SyntaxError):
+            with _failures(f"{key}: {self.name} raised", SyntaxError), as_program(self.path):
                 _run(loaded, compile(self.source, self.path, "exec"))
         except SyntaxError as error:
             raise InputError(f"{key}: {self.name}, line {error.lineno}: {error.msg}") from None
@@ -201,6 +201,17 @@ class UserFunction:
             _run(ModuleType(name), compile(self.source, f"<{name}>", "exec", dont_inherit=True))
         texts = {**dict(self.packages), name: self.source} if self.source else {}
         return getattr(import_texts(name, texts), function)
+
+
+@contextmanager
+def as_program(path: str) -> Iterator[None]:
+    """Code that parses a command line sees that of a file which was run without arguments, not this program's."""
+    before = sys.argv
+    sys.argv = [path]
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 def _import(key: str, name: str, texts: dict[str, str]) -> ModuleType:

@@ -202,7 +202,7 @@ def test_a_report_of_what_is_no_epoch_fails_the_trial_and_says_so(
 
 
 def test_a_value_that_json_cannot_hold_fails_its_trial_at_the_call(studies: Studies, tmp_path: Path) -> None:
-    file = tmp_path / "attrs.py"
+    file = tmp_path / "attributes.py"
     file.write_text(
         "def space(trial):\n    return {}\n"
         "def objective(trial, params):\n"

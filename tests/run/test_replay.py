@@ -17,16 +17,19 @@ from tests.conftest import Cli
 
 # The second epoch is the best; the fourth is the last.
 LOOP = """
+import argparse
 import os
 import random
 import torch
 
 print("read")
+argparse.ArgumentParser().parse_args()  # of optlstm's own it knows none
 
 
 def objective(trial):
     w = torch.zeros(2)
     x = trial.suggest_float("x", 0, 1)
+    argparse.ArgumentParser().parse_args()
     for epoch in range(trial.track(0, w=w, history=[]), 4):
         w += 1
         print("epoch", epoch)
