@@ -93,6 +93,7 @@ FLAGS = (
     Flag("--horizon", "data.horizon", "N", "Data", BOTH),
     Flag("--series", "data.series", "COL[,COL]", "Data"),
     Flag("--gaps", "data.gaps", "refuse|interpolate|mask", "Data", BOTH),
+    Flag("--short", "data.short", "refuse|omit", "Data"),
     Flag("--label", "data.label", "COL", "Data"),
     Flag("--text", "data.text", "COL", "Data"),
     Flag("--past", "data.past", "COL[,COL]", "Data"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,9 @@ from contextlib import contextmanager
 from optlstm.config.flags import FLAGS
 from optlstm.errors import InputError
 
+_LOGGER = logging.getLogger("optlstm.tasks.forecast.predictor")  # its lines name flags
 _FLAT = ("data", "training")  # sections whose keys stand alone
 _NAMES = {flag.name: flag.key for flag in FLAGS if not flag.is_switch and flag.key.partition(".")[0] in _FLAT}
-_NAMES |= {"--short": "short"}
 _VALUE = r"""('[^']*'|"[^"]*"|[^\s;,:)'"]+)"""
 _FLAG = re.compile(rf"({'|'.join(sorted(_NAMES, reverse=True))}) (?!(?:and|or|is|are|for|to|needs)\b){_VALUE}")
 _SET = re.compile(rf"--set ([a-z_.]+)={_VALUE}(?:, or =([\w-]+))?")
@@ -27,11 +28,20 @@ def in_python(line: str) -> str:
 
 @contextmanager
 def errors_in_python() -> Iterator[None]:
-    """Errors say what to type in Python."""
+    """Errors, and what is logged of the data, say what to type in Python."""
+    _LOGGER.addFilter(in_words := _InPython())
     try:
         yield
     except InputError as error:
         raise type(error)([in_python(problem) for problem in error.problems]) from error
+    finally:
+        _LOGGER.removeFilter(in_words)
+
+
+class _InPython(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = in_python(record.getMessage()), ()
+        return True
 
 
 def _argument(key: str, value: str) -> str:

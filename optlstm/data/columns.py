@@ -25,6 +25,7 @@ BY_INTERPOLATION: Fix = {"data.gaps": "interpolate"}
 _EXACT = 2**53  # up to here a float holds every whole number
 _LONGEST_MARK = 12  # characters of a text that stands for a gap
 _LARGEST = 1e140  # the squares of a hundred million of these can be added up
+_DECIMAL = re.compile(r"[+-]?[\d. ]*,\d+")  # with a comma
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -106,7 +107,9 @@ def column_problems(
             or "name it with --time COLUMN, or --time row where there is none and the rows are in order"
         )
         line = f"data: no time column 'ds' in {file.name}; {remedy} {columns}"
-        problems.append(Problem(line, {"data.time": dates[0]} if len(dates) == 1 else None))
+        in_order = set(numbers) == set(names) and (len(names) == 1 or target is not None or "y" in names)
+        found = dates[0] if len(dates) == 1 else "row" if in_order and not dates else None
+        problems.append(Problem(line, {"data.time": found} if found else None))
     if no_target:
         left = [column for column in numbers if column not in (*(time or ["ds"]), *dates, *parts)]
         left = [column for column in left if not _is_count(cells[column])] or left
@@ -196,10 +199,12 @@ def fill_numbers(
         wrong = np.flatnonzero(np.isnan(into) & ~missing)
         notes = [quoted(texts[i]) for i in wrong[:SHOWN]]
         mark = _gap_mark({texts[i] for i in wrong}, len(wrong))
+        commas = not flaws.source.is_parquet and bool(len(wrong)) and all(_DECIMAL.fullmatch(texts[i]) for i in wrong)
         remedy = f"if it stands for a missing value, --set data.missing={shlex.quote(mark)}" if mark else ""
+        remedy = "if these are decimal commas, --set data.decimal=," if commas else remedy
         remedy = remedy or _number_hint(notes, instead)
-        as_gap: Fix = {"data.missing": mark} if mark else None
-        flaws.add(f"{name}: {len(wrong)} cell(s) are not numbers", wrong, remedy, notes, as_gap)
+        fix: Fix = {"data.missing": mark} if mark else {"data.decimal": ","} if commas else None
+        flaws.add(f"{name}: {len(wrong)} cell(s) are not numbers", wrong, remedy, notes, fix)
     if pd.api.types.is_integer_dtype(column):
         inexact = np.flatnonzero(np.abs(into) > _EXACT)
         remedy = "subtract a constant, or write them as decimals"
@@ -209,8 +214,8 @@ def fill_numbers(
         remedy = f"fill them in before reading{instead and f', {instead}'}, or leave the column out"
         if instead and 0 < len(gone) == len(into) - int(gone[0]) < len(into):
             remedy = "leave these last rows out, or give --gaps interpolate: forecasts begin behind the last value"
-        fix = BY_INTERPOLATION if instead == INTERPOLATE else None
-        flaws.add(f"{name}: {len(gone)} {EMPTY} value(s)", gone, remedy, fix=fix)
+        filled = BY_INTERPOLATION if instead == INTERPOLATE else None
+        flaws.add(f"{name}: {len(gone)} {EMPTY} value(s)", gone, remedy, fix=filled)
     infinite = np.flatnonzero(np.isinf(into))
     remedy = "a value must be finite and below 1.8e308"
     flaws.add(f"{name}: {len(infinite)} infinite value(s)", infinite, remedy)

@@ -152,7 +152,7 @@ def _problems(path: Path, form: FileFormat, wanted: Sequence[int] | None = None)
     except DAMAGED:
         return {"gzip": f"data: {path.name} {BREAKS_OFF}"}  # the rows read so far mean nothing
     if ragged:
-        quotes = "; put quotes around a field with a comma in it, and write decimal points"
+        quotes = "; put quotes around a field with a comma in it (of decimal commas, then --set data.decimal=,)"
         remedy = quotes if form.separator == "," else f"; the separator is {separator_name(form.separator)}"
         first["ragged"] = (
             f"data: {path.name}: {len(ragged)} row(s) without the {len(names)} fields of the header "

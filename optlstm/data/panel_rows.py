@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.frequency import following, ticks_of
-from optlstm.data.panel import Categories, Column, Panel
+from optlstm.data.panel import Categories, Column, Panel, only
 from optlstm.data.panel_time import missing_rows
 from optlstm.data.splits import are_counts, split_rows
-from optlstm.errors import InputError
+from optlstm.errors import InputError, Problem
 from optlstm.util.arrays import Integers
 from optlstm.util.format import many
 
@@ -42,6 +42,41 @@ def panel_cuts(
         return newest(np.cumsum([[0, *split_rows(int(panel.known[0]), splits, least)]], axis=1), fraction)
     longest = int(panel.known.max())
     split_rows(max(longest, 10**9) if are_counts(splits) else longest, splits)  # the form alone
+    cuts = _series_cuts(panel, splits, least)
+    short = np.flatnonzero((np.diff(cuts, axis=1) < 1).any(axis=1))
+    if len(short):
+        lengths = [f"{panel.known[i]} rows" for i in short]
+        line = f"data: {len(short)} of {len(panel.ids)} series are too short to be split: {panel.named(short, lengths)}"
+        raise InputError(_to_omit(f"{line}; leave them out: --short omit, or change data.splits", len(short), panel))
+    return newest(cuts, fraction)
+
+
+def _to_omit(line: str, short: int, panel: Panel) -> Problem:
+    return Problem(line, {"data.short": "omit"} if short < len(panel.ids) else None)
+
+
+def long_enough(panel: Panel, splits: Sequence[float] | Sequence[int], horizon: int) -> Panel:
+    """The panel without the series that are too short: with a horizon for each part, two for the training part.
+
+    A note says which. As it is where all of them are, or where it is one series.
+    """
+    if panel.series is None:
+        return panel
+    start, validation, test, end = _series_cuts(panel, splits, horizon).T
+    fits = (test - start >= 2 * (1 + horizon)) & (test - validation >= horizon) & (validation - start > horizon)
+    fits &= (end - test >= horizon) | (splits[2] == 0)
+    short = np.flatnonzero(~fits)
+    if len(short) in (0, len(fits)):
+        return panel
+    lengths = [f"{panel.known[i]} rows" for i in short]
+    verb = "is" if len(short) == 1 else "are"
+    note = f"data: {len(short)} of {len(fits)} series {verb} left out, too short: {panel.named(short, lengths)}"
+    kept = only(panel, np.flatnonzero(fits))
+    return replace(kept, notes=(*kept.notes, note))
+
+
+def _series_cuts(panel: Panel, splits: Sequence[float] | Sequence[int], least: int) -> Integers:
+    """As `panel_cuts`, [n, 4], of series that may be too short."""
     cuts = np.empty((len(panel.ids), 4), dtype=np.int64)
     if are_counts(splits):
         train, validation, test = (int(share) for share in splits)
@@ -54,14 +89,7 @@ def panel_cuts(
         wanted = np.maximum(np.diff(cuts, axis=1)[:, 1:], [least if share else 0 for share in splits[1:]])
         longer = cuts[:, 3:] - np.cumsum(wanted[:, ::-1], axis=1)[:, ::-1]  # where validation and test begin
         cuts[:, 1:3] = np.where((2 * wanted.sum(axis=1) < panel.known)[:, None], longer, cuts[:, 1:3])
-    short = np.flatnonzero((np.diff(cuts, axis=1) < 1).any(axis=1))
-    if len(short):
-        lengths = [f"{panel.known[i]} rows" for i in short]
-        raise InputError(
-            f"data: {len(short)} of {len(panel.ids)} series are too short to be split: {panel.named(short, lengths)}; "
-            "leave them out, or change data.splits"
-        )
-    return newest(cuts, fraction)
+    return cuts
 
 
 def newest(cuts: Integers, fraction: float) -> Integers:
@@ -112,11 +140,22 @@ def default_folds(cuts: Integers, horizon: int) -> tuple[Integers, ...]:
     return tuple(np.column_stack([start, begin, stop, end]) for begin, stop in zip(begins, ends, strict=True))
 
 
-def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int) -> None:
+def fitting_horizon(panel: Panel, cuts: Integers, splits: Sequence[float] | Sequence[int]) -> int:
+    """A horizon that every series holds in each part of the split, with as much to train on; 0: there is none."""
+    parts = np.diff(cuts, axis=1)
+    if are_counts(splits) or not all(splits[1:]):
+        return int(min(parts[:, 0].min() // 2, *(part.min() for part in parts.T[1:] if part.any())))
+    return int((panel.known.min() - 1) // 4)  # the split gives each part a horizon where half of the rows are left
+
+
+def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int, fitting: int = 0) -> None:
     """See that every series has a window to train on, and a horizon in each other part.
 
     Inputs may reach back into the part before. Of many series, one needs to hold the window; in the others it is
     padded, and that is logged.
+
+    Args:
+        fitting: a horizon that would do, where nobody has asked for this one; 0: none.
 
     Raises:
         InputError: some are too short: how many, and the first three; every part at once.
@@ -129,19 +168,19 @@ def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int) -> No
         short = np.flatnonzero(rows < need)
         if not len(short):
             continue
-        why, lower = "one horizon", "lower the horizon"
+        why, lower = "one horizon", f"give --horizon {fitting}" if fitting else "lower the horizon"
         if part == "train":
             why = f"space.window {window} + horizon {horizon}" if inputs == window else f"one row + horizon {horizon}"
-            lower = "lower space.window or the horizon" if inputs == window else lower
+            lower = "lower space.window or the horizon" if inputs == window and not fitting else lower
         if panel.series is None:
             remedy = f"{lower}, or give {part} more rows" if rows[0] else "its share is 0, give it one"
-            problems.append(f"data.splits: {part} has {rows[0]} rows and needs at least {need} ({why}); {remedy}")
+            line = f"data.splits: {part} has {rows[0]} rows and needs at least {need} ({why}); {remedy}"
+            problems.append(Problem(line, {"data.horizon": str(fitting)} if fitting else None))
         else:
             shown = panel.named(short, [f"{rows[i]} rows" for i in short])
-            problems.append(
-                f"data: {len(short)} of {len(panel.ids)} series are too short: {part} needs {need} rows ({why}): "
-                f"{shown}; leave them out, {lower}, or give {part} a larger share"
-            )
+            line = f"data: {len(short)} of {len(panel.ids)} series are too short: {part} needs {need} rows ({why}): "
+            line += f"{shown}; leave them out: --short omit, {lower}, or give {part} a larger share"
+            problems.append(_to_omit(line, len(short), panel))
     if problems:
         raise InputError(problems)
     if len(padded):

@@ -86,7 +86,7 @@ def write(folder: Path, card: Card, blob: bytes, key: Path | None = None) -> Non
     if private is not None:
         sign(folder, private)
     elif was_signed:
-        _log.warning("%s was signed; it no longer is: --sign KEY.pem signs it", folder)
+        _log.warning("%s was signed; it no longer is, for no key was given", folder)
 
 
 def read(

@@ -79,6 +79,7 @@ class DataConfig(Section):
     )
     resample_sum: tuple[str, ...] = Field((), description="columns of numbers that `resample` sums")
     gaps: Gaps = Field("refuse", description="missing rows and values of a series: refuse, interpolate or mask")
+    short: Literal["refuse", "omit"] = Field("refuse", description="series of many that are too short to be split")
     scaling: Literal["series", "global"] = Field("series", description="many series: each on its own scale, or on one")
     epoch_windows: int = Field(
         16_384, ge=1, description="many series, covariates: training windows in an epoch, where there are more"

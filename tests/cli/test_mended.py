@@ -151,6 +151,10 @@ def last_line_mends(cli: Cli, *arguments: str, dry: bool = True) -> str:
         ("tiny.toml --objectives mse,parameters --pruner asha", "tiny.toml --objectives mse,parameters --pruner none"),
         ("--data gap.csv --horizon 4", "--data gap.csv --horizon 4 --gaps interpolate"),
         ("--data back.csv --horizon 4", "--data back.csv --horizon 4 --set data.sort=true"),
+        ("--data short.csv", "--data short.csv --horizon 4"),
+        ("--data plain.csv --horizon 4", "--data plain.csv --horizon 4 --time row --target value"),
+        ("--data commas.csv --horizon 4", "--data commas.csv --horizon 4 --set data.decimal=,"),
+        ("--data panel.csv", "--data panel.csv --short omit"),
         ("--task sequence --data steps.csv", "--task sequence --data steps.csv --series id --time t"),
     ],
 )
@@ -160,6 +164,13 @@ def test_a_refusal_ends_with_the_command_that_is_accepted(cli: Cli, arguments: s
     lines = series().splitlines()
     Path("gap.csv").write_text("\n".join([*lines[:50], *lines[52:]]))
     Path("back.csv").write_text("\n".join([*lines[:50], *lines[52:], *lines[50:52]]))
+    Path("short.csv").write_text("ds,y\n" + "".join(f"2020-01-01 {i:02}:00,{i % 5}\n" for i in range(20)))
+    Path("plain.csv").write_text("value\n" + "".join(f"{i % 7}\n" for i in range(60)))
+    Path("commas.csv").write_text("ds,y\n" + "".join(f'{i},"{i % 7},{i % 10}"\n' for i in range(60)))
+    months = [
+        f"{name},{2000 + i // 12}-{i % 12 + 1:02}-01,{i % 7}" for name, n in (("a", 60), ("b", 9)) for i in range(n)
+    ]
+    Path("panel.csv").write_text("\n".join(["unique_id,ds,y", *months]))
     rows = [f"{i},{t},{t * (i % 2)},{'ud'[i % 2]}" for i in range(40) for t in range(6)]
     Path("steps.csv").write_text("\n".join(["id,t,x,label", *rows]))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
-from optlstm.config.in_python import in_python
+from optlstm.config.in_python import errors_in_python, in_python
 
 
 @pytest.mark.parametrize(
@@ -23,3 +25,13 @@ from optlstm.config.in_python import in_python
 )
 def test_what_to_type(line: str, expected: str) -> None:
     assert in_python(line) == expected
+
+
+def test_what_is_logged_of_the_data_names_arguments(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("optlstm.tasks.forecast.predictor")
+
+    with errors_in_python():
+        log.warning("%d series are left out; --short refuse makes that an error", 2)
+    log.warning("--short refuse")
+
+    assert caplog.messages == ['2 series are left out; short="refuse" makes that an error', "--short refuse"]

@@ -53,7 +53,7 @@ def test_a_signed_model_is_refitted_and_predicts(
     assert Path("out.csv").read_text().startswith("ds,y\n")
     assert optlstm.load("model", verify="key.pub").card.members == 1
     assert cli("refit", "tiny", "-o", "model").code == 0
-    assert caplog.messages == ["model was signed; it no longer is: --sign KEY.pem signs it"]
+    assert caplog.messages == ["model was signed; it no longer is, for no key was given"]
     assert cli("refit", "tiny", "-o", "model").code == 0
     assert len(caplog.messages) == 1
 

@@ -50,7 +50,7 @@ class Forecast(PreparedSeries):
     name: ClassVar[str] = "forecast"
     keys: ClassVar[tuple[str, ...]] = (
         *("path", "time", "time_format", "dayfirst", "target", "horizon", "splits", "folds", "fraction"),
-        *("series", "past", "future", "static", "categorical", "calendar", "gaps", "scaling"),
+        *("series", "past", "future", "static", "categorical", "calendar", "gaps", "short", "scaling"),
         *("sort", "repeated", "resample", "resample_sum"),
         *("epoch_windows", "epoch_steps", "season", "quantiles", "positive"),
         *FORM,
@@ -84,6 +84,8 @@ class Forecast(PreparedSeries):
         if data.gaps != "refuse":
             panel = rows.with_missing_rows(panel)
         horizon = data.horizon or (panel.season if panel.season > 1 else UNSEASONAL_HORIZON)
+        if data.short == "omit":
+            panel = rows.long_enough(panel, data.splits, horizon)
         cuts, gaps = rows.panel_cuts(panel, data.splits, least=horizon), 0
         folds = rows.panel_folds(cuts, data.folds) if data.folds else ()
         if data.folds is None:
@@ -187,7 +189,7 @@ class Forecast(PreparedSeries):
 
         And where a network that is taught after every step would read its steps backwards, too.
         """
-        from optlstm.data.panel_rows import check_lengths
+        from optlstm.data.panel_rows import check_lengths, fitting_horizon
 
         if space.allows(supervision="every_step", bidirectional=True):
             raise InputError(
@@ -195,7 +197,8 @@ class Forecast(PreparedSeries):
                 " space.supervision = 'last_step', or space.bidirectional = false"
             )
         window = int(space.largest("window") or Hyperparameters().window)
-        check_lengths(self.panel, self.first_cuts, window, self.horizon)
+        fitting = 0 if self.config.horizon else fitting_horizon(self.panel, self.first_cuts, self.config.splits)
+        check_lengths(self.panel, self.first_cuts, window, self.horizon, fitting)
         self.scales()
         self.inputs()
 
@@ -236,6 +239,7 @@ class Forecast(PreparedSeries):
         given["categorical"] = config.categorical
         record |= {key: list(names) for key, names in given.items() if names}
         record |= {"gaps": config.gaps} if self.gaps or config.gaps == "mask" else {}
+        record |= {"short": config.short} if config.short != "refuse" else {}
         record |= {"season": self.season} if self.season != panel.season else {}
         record |= {"epoch_steps": config.epoch_steps} if config.epoch_steps > 1 else {}
         record |= {"folds": len(self.folds)} if self.folds else {}
