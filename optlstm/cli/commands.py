@@ -22,6 +22,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "fit": ("fit", "a tested model in a limited time: search and refit"),
         "refit": ("refit", "train the best trial's network on more rows, test it, save it"),
         "predict": ("predict", "forecasts or classes for a file"),
+        "update": ("update", "train a model on newer rows of its series"),
+        "check": ("update", "whether a model still does what its test promised"),
         "export": ("export", "the model as one file for programs without optlstm"),
     },
     "Look at studies": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from optlstm.errors import InputError
 from optlstm.tasks.options import READING
 from optlstm.util.output_file import OutputFile
 from optlstm.util.program import program
+
+if TYPE_CHECKING:
+    from optlstm.tasks.forecast.tables import ForecastTable
 
 
 def predict(
@@ -49,12 +52,20 @@ def predict(
         list[str] | None,
         typer.Option("--set", metavar="data.KEY=VALUE", help=f"how this file is read: {', '.join(READING)}"),
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE.png|html", help="a picture of the forecast")
+    ] = None,
+    plot_series: Annotated[
+        list[str] | None,
+        typer.Option("--plot-series", metavar="ID", help="what it shows (default: the first); repeatable"),
+    ] = None,
     factory: FactoryOption = None,
     verify: VerifyOption = None,
     more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> int:
     """Forecasts in the data's units, from the end of the data on or from anywhere in it; or classes."""
     from optlstm.config.validate import with_reading
+    from optlstm.console.forecast_lines import forecast_lines
     from optlstm.console.progress import make_console
     from optlstm.console.scores import unmeasured_lines
     from optlstm.models.model import Model
@@ -68,13 +79,50 @@ def predict(
             raise InputError(f"--{key}: must be a whole number of at least 1, got {count}")
         options |= {key: count} if count is not None else {}
     options |= _reading(overrides or [])
+    picture = _picture(plot, out)
+    if picture is not None and (anomalies or samples):
+        raise InputError("--plot: draws a forecast; leave out --anomalies and --samples")
     loaded, console = Model.load(model, factory, verify=verify), make_console()
-    rows = loaded.predictor.write_csv(data.expanduser(), out, **with_reading(options))
+    if make := getattr(loaded.predictor, "table", None):
+        table = make(data.expanduser(), **with_reading(options))
+        rows = table.write_csv(out)
+        if picture is not None:
+            _plot(table, picture, plot_series or [], f"{model} on {data.name}")
+        for line in forecast_lines(table):
+            console.print(line, soft_wrap=True, markup=False)
+    else:
+        if picture is not None:
+            raise InputError("--plot: draws forecasts, and this model classifies; leave it out")
+        rows = loaded.predictor.write_csv(data.expanduser(), out, **with_reading(options))
     if levels or shares or anomalies or samples:
         for line in unmeasured_lines(loaded.card.intervals):
             console.print(line, soft_wrap=True, markup=False)
     console.print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)
     return 0
+
+
+def _picture(plot: Path | None, out: Path) -> OutputFile | None:
+    if plot is None:
+        return None
+    if plot.suffix not in (".png", ".html"):
+        raise InputError(f"--plot: must end in .png or .html, got {plot.name}")
+    picture = OutputFile(plot, plot.suffix, option="--plot")
+    picture.check({out: "the predictions"})
+    return picture
+
+
+def _plot(table: ForecastTable, picture: OutputFile, series: Sequence[str], title: str) -> None:
+    from optlstm.report.figures.forecast import forecast_figure
+
+    figure = forecast_figure(table, series)
+    if picture.path.suffix == ".png":
+        from optlstm.report.png import png
+
+        picture.write(png(figure))
+    else:
+        from optlstm.report.html import Page, render
+
+        picture.write(render(Page(title, "Forecast", (), (), [figure])).encode())
 
 
 def _reading(overrides: Sequence[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import replace
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -53,6 +53,17 @@ class Training(CardPart):
     tuned_on: dict[str, Any] | None = None  # what was otherwise in the data of the study, where it has grown since
 
 
+class Update(CardPart):
+    """A step from an earlier model to this one: bit-reproducible, so its dates are those of the data."""
+
+    parent: str  # SHA-256 of the earlier model's card
+    how: Literal["continue", "refit", "keep"]
+    rows: int
+    first: str
+    last: str
+    scores: dict[str, Metrics]  # by name: the earlier model's, and of each way that was tried; on the newest rows
+
+
 class Origin(CardPart):
     """The study of the params, without date, user and machine: the same search gives the same file."""
 
@@ -96,6 +107,7 @@ class Card(CardPart):
     versions: dict[str, str]
     weights: Weights
     factory: Annotated[str, Field(max_length=1000)] | None = None  # module:function of custom networks
+    history: list[Update] = Field(default_factory=list)  # what was made of the refitted model since, in order
 
     @model_validator(mode="after")
     def _each_part_has_its_weight(self) -> Card:
@@ -124,7 +136,8 @@ class Card(CardPart):
 
     def to_bytes(self) -> bytes:
         """The text of this card, with the checksum of its content."""
-        absent: Any = None if self.training.tuned_on else {"training": {"tuned_on"}}  # as in older versions
+        absent: Any = {} if self.training.tuned_on else {"training": {"tuned_on"}}  # as in older versions
+        absent |= {} if self.history else {"history": True}
         content = {"format": FORMAT, **self.model_dump(mode="json", exclude=absent)}
         return _text({**content, "sha256": _checksum(content)})
 

@@ -25,6 +25,7 @@ from optlstm.util.program import program
 
 _log = logging.getLogger(__name__)
 _MOST_JSON = 64 << 20  # bytes
+NEXT_FILE = f"{WEIGHT_FILE}.next"
 _CUSTOM_DTYPES = {"F32", "I64", "BOOL"}  # of custom networks: batch norms count in whole numbers
 _ADVICE_SIGNED = "do not use it; ask its maker"
 
@@ -64,7 +65,9 @@ def pack(networks: Sequence[Mapping[str, Tensor]], extras: Mapping[str, Tensor])
 
 
 def write(folder: Path, card: Card, blob: bytes, key: Path | None = None) -> None:
-    """Write a model's files, the card last: a process that is killed before leaves a folder that is refused.
+    """Write a model's files. A process that is killed leaves the folder's earlier model, or this one, whole.
+
+    The new weights stand beside the earlier ones until the card, which names theirs by their checksum, is there.
 
     Args:
         key: The PEM file of an Ed25519 private key to sign the folder with.
@@ -78,9 +81,9 @@ def write(folder: Path, card: Card, blob: bytes, key: Path | None = None) -> Non
     files, was_signed = LocalFolder(folder), (folder / SIGNATURE_FILE).exists()
     try:
         files.remove(SIGNATURE_FILE)
-        files.remove(CARD_FILE)
-        files.write(WEIGHT_FILE, blob)
+        files.write(NEXT_FILE, blob)
         files.write(CARD_FILE, card.to_bytes())
+        (folder / NEXT_FILE).replace(folder / WEIGHT_FILE)
     except OSError as error:
         raise OptlstmError(f"cannot write {folder}: {error.strerror or error}") from error
     if private is not None:
@@ -149,7 +152,7 @@ def _read(folder: Path, signed: Mapping[str, str] | None) -> tuple[Card, bytes]:
     if signed is not None and hashlib.sha256(raw).hexdigest() != signed.get(CARD_FILE):
         raise ModelFileError(f"{CARD_FILE} is not what was signed")
     card = read_card(raw)
-    weights = _regular(folder / WEIGHT_FILE)
+    weights = _weights(folder, card)
     size = weights.stat().st_size
     check_size(size)
     if size != card.weights.size:
@@ -163,6 +166,16 @@ def _read(folder: Path, signed: Mapping[str, str] | None) -> tuple[Card, bytes]:
     if hashlib.sha256(blob).hexdigest() != card.weights.sha256:
         raise ModelFileError(f"{WEIGHT_FILE} is not what was written (altered)")
     return card, blob
+
+
+def _weights(folder: Path, card: Card) -> Path:
+    """The file of the card's weights: the next one, where a process was killed before it took the other's place."""
+    newer = folder / NEXT_FILE
+    if newer.is_file() and newer.stat().st_size == card.weights.size:
+        check_size(card.weights.size)
+        if hashlib.sha256(newer.read_bytes()).hexdigest() == card.weights.sha256:
+            return newer
+    return _regular(folder / WEIGHT_FILE)
 
 
 def _regular(path: Path) -> Path:

@@ -227,7 +227,7 @@ def evaluated(
         ),
         study=_origin(plan, str(plan.config.name)),
         data=dict(plan.record.task["data"]),
-        test=_test(evaluation),
+        test=as_test(evaluation),
         intervals=evaluation.intervals,
         versions={"optlstm": __version__, "torch": torch.__version__},
         weights=sums,
@@ -294,7 +294,8 @@ def _origin(plan: Plan, name: str) -> Origin:
     return Origin(name=name, seed=plan.config.seed, **{k: record[k] for k in ("sampler", "pruner", "scheduler")})
 
 
-def _test(evaluation: Evaluation) -> Test:
+def as_test(evaluation: Evaluation) -> Test:
+    """An evaluation as a card has it."""
     return Test(
         metrics=evaluation.test,
         members=evaluation.members,

@@ -57,6 +57,10 @@ def _trace(mark: Marks) -> dict[str, Any]:
             trace["base"] = list(mark.base)
         return trace
     trace["type"] = "scatter"
+    if mark.kind == "band":
+        x, y = trace["x"], trace["y"] + [_number(v) for v in mark.base][::-1]
+        fill = {"fill": "toself", "fillcolor": _role(mark.colour), "line": {"width": 0}, "mode": "lines"}
+        return {**trace, "x": x + x[::-1], "y": y, **fill}
     if mark.kind == "points":
         marker = {"size": mark.size, "symbol": SYMBOLS[mark.symbol], "color": _role(mark.colour)}
         if mark.symbol == "x":  # drawn by its line alone

@@ -128,12 +128,15 @@ def _logarithmic(axes: Axes, side: str) -> None:
 def _mark(axes: Axes, mark: Marks, panel: Panel) -> None:
     colour: Any = LIGHT[mark.colour] if isinstance(mark.colour, str) else [LIGHT[c] for c in mark.colour]
     label = visible_lines(mark.name) or "_"  # matplotlib lists no name with that before it
-    x: Any = _coordinates(mark.x, panel.x) if not mark.base else None
+    x: Any = _coordinates(mark.x, panel.x) if mark.kind != "bars" or not mark.base else None
     y: Any = _coordinates(mark.y, panel.y)
     if mark.kind == "bars":
         lengths: Any = x or [datetime.timedelta(milliseconds=float(v or 0)) for v in mark.x]
         left = _coordinates(mark.base, panel.x) if mark.base else None
         axes.barh(y, lengths, left=left, color=colour, label=label, alpha=mark.opacity)
+    elif mark.kind == "band":
+        low: Any = _coordinates(mark.base, panel.y)
+        axes.fill_between(x, low, y, color=colour, label=label, alpha=mark.opacity, linewidth=0)
     elif mark.kind == "points":
         axes.scatter(
             x, y, s=mark.size**2 / 2.5, c=colour, marker=MARKERS[mark.symbol], label=label, alpha=mark.opacity,

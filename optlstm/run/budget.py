@@ -77,9 +77,12 @@ class Budget(Deadline):
 
     @property
     def _reserve(self) -> float:
-        """Seconds to keep for the refit."""
-        network = _MARGIN * sum(map(_seconds, self._best))
-        seeds = max(1, min(_SEEDS, int(_MOST_RESERVE * self.seconds / network) if network else 1))
+        """Seconds to keep for the refit: of as many of the best trials as fit into its share, and seeds of each."""
+        costs, most = [_MARGIN * _seconds(trial) for trial in self._best], _MOST_RESERVE * self.seconds
+        while len(costs) > 1 and sum(costs) > most:
+            costs.pop()
+        network = sum(costs)
+        seeds = max(1, min(_SEEDS, int(most / network))) if network else 1
         return max(_LEAST_RESERVE * self.seconds, self._evaluation + seeds * network)
 
     @property

@@ -24,6 +24,7 @@ from optlstm.study.results import load_study, study_record
 from optlstm.training import network_cost
 from optlstm.training.network_cost import TrainingCost
 from tests.conftest import URL, Cli, rows
+from tests.waiting import wait_until
 
 FIT = ("fit", "tiny.toml", "-o", "m")
 
@@ -123,6 +124,7 @@ def test_interrupted_it_says_how_to_go_on_and_goes_on(cli: Cli, monkeypatch: pyt
     def interrupt(run: Run, number: int, epoch: int, value: float) -> Decision:
         if (number, epoch) == (1, 1):
             os.kill(os.getpid(), signal.SIGINT)
+            wait_until(lambda: run.stop_reason)
         return report(run, number, epoch, value)
 
     monkeypatch.setattr(Run, "report", interrupt)

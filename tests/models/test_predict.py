@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +35,11 @@ def by_hand(model: optlstm.Model, values: np.ndarray) -> np.ndarray:
 def test_it_forecasts_from_the_end_of_the_file_on(cli: Cli, made: Path) -> None:
     outcome = cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv")
 
-    assert (outcome.code, outcome.lines) == (0, ["4 rows in out.csv"])
+    assert (outcome.code, outcome.lines[1:]) == (0, ["4 rows in out.csv"])
     found, data = pd.read_csv("out.csv"), pd.read_csv("tiny.csv")
     assert list(found.columns) == ["ds", "y"]
     assert found["ds"].tolist() == [120, 121, 122, 123]
-    np.testing.assert_allclose(found["y"], by_hand(optlstm.load("model"), data["y"].to_numpy()))
+    np.testing.assert_allclose(found["y"], by_hand(optlstm.load("model"), data["y"].to_numpy()), atol=1e-6)
 
 
 def test_networks_of_several_trials_each_read_their_own_window(cli: Cli, mixed: Path) -> None:
@@ -61,7 +63,7 @@ def test_from_a_time_on_it_knows_only_what_was_before(cli: Cli, made: Path) -> N
 
     found = pd.read_csv("out.csv")
     assert found["ds"].tolist() == [100, 101, 102, 103]
-    np.testing.assert_allclose(found["y"], by_hand(optlstm.load("model"), data["y"].to_numpy()[:100]))
+    np.testing.assert_allclose(found["y"], by_hand(optlstm.load("model"), data["y"].to_numpy()[:100]), atol=1e-6)
 
 
 def test_a_backtest_has_every_forecast_beside_what_came(cli: Cli, made: Path) -> None:
@@ -89,7 +91,7 @@ def test_a_backtest_has_every_forecast_beside_what_came(cli: Cli, made: Path) ->
         np.testing.assert_allclose(part["y"], by_hand(model, data[: int(cutoff) + 1]), atol=1e-6)
     assert (found["y-lo-80"] < found["y-lo-50"]).all()
     assert (found["y-hi-50"] < found["y-hi-80"]).all()
-    np.testing.assert_allclose(found["y-hi-80"] - found["y"], found["y"] - found["y-lo-80"])
+    np.testing.assert_allclose(found["y-hi-80"] - found["y"], found["y"] - found["y-lo-80"], atol=1e-6)
 
 
 def test_where_no_coverage_was_measured_refit_and_predict_say_so(cli: Cli, made: Path) -> None:
@@ -209,3 +211,31 @@ def test_batches_do_not_change_a_forecast(made: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(forecaster, "_BATCH", 7)
 
     pd.testing.assert_frame_equal(model.predict("tiny.csv", backtest=60), whole, atol=1e-6)
+
+
+def test_the_picture_shows_what_was_known_the_forecast_and_its_bands(cli: Cli, made: Path) -> None:
+    told = cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv", "--level", 50, "--plot", "p.html")
+
+    assert told.code == 0, told.err
+    assert told.lines[0].startswith("y: 120 to 123, mean ")
+    (panel,) = json.loads(re.search(r'"panels":(\[.*?\]),"light"', Path("p.html").read_text())[1])  # type: ignore[index]
+    known, band, forecast = panel["data"]
+    assert (known["name"], band["name"], forecast["name"]) == ("known", "50 &#37;", "forecast")
+    assert (known["x"][-1], forecast["x"]) == (119, [120, 121, 122, 123])
+    frame = pd.read_csv("out.csv")
+    assert forecast["y"] == pytest.approx(frame["y"].tolist(), abs=1e-5)
+    assert band["y"][1:5] == pytest.approx(frame["y-hi-50"].tolist(), abs=1e-5)
+    assert cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv", "--plot", "p.png").code == 0
+    assert Path("p.png").read_bytes().startswith(b"\x89PNG")
+    for option, line in ((("--plot", "p.pdf"), "--plot: must end in .png or .html, got p.pdf"),):
+        assert cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv", *option).lines == [line]
+
+
+def test_the_file_has_the_digits_that_mean_something(cli: Cli, made: Path) -> None:
+    """A network's numbers have seven digits; what a hundred-thousandth of a deviation is, is noise."""
+    cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv")
+
+    cells = [line.split(",")[1] for line in Path("out.csv").read_text().splitlines()[1:]]
+    assert all(len(cell.partition(".")[2]) <= 7 for cell in cells)
+    exact = optlstm.load("model").predict("tiny.csv")["y"]
+    assert [float(cell) for cell in cells] == pytest.approx(exact.tolist(), abs=1e-6)

@@ -27,12 +27,14 @@ class Axis:
 
 @dataclass(frozen=True)
 class Marks:
-    """Points, a line (None in x and y interrupts it), steps, or bars. tips: the text shown at a mark, in lines.
+    """Points, a line (None in x and y interrupts it), steps, bars, or a band from `base` to y.
+
+    tips: the text shown at a mark, in lines.
 
     Bars begin at `base` and lie along y where `across` is set.
     """
 
-    kind: Literal["points", "line", "step", "bars"]
+    kind: Literal["points", "line", "step", "bars", "band"]
     x: Sequence[Position]
     y: Sequence[Position]
     colour: Colour | Sequence[Colour] = "accent"

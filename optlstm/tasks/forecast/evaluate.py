@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from optlstm.data.frequency import ticks_of
-from optlstm.tasks.base import Blend, Evaluation, FormCard, TunedNetwork
+from optlstm.tasks.base import Blend, Evaluation, FormCard, Metrics, TunedNetwork
 from optlstm.tasks.forecast.baseline_scores import BaselineScores, add_in_parts, calibrated, merged
 from optlstm.tasks.forecast.calibrate import (
     METHODS,
@@ -114,6 +114,10 @@ class ForecastEvaluator:
 
     def check_rivals(self) -> None:
         check_installed()
+
+    def scores(self, predictor: ForecastPredictor) -> Metrics:
+        """The metrics of the point forecast on the test rows, and nothing else."""
+        return self._score(predictor.forecaster, None)[0].overall
 
     def held_out(self, tuned: Callable[[], Sequence[TunedNetwork]], blend: Blend | None) -> HeldOut | None:
         """The forecasts of the validation windows of all folds, by networks that were trained on rows before them."""

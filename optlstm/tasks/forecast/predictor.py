@@ -63,6 +63,11 @@ class ForecastPredictor:
     ) -> None:
         self.section, self.forecaster, self._calibration, self._ranks = section, forecaster, calibration, ranks
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """Of the intervals."""
+        return self._calibration
+
     def predict(self, data: Path, **options: Any) -> pd.DataFrame:
         """See `ForecastTable`. Raises InputError with everything in which the file or the options do not fit."""
         return self._table(data, **options).frame()
@@ -70,6 +75,14 @@ class ForecastPredictor:
     def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there; a batch of windows in memory at a time."""
         return self._table(data, **options).write_csv(out)
+
+    def table(self, data: Path, **options: Any) -> ForecastTable:
+        """As `predict`, before the forecasts are made; with the rows that were known."""
+        return self._table(data, **options)
+
+    def read(self, data: Path) -> Panel:
+        """The series of a file. Raises InputError where it does not fit."""
+        return self._read(data, None, None)
 
     def score(self, data: Path, **options: Any) -> Metrics:
         """The metrics over every window of the file, the first `window` rows of each series being input only.

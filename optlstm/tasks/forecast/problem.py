@@ -141,9 +141,13 @@ class ForecastProblem:
         for _ in range(self._passes(hp)):
             order = samples.shuffled(most, generator)
             for index in torch.split(order.to(self.device), size):
-                of_series = self._scales if self.head.counts else self._factors
-                more = () if of_series is None else (of_series[samples.where(index)[1]],)
-                yield (*samples.take(index), *more)
+                yield self.batch(samples, index)
+
+    def batch(self, samples: Windows | Stretches, index: Tensor) -> tuple[Tensor, ...]:
+        """The training samples of these numbers."""
+        of_series = self._scales if self.head.counts else self._factors
+        more = () if of_series is None else (of_series[samples.where(index)[1]],)
+        return (*samples.take(index), *more)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """The mean of the goal's loss over the targets that are given: see `losses.LOSSES`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -28,6 +29,7 @@ from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import csv_cell, csv_row
 from optlstm.util.output_file import OutputFile
 
+_DIGITS = 6  # of the digit of a deviation that are written behind its first
 _DAY_US = 24 * 3600 * 10**6
 
 
@@ -72,10 +74,25 @@ class ForecastTable:
             special = any(mark in text for text in (*chain(*names), _form(self.panel) or "") for mark in ',"\n')
             plain = pa_csv.WriteOptions(include_header=False, quoting_style="needed" if special else "none")
             with pa_csv.CSVWriter(file, schema, write_options=plain) as writer:
+                decimals = self._decimals(schema.names)
                 for batch in self._batches(schema, kind, names):
-                    writer.write_batch(batch)
+                    writer.write_batch(_rounded(batch, decimals))
                     rows += batch.num_rows
         return rows
+
+    def _decimals(self, fields: Sequence[str]) -> dict[str, int]:
+        """How many decimals of each column of forecasts mean something: the networks' numbers have seven digits."""
+        digits: dict[str, int] = {}
+        for name, std in zip(self.panel.columns, self.data.std.min(axis=0), strict=True):
+            own = [field for field in fields if field == name or field.startswith(f"{name}-")]
+            if std > 0:
+                digits |= dict.fromkeys(own, _DIGITS - math.floor(math.log10(std)))
+        return {field: count for field, count in digits.items() if field not in self._given and abs(count) <= 15}
+
+    @property
+    def _given(self) -> set[str]:
+        """The columns whose numbers are the file's."""
+        return {f"{name}-actual" for name in self.panel.columns}
 
     def _schema(self, kind: Any) -> Any:
         """kind: the Arrow type of the times."""
@@ -214,6 +231,14 @@ class AnomalyTable(ForecastTable):
         outside = (value < low) | (value > high)
         yield from (pa.array(part, from_pandas=True) for part in (value, windows.point[..., 0].ravel(), low, high))
         yield from (pa.array(outside), pa.array(score, from_pandas=True))
+
+
+def _rounded(batch: Any, decimals: Mapping[str, int]) -> Any:
+    columns = [
+        pa.array(np.round(column.to_numpy(zero_copy_only=False), decimals[name])) if name in decimals else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return pa.record_batch(columns, schema=batch.schema)
 
 
 def _form(panel: Panel) -> str | None:

@@ -1,0 +1,184 @@
+"""Whether a model still does what its test promised, on the rows that came since."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from optlstm.data.frequency import ticks_of
+from optlstm.errors import InputError
+from optlstm.models.model import Model
+from optlstm.tasks.forecast.calibrate import Predicted, Rows
+from optlstm.tasks.forecast.conformal import interval
+from optlstm.tasks.forecast.newer import NewerSeries, newer_series
+from optlstm.tasks.forecast.predictor import ForecastPredictor
+from optlstm.util.arrays import Floats, Integers, row_ranges
+
+_LEAST_SPREAD = 0.05  # of a block's coverage
+_LEVEL = 90  # percent, of the interval whose coverage is checked
+_BOUND = 3.0  # standard errors, were the spread known; a normal's quantile, of which Student's is made
+_SHIFT, _LEAST_BLOCKS = 5.0, 4  # deviations of the means of as many rows; how many of those there must be
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found, JSON.
+
+    Args:
+        rows: that came since.
+        error: mean absolute error on the standardised scale: since, promised, and the highest that is in bounds.
+        coverage: of the 90 % interval: since, and the lowest in bounds; None: there is no interval.
+        shifts: inputs whose level since is far from what the model was trained on, in their training deviations.
+        problems: what is out of bounds, a line each.
+    """
+
+    rows: int
+    windows: int
+    error: dict[str, float]
+    coverage: dict[str, float] | None
+    shifts: dict[str, float]
+    problems: list[str] = field(default_factory=list)
+
+    def stored(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check(model: Model, data: Path) -> Check:
+    """Hold the model's forecasts of the rows that came since its last ones against its test.
+
+    The spread of a mean error over as many windows follows from the test's own windows, in blocks of a horizon, as
+    errors of windows that overlap go together.
+
+    Raises:
+        InputError: The model is not of forecasts, the file does not fit, or too few rows have come.
+    """
+    predictor = model.predictor
+    if not isinstance(predictor, ForecastPredictor):
+        raise InputError("check: is for forecasts, and this model classifies")
+    series = newer_series(predictor, model.card.data, data)
+    assert series.new is not None
+    end, horizon = series.cuts[:, 3], series.horizon
+    tested = int(model.card.data["splits"][2]) // len(end)
+    since = _compared(predictor, series, end - series.new, end)
+    tested_from = np.maximum(series.cuts[:, 0], end - series.new - tested)
+    before = _compared(predictor, series, tested_from, end - series.new)
+    if since is None or before is None:
+        rows = int(series.new.max())
+        raise InputError(f"data: {rows} rows have come since, and a forecast has {horizon}; wait for more")
+    promised, now = float(np.nanmean(before.error)), float(np.nanmean(since.error))
+    limit = promised + _margin(before.error, len(since.error), horizon)
+    found = Check(
+        rows=int(series.new.sum()),
+        windows=len(since.error),
+        error={"since": now, "promised": promised, "limit": limit},
+        coverage=_coverage(since, before, horizon),
+        shifts=_shifts(predictor, series),
+    )
+    return replace(found, problems=_problems(found))
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Forecasts of windows beside what came, the oldest first, [windows, columns, horizon].
+
+    Args:
+        error: absolute, on the standardised scale.
+        inside: whether the value is in the interval; None: there is none.
+    """
+
+    error: Floats
+    inside: Floats | None
+
+
+def _compared(predictor: ForecastPredictor, series: NewerSeries, begin: Integers, end: Integers) -> _Compared | None:
+    """Forecasts from the rows from `begin` [n] on, whose targets end before `end` [n]; None where there are none."""
+    first, at = row_ranges(begin, np.maximum(0, end - begin - series.horizon + 1))
+    if not len(first):
+        return None
+    calibration, errors, insides = predictor.calibration, [], []
+    rows = Rows(series.data(), ticks_of(series.panel.time), series.season)
+    levels = calibration.levels if calibration is not None else ()
+    for batch in predictor.forecaster.forecasts(series.data(), first, at, levels):
+        windows = Predicted.of(predictor.forecaster, batch, first, at)
+        truth = series.panel.truth(windows.first, series.horizon)
+        errors.append(np.abs(truth - windows.point) / series.data().std[windows.series][:, :, None])
+        if calibration is not None and np.isfinite(calibration.radii[_LEVEL - 1]).all():
+            low, high = interval(calibration.radii, calibration.forecasts(rows, windows), _LEVEL)
+            insides.append(((low <= truth) & (truth <= high)).astype(np.float64))
+    order = np.argsort(rows.ticks[first], kind="stable")
+    return _Compared(np.concatenate(errors)[order], np.concatenate(insides)[order] if insides else None)
+
+
+def _margin(errors: Floats, windows: int, horizon: int, least: float = 0.0) -> float:
+    """How far the mean of so many successive windows may be off, by the means of the test's blocks of a horizon.
+
+    As there are few blocks, Student's quantile (Abramowitz and Stegun 26.7.5). least: of the spread of a block.
+    """
+    means = np.nanmean(errors.reshape(len(errors), -1), axis=1)
+    block = min(horizon, max(1, len(means) // 4))
+    blocks = [float(means[i : i + block].mean()) for i in range(0, len(means) - block + 1, block)]
+    spread = max(least, float(np.std(blocks, ddof=1)) if len(blocks) > 1 else float(means.std()))
+    free, z = max(1, len(blocks) - 1), _BOUND
+    quantile = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
+    return quantile * spread * math.sqrt(1 / max(1.0, windows / block) + 1 / max(1, len(blocks)))
+
+
+def _coverage(since: _Compared, before: _Compared, horizon: int) -> dict[str, float] | None:
+    if since.inside is None or before.inside is None:
+        return None
+    promised = _LEVEL / 100
+    margin = _margin(before.inside, len(since.inside), horizon, _LEAST_SPREAD)
+    return {"level": promised, "since": float(since.inside.mean()), "limit": max(0.0, promised - margin)}
+
+
+def _shifts(predictor: ForecastPredictor, series: NewerSeries) -> dict[str, float]:
+    """Each target's mean since, in deviations from that of the rows that it was scaled by, where it is far away."""
+    assert series.new is not None
+    panel, shifts = series.panel, dict[str, float]()
+    for column, name in enumerate(panel.columns):
+        moved, usual = [], []
+        for i, new in enumerate(series.new.tolist()):
+            rows = panel.values[panel.rows(i), column]
+            scaled = (rows - series.data().mean[i, column]) / series.data().std[i, column]
+            if 0 < new < len(scaled):
+                old = scaled[:-new]
+                blocks = [np.nanmean(old[k : k + new]) for k in range(0, len(old) - new + 1, new)] or [np.nanmean(old)]
+                moved.append(np.nanmean(scaled[-new:]))
+                usual += blocks
+        if not moved:
+            continue
+        now, mean = float(np.mean(moved)), float(np.mean(usual))
+        if len(usual) >= _LEAST_BLOCKS and abs(now - mean) > _SHIFT * float(np.std(usual, ddof=1)):
+            shifts[name] = now
+    return shifts
+
+
+def _problems(found: Check) -> list[str]:
+    error, coverage = found.error, found.coverage
+    problems = []
+    if error["since"] > error["limit"]:
+        times = error["since"] / error["promised"] if error["promised"] else math.inf
+        problems.append(
+            f"error: {error['since']:.4g} since, {times:.1f} times the {error['promised']:.4g} that the test promised; "
+            f"in bounds up to {error['limit']:.4g}"
+        )
+    if coverage is not None and coverage["since"] < coverage["limit"]:
+        problems.append(
+            f"coverage: {100 * coverage['since']:.0f} % of the values since are in the {_LEVEL} % interval, at least"
+            f" {100 * coverage['limit']:.0f} % are in bounds"
+        )
+    for name, value in found.shifts.items():
+        problems.append(
+            f"input: the mean of {name} since is {value:+.2f} deviations from that of the training rows, farther"
+            " than that of as many rows was before"
+        )
+    return problems
+
+
+def as_json(found: Check) -> Mapping[str, Any]:
+    return {**found.stored(), "in_bounds": not found.problems}
