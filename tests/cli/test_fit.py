@@ -137,7 +137,7 @@ def test_interrupted_it_says_how_to_go_on_and_goes_on(cli: Cli, monkeypatch: pyt
     assert cli("fit", "--name", "tiny-fit", "--minutes", 5, "-o", "m").code == 0
     interrupted = rows("tiny-fit")
     cli(*FIT[:2], "-o", "other", "--name", "other", "--minutes", 5)
-    assert rows("other") == interrupted
+    assert rows("other")[:2] == interrupted[:2]
 
 
 @pytest.mark.parametrize(
