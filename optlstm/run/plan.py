@@ -22,7 +22,7 @@ from optlstm.errors import InputError, did_you_mean
 from optlstm.run.custom_objective import CustomTask, make_custom_objective
 from optlstm.run.make_objective import make_objective
 from optlstm.run.stored import STORED_REMEDIES, stored_code, stored_config
-from optlstm.run.task_space import start_configurations, task_space
+from optlstm.run.task_space import start_configurations, task_space, without_unread
 from optlstm.study.pbt import Population, read_explore
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.record import StudyRecord
@@ -59,6 +59,7 @@ class Plan:
         make_objective: Called in a worker with the task's data and `checkpoints=FOLDER`; gives the objective.
         population: The rules of `--scheduler pbt`, or None.
         factory: Of custom networks.
+        notes: On the space, for who runs it.
     """
 
     config: StudyConfig
@@ -68,6 +69,7 @@ class Plan:
     make_objective: Callable[..., Callable[[Any], Any]]
     population: Population | None = None
     factory: Factory | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def metric(self) -> Metric:
@@ -181,6 +183,10 @@ def _task_plan(
     section = raw.get("space", {})
     custom = bool(config and config.model.factory)
     space = attempt(problems, lambda: task_space(kind, task, section, custom)) if isinstance(section, Mapping) else None
+    named, notes = stored.get("model.factory"), list[str]()
+    factory = attempt(problems, lambda: Factory.read(str(config.model.factory), named)) if config and custom else None
+    if config and task and space and factory:
+        space = attempt(problems, partial(_read_space, config, task, space, factory, section, notes))
     if config and space:
         problems += _objective_problems(config, kind)
         problems += check_population(config.pbt, space) if config.scheduler == "pbt" else []
@@ -194,10 +200,6 @@ def _task_plan(
         from optlstm.training.runtime import resolve_device  # it brings torch
 
         attempt(problems, partial(resolve_device, config.training.device))
-    named = stored.get("model.factory")
-    factory = (
-        attempt(problems, lambda: _factory(config, task, space, named)) if config and config.model.factory else None
-    )
     if problems or config is None or task is None or space is None:
         raise InputError(problems)
     make = partial(
@@ -215,7 +217,8 @@ def _task_plan(
         objectives=tuple(config.several),
     )
     rules = population(config, mutable(config.pbt, space), explore) if config.scheduler == "pbt" else None
-    return Plan(config, task, space, _task_record(config, task, space, factory), make, rules, factory)
+    record = _task_record(config, task, space, factory)
+    return Plan(config, task, space, record, make, rules, factory, tuple(notes))
 
 
 def _custom_plan(
@@ -259,13 +262,23 @@ def _is_default(section: StudyConfig | TrainingConfig, key: str) -> bool:
     return bool(getattr(section, key) == type(section).model_fields[key].get_default(call_default_factory=True))
 
 
-def _factory(config: StudyConfig, task: Task | None, space: Space | None, stored: Stored | None) -> Factory:
-    """The custom networks, tried with the space's defaults."""
-    factory = Factory.read(str(config.model.factory), stored)
-    if task and space:
-        hp = Hyperparameters.from_params({**space.fixed, **space.defaults()})
-        factory.check(hp, task.data().shape(hp, _goal(task, config)))
-    return factory
+def _read_space(
+    config: StudyConfig, task: Task, space: Space, factory: Factory, section: Mapping[str, Any], notes: list[str]
+) -> Space:
+    """The space of custom networks, which are tried with its defaults: what they do not read is not searched.
+
+    Args:
+        section: `[space]` as it is given; a study that exists has its whole space there, and keeps it.
+        notes: Gets what is said of it.
+    """
+    hp = Hyperparameters.from_params({**space.fixed, **space.defaults()})
+    read = factory.check(hp, task.data().shape(hp, _goal(task, config)))
+    if "base" in section:
+        return space
+    kept = without_unread(space, read, section)
+    if unread := [param.name for param in space.params if param not in kept.params]:
+        notes.append(f"model.factory: not searched, as its network does not read them: {', '.join(unread)}")
+    return kept
 
 
 def _objective_problems(config: StudyConfig, kind: type[Task]) -> list[str]:

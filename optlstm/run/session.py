@@ -80,7 +80,7 @@ class Session:
     @property
     def warnings(self) -> list[str]:
         """What is unusual about the command, the data, or the machine."""
-        return [*self.notes, *self.plan.task.warnings, *crowding(self.plan.config, self.workers)]
+        return [*self.notes, *self.plan.notes, *self.plan.task.warnings, *crowding(self.plan.config, self.workers)]
 
     def work(self, publisher: Publisher) -> None:
         """Run trials until there are none left or the run is told to stop, and let `publisher` show the best."""
@@ -271,7 +271,7 @@ def dry_run(
     rows = [
         ("study", name),
         ("data", plan.task.describe()),
-        *(("note", warning) for warning in (*notes, *plan.task.warnings)),
+        *(("note", warning) for warning in (*notes, *plan.notes, *plan.task.warnings)),
         ("trials", f"{size}, up to {config.training.epochs} epochs each"),
         ("sampler", config.sampler.name if grid is None else f"grid, {grid:,} combinations"),
         ("scheduler", rule),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from importlib import resources
 from typing import Any
 
@@ -12,7 +12,7 @@ from optlstm.study.declaration import merge, parse_space
 from optlstm.study.space import Space
 from optlstm.tasks.base import Task
 from optlstm.tasks.space import PRESETS, preset
-from optlstm.training.hparams import used_by, validate_value
+from optlstm.training.hparams import NETWORK_PARAMS, used_by, validate_value
 
 
 def task_space(kind: type[Task], task: Task | None, changes: Mapping[str, Any], custom: bool = False) -> Space:
@@ -39,6 +39,17 @@ def task_space(kind: type[Task], task: Task | None, changes: Mapping[str, Any], 
     base, only = preset(base, name), changes.pop("only", None)
     space = parse_space(merge(base, changes), used_by(kind.name), validate_value)
     return space if only is None else _only(space, only)
+
+
+def without_unread(space: Space, read: Container[str], section: Mapping[str, Any]) -> Space:
+    """The space of a custom network: without what networks alone have a use for, and this one does not read.
+
+    What `[space]` names itself is searched all the same.
+    """
+    named = {*section, *(section.get("only") or ())}
+    kept = {p.name for p in space.params if p.name not in NETWORK_PARAMS or p.name in read or p.name in named}
+    kept |= {other for param in space.params if param.name in kept for other in param.when}
+    return Space(tuple(param for param in space.params if param.name in kept), space.fixed)
 
 
 def start_configurations(task: str, space: Space) -> tuple[dict[str, Any], ...]:

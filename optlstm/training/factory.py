@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optlstm.errors import InputError, TrialFailed, named
-from optlstm.training.hparams import Hyperparameters
+from optlstm.training.hparams import FACETS, Hyperparameters
 from optlstm.util.user_code import Stored, UserFunction
 
 if TYPE_CHECKING:
@@ -72,6 +72,24 @@ class InputSizes:
         return bool(self.future or self.past or self.static)
 
 
+class _Watched(Hyperparameters):
+    """Remembers what is read of it, by name or as a whole."""
+
+    names_read: set[str]
+
+    @classmethod
+    def of(cls, hp: Hyperparameters) -> _Watched:
+        watched = cls(**{name: getattr(hp, name) for name in FACETS})
+        object.__setattr__(watched, "names_read", set())
+        return watched
+
+    def __getattribute__(self, name: str) -> Any:
+        values = super().__getattribute__("__dict__")
+        if "names_read" in values and (name in FACETS or name == "__dict__"):
+            values["names_read"].update([name] if name in FACETS else FACETS)
+        return super().__getattribute__(name)
+
+
 @dataclass(frozen=True)
 class Factory:
     """A function that makes networks."""
@@ -120,15 +138,18 @@ class Factory:
             raise TrialFailed(f"model.factory: {self.reference} gave {type(made).__name__}, not an nn.Module")
         return made
 
-    def check(self, hp: Hyperparameters, shape: Shape) -> None:
+    def check(self, hp: Hyperparameters, shape: Shape) -> frozenset[str]:
         """Make one network and show it zeros.
+
+        Returns:
+            The hyperparameters that were read on the way.
 
         Raises:
             InputError: it cannot be made, or gives another shape than the task needs.
         """
         import torch
 
-        problem = ""
+        problem, hp = "", _Watched.of(hp)
         calls = [("__call__", 0, [2, shape.outputs])]
         if hp.supervision == "every_step":
             calls.append(("every_step", hp.patch, [2, 2, shape.outputs]))
@@ -150,3 +171,4 @@ class Factory:
             problem = f"raised {named(error)}"
         if problem:
             raise InputError(f"model.factory: {self.reference}: {problem}")
+        return frozenset(hp.names_read)

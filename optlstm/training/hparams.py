@@ -28,6 +28,7 @@ class Facets:
         pbt: Population based training changes it, unless it is told what to change.
         size: A network has at least so many weights; `size_needs`: only where this other hyperparameter is on.
         param: A trial may choose it.
+        network: Networks alone read it; one that does not has no use for it.
     """
 
     kind: type
@@ -42,6 +43,7 @@ class Facets:
     size: bool = False
     size_needs: str | None = None
     param: bool = True
+    network: bool = False
 
     def problem(self, value: object) -> str | None:
         """What is wrong with `value`, or None."""
@@ -99,19 +101,19 @@ class Hyperparameters:
 
     window: int = _param(96, least=1, tasks=("forecast",), size=True, size_needs="linear_skip")
     batch_size: int = _param(64, least=1, weights="free")
-    hidden_size: int = _param(64, least=1, weights="grows", size=True)
-    num_layers: int = _param(1, least=1, weights="grows", size=True)
-    hidden_size_2: int = _param(0, least=0)
-    hidden_size_3: int = _param(0, least=0)
-    dropout: float = _param(0.0, least=0.0, below=1.0, weights="free", pbt=True)
-    recurrent_dropout: float = _param(0.0, least=0.0, below=1.0, weights="free", pbt=True)
-    patch: int = _param(1, least=1, tasks=_NUMERIC, size=True)
-    window_norm: str = _param("last", choices=("none", "last", "mean_std"), tasks=_NUMERIC)
-    linear_skip: bool | str = _param(False, choices=("solved",), tasks=("forecast",))
-    pooling: str = _param("last", choices=("last", "mean", "max"))
-    layer_norm: bool = _param(False)
-    projection: int = _param(0, least=0, size=True)
-    bidirectional: bool = _param(False)
+    hidden_size: int = _param(64, least=1, weights="grows", size=True, network=True)
+    num_layers: int = _param(1, least=1, weights="grows", size=True, network=True)
+    hidden_size_2: int = _param(0, least=0, network=True)
+    hidden_size_3: int = _param(0, least=0, network=True)
+    dropout: float = _param(0.0, least=0.0, below=1.0, weights="free", pbt=True, network=True)
+    recurrent_dropout: float = _param(0.0, least=0.0, below=1.0, weights="free", pbt=True, network=True)
+    patch: int = _param(1, least=1, tasks=_NUMERIC, size=True, network=True)
+    window_norm: str = _param("last", choices=("none", "last", "mean_std"), tasks=_NUMERIC, network=True)
+    linear_skip: bool | str = _param(False, choices=("solved",), tasks=("forecast",), network=True)
+    pooling: str = _param("last", choices=("last", "mean", "max"), network=True)
+    layer_norm: bool = _param(False, network=True)
+    projection: int = _param(0, least=0, size=True, network=True)
+    bidirectional: bool = _param(False, network=True)
     optimizer: str = _param("adamw", choices=("adam", "adamw", "rmsprop", "sgd"), weights="free")
     learning_rate: float = _param(1e-3, above=0.0, weights="free", pbt=True)
     weight_decay: float = _param(0.0, least=0.0, weights="free", pbt=True)
@@ -120,10 +122,10 @@ class Hyperparameters:
     grad_clip: float = _param(1.0, least=0.0, weights="free", pbt=True)
     averaging: float = _param(0.0, least=0.0, most=1.0, weights="free")
     supervision: str = _param("last_step", choices=("last_step", "every_step"), tasks=("forecast",))
-    embedding_dim: int = _param(100, least=1, tasks=("text",))
-    embedding_dropout: float = _param(0.0, least=0.0, below=1.0, tasks=("text",), weights="free")
+    embedding_dim: int = _param(100, least=1, tasks=("text",), network=True)
+    embedding_dropout: float = _param(0.0, least=0.0, below=1.0, tasks=("text",), weights="free", network=True)
     label_smoothing: float = _param(0.0, least=0.0, below=1.0, tasks=_LABEL, weights="free")
-    input_noise: float = _param(0.0, least=0.0, tasks=("sequence",), weights="free")
+    input_noise: float = _param(0.0, least=0.0, tasks=("sequence",), weights="free", network=True)
     grown_layers: int = _param(0, weights="free", size=True, param=False)
     pooled_width: int = _param(0, weights="free", param=False)
 
@@ -185,6 +187,7 @@ FACETS: dict[str, Facets] = {f.name: f.metadata["facets"] for f in fields(Hyperp
 NO_PARAMS = tuple(name for name, facets in FACETS.items() if not facets.param)
 _PARAMS = [name for name, facets in FACETS.items() if facets.param]
 GROWING = tuple(name for name, facets in FACETS.items() if facets.weights == "grows")
+NETWORK_PARAMS = tuple(name for name, facets in FACETS.items() if facets.network)
 PBT_PARAMS = tuple(name for name, facets in FACETS.items() if facets.pbt)
 
 

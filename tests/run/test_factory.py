@@ -15,6 +15,7 @@ import pytest
 
 import optlstm
 from optlstm.errors import InputError
+from optlstm.run.plan import make_plan
 from optlstm.training.factory import Factory, Shape
 from optlstm.training.hparams import Hyperparameters
 from tests.cli.test_bad_input import refuses
@@ -189,3 +190,32 @@ def test_on_ray_they_are_the_same_with_any_loss(cli: Cli, local_ray: None) -> No
     assert cli(*TINY, "--loss", "mase", "--name", "there", "--backend", "ray").code == 0
 
     assert rows("there") == rows("here")
+
+
+@pytest.mark.parametrize(
+    ("function", "space", "unread"),
+    [
+        ("make", {}, {"patch", "dropout", "recurrent_dropout", "num_layers"}),
+        ("make", {"dropout": {"low": 0.0, "high": 0.5}}, {"patch", "recurrent_dropout", "num_layers"}),
+        ("make", {"preset": "architecture"}, {"patch", "dropout", "num_layers", "hidden_size_2", "layer_norm"}),
+        ("copies", {}, set()),
+    ],
+)
+def test_what_a_network_does_not_read_is_not_searched(
+    folder: Path, function: str, space: dict[str, object], unread: set[str]
+) -> None:
+    copies = "\nimport dataclasses\ndef copies(config, *sizes):\n    return make(dataclasses.replace(config), *sizes)\n"
+    Path("networks_of_mine.py").write_text(MODULE + copies)
+    raw = {"name": "x", "data": {"path": "tiny.csv", "horizon": 4}, "space": space}
+    ours, custom = (make_plan({**raw, "model": model}) for model in ({}, {"factory": f"networks_of_mine:{function}"}))
+    searched, left = ({param.name for param in plan.space.params} for plan in (ours, custom))
+    assert unread <= searched - left
+    assert {"hidden_size", "learning_rate", "batch_size", "window"} & searched <= left
+    said = [note for note in custom.notes if "not searched, as its network does not read them" in note]
+    assert bool(said) == bool(unread)
+    assert all(name in said[0] for name in unread)
+    # A study that exists keeps the space that it was made with.
+    kept = make_plan(
+        {**raw, "space": {"base": ours.space.spec()}, "model": {"factory": f"networks_of_mine:{function}"}}
+    )
+    assert (kept.space.params, kept.notes) == (ours.space.params, ())
