@@ -61,5 +61,5 @@ def test_where_none_is_short_all_is_as_before(tmp_path: Path) -> None:
 
 
 def test_where_all_are_short_they_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="2 of 2 series are too short"):
+    with pytest.raises(InputError, match="validation gets none of the 5 rows"):
         read(write(tmp_path / "p.csv", 5, 5))
