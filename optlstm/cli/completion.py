@@ -16,7 +16,11 @@ SHELLS = ("bash", "zsh", "fish")
 def completion(
     shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="the shell")],
 ) -> int:
-    """Print the completion of a shell; of bash and zsh: eval "$(optlstm completion bash)" in ~/.bashrc or ~/.zshrc."""
+    """Print what makes a shell complete commands and flags.
+
+    bash, zsh: eval "$(optlstm completion bash)" at the end of ~/.bashrc, or zsh in ~/.zshrc. fish: optlstm completion
+    fish > ~/.config/fish/completions/optlstm.fish. It completes `optlstm`, not `python -m optlstm`.
+    """
     if shell not in SHELLS:
         raise InputError(f"shell: must be {', '.join(SHELLS)}, got {shell!r}")
     print(get_completion_script(prog_name=SCRIPT, complete_var=COMPLETION_VARIABLE, shell=shell))
