@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import optlstm
+import optlstm.config.flags  # before a task is added: its texts are made when it is loaded
 from optlstm.backends.driver import Run
 from optlstm.study.registry import check
 from optlstm.study.samplers import SAMPLERS
