@@ -42,9 +42,11 @@ def export_model(model: Model, form: str, file: OutputFile) -> str:
         content = _WRITERS[form](exported)
     file.write(content)
     with torch.no_grad():
-        output = exported.module(exported.example)
+        given = exported.module(exported.example)
+    outputs = given if isinstance(given, tuple) else (given,)
+    named = ", ".join(f"{name} {_shape(out)}" for name, out in zip(exported.output_names, outputs, strict=True))
     dtype = str(exported.example.dtype).removeprefix("torch.")
-    return f"{exported.input_name} {_shape(exported.example)} -> {exported.output_name} {_shape(output)}, {dtype}"
+    return f"{exported.input_name} {_shape(exported.example)} -> {named}, {dtype}"
 
 
 def _onnx(exported: ExportModule) -> bytes:
@@ -58,7 +60,7 @@ def _onnx(exported: ExportModule) -> bytes:
             (exported.example,),
             dynamo=True,
             input_names=[exported.input_name],
-            output_names=[exported.output_name],
+            output_names=list(exported.output_names),
             dynamic_shapes=_ANY_BATCH,
             verbose=False,
         )

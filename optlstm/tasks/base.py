@@ -267,4 +267,4 @@ class ExportModule(NamedTuple):
     module: nn.Module  # from raw input to raw output
     example: Tensor  # an input of two samples
     input_name: str
-    output_name: str
+    output_names: tuple[str, ...]

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import NormalDist
 from typing import ClassVar
 
 import torch
@@ -184,16 +186,17 @@ class QuantileHead(Head):
     def quantiles(self, out: Tensor, levels: Sequence[float], scale: Scale | None = None) -> Tensor:
         """Between and beyond the trained levels as of a normal distribution with the two nearest."""
         values = self._by_level(out).sort(dim=-1).values
-        if tuple(levels) == self.levels:
-            return self._bounded(values, scale)
+        if {*levels} <= {*self.levels}:
+            return self._bounded(values[..., [self.levels.index(level) for level in levels]], scale)
         if self.outputs == 1:
             return self._bounded(values, scale).expand(*values.shape[:-1], len(levels))
-        trained, wanted = (_probits(torch.tensor(x, dtype=torch.float64)) for x in (self.levels, levels))
-        left = (torch.searchsorted(trained, wanted) - 1).clamp(0, self.outputs - 2)
-        share = ((wanted - trained[left]) / (trained[left + 1] - trained[left])).to(values)
-        low = values.index_select(-1, left.to(values.device))
-        high = values.index_select(-1, (left + 1).to(values.device))
-        return self._bounded((low + share * (high - low)).sort(dim=-1).values, scale)  # sorted: for the last bits
+        trained, wanted = [_probit(level) for level in self.levels], [_probit(level) for level in levels]
+        left = [min(max(bisect_left(trained, place) - 1, 0), self.outputs - 2) for place in wanted]
+        pairs = zip(wanted, left, strict=True)
+        share = [(place - trained[at]) / (trained[at + 1] - trained[at]) for place, at in pairs]
+        low, high = values[..., left], values[..., [at + 1 for at in left]]
+        between = low + _constant(tuple(share), out.device) * (high - low)
+        return self._bounded(between.sort(dim=-1).values, scale)  # sorted: for the last bits
 
     def _by_level(self, out: Tensor) -> Tensor:
         """[..., horizon, levels]."""
@@ -236,7 +239,7 @@ class NormalHead(Head):
     def _standard(self, out: Tensor, levels: tuple[float, ...]) -> Tensor:
         """Quantiles at location 0 and scale 1. Of Student's t from a table, for torch has no inverse of it."""
         if not self.student:
-            return _probits(_constant(levels, out.device))
+            return _constant(tuple(_probit(level) for level in levels), out.device)
         table = _student_table(levels).to(out)  # [_PLACES, levels]
         place = 2 * (_PLACES - 1) / out[..., 2].clamp(min=2.0)
         below = place.floor().clamp(max=_PLACES - 2)
@@ -310,10 +313,9 @@ class CountHead(Head):
 POINT = PointHead()
 
 
-def _probits(levels: Tensor) -> Tensor:
-    """Quantiles of the standard normal distribution."""
-    probits: Tensor = torch.special.ndtri(levels)
-    return probits
+def _probit(level: float) -> float:
+    """The quantile of the standard normal distribution."""
+    return NormalDist().inv_cdf(level)
 
 
 def _at_each(value: Moved) -> Moved:

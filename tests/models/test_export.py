@@ -40,6 +40,24 @@ def test_onnx_in_onnxruntime_gives_the_same_numbers(cli: Cli, ensemble: Path) ->
         np.testing.assert_allclose(found, expected[:count], rtol=1e-5, atol=1e-6)
 
 
+def test_quantiles_are_an_output_of_their_own(cli: Cli, folder: Path) -> None:
+    """Those of networks and linear forecasts, averaged level by level; they do not cross."""
+    import onnxruntime
+
+    assert cli("study", "tiny.toml", "--trials", "1", "--loss", "student_t", "--name", "t", "--quiet").code == 0
+    assert cli("refit", "t", "-o", "model", "--quiet").code == 0
+    outcome = cli("export", "model", "--format", "onnx", "-o", "model.onnx")
+
+    assert outcome.lines[-1].endswith("-> forecast [batch, 4, 1], quantiles [batch, 4, 1, 7], float64")
+    reads = pd.read_csv("tiny.csv")["y"].to_numpy()
+    window = optlstm.load("model").predictor.forecaster.window
+    inputs = np.stack([reads[at - window : at] for at in (60, 70, len(reads))])[..., None]
+    forecast, quantiles = onnxruntime.InferenceSession("model.onnx").run(None, {"window": inputs})
+    assert (np.diff(quantiles) >= 0).all()
+    np.testing.assert_allclose(forecast[-1, :, 0], optlstm.load("model").predict("tiny.csv")["y"], rtol=1e-5)
+    np.testing.assert_allclose(quantiles[..., 3], forecast, rtol=1e-5, atol=1e-6)
+
+
 def test_a_series_with_gaps_and_a_panel_on_one_scale_are_exported(cli: Cli, folder: Path) -> None:
     import onnxruntime
 

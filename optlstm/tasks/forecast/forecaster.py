@@ -42,7 +42,7 @@ class Forecaster:
     Args:
         window: the most rows that one of them reads.
         weights: of the mean, one for each network; none: all the same.
-        head: what the networks give.
+        head: what the networks give; a linear forecast has its own.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Forecaster:
     ) -> None:
         self.window, self.columns, self.head = window, columns, head
         self.networks = [network.eval() for network in networks]
-        self._heads = [network.out if isinstance(network, LinearForecaster) else head for network in networks]
+        self.heads = [network.out if isinstance(network, LinearForecaster) else head for network in networks]
         self.weights = tuple(weights)
 
     def mean(self, by_member: Floats) -> Floats:
@@ -96,7 +96,7 @@ class Forecaster:
             scale = Scale(*(torch.from_numpy(part[position]) for part in (data.mean, data.std)))
             pairs = [
                 (head, forecast(network, inputs, *more, outputs=head.outputs))
-                for head, network in zip(self._heads, self.networks, strict=True)
+                for head, network in zip(self.heads, self.networks, strict=True)
             ]
             points = torch.stack([head.point(out, scale) for head, out in pairs]).double().numpy()
             forecasts = self._in_units(points, data, position, whole=self.head.counts and not self.head.mean)
@@ -124,24 +124,41 @@ class Forecaster:
 
 
 class ForecastGraph(nn.Module):
-    """All in one module: float64 [batch, window, columns] -> [batch, horizon, columns], in the data's units."""
+    """All in one module: float64 [batch, window, columns] -> [batch, horizon, columns], in the data's units.
 
-    def __init__(self, forecaster: Forecaster, mean: Sequence[float], std: Sequence[float]) -> None:
+    levels: of quantiles that it gives beside, [batch, horizon, columns, levels]; none: the forecast alone.
+    """
+
+    def __init__(
+        self, forecaster: Forecaster, mean: Sequence[float], std: Sequence[float], levels: Sequence[float] = ()
+    ) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(forecaster.networks)
+        self.networks, self.heads, self.levels = nn.ModuleList(forecaster.networks), forecaster.heads, tuple(levels)
         count = len(forecaster.networks)
         weights = torch.tensor(forecaster.weights or [1 / count] * count, dtype=torch.float64)
         self.weights: Tensor
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("weights", weights[:, None, None])
+        self.register_buffer("weights", weights)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float64))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         scaled = ((x - self.mean) / self.std).float().transpose(1, 2)  # [batch, columns, window]
-        flat = scaled.reshape(-1, scaled.shape[2])
-        # [networks, batch * columns, horizon]
-        forecasts = torch.stack([network(flat).double() for network in self.networks])
-        mean = (self.weights * forecasts).sum(dim=0).reshape(-1, scaled.shape[1], forecasts.shape[2])
-        return mean.transpose(1, 2) * self.std + self.mean
+        scale = Scale(self.mean[None], self.std[None])
+        pairs = [
+            (head, forecast(network, scaled, outputs=head.outputs))
+            for head, network in zip(self.heads, self.networks, strict=True)
+        ]
+        point = self._mean([head.point(out, scale) for head, out in pairs])
+        if not self.levels:
+            return point
+        return point, self._mean([head.quantiles(out, self.levels, scale) for head, out in pairs])
+
+    def _mean(self, parts: list[Tensor]) -> Tensor:
+        """[batch, columns, horizon(, levels)] of each network -> [batch, horizon, columns(, levels)]."""
+        stacked = torch.stack([part.double() for part in parts])
+        levels = (1,) * (stacked.dim() - 4)
+        mean = (self.weights.reshape(-1, 1, 1, 1, *levels) * stacked).sum(dim=0).transpose(1, 2)
+        values = mean * self.std.reshape(-1, *levels) + self.mean.reshape(-1, *levels)
+        return values.clamp(min=0.0) if self.heads[0].positive else values

@@ -46,7 +46,7 @@ class LinearForecaster(nn.Module):
         if not isinstance(self.out, QuantileHead):
             return point
         by_column = point.reshape(-1, *self.residuals.shape[:2], 1) + self.residuals
-        return by_column.reshape(len(x), -1, self.out.outputs).squeeze(-1)
+        return by_column.flatten(0, 1) if self.out.outputs > 1 else by_column.flatten(0, 1)[..., 0]
 
 
 @dataclass(frozen=True)

@@ -86,13 +86,18 @@ class HeadSpec(CardPart):
         """Whether its quantiles differ from each other."""
         return LOSSES[self.loss].function is None
 
+    @property
+    def counts(self) -> bool:
+        """Whether the values are counts."""
+        return LOSSES[self.loss].counts
+
     def linear_head(self) -> Head:
         """The head of linear forecasts in one ensemble with such networks."""
         from optlstm.training.heads import POINT, QuantileHead
 
         if not self.probabilistic:
             return POINT
-        return QuantileHead(positive=self.positive or LOSSES[self.loss].counts, levels=self.levels, mean=self.mean)
+        return QuantileHead(positive=self.positive or self.counts, levels=self.levels, mean=self.mean)
 
     def head(self) -> Head:
         """The head itself; it brings torch."""
@@ -102,7 +107,7 @@ class HeadSpec(CardPart):
             return PointHead(positive=self.positive, function=function)
         if self.loss == "quantiles":
             return QuantileHead(positive=self.positive, mean=self.mean, levels=self.levels)
-        if LOSSES[self.loss].counts:
+        if self.counts:
             return CountHead(mean=self.mean, dispersed=self.loss == "negative_binomial")
         return NormalHead(positive=self.positive, mean=self.mean, student=self.loss == "student_t")
 

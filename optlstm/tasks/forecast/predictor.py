@@ -122,10 +122,16 @@ class ForecastPredictor:
     def export_module(self) -> ExportModule:
         """[batch, window, columns] -> [batch, horizon, columns], float64, in the data's units.
 
+        Of networks that give quantiles or a distribution, the quantiles at the levels of the study too, as the networks
+        give them: [batch, horizon, columns, levels].
+
         Raises:
-            InputError: a graph has one input, and these networks read each series' scale or covariates beside it.
+            InputError: a graph has one input, and these networks read each series' scale or covariates beside it; or
+                they give counts, whose quantiles torch does not have.
         """
-        section = self.section
+        section, head = self.section, self.section.head
+        if head.counts:
+            raise InputError(f"export: no file format has the quantiles of the loss {head.loss}; use predict")
         if section.inputs.masked:
             raise InputError("export: a model that reads which values are missing has no single input; use predict")
         if section.inputs.sizes:
@@ -137,8 +143,11 @@ class ForecastPredictor:
             )
         shape = (2, self.forecaster.window, len(section.columns))
         example = torch.linspace(-1, 1, math.prod(shape), dtype=torch.float64).reshape(shape)
-        graph = ForecastGraph(self.forecaster, section.mean[0], section.std[0])
-        return ExportModule(graph, example * graph.std + graph.mean, "window", "forecast")
+        graph = ForecastGraph(self.forecaster, section.mean[0], section.std[0], head.levels)
+        outputs, example = ("forecast", "quantiles") if head.levels else ("forecast",), example * graph.std + graph.mean
+        with torch.no_grad():
+            graph(example)  # a head's constants are made here, not while a compiler looks on
+        return ExportModule(graph, example, "window", outputs)
 
     def _table(
         self,

@@ -221,10 +221,10 @@ class LabelPredictor:
         section = self.section
         if not isinstance(section, SequenceSection):
             tokens = torch.full((2, 12), 2, dtype=torch.int64)
-            return ExportModule(ProbabilityModule(self.networks, None), tokens, "tokens", "probabilities")
+            return ExportModule(ProbabilityModule(self.networks, None), tokens, "tokens", ("probabilities",))
         scale = (torch.tensor(section.mean), torch.tensor(section.std))
         x = torch.zeros(2, 24, len(section.mean), dtype=torch.float64)
-        return ExportModule(ProbabilityModule(self.networks, scale), x, "x", "probabilities")
+        return ExportModule(ProbabilityModule(self.networks, scale), x, "x", ("probabilities",))
 
 
 def _refuse_options(options: Mapping[str, Any]) -> None:
