@@ -6,8 +6,8 @@ __version__ = "0.1.0"
 
 # Read when first asked for: `import optlstm` loads no torch. Their types stand in __init__.pyi.
 _HOME = {
-    "Model": "optlstm.models.model",
-    "Result": "optlstm.api",
+    "Model": "optlstm.notebook",
+    "Result": "optlstm.notebook",
     "debug_trial": "optlstm.run.replay",
     "fit": "optlstm.api",
     "load": "optlstm.api",

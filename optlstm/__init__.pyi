@@ -1,8 +1,8 @@
-from optlstm.api import Result as Result
 from optlstm.api import fit as fit
 from optlstm.api import load as load
 from optlstm.api import tune as tune
-from optlstm.models.model import Model as Model
+from optlstm.notebook import Model as Model
+from optlstm.notebook import Result as Result
 from optlstm.run.custom_trial import track as track
 from optlstm.run.replay import debug_trial as debug_trial
 

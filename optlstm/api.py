@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optlstm.config.in_python import errors_in_python, in_python
 from optlstm.config.schema import StudyConfig, TrainingConfig
 from optlstm.config.sources import layer
-from optlstm.errors import InputError
-from optlstm.models.model import Model
-from optlstm.study.record import UID_KEY
+from optlstm.errors import InputError, StudyConflict
+from optlstm.notebook import Model, Result
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.registry import DEFAULT_TASK
 from optlstm.training.runtime import unchanged_process
 from optlstm.util.files import absolute
 
 if TYPE_CHECKING:
-    import optuna
-
     from optlstm.data.frames import Data
     from optlstm.run.budget import Budget
-    from optlstm.run.custom_trial import Checkpoint
     from optlstm.run.session import Session
     from optlstm.study.database.connection import Database
 
@@ -37,60 +34,15 @@ _COLUMNS = {"time", "target", "series", "label", "text", "group", "channels"}
 _COLUMNS |= {"past", "future", "static", "categorical"}
 
 
-@dataclass(frozen=True)
-class Result:
-    """A study that has run.
+class StudyInterrupted(KeyboardInterrupt):
+    """The study was told to stop: its trials have stopped after their epoch."""
 
-    Attributes:
-        study: the Optuna study, with all its trials.
-        config: what it was run with.
-        notes: what was understood of the data, and what is unusual about it or the machine; a line each.
-    """
+    def __init__(self) -> None:
+        super().__init__("stopped after the epoch; everything is saved, and the same call continues")
 
-    study: optuna.Study
-    config: StudyConfig
-    database: Database
-    notes: tuple[str, ...] = ()
-
-    @property
-    def best_params(self) -> dict[str, Any]:
-        """What was searched, at its best value. Raises ValueError before any trial is complete, as `best_value`."""
-        return dict(self.study.best_params)
-
-    @property
-    def best_value(self) -> float:
-        """The lowest validation value."""
-        return float(self.study.best_value)
-
-    def refit(self, *, data: Data | None = None, **options: Any) -> Model:
-        """Train the best params on training and validation rows, score the test rows once; not saved yet.
-
-        Args:
-            data: newer data of the same columns, to train on instead.
-            options: `trial`, `top`, `seeds`, `ensemble`, `averaging`, `retrain`: see `optlstm.models.refit.refit`.
-        """
-        from optlstm.data.frames import as_file
-        from optlstm.models.refit import refit
-
-        with unchanged_process(), errors_in_python(), as_file(data) if data is not None else nullcontext() as path:
-            options["data"] = None if path is None else str(path)
-            return refit(self.database, self.study.study_name, storage_path=self.config.storage_path, **options)
-
-    def best_checkpoint(self, trial: int | None = None) -> Checkpoint:
-        """What a custom objective has kept of a trial's best epoch (`.arrays["model"]`, say); None: of the best trial.
-
-        Raises:
-            InputError: nothing of it is kept.
-        """
-        from optlstm.run.replay import best_checkpoint
-        from optlstm.run.retention import study_folder
-
-        uid = str(self.study.user_attrs[UID_KEY])
-        folder = study_folder(absolute(self.config.storage_path), self.study.study_name, uid)
-        return best_checkpoint(self.study, folder, trial)
-
-    def __repr__(self) -> str:
-        return f"<optlstm Result of study {self.study.study_name!r}: {len(self.study.trials)} trials>"
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows."""
+        return [f"KeyboardInterrupt: {self}"]
 
 
 def tune(data: Data | None = None, *, n_trials: int | None = None, progress: bool = True, **config: Any) -> Result:
@@ -147,7 +99,6 @@ def fit(data: Data | None = None, *, minutes: float = 10.0, progress: bool = Tru
     from optlstm.data.frames import time_of_index
     from optlstm.models.fit import finished
     from optlstm.run.budget import Budget, config_problems
-    from optlstm.run.study_config import study_name
 
     with unchanged_process(), errors_in_python(), ExitStack() as undo:
         raw = {"artifacts": 0, **_raw(config, None)}
@@ -155,14 +106,19 @@ def fit(data: Data | None = None, *, minutes: float = 10.0, progress: bool = Tru
             raise InputError(problems)
         raw["timeout"] = 60 * minutes
         raw = layer(raw, {"data": {"path": _path(data, raw, undo)}} if data is not None else {})
-        raw |= {} if raw.get("name") else {"name": f"{study_name(raw, None)}-fit"}
         budget = Budget(60 * minutes, began)
-        session, opened = _run(raw, progress, undo, None if data is None else time_of_index(data), budget)
-        return finished(session, opened, budget)
+        index = None if data is None else time_of_index(data)
+        session, opened = _run(raw, progress, undo, index, budget, "-fit")
+        return Model.of(finished(session, opened, budget))
 
 
 def _run(
-    raw: dict[str, Any], progress: bool, undo: ExitStack, index: str | None, budget: Budget | None = None
+    raw: dict[str, Any],
+    progress: bool,
+    undo: ExitStack,
+    index: str | None,
+    budget: Budget | None = None,
+    suffix: str = "",
 ) -> tuple[Session, Database]:
     """Run a study to its end.
 
@@ -170,6 +126,7 @@ def _run(
         undo: What to do where the config is refused.
         index: The time column, of forecasts, where neither `raw` nor a stored config names it.
         budget: The time for a whole model, of which the trials get a part.
+        suffix: Of a name that is not given.
     """
     import optuna
 
@@ -181,15 +138,18 @@ def _run(
     from optlstm.study.database.connection import open_database, open_existing
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    name, url = study_name(raw, None), str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
-    database = open_existing(url)
-    raw, stored = with_stored_config(database, name, {"storage": url, **raw})
-    if index is not None and raw.get("task", DEFAULT_TASK) == DEFAULT_TASK and raw.get("objective") is None:
-        raw = layer({"data": {"time": index}}, raw)
-    adapt = budget.adapt if budget else None
-    session = open_session(raw, name, database, lambda: open_database(url), (), stored, adapt)
-    undo.pop_all()
     console, baseline = make_console(not progress), None
+    console.print("reading the data")
+    url = str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
+    database, adapt = open_existing(url), budget.adapt if budget else None
+    for name in _names(raw, study_name(raw, None) + ("" if raw.get("name") else suffix)):
+        config, stored = with_stored_config(database, name, {"storage": url, **raw})
+        if index is not None and config.get("task", DEFAULT_TASK) == DEFAULT_TASK and config.get("objective") is None:
+            config = layer({"data": {"time": index}}, config)
+        with nullcontext() if raw.get("name") else suppress(StudyConflict):
+            session = open_session(config, name, database, lambda: open_database(url), (), stored, adapt)
+            break
+    undo.pop_all()
     announce(console, session)
     if budget is not None:
         budget.begin(session)
@@ -198,8 +158,15 @@ def _run(
     with _stopping_gently(session) as stopped, display if progress else nullcontext():
         session.work(DashboardPublisher(session))
     if stopped:
-        raise KeyboardInterrupt
+        raise StudyInterrupted
     return session, database or open_database(url)
+
+
+def _names(raw: Mapping[str, Any], name: str) -> Iterator[str]:
+    """The study's name; where none is given, and another search has the default one, the next that is free."""
+    yield name
+    if not raw.get("name"):
+        yield from (f"{name}-{number}" for number in itertools.count(2))
 
 
 def load(folder: str | Path, factory: str | None = None, *, verify: str | Path | None = None) -> Model:
@@ -293,3 +260,18 @@ def _stopping_gently(session: Session) -> Iterator[list[int]]:
         yield received
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _with_keys(function: Any) -> None:
+    """A signature that names the keys of a study file that may stand without their section, for help and editors."""
+    signature = inspect.signature(function)
+    *named, _config = signature.parameters.values()
+    known = {parameter.name for parameter in named}
+    fields = {**DataConfig.model_fields, **TrainingConfig.model_fields, **StudyConfig.model_fields}
+    keys = [key for key in fields if key not in known | {"path", "data", "training", "trials"}]
+    more = [inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None) for key in keys]
+    function.__signature__ = signature.replace(parameters=[*named, *more])
+
+
+for _function in (tune, fit):
+    _with_keys(_function)

@@ -13,6 +13,10 @@ class OptlstmError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the message says what is wrong, and our frames say nothing more."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class Problem(str):
     """The line of a problem that knows what to type: the command line prints the whole command with it.

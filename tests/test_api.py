@@ -121,7 +121,8 @@ def test_progress_is_shown_as_plain_lines_where_there_is_no_terminal(
         "tiny.csv", horizon=4, epochs=2, n_trials=1, workers=1, space=SMALL, epoch_steps=1, folds=0, name="shown"
     )
 
-    lines = capsys.readouterr().err.splitlines()
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == "reading the data"
     assert lines[0].startswith("study shown: tiny, 120 rows")
     assert any(line.startswith("trial   0  complete  mse ") for line in lines)
 

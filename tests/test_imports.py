@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report",),
     ("console",),
     ("maintenance",),
+    ("notebook",),
     ("api",),
     ("cli", "__main__"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Model:
         self.predictor: Predictor = card.task.predictor(networks, card.hyperparameters(), extras)
 
     @classmethod
-    def load(cls, folder: str | Path, factory: str | None = None, *, verify: str | Path | None = None) -> Model:
+    def load(cls, folder: str | Path, factory: str | None = None, *, verify: str | Path | None = None) -> Self:
         """The model in a folder.
 
         Args:
