@@ -31,6 +31,7 @@ from optlstm.run.custom_trial import Trial
 from optlstm.run.plan import make_plan
 from optlstm.study.events import Assignment
 from optlstm.training import checkpoints
+from optlstm.training.nested import encode
 from tests.conftest import write_tiny
 from tests.fuzz.mutate import mutated_bytes, mutated_value, to_json
 
@@ -63,13 +64,18 @@ _EPOCH = Path("trial/epoch-00001")
 
 
 def _checkpoint() -> Attack:
+    """Of the form that optlstm writes now, and of that of its first versions."""
     tensors = {"walk": torch.arange(4.0), "count": torch.tensor([3])}
-    checkpoints.write_checkpoint(
-        Path("trial"), 1, tensors, {"meta": {"best": 0.5}, "numpy": ["walk"], "values": {"1": 0.5}}
-    )
-    blob, header = _EPOCH.with_suffix(".safetensors").read_bytes(), _EPOCH.with_suffix(".json").read_bytes()
+    first = {"meta": {"best": 0.5}, "numpy": ["walk"], "values": {"1": 0.5}}
+    value = {"arrays": {"w": torch.ones(2), "n": np.arange(3), 1: (None, float("inf"))}, "meta": {}, "random": {}}
+    tree, more = encode(value)
+    written = []
+    for kept, meta in ((tensors, first), (more, {"state": tree, "first": 0, "values": {"1": 0.5}})):
+        checkpoints.write_checkpoint(Path("trial"), 1, kept, meta)
+        written.append([_EPOCH.with_suffix(suffix).read_bytes() for suffix in (".safetensors", ".json")])
 
     def attack(draw: random.Random) -> None:
+        blob, header = draw.choice(written)
         weights, text = blob, header
         if draw.random() < 0.5:
             weights = _spoilt_safetensors(draw, blob)

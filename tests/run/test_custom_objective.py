@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import run_local
@@ -159,6 +161,16 @@ def test_a_checkpoint_of_another_kind_fails_the_trial_and_says_so(tmp_path: Path
     write_checkpoint(trial_folder(tmp_path, 0), 1, {}, meta)
     with pytest.raises(TrialFailed, match="epoch 1 is none that save_checkpoint wrote"):
         trial.load_checkpoint()
+
+
+def test_a_checkpoint_of_the_first_versions_is_loaded(tmp_path: Path) -> None:
+    trial = custom_trial(tmp_path, [], Decision.CONTINUE, last_epoch=2)
+    tensors = {"a": torch.arange(3), "b": torch.ones(2)}
+    write_checkpoint(trial_folder(tmp_path, 0), 2, tensors, {"meta": {"note": 1}, "numpy": ["a"], "values": {"2": 0.5}})
+    saved = trial.load_checkpoint()
+    assert saved is not None
+    assert (saved.epoch, saved.meta, saved.value) == (2, {"note": 1}, 0.5)
+    assert [type(array) for array in saved.arrays.values()] == [np.ndarray, torch.Tensor]
 
 
 def test_a_checkpoint_without_a_report_is_kept_when_the_objective_returns(studies: Studies, tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def test_json_is_all_of_standard_output_and_what_trials_print_is_shown_beside_it
     assert 'raise ValueError("number two")' in shown.out
     assert "optlstm/" not in shown.out  # whose lines say nothing of the objective
     assert cli("show", "loop", "--log", 7).code == 2
+    artifacts = [path.read_bytes() for path in Path("runs").glob("loop-*/artifacts/*")]
+    assert any(b'"epoch 3"' in content and json.loads(content).keys() == {"log"} for content in artifacts)
     assert cli("report", "loop").code == 0
     page = Path("loop.html").read_text()
     assert "<h3>trial 2, failed</h3>\n<pre>epoch 0\nepoch 1\nTraceback" in page
