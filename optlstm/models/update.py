@@ -161,7 +161,6 @@ def _trained(
                 lr_schedule="cosine",
                 warmup=0.0,
                 averaging=0.0,
-                supervision="last_step",
             )
         else:
             problem, epochs, last = _Unvalidated(problem), card.training.epochs, lasts[i]

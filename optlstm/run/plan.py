@@ -182,7 +182,7 @@ def _task_plan(
     task = attempt(problems, lambda: kind.read(data)) if data else None
     section = raw.get("space", {})
     custom = bool(config and config.model.factory)
-    space = attempt(problems, lambda: task_space(kind, task, section, custom)) if isinstance(section, Mapping) else None
+    space = attempt(problems, lambda: task_space(kind, task, section)) if isinstance(section, Mapping) else None
     named, notes = stored.get("model.factory"), list[str]()
     factory = attempt(problems, lambda: Factory.read(str(config.model.factory), named)) if config and custom else None
     if config and task and space and factory:

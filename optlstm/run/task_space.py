@@ -11,16 +11,15 @@ from optlstm.errors import InputError, did_you_mean
 from optlstm.study.declaration import merge, parse_space
 from optlstm.study.space import Space
 from optlstm.tasks.base import Task
-from optlstm.tasks.space import PRESETS, preset
+from optlstm.tasks.space import PRESETS, every_step, preset
 from optlstm.training.hparams import NETWORK_PARAMS, used_by, validate_value
 
 
-def task_space(kind: type[Task], task: Task | None, changes: Mapping[str, Any], custom: bool = False) -> Space:
+def task_space(kind: type[Task], task: Task | None, changes: Mapping[str, Any]) -> Space:
     """The space of a task's data; a generic one where they could not be read.
 
     Args:
         changes: the `[space]` section; `base` in it takes the place of the task's default space.
-        custom: whether a factory makes the networks.
 
     Raises:
         InputError: With every problem of `changes`.
@@ -30,8 +29,8 @@ def task_space(kind: type[Task], task: Task | None, changes: Mapping[str, Any], 
         base = changes.pop("base")
     else:
         base = task.default_space() if task else kind.generic_space()
-        if custom or "bidirectional" in changes:  # such networks may not be able to forecast after every step
-            base.pop("supervision", None)
+        if changes.get("supervision") == "every_step":
+            base = every_step(base)
     name = changes.pop("preset", "default")
     if name not in PRESETS:
         near = did_you_mean(str(name), PRESETS)
@@ -39,6 +38,11 @@ def task_space(kind: type[Task], task: Task | None, changes: Mapping[str, Any], 
     base, only = preset(base, name), changes.pop("only", None)
     space = parse_space(merge(base, changes), used_by(kind.name), validate_value)
     return space if only is None else _only(space, only)
+
+
+def starts_name(task: str, space: Space) -> str:
+    """The name of a space's list in `starts.json`: what is good at the last step need not be at every one."""
+    return f"{task}, every step" if space.fixed.get("supervision") == "every_step" else task
 
 
 def without_unread(space: Space, read: Container[str], section: Mapping[str, Any]) -> Space:
@@ -56,11 +60,11 @@ def start_configurations(task: str, space: Space) -> tuple[dict[str, Any], ...]:
     """Configurations to try after the defaults: good on many data sets; `starts.json` and its script say which.
 
     Args:
-        task: Its name; tasks that the file does not have start from the defaults alone.
+        task: Its name; where the file has no list of its spaces, they start from the defaults alone.
     """
     points = json.loads((resources.files("optlstm.tasks") / "starts.json").read_text())
     configurations = [space.defaults()]
-    for point in points.get(task, []):
+    for point in points.get(starts_name(task, space), []):
         if (params := space.at(point)) not in configurations:
             configurations.append(params)
     return tuple(configurations[1:])

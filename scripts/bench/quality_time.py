@@ -3,7 +3,7 @@
     python scripts/bench/quality_time.py LIST.toml [--only NAME ...] [--seeds 3] [--patches season 1]
 
 LIST.toml has one table a data set: `file`, relative to the list, and `flags` of `study`. With the defaults of each data
-set's space (patch `1` reads single rows of windows of 96 at most) both are trained for ten epochs. Counted is the
+set's two spaces (patch `1` reads single rows of windows of 96 at most) both are trained for ten epochs. Counted is the
 process's own time, training and validation, until the value is reached that `last_step` has as its best of ten epochs,
 plus 1 %; a seed that does not reach it counts as never. The MSE is that of each training's best epoch, on the
 validation rows and then on the test rows, which decide nothing.
@@ -32,7 +32,6 @@ from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import fit
 
 EPOCHS, NEAR, SHORT = 10, 1.01, 96
-FASTER = 2  # times the learning rate, where every step is taught
 CPU = torch.device("cpu")
 
 
@@ -49,10 +48,8 @@ class Curve:
         return next((s for s, v in zip(self.seconds, self.values, strict=True) if v <= value), math.inf)
 
 
-def params_of(plan: Plan, supervision: str, patch: str) -> Hyperparameters:
-    params: dict[str, Any] = {**plan.space.fixed, **plan.space.defaults(), "supervision": supervision}
-    base = params["learning_rate"] / (FASTER if plan.space.fixed.get("supervision") == "every_step" else 1)
-    params["learning_rate"] = base * (FASTER if supervision == "every_step" else 1)
+def params_of(plan: Plan, patch: str) -> Hyperparameters:
+    params: dict[str, Any] = {**plan.space.fixed, **plan.space.defaults()}
     if patch == "1":
         params |= {"patch": 1, "window": min(params["window"], SHORT)}
     return Hyperparameters.from_params(params)
@@ -89,10 +86,11 @@ def main() -> None:
         if args.only and name not in args.only:
             continue
         path = str((args.list.resolve().parent / entry["file"]).resolve())
-        plan = make_plan(layer(config_of(shlex.split(entry.get("flags", ""))), {"data": {"path": path}}))
+        raw = layer(config_of(shlex.split(entry.get("flags", ""))), {"data": {"path": path}})
+        plans = [make_plan(layer(raw, {"space": {"supervision": kind}})) for kind in ("last_step", "every_step")]
         for patch in args.patches:
-            kinds = [params_of(plan, kind, patch) for kind in ("last_step", "every_step")]
-            runs = [[train(plan, hp, seed) for hp in kinds] for seed in range(args.seeds)]
+            kinds = [params_of(plan, patch) for plan in plans]
+            runs = [[train(plans[0], hp, seed) for hp in kinds] for seed in range(args.seeds)]
             goals = [NEAR * min(last.values) for last, _ in runs]
             last_s, every_s = ([run[i].until(goal) for run, goal in zip(runs, goals, strict=True)] for i in (0, 1))
             ratio = statistics.median(a / b for a, b in zip(last_s, every_s, strict=True))

@@ -32,6 +32,7 @@ from accuracy import without_test_rows, write_made_up
 
 from optlstm.config.sources import layer, read_override
 from optlstm.run.plan import make_plan
+from optlstm.run.task_space import starts_name
 from optlstm.study.space import Space
 
 WORST = 1.0  # of a regret: a configuration that fails on one data set must not decide for all
@@ -85,7 +86,7 @@ def train(table: Table, save: Any, lists: list[Path], count: int, only: list[str
                 raw = layer(config_of(flags), {"data": {"path": str(file)}})
                 plan = make_plan(raw)
                 objective = plan.make_objective(plan.task.data(), checkpoints=None)
-                kind = raw.get("task", "forecast")
+                kind = starts_name(raw.get("task", "forecast"), plan.space)
                 row = table.setdefault(name, {"task": kind, "higher": plan.metric.higher, "points": [], "values": []})
                 began = time.process_time()
                 for number, point in enumerate(points_of(plan.space, count)[len(row["values"]) :], len(row["values"])):

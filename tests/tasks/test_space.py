@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optlstm.errors import InputError
-from optlstm.run.task_space import start_configurations
+from optlstm.run.task_space import start_configurations, task_space
 from optlstm.study.declaration import parse_space
 from optlstm.study.warm_start import params_problems
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
-from optlstm.tasks.space import default_space, sequence_space, text_space
+from optlstm.tasks.space import default_space, every_step, sequence_space, text_space
 from optlstm.training.hparams import used_by, validate_value
 
 SEASONS = (1, 2, 4, 7, 12, 24, 48, 52, 96, 168, 365)
@@ -77,6 +79,22 @@ def test_fewer_windows_are_trained_on_in_smaller_batches_and_larger_steps() -> N
     assert spaces[2]["learning_rate"] == {"low": 3e-4, "high": 3e-3, "log": True, "default": 1e-3}
 
 
+def test_where_every_step_is_taught_other_defaults_suit() -> None:
+    base, section = default_space(12, 12, 60, 5000), {"supervision": "every_step"}
+    kind: Any = SimpleNamespace(name="forecast", default_space=lambda: base)
+
+    space = task_space(kind, kind, section)
+
+    assert space.defaults() == {
+        **task_space(kind, kind, {}).defaults(),
+        "learning_rate": 2e-3,
+        "window_norm": "mean_std",
+        "pooling": "last",
+    }
+    assert task_space(kind, kind, {**section, "base": space.spec()}) == space  # of a study that is continued
+    assert task_space(kind, kind, {"supervision": "last_step"}).defaults() == task_space(kind, kind, {}).defaults()
+
+
 @given(
     lengths=st.lists(st.integers(40, 400), min_size=1, max_size=3),
     freq=st.sampled_from(["h", "D", "MS", "W"]),
@@ -113,6 +131,7 @@ def test_a_window_and_a_horizon_fit_into_the_training_rows_of_a_series_in_every_
     [
         *(("forecast", default_space(season, 24, 5000)) for season in SEASONS),
         *(("forecast", default_space(12, 12, 60, windows)) for windows in (100, 500)),
+        ("forecast", every_step(default_space(24, 24, 5000)) | {"supervision": "every_step"}),
         *(("sequence", sequence_space(steps, 60)) for steps in STEPS),
         ("text", text_space(None)),
         ("text", text_space(50)),
@@ -125,7 +144,8 @@ def test_every_value_and_every_start_is_one_that_a_study_can_have(task: str, spa
     assert len(parsed.params) + len(parsed.fixed) == len(space)
     assert params_problems([parsed.defaults(), *starts], parsed, "start") == []
     assert len({str(start) for start in (parsed.defaults(), *starts)}) == 1 + len(starts)
-    assert bool(starts) == (task == "forecast")  # for labels no list was better than random configurations
+    # For labels, and where every step is taught, no list was better than random configurations.
+    assert bool(starts) == (task == "forecast" and "supervision" not in space)
 
 
 def test_a_start_is_a_point_of_any_space() -> None:

@@ -35,7 +35,7 @@ from optlstm.util.arrays import Floats, Integers
 
 # Windows. The result does not depend on a trial's batch_size. On a CPU as fast as more of them, and 100 MB less.
 _EVALUATION_BATCH = {"cpu": 256, "cuda": 4096}
-_AS_WINDOWS = 4  # windows of a batch that a stretch stands for: its own are alike
+_AS_WINDOWS = 4  # windows of a batch, or of an epoch, that a stretch stands for: its own are alike
 _LEAST_SHOWN = 16  # input steps before a forecast in its plot, where the window has them
 
 
@@ -129,8 +129,7 @@ class ForecastProblem:
         windows = self.training_windows(hp)
         if hp.supervision == "last_step":
             return windows, self._most, hp.batch_size
-        stretches = Stretches.of(windows, hp.patch)
-        return stretches, -(-self._most // stretches.steps), max(1, hp.batch_size // _AS_WINDOWS)
+        return Stretches.of(windows, hp.patch), -(-self._most // _AS_WINDOWS), max(1, hp.batch_size // _AS_WINDOWS)
 
     def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
         """Every training window once in each pass, shuffled; or a draw, where they are too many. See `Rows.take`.
