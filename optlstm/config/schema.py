@@ -34,6 +34,9 @@ class TrainingConfig(Section):
     patience: int = Field(4, ge=0, description="end a trial after so many epochs without a better value; 0: never")
     threads: int = Field(1, ge=1, description="torch threads per trial; another number changes the last bits")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "fp32", description="of the LSTMs while they train; bf16: faster on processors that have it; auto: what is"
+    )
     loss: str | None = Field(
         None,
         description="training loss; of forecasts mse (default), mae, huber, mase, quantiles, normal, ...",

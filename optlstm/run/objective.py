@@ -61,6 +61,7 @@ class Objective:
         checkpoints: Folder (a path, or a URL pyarrow opens) for the trials' checkpoints; None: none are written, and
             nothing is resumed.
         threads: Torch's threads; another number changes the last bits.
+        precision: What recurrent layers compute in while they train: see `fit`.
         metric: The validation metric that decides; None: the problem's first.
         objectives: Names of several values to return; without them it is the best validation value.
         pruned: Raised where the trial is pruned.
@@ -73,6 +74,7 @@ class Objective:
     patience: int = 0
     checkpoints: Location | None = None
     threads: int = 1
+    precision: str = "fp32"
     metric: Metric | None = None
     objectives: tuple[str, ...] = ()
     pruned: type[BaseException] = StopTrial
@@ -167,6 +169,7 @@ class Objective:
             state=state,
             since=since,
             metric=self.metric,
+            precision=self.precision,
         )
 
     def plot_data(self, number: int) -> PlotData | None:

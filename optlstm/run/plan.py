@@ -21,6 +21,7 @@ from optlstm.config.validate import attempt, check_config, check_data_config
 from optlstm.errors import InputError, did_you_mean
 from optlstm.run.custom_objective import CustomTask, make_custom_objective
 from optlstm.run.make_objective import make_objective
+from optlstm.run.precision import with_precision
 from optlstm.run.stored import STORED_REMEDIES, stored_code, stored_config
 from optlstm.run.task_space import start_configurations, task_space, without_unread
 from optlstm.study.pbt import Population, read_explore
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 MORE_OBJECTIVES = ("parameters", "train_seconds", "latency_ms")  # beside a task's own metrics
 # What says how optlstm trains its networks: a custom objective decides it itself.
 TASK_SECTIONS = ("data", "model", "constraints", "space")
-TASK_TRAINING = ("patience", "loss", "metric", "device")
+TASK_TRAINING = ("patience", "loss", "metric", "device", "precision")
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,7 @@ def _task_plan(
         attempt(problems, partial(resolve_device, config.training.device))
     if problems or config is None or task is None or space is None:
         raise InputError(problems)
+    decided = with_precision(config)
     make = partial(
         make_objective,
         problem=task.problem,
@@ -209,6 +211,7 @@ def _task_plan(
         goal=_goal(task, config),
         device=config.training.device,
         threads=config.training.threads,
+        precision=decided.training.precision,
         space=space,
         seed=config.seed,
         epochs=config.training.epochs,
@@ -217,8 +220,8 @@ def _task_plan(
         objectives=tuple(config.several),
     )
     rules = population(config, mutable(config.pbt, space), explore) if config.scheduler == "pbt" else None
-    record = _task_record(config, task, space, factory)
-    return Plan(config, task, space, record, make, rules, factory, tuple(notes))
+    record = _task_record(decided, task, space, factory)
+    return Plan(decided, task, space, record, make, rules, factory, tuple(notes))
 
 
 def _custom_plan(
@@ -314,6 +317,7 @@ def _task_record(config: StudyConfig, task: Task, space: Space, factory: Factory
     # The device is no part: a study begun on a laptop is continued where there is a GPU.
     trained: dict[str, Any] = {"epochs": training.epochs, "patience": training.patience, "threads": training.threads}
     metric = _metric(task, config)
+    trained |= {} if training.precision == "fp32" else {"precision": training.precision}
     trained |= {} if training.loss in (None, next(iter(task.losses))) else {"loss": training.loss}
     trained |= {} if training.metric is None and metric == task.metrics[0] else {"metric": metric.name}
     stored: dict[str, Any] = {"task": config.task, "data": task.record(), "training": trained}

@@ -17,6 +17,7 @@ from optlstm.config.sources import layer
 from optlstm.config.validate import default_choices
 from optlstm.errors import InputError, did_you_mean
 from optlstm.run.plan import Plan
+from optlstm.run.precision import without_auto
 from optlstm.run.stored import check_data_place, stored_code, stored_config
 from optlstm.study.database.connection import Database
 from optlstm.study.results import StudyResults, load_study, study_record
@@ -80,7 +81,7 @@ def with_stored_config(
         stored.pop("trials", None)  # a timeout alone: as many as fit
     if not _data_path(raw):
         check_data_place(_data_path(stored))
-    return layer(stored, raw), stored_code(study, stored, raw)
+    return layer(stored, without_auto(raw)), stored_code(study, stored, raw)
 
 
 def unknown_name(database: Database | None, name: str, raw: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from optlstm.training.averaging import WeightAverage
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Metric
 from optlstm.training.optimizers import build_optimizer, eager_step, load_optimizer, optimizer_tensors
+from optlstm.training.precision import recurrent_layers_in
 from optlstm.training.schedule import lr_factor
 
 CHECK_EVERY = 50  # steps between two looks at the loss on an accelerator, where each look waits for the device
@@ -92,6 +93,7 @@ def fit(
     state: State | None = None,
     since: int = 0,
     metric: Metric | None = None,
+    precision: str = "fp32",
 ) -> Iterator[Epoch]:
     """Train and yield after every epoch; with `state`, resume after its epoch, bit for bit as if never stopped.
 
@@ -105,11 +107,12 @@ def fit(
         metric: the validation metric that decides; None: the problem's first.
         since: the epoch after which this run's values begin: those up to it are of another run, from which `state` was
             copied, and never the best of this one.
+        precision: `fp32`, or `bf16`: what the recurrent layers compute in while they train.
 
     Raises:
         TrialDiverged: the training loss or the validation value is not finite.
     """
-    run = TrainingRun(problem, hp, epochs, patience, seed, state, since, metric)
+    run = TrainingRun(problem, hp, epochs, patience, seed, state, since, metric, precision)
     while not run.ended:
         yield run.train_epoch()
 
@@ -129,6 +132,7 @@ class TrainingRun:
     state: InitVar[State | None]
     since: int
     metric: Metric | None
+    precision: str
 
     def __post_init__(self, state: State | None) -> None:
         self.values: list[float] = []  # of every epoch
@@ -165,7 +169,8 @@ class TrainingRun:
 
     def train_epoch(self) -> Epoch:
         began = time.perf_counter()
-        train_loss = self._train()
+        with recurrent_layers_in(self.precision, self.network):
+            train_loss = self._train()
         with self.average.in_place():
             metrics, value = self._validate()
         seconds = time.perf_counter() - began
