@@ -1,9 +1,9 @@
 """Parity: the same studies, one trial at a time, on `local` and on `ray`; every column and every weight must be equal.
 
 Real training of a small forecast over a conditional space in which some learning rates diverge (those trials fail with
-a non-finite loss), some trials raise, and some report NaN; with the losses of quantiles and of counts; of labelled
-sequences in two folds; of texts; and of many series with covariates. Prints one row per pairing and a total; exits 1
-on any difference.
+a non-finite loss), some trials raise, and some report NaN; with the losses of quantiles and of counts; with LSTMs that
+train in bfloat16; of labelled sequences in two folds; of texts; and of many series with covariates. Prints one row per
+pairing and a total; exits 1 on any difference.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def plan_of(folder: Path, sampler: str, pruner: str, task: str = "forecast") -> 
         pd.DataFrame({"ds": times, "y": values}).to_csv(data, index=False)
     if task == "panel":
         return panel_plan(folder, pruner)
-    if task not in ("forecast", *LOSSES):
+    if task not in ("forecast", "bf16", *LOSSES):
         return labelled_plan(folder, task, pruner)
     space = FINITE if sampler == "grid" else CONDITIONAL
     options = {"n_startup_trials": 5} if sampler in ("tpe", "gp") else {}
@@ -127,7 +127,7 @@ def plan_of(folder: Path, sampler: str, pruner: str, task: str = "forecast") -> 
         "name": "parity",
         "seed": 3,
         "data": {"path": str(data), "horizon": 6},
-        "training": {"epochs": 6, "patience": 4, "loss": loss},
+        "training": {"epochs": 6, "patience": 4, "loss": loss, "precision": "bf16" if task == "bf16" else "fp32"},
         "sampler": {"name": sampler, **options},
         "space": space,
     }
@@ -244,6 +244,7 @@ def main() -> int:
     with connected(None, 2, 1.0):
         cases = [("forecast", s, p, [("ray", TRIALS)]) for s, p in (PAIRINGS[:2] if quick else PAIRINGS)]
         cases.append(("forecast", "tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
+        cases.append(("bf16", "tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
         cases.append(("forecast", "tpe", "pbt", [("ray", TRIALS)]))
         cases.append(("quantiles", "tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
         cases += [(loss, "tpe", "asha", [("ray", TRIALS)]) for loss in ("quantiles", "student_t", "negative_binomial")]

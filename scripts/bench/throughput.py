@@ -14,11 +14,12 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 WINDOW, HORIZON, BATCH, ROWS = 96, 24, 64, 3_200
-OURS, BARE, TUNED, THEIRS = "optlstm", "bare loop", "bare loop, allocator set", "neuralforecast LSTM"
+OURS, BF16, BARE, TUNED, THEIRS = "optlstm", "optlstm, bf16", "bare loop", "bare loop, allocator set", "neuralforecast LSTM"
 
 
 def series() -> Any:
@@ -29,7 +30,7 @@ def series() -> Any:
     return np.sin(steps * 2 * np.pi / 24) + 0.5 * np.sin(steps * 2 * np.pi / 168) + noise
 
 
-def optlstm(hidden: int, patch: int, seconds: float) -> float:
+def optlstm(hidden: int, patch: int, seconds: float, precision: str = "fp32") -> float:
     """Windows per second of `fit`, its validation apart."""
     from optlstm.training.loop import fit
 
@@ -45,7 +46,7 @@ def optlstm(hidden: int, patch: int, seconds: float) -> float:
         return found
 
     problem.validate = validate
-    epochs = fit(problem, hp, epochs=100_000, patience=0, seed=0)
+    epochs = fit(problem, hp, epochs=100_000, patience=0, seed=0, precision=precision)
     next(epochs)
     done, spent, began = 0, 0.0, time.process_time()
     while (taken := time.process_time() - began - spent) < seconds:
@@ -147,7 +148,7 @@ def neuralforecast(hidden: int, patch: int, seconds: float) -> float:
     return (many - few) * BATCH / max(fit(many) - start, 1e-9)
 
 
-PEERS = {OURS: optlstm, BARE: bare, TUNED: bare, THEIRS: neuralforecast}
+PEERS = {OURS: optlstm, BF16: partial(optlstm, precision="bf16"), BARE: bare, TUNED: bare, THEIRS: neuralforecast}
 
 
 def child(name: str) -> None:
@@ -155,7 +156,7 @@ def child(name: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    if name == OURS:
+    if name in (OURS, BF16):
         from optlstm.training import runtime
 
         runtime.prepare(1)
@@ -172,6 +173,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of training, each time")
     parser.add_argument("--patch", type=int, nargs="+", default=[1, 24])
     parser.add_argument("--hidden", type=int, nargs="+", default=[32, 64, 128])
+    parser.add_argument("--bf16", action="store_true", help="the trainer with training.precision = bf16 too")
     parser.add_argument("--neuralforecast", type=Path, metavar="FOLDER")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -193,11 +195,11 @@ def main() -> None:
         write_line,
     )
 
-    pythons: dict[str, Any] = dict.fromkeys((OURS, BARE, TUNED), sys.executable)
+    pythons: dict[str, Any] = dict.fromkeys((OURS, *((BF16,) if args.bf16 else ()), BARE, TUNED), sys.executable)
     if args.neuralforecast:
         pythons[THEIRS] = neuralforecast_python(args.neuralforecast)
     children = {
-        name: answering([str(python), __file__, "--peer", name], allocator=name in (OURS, TUNED))
+        name: answering([str(python), __file__, "--peer", name], allocator=name in (OURS, BF16, TUNED))
         for name, python in pythons.items()
     }
     rows = []
@@ -211,12 +213,14 @@ def main() -> None:
             names = [name for name in children if patch == 1 or name != THEIRS]
             found: Rounds = alternate({name: lambda name=name: asked(name) for name in names}, args.rounds)
             against = (f"{ratio(found, OURS, n):.2f}" if n in found else "" for n in (BARE, TUNED, THEIRS))
-            rows.append([patch, hidden, spread(found[OURS]), *against])
+            in_bf16 = (f"{ratio(found, BF16, BARE):.2f}",) if args.bf16 else ()
+            rows.append([patch, hidden, spread(found[OURS]), *against, *in_bf16])
     for process in children.values():
         process.stdin.close()
         process.wait()
     heading(f"window {WINDOW}, horizon {HORIZON}, batch {BATCH}, {args.rounds} rounds", "optlstm", "torch")
     heads = [f"against {name}" for name in (BARE, TUNED, THEIRS)]
+    heads += ["bf16 against bare loop"] if args.bf16 else []
     table(["patch", "hidden", "optlstm: windows a second", *heads], rows)
 
 

@@ -37,6 +37,8 @@ def test_a_study_in_bf16_is_the_same_on_workers_and_continued(cli: Cli) -> None:
         assert cli("study", "tiny.toml", "--trials", trials, "--workers", 2, *bf16).code == 0
 
     assert rows() == rows("whole")
+    assert cli("study", "tiny.toml", "--name", "fp32", "--quiet", "--sampler", "random").code == 0
+    assert rows() != rows("fp32")
     assert cli("refit", "tiny", "-o", "model").code == 0
 
 

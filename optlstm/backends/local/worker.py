@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -40,12 +41,15 @@ def main(fd: int, parent: int, stack: int) -> None:
     faulthandler.register(signal.SIGUSR1, file=stack, all_threads=False)  # should a trial hang, the driver asks where
     end_with(parent)
     driver = Connection(fd)
+    gc.disable()  # a seventh of torch's import is looking for garbage among what it makes, which is none
     try:
         make_objective, shared = driver.recv()
         objective = make_objective(shared.read())
     except Exception as error:
         driver.send(("setup failed", setup_failure(error)))
         return
+    gc.freeze()
+    gc.enable()
     driver.send(("ready",))
 
     def report(epoch: int, value: float) -> Decision:
