@@ -21,7 +21,7 @@ from optlstm.config.validate import attempt, check_config, check_data_config
 from optlstm.errors import InputError, did_you_mean
 from optlstm.run.custom_objective import CustomTask, make_custom_objective
 from optlstm.run.make_objective import make_objective
-from optlstm.run.precision import with_precision
+from optlstm.run.precision import precision_notes, with_precision
 from optlstm.run.stored import STORED_REMEDIES, stored_code, stored_config
 from optlstm.run.task_space import start_configurations, task_space, without_unread
 from optlstm.study.pbt import Population, read_explore
@@ -60,7 +60,7 @@ class Plan:
         make_objective: Called in a worker with the task's data and `checkpoints=FOLDER`; gives the objective.
         population: The rules of `--scheduler pbt`, or None.
         factory: Of custom networks.
-        notes: On the space, for who runs it.
+        notes: On the space and the training, for who runs it.
     """
 
     config: StudyConfig
@@ -221,7 +221,7 @@ def _task_plan(
     )
     rules = population(config, mutable(config.pbt, space), explore) if config.scheduler == "pbt" else None
     record = _task_record(decided, task, space, factory)
-    return Plan(decided, task, space, record, make, rules, factory, tuple(notes))
+    return Plan(decided, task, space, record, make, rules, factory, (*notes, *precision_notes(decided)))
 
 
 def _custom_plan(

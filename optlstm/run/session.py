@@ -26,7 +26,6 @@ from optlstm.config.validate import attempt, check_storage_paths
 from optlstm.errors import InputError
 from optlstm.run.owner import adopt_command, claim, owner_problem
 from optlstm.run.plan import Plan, make_plan, stored_plan
-from optlstm.run.precision import precision_notes
 from optlstm.run.retention import copy_weights, study_folder, sweep, watched
 from optlstm.run.study_config import imported_trials, unknown_name, with_name
 from optlstm.study.creation import check_study
@@ -219,7 +218,7 @@ def open_session(
     plan = make_plan(with_name(raw, name), problems, stored)
     if adapt and not _exists(database, name) and (changes := adapt(plan)):
         plan = make_plan(layer(with_name(raw, name), changes), (), stored)
-    config, notes = plan.config, [*notes, *precision_notes(plan.config)]
+    config = plan.config
     check_storage_paths(config)
     imported = imported_trials(database, plan, name)
     _check_study(plan, name, database, imported)
@@ -261,7 +260,7 @@ def dry_run(
     problems = [*problems]
     notes = attempt(problems, lambda: unknown_name(database, name, raw)) or ()
     plan = make_plan(with_name(raw, name), problems, never)
-    config, notes = plan.config, [*notes, *precision_notes(plan.config)]
+    config = plan.config
     check_storage_paths(config)
     rule = f"pruner {config.pruner.name}" if config.scheduler == "study" else config.scheduler
     pbt = plan.population

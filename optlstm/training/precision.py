@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 WORTH = 1.15  # times as fast, at least, for `auto` to take bf16
+_LEAST = 256  # steps times units: with fewer, to cast weights takes as long as is saved (scripts/bench/throughput.py)
 _ROUNDS, _ROUND_S = 7, 0.03
 
 
@@ -24,8 +26,8 @@ _ROUNDS, _ROUND_S = 7, 0.03
 def recurrent_layers_in(precision: str, network: nn.Module) -> Iterator[None]:
     """Have a network's recurrent layers (`nn.LSTM`, `nn.GRU`, `nn.RNN`) compute in `precision` inside.
 
-    Layers that are not called as modules compute in float32 nevertheless: those of bidirectional networks over
-    sequences of several lengths.
+    Some compute in float32 nevertheless: where units and steps are few, it is faster; and layers that are not called as
+    modules, those of bidirectional networks over sequences of several lengths.
 
     Args:
         precision: `fp32` or `bf16`.
@@ -33,15 +35,25 @@ def recurrent_layers_in(precision: str, network: nn.Module) -> Iterator[None]:
     layers = [layer for layer in network.modules() if isinstance(layer, nn.RNNBase)] if precision == "bf16" else []
     with ExitStack() as stack:
         for layer in layers:
-            layer.forward = partial(_in_bf16, layer.forward)
+            layer.forward = partial(_in_bf16, layer, layer.forward)
             stack.callback(delattr, layer, "forward")
         yield
 
 
-def _in_bf16(forward: Callable[..., tuple[Tensor, Any]], x: Tensor, *state: Any) -> tuple[Tensor, Any]:
-    with torch.autocast(x.device.type, torch.bfloat16):
-        steps, end = forward(x, *state)
-    return steps.float(), end
+def _in_bf16(
+    layer: nn.RNNBase, forward: Callable[..., tuple[Any, Any]], x: Tensor | PackedSequence, *state: Any
+) -> tuple[Any, Any]:
+    if _steps(layer, x) * layer.hidden_size < _LEAST:
+        return forward(x, *state)
+    with torch.autocast(next(layer.parameters()).device.type, torch.bfloat16):
+        out, end = forward(x, *state)
+    return out.float(), end
+
+
+def _steps(layer: nn.RNNBase, x: Tensor | PackedSequence) -> int:
+    if isinstance(x, PackedSequence):
+        return len(x.batch_sizes)
+    return x.shape[1 if layer.batch_first and x.dim() == 3 else 0]
 
 
 def faster_precision(device: torch.device) -> str:

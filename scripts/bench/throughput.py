@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import Any
 
 WINDOW, HORIZON, BATCH, ROWS = 96, 24, 64, 3_200
-OURS, BF16, BARE, TUNED, THEIRS = "optlstm", "optlstm, bf16", "bare loop", "bare loop, allocator set", "neuralforecast LSTM"
+OURS, BF16, BARE, TUNED, THEIRS = (
+    "optlstm",
+    "optlstm, bf16",
+    "bare loop",
+    "bare loop, allocator set",
+    "neuralforecast LSTM",
+)
 
 
 def series() -> Any:

@@ -31,13 +31,14 @@ def test_auto_is_decided_when_the_study_is_made(cli: Cli, monkeypatch: pytest.Mo
 
 
 def test_a_study_in_bf16_is_the_same_on_workers_and_continued(cli: Cli) -> None:
-    bf16 = ("--quiet", "--set", "training.precision=bf16", "--sampler", "random")
+    large = ("--quiet", "--sampler", "random", "--set", "space.hidden_size=128")
+    bf16 = (*large, "--set", "training.precision=bf16")
     assert cli("study", "tiny.toml", "--name", "whole", "--trials", 3, *bf16).code == 0
     for trials in (1, 3):
         assert cli("study", "tiny.toml", "--trials", trials, "--workers", 2, *bf16).code == 0
 
     assert rows() == rows("whole")
-    assert cli("study", "tiny.toml", "--name", "fp32", "--quiet", "--sampler", "random").code == 0
+    assert cli("study", "tiny.toml", "--name", "fp32", *large).code == 0
     assert rows() != rows("fp32")
     assert cli("refit", "tiny", "-o", "model").code == 0
 

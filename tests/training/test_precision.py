@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from optlstm.training import precision
 from optlstm.training.loop import Epoch, State, fit
 from optlstm.training.precision import faster_precision, recurrent_layers_in
 from tests.training.problems import Sine, params
 
-HP = params(num_layers=2, dropout=0.2, recurrent_dropout=0.2, linear_skip=True, window_norm="last")
+HP = params(hidden_size=64, num_layers=2, dropout=0.2, recurrent_dropout=0.2, linear_skip=True, window_norm="last")
 
 
 def train(precision: str, state: State | None = None) -> list[Epoch]:
@@ -44,8 +45,8 @@ class Layers(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([nn.LSTM(3, 4, batch_first=True), nn.GRU(4, 4, batch_first=True)])
-        self.head = nn.Linear(4, 1)
+        self.layers = nn.ModuleList([nn.LSTM(3, 64, batch_first=True), nn.GRU(64, 64, batch_first=True)])
+        self.head = nn.Linear(64, 1)
 
     def forward(self, x: torch.Tensor, fails: bool = False) -> torch.Tensor:
         for layer in self.layers:
@@ -71,6 +72,19 @@ def test_only_recurrent_layers_compute_in_bf16_and_only_inside() -> None:
     assert not torch.equal(inside, before)
     torch.testing.assert_close(inside, before, rtol=0.02, atol=0.02)
     assert torch.equal(network(x), before)
+
+
+def test_few_units_and_steps_stay_in_float32_and_packed_sequences_are_counted() -> None:
+    lstm, x = nn.LSTM(3, 32), torch.rand(16, 2, 3)
+    few, many = x[:7], pack_padded_sequence(x, torch.tensor([16, 3]))
+    before = lstm(few)[0], lstm(many)[0].data
+
+    with recurrent_layers_in("bf16", lstm):
+        inside = lstm(few)[0], lstm(many)[0].data
+
+    assert torch.equal(inside[0], before[0])
+    assert inside[1].dtype == torch.float32
+    assert not torch.equal(inside[1], before[1])
 
 
 @pytest.mark.parametrize(("bf16_s", "expected"), [(0.5, "bf16"), (0.95, "fp32"), (2.0, "fp32")])
