@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from traceback import walk_tb
 from typing import Any
@@ -94,5 +96,13 @@ def _of_its_content(error: Exception) -> OptlstmError | None:
 
 def _complain(problems: Sequence[str], code: int) -> int:
     for problem in problems:
-        print(in_one_line(problem), file=sys.stderr)
+        print(_at_words(in_one_line(problem)), file=sys.stderr)
     return code
+
+
+def _at_words(line: str) -> str:
+    """A line; broken at words where a person reads it, for a terminal breaks anywhere."""
+    if not sys.stderr.isatty():
+        return line
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

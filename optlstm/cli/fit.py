@@ -77,7 +77,7 @@ def _make_model(session: Session, budget: Budget, folder: Path, raw: dict[str, A
     unweighted = list[int]()
     console = make_console(quiet)
     ended = many(session.ledger.ended, "trial")
-    console.print(f"the search has ended after {ended}; training the model", soft_wrap=True)
+    console.print(f"the search has ended after {ended}; training the model")
     with Epochs(console) as display:
         database = open_study_database(url, create=False)
         model = finished(session, database, budget, display.on_epoch, unweighted.append)
@@ -88,9 +88,9 @@ def _make_model(session: Session, budget: Budget, folder: Path, raw: dict[str, A
     else:
         results = make_console(results=True)
         if is_baseline(model):
-            results.print(MORE_TIME, soft_wrap=True, markup=False)
+            results.print(MORE_TIME, markup=False)
         print_result(results, model, folder, False, unweighted, session.plan.config.data.path or "FILE", replaced)
         results.print(f"  {program()} show {shlex.quote(session.ledger.name)}", markup=False, soft_wrap=True)
     used = duration(budget.seconds - budget.seconds_left)
-    console.print(f"done in {used} of {duration(budget.seconds)}", soft_wrap=True)
+    console.print(f"done in {used} of {duration(budget.seconds)}")
     return 0

@@ -42,9 +42,9 @@ def init(
     text = study_file(look.given, look.reasons, look.task.default_space(), head)
     written.write(text.encode())
     console = make_console(results=True)
-    console.print(f"{target}: {look.task.describe()}", soft_wrap=True, markup=False)
+    console.print(f"{target}: {look.task.describe()}", markup=False)
     for line in (*look.task.warnings, *(f"{key}: {reason}" for key, reason in look.reasons.items())):
-        console.print(line, style="yellow", soft_wrap=True, markup=False)
+        console.print(line, style="yellow", markup=False)
     console.print("\nnext", style="bold")
     console.print(f"  {command}", soft_wrap=True, markup=False)
     return 0

@@ -89,14 +89,14 @@ def predict(
         if picture is not None:
             _plot(table, picture, plot_series or [], f"{model} on {data.name}")
         for line in forecast_lines(table):
-            console.print(line, soft_wrap=True, markup=False)
+            console.print(line, markup=False)
     else:
         if picture is not None:
             raise InputError("--plot: draws forecasts, and this model classifies; leave it out")
         rows = loaded.predictor.write_csv(data.expanduser(), out, **with_reading(options))
     if levels or shares or anomalies or samples:
         for line in unmeasured_lines(loaded.card.intervals):
-            console.print(line, soft_wrap=True, markup=False)
+            console.print(line, markup=False)
     console.print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)
     return 0
 

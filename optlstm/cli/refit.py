@@ -111,9 +111,9 @@ def print_result(
     )
 
     test = model.card.test
-    console.print(heading(model.card), soft_wrap=True)
+    console.print(heading(model.card))
     if line := grown_line(model.card):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, markup=False)
     for table in score_tables(test):
         console.print()
         console.print(table)
@@ -123,11 +123,11 @@ def print_result(
             console.print(step_table(test, metric))
     console.print()
     if model.card.ensemble:
-        console.print(ensemble_line(model.card, unweighted), soft_wrap=True, markup=False)
+        console.print(ensemble_line(model.card, unweighted), markup=False)
     for line in in_words(test):
-        console.print(line, style="yellow", soft_wrap=True, markup=False)
+        console.print(line, style="yellow", markup=False)
     for line in interval_lines(model.card.intervals):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, markup=False)
     instead = f", in place of {replaced}" if replaced else ""
     console.print(f"saved: {out}{instead}", soft_wrap=True, markup=False)
     factory = f" --factory {shlex.quote(model.card.factory)}" if model.card.factory else ""

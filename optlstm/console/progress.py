@@ -141,7 +141,7 @@ class Display:
                 self._print_finished(number, state, value, reason, running.epoch, time.monotonic() - running.started)
 
     def print_line(self, message: str, style: str = "") -> None:
-        self.console.print(Text(message, style=style), soft_wrap=True)
+        self.console.print(Text(message, style=style))
 
     def _print_finished(
         self, number: int, state: str, value: float | None, reason: str | None, epoch: int, seconds: float
@@ -166,7 +166,7 @@ class Display:
                 line.append("  the knee" if len(trial.values) > 1 else self._best_so_far(trial), style="bold green")
             if self.baseline is not None and (left := self._time_left()):
                 line.append(f"  {left} left")
-        self.console.print(line, soft_wrap=True)
+        self.console.print(line)
 
     def _best_so_far(self, trial: FrozenTrial) -> str:
         if self.baseline is None or not self.baseline[1]:

@@ -57,18 +57,18 @@ def announce(console: Console, session: Session) -> None:
         total = "" if session.run.total == NO_LIMIT else f" of {session.run.total}"
         lines.append(Text(f"continuing: {session.finished}{total} trials have ended"))
     for line in lines:
-        console.print(line, soft_wrap=True)
+        console.print(line)
 
 
 def say_budget(console: Console, session: Session, budget: Budget) -> tuple[str, float] | None:
     """How the time is divided, and the best baseline on the validation rows, which is given back too."""
     for note in budget.notes:
-        console.print(Text(note), soft_wrap=True)
+        console.print(Text(note))
     baseline = next(iter(budget.baselines.items()), None)
     if baseline is not None:
         name, value = baseline
         line = f"best baseline on the validation rows: {name}, {session.plan.metric.label} {decimals(value, 5)}"
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(line))
     return baseline
 
 
@@ -191,12 +191,12 @@ def notices(console: Console, session: Session, storage: str) -> None:
             )
         )
     if ledger.stopped and not run.stop_reason:
-        console.print(Text(f"stopped: {visible(ledger.stopped)}"), soft_wrap=True)
+        console.print(Text(f"stopped: {visible(ledger.stopped)}"))
     if ledger.best is None:
         counts, paused = counts_in_words(ledger.counts, running=PAUSED), ledger.paused
         console.print(Text(f"no trial is complete ({counts})", "yellow" if paused else "red"))
         if paused:
-            console.print(Text(_in_words(paused[0], session)), soft_wrap=True)
+            console.print(Text(_in_words(paused[0], session)))
         for trial in [t for t in ledger.trials if REASON_KEY in t.user_attrs][:REASONS_SHOWN]:
             console.print(
                 Text(f"  trial {trial.number}: {in_a_line(trial.user_attrs[REASON_KEY], LONGEST_REASON)}"),
@@ -226,5 +226,8 @@ def conclude(console: Console, session: Session, storage: str) -> None:
         console.print("\n[bold]next[/bold]")
         commands = next_commands(session, storage)
         width = max(len(command) for command, _ in commands)
+        beside = all(2 + width + 3 + len(purpose) <= console.width for _, purpose in commands)
+        gap = "   " if beside else "\n      "
         for command, purpose in commands:
-            console.print(f"  {escape(command):<{width}}   [dim]{purpose}[/dim]", soft_wrap=True)
+            shown = escape(command).ljust(width) if beside else escape(command)
+            console.print(f"  {shown}{gap}[dim]{purpose}[/dim]", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -279,3 +280,14 @@ def test_a_password_appears_in_no_output(cli: Cli, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("command", [("predict", "model", "--data", "tiny.csv"), ("export", "model")])
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(cli: Cli, command: tuple[str, ...]) -> None:
     refuses(cli, (*command, "-o", "tiny.csv/out.csv"), [["-o: cannot write below tiny.csv: Not a directory"]])
+
+
+def test_a_terminal_breaks_no_word_of_an_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = cli("study", "--data", "tiny.csv", "--time", "nothing", "--set", "data.splits=[1,2]").err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+
+    shown = cli("study", "--data", "tiny.csv", "--time", "nothing", "--set", "data.splits=[1,2]").err
+
+    assert max(map(len, plain.splitlines())) > 60 >= max(map(len, shown.splitlines()))
+    assert shown.split() == plain.split()
