@@ -107,7 +107,8 @@ def column_problems(
             or "name it with --time COLUMN, or --time row where there is none and the rows are in order"
         )
         line = f"data: no time column 'ds' in {file.name}; {remedy} {columns}"
-        in_order = set(numbers) == set(names) and (len(names) == 1 or target is not None or "y" in names)
+        one = set(numbers) == set(names) and not any(_is_count(cells[name]) for name in names)
+        in_order = one and (len(names) == 1 or target is not None or "y" in names)
         found = dates[0] if len(dates) == 1 else "row" if in_order and not dates else None
         problems.append(Problem(line, {"data.time": found} if found else None))
     if no_target:
