@@ -43,7 +43,7 @@ _ARTIFACT_ID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{32}")
 _MOST_BYTES = 64 << 20
 _PNG = b"\x89PNG\r\n\x1a\n"
 DPI = 110
-LOG_LINES = 2000  # of what a trial has printed
+FAILED_LOGS, LOG_LINES = 3, 2000  # failed trials whose prints are shown, and lines of each
 # The dashboard's own keys. Those of a trial that has ended can only stand with the study.
 TRIAL_KEY, NOTE_VERSION, NOTE_TEXT = (
     "dashboard:artifacts:{trial}:{artifact}",
@@ -71,8 +71,13 @@ class DashboardPublisher:
     def collect(self, objective: Callable[[], Any]) -> None:
         """Ask the workers for the best trials' plot data, where there are to be pictures."""
         config, best = self._session.plan.config, self._session.ledger.best
-        if config.artifacts == 0 or config.objective is not None or best is None:
-            return  # a custom objective makes no forecasts
+        if config.artifacts == 0:
+            return
+        if config.objective is not None:  # it makes no forecasts
+            self._plot_data = {}
+            return
+        if best is None:
+            return
         with _no_failure():
             source = objective()
             numbers = [trial.number for trial in self._best(self._view())]
@@ -81,20 +86,33 @@ class DashboardPublisher:
             self._plot_data = {number: read_plot_data(source, number) for number in numbers}
 
     def publish(self) -> None:
-        """Give the best trials their pictures and params, and the study its note; nothing if nothing was collected."""
+        """Give the best trials their pictures and params, and the study its note; nothing if nothing was collected.
+
+        The trials of a custom objective get what they have printed.
+        """
         if self._plot_data is None:
             return
         with _no_failure():
             ledger, task, view = self._session.ledger, self._session.plan.task, self._view()
+            if self._session.plan.config.objective is not None:
+                ledger.set_attrs(system=self._logs(view))
+                return
             attrs: dict[str, Any] = {}
             for trial in self._best(view):
                 plot_data = self._plot_data.get(trial.number)  # None: a trial of another driver, which ended since
-                printed = last_lines(self._session.checkpoints, trial.number, LOG_LINES)
-                # As JSON: a browser makes a page of no text that a trial has printed.
-                logs = [Artifact("log.json", "application/json", json.dumps({"log": printed}, indent=0).encode())]
-                for artifact in _artifacts_of(trial, view, task, plot_data) + (logs if printed else []):
+                for artifact in _artifacts_of(trial, view, task, plot_data):
                     attrs |= store_artifact(trial, artifact, view, self._session.checkpoints)
             ledger.set_attrs(system={**attrs, **note_attrs(ledger.system_attrs, view, spans(task))})
+
+    def _logs(self, view: StudyView) -> dict[str, Any]:
+        """What the best trials and some that failed have printed: as JSON, of which no browser makes a page."""
+        folder, attrs = self._session.checkpoints, dict[str, Any]()
+        failed = [trial for trial in view.trials if trial.state.name == "FAIL"][-FAILED_LOGS:]
+        for trial in [*self._best(view), *failed]:
+            if printed := last_lines(folder, trial.number, LOG_LINES):
+                content = json.dumps({"log": printed}, indent=0).encode()
+                attrs |= store_artifact(trial, Artifact("log.json", "application/json", content), view, folder)
+        return attrs
 
     def _view(self) -> StudyView:
         return StudyView(self._session.ledger.study, self._session.ledger.name)

@@ -170,7 +170,7 @@ def test_a_checkpoint_of_the_first_versions_is_loaded(tmp_path: Path) -> None:
     saved = trial.load_checkpoint()
     assert saved is not None
     assert (saved.epoch, saved.meta, saved.value) == (2, {"note": 1}, 0.5)
-    assert [type(array) for array in saved.arrays.values()] == [np.ndarray, torch.Tensor]
+    assert {name: type(array) for name, array in saved.arrays.items()} == {"a": np.ndarray, "b": torch.Tensor}
 
 
 def test_a_checkpoint_without_a_report_is_kept_when_the_objective_returns(studies: Studies, tmp_path: Path) -> None:
