@@ -74,6 +74,13 @@ def test_quantiles_between_and_beyond_those_trained_are_a_normal_distributions()
     assert QuantileHead(levels=(0.1, 0.5, 0.6), mean=True).point(torch.tensor([[[-1.0, 0.0, 4.0]]])).item() > 1
 
 
+def test_quantiles_of_a_custom_network_that_cross_are_sorted() -> None:
+    crossing = torch.tensor([[[3.0, 1.0, 2.0]]])
+
+    assert QuantileHead(levels=(0.1, 0.5, 0.9)).quantiles(crossing, (0.1, 0.5, 0.9)).tolist() == [[[1, 2, 3]]]
+    assert QuantileHead(levels=(0.1, 0.5, 0.9)).point(crossing).item() == 2
+
+
 def test_the_loss_of_quantiles_is_twice_the_mean_pinball_loss() -> None:
     head, target = QuantileHead(levels=(0.1, 0.5)), torch.tensor([[1.0], [torch.nan]])
     out = torch.tensor([[[0.0, 3.0]], [[7.0, 7.0]]], requires_grad=True)
