@@ -24,6 +24,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "predict": ("predict", "forecasts or classes for a file"),
         "update": ("update", "train a model on newer rows of its series"),
         "check": ("update", "whether a model still does what its test promised"),
+        "explain": ("explain", "what a model's forecasts follow from: lags, covariates"),
         "export": ("export", "the model as one file for programs without optlstm"),
     },
     "Look at studies": {

@@ -65,6 +65,21 @@ class Forecaster:
         # One after the other: a matrix product's last bits may depend on the size of the batch.
         return np.asarray(sum(weight * part for weight, part in zip(self.weights, by_member, strict=True)))
 
+    def standardised(self, inputs: Tensor, more: Sequence[Tensor], series: Tensor) -> Tensor:
+        """The mean's point forecast [batch, columns, horizon] on the standardised scale, with gradients.
+
+        Args:
+            series: [batch], of a head that reads the scale; here all are on their own.
+        """
+        ones = torch.ones(len(series), self.columns, dtype=torch.float64)
+        scale = Scale(torch.zeros_like(ones), ones)
+        parts = [
+            head.point(forecast(network, inputs, *more, outputs=head.outputs), scale)
+            for head, network in zip(self.heads, self.networks, strict=True)
+        ]
+        weights = self.weights or [1 / len(parts)] * len(parts)
+        return torch.stack([weight * part for weight, part in zip(weights, parts, strict=True)]).sum(dim=0)
+
     def batches(self, data: ForecastData, first: Integers, series: Integers) -> Iterator[tuple[slice, Floats]]:
         """Point forecasts, as `forecasts` gives them: the part of `first`, and [members, batch, columns, horizon]."""
         for batch in self.forecasts(data, first, series):
