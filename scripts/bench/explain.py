@@ -44,8 +44,8 @@ def main() -> None:
             frame.to_csv(folder / "data.csv", index=False)
             result = optlstm.tune(
                 folder / "data.csv", horizon=1, future=[f"x{k}" for k in range(COLUMNS)], n_trials=1, epochs=8,
-                workers=1, folds=0, space=SPACE, name=f"e{seed}", storage=f"sqlite:///{folder}/s.db", storage_path=folder / "runs",
-                progress=False,
+                workers=1, folds=0, space=SPACE, name=f"e{seed}", storage=f"sqlite:///{folder}/s.db",
+                storage_path=folder / "runs", progress=False,
             )  # fmt: skip
             found = explain(result.refit(ensemble=False), folder / "data.csv")
             inputs = [share.name for share in found.inputs if share.name != "own past"]
