@@ -45,7 +45,12 @@ def refit(
             "--no-ensemble", help="no linear forecasts, no weights: the mean of networks, by default the best trial's"
         ),
     ] = False,
-    seeds: Annotated[int, typer.Option("--seeds", metavar="K", help="K networks of each; their mean is the model")] = 1,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds", metavar="K", help="K networks of each; their mean is the model (default: 1, labels: 3)"
+        ),
+    ] = None,
     averaging: Annotated[
         float | None,
         typer.Option("--averaging", metavar="SHARE", help="average the weights over this share of the training, to 1"),

@@ -15,7 +15,7 @@ from optlstm.errors import InputError
 from optlstm.models.card import Card, Origin, Test, Trained, Training
 from optlstm.models.folder import network_with, pack
 from optlstm.models.model import Model
-from optlstm.models.selection import Choice, choose, default_top, refit_schedule, study_plan
+from optlstm.models.selection import Choice, choose, default_networks, refit_schedule, study_plan
 from optlstm.run.custom_objective import CustomTask
 from optlstm.run.objective import Objective
 from optlstm.run.plan import Plan
@@ -67,7 +67,7 @@ def refit(
     trial: int | None = None,
     pick: str | None = None,
     top: int | None = None,
-    seeds: int = 1,
+    seeds: int | None = None,
     ensemble: bool = True,
     averaging: float | None = None,
     retrain: bool = True,
@@ -88,7 +88,8 @@ def refit(
         top: how many of the best trials, each with its params; None: three for an ensemble of forecasts, else one.
         ensemble: weight the trials' forecasts, and linear ones, by their errors on the validation rows
             (`optlstm.tasks.forecast.mixture`); otherwise, and of other tasks, the model is the mean of all networks.
-        seeds: how many networks to train of each trial, from as many seeds.
+        seeds: how many networks to train of each trial, from as many seeds; None: of labels three, else one; one
+            without `ensemble`.
         averaging: memory of the weights' moving average as a share of all steps, in place of the trials' value: where a
             series drifts, a longer one may be better than the validation rows of the study show (docs/accuracy.md).
         retrain: train again on training and validation rows; otherwise the weights that tuning kept are the model.
@@ -106,8 +107,10 @@ def refit(
     """
     _check(trial, pick, top, seeds, averaging, retrain)
     study = load_study(database, name)
+    trials, networks = default_networks(study, retrain) if ensemble else (1, 1)
     if top is None:
-        top = default_top(study, retrain) if ensemble and trial is None and pick is None else 1
+        top = trials if trial is None and pick is None else 1
+    seeds = networks if seeds is None else seeds
     chosen = choose(study, trial, top, pick)
     plan, tuned_on = study_plan(study, data, factory)
     assert not isinstance(plan.task, CustomTask)  # `choose` refuses it
@@ -174,16 +177,16 @@ def _train(
 
 
 def _check(
-    trial: int | None, pick: str | None, top: int | None, seeds: int, averaging: float | None, retrain: bool
+    trial: int | None, pick: str | None, top: int | None, seeds: int | None, averaging: float | None, retrain: bool
 ) -> None:
     """Raises InputError with every invalid argument, and those that exclude each other."""
-    counts = {"--top": 1 if top is None else top, "--seeds": seeds}
+    counts = {"--top": 1 if top is None else top, "--seeds": 1 if seeds is None else seeds}
     problems = [f"{flag}: must be at least 1, got {count}" for flag, count in counts.items() if count < 1]
     if trial is not None and (top or 1) > 1:
         problems.append("--top: takes the best trials, and --trial another; leave out one of them")
     if trial is not None and pick is not None:
         problems.append("--pick: selects a trial, and so does --trial; leave out one of them")
-    if seeds > 1 and not retrain:
+    if (seeds or 1) > 1 and not retrain:
         problems.append("--seeds: the weights that tuning kept are of one seed; leave out --no-refit")
     if averaging is not None and (wrong := validate_value("averaging", averaging)):
         problems.append(f"--averaging: {wrong}")

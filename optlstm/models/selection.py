@@ -22,6 +22,7 @@ from optlstm.study.results import StudyResults, is_paused, study_record
 from optlstm.training.hparams import Hyperparameters
 
 _TOP = 3  # trials of an ensemble: as many as a study keeps the weights of by default
+_SEEDS = 3  # networks of labels
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,21 @@ def choose(study: optuna.Study, number: int | None, top: int = 1, pick: str | No
     return [_choice(study, trial.number) for trial in ranking[:top]]
 
 
-def default_top(study: optuna.Study, retrain: bool) -> int:
-    """How many trials make an ensemble that is told no number: the best `_TOP` of forecasts, else the best one.
+def default_networks(study: optuna.Study, retrain: bool) -> tuple[int, int]:
+    """How many trials make a model that is told no number, and how many networks of each.
+
+    The best `_TOP` of forecasts, which the ensemble weights; of labels the best one, from `_SEEDS` seeds
+    (docs/accuracy.md has the figures).
 
     retrain: without, no more than the study keeps the weights of.
     """
     record = study_record(study)
-    if record.get("task") != "forecast" or record.get("objectives"):
-        return 1
+    if record.get("task") != "forecast":
+        return 1, _SEEDS if retrain else 1
+    if record.get("objectives"):
+        return 1, 1
     most = _TOP if retrain else min(_TOP, int(stored_config(study).get("keep", _TOP)))
-    return max(1, min(most, len(StudyResults(study).ranking)))
+    return max(1, min(most, len(StudyResults(study).ranking))), 1
 
 
 def _choice(study: optuna.Study, number: int) -> Choice:

@@ -70,7 +70,7 @@ def test_no_class_is_a_formula_in_the_predictions(folder: Path) -> None:
 def test_a_beaten_model_says_so(cli: Cli) -> None:
     cli(*TEXTS, "--name", "s", "--set", "space.learning_rate=1e-6")
 
-    done = cli("refit", "s", "-o", "model")
+    done = cli("refit", "s", "-o", "model", "--seeds", "1")
 
     assert "bag of words is better than this model in log_loss" in done.out, done.out
 
@@ -127,7 +127,9 @@ def test_tune_from_python(folder: Path) -> None:
         pd.read_csv("texts.csv"), task="text", n_trials=1, epochs=1, folds=0, workers=1, progress=False, name="t"
     )
 
-    assert "accuracy" in result.refit().test
+    model = result.refit()
+    assert "accuracy" in model.test
+    assert model.card.members == 3  # of labels the mean of three seeds is the default
 
 
 def test_baselines_by_hand() -> None:
