@@ -10,7 +10,7 @@ import pytest
 from optlstm.run import trial_log
 from optlstm.run.trial_log import logs_folder
 from optlstm.util.files import Location
-from tests.backends.contract import BACKENDS, Backend, Studies, backend_param
+from tests.backends.contract import INLINE, RAY, Backend, Studies, backend_param
 from tests.run.test_define_by_run import plan_of, run
 
 PRINTING = """
@@ -38,7 +38,7 @@ def _handlers() -> object:
     logging.root.handlers[:] = before
 
 
-@pytest.mark.parametrize("backend", [backend_param(backend) for backend in BACKENDS])
+@pytest.mark.parametrize("backend", [backend_param(INLINE), backend_param(RAY)])
 @pytest.mark.usefixtures("_handlers")
 def test_prints_logs_and_tracebacks_are_in_the_trials_file(
     request: pytest.FixtureRequest, tmp_path: Path, backend: Backend, capfd: pytest.CaptureFixture[str]
