@@ -95,7 +95,8 @@ def main() -> None:
             last_s, every_s = ([run[i].until(goal) for run, goal in zip(runs, goals, strict=True)] for i in (0, 1))
             ratio = statistics.median(a / b for a, b in zip(last_s, every_s, strict=True))
             ratios[patch].append(ratio)
-            columns = [f"{statistics.median(last_s):.2f}", f"{statistics.median(every_s):.2f}", f"{ratio:.1f}"]
+            columns = [f"{statistics.median(s):.2f}" for s in (last_s, every_s)] + [f"{ratio:.1f}"]
+            columns = [column.replace("inf", "never") for column in columns]
             for scores in ([min(c.values) for c in r] for r in runs), ([c.test for c in r] for r in runs):
                 last, every = (statistics.mean(pair) for pair in zip(*scores, strict=True))
                 columns += [f"{last:.4f}", f"{every / last:.3f}"]
