@@ -115,6 +115,8 @@ def test_quantiles_of_a_linear_forecast_are_those_of_its_residuals(gap: bool) ->
     out = forecast(solved.module(head), window, outputs=3)
     assert out.shape == (1, 2, HORIZON, 3)
     np.testing.assert_allclose(out[0].numpy(), np.array([[[5.0]], [[7.0]]]) + solved.residuals, rtol=1e-5)
-    shared = combined([solved, with_residuals(seasonal_map(HORIZON, 2), data, head.levels)], [0.5, 0.5])
+    other = with_residuals(seasonal_map(HORIZON, 2), data, head.levels)
+    shared = combined([solved, other], [0.25, 0.75])
     assert shared.residuals is not None
-    assert shared.residuals.shape == solved.residuals.shape
+    assert other.residuals is not None
+    np.testing.assert_allclose(shared.residuals, 0.25 * solved.residuals + 0.75 * other.residuals)
