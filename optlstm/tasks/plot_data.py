@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from optlstm.util.arrays import Floats, Integers
 
@@ -19,6 +19,7 @@ class Example:
         before: [steps] The last input rows.
         truth, forecast: [horizon].
         mse: Its mean squared error on the standardised scale.
+        fan: Intervals by level in percent, ([horizon], [horizon]), of other forecasts' errors. Empty: too few.
     """
 
     which: str
@@ -28,6 +29,7 @@ class Example:
     truth: Floats
     forecast: Floats
     mse: float
+    fan: Mapping[int, tuple[Floats, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +41,15 @@ class Forecasts:
         by_step: Metric (`mse`, `mae`, standardised scale) to its mean at each step ahead, [horizon].
         windows: The number of forecasts.
         last_fold: Whether they are those of the last of several folds.
+        coverage: Level in percent to the share of values inside its intervals at each step, [horizon]: radii of one
+            half of the forecasts, tried on the other. Empty: too few.
     """
 
     examples: tuple[Example, ...]
     by_step: Mapping[str, Floats]
     windows: int
     last_fold: bool = False
+    coverage: Mapping[int, Floats] = field(default_factory=dict)
 
     @property
     def rows(self) -> str:

@@ -16,7 +16,13 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optlstm.report import summary_text
-from optlstm.report.figures.best_network import confusion, forecast_baseline_text, forecasts, label_baseline_text
+from optlstm.report.figures.best_network import (
+    calibration,
+    confusion,
+    forecast_baseline_text,
+    forecasts,
+    label_baseline_text,
+)
 from optlstm.report.figures.comparison import compare
 from optlstm.report.figures.curves import timeline, tip
 from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
@@ -159,6 +165,28 @@ def test_few_forecasts_are_not_compared_in_percent_nor_drawn_twice(
     assert text.endswith("Its value in the study is the mean over all folds.") == last_fold
     assert drawn in figure.caption
     assert [panel.title for panel in figure.panels] == titles
+
+
+def test_intervals_are_bands_around_the_forecast_and_their_coverage_lines() -> None:
+    fan = {50: (np.array([1.0, 2.0]), np.array([3.0, 4.0])), 90: (np.zeros(2), np.full(2, 9.0))}
+    examples = (Example("best", "y", 5, np.ones(5), np.ones(2), np.zeros(2), 1.0, fan),)
+    shown = Forecasts(examples, {"mse": np.ones(2)}, 40, coverage={50: np.array([0.4, 0.6]), 90: np.array([0.8, 0.9])})
+
+    drawn, measured = forecasts(shown, [], 4), calibration(shown)
+
+    bands = [mark for mark in drawn.panels[0].marks if isinstance(mark, Marks) and mark.kind == "band"]
+    assert [(band.x, band.base, band.y) for band in bands] == [
+        ([5, 6], [1.0, 2.0], [3.0, 4.0]),
+        ([5, 6], [0.0, 0.0], [9.0, 9.0]),
+    ]
+    assert "intervals of 50 % and 90 %" in drawn.caption
+    marks = [mark for panel in measured.panels for mark in panel.marks if isinstance(mark, Marks)]
+    lines = {mark.name: (mark.x, mark.y) for mark in marks}
+    assert lines["50 %"] == ([1, 2], [40, 60])
+    assert lines["measured"] == ([50, 90], [50, pytest.approx(85)])
+    for figure in (drawn, measured):
+        assert png(figure).startswith(b"\x89PNG")
+    assert "bands" not in forecasts(replace(shown, examples=(replace(examples[0], fan={}),)), [], 4).caption
 
 
 @pytest.mark.browser

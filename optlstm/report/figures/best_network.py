@@ -27,6 +27,7 @@ from optlstm.util.format import listed, many, number, short, without_midnight
 
 MAX_LABELS = 40
 TICK = 14  # characters of a class beside the matrix, so that a telephone has room for it
+_DRAWN = (50, 80, 90)  # percent, of the coverage by step
 FEW_FORECASTS = 10  # of fewer, a difference in percent says nothing
 _RANKS = {"best": "the one with the least error", "median": "the median one", "worst": "the one with the most"}
 AnyTask = Task | CustomTask
@@ -82,6 +83,7 @@ def network(view: StudyView, checkpoints: Location | None) -> Network:
         window = int(best.params.get("window") or plan.space.fixed.get("window") or Hyperparameters().window)
         untuned = untuned_errors(plan.task, window)
         figures = [forecasts(plot_data, times(plan.task), best.number), by_step(plot_data, untuned)]
+        figures += [calibration(plot_data)] if plot_data.coverage else []
         return Network(figures, forecast_baseline_text(best.number, plot_data, untuned), dates)
     return Network([confusion(plot_data, best.number)], label_baseline_text(best.number, plot_data, plan.task), dates)
 
@@ -189,6 +191,9 @@ def forecasts(plot_data: Forecasts, rows: Sequence[str | int], trial: int) -> Fi
         "Forecasts on validation data",
         caption(
             f"{drawn}: the curves in the data's units, mse on the standardised scale.",
+            f"The bands are intervals of {listed(f'{level} %' for level in fan)}, made of other forecasts' errors."
+            if (fan := plot_data.examples[0].fan)
+            else "",
             "Each series, and each column of it, counts as a forecast by itself." if len(columns) > 1 else "",
         ),
         [_example(example, rows, alone=plot_data.windows == 1) for example in plot_data.examples],
@@ -201,7 +206,12 @@ def _example(example: Example, rows: Sequence[str | int], alone: bool) -> Panel:
     x: list[Position] = [rows[start + k] if rows else start + k for k in range(steps)]
     past, future = x[: len(example.before)], x[len(example.before) :]
     joined = [float(example.before[-1])] if len(past) else []
+    fan = [
+        Marks("band", future, list(map(float, high)), "accent", opacity=0.16, base=list(map(float, low)))
+        for low, high in example.fan.values()
+    ]
     marks = [
+        *fan,
         Marks("line", past, [float(v) for v in example.before], "muted", "input", size=5),
         Marks("line", [*past[-1:], *future], [*joined, *map(float, example.truth)], "text", "truth", size=6),
         Marks("line", [*past[-1:], *future], [*joined, *map(float, example.forecast)], "accent", "forecast", size=8),
@@ -228,6 +238,43 @@ def by_step(plot_data: Forecasts, untuned: Mapping[str, Sequence[float]]) -> Fig
             " which the others were not: what counts is the test, see refit.",
         ),
         [Panel(Axis("steps ahead", whole=True), Axis("mse", low=0), marks, height=320)],
+    )
+
+
+def calibration(plot_data: Forecasts) -> Figure:
+    """How often intervals hold: at each step ahead, and at each level."""
+    levels, horizon = list(plot_data.coverage), len(plot_data.by_step["mse"])
+    steps = list(range(1, horizon + 1))
+    drawn = [level for level in _DRAWN if level in levels]
+    marks = []
+    for k, level in enumerate(drawn):
+        marks += [
+            Marks("line", [1, max(2, horizon)], [float(level)] * 2, "muted", dash=True, size=4),
+            Marks("line", steps, [100 * float(v) for v in plot_data.coverage[level]], f"c{k}", f"{level} %", size=7),
+        ]
+    shares = [100 * float(np.nanmean(by_step)) for by_step in plot_data.coverage.values()]
+    tips = [
+        f"{level} % interval\n{share:.1f} % of the values inside" for level, share in zip(levels, shares, strict=True)
+    ]
+    reliability = [
+        Marks("line", [0, 100], [0, 100], "muted", "as promised", dash=True, size=4),
+        Marks("line", levels, shares, "accent", "measured", size=7),
+        Marks("points", levels, shares, "accent", tips=tips, size=8),
+    ]
+    inside = Axis("% of the values inside", low=0, high=100)
+    return Figure(
+        "calibration",
+        "Coverage of prediction intervals",
+        caption(
+            f"{many(plot_data.windows, 'forecast')} on {plot_data.rows}: intervals made of one half"
+            " of them, tried on the other half, and back.",
+            "A line below what is promised: too narrow. What counts is the coverage of the test rows, see refit.",
+        ),
+        [
+            Panel(Axis("steps ahead", whole=True), inside, marks, "by step ahead", height=300),
+            Panel(Axis("interval, %", low=0, high=100), inside, reliability, "by level (reliability)", height=300),
+        ],
+        wide=False,
     )
 
 

@@ -51,12 +51,12 @@ class Predicted:
     first: Integers
     series: Integers
     point: Floats
-    base: NDArray[np.float32] | None = None
+    base: NDArray[np.floating] | None = None
 
     @classmethod
     def of(cls, forecaster: Forecaster, batch: Forecasts, first: Integers, series: Integers) -> Predicted:
         """A batch of forecasts from the rows `first` of `series` on."""
-        base = None if batch.quantiles is None else forecaster.mean(batch.quantiles).astype(np.float32)
+        base = None if batch.quantiles is None else forecaster.mean(batch.quantiles)
         return cls(first=first[batch.part], series=series[batch.part], point=forecaster.mean(batch.points), base=base)
 
 

@@ -47,6 +47,13 @@ class Uncalibrated:
         base = None if self.base is None else self.base[part]
         return replace(self, point=self.point[part], scale=self.scale[part], base=base)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Uncalibrated]) -> Uncalibrated:
+        """One after the other."""
+        bases = [part.base for part in parts if part.base is not None]
+        point, scale = (np.concatenate([getattr(part, name) for part in parts]) for name in ("point", "scale"))
+        return cls(point, scale, np.concatenate(bases) if bases else None, parts[0].positive, parts[0].whole)
+
     def between(self, percent: float) -> tuple[Floats, Floats]:
         """The ends of the central interval, [n, columns, horizon] each."""
         if self.base is None:

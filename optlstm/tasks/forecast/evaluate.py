@@ -259,4 +259,6 @@ class ForecastEvaluator:
     def _compared(self, forecaster: Forecaster, batch: Forecasts, first: Integers, series: Integers) -> HeldOut:
         """A batch of the forecasts from the rows `first` on, beside the true values."""
         predicted = Predicted.of(forecaster, batch, first, series)
-        return HeldOut(**vars(predicted), actual=self.task.panel.truth(predicted.first, self.task.horizon))
+        actual = self.task.panel.truth(predicted.first, self.task.horizon)
+        base = None if predicted.base is None else predicted.base.astype(np.float32)  # of many windows
+        return HeldOut(**{**vars(predicted), "base": base}, actual=actual)

@@ -19,10 +19,11 @@ from optlstm.tasks.forecast.data import ForecastData, covariate_shape
 from optlstm.tasks.forecast.errors import ErrorSums
 from optlstm.tasks.forecast.linear import solved_map
 from optlstm.tasks.forecast.losses import LOSSES, PROBABILISTIC, HeadSpec, mase_factors
+from optlstm.tasks.forecast.plots import ValidationPlots
 from optlstm.tasks.forecast.probability import MSIS_LEVEL, QuantileSums, ends
 from optlstm.tasks.forecast.stretches import Stretches
 from optlstm.tasks.forecast.windows import Rows, Windows, tensor
-from optlstm.tasks.plot_data import Example, Forecasts
+from optlstm.tasks.plot_data import Forecasts
 from optlstm.training.covariates import CovariateForecaster
 from optlstm.training.factory import Factory, InputSizes
 from optlstm.training.folds import FoldedProblem
@@ -36,7 +37,6 @@ from optlstm.util.arrays import Floats, Integers
 # Windows. The result does not depend on a trial's batch_size. On a CPU as fast as more of them, and 100 MB less.
 _EVALUATION_BATCH = {"cpu": 256, "cuda": 4096}
 _AS_WINDOWS = 4  # windows of a batch, or of an epoch, that a stretch stands for: its own are alike
-_LEAST_SHOWN = 16  # input steps before a forecast in its plot, where the window has them
 
 
 def make_problem(
@@ -221,54 +221,20 @@ class ForecastProblem:
 
     def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Forecasts:
         """Its best, median and worst forecast on the validation windows, and the error by step ahead."""
-        windows, errors = self.validation_windows(hp), []
-        squared, absolute, count = torch.zeros(3, self.data.horizon, dtype=torch.float64)
-        for index, targets, out in self._outputs(network, windows):
-            error = (self.head.point(out, self.scale_of(windows.where(index)[1])) - targets).double()
-            errors.append(error.square().nanmean(-1).cpu())  # [part, columns]
-            squared = squared + error.square().nansum((0, 1)).cpu()
-            absolute = absolute + error.abs().nansum((0, 1)).cpu()
-            count = count + (~error.isnan()).sum((0, 1)).cpu()
-        mse = torch.cat(errors)  # [windows, columns]
-        order = torch.argsort(mse.flatten(), stable=True)[: int((~mse.isnan()).sum())].tolist()  # NaN is last
-        chosen: dict[int, str] = {}  # of few forecasts the median one is the best one, too
-        for which, at in (("best", order[0]), ("median", order[(len(order) - 1) // 2]), ("worst", order[-1])):
-            chosen.setdefault(at, which)
-        return Forecasts(
-            examples=tuple(self._example(which, windows, mse, at, network) for at, which in chosen.items()),
-            by_step={
-                "mse": np.asarray(squared / count, dtype=np.float64),
-                "mae": np.asarray(absolute / count, dtype=np.float64),
-            },
-            windows=len(order),
-        )
+        windows = self.validation_windows(hp)
+
+        def forecasts(index: Tensor) -> tuple[Tensor, ...]:
+            inputs, targets, *more = windows.take(index)
+            return inputs, targets, forecast(network, inputs, *more, outputs=self.head.outputs)
+
+        plots = ValidationPlots(self.data, self.head, self.spec.probabilistic, windows, forecasts, self.scale_of)
+        return plots.drawn(_EVALUATION_BATCH[self.device.type])
 
     def _outputs(self, network: nn.Module, windows: Windows) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Windows' numbers, targets [batch, columns, horizon], and what the network gives, in order."""
         for index in windows.numbers(_EVALUATION_BATCH[self.device.type]):
             inputs, targets, *more = windows.take(index)
             yield index, targets, forecast(network, inputs, *more, outputs=self.head.outputs)
-
-    def _example(self, which: str, windows: Windows, mse: Tensor, at: int, network: nn.Module) -> Example:
-        data, (number, column) = self.data, divmod(at, mse.shape[1])
-        index = torch.tensor([number], device=self.device)
-        first, series = (int(part) for part in windows.where(index))
-        inputs, targets, *more = windows.take(index)
-        mean, std = float(data.mean[series, column]), float(data.std[series, column])
-        out = forecast(network, inputs, *more, outputs=self.head.outputs)
-        point = self.head.point(out, self.scale_of(torch.tensor([series], device=self.device)))
-        known = torch.cat([inputs, targets], dim=2)[0, column].cpu().double().numpy() * std + mean
-        shown = min(windows.window, max(2 * data.horizon, _LEAST_SHOWN))
-        names = [*([data.ids[series]] if len(data.ids) > 1 else []), data.columns[column]]
-        return Example(
-            which=which,
-            column=" ".join(names if len(data.columns) > 1 else names[:1]),
-            first=first + windows.window,
-            before=known[windows.window - shown : windows.window],
-            truth=known[windows.window :],
-            forecast=point[0, column].cpu().double().numpy() * std + mean,
-            mse=float(mse[number, column]),
-        )
 
     def training_windows(self, hp: Hyperparameters) -> Windows:
         """Every window whose rows are all training rows; raises TrialFailed where there is none.

@@ -7,6 +7,8 @@ import pytest
 from scipy.stats import norm
 
 from optlstm.tasks.forecast.conformal import BASE, LEVELS, Uncalibrated, highest_level, interval, quantiles, radii
+from optlstm.tasks.forecast.cross_fit import LEVELS as CROSS_LEVELS
+from optlstm.tasks.forecast.cross_fit import CrossFit
 
 RNG = np.random.default_rng(0)
 
@@ -66,3 +68,18 @@ def test_exchangeable_errors_are_covered_as_promised() -> None:
     for level in (50, 80, 95):
         low, high = interval(table, points(actual)[2000:], level)
         assert ((low <= actual[2000:]) & (actual[2000:] <= high)).mean() == pytest.approx(level / 100, abs=0.02)
+
+
+def test_coverage_is_measured_on_the_other_half_than_the_radii_come_from() -> None:
+    calm, wild = RNG.normal(size=(2, 200, 1, 3)) * np.array([1, 5])[:, None, None, None]
+    actual = np.concatenate([calm, wild])
+
+    fit = CrossFit.of(points(actual), actual, gap=4, every=2)
+
+    assert fit is not None
+    assert fit.coverage.shape == (len(CROSS_LEVELS), 3)
+    of_level = dict(zip(CROSS_LEVELS, fit.coverage.mean(axis=1), strict=True))
+    assert of_level[90] == pytest.approx((1 + 0.26) / 2, abs=0.05)  # wild radii hold all, calm ones 1.645 / 5
+    narrow, wide = (fit.fan(number, points(actual[:1]))[90] for number in (2 * 200, 2 * 200 - 1))
+    assert (narrow[1] - narrow[0]).mean() < 0.5 * (wide[1] - wide[0]).mean()
+    assert CrossFit.of(points(actual[:30]), actual[:30], gap=4, every=1) is None
