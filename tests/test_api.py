@@ -74,7 +74,7 @@ def test_an_index_of_times_is_the_time_and_series_keep_their_numbers(
 
 def test_a_week_of_business_days_goes_on_with_business_days(folder: Path) -> None:
     """Five days from Monday to Friday look like any days; what they are the model knows."""
-    frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=80, freq="B"), "y": np.arange(80.0) % 5})
+    frame = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=80, freq="B"), "y": np.arange(80.0) % 5 - 2})
     small = {**SMALL, "window": 4, "patch": 2}
     result = optlstm.tune(
         frame[::-1], sort=True, horizon=3, n_trials=1, epochs=1, workers=1, space=small, progress=False

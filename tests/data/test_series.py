@@ -177,7 +177,7 @@ BUSINESS = [str(t.date()) for t in pd.date_range("2021-01-01", periods=40, freq=
 BAD_VALUES: dict[str, tuple[list[str], list[str]]] = {
     "text": (["1", "abc", "3", "4", "5", "6"], ["1 cell(s) are not numbers (row 3: 'abc')"]),
     "thousands": (["1", '"1,234"', "3", "4", "5", "6"], ["'1,234' may be 1234 or 1.234", 'data.thousands=","']),
-    "decimal comma": (["1", '"1,5"', "3", "4", "5", "6"], ["row 3: '1,5'", "decimal points"]),
+    "decimal comma": (["1", '"1,5"', "3", "4", "5", "6"], ["row 3: '1,5'", "decimal commas"]),
     "empty": (["1", "", "NaN", "4", "", "NA"], ["4 empty or NaN value(s) (row 3, row 4, row 6, ...)", "data.gaps"]),
     "too large": (["1", "1e400", "3", "-inf", "5", "6"], ["2 infinite value(s) (row 3, row 5)"]),
 }
