@@ -37,7 +37,7 @@ FILES: dict[str, tuple[bytes | str, Lines]] = {
     "no header": ("\n".join(ROWS[1:]), [["no time column 'ds'", "no header: columns c1, c2"], ["no target column"]]),
     "names or data": (column([1] * 120, "2,1"), [["row 1 holds only whole numbers (2, 1)", "data.header=false"]]),
     "two separators": (column(["1|2;3"] * 120, "ds;y|z"), [["tiny.csv may be separated by ';' and '|'"]]),
-    "decimal commas": (column(['"1,5"'] * 120), [["column 'y'", "row 2: '1,5'", "decimal points"]]),
+    "decimal commas": (column(['"1,5"'] * 120), [["column 'y'", "row 2: '1,5'", "--set data.decimal=,"]]),
     "an extra field in every row": (column(["1,9"] * 120), [["120 row(s)", "row 2 has 3"]]),
     "a ragged row": (numbers(cell="1,2"), [["1 row(s)", "row 7 has 3"]]),
     "a short row": (series().replace("\n5,0.550000", "\n5"), [["1 row(s)", "row 7 has 1"]]),
@@ -131,7 +131,7 @@ CONFIGS: dict[str, tuple[tuple[str, ...], Lines]] = {
     "dropout below 0": (("--set", "space.dropout=-0.1"), [["space.dropout: must be a number of at least 0"]]),
     "unknown metric": (
         ("--set", "training.metric=mape"),
-        [["training.metric: must be one of mse, mae, rmse, smape, mase, got 'mape'"]],
+        [["training.metric: must be one of mse, mae, rmse, smape, mase, wql, crps, msis, got 'mape'"]],
     ),
     "missing driver": (
         ("--storage", "postgresql+pg8000://u@h/d"),

@@ -40,7 +40,7 @@ def one_line(outcome: Outcome, expected: str) -> None:
         (
             ("--objectives", "mse,paramters"),
             "objectives: there is no 'paramters'; did you mean 'parameters'?"
-            " (known: mse, mae, rmse, smape, mase, parameters, train_seconds, latency_ms)",
+            " (known: mse, mae, rmse, smape, mase, wql, crps, msis, parameters, train_seconds, latency_ms)",
         ),
         (
             ("--objectives", "mse,parameters", "--directions", "minimize"),

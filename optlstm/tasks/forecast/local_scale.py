@@ -22,6 +22,7 @@ _LEAST_ERROR = 0.05  # of the median error: a smaller one counts as this
 _HIGHEST = 10.0  # standardised level of a forecast that is told from higher ones
 _PENALTY = 5.0  # windows' worth of evidence that nothing matters
 _BOUNDS = (0.01, 0.99)  # quantiles of the scale that new ones do not go beyond
+_FARTHEST = 5.0  # that the logarithm of a scale lies from the middle of them
 
 
 class LocalScale(CardPart):
@@ -98,7 +99,9 @@ class LocalScale(CardPart):
         features = self._features(data, ticks, first, series, forecast)
         scale = np.einsum("nchf,cf->nch", features, np.array(self.weights))
         low, high = np.array(self.bounds).T[:, :, None]
-        return np.asarray(np.exp(np.clip(scale, low, high)))
+        # Only ratios of scales matter: about the middle no exponent overflows, whatever the features' level.
+        farthest = np.minimum((high - low) / 2, _FARTHEST)
+        return np.asarray(np.exp(np.clip(scale - (low + high) / 2, -farthest, farthest)))
 
     def _features(
         self,
