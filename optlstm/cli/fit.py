@@ -17,6 +17,7 @@ from optlstm.cli.session import run_session
 from optlstm.config.schema import StudyConfig
 from optlstm.config.validate import attempt
 from optlstm.util.format import duration, many, model_folder
+from optlstm.util.interrupts import Interrupted
 from optlstm.util.program import program
 
 if TYPE_CHECKING:
@@ -80,7 +81,12 @@ def _make_model(session: Session, budget: Budget, folder: Path, raw: dict[str, A
     console.print(f"the search has ended after {ended}; training the model")
     with Epochs(console) as display:
         database = open_study_database(url, create=False)
-        model = finished(session, database, budget, display.on_epoch, unweighted.append)
+        try:
+            model = finished(session, database, budget, display.on_epoch, unweighted.append)
+        except (Interrupted, KeyboardInterrupt):
+            console.print("stopped while the model was trained; with more --minutes it is trained again:")
+            console.print(f"  {program()} {budget.command}", markup=False, soft_wrap=True)
+            raise
     replaced = described(folder)
     model.save(folder)
     if as_json:

@@ -22,7 +22,7 @@ from optlstm.tasks.base import TunedNetwork
 from optlstm.training.folds import one_of
 from optlstm.training.hparams import NO_PARAMS, Hyperparameters
 
-MORE_TIME = "there was no time for a trial: the model is that of the best baseline; give more --minutes"
+MORE_TIME = "there was no time for a trial: the model is linear; give more --minutes and another --name"
 
 
 def finished(

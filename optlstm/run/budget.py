@@ -38,7 +38,8 @@ _DECIDED = ("trials", "timeout", "scheduler", "objective", "objectives")  # keys
 
 def config_problems(raw: Mapping[str, Any], minutes: float) -> list[str]:
     """What a config may not say, as `fit` decides it; and what is wrong with the time."""
-    problems = [] if 0 < minutes < math.inf else [f"minutes: must be above 0, got {minutes:g}"]
+    number = isinstance(minutes, int | float) and 0 < minutes < math.inf
+    problems = [] if number else [f"minutes: must be a number above 0, got {minutes!r}"]
     return problems + [f"{key}: fit decides it; leave it out, or use study and refit" for key in _DECIDED if key in raw]
 
 

@@ -61,7 +61,7 @@ def test_without_time_for_a_trial_the_model_is_the_best_baseline(cli: Cli) -> No
     done = cli(*FIT, "--minutes", 1e-6)
 
     assert done.code == 0, done.err
-    assert "there was no time for a trial: the model is that of the best baseline; give more --minutes" in done.out
+    assert "there was no time for a trial: the model is linear; give more --minutes and another --name" in done.out
     model = optlstm.load("m")
     assert [trained.schedule[-1].last for trained in model.card.trials] == [0]
     assert (model.test["mse"] or 9) < (model.card.test.baselines["naive"]["mse"] or 0)
@@ -143,7 +143,7 @@ def test_interrupted_it_says_how_to_go_on_and_goes_on(cli: Cli, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--minutes", 0), "minutes: must be above 0, got 0"),
+        (("--minutes", 0), "minutes: must be a number above 0, got 0.0"),
         (("--set", "trials=3"), "trials: fit decides it; leave it out, or use study and refit"),
         (("--set", "scheduler=pbt"), "scheduler: fit decides it; leave it out, or use study and refit"),
     ],

@@ -132,7 +132,10 @@ def test_where_no_coverage_was_measured_refit_and_predict_say_so(cli: Cli, made:
         ),
         (["--data", "tiny.csv", "--samples", "0"], "--samples: must be a whole number of at least 1, got 0"),
         (["--data", "tiny.csv", "--samples", "2", "--level", "80"], "--samples: gives paths alone; leave out --level"),
-        (["--data", "tiny.csv", "--anomalies"], "--level: this model has no 99 % interval; the highest is 96"),
+        (
+            ["--data", "tiny.csv", "--anomalies", "--level", "99"],
+            "--level: this model has no 99 % interval; the highest is 96",
+        ),
         (
             ["--data", "tiny.csv", "--anomalies", "--level", "50", "--backtest", "3"],
             "--anomalies: looks at every row, one step ahead; leave out --backtest",
@@ -162,6 +165,16 @@ def test_what_does_not_fit_is_refused_with_how(cli: Cli, made: Path, arguments: 
     rename = ["data: the model reads columns of these names: ds, y; rename those of other.csv"]
     assert outcome.lines[1:] == (rename if "other.csv" in arguments else [])
     assert sorted(os.listdir()) == before
+
+
+def test_anomalies_take_the_highest_level_there_is_and_options_are_known(
+    cli: Cli, made: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv", "--anomalies")
+
+    assert (done.code, "outside the 96 % interval" in caplog.text) == (0, True), done.err
+    with pytest.raises(InputError, match="level: no such option of predict; did you mean 'levels'"):
+        optlstm.load("model").predict("tiny.csv", level=[80])
 
 
 def test_a_disk_that_is_full_leaves_the_old_file(cli: Cli, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,8 +28,10 @@ class Comparison:
 def compare(views: Sequence[StudyView]) -> Comparison:
     names = [view.objective for view in views]
     title = names[0] if len(set(names)) == 1 else "value"
-    axis, outside = value_axis([t.values[0] for view in views for t in view.by_value], title)
-    best_axis, _ = value_axis([v for view in views for v in (*_best_at_each(view), *_by_epochs(view)[1])], title)
+    axis, outside = value_axis([t.values[0] for view in views for t in view.by_value], title, views[0].sign)
+    best_axis, _ = value_axis(
+        [v for view in views for v in (*_best_at_each(view), *_by_epochs(view)[1])], title, views[0].sign
+    )
     bests, epochs, shares = (_steps(views, curve) for curve in (best_so_far, _by_epochs, shares_below))
     figure = Figure(
         "compared",

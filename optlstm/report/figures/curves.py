@@ -34,18 +34,20 @@ def tip(trial: FrozenTrial, view: StudyView) -> str:
     return "\n".join([*lines, *params[:TIPPED_PARAMS], *more])
 
 
-def value_axis(values: Sequence[float], title: str) -> tuple[Axis, int]:
+def value_axis(values: Sequence[float], title: str, sign: int = 1) -> tuple[Axis, int]:
     """An axis on which the good part can be read, and how many values lie outside it.
 
-    One diverged trial must not flatten all others: far outliers are left outside. Logarithmic where values are
-    positive and the rest still spans more than a factor of 20.
+    One diverged trial must not flatten all others: values far worse than most are left outside. Logarithmic where
+    values are positive and the rest still spans more than a factor of 20. sign: -1 where higher is better.
     """
     finite = sorted(v for v in values if math.isfinite(v))
     if len(finite) < 2 or finite[0] == finite[-1]:
         return Axis(title), 0
     q1, median, q3 = (finite[round(q * (len(finite) - 1))] for q in (0.25, 0.5, 0.75))
     reach = 5 * max(q3 - q1, (finite[-1] - finite[0]) / 1e4)
-    low, high = max(finite[0], median - reach), min(finite[-1], median + reach)
+    low, high = (
+        (finite[0], min(finite[-1], median + reach)) if sign > 0 else (max(finite[0], median - reach), finite[-1])
+    )
     log = low > 0 and high / low > 20
     outside = sum(not low <= v <= high for v in finite)
     if log:
@@ -71,7 +73,8 @@ def history(view: StudyView) -> Figure | None:
     chosen = choose(valued, MAX_POINTS, view)
     panels, outside = [], 0
     for index, name in enumerate(view.objectives):
-        axis, beyond = value_axis([_value(t, index) for t in valued], name)
+        sign = 1 if view.directions[index] == "minimize" else -1
+        axis, beyond = value_axis([_value(t, index) for t in valued], name, sign)
         outside += beyond
         best = Marks("step", *best_so_far(view, index), "good", "best so far", size=6)
         panels.append(Panel(Axis("trial", whole=True), axis, [*_points(chosen, view, index), best]))
@@ -130,7 +133,7 @@ def learning_curves(view: StudyView) -> Figure | None:
     if not reported or max(t.last_step or 0 for t in reported) < 2:
         return None
     chosen, best = choose(reported, MAX_CURVES, view), view.best
-    axis, outside = value_axis([v for t in chosen for v in t.intermediate_values.values()], view.objective)
+    axis, outside = value_axis([v for t in chosen for v in t.intermediate_values.values()], view.objective, view.sign)
     groups = (("PRUNED", "pruned", "pruned"), ("FAIL", "failed", "failed"), ("COMPLETE", "complete", "accent"))
     marks: list[Marks] = []
     opacity = 0.5 if len(chosen) < 60 else 0.25
@@ -179,7 +182,7 @@ def distribution(view: StudyView) -> Figure | None:
     if len(view.by_value) < 3 or view.several:
         return None
     values, shares = shares_below(view)
-    axis, outside = value_axis(values, view.objective)
+    axis, outside = value_axis(values, view.objective, view.sign)
     panel = Panel(axis, Axis("share of complete trials", low=0, high=1.02), [Marks("step", values, shares, "accent")])
     return Figure(
         "distribution",

@@ -151,7 +151,7 @@ def slices(view: StudyView) -> Figure | None:
         return None
     chosen = choose(view.by_value, MAX_POINTS // 2, view)
     panels = []
-    axis, outside = value_axis([t.values[0] for t in view.by_value], view.objective)
+    axis, outside = value_axis([t.values[0] for t in view.by_value], view.objective, view.sign)
     for name in view.by_importance:
         scale = scale_of(name, view.searched[name])
         group = [t for t in chosen if name in t.params]

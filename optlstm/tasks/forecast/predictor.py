@@ -161,7 +161,9 @@ class ForecastPredictor:
         **options: Any,
     ) -> ForecastTable:
         calibrated = self.section.calibrated if self._calibration is not None else 0
-        wanted = Wanted(backtest, **options).check(calibrated, 0 if self._ranks is None else len(self._ranks))
+        wanted = Wanted.of(backtest=backtest, **options).check(
+            calibrated, 0 if self._ranks is None else len(self._ranks)
+        )
         panel, horizon = self._read(data, gaps, reading), self.section.horizon
         origins = Origins(self.forecaster.window, horizon, start, backtest, every=wanted.anomalies)
         lengths = np.diff(panel.starts)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from optlstm.errors import InputError
+from optlstm.errors import InputError, did_you_mean
 from optlstm.tasks.forecast.conformal import LEVELS, highest_level
+
+_log = logging.getLogger(__name__)
 
 _ANOMALY_LEVEL = 99  # percent, where none is asked for
 
@@ -22,6 +25,15 @@ class Wanted:
     samples: Any = 0
     anomalies: Any = False
 
+    @classmethod
+    def of(cls, **options: Any) -> Wanted:
+        """Raises InputError for an option that there is not."""
+        known = [field.name for field in fields(cls)]
+        unknown = [name for name in options if name not in known]
+        if unknown:
+            raise InputError([f"{name}: no such option of predict{did_you_mean(name, known)}" for name in unknown])
+        return cls(**options)
+
     def check(self, calibrated: int, paths: int) -> Wanted:
         """The same, with the level of anomalies.
 
@@ -33,8 +45,10 @@ class Wanted:
             InputError: with every option that makes no sense, or that the model cannot do.
         """
         default = self.anomalies and not self.levels and isinstance(self.levels, Sequence)
-        levels = (_ANOMALY_LEVEL,) if default else self.levels
         highest = highest_level(calibrated)
+        levels = (min(_ANOMALY_LEVEL, highest or _ANOMALY_LEVEL),) if default else self.levels
+        if default and 0 < highest < _ANOMALY_LEVEL:
+            _log.warning("anomalies: outside the %d %% interval, the highest that this model has", highest)
         problems = [*_level_problems(levels, highest), *_quantile_problems(self.quantiles, highest)]
         for flag, value in (("--backtest", self.backtest), ("--samples", self.samples)):
             if not isinstance(value, int) or value < 0:
