@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,16 @@ def last_lines(checkpoints: Location, number: int, most: int) -> list[str]:
     return []
 
 
+def _is_ours(logger: str) -> bool:
+    return logger.partition(".")[0] == __name__.partition(".")[0]
+
+
+def _is_standard(stream: TextIO) -> bool:
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # a stream of no file, or a closed one
+        return stream.fileno() in (1, 2)
+    return False
+
+
 class Output(io.TextIOBase):
     """Standard output and error of an objective: the log of the trial that runs; standard error where none does.
 
@@ -69,9 +80,25 @@ class Output(io.TextIOBase):
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """What is printed inside is written here."""
-        with contextlib.redirect_stdout(self), contextlib.redirect_stderr(self):
+        """What is printed or logged inside is written here."""
+        with self._handlers_taken(), contextlib.redirect_stdout(self), contextlib.redirect_stderr(self):
             yield
+
+    @contextlib.contextmanager
+    def _handlers_taken(self) -> Iterator[None]:
+        """So do handlers that were made before, also in a process that this one is a fork of; this program's do not."""
+        known = logging.root.manager.loggerDict.items()
+        theirs = [logger for name, logger in known if isinstance(logger, logging.Logger) and not _is_ours(name)]
+        handlers = [handler for logger in (logging.root, *theirs) for handler in logger.handlers]
+        streams = [h for h in handlers if isinstance(h, logging.StreamHandler) and _is_standard(h.stream)]
+        before = [(handler, handler.stream) for handler in streams]
+        for handler in streams:
+            handler.setStream(self)
+        try:
+            yield
+        finally:
+            for handler, stream in before:
+                handler.setStream(stream)
 
     @contextlib.contextmanager
     def of_trial(self, checkpoints: Location | None, number: int) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,19 @@ def test_a_log_is_continued_and_has_an_end(tmp_path: Path, remote: bool, monkeyp
     kept = logs_folder(checkpoints).read("trial-00003.txt").decode()
     more = "\n... and more, which is not kept\n"
     assert kept == f"first\n0123456789ab{more}never seendr{more}"
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_handlers_that_were_made_before_write_to_the_log_while_a_trial_runs(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with os.fdopen(os.dup(2), "w") as other, open(2, "w", closefd=False) as standard:
+        logging.root.handlers[:] = [logging.StreamHandler(standard), logging.StreamHandler(other)]
+        with trial_log.Output().of_trial(tmp_path, 0):
+            logging.warning("from a trial")
+        logging.warning("from no trial")
+    assert logs_folder(tmp_path).read("trial-00000.txt") == b"from a trial\n"
+    assert capfd.readouterr().err.count("from no trial") == 2
 
 
 def test_a_log_that_cannot_be_written_is_no_trials_error(tmp_path: Path) -> None:
