@@ -98,7 +98,7 @@ def fit(data: Data | None = None, *, minutes: float = 10.0, progress: bool = Tru
     _import_optuna()
     from optlstm.data.frames import time_of_index
     from optlstm.models.fit import finished
-    from optlstm.run.budget import Budget, config_problems
+    from optlstm.run.budget import SUFFIX, Budget, config_problems
 
     with unchanged_process(), errors_in_python(), ExitStack() as undo:
         raw = {"artifacts": 0, **_raw(config, None)}
@@ -108,7 +108,7 @@ def fit(data: Data | None = None, *, minutes: float = 10.0, progress: bool = Tru
         raw = layer(raw, {"data": {"path": _path(data, raw, undo)}} if data is not None else {})
         budget = Budget(60 * minutes, began)
         index = None if data is None else time_of_index(data)
-        session, opened = _run(raw, progress, undo, index, budget, "-fit")
+        session, opened = _run(raw, progress, undo, index, budget, SUFFIX)
         return Model.of(finished(session, opened, budget))
 
 

@@ -33,21 +33,21 @@ def explain(
 
     file = OutputFile(out or Path("explain.html"), ".html")
     file.check({data.expanduser(): "the data"})
-    found = explained(Model.load(model, verify=verify), data.expanduser())
-    season = f"a season of {many(found.season, 'row')}" if found.season > 1 else "no season"
+    result = explained(Model.load(model, verify=verify), data.expanduser())
+    season = f"a season of {many(result.season, 'row')}" if result.season > 1 else "no season"
     lines = [
-        f"mean absolute error {found.error:.4g} (standardised scale) over {many(found.windows, 'forecast')}; {season}"
+        f"mean absolute error {result.error:.4g} (standardised scale) over {many(result.windows, 'forecast')}; {season}"
     ]
-    for shares, heading in ((found.inputs, "inputs"), (found.lags, "own past")):
+    for shares, heading in ((result.inputs, "inputs"), (result.lags, "own past")):
         lines.append(f"{heading}: how much the error grows where they are permuted; gradient times input")
         lines += [
             f"  {share.name:<24}{100 * share.increase:6.1f} % ± {100 * share.spread:.1f}{100 * share.gradient:10.1f} %"
             for share in shares[:_SHOWN]
         ]
-    page = Page(f"{model} on {data.name}", "Explanation", (), lines[:1], explanation_figures(found))
+    page = Page(f"{model} on {data.name}", "Explanation", (), lines[:1], explanation_figures(result))
     file.write(render(page).encode())
     if as_json:
-        print(json.dumps(found.stored()))
+        print(json.dumps(result.stored()))
         return 0
     console = make_console(results=True)
     for line in [*lines, f"pictures: {file.path}"]:

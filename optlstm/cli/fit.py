@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from optlstm.run.budget import Budget
     from optlstm.run.session import Session
 
-SUFFIX = "-fit"  # of a study's name, so that it is none of `study`
-
 
 @config_flags("fit")
 def fit(
@@ -45,7 +43,7 @@ def fit(
 ) -> int:
     """Search, refit and test inside a time limit, and save the model. Stopped, the same command continues it."""
     began = time.monotonic()
-    from optlstm.run.budget import Budget, config_problems
+    from optlstm.run.budget import SUFFIX, Budget, config_problems
     from optlstm.run.study_config import study_name
 
     raw, problems = read_config(study_file, overrides, flags)

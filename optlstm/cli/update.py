@@ -68,20 +68,20 @@ def check(model: ModelFolder, data: Newer, verify: VerifyOption = None, as_json:
     from optlstm.models.check import check as checked
     from optlstm.models.model import Model
 
-    found = checked(Model.load(model, verify=verify), data.expanduser())
+    result = checked(Model.load(model, verify=verify), data.expanduser())
     if as_json:
-        print(json.dumps(stored(found)))
+        print(json.dumps(stored(result)))
     else:
         console = make_console(results=True)
-        error, coverage = found.error, found.coverage
+        error, coverage = result.error, result.coverage
         lines = [
-            f"{many(found.rows, 'row')} since, {many(found.windows, 'forecast')}: mean absolute error"
+            f"{many(result.rows, 'row')} since, {many(result.windows, 'forecast')}: mean absolute error"
             f" {error['since']:.4g} (test {error['promised']:.4g}, in bounds up to {error['limit']:.4g};"
             " standardised scale)"
         ]
         if coverage is not None:
             share, least = 100 * coverage["since"], 100 * coverage["limit"]
             lines.append(f"90 % interval: {share:.0f} % inside, in bounds from {least:.0f} % on")
-        for line in [*lines, *(found.problems or ["in bounds"])]:
+        for line in [*lines, *(result.problems or ["in bounds"])]:
             console.print(line, soft_wrap=True, markup=False)
-    return 1 if found.problems else 0
+    return 1 if result.problems else 0

@@ -109,8 +109,8 @@ def column_problems(
         line = f"data: no time column 'ds' in {file.name}; {remedy} {columns}"
         one = set(numbers) == set(names) and not any(_is_count(cells[name]) for name in names)
         in_order = one and (len(names) == 1 or target is not None or "y" in names)
-        found = dates[0] if len(dates) == 1 else "row" if in_order and not dates else None
-        problems.append(Problem(line, {"data.time": found} if found else None))
+        proposed = dates[0] if len(dates) == 1 else "row" if in_order and not dates else None
+        problems.append(Problem(line, {"data.time": proposed} if proposed else None))
     if no_target:
         left = [column for column in numbers if column not in (*(time or ["ds"]), *dates, *parts)]
         left = [column for column in left if not _is_count(cells[column])] or left

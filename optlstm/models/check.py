@@ -27,7 +27,7 @@ _SHIFT, _LEAST_BLOCKS = 5.0, 4  # deviations of the means of as many rows; how m
 
 @dataclass(frozen=True)
 class Check:
-    """What was found, JSON.
+    """The rows since against the test, JSON.
 
     Args:
         rows: that came since.
@@ -72,14 +72,14 @@ def check(model: Model, data: Path) -> Check:
         raise InputError(f"data: {rows} rows have come since, and a forecast has {horizon}; wait for more")
     promised, now = float(np.nanmean(before.error)), float(np.nanmean(since.error))
     limit = promised + _margin(before.error, len(since.error), horizon)
-    found = Check(
+    result = Check(
         rows=int(series.new.sum()),
         windows=len(since.error),
         error={"since": now, "promised": promised, "limit": limit},
         coverage=_coverage(since, before, horizon),
         shifts=_shifts(predictor, series),
     )
-    return replace(found, problems=_problems(found))
+    return replace(result, problems=_problems(result))
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ def _shifts(predictor: ForecastPredictor, series: NewerSeries) -> dict[str, floa
     return shifts
 
 
-def _problems(found: Check) -> list[str]:
-    error, coverage = found.error, found.coverage
+def _problems(result: Check) -> list[str]:
+    error, coverage = result.error, result.coverage
     problems = []
     if error["since"] > error["limit"]:
         times = error["since"] / error["promised"] if error["promised"] else math.inf
@@ -172,7 +172,7 @@ def _problems(found: Check) -> list[str]:
             f"coverage: {100 * coverage['since']:.0f} % of the values since are in the {_LEVEL} % interval, at least"
             f" {100 * coverage['limit']:.0f} % are in bounds"
         )
-    for name, value in found.shifts.items():
+    for name, value in result.shifts.items():
         problems.append(
             f"input: the mean of {name} since is {value:+.2f} deviations from that of the training rows, farther"
             " than that of as many rows was before"
@@ -180,5 +180,5 @@ def _problems(found: Check) -> list[str]:
     return problems
 
 
-def as_json(found: Check) -> Mapping[str, Any]:
-    return {**found.stored(), "in_bounds": not found.problems}
+def as_json(result: Check) -> Mapping[str, Any]:
+    return {**result.stored(), "in_bounds": not result.problems}

@@ -133,20 +133,20 @@ class _Batch:
     def columns(self) -> dict[str, _Column]:
         """Where each covariate stands."""
         section = self.predictor.section.inputs
-        width, at, found = 1 + section.masked, 0, dict[str, _Column]()
+        width, at, columns = 1 + section.masked, 0, dict[str, _Column]()
         for name in section.calendar:
-            found[f"calendar: {name}"] = _Column(0, (at, at + 1), last=False)
+            columns[f"calendar: {name}"] = _Column(0, (at, at + 1), last=False)
             at += 2
         for feature in (*section.future, *section.past):
             step = width if feature.categories is None else 1
-            found[feature.name] = _Column(0, tuple(range(at, at + step)), last=False)
+            columns[feature.name] = _Column(0, tuple(range(at, at + step)), last=False)
             at += step
         at = 0
         for feature in section.static:
             step = width if feature.categories is None else 1
-            found[feature.name] = _Column(1, tuple(range(at, at + step)), last=True)
+            columns[feature.name] = _Column(1, tuple(range(at, at + step)), last=True)
             at += step
-        return found
+        return columns
 
     def point(self, inputs: Tensor, more: Sequence[Tensor]) -> Tensor:
         """The forecast [n, targets, horizon], standardised."""

@@ -24,6 +24,7 @@ from optlstm.study.ledger import Ledger
 from optlstm.study.record import BUDGET_KEY
 from optlstm.util.format import duration
 
+SUFFIX = "-fit"  # of a study's name, so that it is none of `study`
 _TRIALS = 12  # that the search has time for, with all their epochs; pruned ones take less
 _LEAST_EPOCHS, _LEAST_WINDOWS = 4, 2048  # of a trial, and of an epoch
 _SLOWEST = 2.0  # times its share of the search that a trial may take
@@ -31,8 +32,6 @@ _BOUNDLESS = 30  # times the defaults' work that no configuration reaches
 _LEAST_RESERVE, _MOST_RESERVE = 0.1, 0.3  # shares of the time that are kept for the refit
 _MARGIN = 1.3  # times what the refit should take
 _TOP, _SEEDS = 3, 3  # trials of the model, and most networks of each
-
-
 _DECIDED = ("trials", "timeout", "scheduler", "objective", "objectives")  # keys that fit decides, or has no use for
 
 

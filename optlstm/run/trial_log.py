@@ -144,7 +144,7 @@ class _Log:
 
 
 class _LocalLog(_Log):
-    """Appended to at once: whoever sees the folder can follow it."""
+    """Appended to at once: it can be followed while the trial runs."""
 
     def __init__(self, checkpoints: Location, number: int) -> None:
         super().__init__()

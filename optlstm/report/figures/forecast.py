@@ -69,8 +69,8 @@ def _panel(table: ForecastTable, forecast: pd.DataFrame, window: int, column: st
 
 def _levels(forecast: pd.DataFrame, column: str) -> list[str]:
     """Of the intervals, the widest first."""
-    found = [re.fullmatch(rf"{re.escape(column)}-lo-([\d.]+)", str(name)) for name in forecast.columns]
-    return sorted({match[1] for match in found if match}, key=float, reverse=True)
+    matches = [re.fullmatch(rf"{re.escape(column)}-lo-([\d.]+)", str(name)) for name in forecast.columns]
+    return sorted({match[1] for match in matches if match}, key=float, reverse=True)
 
 
 def _positions(times: Any) -> list[Position]:
