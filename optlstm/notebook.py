@@ -19,6 +19,7 @@ from optlstm.models import model
 from optlstm.study.record import UID_KEY
 from optlstm.training.runtime import unchanged_process
 from optlstm.util.files import Location, absolute
+from optlstm.util.format import many
 
 if TYPE_CHECKING:
     import optuna
@@ -194,7 +195,7 @@ class Result:
         return study_folder(absolute(self.config.storage_path), self.study.study_name, uid)
 
     def __repr__(self) -> str:
-        return f"<optlstm Result of study {self.study.study_name!r}: {len(self.study.trials)} trials>"
+        return f"<optlstm Result of study {self.study.study_name!r}: {many(len(self.study.trials), 'trial')}>"
 
     def _repr_html_(self) -> str:
         """For a notebook: the best ten trials."""

@@ -44,7 +44,15 @@ def explain(
             f"  {share.name:<24}{100 * share.increase:6.1f} % ± {100 * share.spread:.1f}{100 * share.gradient:10.1f} %"
             for share in shares[:_SHOWN]
         ]
-    page = Page(f"{model} on {data.name}", "Explanation", (), lines[:1], explanation_figures(result))
+    page = Page(
+        f"{model} on {data.name}",
+        "Explanation",
+        (),
+        lines[:1],
+        explanation_figures(result),
+        kind="explanation",
+        source="a model and a file of data",
+    )
     file.write(render(page).encode())
     if as_json:
         print(json.dumps(result.stored()))

@@ -12,6 +12,7 @@ import typer
 from optlstm.cli.common import FactoryOption, VerifyOption
 from optlstm.errors import InputError
 from optlstm.tasks.options import READING
+from optlstm.util.format import many
 from optlstm.util.output_file import OutputFile
 from optlstm.util.program import program
 
@@ -97,7 +98,7 @@ def predict(
     if levels or shares or anomalies or samples:
         for line in unmeasured_lines(loaded.card.intervals):
             console.print(line, markup=False)
-    console.print(f"{rows:,} rows in {out}", soft_wrap=True, markup=False)
+    console.print(f"{many(rows, 'row')} in {out}", soft_wrap=True, markup=False)
     return 0
 
 
@@ -122,7 +123,8 @@ def _plot(table: ForecastTable, picture: OutputFile, series: Sequence[str], titl
     else:
         from optlstm.report.html import Page, render
 
-        picture.write(render(Page(title, "Forecast", (), (), [figure])).encode())
+        page = Page(title, "Forecast", (), (), [figure], kind="forecast", source="a model and a file of data")
+        picture.write(render(page).encode())
 
 
 def _reading(overrides: Sequence[str]) -> dict[str, Any]:

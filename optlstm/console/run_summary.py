@@ -21,7 +21,7 @@ from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
 from optlstm.study.ledger import EXHAUSTED
 from optlstm.study.record import REASON_KEY
 from optlstm.util.files import open_folder, trial_name
-from optlstm.util.format import as_timeout, decimals, duration, in_a_line, model_folder, visible
+from optlstm.util.format import as_timeout, decimals, duration, in_a_line, many, model_folder, visible
 from optlstm.util.program import program
 
 REASONS_SHOWN = 3
@@ -30,10 +30,10 @@ REASONS_SHOWN = 3
 def announce(console: Console, session: Session) -> None:
     """What is about to run: data, search, and the trials that exist already."""
     config, task, name = session.plan.config, session.plan.task, session.ledger.name
-    most = f"{session.run.total} trials"
+    most = many(session.run.total, "trial")
     if session.run.total == NO_LIMIT:
         most = f"as many trials as fit into {duration(config.timeout or 0)},"
-    size, rule = f"{most} of up to {config.training.epochs} epochs", f"pruner {config.pruner.name}"
+    size, rule = f"{most} of up to {many(config.training.epochs, 'epoch')}", f"pruner {config.pruner.name}"
     if config.scheduler != "study":
         rule = f"scheduler {config.scheduler}"
     if config.scheduler == "pbt":
@@ -49,7 +49,9 @@ def announce(console: Console, session: Session) -> None:
     lines += [Text(warning, "yellow") for warning in session.warnings]
     if taken := sum(IMPORTED_KEY in t.user_attrs for t in session.ledger.trials):
         source = session.ledger.record.imported
-        lines.append(Text(f"begins with {taken} trials of study {source}, each param by its name; they do not count"))
+        lines.append(
+            Text(f"begins with {many(taken, 'trial')} of study {source}, each param by its name; they do not count")
+        )
     if session.finished >= session.run.total:
         so_far = counts_in_words(session.ledger.counts)
         lines.append(Text(f"nothing to do: the study has {so_far}{_more_trials_hint(session)}"))
@@ -102,7 +104,7 @@ def best_table(session: Session) -> Table | None:
     for objective, value in zip(several, best.values, strict=True) if several else ():
         table.add_row(objective, f"[bold]{shown(value)}[/bold]")
     if front:
-        table.add_row("front", f"{len(front)} trials")
+        table.add_row("front", many(len(front), "trial"))
     else:
         note = f" ({deciding.note})" if deciding.note else ""
         table.add_row(f"validation {deciding.label}", f"[bold]{decimals(best.values[0], 6)}[/bold]{note}")

@@ -46,7 +46,8 @@ def heading(card: Card) -> Text:
     """What was trained, on what."""
     training, single = card.training, len(card.trials) == 1
     epochs = sorted({trained.schedule[-1].last for trained in card.trials})
-    how = f"{' to '.join(str(n) for n in (epochs[0], *epochs[1:][-1:]))} epochs on {' + '.join(training.trained_on)}"
+    lasts = many(epochs[0], "epoch") if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
+    how = f"{lasts} on {' + '.join(training.trained_on)}"
     if not training.refit:
         how = f"as tuning left {'it' if single else 'them'} after {how}"
     kind = "ensemble" if card.ensemble else "mean"
@@ -67,9 +68,9 @@ def grown_line(card: Card) -> str:
 def _extent(data: Mapping[str, Any]) -> str:
     for noun in ("sequences", "texts"):
         if noun in data:
-            return f"{data[noun]:,} {noun}"
+            return many(data[noun], noun.removesuffix("s"))
     first, last = without_midnight([str(data["first"]), str(data["last"])])
-    return f"{data['rows']:,} rows from {first} to {last}"
+    return f"{many(data['rows'], 'row')} from {first} to {last}"
 
 
 def ensemble_line(card: Card, unweighted: Sequence[int]) -> str:

@@ -92,10 +92,15 @@ def column_problems(
     if target is not None and not target:
         problems.append("data: the list of target columns is empty; name at least one with --target")
     no_time, no_target = time is None and "ds" not in names, target is None and "y" not in names
-    if not no_time and not no_target:
+    if not no_time and not no_target and not (time and target):
         return problems
     cells = first_cells(file)
     dates, numbers = _guess(cells)
+    if not no_time and not no_target:
+        return [*problems, *_swapped(file, cells, dates, numbers, time or [], target or [])]
+    if no_time and no_target and not dates and (kind := _labelled(names, numbers)):
+        line = f"data: no time column 'ds' and no target column 'y' in {file.name}, which has a column 'label'"
+        return [*problems, Problem(f"{line}; to learn labels: --task {kind}", {"task": kind})]
     parts = date_columns(names)
     if len(dates) == 1 and len(set(cells[dates[0]])) < len(cells[dates[0]]):
         parts = (*dates, *columns_of_day(cells))
@@ -119,6 +124,30 @@ def column_problems(
         line = f"data: no target column 'y' in {file.name}; {remedy} {columns}"
         problems.append(Problem(line, {"data.target": left[0]} if left else None))
     return problems
+
+
+def _swapped(
+    file: DataFile,
+    cells: Mapping[str, Sequence[str]],
+    dates: Sequence[str],
+    numbers: Sequence[str],
+    time: Sequence[str],
+    target: Sequence[str],
+) -> list[str]:
+    """A problem where the column of the times holds numbers and no count, and that of the target times."""
+    if len(time) != 1 or len(target) != 1 or time[0] not in numbers or target[0] not in dates or _rises(cells[time[0]]):
+        return []
+    line = f"data: of {file.name} '{target[0]}', the target, holds times, and '{time[0]}', the time, numbers that fall"
+    remedy = f"--time {shlex.quote(short(target[0]))} --target {shlex.quote(short(time[0]))}, the other way round?"
+    return [Problem(f"{line}; {remedy}", {"data.time": target[0], "data.target": time[0]})]
+
+
+def _labelled(names: Sequence[str], numbers: Sequence[str]) -> str | None:
+    """The task of a file with a column `label`, if its other columns are those of one."""
+    others = [name for name in names if name != "label"]
+    if len(others) == len(names):
+        return None
+    return "text" if "text" in others else "sequence" if set(others) <= set(numbers) else None
 
 
 def _nearest_instead(column: str, names: Sequence[str], time: Sequence[str], target: Sequence[str]) -> dict[str, str]:
@@ -158,6 +187,11 @@ def _guess(cells: dict[str, list[str]]) -> tuple[list[str], list[str]]:
             except ValueError:  # times, of which it is to be said which
                 dates.append(name)
     return dates, numbers
+
+
+def _rises(texts: Sequence[str]) -> bool:
+    """Whether no number is below the one before it."""
+    return not (np.diff([_number(text) for text in texts]) < 0).any()
 
 
 def _is_count(texts: Sequence[str]) -> bool:

@@ -45,7 +45,7 @@ def panel_cuts(
     cuts = _series_cuts(panel, splits, least)
     short = np.flatnonzero((np.diff(cuts, axis=1) < 1).any(axis=1))
     if len(short):
-        lengths = [f"{panel.known[i]} rows" for i in short]
+        lengths = [many(int(panel.known[i]), "row") for i in short]
         line = f"data: {len(short)} of {len(panel.ids)} series are too short to be split: {panel.named(short, lengths)}"
         raise InputError(_to_omit(f"{line}; leave them out: --short omit, or change data.splits", len(short), panel))
     return newest(cuts, fraction)
@@ -68,7 +68,7 @@ def long_enough(panel: Panel, splits: Sequence[float] | Sequence[int], horizon: 
     short = np.flatnonzero(~fits)
     if len(short) in (0, len(fits)):
         return panel
-    lengths = [f"{panel.known[i]} rows" for i in short]
+    lengths = [many(int(panel.known[i]), "row") for i in short]
     verb = "is" if len(short) == 1 else "are"
     note = f"data: {len(short)} of {len(fits)} series {verb} left out, too short: {panel.named(short, lengths)}"
     kept = only(panel, np.flatnonzero(fits))
@@ -174,12 +174,12 @@ def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int, fitti
             lower = "lower space.window or the horizon" if inputs == window and not fitting else lower
         if panel.series is None:
             remedy = f"{lower}, or give {part} more rows" if rows[0] else "its share is 0, give it one"
-            line = f"data.splits: {part} has {rows[0]} rows and needs at least {need} ({why}); {remedy}"
+            line = f"data.splits: {part} has {many(int(rows[0]), 'row')} and needs at least {need} ({why}); {remedy}"
             problems.append(Problem(line, {"data.horizon": str(fitting)} if fitting else None))
         else:
-            shown = panel.named(short, [f"{rows[i]} rows" for i in short])
-            line = f"data: {len(short)} of {len(panel.ids)} series are too short: {part} needs {need} rows ({why}): "
-            line += f"{shown}; leave them out: --short omit, {lower}, or give {part} a larger share"
+            shown = panel.named(short, [many(int(rows[i]), "row") for i in short])
+            line = f"data: {len(short)} of {len(panel.ids)} series are too short: {part} needs {many(need, 'row')}"
+            line += f" ({why}): {shown}; leave them out: --short omit, {lower}, or give {part} a larger share"
             problems.append(_to_omit(line, len(short), panel))
     if problems:
         raise InputError(problems)

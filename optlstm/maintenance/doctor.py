@@ -28,6 +28,7 @@ from optlstm.study.leases import Lease
 from optlstm.study.record import CONFIG_KEY, REASON_KEY, UID_KEY
 from optlstm.study.results import StudyResults, load_study, study_record
 from optlstm.util.files import Location, absolute, is_url, join, open_folder, trial_name
+from optlstm.util.format import many
 from optlstm.util.program import program
 
 LEAST_FREE_BYTES = 1 << 30
@@ -111,7 +112,9 @@ def _studies(database: Database, name: str | None, storage_path: Location) -> It
             yield Finding(f"study {study_name}", "fault", str(error).removeprefix("storage: "))
             continue
         if not study_record(study):
-            yield Finding(f"study {study_name}", "note", f"{len(trials)} trials, not made by optlstm; left alone")
+            yield Finding(
+                f"study {study_name}", "note", f"{many(len(trials), 'trial')}, not made by optlstm; left alone"
+            )
             continue
         ours.add(str(folder))
         findings = [*_running(database, study, trials), *_checkpoints(database, study, storage_path, folder)]

@@ -18,6 +18,7 @@ from optlstm.tasks.forecast.conformal import interval
 from optlstm.tasks.forecast.newer import NewerSeries, newer_series
 from optlstm.tasks.forecast.predictor import ForecastPredictor
 from optlstm.util.arrays import Floats, Integers, row_ranges
+from optlstm.util.format import many
 
 _LEAST_SPREAD = 0.05  # of a block's coverage
 _LEVEL = 90  # percent, of the interval whose coverage is checked
@@ -69,7 +70,9 @@ def check(model: Model, data: Path) -> Check:
     before = _compared(predictor, series, tested_from, end - series.new)
     if since is None or before is None:
         rows = int(series.new.max())
-        raise InputError(f"data: {rows} rows have come since, and a forecast has {horizon}; wait for more")
+        raise InputError(
+            f"data: {many(rows, 'row')} since the model's last, and a forecast has {horizon}; wait for more"
+        )
     promised, now = float(np.nanmean(before.error)), float(np.nanmean(since.error))
     limit = promised + _margin(before.error, len(since.error), horizon)
     result = Check(
@@ -164,17 +167,17 @@ def _problems(result: Check) -> list[str]:
     if error["since"] > error["limit"]:
         times = error["since"] / error["promised"] if error["promised"] else math.inf
         problems.append(
-            f"error: {error['since']:.4g} since, {times:.1f} times the {error['promised']:.4g} that the test promised; "
-            f"in bounds up to {error['limit']:.4g}"
+            f"worse than its test: {times:.1f} times the mean absolute error, {error['since']:.4g} for"
+            f" {error['promised']:.4g}; in bounds up to {error['limit']:.4g}"
         )
     if coverage is not None and coverage["since"] < coverage["limit"]:
         problems.append(
-            f"coverage: {100 * coverage['since']:.0f} % of the values since are in the {_LEVEL} % interval, at least"
-            f" {100 * coverage['limit']:.0f} % are in bounds"
+            f"outside its intervals: {100 * coverage['since']:.0f} % of the values since are in the {_LEVEL} %"
+            f" interval; in bounds from {100 * coverage['limit']:.0f} % on"
         )
     for name, value in result.shifts.items():
         problems.append(
-            f"input: the mean of {name} since is {value:+.2f} deviations from that of the training rows, farther"
+            f"shifted: the mean of {name} since is {value:+.2f} deviations from that of the training rows, farther"
             " than that of as many rows was before"
         )
     return problems

@@ -122,6 +122,8 @@ class Budget(Deadline):
         if slowest < _BOUNDLESS and plan.factory is None and not config.constraints.limits:
             changes["constraints"] = {"max_work": round(slowest * work(plan.problem, hp), 3)}
         self._hopeless = search < epoch
+        if config.data.path is None:
+            self.notes.append("no --data: a model of the bundled series, weekly CO2, as an example")
         self.notes.append(_in_words(epoch, epochs, changes))
         return changes
 

@@ -17,6 +17,7 @@ from optlstm.errors import Problem, StudyConflict
 from optlstm.study.database.connection import Database
 from optlstm.study.database.optuna_tables import write_trials
 from optlstm.study.record import CONFIG_KEY, METRIC_NAMES_KEY, RECORD_KEY, UID_KEY, StudyRecord, has_grown
+from optlstm.util.format import many
 
 
 class StoppableStudy(optuna.Study):
@@ -85,5 +86,5 @@ def _other_data(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str
     keys = ("fingerprint", "rows", "first", "last")
     if not all(key in old and key in new for key in keys) or old["fingerprint"] == new["fingerprint"]:
         return []
-    spans = [f"{data['rows']} rows from {data['first']} to {data['last']}" for data in (old, new)]
+    spans = [f"{many(data['rows'], 'row')} from {data['first']} to {data['last']}" for data in (old, new)]
     return [f"data: another file, or another content: the study has {spans[0]}, this asks for {spans[1]}"]

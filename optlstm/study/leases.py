@@ -96,8 +96,16 @@ def _start_of(pid: int) -> float | None:
 
 @dataclass(frozen=True)
 class Lease:
+    """Times are seconds since the epoch, by the database's clock.
+
+    Args:
+        expires: 0: it was given back.
+        released: When; 0: it was not, or by an older version.
+    """
+
     owner: Owner
-    expires: float  # seconds since the epoch, database's clock
+    expires: float
+    released: float = 0.0
 
     @classmethod
     def of(cls, system_attrs: Mapping[str, Any]) -> Lease | None:
@@ -110,12 +118,19 @@ class Lease:
                     str(owner["host"]), int(owner["pid"]), float(owner["started"]), str(owner["token"]), str(machine)
                 ),
                 float(stored["expires"]),
+                float(stored.get("released", 0.0)),
             )
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
             return None
 
     def stored(self) -> dict[str, Any]:
-        return {"owner": asdict(self.owner), "expires": self.expires}
+        released = {"released": self.released} if self.released else {}
+        return {"owner": asdict(self.owner), "expires": self.expires, **released}
+
+    @property
+    def last_held(self) -> float | None:
+        """When its owner was last known to be at work; None: nothing says."""
+        return self.released or (self.expires - LEASE_S if self.expires else None)
 
     def is_void(self, now: float) -> bool:
         return not self.expires > now or self.owner.is_gone
@@ -163,7 +178,8 @@ class Leases:
 
     def write(self, trial_id: int, seconds: float = LEASE_S) -> None:
         """Make a trial ours for some seconds; for none, it is free."""
-        lease = Lease(self._owner, self._database.now() + seconds if seconds else 0.0)
+        now = self._database.now()
+        lease = Lease(self._owner, now + seconds) if seconds else Lease(self._owner, 0.0, released=now)
         with contextlib.suppress(UpdateFinishedTrialError):
             self._storage.set_trial_system_attr(trial_id, LEASE_KEY, lease.stored())
 

@@ -142,15 +142,12 @@ def study_record(study: optuna.Study) -> dict[str, Any]:
 
 def trial_row(trial: FrozenTrial) -> dict[str, Any]:
     """A trial for programs, as `show --format json` prints it."""
-    seconds = None
-    if trial.datetime_start and trial.datetime_complete:
-        seconds = (trial.datetime_complete - trial.datetime_start).total_seconds()
     return {
         "number": trial.number,
         "state": trial.state.name,
         "value": value_of(trial),
         "epochs": trial.last_step or 0,
-        "seconds": seconds,
+        "seconds": _seconds(trial),
         **({"paused": True} if is_paused(trial) else {}),
         "reason": _text(trial.user_attrs.get(REASON_KEY)),
         **({"traceback": _text(trial.user_attrs["traceback"])} if "traceback" in trial.user_attrs else {}),
@@ -158,6 +155,18 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
         "attrs": {k: v for k, v in trial.user_attrs.items() if k not in (REASON_KEY, "traceback")},
         "intermediate": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
     }
+
+
+def _seconds(trial: FrozenTrial) -> float | None:
+    """From its start to its end, or to where it was paused; None: it has not begun, or is at work."""
+    if trial.datetime_start is None:
+        return None
+    if trial.datetime_complete is not None:
+        return (trial.datetime_complete - trial.datetime_start).total_seconds()
+    lease = Lease.of(trial.system_attrs) if is_paused(trial) else None
+    if lease is None or lease.last_held is None:
+        return None
+    return max(0.0, lease.last_held - trial.datetime_start.timestamp())
 
 
 def _text(value: Any) -> str | None:

@@ -318,9 +318,11 @@ def test_a_trial_that_the_timeout_paused_can_be_refitted(cli: Cli, monkeypatch: 
     assert "trial 0 is paused after epoch 1 of 2, validation mse" in stopped.err
     assert "python -m optlstm refit tiny -o tiny-model" in stopped.out
     assert " paused " in cli("show", "tiny").out
-    assert json.loads(cli("show", "tiny", "--format", "json").out)["trials"][0]["paused"]
+    trial = json.loads(cli("show", "tiny", "--format", "json").out)["trials"][0]
+    assert trial["paused"]
+    assert 0 < trial["seconds"] < 3600
     refitted = cli("refit", "tiny", "-o", "m", "--no-ensemble")
-    assert "trial 0 of study tiny: 1 epochs" in refitted.out
+    assert "trial 0 of study tiny: 1 epoch on" in refitted.out
     clock.monotonic = lambda: 0.0
     assert cli("study", "--name", "tiny", "--timeout", "10m").code == 0
     assert rows()[0][1] == "COMPLETE"

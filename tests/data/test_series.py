@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 from optlstm.data.frequency import following, season_of
 from optlstm.data.panel import Panel
 from optlstm.data.panel_reader import PanelColumns, bundled, read_panel
-from optlstm.errors import InputError
+from optlstm.errors import InputError, Problem
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
 
@@ -264,5 +265,27 @@ def test_columns_that_do_not_exist_or_do_not_fit(tmp_path: Path) -> None:
     assert "asked for more than once" in problems_of(tmp_path / "e.csv", "date", ["OT", "OT"])[0]
     assert "target columns is empty" in problems_of(tmp_path / "e.csv", "date", [])[0]
     assert "'date' is asked for more than once" in problems_of(tmp_path / "e.csv", "date", ["OT", "date"])[0]
-    found = problems_of(tmp_path / "e.csv", "HUFL", ["date"])
+    found = problems_of(tmp_path / "e.csv", "HUFL", ["date", "OT"])
     assert ["30 cell(s) are not times" in found[0], "holds times, not numbers" in found[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("table", "time", "target", "fix"),
+    [
+        ({"month": ["2020-01", "2020-02", "2020-03"], "n": [3, 1, 2]}, "n", "month", {"time": "month", "target": "n"}),
+        ({"label": [1, 2], "t0": [0.5, 0.1], "t1": [1.5, 1.1]}, None, None, {"task": "sequence"}),
+        ({"label": [1, 2], "text": ["so", "not so"]}, None, None, {"task": "text"}),
+        ({"label": [1, 2], "t0": ["2020", "2021"], "place": ["a", "b"]}, None, None, None),
+    ],
+)
+def test_what_was_meant_is_proposed(
+    table: dict[str, list[Any]], time: str | None, target: str | None, fix: dict[str, str] | None, tmp_path: Path
+) -> None:
+    pd.DataFrame(table).to_csv(tmp_path / "x.csv", index=False)
+
+    with pytest.raises(InputError) as error:
+        read_panel(tmp_path / "x.csv", PanelColumns(time=time, target=target and [target]))
+
+    fixes = [problem.fix for problem in error.value.problems if isinstance(problem, Problem)]
+    wanted = {key if key == "task" else f"data.{key}": value for key, value in (fix or {}).items()}
+    assert (fixes == [wanted]) == (fix is not None)

@@ -142,6 +142,7 @@ class _Owner(_Table):
 class _Lease(_Table):
     owner: _Owner
     expires: Number
+    released: Number = 0.0
 
 
 STUDY_USER: dict[str, Any] = {

@@ -95,7 +95,7 @@ class Origins:
         beyond = np.flatnonzero(at + backtest - 1 + horizon > end)
         if backtest and len(beyond):
             most = int((end - horizon + 1 - at).min())
-            which = f", which has {panel.known[0]} rows" if panel.series is None else ""
+            which = f", which has {many(int(panel.known[0]), 'row')}" if panel.series is None else ""
             first = f" from row {at[0] + 1} on" if panel.series is None else ""
             raise InputError(
                 f"--backtest: {backtest} forecasts of {horizon} steps{first} go beyond the last row of"
@@ -108,8 +108,9 @@ class Origins:
         rows, window = int(panel.known[0]), self.window
         if self.backtest and self.start is None:
             most = max(0, rows - self.horizon - window + 1)
-            return f"--backtest: {panel.file} has {rows} rows, enough for {most} forecasts, not for {self.backtest}"
-        have = f"only {before} rows before the first forecast" if self.start else f"{rows} rows"
+            enough = many(most, "forecast")
+            return f"--backtest: {panel.file} has {many(rows, 'row')}, enough for {enough}, not for {self.backtest}"
+        have = f"only {many(before, 'row')} before the first forecast" if self.start else many(rows, "row")
         return f"data: {panel.file} has {have}, and the model reads {window}; give it a longer file"
 
 

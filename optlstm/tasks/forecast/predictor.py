@@ -107,7 +107,7 @@ class ForecastPredictor:
         counts = panel.known - inputs - section.horizon + 1
         too_short = np.flatnonzero(counts < 1)
         if len(too_short):
-            rows = f" has {panel.known[0]} rows" if panel.series is None else " have too few rows"
+            rows = f" has {many(int(panel.known[0]), 'row')}" if panel.series is None else " have too few rows"
             raise InputError(
                 f"data: {panel.counted(too_short)}{rows}; to be scored it needs {need} (window {window} + horizon"
                 f" {section.horizon})"
