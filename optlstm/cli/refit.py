@@ -59,6 +59,12 @@ def refit(
     rivals: Annotated[
         bool, typer.Option("--rivals", help="test exponential smoothing and Theta too (pip install 'optlstm[rivals]')")
     ] = False,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            "--threshold", metavar="METRIC|SHARE", help="two classes: when to predict the second, by a metric, or as .3"
+        ),
+    ] = None,
     data: Annotated[
         str | None, typer.Option("--data", metavar="FILE", help="where the study's data is now, or a longer file")
     ] = None,
@@ -89,7 +95,8 @@ def refit(
     with Epochs(make_console(quiet)) as display:
         model = make_model(
             database, name, trial=trial, pick=pick, top=top, seeds=seeds, ensemble=not no_ensemble, averaging=averaging,
-            retrain=not no_refit, rivals=rivals, data=data, storage_path=storage_path, factory=factory,
+            retrain=not no_refit, rivals=rivals, threshold=threshold, data=data,
+            storage_path=storage_path, factory=factory,
             on_epoch=display.on_epoch, on_unweighted=unweighted.append,
         )  # fmt: skip
     replaced = described(out)
@@ -131,7 +138,7 @@ def print_result(
         console.print(ensemble_line(model.card, unweighted), markup=False)
     for line in in_words(test):
         console.print(line, style="yellow", markup=False)
-    for line in interval_lines(model.card.intervals):
+    for line in (*interval_lines(model.card.intervals), *model.card.task.lines()):
         console.print(line, markup=False)
     instead = f", in place of {replaced}" if replaced else ""
     console.print(f"saved: {out}{instead}", soft_wrap=True, markup=False)

@@ -226,9 +226,11 @@ def _problems(error: ValidationError) -> list[str]:
     for detail in error.errors():
         path = tuple(part for part in detail["loc"] if isinstance(part, str) and not _is_union_branch(part))
         by_key.setdefault(path, []).append(detail)
+    tables = {path[:-1] for path in by_key}  # of which a value is wrong, and not that it is a table
     return [
         _unknown_key(path) if details[0]["type"] == "extra_forbidden" else _problem(path, details)
         for path, details in by_key.items()
+        if path not in tables or not isinstance(details[0]["input"], Mapping)
     ]
 
 
@@ -264,7 +266,7 @@ def _problem(path: tuple[str, ...], details: list[ErrorDetails]) -> str:
 
 
 def _is_union_branch(part: str) -> bool:
-    return part.startswith(("tuple[", "constrained-", "literal[", "function-"))
+    return part == "bool" or part.startswith(("tuple[", "dict[", "constrained-", "literal[", "function-"))
 
 
 def _section(path: Sequence[str]) -> type[BaseModel]:

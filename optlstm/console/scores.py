@@ -18,6 +18,7 @@ from optlstm.util.format import listed, many, without_midnight
 MODEL = "this model"
 _SHOWN = ("wql", "crps", "msis", "coverage_", "width_")
 _OF_QUANTILES = (*_SHOWN, "pinball_")
+_OF_CLASSES = ("auc", "average_precision", "brier", "ece")
 MORE_IS_BETTER = {metric.name for metric in METRICS if metric.higher}
 
 
@@ -84,15 +85,20 @@ def ensemble_line(card: Card, unweighted: Sequence[int]) -> str:
 def score_tables(test: Test) -> list[Table]:
     """A row for the model, for each baseline, and for the members' mean and spread; the best of a metric is bold.
 
-    The metrics of quantiles and intervals have a table of their own, without the pinball losses.
+    The metrics of quantiles and intervals have a table of their own, without the pinball losses; so have those of the
+    classes' probabilities.
     """
-    of_points = [metric for metric in test.metrics if not metric.startswith(_OF_QUANTILES)]
-    of_quantiles = [metric for metric in test.metrics if metric.startswith(_SHOWN)]
+    others = {
+        "quantiles": [metric for metric in test.metrics if metric.startswith(_SHOWN)],
+        "probabilities": [metric for metric in test.metrics if metric in _OF_CLASSES],
+    }
+    apart = (*_OF_QUANTILES, *_OF_CLASSES)
+    of_points = [metric for metric in test.metrics if not metric.startswith(apart)]
     table = _scores("test rows", of_points, test)
     if test.spread:
         table.add_section()
         table.add_row("one network", *(_spread(test.spread, metric) for metric in of_points))
-    return [table, *([_scores("quantiles", of_quantiles, test)] if of_quantiles else [])]
+    return [table, *(_scores(title, metrics, test) for title, metrics in others.items() if metrics)]
 
 
 def _scores(title: str, metrics: Sequence[str], test: Test) -> Table:

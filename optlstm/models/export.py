@@ -27,7 +27,7 @@ _ANY_BATCH = ({0: torch.export.Dim("batch", min=1)},)  # the first dimension of 
 
 
 def export_model(model: Model, form: str, file: OutputFile) -> str:
-    """Write `model` to `file`, whole or not at all; returns a description of its input and output.
+    """Write `model` to `file`, whole or not at all; returns a description of its input and output, line by line.
 
     onnx: for onnxruntime and others. torchscript: for C++ (libtorch); torch itself calls it deprecated. pt2: its
     successor, read by `torch.export.load`. Each takes any number of samples.
@@ -46,7 +46,7 @@ def export_model(model: Model, form: str, file: OutputFile) -> str:
     outputs = given if isinstance(given, tuple) else (given,)
     named = ", ".join(f"{name} {_shape(out)}" for name, out in zip(exported.output_names, outputs, strict=True))
     dtype = str(exported.example.dtype).removeprefix("torch.")
-    return f"{exported.input_name} {_shape(exported.example)} -> {named}, {dtype}"
+    return "\n".join([f"{exported.input_name} {_shape(exported.example)} -> {named}, {dtype}", *exported.notes])
 
 
 def _onnx(exported: ExportModule) -> bytes:

@@ -72,6 +72,7 @@ def refit(
     averaging: float | None = None,
     retrain: bool = True,
     rivals: bool = False,
+    threshold: str | float | None = None,
     data: str | None = None,
     storage_path: Location,
     factory: str | None = None,
@@ -94,6 +95,9 @@ def refit(
             series drifts, a longer one may be better than the validation rows of the study show (docs/accuracy.md).
         retrain: train again on training and validation rows; otherwise the weights that tuning kept are the model.
         rivals: test exponential smoothing and the Theta method too (the extra `rivals`).
+        threshold: of two classes: the metric (accuracy, balanced_accuracy or macro_f1) by which the validation rows
+            choose the probability from which on the second is predicted, or that probability. None: the metric that
+            decides the study, where it is one of these; else the likeliest class is predicted.
         data: where the data file is now, or a longer one of the same columns: the params are trained on all of it, in
             the study's shares of training, validation and test rows. None: where the study read it.
         storage_path: where the study's checkpoints are; of an ensemble, networks that are gone are trained again.
@@ -114,7 +118,7 @@ def refit(
     chosen = choose(study, trial, top, pick)
     plan, tuned_on = study_plan(study, data, factory)
     assert not isinstance(plan.task, CustomTask)  # `choose` refuses it
-    evaluator = plan.task.evaluator(plan.goal)
+    evaluator = plan.task.evaluator(plan.goal if threshold is None else replace(plan.goal, threshold=threshold))
     if not retrain and plan.task.record().get("folds"):
         raise InputError(
             "--no-refit: a trial of a cross-validation is several networks, each of a part; "

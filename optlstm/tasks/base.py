@@ -268,3 +268,4 @@ class ExportModule(NamedTuple):
     example: Tensor  # an input of two samples
     input_name: str
     output_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # for who uses the outputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import inf
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -106,7 +107,9 @@ class DataConfig(Section):
     min_count: int = Field(1, ge=1, description="training texts' occurrences below which a token is unknown")
     max_tokens: int = Field(400, ge=1, description="tokens of a text that are read")
     vectors: str | None = Field(None, description="file of pretrained vectors, GloVe's text format")
-    class_weights: bool = Field(False, description="each class weighs the same in the loss")
+    class_weights: bool | Literal["balanced"] | dict[str, float] = Field(
+        False, description="of classes in the loss: balanced (or true): each weighs the same; or a table by class"
+    )
 
     @field_validator(
         "target", "channels", "past", "future", "static", "categorical", "calendar", "resample_sum", mode="before"
@@ -145,6 +148,14 @@ class DataConfig(Section):
     def _levels_increase(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
         if value is not None and (problem := levels_problem(value)):
             raise ValueError(problem)
+        return value
+
+    @field_validator("class_weights")
+    @classmethod
+    def _weights_are_positive(cls, value: Any) -> Any:
+        wrong = [name for name, weight in value.items() if not 0 < weight < inf] if isinstance(value, dict) else []
+        if wrong:
+            raise ValueError(f"each must be above 0, got {value[wrong[0]]} for {wrong[0]!r}")
         return value
 
     @field_validator("separator")

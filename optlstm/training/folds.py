@@ -72,6 +72,11 @@ class FoldedProblem(Generic[P]):
         return network[fold]
 
 
+def fold_of(network: nn.Module, fold: int) -> nn.Module:
+    """A fold's network; the network itself, where it is not of a cross-validation."""
+    return network[fold] if isinstance(network, Folds) else network
+
+
 def one_of(network: nn.Module) -> nn.Module:
     """The network itself, or that of the first fold."""
     return network[0] if isinstance(network, Folds) else network

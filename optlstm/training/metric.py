@@ -35,10 +35,13 @@ class Goal:
     Args:
         loss: one of the task's losses; None: its first.
         metrics: names of the validation metrics that decide. Others are computed only where they cost nothing.
+        threshold: of two classes: a metric by which a refit chooses the decision threshold, or the threshold itself;
+            None: the metric that decides, where a threshold changes it.
     """
 
     loss: str | None = None
     metrics: tuple[str, ...] = ()
+    threshold: str | float | None = None
 
 
 DEFAULT_GOAL = Goal()

@@ -15,7 +15,8 @@ import optlstm
 from optlstm.data.labels import Fold
 from optlstm.tasks.label.baselines import bag_of_words, majority, nearest_neighbour
 from optlstm.tasks.label.data import LabelledData
-from optlstm.tasks.label.predict import LabelPredictor
+from optlstm.tasks.label.predict import LabelPredictor, SequenceSection
+from optlstm.tasks.label.scores import ALL
 from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli
 from tests.tasks.test_tasks import SEQUENCES, TEXTS, lines, texts
@@ -36,7 +37,7 @@ def test_from_study_to_predictions(cli: Cli, command: tuple[str, ...], file: str
     done = cli("refit", "s", "-o", "model", "--json", "--seeds", "2")
     found = json.loads(done.out)
     assert set(found["baselines"]) == {"majority_class", rival}
-    assert set(found["test"]) == {"log_loss", "accuracy", "balanced_accuracy", "macro_f1"}
+    assert tuple(found["test"]) == ALL
     first = Path("model/model.safetensors").read_bytes()
     cli("refit", "s", "-o", "again", "--seeds", "2")
     assert Path("again/model.safetensors").read_bytes() == first
@@ -88,6 +89,42 @@ def test_tuned_weights_are_a_model_where_there_is_one_split(cli: Cli) -> None:
     cli(*SEQUENCES, "--name", "s", "--set", "data.folds=0", "--set", "data.class_weights=true")
 
     assert cli("refit", "s", "-o", "model", "--no-refit").code == 0
+
+
+def test_a_threshold_and_a_temperature_are_stored_and_used(cli: Cli) -> None:
+    noisy = "".join(f"{'ab'[i % 4 == 0]},{i % 7},{i % 4 % 3},{-i % 5}\n" for i in range(60))
+    Path("lines.csv").write_text("label,t0,t1,t2\n" + noisy)
+    cli(*SEQUENCES, "--name", "s", "--set", "training.metric=auc", "--loss", "focal")
+
+    done = cli("refit", "s", "-o", "model", "--threshold", "0.01", "--seeds", "1")
+
+    assert "threshold: 'b' from a probability of 0.01 on" in done.out, done.out
+    assert "calibrated: probabilities with temperature" in done.out
+    model = optlstm.load("model")
+    section = model.card.task
+    assert isinstance(section, SequenceSection)
+    assert section.temperature is not None
+    out = model.predict("lines.csv")
+    assert out["prediction"].tolist() == ["b"] * 60
+    module = model.predictor.export_module()
+    x = torch.tensor(pd.read_csv("lines.csv")[["t0", "t1", "t2"]].to_numpy(dtype=np.float64))[:, :, None]
+    with torch.no_grad():
+        np.testing.assert_allclose(module.module(x).numpy(), out.iloc[:, 2:], atol=1e-6)
+    assert module.notes == tuple(section.lines())
+    model.predictor.section = section.model_copy(update={"temperature": None})
+    raw = model.predict("lines.csv").iloc[:, 2:].to_numpy() ** (1 / section.temperature.value)
+    np.testing.assert_allclose(raw / raw.sum(axis=1, keepdims=True), out.iloc[:, 2:], atol=1e-9)
+    refuses(cli, ("refit", "s", "-o", "model", "--threshold", "f1"), [["--threshold: must be accuracy", "got 'f1'"]])
+
+
+def test_a_metric_that_a_threshold_changes_chooses_it(cli: Cli) -> None:
+    rare = "".join(f"{'ab'[i % 4 == 0]},{i % 7},{3 * (i % 4 == 0)},{-i % 5}\n" for i in range(60))
+    Path("lines.csv").write_text("label,t0,t1,t2\n" + rare)
+    cli(*SEQUENCES, "--name", "rare", "--set", "training.metric=macro_f1", "--epochs", "1")
+
+    done = cli("refit", "rare", "-o", "model", "--seeds", "1")
+
+    assert "(macro_f1 on validation rows " in done.out, done.out
 
 
 def test_files_that_do_not_fit_the_model_are_refused(cli: Cli, caplog: pytest.LogCaptureFixture) -> None:

@@ -253,13 +253,30 @@ def test_nested_parquet_columns_are_refused(cli: Cli) -> None:
         (("--horizon", "3"), "data.horizon: --task sequence does not read it"),
         (("--set", "space.window=8"), "space.window: no such hyperparameter"),
         (("--set", "training.metric=mse"), "training.metric: must be one of log_loss, accuracy"),
-        (("--loss", "mae"), "training.loss: must be cross_entropy, got 'mae'"),
+        (("--loss", "mae"), "training.loss: must be one of cross_entropy, focal, got 'mae'"),
+        (
+            ("--set", "data.class_weights={upp=2}"),
+            "data.class_weights: 'upp' is no class of lines.csv (classes: 'down'",
+        ),
+        (("--set", "data.class_weights={up=0}"), "data.class_weights: each must be above 0, got 0.0 for 'up'"),
+        (("--set", "data.class_weights={up=true}"), "data.class_weights.up: must be a number, got True"),
         (("--label", "labl"), "column 'labl' not found in lines.csv; did you mean 'label'?"),
         (("--set", "data.folds=99"), "data.folds: 99 is not between 2 and the"),
     ],
 )
 def test_what_a_task_has_no_use_for_is_refused(cli: Cli, arguments: tuple[str, ...], expected: str) -> None:
     refuses(cli, (*SEQUENCES, *arguments), [[expected]])
+
+
+def test_a_metric_of_ranks_needs_two_classes_to_validate_on(cli: Cli) -> None:
+    Path("validation.csv").write_text(lines(6, names=("up", "up")))
+    command = (*SEQUENCES, "--validation-data", "validation.csv", "--set", "data.folds=0")
+
+    refuses(
+        cli,
+        (*command, "--set", "training.metric=auc"),
+        [["training: auc is not defined on these data: all validation"]],
+    )
 
 
 def test_a_task_needs_a_file(cli: Cli) -> None:

@@ -240,6 +240,10 @@ class ForecastPredictor:
 class ForecastSection(ForecastCard):
     """A forecaster's part of a card, with its predictor."""
 
+    def lines(self) -> list[str]:
+        """As of a classifier's part: nothing."""
+        return []
+
     def predictor(
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
     ) -> ForecastPredictor:

@@ -252,6 +252,8 @@ class Forecast(PreparedSeries):
         """See `Task.evaluator`."""
         from optlstm.tasks.forecast.evaluate import ForecastEvaluator
 
+        if goal.threshold is not None:
+            raise InputError("--threshold: is for two classes, and the study has forecasts; leave it out")
         return ForecastEvaluator(self, goal)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from optlstm.tasks.base import Metrics
 from optlstm.tasks.label.data import LabelledData
-from optlstm.tasks.label.scores import classification_scores
+from optlstm.tasks.label.scores import OF_PROBABILITIES, all_scores
 from optlstm.util.arrays import Floats, Integers
 
 _MOST = 100_000_000  # numbers of all sequences padded to one length, above which no neighbours are searched
@@ -23,7 +23,7 @@ def majority(data: LabelledData, train: Integers) -> Metrics:
 def nearest_neighbour(data: LabelledData, train: Integers) -> Metrics | None:
     """The class of the nearest training sequence by Euclidean distance, shorter sequences filled up with zeros.
 
-    None where that would take too much memory. It gives no probabilities, hence no log loss.
+    None where that would take too much memory. It gives no probabilities, hence no metric of them.
     """
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -36,7 +36,7 @@ def nearest_neighbour(data: LabelledData, train: Integers) -> Metrics | None:
     flat = padded.reshape(n, -1)
     model = KNeighborsClassifier(n_neighbors=1, algorithm="brute").fit(flat[train], data.codes[train])
     predicted = model.predict(flat[data.test])
-    return {**_scores(np.eye(len(data.classes))[predicted], data), "log_loss": None}
+    return {**_scores(np.eye(len(data.classes))[predicted], data), **dict.fromkeys(OF_PROBABILITIES)}
 
 
 def bag_of_words(
@@ -55,4 +55,4 @@ def bag_of_words(
 
 
 def _scores(probabilities: Floats, data: LabelledData) -> Metrics:
-    return dict(classification_scores(probabilities, data.codes[data.test]))
+    return all_scores(probabilities, data.codes[data.test])

@@ -16,12 +16,15 @@ from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import DEFAULT_GOAL, Goal
 from optlstm.util.arrays import Integers, row_ranges
 
+FOCAL = "focal"  # the loss
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledData:
     """Sequences one after the other, their classes, and the folds to train on.
 
     values: float32 [rows, channels], standardised, or int32 [rows] of token numbers. starts [n + 1]; codes [n].
+    class_weights: of each class in the loss; True: the same in all; False: by their samples.
     """
 
     values: npt.NDArray[Any]
@@ -30,7 +33,7 @@ class LabelledData:
     classes: tuple[str, ...]
     folds: tuple[Fold, ...]
     test: Integers
-    class_weights: bool
+    class_weights: bool | tuple[float, ...]
     vocabulary: int = 0  # token numbers; 0: sequences of numbers
     min_count: int = 1
     vectors: npt.NDArray[np.float32] | None = None  # [vocabulary, dim]

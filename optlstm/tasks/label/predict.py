@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,10 @@ from optlstm.data.texts import read_texts
 from optlstm.data.vocabulary import Tokenizer, Vocabulary
 from optlstm.errors import InputError
 from optlstm.tasks.base import CardPart, ExportModule, FormCard, Metrics, Positive, Text
+from optlstm.tasks.label.calibrate import Temperature, Threshold, tempered
 from optlstm.tasks.label.data import LabelledData, class_codes
 from optlstm.tasks.label.problem import ClassifyProblem, classifier
-from optlstm.tasks.label.scores import classification_scores
+from optlstm.tasks.label.scores import all_scores, decided
 from optlstm.tasks.options import FORM, READING, DataConfig
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
@@ -54,6 +55,35 @@ class LabelSection(CardPart):
     classes: Annotated[list[Text], Field(min_length=2)]
     label: Text
     form: FormCard = FormCard()  # of the files
+    temperature: Temperature | None = None
+    threshold: Threshold | None = None
+
+    @model_validator(mode="after")
+    def _a_threshold_is_of_two_classes(self) -> Self:
+        if self.threshold is not None and len(self.classes) != 2:
+            raise ValueError("a threshold is of two classes")
+        return self
+
+    @property
+    def _threshold(self) -> float | None:
+        return None if self.threshold is None else self.threshold.value
+
+    def calibrated(self, probabilities: Floats) -> Floats:
+        """What a mean of the networks' probabilities [..., classes] becomes."""
+        return probabilities if self.temperature is None else tempered(probabilities, self.temperature.value)
+
+    def predicted(self, probabilities: Floats) -> Integers:
+        """The class of each row [n] of calibrated probabilities [n, classes]."""
+        return decided(probabilities, self._threshold)
+
+    def scores(self, probabilities: Floats, codes: Integers) -> Metrics:
+        """Of a mean of the networks' probabilities [n, classes]."""
+        return all_scores(self.calibrated(probabilities), codes, self._threshold)
+
+    def lines(self) -> list[str]:
+        """What the validation rows added, for who reads it."""
+        lines = [self.temperature.line()] if self.temperature else []
+        return lines + ([self.threshold.line(self.classes[1])] if self.threshold else [])
 
     @property
     def inputs(self) -> dict[str, int]:
@@ -180,8 +210,8 @@ class LabelPredictor:
         _refuse_options(options)
         rows = self.section.read(data, labelled=False, reading=options.get("reading"))
         classes = self.section.classes
-        mean = self.probabilities(self.section.data(rows.values, rows.starts)).mean(axis=0)
-        predicted = [classes[i] for i in mean.argmax(axis=1)]
+        mean = self.section.calibrated(self.probabilities(self.section.data(rows.values, rows.starts)).mean(axis=0))
+        predicted = [classes[i] for i in self.section.predicted(mean)]
         probabilities = {f"p_{name}": mean[:, i] for i, name in enumerate(classes)}
         return pd.DataFrame({rows.id_column: list(rows.ids), "prediction": predicted, **probabilities})
 
@@ -204,11 +234,11 @@ class LabelPredictor:
                 f"data: {data.name} has classes that the model does not know: {', '.join(map(short, unknown[:3]))}"
             )
         mean = self.probabilities(self.section.data(rows.values, rows.starts)).mean(axis=0)
-        return dict(classification_scores(mean, class_codes(rows.labels, classes)))
+        return self.section.scores(mean, class_codes(rows.labels, classes))
 
     @torch.no_grad()
     def probabilities(self, data: LabelledData, sequences: Integers | None = None) -> Floats:
-        """[networks, sequences, classes] of some sequences, or of all."""
+        """[networks, sequences, classes] of some sequences, or of all, before they are calibrated."""
         nothing = Fold(np.arange(0), np.arange(0))
         problem = ClassifyProblem(replace(data, folds=(nothing,), class_weights=False), nothing, torch.device("cpu"))
         wanted = np.arange(len(data.starts) - 1) if sequences is None else sequences
@@ -218,13 +248,15 @@ class LabelPredictor:
         """float64 [batch, steps, channels] in the data's units, or int64 token numbers [batch, tokens] -> probabilities
         [batch, classes]. The samples of a batch are of one length.
         """
-        section = self.section
+        section, notes = self.section, tuple(self.section.lines())
+        temperature = 1.0 if section.temperature is None else section.temperature.value
         if not isinstance(section, SequenceSection):
             tokens = torch.full((2, 12), 2, dtype=torch.int64)
-            return ExportModule(ProbabilityModule(self.networks, None), tokens, "tokens", ("probabilities",))
+            module = ProbabilityModule(self.networks, None, temperature)
+            return ExportModule(module, tokens, "tokens", ("probabilities",), notes)
         scale = (torch.tensor(section.mean), torch.tensor(section.std))
         x = torch.zeros(2, 24, len(section.mean), dtype=torch.float64)
-        return ExportModule(ProbabilityModule(self.networks, scale), x, "x", ("probabilities",))
+        return ExportModule(ProbabilityModule(self.networks, scale, temperature), x, "x", ("probabilities",), notes)
 
 
 def _refuse_options(options: Mapping[str, Any]) -> None:
@@ -239,11 +271,13 @@ def _refuse_options(options: Mapping[str, Any]) -> None:
 
 
 class ProbabilityModule(nn.Module):
-    """Scaling, networks and softmax: sequences or token numbers -> probabilities [batch, classes]."""
+    """Scaling, networks, softmax and temperature: sequences or token numbers -> probabilities [batch, classes]."""
 
-    def __init__(self, networks: Sequence[nn.Module], scale: tuple[Tensor, Tensor] | None) -> None:
+    def __init__(
+        self, networks: Sequence[nn.Module], scale: tuple[Tensor, Tensor] | None, temperature: float = 1.0
+    ) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(networks)
+        self.networks, self.temperature = nn.ModuleList(networks), temperature
         self.scaled = scale is not None
         mean, std = scale or (torch.zeros(1), torch.ones(1))
         self.mean: Tensor
@@ -253,4 +287,5 @@ class ProbabilityModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = ((x - self.mean) / self.std).float() if self.scaled else x
-        return torch.stack([F.softmax(network(x).double(), dim=1) for network in self.networks]).mean(dim=0)
+        mean = torch.stack([F.softmax(network(x).double(), dim=1) for network in self.networks]).mean(dim=0)
+        return mean if self.temperature == 1.0 else F.softmax(mean.log() / self.temperature, dim=1)

@@ -1,4 +1,4 @@
-"""Classification of sequences and of texts as an `optlstm.training.loop.Problem`, by cross-entropy."""
+"""Classification of sequences and of texts as an `optlstm.training.loop.Problem`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from optlstm.data.labels import Fold
 from optlstm.data.scaling import Standardizer
 from optlstm.data.vocabulary import UNKNOWN
-from optlstm.tasks.label.data import LabelledData, rows_of
+from optlstm.tasks.label.data import FOCAL, LabelledData, rows_of
 from optlstm.tasks.label.scores import classification_scores, confusion_counts
 from optlstm.tasks.plot_data import Confusion
 from optlstm.training.classifier import SequenceClassifier, TextClassifier
@@ -32,8 +32,8 @@ _POOL = 32  # batches that are filled together, by length
 def make_problem(
     data: LabelledData, device: torch.device, factory: Factory | None = None, goal: Goal = DEFAULT_GOAL
 ) -> Problem:
-    """One problem, or those of a cross-validation as one. goal: there is one loss, and every metric is computed."""
-    problems = [ClassifyProblem(data, fold, device, factory) for fold in data.folds]
+    """One problem, or those of a cross-validation as one."""
+    problems = [ClassifyProblem(data, fold, device, factory, goal) for fold in data.folds]
     return problems[0] if len(problems) == 1 else FoldedClassification(problems)
 
 
@@ -56,9 +56,16 @@ class FoldedClassification(FoldedProblem["ClassifyProblem"]):
 class ClassifyProblem:
     """One fold of a classification."""
 
-    def __init__(self, data: LabelledData, fold: Fold, device: torch.device, factory: Factory | None = None) -> None:
+    def __init__(
+        self,
+        data: LabelledData,
+        fold: Fold,
+        device: torch.device,
+        factory: Factory | None = None,
+        goal: Goal = DEFAULT_GOAL,
+    ) -> None:
         """Copies the values to `device`. factory: of custom networks."""
-        self.data, self.fold, self.device, self._factory = data, fold, device, factory
+        self.data, self.fold, self.device, self._factory, self._goal = data, fold, device, factory, goal
         values = data.values
         if data.vocabulary:
             values = _known(data, fold)[values]
@@ -70,7 +77,9 @@ class ClassifyProblem:
         self._codes = torch.tensor(data.codes, device=device)  # [n]
         self._train = torch.tensor(fold.train)
         self._even = bool((self._lengths == self._lengths[0]).all())
-        self._weights = _class_weights(data, fold).to(device) if data.class_weights else None
+        self._weights = _class_weights(data, fold)
+        if self._weights is not None:
+            self._weights = self._weights.to(device)
 
     def network(self, hp: Hyperparameters) -> nn.Module:
         """A new classifier on the CPU."""
@@ -108,14 +117,14 @@ class ClassifyProblem:
                 yield (*self._batch(index), self._codes[index], smoothing)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        """Cross-entropy; with class weights their weighted mean."""
+        """Cross-entropy or the focal loss; with class weights their weighted mean."""
         x, lengths, codes, smoothing = batch
-        return F.cross_entropy(
-            network(x, self._given(lengths)), codes, weight=self._weights, label_smoothing=float(smoothing)
-        )
+        scores = network(x, self._given(lengths))
+        loss = focal_loss if self._goal.loss == FOCAL else F.cross_entropy
+        return loss(scores, codes, weight=self._weights, label_smoothing=float(smoothing))
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
-        """log_loss, accuracy, balanced_accuracy and macro_f1 of the fold's validation sequences."""
+        """The metrics of the fold's validation sequences."""
         return self.score(network, self.fold.validation)
 
     def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Confusion:
@@ -125,8 +134,9 @@ class ClassifyProblem:
         return Confusion(classes, confusion_counts(self.data.codes[held_out], predicted, len(classes)))
 
     def score(self, network: nn.Module, sequences: Integers) -> dict[str, float]:
-        """The metrics of any sequences, by position."""
-        return classification_scores(self.probabilities(network, sequences), self.data.codes[sequences])
+        """The metrics of any sequences, by position: those that cost nothing, and those of the goal."""
+        probabilities = self.probabilities(network, sequences)
+        return classification_scores(probabilities, self.data.codes[sequences], self._goal.metrics)
 
     def probabilities(self, network: nn.Module, sequences: Integers) -> Floats:
         """[n, classes], in the order of `sequences`; sequences of like length are computed together."""
@@ -167,7 +177,26 @@ def _rescaled(data: LabelledData, fold: Fold) -> npt.NDArray[np.float32]:
     return scaler.transform(data.values.astype(np.float64)).astype(np.float32)
 
 
-def _class_weights(data: LabelledData, fold: Fold) -> Tensor:
-    """[classes]: inversely proportional to the classes' shares; their mean over the training sequences is 1."""
+def focal_loss(scores: Tensor, codes: Tensor, weight: Tensor | None, label_smoothing: float) -> Tensor:
+    """The focal loss of Lin et al. (2017), with their gamma of 2; weights and smoothing as in `F.cross_entropy`.
+
+    Args:
+        scores: [batch, classes] (logits). codes: [batch].
+    """
+    logs = F.log_softmax(scores, dim=1)
+    losses = -(1 - logs.exp()).square() * logs  # [batch, classes]
+    if weight is not None:
+        losses = losses * weight
+    targets = F.one_hot(codes, scores.shape[1]) * (1 - label_smoothing) + label_smoothing / scores.shape[1]
+    total = (targets * losses).sum()
+    return total / (len(codes) if weight is None else weight[codes].sum())
+
+
+def _class_weights(data: LabelledData, fold: Fold) -> Tensor | None:
+    """[classes]: those given; or inversely proportional to the classes' shares, their mean over the training rows 1."""
+    if not data.class_weights:
+        return None
+    if isinstance(data.class_weights, tuple):
+        return torch.tensor(data.class_weights, dtype=torch.float32)
     counts = np.bincount(data.codes[fold.train], minlength=len(data.classes))
     return torch.tensor(len(fold.train) / (len(counts) * counts), dtype=torch.float32)

@@ -103,4 +103,4 @@ class SequenceTask(LabelTask):
         return np.diff(self.samples.starts)
 
     def _record(self) -> Mapping[str, Any]:
-        return {"channels": list(self.samples.channels), "class_weights": self.options.class_weights}
+        return {"channels": list(self.samples.channels), "class_weights": self.class_weights}

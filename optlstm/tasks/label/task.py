@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -23,8 +24,8 @@ from optlstm.data.labels import (
 )
 from optlstm.errors import InputError
 from optlstm.tasks.base import Metrics
-from optlstm.tasks.label.data import LabelledData, class_codes
-from optlstm.tasks.label.scores import METRICS
+from optlstm.tasks.label.data import FOCAL, LabelledData, class_codes
+from optlstm.tasks.label.scores import METRICS, OF_DECISIONS, OF_RANKS
 from optlstm.tasks.options import FORM, DataConfig
 from optlstm.training.metric import DEFAULT_GOAL, Goal, Metric
 from optlstm.util.arrays import Integers
@@ -50,8 +51,7 @@ class LabelTask(ABC):
     keys: ClassVar[tuple[str, ...]]
     noun: ClassVar[str]  # what the samples are called
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
-    losses: ClassVar[Mapping[str, str]] = {"cross_entropy": "log_loss"}
-    undefined: ClassVar[Mapping[str, str]] = {}
+    losses: ClassVar[Mapping[str, str]] = {"cross_entropy": "log_loss", FOCAL: "log_loss"}
     problem: ClassVar[str] = "optlstm.tasks.label.problem:make_problem"
 
     samples: LabelledSamples
@@ -68,6 +68,7 @@ class LabelTask(ABC):
         samples: LabelledSamples = cls.read_file(path, data)
         n, label = len(samples.labels), data.label or "label"
         classes, training, counts = check_classes(samples.labels, path.name, label), samples, [0, 0]
+        _check_weights(data.class_weights, classes, path.name)
         for i, other in enumerate(apart):
             if other is not None:
                 more = cls.read_file(other, data, like=training)
@@ -114,6 +115,21 @@ class LabelTask(ABC):
         return (*self.samples.notes, *self.notes)
 
     @property
+    def undefined(self) -> Mapping[str, str]:
+        """Metrics of ranks, where validation samples are all of one class."""
+        single = any(len(np.unique(self.codes[fold.validation])) < 2 for fold in self.split.folds)
+        why = f"validation {self.noun} of one fold are all of one class" if len(self.split.folds) > 1 else ""
+        return dict.fromkeys(OF_RANKS, why or f"all validation {self.noun} are of one class") if single else {}
+
+    @property
+    def class_weights(self) -> bool | Mapping[str, float]:
+        """By class; True: each weighs the same, False: by its samples."""
+        weights = self.options.class_weights
+        return (
+            {name: weights.get(name, 1.0) for name in self.classes} if isinstance(weights, Mapping) else bool(weights)
+        )
+
+    @property
     def fitted_on(self) -> Integers:
         """Positions of the samples for scale or vocabulary: of a cross-validation all outside the test."""
         fold = self.split.folds[0]
@@ -141,15 +157,17 @@ class LabelTask(ABC):
 
     def labelled_data(self, values: npt.NDArray[Any], starts: Integers, **more: Any) -> LabelledData:
         """The samples as arrays, with their classes and folds."""
-        split, weights = self.split, self.options.class_weights
+        split, given = self.split, self.class_weights
+        weights = tuple(given.values()) if isinstance(given, Mapping) else given
         return LabelledData(values, starts, self.codes, self.classes, split.folds, split.test, weights, **more)
 
     def evaluator(self, goal: Goal = DEFAULT_GOAL) -> LabelEvaluator:
         """See `Task.evaluator`."""
         from optlstm.tasks.label.evaluate import LabelEvaluator
 
+        goal = replace(goal, threshold=_threshold(goal.threshold, self.classes))
         data = self.data()
-        return LabelEvaluator(data, self.split.folds[0], self.section(data), self.baselines)
+        return LabelEvaluator(data, self.split.folds[0], self.section(data), self.baselines, goal)
 
 
 def _paths(data: DataConfig, task: str) -> tuple[Path, list[Path | None]]:
@@ -169,6 +187,28 @@ def _paths(data: DataConfig, task: str) -> tuple[Path, list[Path | None]]:
         raise InputError("data.folds: --validation-data has the validation rows; leave one of the two out")
     apart = [Path(file).expanduser() if file else None for file in (data.validation_path, data.test_path)]
     return Path(data.path).expanduser(), apart
+
+
+def _check_weights(weights: bool | str | Mapping[str, float], classes: Sequence[str], file: str) -> None:
+    """Raises InputError where weights are given for classes that the file does not have."""
+    unknown = sorted(set(weights) - set(classes)) if isinstance(weights, Mapping) else []
+    if unknown:
+        known, named = first_few([quoted(name) for name in classes]), first_few([quoted(name) for name in unknown])
+        raise InputError(f"data.class_weights: {named} is no class of {file} (classes: {known})")
+
+
+def _threshold(threshold: str | float | None, classes: Sequence[str]) -> str | float | None:
+    """A metric, or a number. Raises InputError where these classes cannot have such a threshold."""
+    if threshold is None:
+        return None
+    if len(classes) != 2:
+        raise InputError(f"--threshold: is for two classes, and the study has {len(classes)}; leave it out")
+    if threshold in OF_DECISIONS:
+        return threshold
+    with suppress(ValueError):
+        if 0 < (number := float(threshold)) < 1:
+            return number
+    raise InputError(f"--threshold: must be {', '.join(OF_DECISIONS)} or a number between 0 and 1, got {threshold!r}")
 
 
 def _folds(data: DataConfig, codes: Integers) -> int:

@@ -153,5 +153,5 @@ class TextTask(LabelTask):
     def _record(self) -> Mapping[str, Any]:
         """The options of tokens and vocabulary, and the vectors' checksum."""
         vectors = None if self.vectors is None else hashlib.sha256(self.vectors.tobytes()).hexdigest()
-        options = {key: getattr(self.options, key) for key in ("class_weights", *_VOCABULARY_KEYS)}
-        return {**options, "vectors": vectors}
+        options = {key: getattr(self.options, key) for key in _VOCABULARY_KEYS}
+        return {"class_weights": self.class_weights, **options, "vectors": vectors}

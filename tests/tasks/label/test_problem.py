@@ -146,6 +146,23 @@ def test_rare_classes_weigh_as_much_as_others_where_asked() -> None:
     assert loss.item() == pytest.approx(float(sum(by_class) / 2), rel=1e-5)
 
 
+def test_weights_by_class_are_those_of_the_loss(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("label,t0\n" + "".join(f"{'ab'[i % 2]},{i}\n" for i in range(40)))
+    read = {"path": str(tmp_path / "s.csv"), "folds": 0}
+    task = SequenceTask.read(DataConfig.model_validate({**read, "class_weights": {"b": 3.0}}))
+    data = task.data()
+    problem = ClassifyProblem(data, data.folds[0], CPU)
+
+    assert problem._weights is not None
+    assert problem._weights.tolist() == [1.0, 3.0]
+    assert task.record()["class_weights"] == {"a": 1.0, "b": 3.0}
+    balanced, plain = (
+        SequenceTask.read(DataConfig.model_validate({**read, "class_weights": weights}))
+        for weights in ("balanced", True)
+    )
+    assert balanced.record() == plain.record()  # as a study of an older version has it
+
+
 def write_texts(folder: Path, rows: int = 60) -> Path:
     lines = [f"{'good' if i % 2 else 'bad'} word{i} thing,{'pos' if i % 2 else 'neg'}" for i in range(rows)]
     path = folder / "texts.csv"
