@@ -274,7 +274,8 @@ class Trial:
         if self._folder is None:
             return
         more = {"random": random_states()} if random else {}
-        tree, tensors = encode({"arrays": arrays, "meta": meta, **more})  # as they are now
+        at_once = epoch in self._values
+        tree, tensors = encode({"arrays": arrays, "meta": meta, **more}, copy=not at_once)
 
         def write() -> None:
             values = {str(known): value for known, value in self._values.items() if known <= epoch}
@@ -282,7 +283,7 @@ class Trial:
             self._open_writer().write(epoch, tensors, kept, self._best_epoch())
 
         self._unwritten = write
-        if epoch in self._values:
+        if at_once:
             self.flush()
 
     def _open_writer(self) -> CheckpointWriter:

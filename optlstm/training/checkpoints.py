@@ -8,31 +8,43 @@ import json
 import logging
 import math
 import re
+import threading
+import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Self
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, Self
 
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from optlstm.errors import ArtifactError, CheckpointWriteError, StopTrial
+from optlstm.training.tensor_file import tensor_file
 from optlstm.util.files import Folder, Location, open_folder
 
 _FORMAT = 1
 _KEYS = {"format", "epoch", "size", "tensors", "meta"}  # of a checkpoint's JSON, beside its own checksum
 _MOST_JSON = 64 << 20  # bytes
 _NAME = re.compile(r"epoch-(\d{5,})\.(?:json|safetensors)")
+SETTLE_S = 1.0  # at most so often is the disk waited for
 _log = logging.getLogger(__name__)
 
 
+class _Written(NamedTuple):
+    """A checkpoint, and the epoch that was the best then."""
+
+    epoch: int
+    best: int | None
+
+
 class CheckpointWriter:
-    """Writes a trial's checkpoints while it trains; leave it (`with`) to know that they are on the disk.
+    """Writes a trial's checkpoints while it trains; leave it (`with`) to know that the newest is on the disk.
 
     A checkpoint is `epoch-00003.safetensors`, then `epoch-00003.json`, and exists once its JSON does: a process that
-    is killed at any moment leaves those written before whole. The disk is waited for beside the training, 30 ms an
-    epoch, and only then are checkpoints older than the newest `keep` removed (but for one that is named as the best): a
-    power failure takes the newest one at most, which its checksum then shows.
+    is killed at any moment leaves those written before whole. The disk is waited for beside the training, and once a
+    second at most: short epochs are not slowed by it. Checkpoints older than the newest `keep` are removed, but for one
+    that is named as the best, and the newest that is on the disk: that is the least that a power failure leaves. What
+    it takes, its checksum shows.
 
     Args:
         folder: A path, or a URL that pyarrow opens. The folder that it stands in is there.
@@ -43,17 +55,18 @@ class CheckpointWriter:
         self._files = open_folder(folder)
         with _as_write_error(self._folder):
             self._before = _stored(self._files)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        self._last: Future[None] | None = None
+        self._written = SimpleQueue[_Written | None]()
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None  # of the thread
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self._wait()
-        finally:
-            self._thread.shutdown()
+        self._written.put(None)
+        if self._thread is not None:
+            self._thread.join()
+        self._check()
 
     def write(
         self, epoch: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], best: int | None = None
@@ -61,39 +74,72 @@ class CheckpointWriter:
         """Write one; it can be read at once.
 
         Args:
-            tensors: on the CPU; no two may share memory.
+            tensors: on the CPU and contiguous, of safetensors' types.
             meta: JSON values only; no NaN or infinity.
             best: the epoch whose checkpoint stays, however old it is.
 
         Raises:
-            CheckpointWriteError: it, or the one before it, cannot be written; those before are whole.
+            CheckpointWriteError: it, or one before it, cannot be written; those before are whole.
             StopTrial: another writer has come as far meanwhile: this process was stopped, and the trial is not its own.
         """
-        blob = safetensors.torch.save(dict(tensors))
-        header = {"format": _FORMAT, "epoch": epoch, "size": len(blob), "tensors": _sha256(blob), "meta": dict(meta)}
+        blob = tensor_file(tensors)
+        size = sum(memoryview(part).nbytes for part in blob)
+        header = {"format": _FORMAT, "epoch": epoch, "size": size, "tensors": _sha256(*blob), "meta": dict(meta)}
         content = _json({**header, "sha256": _sha256(_json(header))})
-        self._wait()
+        self._check()
         with _as_write_error(self._folder):
+            if self._thread is None:
+                durable = max(_epochs(self._files), default=None)
+                self._thread = threading.Thread(target=self._work, args=(durable,), name="checkpoint", daemon=True)
+                self._thread.start()
             if any(other >= epoch for other in _stored(self._files) - self._before):
                 raise StopTrial
             # Where the study's folder is gone, it is not made again: what was in it would be missed.
             self._files.write(_tensor_file(epoch), blob, wait=False, parents=False)
             self._files.write(_json_file(epoch), content, wait=False, parents=False)
         self._before.add(epoch)  # it may be written again
-        self._last = self._thread.submit(self._finish, epoch, best)
+        self._written.put(_Written(epoch, best))
 
-    def _finish(self, epoch: int, best: int | None) -> None:
-        self._files.settle([_tensor_file(epoch), _json_file(epoch)])
-        kept = {*_epochs(self._files)[: self._keep], best}
-        for stale in _stored(self._files) - kept:
+    def _work(self, durable: int | None) -> None:
+        try:
+            self._settle(durable)
+        except Exception as error:
+            self._error = error
+
+    def _settle(self, durable: int | None) -> None:
+        """Beside the training, until its end: wait for the disk, and remove what is no longer needed.
+
+        Args:
+            durable: The newest checkpoint that is on the disk.
+        """
+        while (newest := self._written.get()) is not None:
+            ended, due = False, time.monotonic() + SETTLE_S
+            while not ended and (left := due - time.monotonic()) > 0:
+                self._remove_older(newest, durable)
+                with contextlib.suppress(Empty):
+                    following = self._written.get(timeout=left)
+                    newest, ended = following or newest, following is None
+            epochs = [newest.epoch] if newest.best is None else [newest.best, newest.epoch]
+            self._files.settle([name(epoch) for epoch in epochs for name in (_tensor_file, _json_file)])
+            durable = newest.epoch
+            self._remove_older(newest, durable)
+            if ended:
+                return
+
+    def _remove_older(self, newest: _Written, durable: int | None) -> None:
+        """What is needed of those written meanwhile is not known here: they stay."""
+        past = {epoch for epoch in _stored(self._files) if epoch <= newest.epoch}
+        whole = [epoch for epoch in _epochs(self._files) if epoch <= newest.epoch]
+        for stale in past - {*whole[: self._keep], newest.epoch, newest.best, durable}:
             self._files.remove(_json_file(stale))  # first: tensors without JSON are no checkpoint
             self._files.remove(_tensor_file(stale))
 
-    def _wait(self) -> None:
-        last, self._last = self._last, None
+    def _check(self) -> None:
+        """Raises CheckpointWriteError where the disk has failed."""
+        error, self._error = self._error, None
         with _as_write_error(self._folder):
-            if last is not None:
-                last.result()
+            if error is not None:
+                raise error
 
 
 @contextlib.contextmanager
@@ -202,8 +248,11 @@ def _json(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _sha256(*parts: bytes | memoryview) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _tensor_file(epoch: int) -> str:

@@ -18,20 +18,9 @@ import torch
 from torch import Tensor
 
 from optlstm.errors import ArtifactError
+from optlstm.training.tensor_file import DTYPES
 
 KEPT = "tensors, arrays, numbers, text, None, and lists, tuples and dicts of these"
-# What safetensors has no name for is written as its bytes.
-_PLAIN = {
-    torch.float64,
-    torch.float32,
-    torch.float16,
-    torch.bfloat16,
-    torch.int64,
-    torch.int32,
-    torch.int16,
-    torch.int8,
-}
-_PLAIN |= {torch.uint8, torch.bool}
 _DTYPES = {str(v).removeprefix("torch."): v for v in vars(torch).values() if isinstance(v, torch.dtype)}
 _SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {"tuple": tuple, "size": torch.Size, "set": set}
 _MAPPINGS: dict[str, Callable[[list[Any]], Any]] = {
@@ -42,16 +31,17 @@ _MAPPINGS: dict[str, Callable[[list[Any]], Any]] = {
 _METADATA = "_metadata"  # an attribute of a module's state dict: the versions of its parts
 
 
-def encode(value: Any, name: str = "") -> tuple[Any, dict[str, Tensor]]:
-    """A value as a JSON tree and its tensors by name, copied to the CPU as they are now.
+def encode(value: Any, name: str = "", *, copy: bool = True) -> tuple[Any, dict[str, Tensor]]:
+    """A value as a JSON tree and its tensors by name, on the CPU.
 
     Args:
         name: Of the value, for messages.
+        copy: As they are now. Without, those that are on the CPU change with the value.
 
     Raises:
         TypeError: Some part is of a kind that is not kept; the message names it.
     """
-    encoder = _Encoder()
+    encoder = _Encoder(copy)
     try:
         return encoder.tree(value, (name,) if name else ()), encoder.tensors
     except RecursionError:
@@ -72,6 +62,7 @@ def decode(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 @dataclass
 class _Encoder:
+    copy: bool
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def tree(self, value: Any, path: tuple[str, ...]) -> Any:
@@ -123,8 +114,10 @@ class _Encoder:
         """Its name, or where safetensors does not know its type [name, type, shape]."""
         if tensor.layout is not torch.strided or tensor.is_quantized:
             raise TypeError(f"{'.'.join(path)} is a sparse or quantized tensor, which is not kept")
-        here = tensor.detach().resolve_conj().resolve_neg().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        if here.dtype in _PLAIN:
+        here = tensor.detach().resolve_conj().resolve_neg()
+        copy = self.copy or tensor.is_shared()  # with other processes, which may train it meanwhile
+        here = here.to("cpu", copy=copy, memory_format=torch.contiguous_format)
+        if here.dtype in DTYPES:  # safetensors has a name for it; of others the bytes are written
             return self._keep(here, path)
         raw = here.reshape(-1).view(torch.uint8)
         return [self._keep(raw, path), str(here.dtype).removeprefix("torch."), list(here.shape)]

@@ -11,7 +11,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -28,6 +28,7 @@ _LARGE = 1 << 30  # bytes of a file; only of a larger one is it asked whether th
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 Location = Path | str
+Content = bytes | Sequence[bytes | memoryview]  # of a file; parts stand one after the other
 
 
 class Folder(Protocol):
@@ -39,7 +40,7 @@ class Folder(Protocol):
     def read(self, name: str, most: int | None = None) -> bytes:
         """Raises OSError, and reads nothing, where it has more than `most` bytes or than half of the memory holds."""
 
-    def write(self, name: str, content: bytes, *, wait: bool = True, parents: bool = True) -> None:
+    def write(self, name: str, content: Content, *, wait: bool = True, parents: bool = True) -> None:
         """Raises OSError, after which the file is as it was before.
 
         parents: Make the folders above this one, where they are missing.
@@ -221,14 +222,14 @@ class LocalFolder:
             check_size(status.st_size, most)
             yield file, status.st_size
 
-    def write(self, name: str, content: bytes, *, wait: bool = True, parents: bool = True) -> None:
+    def write(self, name: str, content: Content, *, wait: bool = True, parents: bool = True) -> None:
         folder = self._real
         folder.mkdir(parents=parents, exist_ok=True)
         path = folder / name
         if _is_real_folder(path):  # not written by us, and in the file's way
             shutil.rmtree(path)
         with replacing(path, sync=wait) as file:
-            file.write(content)
+            file.writelines(_parts(content))
 
     def settle(self, names: Iterable[str]) -> None:
         for name in names:
@@ -264,6 +265,10 @@ class LocalFolder:
             folder.rmdir()
 
 
+def _parts(content: Content) -> Sequence[bytes | memoryview]:
+    return [content] if isinstance(content, bytes) else content
+
+
 def _is_real_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
@@ -287,11 +292,12 @@ class RemoteFolder:
             check_size(file.size(), most)
             return bytes(file.read())
 
-    def write(self, name: str, content: bytes, *, wait: bool = True, parents: bool = True) -> None:
+    def write(self, name: str, content: Content, *, wait: bool = True, parents: bool = True) -> None:
         self._fs.create_dir(self._path, recursive=True)
         partial = f"{self._path}/{_partial_name(name)}"
         with self._fs.open_output_stream(partial) as file:
-            file.write(content)
+            for part in _parts(content):
+                file.write(part)
         self._fs.move(partial, f"{self._path}/{name}")
 
     def settle(self, names: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -25,8 +26,10 @@ from optlstm.training.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
+from optlstm.training.tensor_file import tensor_file
 from optlstm.util.files import LocalFolder
 from tests.damage import empty, flip, truncate
+from tests.waiting import wait_until
 
 
 def tensors(epoch: int) -> dict[str, Tensor]:
@@ -249,6 +252,41 @@ def test_a_checkpoint_can_be_read_before_the_disk_has_it(tmp_path: Path) -> None
             assert (newest[0], newest[2]) == (epoch, {"epoch": epoch})
 
     assert {int(path.stem[6:]) for path in tmp_path.iterdir()} == {4, 5}
+
+
+def test_short_epochs_wait_for_the_disk_once_and_keep_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[str] = []
+    settle = LocalFolder.settle
+    monkeypatch.setattr(LocalFolder, "settle", lambda self, names: (settle(self, names), settled.extend(names)))
+    monkeypatch.setattr("optlstm.training.checkpoints.SETTLE_S", 0.0)
+    with CheckpointWriter(tmp_path) as writer:
+        writer.write(1, tensors(1), {})
+        wait_until(lambda: len(settled) == 2)
+        monkeypatch.setattr("optlstm.training.checkpoints.SETTLE_S", 60.0)
+        for epoch in range(2, 9):
+            writer.write(epoch, tensors(epoch), {}, best=3 if epoch > 2 else None)
+        wait_until(lambda: "epoch-00006.json" not in names(tmp_path))
+        assert "epoch-00001.json" in names(tmp_path)
+        assert len(settled) == 2
+
+    assert settled[2:] == [f"epoch-0000{epoch}.{kind}" for epoch in (3, 8) for kind in ("safetensors", "json")]
+    assert {int(name[6:11]) for name in names(tmp_path)} == {3, 7, 8}
+
+
+def test_the_file_is_as_the_library_writes_it_but_for_its_order(tmp_path: Path) -> None:
+    kept = {
+        "b": torch.arange(3, dtype=torch.uint8),
+        "a": torch.zeros(0, 2),
+        "c": torch.tensor(1.5, dtype=torch.float64, requires_grad=True),
+        "d": torch.ones(2, 3, dtype=torch.bfloat16),
+        "e": torch.tensor([True, False]),
+    }
+    again = safetensors.torch.load(b"".join(tensor_file(kept)))
+    assert all(again[name].dtype == kept[name].dtype and torch.equal(again[name], kept[name]) for name in kept)
+    (tmp_path / "x").write_bytes(b"".join(tensor_file(kept)))
+    assert safetensors.torch.load_file(tmp_path / "x").keys() == kept.keys()
 
 
 def test_a_folder_that_is_swept_away_meanwhile_is_no_error(tmp_path: Path) -> None:
