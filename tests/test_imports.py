@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("backends",),
     ("run",),
+    ("callbacks",),
     ("models",),
     ("report",),
     ("console",),

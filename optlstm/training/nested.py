@@ -115,7 +115,7 @@ class _Encoder:
         if tensor.layout is not torch.strided or tensor.is_quantized:
             raise TypeError(f"{'.'.join(path)} is a sparse or quantized tensor, which is not kept")
         here = tensor.detach().resolve_conj().resolve_neg()
-        copy = self.copy or tensor.is_shared()  # with other processes, which may train it meanwhile
+        copy = self.copy or tensor.is_shared()  # type: ignore[no-untyped-call]  # with processes that may train it
         here = here.to("cpu", copy=copy, memory_format=torch.contiguous_format)
         if here.dtype in DTYPES:  # safetensors has a name for it; of others the bytes are written
             return self._keep(here, path)

@@ -18,7 +18,7 @@ SMALL = ("EPOCHS, STEPS = 8, 40", "EPOCHS, STEPS = 2, 8")
 
 def port(heading: str) -> str:
     """The script with the diff below a heading applied, whose added and removed lines the heading counts."""
-    (plain,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    plain, *_ = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     (title, body), *more = re.findall(rf"\n## ({heading}.*?)\n(.*?)(?=\n## )", PAGE, re.S)
     assert not more
     (diff,) = re.findall(r"```diff\n(.*?)```", body, re.S)
