@@ -16,6 +16,9 @@ from optlstm.util.interrupts import interruptible  # noqa: E402
 
 
 def main() -> int:
+    if sys.platform == "win32":  # no file locks, no signal masks, no inherited files: docs/platforms.md
+        print("optlstm: runs on Linux and macOS; on Windows use it in WSL 2", file=sys.stderr)
+        return 1
     with interruptible() as received:
         try:
             from optlstm.cli import main as run  # a moment, in which Ctrl-C is no traceback either

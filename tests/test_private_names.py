@@ -9,11 +9,14 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.test_imports import PACKAGE, make_package, modules
 
@@ -132,6 +135,14 @@ def test_what_is_used_is_listed_and_what_is_listed_is_used() -> None:
         path for path in LISTED if path not in seen and not seen.keys() & set(filter(is_private, path.split(".")))
     ]
     assert (unlisted, unused) == ([], [])
+
+
+def test_their_packages_have_an_upper_bound_that_holds_here() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    texts = [*project["dependencies"], *project["optional-dependencies"]["ray"]]
+    bounds = {r.name: r.specifier for r in map(Requirement, texts) if any(s.operator == "<" for s in r.specifier)}
+    assert bounds.keys() == {path.split(".")[0] for path in LISTED}
+    assert [name for name, bound in bounds.items() if not bound.contains(version(name))] == []
 
 
 @pytest.mark.parametrize(("source", "name"), BROKEN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -80,8 +81,10 @@ def _goal_problems(config: StudyConfig) -> list[str]:
 
 
 def _scheduler_problems(config: StudyConfig) -> list[str]:
-    """What does not go together with the scheduler."""
+    """What does not go together with the backend and the scheduler."""
     problems, pruner = [], config.pruner.name
+    if config.backend == "ray" and importlib.util.find_spec("ray") is None:
+        problems.append("backend: ray is not installed: pip install 'optlstm[ray]'")
     if config.scheduler == "asha":
         if config.backend != "ray":
             problems.append("scheduler: asha is Ray's own and needs --backend ray; on local use --pruner asha")

@@ -94,7 +94,7 @@ def _storage_remedy(url: str, error: str) -> str:
 
 
 def _versions() -> Finding:
-    names = ("optlstm", "optuna", "torch", "ray", "sqlalchemy")
+    names = [name for name in ("optlstm", "optuna", "torch", "ray", "sqlalchemy") if importlib.util.find_spec(name)]
     installed = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
     return Finding("versions", "ok", f"Python {platform.python_version()}, {installed}")
 
@@ -263,6 +263,9 @@ def _gpu() -> Finding:
 def _ray(address: str | None, storage_path: Location) -> Iterator[Finding]:
     if address is None:
         yield Finding("ray", "ok", "not looked at; give --address to check a cluster")
+        return
+    if importlib.util.find_spec("ray") is None:
+        yield Finding("ray", "fault", "ray is not installed", "pip install 'optlstm[ray]'")
         return
     from optlstm.backends.ray.runner import describe
     from optlstm.config.schema import RayConfig

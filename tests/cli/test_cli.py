@@ -14,6 +14,7 @@ import optuna
 import pandas as pd
 import pytest
 
+import optlstm.__main__
 from optlstm.backends.driver import Run
 from optlstm.backends.trial import Decision
 from optlstm.config.flags import FLAGS
@@ -226,6 +227,24 @@ def test_help_lists_the_commands_and_each_has_its_own(cli: Cli, monkeypatch: pyt
         assert outcome.out.startswith(f"Usage: python -m optlstm {command} [OPTIONS]")
         assert max(map(len, outcome.out.splitlines())) <= 80
     assert re.fullmatch(r"optlstm [\d.]+ \(Python [\d.]+, torch .+, optuna .+, ray .+\)\n", cli("--version").out)
+
+
+def test_without_ray_a_line_says_what_installs_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+    refused = cli("study", "tiny.toml", "--backend", "ray")
+
+    assert (refused.code, refused.lines) == (2, ["backend: ray is not installed: pip install 'optlstm[ray]'"])
+    assert cli("study", "tiny.toml", "--trials", 1).code == 0
+    checked = cli("doctor", "--address", "auto")
+    assert (checked.code, "pip install 'optlstm[ray]'" in checked.out) == (1, True)
+
+
+def test_windows_is_sent_to_wsl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+
+    assert optlstm.__main__.main() == 1
+    assert capsys.readouterr().err == "optlstm: runs on Linux and macOS; on Windows use it in WSL 2\n"
 
 
 def test_help_and_version_load_no_command() -> None:
