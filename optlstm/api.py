@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,33 +134,45 @@ def _run(
     from optlstm.console.progress import Display, make_console
     from optlstm.console.run_summary import announce, say_budget
     from optlstm.report.dashboard_artifacts import DashboardPublisher
-    from optlstm.run.session import open_session
-    from optlstm.run.study_config import study_name, with_stored_config
+    from optlstm.run.worker_server import worker_server
     from optlstm.study.database.connection import open_database, open_existing
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     console, baseline = make_console(not progress), None
     console.print("reading the data")
-    url = str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
-    database, adapt = open_existing(url), budget.adapt if budget else None
+    with worker_server(raw) as server:
+        url = str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
+        database = open_existing(url)
+        session = replace(_open(raw, url, database, index, budget, suffix), server=server)
+        undo.pop_all()
+        announce(console, session)
+        if budget is not None:
+            budget.begin(session)
+            baseline = say_budget(console, session, budget)
+        display = Display(console, session.run, session.plan.record.epochs, session.plan.metric.label, baseline)
+        with _stopping_gently(session) as stopped, display if progress else nullcontext():
+            session.work(DashboardPublisher(session))
+    if stopped:
+        raise StudyInterrupted
+    return session, database or open_database(url)
+
+
+def _open(
+    raw: dict[str, Any], url: str, database: Database | None, index: str | None, budget: Budget | None, suffix: str
+) -> Session:
+    """The study, made where there is none. Args: as of `_run`."""
+    from optlstm.run.session import open_session
+    from optlstm.run.study_config import study_name, with_stored_config
+    from optlstm.study.database.connection import open_database
+
+    adapt = budget.adapt if budget else None
     for name in _names(raw, study_name(raw, None) + ("" if raw.get("name") else suffix)):
         config, stored = with_stored_config(database, name, {"storage": url, **raw})
         if index is not None and config.get("task", DEFAULT_TASK) == DEFAULT_TASK and config.get("objective") is None:
             config = layer({"data": {"time": index}}, config)
         with nullcontext() if raw.get("name") else suppress(StudyConflict):
-            session = open_session(config, name, database, lambda: open_database(url), (), stored, adapt)
-            break
-    undo.pop_all()
-    announce(console, session)
-    if budget is not None:
-        budget.begin(session)
-        baseline = say_budget(console, session, budget)
-    display = Display(console, session.run, session.plan.record.epochs, session.plan.metric.label, baseline)
-    with _stopping_gently(session) as stopped, display if progress else nullcontext():
-        session.work(DashboardPublisher(session))
-    if stopped:
-        raise StudyInterrupted
-    return session, database or open_database(url)
+            return open_session(config, name, database, lambda: open_database(url), (), stored, adapt)
+    raise AssertionError  # names have no end
 
 
 def _names(raw: Mapping[str, Any], name: str) -> Iterator[str]:

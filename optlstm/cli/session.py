@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from optlstm.cli.common import DEFAULT_STORAGE
 from optlstm.cli.databases import existing, open_study_database, quieten_optuna
 from optlstm.config.flags import STORAGE_VARIABLE
 from optlstm.config.validate import attempt
+from optlstm.run.worker_server import worker_server
 from optlstm.study.failures import STREAK
 from optlstm.util import interrupts
 
@@ -49,23 +50,25 @@ def run_session(
         verbose: Show what the trials print, too.
         in_process: Run them here, one at a time, where a debugger stops them.
     """
-    from optlstm.console.progress import Display, make_console
-    from optlstm.console.run_summary import announce, notices, resume_command, say_budget
-    from optlstm.console.trial_output import TrialOutput
-    from optlstm.report.dashboard_artifacts import DashboardPublisher
-    from optlstm.run.session import open_session
-    from optlstm.run.study_config import study_name, with_stored_config
+    with ExitStack() as resources:  # until the trials have ended
+        server = resources.enter_context(worker_server(raw))  # before all that takes its time here
+        from optlstm.console.progress import Display, make_console
+        from optlstm.console.run_summary import announce, notices, resume_command, say_budget
+        from optlstm.console.trial_output import TrialOutput
+        from optlstm.report.dashboard_artifacts import DashboardPublisher
+        from optlstm.run.session import open_session
+        from optlstm.run.study_config import study_name, with_stored_config
 
-    quieten_optuna()
-    name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
-    database = attempt(problems, lambda: existing(url))
-    given = {"storage": url, **raw}
-    config, stored = attempt(problems, lambda: with_stored_config(database, name, given)) or (given, {})
-    create, adapt = partial(open_study_database, url, create=True), budget.adapt if budget else None
-    session = open_session(config, name, database, create, problems, stored, adapt)
-    session = replace(session, in_process=in_process)
-    console, shown = make_console(quiet, plain=in_process), shown_storage(raw)
-    with session.resources:  # where it does not come to work
+        quieten_optuna()
+        name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
+        database = attempt(problems, lambda: existing(url))
+        given = {"storage": url, **raw}
+        config, stored = attempt(problems, lambda: with_stored_config(database, name, given)) or (given, {})
+        create, adapt = partial(open_study_database, url, create=True), budget.adapt if budget else None
+        session = open_session(config, name, database, create, problems, stored, adapt)
+        session = replace(session, in_process=in_process, server=server)
+        resources.enter_context(session.resources)  # where it does not come to work
+        console, shown = make_console(quiet, plain=in_process), shown_storage(raw)
         announce(console, session)
         baseline = None
         if budget is not None:

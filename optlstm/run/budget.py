@@ -15,7 +15,6 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.backends.driver import Deadline
-from optlstm.backends.local.runner import cores
 from optlstm.run.custom_objective import CustomTask
 from optlstm.run.plan import Plan
 from optlstm.run.session import Session
@@ -23,6 +22,7 @@ from optlstm.study.events import Event, TrialFinished
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import BUDGET_KEY
 from optlstm.util.format import duration
+from optlstm.util.processor import cores
 
 SUFFIX = "-fit"  # of a study's name, so that it is none of `study`
 _TRIALS = 12  # that the search has time for, with all their epochs; pruned ones take less

@@ -17,7 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.backends.driver import Run
-from optlstm.backends.local.runner import cores, run_local
+from optlstm.backends.local.runner import run_local
 from optlstm.backends.trial import Job
 from optlstm.config.flags import STORAGE_VARIABLE
 from optlstm.config.schema import NO_LIMIT, StudyConfig
@@ -40,9 +40,11 @@ from optlstm.study.stopping import Stopper
 from optlstm.tracking import TrackedStudy, following
 from optlstm.util.files import Location, absolute, is_url, shown_location
 from optlstm.util.format import duration, model_folder
+from optlstm.util.processor import cores
 from optlstm.util.user_code import Stored
 
 if TYPE_CHECKING:
+    from optlstm.backends.local.fork_server import ForkServer
     from optlstm.backends.ray.runner import PreparedRay
 
 INTERRUPTIONS = ("interrupted", "terminated", "timeout")  # how the reasons of a run that was stopped begin
@@ -76,6 +78,7 @@ class Session:
     resources: ExitStack = field(default_factory=ExitStack)  # such as the connection to Ray; closed after the trials
     notes: Sequence[str] = ()  # on what the command asks for
     in_process: bool = False  # trials run in this one, for a debugger
+    server: ForkServer | None = None  # of local worker processes
 
     @property
     def warnings(self) -> list[str]:
@@ -161,7 +164,7 @@ class Session:
             self.ray.run(self.run, job, self.workers)
         else:
             # What hangs is ended from outside.
-            run_local(self.run, job, self.workers or 1, inline=False if job.trial_timeout else None)
+            run_local(self.run, job, self.workers or 1, inline=False if job.trial_timeout else None, server=self.server)
 
 
 def crowding(config: StudyConfig, workers: int | None) -> list[str]:

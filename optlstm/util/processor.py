@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 
 _BF16 = {"amx_bf16", "avx512_bf16", "bf16"}  # as Linux names it, of x86 and of ARM
 _CPUINFO = Path("/proc/cpuinfo")
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

@@ -14,8 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from optlstm.backends.local.process import ALLOCATOR
-from optlstm.backends.local.runner import cores
+from optlstm.backends.local.launch import ALLOCATOR
+from optlstm.util.processor import cores
 
 BENCH = Path(__file__).parent
 Rounds = dict[str, list[float]]

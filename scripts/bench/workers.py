@@ -24,7 +24,7 @@ import optuna
 import pandas as pd
 from rounds import heading, positive, ratio, spread, table
 
-from optlstm.backends.local.process import ALLOCATOR
+from optlstm.backends.local.launch import ALLOCATOR
 from optlstm.tasks.space import default_space
 
 EPOCHS = 10

@@ -14,6 +14,7 @@ import optuna
 import pytest
 
 from optlstm.backends.driver import Run
+from optlstm.backends.local.fork_server import ForkServer
 from optlstm.backends.local.runner import run_local
 from optlstm.backends.trial import Job
 from optlstm.study.database.connection import Database, open_database
@@ -41,6 +42,11 @@ def _inline(run: Run, job: Job, at_once: int) -> None:
 
 
 def _processes(run: Run, job: Job, at_once: int) -> None:
+    with contextlib.closing(ForkServer(job.threads)) as server:
+        run_local(run, job, at_once, inline=False, server=server)
+
+
+def _launched(run: Run, job: Job, at_once: int) -> None:
     run_local(run, job, at_once, inline=False)
 
 
@@ -52,8 +58,9 @@ def _ray(run: Run, job: Job, at_once: int) -> None:
 
 INLINE = Backend("inline", _inline, isolated=False)
 PROCESSES = Backend("processes", _processes, isolated=True)
+LAUNCHED = Backend("launched", _launched, isolated=True)  # where there is no fork: another way to start a process
 RAY = Backend("ray", _ray, isolated=True)
-# Every backend stands here once; the whole contract runs against each.
+# Every other backend stands here once; the whole contract runs against each.
 BACKENDS = [INLINE, PROCESSES, RAY]
 
 
@@ -65,7 +72,7 @@ def backend_param(backend: Backend, *values: Any) -> Any:
 
 def isolated_backends() -> Any:
     """For tests that kill a trial's process."""
-    params = [backend_param(backend) for backend in BACKENDS if backend.isolated]
+    params = [backend_param(backend) for backend in [*BACKENDS, LAUNCHED] if backend.isolated]
     return pytest.mark.parametrize("backend", params, indirect=True)
 
 
@@ -125,7 +132,7 @@ def work(
         begin.wait()
     if death is not None:
         after_reports(death[0], lambda: die_within(death[1]))
-    next(b for b in BACKENDS if b.name == backend).work(Run(ledger, total), job(seconds=seconds), at_once)
+    next(b for b in [*BACKENDS, LAUNCHED] if b.name == backend).work(Run(ledger, total), job(seconds=seconds), at_once)
 
 
 def job(trial_timeout: float | None = None, **curve: Any) -> Job:

@@ -7,15 +7,19 @@ import random
 import signal
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from optlstm.backends.driver import Run
+from optlstm.backends.local.fork_server import ForkServer
 from optlstm.backends.local.process import WorkerProcess
+from optlstm.backends.local.runner import run_local
 from optlstm.backends.local.shared_data import SharedData
-from optlstm.study.events import EpochReported
+from optlstm.study.events import EpochReported, Event
 from tests.backends.contract import (
     INLINE,
     PROCESSES,
@@ -31,6 +35,7 @@ from tests.backends.contract import (
 )
 from tests.backends.objectives import EPOCHS
 from tests.study.processes import CONTEXT, exit_code, start
+from tests.waiting import wait_until
 
 
 @isolated_backends()
@@ -61,15 +66,47 @@ def test_a_trial_that_hangs_fails_with_its_stack_and_its_worker_is_replaced(back
     assert "in _trouble" in hung.user_attrs["traceback"]
 
 
-def test_ctrl_c_does_not_end_a_worker_that_is_being_started() -> None:
+def test_the_server_of_workers_may_die(studies: Studies) -> None:
+    """Its workers die with it, others are started without it, and their trials are resumed."""
+    server, ledger = ForkServer(1), studies.ledger()
+    reports: list[int] = []
+
+    def kill(event: Event) -> None:
+        reports.append(event.number)
+        if len(reports) == 7:
+            server._process.kill()
+
+    ledger.listen(kill)
+    run_local(Run(ledger, 4), job(), 1, inline=False, server=server)
+    assert table(ledger) == reference(studies, 4)
+    assert server._process.returncode == -signal.SIGKILL
+
+
+def test_no_process_outlives_a_driver(tmp_path: Path) -> None:
+    """Killed, it can end nobody: its server ends with it, and workers with their server."""
+    Studies(tmp_path).ledger()
+    driver = start(work, PROCESSES.name, tmp_path, {}, 100, 2, 1.0)
+    process = psutil.Process(driver.pid)
+    wait_until(lambda: len(process.children(recursive=True)) == 3)
+    family = process.children(recursive=True)
+    process.kill()
+    assert psutil.wait_procs(family, timeout=60)[1] == []
+
+
+@pytest.mark.parametrize("forked", [True, False])
+def test_ctrl_c_does_not_end_a_worker_that_is_being_started(forked: bool) -> None:
     """It reaches every process of a terminal, and Python is not yet there to be told to ignore it."""
-    worker = WorkerProcess(1, tempfile.TemporaryFile())  # noqa: SIM115  (closed with it)
-    for _ in range(5):
-        os.kill(worker._process.pid, signal.SIGINT)
-        time.sleep(0.01)
-    worker.end()
-    worker.wait(60)
-    assert worker._process.returncode == 0
+    with tempfile.TemporaryFile() as data, closing(ForkServer(1)) as server:
+        stack = tempfile.TemporaryFile()  # noqa: SIM115  (closed with its worker)
+        worker = WorkerProcess(1, stack, data.fileno(), server if forked else None)
+        for _ in range(5):
+            os.kill(worker._process.pid, signal.SIGINT)
+            os.kill(server._process.pid, signal.SIGINT)
+            time.sleep(0.01)
+        worker.end()
+        worker.wait(60)
+        assert worker._process.returncode == 0
+        assert server._process.poll() is None
 
 
 def test_a_driver_leaves_no_data_file_behind_whenever_it_is_killed(

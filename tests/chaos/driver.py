@@ -108,7 +108,9 @@ class Driver:
 
     @property
     def workers(self) -> list[psutil.Process]:
-        return [process for process in self.family[1:] if _is_worker(process)]
+        family = [process for process in self.family[1:] if _is_worker(process)]
+        servers = {_parent(process) for process in family}  # of local workers, whose command lines are that of theirs
+        return [process for process in family if process.pid not in servers]
 
     @property
     def ray(self) -> list[psutil.Process]:
@@ -126,6 +128,12 @@ def _is_worker(process: psutil.Process) -> bool:
         command = " ".join(process.cmdline())
         return any(part in command for part in WORKERS) and not command.startswith(AGENTS)
     return False
+
+
+def _parent(process: psutil.Process) -> int:
+    with suppress(psutil.NoSuchProcess):
+        return process.ppid()
+    return 0
 
 
 def _name(process: psutil.Process) -> str:

@@ -175,15 +175,15 @@ def test_a_second_signal_ends_it_at_once_with_its_workers(folder: Path) -> None:
 
     process = start(command, folder, ("study", "endless.py", "--workers", "2", "--trials", "3"))
     wait_until(lambda: len(list(folder.glob("under-way-*"))) == 2)
-    workers = psutil.Process(process.pid).children()
+    started = psutil.Process(process.pid).children(recursive=True)  # the workers and their server
     os.kill(process.pid, signal.SIGINT)
     wait_until(lambda: "stopping after this epoch" in (folder / "said").read_text())
     assert process.is_alive()
     os.kill(process.pid, signal.SIGINT)
 
     assert exit_code(process) == 130
-    assert len(workers) == 2
-    wait_until(lambda: all(has_ended(worker) for worker in workers))
+    assert len(started) == 3
+    wait_until(lambda: all(map(has_ended, started)))
     assert "To resume:\n  python -m optlstm study --name endless --trials 3\n" in (folder / "said").read_text()
 
 

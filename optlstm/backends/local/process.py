@@ -7,36 +7,35 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
+from optlstm.backends.local.fork_server import ForkServer
+from optlstm.backends.local.launch import launch
 from optlstm.backends.trial import TRACEBACK_LINES, encode
 from optlstm.study.events import Assignment
 
 STACK_S = 1.0  # for a hung worker to write its stack
-# What glibc's allocator would give back to the system and fault in again at every training step (see docs).
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 _KERNEL_COUNTERS = Path("/proc/vmstat")  # Linux 4.13 and later; kills within a container's limit are counted too
 
 
 class WorkerProcess:
-    """Starts `optlstm.backends.local.worker`.
+    """Runs `optlstm.backends.local.worker.work`, in a process that a server forks, or in a new one.
 
     Args:
         threads: Of its training.
         stack: Where it writes its stack on SIGUSR1; closed with it.
-        inherited: A file descriptor that it needs too.
+        data: The descriptor of its data.
+        server: None: there is none.
 
     Attributes:
         ready: It has set up its task.
         assignment: The trial it runs.
     """
 
-    def __init__(self, threads: int, stack: IO[bytes], inherited: int | None = None) -> None:
+    def __init__(self, threads: int, stack: IO[bytes], data: int, server: ForkServer | None = None) -> None:
         self.ready = False
         self.assignment: Assignment | None = None
         self._told = time.monotonic()  # when it was last given something to do
@@ -44,19 +43,11 @@ class WorkerProcess:
         self._stack = stack
         ours, theirs = socket.socketpair()
         self.connection = Connection(ours.detach())
-        handed = [theirs.fileno(), stack.fileno()]
-        # What the driver can import it can, and nothing else: `-m` would look in the working folder first.
-        code = f"import sys; sys.path[:] = {sys.path!r}; from optlstm.backends.local.worker import work; work()"
-        command = [sys.executable, "-W", "ignore", "-c", code]
-        with _interrupts_blocked():
-            self._process = subprocess.Popen(
-                [*command, str(handed[0]), str(os.getpid()), str(handed[1])],
-                pass_fds=[*handed, *([] if inherited is None else [inherited])],
-                env={**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(threads)},
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # standard output is for results
-            )
-        theirs.close()
+        with theirs:
+            descriptors = [theirs.fileno(), stack.fileno(), data]
+            arguments = [str(os.getpid()), *map(str, descriptors)]
+            forked = server.fork(descriptors) if server else None
+            self._process = forked or launch("work", threads, descriptors, arguments)
 
     def send(self, message: Any) -> None:
         self._told = time.monotonic()
@@ -109,18 +100,6 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
         self._stack.close()
-
-
-@contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """For what is started inside, as long as it lives: Ctrl-C reaches all processes of a terminal, and the driver alone
-    decides, and tells a worker with its next answer.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def kernel_kills() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from optlstm.backends.driver import MAX_RESTARTS, Run
+from optlstm.backends.local.fork_server import ForkServer
 from optlstm.backends.local.process import WorkerProcess, how_it_died
 from optlstm.backends.local.shared_data import SharedData
 from optlstm.backends.trial import Decision, Failed, Job, decode, hung, run_trial
@@ -27,23 +27,21 @@ PLOT_DATA_S = 300.0  # for a worker to forecast the validation rows
 END_S = 5.0  # for a worker to end by itself
 
 
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def run_local(run: Run, job: Job, workers: int, *, inline: bool | None = None) -> None:
+def run_local(
+    run: Run, job: Job, workers: int, *, inline: bool | None = None, server: ForkServer | None = None
+) -> None:
     """Run trials until there are none, the study stops, or `run` is told to stop.
 
     Args:
         workers: Trials at a time. One trains in this process; more train in that many worker processes.
         inline: Train in this process or not, whatever the number of workers.
+        server: Forks the workers, and is closed with them; None: each is started by itself.
     """
     with run.under_way():
         if workers == 1 if inline is None else inline:
             _run_inline(run, job)
         else:
-            _Pool(run, job).work(workers)
+            _Pool(run, job, server).work(workers)
 
 
 def _run_inline(run: Run, job: Job) -> None:
@@ -87,9 +85,10 @@ class _InlineReports:
 class _Pool:
     """Worker processes and the trials they run."""
 
-    def __init__(self, run: Run, job: Job) -> None:
+    def __init__(self, run: Run, job: Job, server: ForkServer | None) -> None:
         self.run = run
         self.job = job
+        self.server = server if server and server.threads == job.threads else None
         self.workers: list[WorkerProcess] = []
         self.restarts: Counter[int] = Counter()
         self.shared: SharedData | None = None  # until every worker has it
@@ -198,7 +197,7 @@ class _Pool:
             stack = tempfile.TemporaryFile()  # noqa: SIM115  (closed with its worker)
         except OSError as error:
             raise OptlstmError(f"{tempfile.gettempdir()}: cannot write: {error.strerror or error}") from error
-        worker = WorkerProcess(self.job.threads, stack, self.shared.fd)
+        worker = WorkerProcess(self.job.threads, stack, self.shared.fd, self.server)
         self.workers.append(worker)
         worker.send((self.job.make_objective, self.shared))
 
@@ -207,6 +206,8 @@ class _Pool:
             worker.end()
         for worker in self.workers:
             worker.wait(END_S)
+        if self.server:
+            self.server.close()
         if self.shared:
             self.shared.close()
 

@@ -22,7 +22,7 @@ class SharedData:
     """A pickle without its arrays, and where their bytes are.
 
     Attributes:
-        fd: The file's descriptor, which a worker must have inherited.
+        fd: The file's descriptor in the process that wrote it.
     """
 
     head: bytes
@@ -44,11 +44,15 @@ class SharedData:
             file.flush()
             return cls(head, os.dup(file.fileno()), tuple(spans))
 
-    def read(self) -> Any:
-        """The data, its arrays mapped from the file; they stay valid after `close`."""
+    def read(self, fd: int | None = None) -> Any:
+        """The data, its arrays mapped from the file; they stay valid after `close`.
+
+        Args:
+            fd: The file's descriptor in this process; None: it has written it.
+        """
         if not any(length for _, length in self.spans):
             return pickle.loads(self.head, buffers=[bytearray() for _ in self.spans])
-        view = memoryview(mmap.mmap(self.fd, 0, access=mmap.ACCESS_COPY))
+        view = memoryview(mmap.mmap(self.fd if fd is None else fd, 0, access=mmap.ACCESS_COPY))
         return pickle.loads(self.head, buffers=[view[at : at + length] for at, length in self.spans])
 
     def close(self) -> None:

@@ -1,8 +1,4 @@
-"""A worker process: `python -c "...; work()" FD PARENT STACK`. It trains; the study is the driver's.
-
-Started as a command rather than through `multiprocessing`, so that a script or notebook that calls optlstm
-is not imported again in every worker, and so that the allocator's environment is set before Python starts.
-"""
+"""A worker process, and the server that forks it. It trains; the study is the driver's."""
 
 from __future__ import annotations
 
@@ -12,24 +8,29 @@ import faulthandler
 import gc
 import os
 import signal
+import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
+from optlstm.backends.local.fork_server import MESSAGE_BYTES, RUNS
 from optlstm.backends.trial import Decision, decode, encode, run_trial, setup_failure
 from optlstm.errors import named
 
 PR_SET_PDEATHSIG = 1  # prctl's, from Linux's sys/prctl.h
+WORKER_DESCRIPTORS = 3  # its connection, and the files of its stack and of its data
+POLL_S = 0.01
 
 
 def end_with(parent: int) -> None:
     """End this process when its driver does: a trial that is continued elsewhere must not have two writers."""
 
     def watch() -> None:
-        if sys.platform == "linux":  # of this thread, which is never gone before its process
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _killed_with_parent()  # of this thread, which is never gone before its process
         while os.getppid() == parent:
             time.sleep(0.2)
         os._exit(1)
@@ -37,14 +38,27 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(fd: int, parent: int, stack: int) -> None:
+def _killed_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main(parent: int, fd: int, stack: int, data: int) -> None:
+    """Train for a driver.
+
+    Args:
+        parent: The process that this one ends with.
+        fd: The connection to the driver.
+        stack: The file that takes the stack.
+        data: The file of the shared data.
+    """
     faulthandler.register(signal.SIGUSR1, file=stack, all_threads=False)  # should a trial hang, the driver asks where
     end_with(parent)
     driver = Connection(fd)
     gc.disable()  # a seventh of torch's import is looking for garbage among what it makes, which is none
     try:
         make_objective, shared = driver.recv()
-        objective = make_objective(shared.read())
+        objective = make_objective(shared.read(data))
     except Exception as error:
         driver.send(("setup failed", setup_failure(error)))
         return
@@ -78,7 +92,57 @@ def plot_data(objective: Any, number: int) -> tuple[Any, str]:
         return None, named(error)
 
 
-def work() -> None:
+def work(arguments: Sequence[int] | None = None) -> None:
     """Train for the driver that the command line names."""
     with contextlib.suppress(EOFError, ConnectionError):  # the driver is gone: nobody to train for
-        main(*map(int, sys.argv[1:4]))
+        main(*(map(int, sys.argv[1:]) if arguments is None else arguments))
+
+
+def serve() -> None:
+    """Fork workers for the driver that the command line names: see `optlstm.backends.local.fork_server`.
+
+    This process has one thread: a fork copies no other.
+    """
+    _killed_with_parent()
+    control = socket.socket(fileno=int(sys.argv[1]))
+    gc.disable()  # for workers too, whose pages stay the same as this process's while nobody looks for garbage
+    for module in sys.argv[2:]:
+        with contextlib.suppress(Exception):  # a worker that imports it says why it cannot
+            import_module(module)
+    gc.freeze()
+    while True:
+        message, descriptors, *_ = socket.recv_fds(control, MESSAGE_BYTES, WORKER_DESCRIPTORS)
+        match message.split():
+            case [b"fork"]:
+                server = os.getpid()
+                pid = _forked()
+                if pid == 0:
+                    control.close()
+                    work([server, *descriptors])
+                    return
+                control.send(b"" if pid is None else b"%d" % pid)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            case [b"wait", pid, seconds]:
+                control.send(_exit_status(int(pid), float(seconds)))
+            case _:  # the driver is gone
+                return
+
+
+def _forked() -> int | None:
+    """0 in the new process, its pid in this one; None where the system has no room for it."""
+    try:
+        return os.fork()
+    except OSError:
+        return None
+
+
+def _exit_status(pid: int, seconds: float) -> bytes:
+    deadline = time.monotonic() + seconds
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return b"%d" % os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            return RUNS
+        time.sleep(POLL_S)

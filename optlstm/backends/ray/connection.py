@@ -19,10 +19,10 @@ from typing import Any
 import psutil
 import ray
 
-from optlstm.backends.local.runner import cores
 from optlstm.backends.ray.guardian import MARK, Guardian
 from optlstm.errors import InputError, OptlstmError, named
 from optlstm.util.interrupts import blocked, held
+from optlstm.util.processor import cores
 from optlstm.util.temporary import keep, temporary_folder
 
 CLUSTER_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
