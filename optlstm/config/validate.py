@@ -14,7 +14,7 @@ from optlstm.errors import InputError, Problem, did_you_mean, nearest
 from optlstm.study.registry import MULTI_OBJECTIVE, check, in_words
 from optlstm.tasks.forecast.losses import has_quantiles
 from optlstm.tasks.options import READING, DataConfig, as_toml
-from optlstm.tasks.registry import TASKS, check_keys, task_class
+from optlstm.tasks.registry import TASKS, check_keys, goals, task_class
 from optlstm.util.files import absolute, check_writable
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def check_config(raw: Mapping[str, Any]) -> tuple[StudyConfig | None, list[str]]
 
 def _goal_problems(config: StudyConfig) -> list[str]:
     """A loss or a metric that the task does not have."""
-    task, training = task_class(config.task), config.training
-    known = {"loss": list(task.losses), "metric": [metric.name for metric in task.metrics]}
+    training, choice = config.training, goals(config.task, config.data.kind)
+    known = {"loss": list(choice.losses), "metric": [metric.name for metric in choice.metrics]}
     problems = []
     for key, name in (("loss", training.loss), ("metric", training.metric)):
         names = known[key]
@@ -75,7 +75,7 @@ def _goal_problems(config: StudyConfig) -> list[str]:
             words = f"{'one of ' if len(names) > 1 else ''}{', '.join(names)}"
             problems.append(f"training.{key}: must be {words}, got {name!r}{did_you_mean(name, names)}")
     if config.data.quantiles and not has_quantiles(training.loss, (training.metric, *config.several)):
-        loss = training.loss or next(iter(task.losses))
+        loss = training.loss or known["loss"][0]
         problems.append(f"data.quantiles: the loss {loss} has none; training.loss = 'quantiles', or leave it out")
     return problems
 

@@ -108,7 +108,7 @@ def best_table(session: Session) -> Table | None:
     else:
         note = f" ({deciding.note})" if deciding.note else ""
         table.add_row(f"validation {deciding.label}", f"[bold]{decimals(best.values[0], 6)}[/bold]{note}")
-    for metric in session.plan.task.metrics:
+    for metric in session.plan.task.goals[session.plan.task.kind].metrics:
         value = attrs.get(metric.name)
         if isinstance(value, int | float) and metric.name not in (deciding.label, *several):
             table.add_row(f"validation {metric.name}", decimals(value, 6))

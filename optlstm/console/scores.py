@@ -12,14 +12,14 @@ from rich.text import Text
 from optlstm.console.tables import plain_table
 from optlstm.models.card import Card, Test
 from optlstm.tasks.base import Metrics
-from optlstm.tasks.label.scores import METRICS
+from optlstm.tasks.registry import goals
 from optlstm.util.format import listed, many, without_midnight
 
 MODEL = "this model"
 _SHOWN = ("wql", "crps", "msis", "coverage_", "width_")
 _OF_QUANTILES = (*_SHOWN, "pinball_")
 _OF_CLASSES = ("auc", "average_precision", "brier", "ece")
-MORE_IS_BETTER = {metric.name for metric in METRICS if metric.higher}
+MORE_IS_BETTER = {metric.name for metric in goals("sequence").metrics if metric.higher}
 
 
 def outcome(card: Card, folder: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,10 @@ from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import first_few, quoted
 
-BINS = "write classes in its place (low, middle, high: pandas.qcut(column, 3)), or name another with --label COL"
+BINS = (
+    "data.kind=number learns them as numbers; or write classes in their place (low, middle, high: "
+    "pandas.qcut(column, 3)), or name another with --label COL"
+)
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _SPLIT_SEED = 0  # of the shuffling before the cut: the study's seed is no part of the data
 
@@ -65,6 +69,24 @@ def class_names(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+def are_numbers(names: Iterable[str]) -> bool:
+    """Whether all labels are finite numbers."""
+    return all(_DECIMAL.fullmatch(name) and math.isfinite(float(name)) for name in names)
+
+
+def label_numbers(labels: Sequence[str], file: str, column: str) -> Floats:
+    """Labels as numbers [n]. Raises InputError for those that are none."""
+    wrong = list(dict.fromkeys(label for label in labels if not are_numbers([label])))
+    if wrong:
+        count, names = sum(label in set(wrong) for label in labels), first_few([quoted(label) for label in wrong])
+        commas = all(are_numbers([label.replace(",", ".")]) for label in wrong)
+        remedy = "write decimal points, not decimal commas" if commas else "correct them, or set data.kind=classes"
+        raise InputError(
+            f"data: column '{column}' of {file}: {count} label(s) are not finite numbers ({names}); {remedy}"
+        )
+    return np.array([float(label) for label in labels], dtype=np.float64)
+
+
 def are_measured(names: Sequence[str]) -> bool:
     """Whether labels are numbers, and not all whole ones."""
     return all(_DECIMAL.fullmatch(name) for name in names) and not all(float(name).is_integer() for name in names)
@@ -80,7 +102,7 @@ def check_classes(labels: Sequence[str], file: str, column: str) -> tuple[str, .
     if len(names) > len(labels) / 2 and are_measured(names):
         raise InputError(
             f"data: column '{column}' of {file} holds numbers ({len(names):,} different ones in {len(labels):,} rows), "
-            f"and a label is a class; to predict a number is not supported yet: {BINS}"
+            f"and data.kind=classes makes each a class: {BINS}"
         )
     if len(names) < 2:
         only = f"holds only one class ({quoted(names[0])})"
@@ -159,20 +181,11 @@ def check_split(
     Raises:
         InputError: there is not, and why.
     """
-    parts = {
-        "train on": all(len(fold.train) for fold in split.folds),
-        "validate on": all(len(fold.validation) for fold in split.folds),
-        "test on": len(split.test) or not tested,
-    }
-    empty = [part for part, there in parts.items() if not there]
-    if empty:
-        single = int((np.bincount(codes) == 1).sum())
-        few = f"values in column '{group}'" if group else "sequences"
-        why = f"there are too few {few} for so many parts"
-        if single and not group:
-            why = f"{single:,} of {len(names):,} classes have a single sequence"
-            why += f"; numbers are no classes: {BINS}" if _are_whole(names) else " (another column? --label COL)"
-        raise InputError(f"data: no sequence is left to {' or to '.join(empty)}: {why}")
+    single, why = int((np.bincount(codes) == 1).sum()), ""
+    if single and not group:
+        why = f"{single:,} of {len(names):,} classes have a single sequence"
+        why += f"; numbers are no classes: {BINS}" if _are_whole(names) else " (another column? --label COL)"
+    check_parts(split, group, tested=tested, why=why)
     for fold in split.folds:
         absent = np.setdiff1d(np.arange(len(names)), codes[fold.train])
         if len(absent):
@@ -181,6 +194,28 @@ def check_split(
                 f"data: {len(absent)} class(es) have no sequence to train on ({missing}); "
                 "give more of them, or leave their rows out"
             )
+
+
+def check_parts(split: LabelledSplit, group: str | None, *, tested: bool, why: str = "") -> None:
+    """See that there is something to train on, to validate on and (`tested`) to test on.
+
+    Args:
+        group: the column of the groups.
+        why: there is not; empty: there are too few samples.
+
+    Raises:
+        InputError: there is not.
+    """
+    parts = {
+        "train on": all(len(fold.train) for fold in split.folds),
+        "validate on": all(len(fold.validation) for fold in split.folds),
+        "test on": len(split.test) or not tested,
+    }
+    empty = [part for part, there in parts.items() if not there]
+    if empty:
+        few = f"values in column '{group}'" if group else "sequences"
+        why = why or f"there are too few {few} for so many parts"
+        raise InputError(f"data: no sequence is left to {' or to '.join(empty)}: {why}")
 
 
 def _shares(n: int, splits: Sequence[float] | Sequence[int], *, validation: bool, test: bool) -> Floats:

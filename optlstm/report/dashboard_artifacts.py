@@ -23,7 +23,8 @@ from optuna.trial import FrozenTrial
 
 from optlstm.errors import InputError
 from optlstm.report import summary_text
-from optlstm.report.figures.best_network import AnyTask, confusion, forecasts, read_plot_data, spans, times
+from optlstm.report.figures.best_network import AnyTask, forecasts, read_plot_data, spans, times
+from optlstm.report.figures.labels import label_figures
 from optlstm.report.png import png
 from optlstm.report.view import StudyView
 from optlstm.run.retention import study_folder
@@ -151,12 +152,11 @@ def _artifacts_of(trial: FrozenTrial, view: StudyView, task: AnyTask, plot_data:
     }  # fmt: skip
     artifacts = [Artifact("params.json", "application/json", json.dumps(content, indent=2).encode())]
     if plot_data is not None:
-        figure = (
-            forecasts(plot_data, times(task), trial.number)
-            if isinstance(plot_data, Forecasts)
-            else confusion(plot_data, trial.number)
-        )
-        artifacts.append(Artifact(f"{figure.key}.png", "image/png", png(figure, DPI)))
+        if isinstance(plot_data, Forecasts):
+            figures = [forecasts(plot_data, times(task), trial.number)]
+        else:
+            figures = label_figures(plot_data, trial.number)
+        artifacts += [Artifact(f"{figure.key}.png", "image/png", png(figure, DPI)) for figure in figures]
     return artifacts
 
 

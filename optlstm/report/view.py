@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.study.record import CONFIG_KEY, NOTES_KEY, RECORD_KEY
 from optlstm.study.results import StudyResults
-from optlstm.tasks.registry import TASKS, task_class
+from optlstm.tasks.registry import TASKS, goals, task_class
 from optlstm.training.metric import Metric
 from optlstm.util.format import short
 
@@ -192,7 +192,10 @@ def _objectives(record: Mapping[str, Any], count: int) -> list[str]:
 def task_metrics(record: Mapping[str, Any]) -> tuple[Metric, ...]:
     """The metrics of the study's task; none where another program made the study."""
     task = record.get("task")
-    return task_class(task).metrics if task in TASKS else ()
+    if task not in TASKS:
+        return ()
+    kind = record.get("data", {}).get("kind", next(iter(task_class(task).goals)))
+    return goals(task, kind).metrics
 
 
 def deciding_metric(record: Mapping[str, Any]) -> Metric | None:

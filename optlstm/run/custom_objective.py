@@ -21,6 +21,7 @@ from optlstm.run.trial_log import Output
 from optlstm.study.define_by_run import FunctionSpace, OpenSpace
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space
+from optlstm.tasks.base import Goals
 from optlstm.training.metric import Metric
 from optlstm.util.files import Location
 from optlstm.util.user_code import Stored, UserFile, as_program
@@ -39,8 +40,8 @@ class CustomTask:
 
     file: UserFile
     space: Space
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("value"),)
-    losses: ClassVar[Mapping[str, str]] = {}
+    kind: ClassVar[str] = "value"
+    goals: ClassVar[Mapping[str, Goals]] = {"value": Goals({}, (Metric("value"),))}
     warnings: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

@@ -33,7 +33,7 @@ from optlstm.study.space import Space
 from optlstm.study.stopping import Stopping
 from optlstm.study.warm_start import params_problems, searched_part
 from optlstm.tasks.base import Task
-from optlstm.tasks.registry import DEFAULT_TASK, TASKS, task_class
+from optlstm.tasks.registry import DEFAULT_TASK, TASKS, goals, task_class
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Goal, Metric
@@ -189,12 +189,13 @@ def _task_plan(
     if config and task and space and factory:
         space = attempt(problems, partial(_read_space, config, task, space, factory, section, notes))
     if config and space:
-        problems += _objective_problems(config, kind)
+        problems += _objective_problems(config)
         problems += check_population(config.pbt, space) if config.scheduler == "pbt" else []
         problems += _search_problems(config, space)
     if config and task and space:
         attempt(problems, lambda: task.check_space(space))
-        problems += _undefined_problems(task, config)
+        if not any(problem.startswith(("training.loss", "training.metric")) for problem in problems):
+            problems += _undefined_problems(task, config)
         if config.scheduler == "pbt" and config.pbt.morph:
             problems += check_growth(config, task.record())
     if config and config.training.device not in ("auto", "cpu"):
@@ -253,8 +254,9 @@ def _custom_plan(
 
 
 def _metric(task: Task | CustomTask, config: StudyConfig) -> Metric:
-    wanted = config.training.metric or task.losses.get(config.training.loss or "")
-    return next((metric for metric in task.metrics if metric.name == wanted), task.metrics[0])
+    losses, metrics = task.goals[task.kind]
+    wanted = config.training.metric or losses.get(config.training.loss or "")
+    return next((metric for metric in metrics if metric.name == wanted), metrics[0])
 
 
 def _goal(task: Task, config: StudyConfig) -> Goal:
@@ -284,8 +286,8 @@ def _read_space(
     return kept
 
 
-def _objective_problems(config: StudyConfig, kind: type[Task]) -> list[str]:
-    known = [*(metric.name for metric in kind.metrics), *MORE_OBJECTIVES]
+def _objective_problems(config: StudyConfig) -> list[str]:
+    known = [*(metric.name for metric in goals(config.task, config.data.kind).metrics), *MORE_OBJECTIVES]
     return [
         f"objectives: there is no '{name}'{did_you_mean(name, known)} (known: {', '.join(known)})"
         for name in config.several
@@ -296,7 +298,7 @@ def _objective_problems(config: StudyConfig, kind: type[Task]) -> list[str]:
 def _undefined_problems(task: Task, config: StudyConfig) -> list[str]:
     """Why the loss, or a metric that decides, has no value on these data."""
     loss = config.training.loss or ""
-    needed = {loss, task.losses.get(loss), *_goal(task, config).metrics}
+    needed = {loss, task.goals[task.kind].losses.get(loss), config.training.metric, *_goal(task, config).metrics}
     return [
         f"training: {name} is not defined on these data: {why}; take another loss and metric"
         for name, why in task.undefined.items()
@@ -313,17 +315,17 @@ def _search_problems(config: StudyConfig, space: Space) -> list[str]:
 
 
 def _task_record(config: StudyConfig, task: Task, space: Space, factory: Factory | None) -> StudyRecord:
-    training = config.training
+    training, (losses, metrics) = config.training, task.goals[task.kind]
     # The device is no part: a study begun on a laptop is continued where there is a GPU.
     trained: dict[str, Any] = {"epochs": training.epochs, "patience": training.patience, "threads": training.threads}
     metric = _metric(task, config)
     trained |= {} if training.precision == "fp32" else {"precision": training.precision}
-    trained |= {} if training.loss in (None, next(iter(task.losses))) else {"loss": training.loss}
-    trained |= {} if training.metric is None and metric == task.metrics[0] else {"metric": metric.name}
+    trained |= {} if training.loss in (None, next(iter(losses))) else {"loss": training.loss}
+    trained |= {} if training.metric is None and metric == metrics[0] else {"metric": metric.name}
     stored: dict[str, Any] = {"task": config.task, "data": task.record(), "training": trained}
     if factory is not None:
         stored["model"] = {"factory": factory.reference, "fingerprint": factory.function.fingerprint}
-    higher = {metric.name for metric in task.metrics if metric.higher}
+    higher = {metric.name for metric in metrics if metric.higher}
     usual = {name: "maximize" if name in higher else "minimize" for name in config.several}
     return _record(config, space, stored, dict(zip(usual, config.directions or usual.values(), strict=True)))
 

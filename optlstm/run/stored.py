@@ -47,6 +47,8 @@ def stored_config(study: optuna.Study) -> dict[str, Any]:
             form = INTEGER  # digits that are read as dates now
         kept |= {} if form is None else {"time_format": form}
         config["data"] = {**config.get("data", {}), **kept}
+    elif record.get("task") in TASKS and "classes" in (record.get("data") or {}):
+        config["data"] = {**config.get("data", {}), "kind": "classes"}  # numbers may be told by other rules now
     return config
 
 

@@ -89,13 +89,19 @@ class Bounds(Protocol):
         """Whether a configuration can have all of these values of fixed and categorical params."""
 
 
+class Goals(NamedTuple):
+    """What can be learned of one kind of targets."""
+
+    losses: Mapping[str, str]  # the default `training.loss` first; each with its default `training.metric`
+    metrics: tuple[Metric, ...]  # the default `training.metric` first
+
+
 class Task(Protocol):
     """Data of one kind, read, checked and split. It imports no torch: the driver trains nothing."""
 
     name: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]  # of the `data` section that it reads
-    metrics: ClassVar[tuple[Metric, ...]]  # the default `training.metric` first
-    losses: ClassVar[Mapping[str, str]]  # the default `training.loss` first; each with its default `training.metric`
+    goals: ClassVar[Mapping[str, Goals]]  # by kind of target, as `data.kind` and the record have it; the usual first
     problem: ClassVar[str]  # `module:function` that makes the `Problem` in a worker: (data(), device, factory, goal)
 
     @classmethod
@@ -111,12 +117,16 @@ class Task(Protocol):
         """A space to check a study's space against where the data cannot be read."""
 
     @property
+    def kind(self) -> str:
+        """Of the target: one of `goals`."""
+
+    @property
     def warnings(self) -> Sequence[str]:
         """What looks odd in the data; one line each."""
 
     @property
     def undefined(self) -> Mapping[str, str]:
-        """Metrics that have no value on these data, and why."""
+        """Losses and metrics that have no value on these data, and why."""
 
     def default_space(self) -> dict[str, object]:
         """The space of a study that declares none, in the form of a study file's `[space]` section."""

@@ -63,6 +63,8 @@ class DataConfig(Section):
     validation_path: str | None = Field(None, description="file of the validation rows (default: split off)")
     test_path: str | None = Field(None, description="file of the test rows (default: split off)")
     label: str | None = Field(None, description="label column (default: label)")
+    kind: Literal["auto", "classes", "number"] = Field("auto", description="what labels are (auto: told by the labels)")
+    cap: float | None = Field(None, description="labels that are numbers: the largest; those above it are taken for it")
     series: str | None = Field(
         None, description="column (or columns) that says which series (or sequence) a row belongs to"
     )
@@ -90,7 +92,7 @@ class DataConfig(Section):
     )
     quantiles: tuple[float, ...] | None = Field(
         None,
-        description="of forecasts with the loss quantiles: which (default: 5 to 95 %)",
+        description="of forecasts and numbers with the loss quantiles: which (default: 5 to 95 %)",
         min_length=1,
         max_length=99,
     )

@@ -65,4 +65,12 @@ class Confusion:
     counts: Integers
 
 
-PlotData = Forecasts | Confusion
+@dataclass(frozen=True, eq=False)
+class Regression:
+    """Numbers predicted for the validation data, in the labels' units. truth, predicted: [n]."""
+
+    truth: Floats
+    predicted: Floats
+
+
+PlotData = Forecasts | Confusion | Regression

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from optlstm.errors import InputError, did_you_mean
-from optlstm.tasks.base import Task
+from optlstm.tasks.base import Goals, Task
 from optlstm.tasks.options import DataConfig
 
 DEFAULT_TASK = "forecast"
@@ -20,6 +20,15 @@ TASKS = {  # name: `module:class`; importing it loads neither torch nor pandas
 def task_class(name: str) -> type[Task]:
     """Raises KeyError for a name that is not in TASKS."""
     return cast("type[Task]", load(TASKS[name]))
+
+
+def goals(task: str, kind: str | None = None) -> Goals:
+    """The losses and metrics of a task with targets of this kind; None: of all kinds, those of the usual one first."""
+    kinds = task_class(task).goals
+    chosen = [kinds[kind]] if kind is not None and kind in kinds else [*kinds.values()]
+    losses = {name: metric for goals in chosen[::-1] for name, metric in goals.losses.items()}
+    metrics = {metric.name: metric for goals in chosen for metric in goals.metrics}
+    return Goals({**chosen[0].losses, **losses}, tuple(metrics.values()))
 
 
 def load(reference: str) -> Any:

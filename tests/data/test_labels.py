@@ -113,14 +113,14 @@ def test_measured_numbers_are_no_classes() -> None:
     with pytest.raises(InputError) as refused:
         check_classes(measured, "d.csv", "label")
     assert refused.value.problems == [
-        "data: column 'label' of d.csv holds numbers (60 different ones in 60 rows), and a label is a class; "
-        "to predict a number is not supported yet: write classes in its place (low, middle, high: "
-        "pandas.qcut(column, 3)), or name another with --label COL"
+        "data: column 'label' of d.csv holds numbers (60 different ones in 60 rows), and data.kind=classes "
+        "makes each a class: data.kind=number learns them as numbers; or write classes in their place (low, middle, "
+        "high: pandas.qcut(column, 3)), or name another with --label COL"
     ]
     assert check_classes(["0.5", "1.5"] * 9, "d.csv", "stars") == ("0.5", "1.5")
     codes = np.arange(60)
     split = split_labels(codes, None, (0.7, 0.1, 0.2))
-    with pytest.raises(InputError, match=r"60 of 60 classes have a single sequence; numbers are no classes: write cl"):
+    with pytest.raises(InputError, match=r"60 of 60 classes have a single sequence; numbers are no classes: data.k"):
         check_split(codes, [*map(str, codes)], split, "age", tested=True)
     with pytest.raises(InputError, match=r"60 of 60 classes have a single sequence \(another column\? --label COL\)"):
         check_split(codes, [f"c{i}" for i in codes], split, "age", tested=True)

@@ -13,7 +13,8 @@ import torch
 
 import optlstm
 from optlstm.data.labels import Fold
-from optlstm.tasks.label.baselines import bag_of_words, majority, nearest_neighbour
+from optlstm.tasks.label.baselines import bag_of_words, constant_outputs, nearest_neighbour
+from optlstm.tasks.label.classes import Classes
 from optlstm.tasks.label.data import LabelledData
 from optlstm.tasks.label.predict import LabelPredictor, SequenceSection
 from optlstm.tasks.label.scores import ALL
@@ -175,8 +176,8 @@ def test_baselines_by_hand() -> None:
     starts = np.array([0, 2, 4, 6, 7, 9])  # the fourth has one step
 
     fold = Fold(train, np.arange(0))
-    data = LabelledData(values, starts, codes, ("a", "b"), (fold,), test, class_weights=False)
-    guess = majority(data, train)
+    data = LabelledData(values, starts, codes, Classes(names=("a", "b")), (fold,), test)
+    guess = data.target.all_scores(constant_outputs(data, train, test)["majority_class"], codes[test])
     assert guess["accuracy"] == 0.5
     assert guess["log_loss"] == pytest.approx(-(np.log(1 / 3) + np.log(2 / 3)) / 2)
     near = nearest_neighbour(data, train)

@@ -18,14 +18,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from optlstm.report import summary_text
 from optlstm.report.figures.best_network import (
     calibration,
-    confusion,
     forecast_baseline_text,
     forecasts,
-    label_baseline_text,
 )
 from optlstm.report.figures.comparison import compare
 from optlstm.report.figures.curves import timeline, tip
 from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
+from optlstm.report.figures.labels import confusion, label_baseline_text
 from optlstm.report.figures.lineage import lineage
 from optlstm.report.html import make_report, render
 from optlstm.report.png import draw, png
@@ -129,7 +128,7 @@ def test_labels_stand_beside_the_most_frequent_class(tmp_path: Path) -> None:
 
     validation = view.record["data"]["splits"][1]
     (fold,) = plan.task.split.folds  # type: ignore[attr-defined]
-    frequent = int((plan.task.codes[fold.validation] == 0).sum())  # type: ignore[attr-defined]
+    frequent = int((plan.task.truth[fold.validation] == 0).sum())  # type: ignore[attr-defined]
     assert validation == 15
     assert sentence.startswith("Of 15 validation examples trial 5 classifies 11 rightly (73.3 %);")
     assert f"most frequent class would be right for {frequent} ({100 * frequent / 15:.1f} %)" in sentence

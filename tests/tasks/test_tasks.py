@@ -95,7 +95,7 @@ def test_validation_rows_of_their_own(tested: bool) -> None:
     assert fold.validation.tolist() == list(range(24, 30))
     test = list(range(30, 40)) if tested else task.split.test.tolist()
     assert sorted([*fold.train.tolist(), *test]) == [*range(24), *(range(30, 40) if tested else ())]
-    assert (len(task.split.test), len(task.codes)) == ((10, 40) if tested else (5, 30))
+    assert (len(task.split.test), len(task.truth)) == ((10, 40) if tested else (5, 30))
     assert task.samples.labels[24:30] == SequenceTask.read_file(Path("validation.csv"), data).labels
     with pytest.raises(
         InputError, match=r"data\.folds: --validation-data has the validation rows; leave one of the two"
@@ -160,7 +160,7 @@ def test_bad_sequences_are_refused_in_one_line(cli: Cli, text: str, expected: li
     ("arguments", "expected"),
     [
         (
-            ("--label", "t4", "--data", "cut.csv"),
+            ("--label", "t4", "--data", "cut.csv", "--set", "data.kind=classes"),
             "no sequence is left to validate on or to test on: 24 of 24 classes have a single sequence; numbers are",
         ),
         (("--set", "data.group=label"), "data.group: 'label' is the label column; name another"),
@@ -253,7 +253,11 @@ def test_nested_parquet_columns_are_refused(cli: Cli) -> None:
         (("--horizon", "3"), "data.horizon: --task sequence does not read it"),
         (("--set", "space.window=8"), "space.window: no such hyperparameter"),
         (("--set", "training.metric=mse"), "training.metric: must be one of log_loss, accuracy"),
-        (("--loss", "mae"), "training.loss: must be one of cross_entropy, focal, got 'mae'"),
+        (("--loss", "mae"), "mae is not defined on these data: the labels are 2 classes; data.kind=number has it"),
+        (
+            ("--loss", "mae", "--set", "data.kind=classes"),
+            "training.loss: must be one of cross_entropy, focal, got 'mae'",
+        ),
         (
             ("--set", "data.class_weights={upp=2}"),
             "data.class_weights: 'upp' is no class of lines.csv (classes: 'down'",

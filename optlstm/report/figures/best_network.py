@@ -12,21 +12,20 @@ import numpy as np
 
 from optlstm.errors import OptlstmError
 from optlstm.report.figures.curves import caption
-from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
+from optlstm.report.figures.figure import Axis, Figure, Marks, Panel, Position
+from optlstm.report.figures.labels import label_baseline_text, label_figures
 from optlstm.report.view import StudyView
 from optlstm.run.custom_objective import CustomTask
 from optlstm.run.plan import stored_plan
 from optlstm.tasks.base import Task
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.label.task import LabelTask
-from optlstm.tasks.plot_data import Confusion, Example, Forecasts, PlotData
+from optlstm.tasks.plot_data import Example, Forecasts, PlotData
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats
 from optlstm.util.files import Location
 from optlstm.util.format import listed, many, number, short, without_midnight
 
-MAX_LABELS = 40
-TICK = 14  # characters of a class beside the matrix, so that a telephone has room for it
 _DRAWN = (50, 80, 90)  # percent, of the coverage by step
 FEW_FORECASTS = 10  # of fewer, a difference in percent says nothing
 _RANKS = {"best": "the one with the least error", "median": "the median one", "worst": "the one with the most"}
@@ -85,7 +84,8 @@ def network(view: StudyView, checkpoints: Location | None) -> Network:
         figures = [forecasts(plot_data, times(plan.task), best.number), by_step(plot_data, untuned)]
         figures += [calibration(plot_data)] if plot_data.coverage else []
         return Network(figures, forecast_baseline_text(best.number, plot_data, untuned), dates)
-    return Network([confusion(plot_data, best.number)], label_baseline_text(best.number, plot_data, plan.task), dates)
+    text = label_baseline_text(best.number, plot_data, plan.task) if isinstance(plan.task, LabelTask) else ""
+    return Network(label_figures(plot_data, best.number), text, dates)
 
 
 def read_plot_data(objective: Any, number: int) -> PlotData | None:
@@ -130,20 +130,6 @@ def forecast_baseline_text(trial: int, plot_data: Forecasts, untuned: Mapping[st
     return (
         f"Forecasts that need no tuning, on {plot_data.rows}{count}: mse {others}."
         f" Trial {trial} has {number(error)}: {verdict}.{folds}"
-    )
-
-
-def label_baseline_text(trial: int, plot_data: Confusion, task: AnyTask) -> str:
-    """The baseline predicts the most frequent class of a fold's training examples for all its validation examples."""
-    if not isinstance(task, LabelTask):
-        return ""
-    guesses = [(task.codes[fold.validation], np.bincount(task.codes[fold.train]).argmax()) for fold in task.split.folds]
-    guessed, count = sum(int((truth == guess).sum()) for truth, guess in guesses), int(plot_data.counts.sum())
-    correct = int(np.trace(plot_data.counts))
-    return (
-        f"Of {many(count, 'validation example')} trial {trial} classifies {correct:,} rightly"
-        f" ({100 * correct / count:.1f} %);"
-        f" the training data's most frequent class would be right for {guessed:,} ({100 * guessed / count:.1f} %)."
     )
 
 
@@ -275,34 +261,4 @@ def calibration(plot_data: Forecasts) -> Figure:
             Panel(Axis("interval, %", low=0, high=100), inside, reliability, "by level (reliability)", height=300),
         ],
         wide=False,
-    )
-
-
-def confusion(plot_data: Confusion, trial: int) -> Figure:
-    """Predicted against true classes, by a trial's network."""
-    count = min(len(plot_data.labels), MAX_LABELS)
-    counts = plot_data.counts[:count, :count]
-    totals = counts.sum(axis=1, keepdims=True).clip(min=1)
-    labels = plot_data.labels[:count]
-    ticks = [(float(k), short(label, TICK)) for k, label in enumerate(labels)]
-    texts = [[str(int(v)) if count <= 15 or v else "" for v in row] for row in counts]
-    tips = [
-        [
-            f"{short(true)}\ntaken for {short(taken)}\n{n:,} of {row.sum():,}"
-            for taken, n in zip(labels, row, strict=False)
-        ]
-        for true, row in zip(labels, plot_data.counts, strict=False)
-    ]
-    heat = Heat(range(count), range(count), [[round(float(v), 4) for v in row] for row in counts / totals], texts, tips)
-    height = 120 + 30 * count + 6 * max(len(text) for _, text in ticks)  # the names may stand upright below it
-    return Figure(
-        "confusion",
-        "Predicted and true classes",
-        caption(
-            f"{many(int(plot_data.counts.sum()), 'validation example')}: a row is what an example is, a column what"
-            f" trial {trial} took it for; the colour is the share of its row.",
-            "Point at a cell for its classes' whole names." if any(len(label) > TICK for label in labels) else "",
-            f"The first {count} of {len(plot_data.labels)} classes." if count < len(plot_data.labels) else "",
-        ),
-        [Panel(Axis("predicted", ticks=ticks), Axis("true", ticks=ticks), [heat], height=height, down=True)],
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from optlstm.errors import InputError
-from optlstm.tasks.base import Bounds
+from optlstm.tasks.base import Bounds, Goals
 from optlstm.tasks.forecast.errors import mean_of_given
 from optlstm.tasks.forecast.losses import LOSSES
 from optlstm.tasks.forecast.prepared import PreparedSeries, gaps_line
@@ -61,6 +61,8 @@ class Forecast(PreparedSeries):
         *(Metric("wql"), Metric("crps", "standardised scale"), Metric("msis", "95 %")),
     )
     losses: ClassVar[Mapping[str, str]] = {name: loss.metric for name, loss in LOSSES.items()}
+    kind: ClassVar[str] = "series"
+    goals: ClassVar[Mapping[str, Goals]] = {"series": Goals(losses, metrics)}
     problem: ClassVar[str] = "optlstm.tasks.forecast.problem:make_problem"
 
     @classmethod

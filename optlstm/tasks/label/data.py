@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,45 +10,37 @@ import numpy.typing as npt
 
 from optlstm.data.labels import Fold
 from optlstm.data.scaling import Standardizer
+from optlstm.tasks.label.target import Target, Truth
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import DEFAULT_GOAL, Goal
 from optlstm.util.arrays import Integers, row_ranges
 
-FOCAL = "focal"  # the loss
-
 
 @dataclass(frozen=True, eq=False)
 class LabelledData:
-    """Sequences one after the other, their classes, and the folds to train on.
+    """Sequences one after the other, their labels, and the folds to train on.
 
-    values: float32 [rows, channels], standardised, or int32 [rows] of token numbers. starts [n + 1]; codes [n].
-    class_weights: of each class in the loss; True: the same in all; False: by their samples.
+    values: float32 [rows, channels], standardised, or int32 [rows] of token numbers. starts [n + 1]; truth [n].
     """
 
     values: npt.NDArray[Any]
     starts: Integers
-    codes: Integers
-    classes: tuple[str, ...]
+    truth: Truth
+    target: Target
     folds: tuple[Fold, ...]
     test: Integers
-    class_weights: bool | tuple[float, ...]
     vocabulary: int = 0  # token numbers; 0: sequences of numbers
     min_count: int = 1
     vectors: npt.NDArray[np.float32] | None = None  # [vocabulary, dim]
     scaler: Standardizer | None = None
 
     def shape(self, hp: Hyperparameters, goal: Goal = DEFAULT_GOAL) -> Shape:
-        """The networks' shape; every loss has the same."""
+        """The networks' shape, as a training with this goal needs them."""
+        outputs = self.target.trained_for(goal).outputs
         if self.vocabulary:
-            return Shape({"vocabulary": self.vocabulary}, len(self.classes))
-        return Shape({"channels": int(self.values.shape[1])}, len(self.classes))
-
-
-def class_codes(labels: Sequence[str], classes: Sequence[str]) -> Integers:
-    """Each label's number [n]. Raises KeyError for a label that is no class."""
-    numbers = {name: i for i, name in enumerate(classes)}
-    return np.array([numbers[label] for label in labels], dtype=np.int64)
+            return Shape({"vocabulary": self.vocabulary}, outputs)
+        return Shape({"channels": int(self.values.shape[1])}, outputs)
 
 
 def rows_of(starts: Integers, sequences: Integers) -> Integers:

@@ -1,4 +1,4 @@
-"""A trained classifier on new data: its part of the card, and its predictions."""
+"""A trained model of labels on new data: its part of the card, and its predictions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from optlstm.data.labels import Fold
 from optlstm.data.sequences import SequenceColumns, read_sequences
@@ -22,15 +21,17 @@ from optlstm.data.texts import read_texts
 from optlstm.data.vocabulary import Tokenizer, Vocabulary
 from optlstm.errors import InputError
 from optlstm.tasks.base import CardPart, ExportModule, FormCard, Metrics, Positive, Text
-from optlstm.tasks.label.calibrate import Temperature, Threshold, tempered
-from optlstm.tasks.label.data import LabelledData, class_codes
-from optlstm.tasks.label.problem import ClassifyProblem, classifier
-from optlstm.tasks.label.scores import all_scores, decided
+from optlstm.tasks.label.calibrate import Temperature, Threshold
+from optlstm.tasks.label.classes import Classes
+from optlstm.tasks.label.data import LabelledData
+from optlstm.tasks.label.number import Number
+from optlstm.tasks.label.problem import LabelProblem, make_network
+from optlstm.tasks.label.target import LabelColumn, Target
 from optlstm.tasks.options import FORM, READING, DataConfig
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats, Integers
-from optlstm.util.format import csv_cell, short
+from optlstm.util.format import csv_cell
 from optlstm.util.output_file import OutputFile
 
 _log = logging.getLogger(__name__)
@@ -48,42 +49,47 @@ class Rows(NamedTuple):
 
 
 class LabelSection(CardPart):
-    """A classifier's part of a card."""
+    """A part of a card: what labels are, and how a file is read. Classes stand by themselves, as in older versions."""
 
     weights: ClassVar[Sequence[float]] = ()  # as of a forecaster's part: the model is its networks' mean
     linear: ClassVar[Mapping[str, float]] = {}
-    classes: Annotated[list[Text], Field(min_length=2)]
+    classes: Annotated[list[Text], Field(min_length=2)] | None = None
+    labels: Number | None = None
     label: Text
     form: FormCard = FormCard()  # of the files
     temperature: Temperature | None = None
     threshold: Threshold | None = None
 
     @model_validator(mode="after")
-    def _a_threshold_is_of_two_classes(self) -> Self:
-        if self.threshold is not None and len(self.classes) != 2:
-            raise ValueError("a threshold is of two classes")
+    def _labels_are_of_one_kind(self) -> Self:
+        if (self.classes is None) == (self.labels is None):
+            raise ValueError("classes, or labels of another kind")
+        _ = self.target
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_the_other_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        absent = {key for key in ("classes", "labels") if getattr(self, key) is None}
+        return {key: value for key, value in handler(self).items() if key not in absent}
+
+    @staticmethod
+    def of(target: Target) -> dict[str, Any]:
+        """The fields that say what labels are."""
+        if not isinstance(target, Classes):
+            return {"labels": target}
+        return {"classes": list(target.names), "temperature": target.temperature, "threshold": target.threshold}
+
     @property
-    def _threshold(self) -> float | None:
-        return None if self.threshold is None else self.threshold.value
-
-    def calibrated(self, probabilities: Floats) -> Floats:
-        """What a mean of the networks' probabilities [..., classes] becomes."""
-        return probabilities if self.temperature is None else tempered(probabilities, self.temperature.value)
-
-    def predicted(self, probabilities: Floats) -> Integers:
-        """The class of each row [n] of calibrated probabilities [n, classes]."""
-        return decided(probabilities, self._threshold)
-
-    def scores(self, probabilities: Floats, codes: Integers) -> Metrics:
-        """Of a mean of the networks' probabilities [n, classes]."""
-        return all_scores(self.calibrated(probabilities), codes, self._threshold)
+    def target(self) -> Target:
+        """What labels are."""
+        if self.labels is not None:
+            return self.labels
+        names = tuple(self.classes or ())
+        return Classes(names=names, temperature=self.temperature, threshold=self.threshold)
 
     def lines(self) -> list[str]:
         """What the validation rows added, for who reads it."""
-        lines = [self.temperature.line()] if self.temperature else []
-        return lines + ([self.threshold.line(self.classes[1])] if self.threshold else [])
+        return self.target.lines()
 
     @property
     def inputs(self) -> dict[str, int]:
@@ -101,7 +107,7 @@ class LabelSection(CardPart):
         return LabelPredictor(self, networks)
 
     def problem(self, hp: Hyperparameters) -> str | None:
-        """A hyperparameter that no classifier can have, or None."""
+        """A hyperparameter that no network can have, or None."""
         return f"embedding_dim {hp.embedding_dim}" if hp.embedding_dim > _MOST_DIM else None
 
     def extras(self) -> dict[str, tuple[int, ...]]:
@@ -110,24 +116,24 @@ class LabelSection(CardPart):
 
     def sizes(self) -> list[int]:
         """Numbers that the weight file must be large enough for."""
-        return [len(self.classes), *self.inputs.values()]
+        return [self.target.outputs, *self.inputs.values()]
 
     def shape(self, hp: Hyperparameters) -> Shape:
         """The networks' shape."""
-        return Shape(self.inputs, len(self.classes))
+        return Shape(self.inputs, self.target.outputs)
 
     def network(self, hp: Hyperparameters) -> nn.Module:
-        """A new classifier."""
-        return classifier(hp, self.shape(hp))
+        """A new network."""
+        return make_network(hp, self.shape(hp))
 
     def data(self, values: npt.NDArray[Any], starts: Integers) -> LabelledData:
-        """Sequences or texts whose classes are not known, for `ClassifyProblem`."""
-        codes, vocabulary = np.zeros(len(starts) - 1, dtype=np.int64), self.inputs.get("vocabulary", 0)
-        return LabelledData(values, starts, codes, tuple(self.classes), (), np.arange(0), False, vocabulary)
+        """Sequences or texts whose labels are not known, for `LabelProblem`."""
+        truth, vocabulary = np.zeros(len(starts) - 1, dtype=np.int64), self.inputs.get("vocabulary", 0)
+        return LabelledData(values, starts, truth, self.target, (), np.arange(0), vocabulary)
 
 
 class SequenceSection(LabelSection):
-    """A sequence classifier's part. `columns`: the steps (where a row is a sequence), or the channels."""
+    """The part of a model of sequences. `columns`: the steps (where a row is a sequence), or the channels."""
 
     kind: Literal["sequence"] = "sequence"
     series: Text | None
@@ -170,7 +176,7 @@ class SequenceSection(LabelSection):
 
 
 class TextSection(LabelSection):
-    """A text classifier's part."""
+    """The part of a model of texts."""
 
     kind: Literal["text"] = "text"
     text: Text
@@ -196,9 +202,9 @@ class TextSection(LabelSection):
 
 
 class LabelPredictor:
-    """The `Predictor` of labels. Several networks: the mean of their probabilities.
+    """The `Predictor` of labels. Several networks: the mean of their outputs.
 
-    A prediction is a row: the sample, the likeliest class, and the probability of every class, `p_CLASS`.
+    A prediction is a row: the sample, and what `Target.columns` makes of the output.
     """
 
     def __init__(self, section: LabelSection, networks: Sequence[nn.Module]) -> None:
@@ -209,54 +215,47 @@ class LabelPredictor:
         """Raises InputError where the file's columns do not fit the model; the label column need not be there."""
         _refuse_options(options)
         rows = self.section.read(data, labelled=False, reading=options.get("reading"))
-        classes = self.section.classes
-        mean = self.section.calibrated(self.probabilities(self.section.data(rows.values, rows.starts)).mean(axis=0))
-        predicted = [classes[i] for i in self.section.predicted(mean)]
-        probabilities = {f"p_{name}": mean[:, i] for i, name in enumerate(classes)}
-        return pd.DataFrame({rows.id_column: list(rows.ids), "prediction": predicted, **probabilities})
+        target, mean = self.section.target, self.outputs(self.section.data(rows.values, rows.starts)).mean(axis=0)
+        return pd.DataFrame({rows.id_column: list(rows.ids), **target.columns(target.final(mean))})
 
     def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there."""
         predictions = self.predict(data, **options)
-        texts = predictions.iloc[:, :2].map(csv_cell)  # the sample and its class; all others are numbers
+        texts = predictions.iloc[:, :2].map(csv_cell)  # the sample and its label; all others are numbers
         safe = predictions.assign(**texts).rename(columns=csv_cell)
         OutputFile(out).write(safe.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
         return len(predictions)
 
     def score(self, data: Path, **options: Any) -> Metrics:
-        """The metrics on a file with labels. Raises InputError as `predict`, and for classes unknown to the model."""
+        """The metrics on a file with labels. Raises InputError as `predict`, and for labels unknown to the model."""
         _refuse_options(options)
         rows = self.section.read(data, labelled=True, reading=options.get("reading"))
-        classes = self.section.classes
-        unknown = sorted(set(rows.labels) - set(classes))
-        if unknown:
-            raise InputError(
-                f"data: {data.name} has classes that the model does not know: {', '.join(map(short, unknown[:3]))}"
-            )
-        mean = self.probabilities(self.section.data(rows.values, rows.starts)).mean(axis=0)
-        return self.section.scores(mean, class_codes(rows.labels, classes))
+        target = self.section.target
+        truth = target.truth(rows.labels, LabelColumn(data.name, self.section.label))
+        mean = self.outputs(self.section.data(rows.values, rows.starts)).mean(axis=0)
+        return target.all_scores(target.final(mean), truth)
 
     @torch.no_grad()
-    def probabilities(self, data: LabelledData, sequences: Integers | None = None) -> Floats:
-        """[networks, sequences, classes] of some sequences, or of all, before they are calibrated."""
+    def outputs(self, data: LabelledData, sequences: Integers | None = None) -> Floats:
+        """[networks, sequences, width] of some sequences, or of all, before `Target.final`."""
         nothing = Fold(np.arange(0), np.arange(0))
-        problem = ClassifyProblem(replace(data, folds=(nothing,), class_weights=False), nothing, torch.device("cpu"))
+        data = replace(data, folds=(nothing,), target=self.section.target)
+        problem = LabelProblem(data, nothing, torch.device("cpu"))
         wanted = np.arange(len(data.starts) - 1) if sequences is None else sequences
-        return np.stack([problem.probabilities(network, wanted) for network in self.networks])
+        return np.stack([problem.outputs(network, wanted) for network in self.networks])
 
     def export_module(self) -> ExportModule:
-        """float64 [batch, steps, channels] in the data's units, or int64 token numbers [batch, tokens] -> probabilities
-        [batch, classes]. The samples of a batch are of one length.
+        """float64 [batch, steps, channels] in the data's units, or int64 token numbers [batch, tokens] -> outputs
+        [batch, width]. The samples of a batch are of one length.
         """
-        section, notes = self.section, tuple(self.section.lines())
-        temperature = 1.0 if section.temperature is None else section.temperature.value
+        section, target, notes = self.section, self.section.target, tuple(self.section.lines())
         if not isinstance(section, SequenceSection):
             tokens = torch.full((2, 12), 2, dtype=torch.int64)
-            module = ProbabilityModule(self.networks, None, temperature)
-            return ExportModule(module, tokens, "tokens", ("probabilities",), notes)
+            module = OutputModule(self.networks, target, None)
+            return ExportModule(module, tokens, "tokens", (target.output_name,), notes)
         scale = (torch.tensor(section.mean), torch.tensor(section.std))
         x = torch.zeros(2, 24, len(section.mean), dtype=torch.float64)
-        return ExportModule(ProbabilityModule(self.networks, scale, temperature), x, "x", ("probabilities",), notes)
+        return ExportModule(OutputModule(self.networks, target, scale), x, "x", (target.output_name,), notes)
 
 
 def _refuse_options(options: Mapping[str, Any]) -> None:
@@ -267,17 +266,16 @@ def _refuse_options(options: Mapping[str, Any]) -> None:
     reading = options.get("reading")
     given += [f"data.{key}" for key in READING if reading and key in reading.model_fields_set and key not in FORM]
     if given:
-        raise InputError([f"{flag}: is for forecasts; this model is a classifier" for flag in given])
+        raise InputError([f"{flag}: is for forecasts; this model predicts labels" for flag in given])
 
 
-class ProbabilityModule(nn.Module):
-    """Scaling, networks, softmax and temperature: sequences or token numbers -> probabilities [batch, classes]."""
+class OutputModule(nn.Module):
+    """Scaling, networks and what their numbers mean: sequences or token numbers -> outputs [batch, width]."""
 
-    def __init__(
-        self, networks: Sequence[nn.Module], scale: tuple[Tensor, Tensor] | None, temperature: float = 1.0
-    ) -> None:
+    def __init__(self, networks: Sequence[nn.Module], target: Target, scale: tuple[Tensor, Tensor] | None) -> None:
         super().__init__()
-        self.networks, self.temperature = nn.ModuleList(networks), temperature
+        self.output, self.final = target.output, target.final_tensor
+        self.networks = nn.ModuleList(networks)
         self.scaled = scale is not None
         mean, std = scale or (torch.zeros(1), torch.ones(1))
         self.mean: Tensor
@@ -287,5 +285,4 @@ class ProbabilityModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = ((x - self.mean) / self.std).float() if self.scaled else x
-        mean = torch.stack([F.softmax(network(x).double(), dim=1) for network in self.networks]).mean(dim=0)
-        return mean if self.temperature == 1.0 else F.softmax(mean.log() / self.temperature, dim=1)
+        return self.final(torch.stack([self.output(network(x)) for network in self.networks]).mean(dim=0))

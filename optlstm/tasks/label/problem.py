@@ -1,4 +1,4 @@
-"""Classification of sequences and of texts as an `optlstm.training.loop.Problem`."""
+"""Sequences and texts with labels as an `optlstm.training.loop.Problem`; what the labels are, their target says."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from optlstm.data.labels import Fold
 from optlstm.data.scaling import Standardizer
 from optlstm.data.vocabulary import UNKNOWN
-from optlstm.tasks.label.data import FOCAL, LabelledData, rows_of
-from optlstm.tasks.label.scores import classification_scores, confusion_counts
-from optlstm.tasks.plot_data import Confusion
+from optlstm.tasks.label.data import LabelledData, rows_of
+from optlstm.tasks.plot_data import PlotData
 from optlstm.training.classifier import SequenceClassifier, TextClassifier
 from optlstm.training.factory import Factory, Shape
 from optlstm.training.folds import FoldedProblem
@@ -32,29 +30,33 @@ _POOL = 32  # batches that are filled together, by length
 def make_problem(
     data: LabelledData, device: torch.device, factory: Factory | None = None, goal: Goal = DEFAULT_GOAL
 ) -> Problem:
-    """One problem, or those of a cross-validation as one."""
-    problems = [ClassifyProblem(data, fold, device, factory, goal) for fold in data.folds]
-    return problems[0] if len(problems) == 1 else FoldedClassification(problems)
+    """One problem, or those of a cross-validation as one. goal: its loss; every metric is computed."""
+    problems = [LabelProblem(data, fold, device, factory, goal) for fold in data.folds]
+    return problems[0] if len(problems) == 1 else FoldedLabels(problems)
 
 
-def classifier(hp: Hyperparameters, shape: Shape) -> SequenceClassifier | TextClassifier:
-    """A new classifier on the CPU."""
+def make_network(hp: Hyperparameters, shape: Shape) -> SequenceClassifier | TextClassifier:
+    """A new network on the CPU."""
     if "vocabulary" in shape.inputs:
         return TextClassifier(hp, vocabulary=shape.inputs["vocabulary"], classes=shape.outputs)
     return SequenceClassifier(hp, channels=shape.inputs["channels"], classes=shape.outputs)
 
 
-class FoldedClassification(FoldedProblem["ClassifyProblem"]):
+class FoldedLabels(FoldedProblem["LabelProblem"]):
     """A cross-validation's folds as one problem."""
 
-    def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Confusion:
-        """Every sequence outside the test, classified by the network that was not trained on it."""
-        folds = [problem.plot_data(self.member(network, i), hp) for i, problem in enumerate(self.problems)]
-        return Confusion(folds[0].labels, np.sum([fold.counts for fold in folds], axis=0))
+    def plot_data(self, network: nn.Module, hp: Hyperparameters) -> PlotData:
+        """Every sequence outside the test, predicted by the network that was not trained on it."""
+        first = self.problems[0]
+        outputs = [
+            problem.outputs(self.member(network, i), problem.fold.validation) for i, problem in enumerate(self.problems)
+        ]
+        held_out = np.concatenate([problem.fold.validation for problem in self.problems])
+        return first.target.plot_data(np.concatenate(outputs), first.data.truth[held_out])
 
 
-class ClassifyProblem:
-    """One fold of a classification."""
+class LabelProblem:
+    """One fold of sequences or texts with labels."""
 
     def __init__(
         self,
@@ -66,6 +68,9 @@ class ClassifyProblem:
     ) -> None:
         """Copies the values to `device`. factory: of custom networks."""
         self.data, self.fold, self.device, self._factory, self._goal = data, fold, device, factory, goal
+        target, known = data.target.trained_for(goal), data.truth[fold.train]
+        self.target = target.fitted(known) if len(data.folds) > 1 else target
+        self._loss = self.target.loss(known, device) if len(known) else None
         values = data.values
         if data.vocabulary:
             values = _known(data, fold)[values]
@@ -74,19 +79,16 @@ class ClassifyProblem:
         self._values = torch.tensor(np.asarray(values), device=device)  # [rows, channels] or [rows]
         self._starts = torch.tensor(data.starts[:-1], device=device)  # [n]
         self._lengths = torch.tensor(np.diff(data.starts), device=device)  # [n]
-        self._codes = torch.tensor(data.codes, device=device)  # [n]
+        self._truth = torch.tensor(data.truth, device=device)  # [n]
         self._train = torch.tensor(fold.train)
         self._even = bool((self._lengths == self._lengths[0]).all())
-        self._weights = _class_weights(data, fold)
-        if self._weights is not None:
-            self._weights = self._weights.to(device)
 
     def network(self, hp: Hyperparameters) -> nn.Module:
-        """A new classifier on the CPU."""
-        shape = self.data.shape(hp)
+        """A new network on the CPU."""
+        shape = self.data.shape(hp, self._goal)
         if self._factory is not None:
             return self._factory.make(hp, shape)
-        network = classifier(hp, shape)
+        network = make_network(hp, shape)
         if self.data.vectors is not None and isinstance(network, TextClassifier):
             with torch.no_grad():
                 vectors = torch.tensor(np.asarray(self.data.vectors))
@@ -100,7 +102,7 @@ class ClassifyProblem:
         return steps_per_pass * -(-_LEAST_STEPS // steps_per_pass)
 
     def batches(self, hp: Hyperparameters, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
-        """Sequences (see `_batch`), their classes [batch], label_smoothing; sequences of like length come together."""
+        """Sequences (see `_batch`), their labels [batch], label_smoothing; sequences of like length come together."""
         smoothing = torch.tensor(hp.label_smoothing)
         steps_per_pass = -(-len(self._train) // hp.batch_size)
         for _ in range(self.steps_per_epoch(hp) // steps_per_pass):
@@ -114,38 +116,32 @@ class ClassifyProblem:
                 batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
             for index in batches:
                 index = index.to(self.device)
-                yield (*self._batch(index), self._codes[index], smoothing)
+                yield (*self._batch(index), self._truth[index], smoothing)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        """Cross-entropy or the focal loss; with class weights their weighted mean."""
-        x, lengths, codes, smoothing = batch
-        scores = network(x, self._given(lengths))
-        loss = focal_loss if self._goal.loss == FOCAL else F.cross_entropy
-        return loss(scores, codes, weight=self._weights, label_smoothing=float(smoothing))
+        """That of the target."""
+        assert self._loss is not None
+        x, lengths, truth, smoothing = batch
+        return self._loss(network(x, self._given(lengths)), truth, float(smoothing))
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
-        """The metrics of the fold's validation sequences."""
-        return self.score(network, self.fold.validation)
+        """The target's metrics of the fold's validation sequences: those that cost nothing, and those of the goal."""
+        held_out = self.fold.validation
+        return self.target.scores(self.outputs(network, held_out), self.data.truth[held_out], self._goal.metrics)
 
-    def plot_data(self, network: nn.Module, hp: Hyperparameters) -> Confusion:
-        """True and predicted classes of the fold's validation sequences."""
-        classes, held_out = self.data.classes, self.fold.validation
-        predicted = self.probabilities(network, held_out).argmax(axis=1)
-        return Confusion(classes, confusion_counts(self.data.codes[held_out], predicted, len(classes)))
+    def plot_data(self, network: nn.Module, hp: Hyperparameters) -> PlotData:
+        """Labels and predictions of the fold's validation sequences."""
+        held_out = self.fold.validation
+        return self.target.plot_data(self.outputs(network, held_out), self.data.truth[held_out])
 
-    def score(self, network: nn.Module, sequences: Integers) -> dict[str, float]:
-        """The metrics of any sequences, by position: those that cost nothing, and those of the goal."""
-        probabilities = self.probabilities(network, sequences)
-        return classification_scores(probabilities, self.data.codes[sequences], self._goal.metrics)
-
-    def probabilities(self, network: nn.Module, sequences: Integers) -> Floats:
-        """[n, classes], in the order of `sequences`; sequences of like length are computed together."""
+    def outputs(self, network: nn.Module, sequences: Integers) -> Floats:
+        """[n, width], in the order of `sequences`; sequences of like length are computed together."""
         index = torch.tensor(sequences)
         order = torch.argsort(self._lengths[index.to(self.device)].cpu(), stable=True)
-        out = torch.empty(len(index), len(self.data.classes), dtype=torch.float64)
+        out = torch.empty(len(index), self.target.width, dtype=torch.float64)
         for part in torch.split(order, _EVALUATION_BATCH):
             x, lengths = self._batch(index[part].to(self.device))
-            out[part] = F.softmax(network(x, self._given(lengths)).double(), dim=1).cpu()
+            out[part] = self.target.output(network(x, self._given(lengths))).cpu()
         return out.numpy()
 
     def _given(self, lengths: Tensor) -> Tensor | None:
@@ -175,28 +171,3 @@ def _rescaled(data: LabelledData, fold: Fold) -> npt.NDArray[np.float32]:
     """The values standardised by the fold's training sequences."""
     scaler = Standardizer.fit(data.values[rows_of(data.starts, fold.train)].astype(np.float64), "a channel")
     return scaler.transform(data.values.astype(np.float64)).astype(np.float32)
-
-
-def focal_loss(scores: Tensor, codes: Tensor, weight: Tensor | None, label_smoothing: float) -> Tensor:
-    """The focal loss of Lin et al. (2017), with their gamma of 2; weights and smoothing as in `F.cross_entropy`.
-
-    Args:
-        scores: [batch, classes] (logits). codes: [batch].
-    """
-    logs = F.log_softmax(scores, dim=1)
-    losses = -(1 - logs.exp()).square() * logs  # [batch, classes]
-    if weight is not None:
-        losses = losses * weight
-    targets = F.one_hot(codes, scores.shape[1]) * (1 - label_smoothing) + label_smoothing / scores.shape[1]
-    total = (targets * losses).sum()
-    return total / (len(codes) if weight is None else weight[codes].sum())
-
-
-def _class_weights(data: LabelledData, fold: Fold) -> Tensor | None:
-    """[classes]: those given; or inversely proportional to the classes' shares, their mean over the training rows 1."""
-    if not data.class_weights:
-        return None
-    if isinstance(data.class_weights, tuple):
-        return torch.tensor(data.class_weights, dtype=torch.float32)
-    counts = np.bincount(data.codes[fold.train], minlength=len(data.classes))
-    return torch.tensor(len(fold.train) / (len(counts) * counts), dtype=torch.float32)

@@ -56,7 +56,7 @@ class SequenceTask(LabelTask):
 
     def default_space(self) -> dict[str, object]:
         """See `tasks.space`."""
-        return sequence_space(int(self._lengths.max()), len(self.split.folds[0].train))
+        return self.used_of(sequence_space(int(self._lengths.max()), len(self.split.folds[0].train)))
 
     def check_space(self, space: Bounds) -> None:
         """Sequences of any length feed any configuration. Raises InputError where they cannot be standardised."""
@@ -77,7 +77,7 @@ class SequenceTask(LabelTask):
 
         assert data.scaler is not None
         return SequenceSection(
-            classes=list(self.classes),
+            **SequenceSection.of(data.target),
             label=self.options.label or "label",
             form=FormCard.of(self.options.form),
             series=self.samples.series,
@@ -88,7 +88,7 @@ class SequenceTask(LabelTask):
         )
 
     def baselines(self, data: LabelledData, train: Integers) -> dict[str, Metrics | None]:
-        """The class of the nearest training sequence."""
+        """The label of the nearest training sequence."""
         return {"nearest_neighbour": nearest_neighbour(data, train)}
 
     def describe(self) -> str:
@@ -103,4 +103,4 @@ class SequenceTask(LabelTask):
         return np.diff(self.samples.starts)
 
     def _record(self) -> Mapping[str, Any]:
-        return {"channels": list(self.samples.channels), "class_weights": self.class_weights}
+        return {"channels": list(self.samples.channels)}

@@ -59,7 +59,7 @@ class TextTask(LabelTask):
 
     def default_space(self) -> dict[str, object]:
         """See `tasks.space`."""
-        return text_space(self._vector_dim)
+        return self.used_of(text_space(self._vector_dim))
 
     def check_space(self, space: Bounds) -> None:
         """Raises InputError where pretrained vectors and embedding_dim do not agree."""
@@ -117,7 +117,7 @@ class TextTask(LabelTask):
 
         options = self.options
         return TextSection(
-            classes=list(self.classes),
+            **TextSection.of(data.target),
             label=options.label or "label",
             form=FormCard.of(options.form),
             text=options.text or "text",
@@ -128,7 +128,7 @@ class TextTask(LabelTask):
         )
 
     def baselines(self, data: LabelledData, train: Integers) -> dict[str, Metrics | None]:
-        """Logistic regression on the counts of tokens."""
+        """A linear model on the counts of tokens."""
         return {"bag_of_words": bag_of_words(self.samples.texts, self.tokenizer, data, train)}
 
     @cached_property
@@ -154,4 +154,4 @@ class TextTask(LabelTask):
         """The options of tokens and vocabulary, and the vectors' checksum."""
         vectors = None if self.vectors is None else hashlib.sha256(self.vectors.tobytes()).hexdigest()
         options = {key: getattr(self.options, key) for key in _VOCABULARY_KEYS}
-        return {"class_weights": self.class_weights, **options, "vectors": vectors}
+        return {**options, "vectors": vectors}

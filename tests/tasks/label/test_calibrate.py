@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from optlstm.tasks.label.calibrate import choose_threshold, fit_temperature, tempered
-from optlstm.tasks.label.problem import focal_loss
 from optlstm.tasks.label.scores import ALL, all_scores, classification_scores
+from optlstm.training.focal import focal_loss
 from optlstm.util.arrays import Floats, Integers
 
 

@@ -11,8 +11,9 @@ import torch
 
 from optlstm.data.labels import Fold
 from optlstm.data.vocabulary import UNKNOWN
+from optlstm.tasks.label.classes import Classes
 from optlstm.tasks.label.data import LabelledData
-from optlstm.tasks.label.problem import ClassifyProblem, FoldedClassification, make_problem
+from optlstm.tasks.label.problem import FoldedLabels, LabelProblem, make_problem
 from optlstm.tasks.label.scores import classification_scores
 from optlstm.tasks.label.sequences import SequenceTask
 from optlstm.tasks.label.texts import TextTask
@@ -22,6 +23,7 @@ from optlstm.training.loop import fit
 from optlstm.training.network_cost import latency_ms
 
 CPU = torch.device("cpu")
+CLASSES = Classes(names=("down", "up"))
 
 
 def sequences(n: int = 40, even: bool = False) -> LabelledData:
@@ -35,7 +37,7 @@ def sequences(n: int = 40, even: bool = False) -> LabelledData:
     starts = np.concatenate([[0], np.cumsum(lengths)])
     fold = Fold(np.arange(3 * n // 4), np.arange(3 * n // 4, n))
     values = np.concatenate(lines)[:, None].astype(np.float32)
-    return LabelledData(values, starts, codes, ("down", "up"), (fold,), np.arange(0), class_weights=False)
+    return LabelledData(values, starts, codes, CLASSES, (fold,), np.arange(0))
 
 
 def hyperparameters(**changes: object) -> Hyperparameters:
@@ -82,7 +84,7 @@ def test_it_learns_and_the_value_is_the_log_loss(even: bool) -> None:
 
 def test_an_epoch_has_every_training_sequence_equally_often_and_none_of_validation() -> None:
     data = sequences()
-    problem, hp = ClassifyProblem(data, data.folds[0], CPU), hyperparameters()
+    problem, hp = LabelProblem(data, data.folds[0], CPU), hyperparameters()
 
     batches = list(problem.batches(hp, torch.Generator().manual_seed(0)))
 
@@ -106,7 +108,7 @@ def test_the_latency_of_one_sequence_is_measured(folds: int) -> None:
 
 def test_batches_are_of_like_length() -> None:
     data = sequences(400)
-    problem = ClassifyProblem(data, data.folds[0], CPU)
+    problem = LabelProblem(data, data.folds[0], CPU)
 
     spreads = [
         int(lengths.max() - lengths.min()) for _, lengths, *_ in problem.batches(hyperparameters(), torch.Generator())
@@ -117,13 +119,13 @@ def test_batches_are_of_like_length() -> None:
 
 def test_probabilities_do_not_hang_on_the_order_or_company() -> None:
     data = sequences()
-    problem = ClassifyProblem(data, data.folds[0], CPU)
+    problem = LabelProblem(data, data.folds[0], CPU)
     torch.manual_seed(0)
     network = problem.network(hyperparameters()).eval()
 
     with torch.no_grad():
-        together = problem.probabilities(network, np.arange(40))
-        alone = [problem.probabilities(network, np.array([i]))[0] for i in (39, 3, 17)]
+        together = problem.outputs(network, np.arange(40))
+        alone = [problem.outputs(network, np.array([i]))[0] for i in (39, 3, 17)]
 
     np.testing.assert_allclose(together[[39, 3, 17]], alone, rtol=1e-5)
     np.testing.assert_allclose(together.sum(axis=1), 1)
@@ -132,8 +134,8 @@ def test_probabilities_do_not_hang_on_the_order_or_company() -> None:
 def test_rare_classes_weigh_as_much_as_others_where_asked() -> None:
     data = sequences()
     codes = np.where(np.arange(40) % 8 == 1, 1, 0)
-    weighted = LabelledData(data.values, data.starts, codes, data.classes, data.folds, data.test, class_weights=True)
-    problem = ClassifyProblem(weighted, weighted.folds[0], CPU)
+    weighted = replace(data, truth=codes, target=CLASSES.model_copy(update={"weights": True}))
+    problem = LabelProblem(weighted, weighted.folds[0], CPU)
     network = problem.network(hyperparameters()).eval()
     index = torch.arange(30)
 
@@ -141,7 +143,7 @@ def test_rare_classes_weigh_as_much_as_others_where_asked() -> None:
     loss = problem.loss(network, (x, lengths, torch.tensor(codes[:30]), torch.tensor(0.0)))
 
     with torch.no_grad():
-        each = -torch.log(torch.tensor(problem.probabilities(network, np.arange(30)))[index, torch.tensor(codes[:30])])
+        each = -torch.log(torch.tensor(problem.outputs(network, np.arange(30)))[index, torch.tensor(codes[:30])])
     by_class = [each[torch.tensor(codes[:30] == c)].mean() for c in (0, 1)]
     assert loss.item() == pytest.approx(float(sum(by_class) / 2), rel=1e-5)
 
@@ -151,10 +153,9 @@ def test_weights_by_class_are_those_of_the_loss(tmp_path: Path) -> None:
     read = {"path": str(tmp_path / "s.csv"), "folds": 0}
     task = SequenceTask.read(DataConfig.model_validate({**read, "class_weights": {"b": 3.0}}))
     data = task.data()
-    problem = ClassifyProblem(data, data.folds[0], CPU)
 
-    assert problem._weights is not None
-    assert problem._weights.tolist() == [1.0, 3.0]
+    assert isinstance(data.target, Classes)
+    assert data.target.loss_weights(data.truth) == (1.0, 3.0)
     assert task.record()["class_weights"] == {"a": 1.0, "b": 3.0}
     balanced, plain = (
         SequenceTask.read(DataConfig.model_validate({**read, "class_weights": weights}))
@@ -184,7 +185,7 @@ def test_a_fold_knows_the_tokens_of_its_own_training_texts(tmp_path: Path) -> No
     data = task.data()
 
     for fold in data.folds:
-        values = ClassifyProblem(data, fold, CPU)._values.numpy()
+        values = LabelProblem(data, fold, CPU)._values.numpy()
         for i in fold.validation:
             good, own, thing = values[data.starts[i] : data.starts[i + 1]]
             assert own == UNKNOWN
@@ -200,7 +201,7 @@ def test_pretrained_vectors_are_what_the_embedding_begins_with(tmp_path: Path) -
 
     assert task.default_space()["embedding_dim"] == 3
     data = task.data()
-    network = ClassifyProblem(data, data.folds[0], CPU).network(hyperparameters(embedding_dim=3))
+    network = LabelProblem(data, data.folds[0], CPU).network(hyperparameters(embedding_dim=3))
     row = task.vocabulary.tokens.index("good") + 2
     assert network.embedding.weight[row].tolist() == [1, 2, 3]
     assert "2 of the vocabulary's" in task.warnings[0]
@@ -213,7 +214,7 @@ def test_a_fold_is_scaled_by_its_own_training_sequences(tmp_path: Path) -> None:
     data = SequenceTask.read(DataConfig(path=str(tmp_path / "s.csv"), folds=4)).data()
 
     for fold in data.folds:
-        values = ClassifyProblem(data, fold, CPU)._values.numpy().reshape(40, 4)
+        values = LabelProblem(data, fold, CPU)._values.numpy().reshape(40, 4)
         assert abs(values[fold.train].mean()) < 1e-5
         assert values[fold.train].std() == pytest.approx(1, abs=1e-5)
 
@@ -222,7 +223,7 @@ def test_the_confusion_of_a_cross_validation_has_every_sequence_once() -> None:
     data = sequences()
     halves = (Fold(np.arange(20), np.arange(20, 40)), Fold(np.arange(20, 40), np.arange(20)))
     problem = make_problem(replace(data, folds=halves), CPU)
-    assert isinstance(problem, FoldedClassification)
+    assert isinstance(problem, FoldedLabels)
     torch.manual_seed(0)
     network = problem.network(hyperparameters()).eval()
 

@@ -1,0 +1,51 @@
+"""The kinds of labels by name, and which of them the labels of a file are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from optlstm.data.labels import are_measured, are_numbers
+from optlstm.tasks.label.classes import Classes
+from optlstm.tasks.label.number import Number
+from optlstm.tasks.label.target import LabelColumn, Target
+from optlstm.tasks.options import DataConfig
+
+KINDS: dict[str, type[Target]] = {"classes": Classes, "number": Number}  # the first: of studies that do not say
+_FEW = 20  # different numbers that may still be classes: marks, levels, counts
+_SAMPLES = 10  # of a class at least, on average, where more whole numbers than that are classes
+
+
+def read_target(labels: Sequence[str], column: LabelColumn, options: DataConfig) -> tuple[Target, tuple[str, ...]]:
+    """The target that `data.kind` asks for, or that the labels of a training file stand for; and why, in a line.
+
+    Raises:
+        InputError: There is nothing to learn from these labels.
+    """
+    if options.kind != "auto":
+        return KINDS[options.kind].read(labels, column, options), ()
+    reason = _number_reason(labels)
+    if not reason:
+        return Classes.read(labels, column, options), ()
+    target = Number.read(labels, column, options)
+    return target, (f"data: {reason}, so a number is learned; to learn classes: --set data.kind=classes",)
+
+
+def _number_reason(labels: Sequence[str]) -> str:
+    """Why labels are numbers that are learned as such; empty where they are classes."""
+    names = tuple(set(labels))
+    if not are_numbers(names):
+        return ""
+    many = len(names) > _FEW and (are_measured(names) or len(names) * _SAMPLES > len(labels))
+    if len(names) > len(labels) / 2 or many:
+        return f"the {len(labels):,} labels are {len(names):,} different numbers"
+    return ""
+
+
+def undefined(target: Target) -> Mapping[str, str]:
+    """Losses and metrics of other kinds of labels, and why these labels do not have them."""
+    named = {*target.losses, *(metric.name for metric in target.metrics)}
+    reasons: dict[str, str] = {}
+    for kind, other in KINDS.items():
+        why = f"the labels are {target.describe()}; data.kind={kind} has it"
+        reasons |= {name: why for name in (*other.losses, *(m.name for m in other.metrics)) if name not in named}
+    return reasons
