@@ -27,14 +27,14 @@ class SequenceClassifier(nn.Module):
         x = self._normalised(x, lengths)
         missing = -x.shape[1] % patch
         x = F.pad(x, (0, 0, 0, missing)) if missing else x
-        steps = x.reshape(len(x), -1, patch * x.shape[2])  # [batch, LSTM steps, patch * channels]
+        steps = x.reshape(x.shape[0], -1, patch * x.shape[2])  # [batch, LSTM steps, patch * channels]
         scores: Tensor = self.head(self.body(steps, None if lengths is None else (lengths + patch - 1) // patch))
         return scores
 
     def _normalised(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Each sequence by itself, channel by channel; 0 behind its end."""
         if lengths is None:
-            lengths = torch.full((len(x),), x.shape[1], device=x.device)
+            lengths = torch.full((x.shape[0],), x.shape[1], device=x.device)
         inside = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[:, :, None]
         if self.hp.window_norm == "mean_std":
             count = lengths[:, None, None]
@@ -42,7 +42,7 @@ class SequenceClassifier(nn.Module):
             variance = ((x - mean).square() * inside).sum(dim=1, keepdim=True) / count
             x = (x - mean) / torch.sqrt(variance + 1e-5)  # a flat channel has no spread to divide by
         elif self.hp.window_norm == "last":
-            x = x - x[torch.arange(len(x), device=x.device), lengths - 1][:, None]
+            x = x - x[torch.arange(x.shape[0], device=x.device), lengths - 1][:, None]
         return x * inside
 
 

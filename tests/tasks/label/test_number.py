@@ -55,7 +55,7 @@ def test_labels_that_are_no_numbers_are_refused(labels: list[str], options: dict
 
 
 def test_scores_by_hand() -> None:
-    scores = Number().scores(np.array([[1.0], [2.0], [6.0]]), np.array([0.0, 4.0, 5.0]))
+    scores = Number().scores(np.array([[1.0], [2.0], [6.0]]), np.array([0.0, 4.0, 5.0]), ("pinball",))
 
     assert scores["rmse"] == pytest.approx(2**0.5)
     assert scores["mae"] == scores["pinball"] == pytest.approx(4 / 3)
