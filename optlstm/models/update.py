@@ -82,7 +82,7 @@ class _Candidate:
     """
 
     def __init__(self, card: Card, series: NewerSeries, old: ForecastPredictor, members: Members, solved: bool) -> None:
-        self.card, self.series, self.members = card, series, members
+        self.card, self.series, self.members, self.old = card, series, members, old
         self.evaluator = evaluator_of(old, series)
         self.extras: dict[str, Tensor] = {}
         section: Any = old.section
@@ -104,8 +104,8 @@ class _Candidate:
         return self.evaluator.scores(self.predictor)
 
     def model(self, how: Any, scores: Mapping[str, Mapping[str, float | None]]) -> Model:
-        """The model with its intervals made anew, and what became of it in its card."""
-        evaluation = self.evaluator.evaluate(self.predictor, joined=True)
+        """The model with its intervals tested and made anew, and what became of it in its card."""
+        evaluation = self.evaluator.evaluate(self.predictor, joined=True, before=self.old)
         extras, panel = {**self.extras, **evaluation.extras}, self.series.panel
         blob, sums = pack(self.members, extras)
         cuts = self.series.cuts

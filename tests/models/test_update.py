@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 import optlstm
 from optlstm.models import folder
@@ -64,6 +65,20 @@ def test_a_model_that_was_better_is_kept(cli: Cli, made: Path, monkeypatch: pyte
     assert (step.how, step.scores["keep"]["mse"] < step.scores["continue"]["mse"]) == ("keep", True)  # type: ignore[operator]
     assert "the model as it was is the better one and was kept" in kept.out
     assert optlstm.load("kept").predict("newer.csv").equals(before)
+
+
+def test_intervals_of_more_windows_than_the_newest_rows_hold_stay(cli: Cli, made: Path) -> None:
+    Path("newer.csv").write_text(series(126))
+    old = optlstm.load("model")
+
+    done = cli("update", "model", "--data", "newer.csv", "-o", "new", "--mode", "continue")
+
+    new = optlstm.load("new")
+    assert new.card.intervals["windows"] == old.card.intervals["windows"] > new.card.intervals["test_windows"]
+    tensors = [load_file(Path(name, WEIGHT_FILE)) for name in ("model", "new")]
+    assert all(tensors[0][name].equal(tensors[1][name]) for name in ("extra.radii", "extra.ranks"))
+    assert new.card.intervals["measured"]["80"]["coverage"] is not None
+    assert "not measured" not in done.out + cli("predict", "new", "--data", "newer.csv", "-o", "o.csv", "--level", 80).err
 
 
 @pytest.mark.parametrize(("shift", "code"), [(0.0, 0), (3.0, 1)], ids=["as before", "level shift"])

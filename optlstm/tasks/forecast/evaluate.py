@@ -139,11 +139,23 @@ class ForecastEvaluator:
         return self._by_time(HeldOut.joined(parts)) if parts else None
 
     def evaluate(
-        self, predictor: ForecastPredictor, joined: bool, rivals: bool = False, held_out: HeldOut | None = None
+        self,
+        predictor: ForecastPredictor,
+        joined: bool,
+        rivals: bool = False,
+        held_out: HeldOut | None = None,
+        before: ForecastPredictor | None = None,
     ) -> Evaluation:
+        """As of `tasks.base.Evaluator`.
+
+        Args:
+            before: a model of the same columns, of earlier rows: its intervals are tested, and kept where they are of
+                more windows than the test rows hold.
+        """
         forecaster = predictor.forecaster
         method, method_scores = self._method(held_out)
         calibration = None if held_out is None else Calibration.of(method, self._rows, held_out, self._bounds)
+        calibration = calibration if before is None else before.calibration
         ensemble, members, tested = self._score(forecaster, calibration)
         networks = len(members) - bool(predictor.section.linear)
         of_baselines = BaselineScores(self.task, forecaster.window, joined)
@@ -151,11 +163,14 @@ class ForecastEvaluator:
         baselines |= of_baselines.rivals() if rivals else {}
         both = tested if held_out is None else self._by_time(HeldOut.joined([held_out, tested]))
         final, count = Calibration.of(method, self._rows, both, self._bounds), least_count(both.actual)
-        highest = highest_level(count)
         # Never rounded down: an interval includes its bounds.
-        table = torch.from_numpy(np.nextafter(final.radii.astype(np.float32), np.float32(np.inf)))
-        of_paths = torch.from_numpy(ranks(final.forecasts(self._rows, both), both.actual).astype(np.float32))
-        paths = len(of_paths) if highest else 0
+        table = np.nextafter(final.radii.astype(np.float32), np.float32(np.inf))
+        of_paths: Floats | None = ranks(final.forecasts(self._rows, both), both.actual)
+        if before is not None and before.calibration is not None and before.section.calibrated > count:
+            final, count, of_paths = before.calibration, before.section.calibrated, before.ranks
+            method, table = final.method, final.radii.astype(np.float32)
+        highest = highest_level(count)
+        paths = len(of_paths) if highest and of_paths is not None else 0
         many = _SHARED if len(self.task.panel.ids) > 1 else ""
         return Evaluation(
             test=ensemble.overall,
@@ -174,7 +189,10 @@ class ForecastEvaluator:
                 "highest_level": highest,
                 "measured": self._coverage(calibration, tested),
             },
-            extras=({"radii": table} if highest else {}) | ({"ranks": of_paths} if paths else {}),
+            extras={
+                **({"radii": torch.from_numpy(table)} if highest else {}),
+                **({"ranks": torch.from_numpy(np.asarray(of_paths, dtype=np.float32))} if paths else {}),
+            },
             card_updates={
                 "calibrated": count if highest else 0,
                 "calibration": method,

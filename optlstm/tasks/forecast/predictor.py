@@ -68,6 +68,11 @@ class ForecastPredictor:
         """Of the intervals."""
         return self._calibration
 
+    @property
+    def ranks(self) -> Floats | None:
+        """Those that paths are drawn by, [paths, columns, horizon]; None: there are none."""
+        return self._ranks
+
     def predict(self, data: Path, **options: Any) -> pd.DataFrame:
         """See `ForecastTable`. Raises InputError with everything in which the file or the options do not fit."""
         return self._table(data, **options).frame()
