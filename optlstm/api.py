@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import signal
 import threading
 import time
@@ -162,24 +161,19 @@ def _open(
 ) -> Session:
     """The study, made where there is none. Args: as of `_run`."""
     from optlstm.run.session import open_session
-    from optlstm.run.study_config import study_name, with_stored_config
+    from optlstm.run.study_config import names_of, study_name, with_stored_config
     from optlstm.study.database.connection import open_database
 
     adapt = budget.adapt if budget else None
-    for name in _names(raw, study_name(raw, None) + ("" if raw.get("name") else suffix)):
+    for name in names_of(raw, study_name(raw, None) + ("" if raw.get("name") else suffix)):
+        if budget is not None and not raw.get("name") and budget.outgrows(database, name):
+            continue
         config, stored = with_stored_config(database, name, {"storage": url, **raw})
         if index is not None and config.get("task", DEFAULT_TASK) == DEFAULT_TASK and config.get("objective") is None:
             config = layer({"data": {"time": index}}, config)
         with nullcontext() if raw.get("name") else suppress(StudyConflict):
             return open_session(config, name, database, lambda: open_database(url), (), stored, adapt)
     raise AssertionError  # names have no end
-
-
-def _names(raw: Mapping[str, Any], name: str) -> Iterator[str]:
-    """The study's name; where none is given, and another search has the default one, the next that is free."""
-    yield name
-    if not raw.get("name"):
-        yield from (f"{name}-{number}" for number in itertools.count(2))
 
 
 def load(folder: str | Path, factory: str | None = None, *, verify: str | Path | None = None) -> Model:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from optlstm.cli.databases import open_study_database
+from optlstm.cli.common import DEFAULT_STORAGE
+from optlstm.cli.databases import existing, open_study_database
 from optlstm.cli.flags import AsJson, Overrides, Quiet, config_flags, read_config
 from optlstm.cli.refit import print_result
 from optlstm.cli.session import run_session
@@ -44,15 +45,18 @@ def fit(
     """Search, refit and test inside a time limit, and save the model. Stopped, the same command continues it."""
     began = time.monotonic()
     from optlstm.run.budget import SUFFIX, Budget, config_problems
-    from optlstm.run.study_config import study_name
+    from optlstm.run.study_config import names_of, study_name
 
     raw, problems = read_config(study_file, overrides, flags)
     problems += config_problems(raw, minutes)
-    raw["name"] = raw.get("name") or f"{study_name(raw, study_file)}{SUFFIX}"
     raw |= {"timeout": max(1e-9, 60.0 * minutes), "artifacts": raw.get("artifacts", 0)}
-    folder = out or Path(model_folder(str(raw["name"])))
-    again = f"fit --name {shlex.quote(str(raw['name']))} --minutes {minutes:g} -o {shlex.quote(str(folder))}"
-    budget = Budget(60 * minutes, began, again)
+    budget, name = Budget(60 * minutes, began), study_name(raw, study_file)
+    if not raw.get("name"):
+        database = attempt(problems, lambda: existing(str(raw.get("storage") or DEFAULT_STORAGE)))
+        names = names_of(raw, f"{name}{SUFFIX}")
+        name = raw["name"] = next(name for name in names if not budget.outgrows(database, name))
+    folder = out or Path(model_folder(name))
+    budget.command = f"fit --name {shlex.quote(name)} --minutes {minutes:g} -o {shlex.quote(str(folder))}"
     attempt(problems, lambda: _check_target(folder))
     session, code = run_session(raw, problems, None, quiet, budget)
     if code >= 128:  # interrupted; what resumes it is this command

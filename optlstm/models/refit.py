@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
+from itertools import count
 from typing import Any
 
 import torch
@@ -69,6 +71,7 @@ def refit(
     top: int | None = None,
     seeds: int | None = None,
     ensemble: bool = True,
+    more: Callable[[float], bool] | None = None,
     averaging: float | None = None,
     retrain: bool = True,
     rivals: bool = False,
@@ -91,6 +94,8 @@ def refit(
             (`optlstm.tasks.forecast.mixture`); otherwise, and of other tasks, the model is the mean of all networks.
         seeds: how many networks to train of each trial, from as many seeds; None: of labels three, else one; one
             without `ensemble`.
+        more: in place of `seeds`: whether to train another network of each trial, asked with the seconds that the last
+            of each took.
         averaging: memory of the weights' moving average as a share of all steps, in place of the trials' value: where a
             series drifts, a longer one may be better than the validation rows of the study show (docs/accuracy.md).
         retrain: train again on training and validation rows; otherwise the weights that tuning kept are the model.
@@ -114,7 +119,7 @@ def refit(
     trials, networks = default_networks(study, retrain) if ensemble else (1, 1)
     if top is None:
         top = trials if trial is None and pick is None else 1
-    seeds = networks if seeds is None else seeds
+    seeds = 1 if more else networks if seeds is None else seeds
     chosen = choose(study, trial, top, pick)
     plan, tuned_on = study_plan(study, data, factory)
     assert not isinstance(plan.task, CustomTask)  # `choose` refuses it
@@ -141,7 +146,9 @@ def refit(
         on_unweighted(chosen[i].trial.number)
     if retrain:
         training_data = evaluator.training_data(joined=True)
-        weights = _train(plan, [chosen[i] for i in positions], training_data, seeds, averaging, on_epoch)
+        kept_trials = [chosen[i] for i in positions]
+        weights = _train(plan, kept_trials, training_data, more or seeds, averaging, on_epoch)
+        blend = _with_networks(blend, len(weights[0].members)) if blend and more else blend
     else:
         weights = [kept[i] for i in positions]
     return evaluated(
@@ -162,22 +169,49 @@ def _windows(plan: Plan) -> list[int]:
 
 
 def _train(
-    plan: Plan, chosen: Sequence[Choice], data: Any, seeds: int, averaging: float | None, on_epoch: Listener
+    plan: Plan,
+    chosen: Sequence[Choice],
+    data: Any,
+    seeds: int | Callable[[float], bool],
+    averaging: float | None,
+    on_epoch: Listener,
 ) -> list[Networks]:
+    """Networks of each trial, one of each at a time, each from its own seed. seeds: how many, or `more` of `refit`."""
     objective = plan.job("").make_objective(data)
     assert isinstance(objective, Objective)
-    weights: list[Networks] = []
-    for choice in chosen:
-        segments = refit_schedule(choice, plan)
-        if averaging is not None:
-            segments = [replace(segment, params={**segment.params, "averaging": averaging}) for segment in segments]
-        before = len(weights) * seeds
+    schedules = [refit_schedule(choice, plan) for choice in chosen]
+    if averaging is not None:
+        schedules = [
+            [replace(s, params={**s.params, "averaging": averaging}) for s in segments] for segments in schedules
+        ]
+    trained: list[list[Networks]] = [[] for _ in chosen]
+    for member in count():
+        began = time.monotonic()
+        for networks, choice, segments in zip(trained, chosen, schedules, strict=True):
+            number = 1 + sum(map(len, trained))
 
-        def on_member(member: int, epoch: int, last: int, before: int = before) -> None:
-            on_epoch(before + member + 1, len(chosen) * seeds, epoch, last)
+            def on_member(epoch: int, last: int, number: int = number, member: int = member) -> None:
+                on_epoch(number, len(chosen) * (seeds if isinstance(seeds, int) else member + 1), epoch, last)
 
-        weights.append(_trained(objective, choice, segments, seeds, on_member))
-    return weights
+            networks.append(_trained(objective, choice, segments, member, on_member))
+        if not (member + 1 < seeds if isinstance(seeds, int) else seeds(time.monotonic() - began)):
+            break
+    return [_joined(networks) for networks in trained]
+
+
+def _joined(networks: Sequence[Networks]) -> Networks:
+    """All networks of a trial."""
+    first = networks[0]
+    seeds = [seed for part in networks for seed in part.trained.seeds]
+    members = [member for part in networks for member in part.members]
+    return Networks(first.trained.model_copy(update={"seeds": seeds}), first.hp, members)
+
+
+def _with_networks(blend: Blend, networks: int) -> Blend:
+    """The same for so many networks of each trial, where it was made for one."""
+    weights, trials = blend.card_updates.get("weights", []), len(blend.trials)
+    spread = [weight / networks for weight in weights[:trials] for _ in range(networks)]
+    return replace(blend, card_updates={**blend.card_updates, "weights": [*spread, *weights[trials:]]})
 
 
 def _check(
@@ -244,24 +278,19 @@ def evaluated(
 
 
 def _trained(
-    objective: Objective, chosen: Choice, segments: list[Segment], seeds: int, on_epoch: Callable[[int, int, int], None]
+    objective: Objective, chosen: Choice, segments: list[Segment], member: int, on_epoch: Callable[[int, int], None]
 ) -> Networks:
-    """As many networks as seeds. on_epoch: called with a network (from 0), an epoch and the last one."""
+    """The network of a seed. on_epoch: called with an epoch and the last one."""
     use_threads(objective.threads)
-    members, member_seeds = [], []
-    for member in range(seeds):
-        problem = _Unvalidated(objective.problem, chosen.values(segments), objective.metric or Metric("tuned"))
+    problem = _Unvalidated(objective.problem, chosen.values(segments), objective.metric or Metric("tuned"))
 
-        def seed_of(trial: int, member: int = member) -> int:
-            return derive_seed("refit", objective.seed, trial, member)
+    def seed_of(trial: int) -> int:
+        return derive_seed("refit", objective.seed, trial, member)
 
-        run = replace(objective, problem=problem).train_schedule(segments, seed_of)
-        for used, epoch in run:
-            hp, state = used, epoch.state
-            on_epoch(member, epoch.epoch, segments[-1].last)
-        members.append(state.weights)
-        member_seeds.append(seed_of(chosen.trial.number))
-    return _networks(chosen, hp, members, member_seeds, segments)
+    for used, epoch in replace(objective, problem=problem).train_schedule(segments, seed_of):
+        hp, state = used, epoch.state
+        on_epoch(epoch.epoch, segments[-1].last)
+    return _networks(chosen, hp, [state.weights], [seed_of(chosen.trial.number)], segments)
 
 
 def _kept(plan: Plan, chosen: Choice, folder: Location) -> Networks:

@@ -18,9 +18,11 @@ from optlstm.backends.driver import Deadline
 from optlstm.run.custom_objective import CustomTask
 from optlstm.run.plan import Plan
 from optlstm.run.session import Session
+from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialFinished
 from optlstm.study.ledger import Ledger
-from optlstm.study.record import BUDGET_KEY
+from optlstm.study.record import BUDGET_KEY, PLANNED_KEY
+from optlstm.study.results import find_study
 from optlstm.util.format import duration
 from optlstm.util.processor import cores
 
@@ -31,7 +33,8 @@ _SLOWEST = 2.0  # times its share of the search that a trial may take
 _BOUNDLESS = 30  # times the defaults' work that no configuration reaches
 _LEAST_RESERVE, _MOST_RESERVE = 0.1, 0.3  # shares of the time that are kept for the refit
 _MARGIN = 1.3  # times what the refit should take
-_TOP, _SEEDS = 3, 3  # trials of the model, and most networks of each
+_TOP, _SEEDS, _MOST_SEEDS = 3, 3, 9  # trials of the model, networks of each that time is kept for, and the most of each
+_OUTGROWN = 2.0  # times the time that a study was cut down for: another is begun
 _DECIDED = ("trials", "timeout", "scheduler", "objective", "objectives")  # keys that fit decides, or has no use for
 
 
@@ -56,7 +59,9 @@ class Budget(Deadline):
         self._spent = 0.0  # on the search, by earlier runs of the study
         self._ledger: Ledger | None = None
         self._hopeless = False  # no epoch fits into the time
+        self._cut_down = False  # a new study, whose record shows the lack of time
         self._evaluation = 2.0  # seconds that the refit takes beside its training, about
+        self._networks = 0  # of each trial, that the refit has trained
         self.baselines: dict[str, float] = {}  # their validation values by name, the best first
         self.notes: list[str] = []
 
@@ -96,6 +101,19 @@ class Budget(Deadline):
         record = self._ledger.record
         return self._ledger.ranking[: _TOP if record.task.get("task") == "forecast" and not record.objectives else 1]
 
+    def outgrows(self, database: Database | None, name: str) -> bool:
+        """Whether the study of this name was cut down for a far shorter time: it would search on like that."""
+        study = find_study(database, name)
+        planned = None if study is None else self._too_little(study.user_attrs)
+        if planned is not None:
+            self.notes.append(f"study {name} was cut down for {duration(planned)}: another one is begun")
+        return planned is not None
+
+    def _too_little(self, attrs: Mapping[str, Any]) -> float | None:
+        """The time that a study was cut down for, where it is far shorter than this one."""
+        planned = attrs.get(PLANNED_KEY)
+        return planned if isinstance(planned, int | float) and self.seconds >= _OUTGROWN * planned else None
+
     def adapt(self, plan: Plan) -> dict[str, Any]:
         """What a new study's config must say so that the search has time for some trials."""
         from optlstm.training.hparams import Hyperparameters
@@ -121,7 +139,7 @@ class Budget(Deadline):
         slowest = max(1.0, _SLOWEST * share / (epochs * epoch))
         if slowest < _BOUNDLESS and plan.factory is None and not config.constraints.limits:
             changes["constraints"] = {"max_work": round(slowest * work(plan.problem, hp), 3)}
-        self._hopeless = search < epoch
+        self._hopeless, self._cut_down = search < epoch, bool(changes)
         if config.data.path is None:
             self.notes.append("no --data: a model of the bundled series, weekly CO2, as an example")
         self.notes.append(_in_words(epoch, epochs, changes))
@@ -131,6 +149,10 @@ class Budget(Deadline):
         """Be the deadline of a session's run."""
         self._ledger = session.ledger
         self._spent = float(session.ledger.attrs.get(BUDGET_KEY, 0.0))
+        if self._cut_down:
+            session.ledger.set_attrs({PLANNED_KEY: self.seconds})
+        elif planned := self._too_little(session.ledger.attrs):
+            self.notes.append(f"it was cut down for {duration(planned)}, and stays so; another --name begins one anew")
         began = time.monotonic()
         assert not isinstance(session.plan.task, CustomTask)
         window = {**session.plan.space.fixed, **session.plan.space.defaults()}.get("window", 1)
@@ -151,7 +173,7 @@ class Budget(Deadline):
         self._ledger.set_attrs({BUDGET_KEY: round(spent, 3)})
 
     def refit_options(self) -> dict[str, Any] | None:
-        """`top`, `seeds` and `retrain` of a refit that fits into the time left; None: no trial has come to an epoch."""
+        """`top`, `more` and `retrain` of a refit that fits into the time left; None: no trial has come to an epoch."""
         assert self._ledger is not None
         if not self._best:
             return {"top": 1} if self._ledger.paused else None
@@ -159,8 +181,13 @@ class Budget(Deadline):
         for top in range(len(self._best), 0, -1):
             network = _MARGIN * sum(map(_seconds, self._best[:top]))
             if network <= left:
-                return {"top": top, "seeds": max(1, min(_SEEDS, int(left / network))) if network else 1}
+                return {"top": top, "more": self._more}
         return {"top": 1} if self._folds else {"top": len(self._best), "retrain": False}
+
+    def _more(self, seconds: float) -> bool:
+        """Whether there is time for another network of each trial; the last ones took so many seconds."""
+        self._networks += 1
+        return self._networks < _MOST_SEEDS and self.seconds_left - self._evaluation > seconds
 
     @property
     def _folds(self) -> Any:

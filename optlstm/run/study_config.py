@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from optlstm.run.plan import Plan
 from optlstm.run.precision import without_auto
 from optlstm.run.stored import check_data_place, stored_code, stored_config
 from optlstm.study.database.connection import Database
-from optlstm.study.results import StudyResults, load_study, study_record
+from optlstm.study.results import StudyResults, find_study, load_study, study_record
 from optlstm.study.warm_start import imported, narrowed
 from optlstm.util.user_code import Stored
 
@@ -45,6 +46,13 @@ def study_name(raw: Mapping[str, Any], study_file: Path | None) -> str:
     return str(name)
 
 
+def names_of(raw: Mapping[str, Any], name: str) -> Iterator[str]:
+    """The name that is given; else the default one, and those to take where it is another search's."""
+    yield name
+    if not raw.get("name"):
+        yield from (f"{name}-{number}" for number in itertools.count(2))
+
+
 def with_name(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
     """With a name, whatever was given as one: the config says what is wrong with it."""
     return {**raw, "name": name if raw.get("name") is None else raw["name"]}
@@ -63,7 +71,7 @@ def with_stored_config(
     Raises:
         InputError: The study to start from is not there, or the study of this name started from another one.
     """
-    study = _existing(database, name)
+    study = find_study(database, name)
     if study is None:
         return _started_from(database, raw)
     stored = stored_config(study)
@@ -106,12 +114,6 @@ def _data_path(raw: Mapping[str, Any]) -> Any:
     return data.get("path") if isinstance(data, Mapping) else None
 
 
-def _existing(database: Database | None, name: str) -> optuna.Study | None:
-    if database is None or name not in optuna.get_all_study_names(database.rdb):
-        return None
-    return load_study(database, name)
-
-
 def _same_scheduler(name: str, stored: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:
     """Before the rest is held against each other: the rules of another scheduler would only mislead."""
     old, new = stored.get("scheduler", "study"), raw.get("scheduler", stored.get("scheduler", "study"))
@@ -146,7 +148,7 @@ def imported_trials(database: Database | None, plan: Plan, name: str) -> Sequenc
         InputError: They do not fit.
     """
     source = plan.record.imported
-    if source is None or _existing(database, name) is not None:
+    if source is None or find_study(database, name) is not None:
         return ()
     study = _source("import_from", source, database)
     return imported(study.get_trials(deepcopy=False), study_record(study), plan.record)

@@ -16,6 +16,7 @@ METRIC_NAMES_KEY = "study:metric_names"  # what optuna.Study.set_metric_names wr
 # Nothing is continued from them.
 FOLDER_KEY, ENVIRONMENT_KEY, NOTES_KEY = "optlstm:folder", "optlstm:environment", "optlstm:notes"
 BUDGET_KEY = "optlstm:budget"  # of `fit`: the seconds that were spent on the search
+PLANNED_KEY = "optlstm:planned"  # of `fit`: the seconds whose lack of time is part of the record
 STOPPED_KEY = "optlstm:stopped"  # why the study took no more trials when it was last asked
 REASON_KEY = "reason"  # a trial's user attribute: why it was ended
 

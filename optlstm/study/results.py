@@ -134,6 +134,13 @@ def load_study(database: Database, name: str) -> optuna.Study:
         raise InputError(f"study {name!r} is not in this database{did_you_mean(name, names)}{known}") from None
 
 
+def find_study(database: Database | None, name: str) -> optuna.Study | None:
+    """None where there is no such study."""
+    if database is None or name not in optuna.get_all_study_names(database.rdb):
+        return None
+    return load_study(database, name)
+
+
 def study_record(study: optuna.Study) -> dict[str, Any]:
     """What the study was made with; empty where another program made it."""
     record: dict[str, Any] = study.user_attrs.get(RECORD_KEY, {})

@@ -96,7 +96,8 @@ class Windows:
         with tempfile.TemporaryDirectory() as folder:
             pd.concat(parts).ffill().to_csv(f"{folder}/series.csv", index=False)
             job = {
-                "file": f"{folder}/series.csv", "out": f"{folder}/made.csv", "freq": panel.freq, "horizon": task.horizon,
+                "file": f"{folder}/series.csv", "out": f"{folder}/made.csv", "freq": panel.freq,
+                "horizon": task.horizon,
                 "begin": least, "validation": int(min(task.cuts[:, 2] - task.cuts[:, 1])), "step": self.step,
                 "count": self.count, "seconds": seconds, "cores": os.cpu_count(),
             }  # fmt: skip

@@ -9,8 +9,8 @@ autogluon  AutoGluon's time series, `medium_quality` without the models whose we
 
 A job says: file (unique_id, ds, y; standardised), freq, horizon, begin and validation (rows of every series before the
 first forecast, and how many of them are the last to validate with), step and count (of the forecasts: each begins so
-many rows after the one before), seconds, cores, out. The forecasts go to `out` (unique_id, ds, cutoff, y_hat); printed is
-{"seconds": of search and training, "models": what was trained}. It is run in an empty folder.
+many rows after the one before), seconds, cores, out. The forecasts go to `out` (unique_id, ds, cutoff, y_hat), and
+{"seconds": of search and training, "models": what was trained} is printed. It is run in an empty folder.
 """
 
 import json

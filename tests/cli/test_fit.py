@@ -66,6 +66,12 @@ def test_without_time_for_a_trial_the_model_is_the_best_baseline(cli: Cli) -> No
     assert [trained.schedule[-1].last for trained in model.card.trials] == [0]
     assert (model.test["mse"] or 9) < (model.card.test.baselines["naive"]["mse"] or 0)
     assert len(model.predict("tiny.csv")) == 4
+    named = cli(*FIT, "--name", "tiny-fit", "--minutes", 2e-6)
+    assert "it was cut down for 0.0 s, and stays so; another --name begins one anew" in named.lines
+    longer = cli(*FIT, "--minutes", 5)
+    assert "study tiny-fit was cut down for 0.0 s: another one is begun" in longer.lines
+    assert [state for _, state, *_ in rows("tiny-fit-2")] == ["COMPLETE"] * 2
+    assert not rows("tiny-fit")
 
 
 def test_a_short_time_makes_shorter_epochs_and_bars_slow_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,16 +99,17 @@ def test_what_is_left_decides_how_much_is_refitted() -> None:
     ledger = SimpleNamespace(
         ranking=trials, paused=[], record=SimpleNamespace(task={"task": "forecast"}, objectives={})
     )
-    options = []
+    chosen, rounds = [], []
     for seconds in (400, 120, 35, 20, 12):
-        budget = Budget(seconds, 1e12)  # all of it is left
-        budget._ledger, budget._began = ledger, time.monotonic()  # type: ignore[assignment]
-        options.append(budget.refit_options())
+        budget = Budget(seconds, time.monotonic())  # all of it is left
+        budget._ledger = ledger  # type: ignore[assignment]
+        options = budget.refit_options() or {}
+        more = options.pop("more", None)
+        chosen.append(options)
+        rounds.append(more and next(n for n in range(1, 20) if not (setattr(budget, "_spent", 30.0 * n) or more(30.0))))
 
-    assert options == [
-        {"top": 3, "seeds": 3}, {"top": 3, "seeds": 3}, {"top": 2, "seeds": 1}, {"top": 1, "seeds": 1},
-        {"top": 3, "retrain": False},
-    ]  # fmt: skip
+    assert chosen == [{"top": 3}, {"top": 3}, {"top": 2}, {"top": 1}, {"top": 3, "retrain": False}]
+    assert rounds == [9, 3, 1, 1, None]
 
 
 def test_from_python(folder: Path) -> None:

@@ -17,6 +17,8 @@ from pydantic import ValidationError
 
 import optlstm
 from optlstm.models.card import Card
+from optlstm.models.refit import refit
+from optlstm.study.database.connection import open_database
 from optlstm.tasks.forecast.mixture import Linear, Mixture
 from tests.conftest import URL, Cli
 
@@ -60,9 +62,12 @@ def test_it_is_the_same_file_twice_and_where_the_weights_of_tuning_are_gone(cli:
         shutil.rmtree(folder)
 
     assert cli("refit", "chaos", "-o", "again", "--seeds", "2").code == 0
+    rounds = iter((True, False))
+    refit(open_database(URL), "chaos", storage_path="runs", more=lambda seconds: next(rounds)).save("timed")
 
-    for name in ("model.json", "model.safetensors"):
-        assert Path("again", name).read_bytes() == Path("ensemble", name).read_bytes()
+    for folder in ("again", "timed"):
+        for name in ("model.json", "model.safetensors"):
+            assert Path(folder, name).read_bytes() == Path("ensemble", name).read_bytes()
 
 
 def test_the_command_says_what_it_is_made_of(cli: Cli, ensemble: Path) -> None:

@@ -78,7 +78,9 @@ def test_intervals_of_more_windows_than_the_newest_rows_hold_stay(cli: Cli, made
     tensors = [load_file(Path(name, WEIGHT_FILE)) for name in ("model", "new")]
     assert all(tensors[0][name].equal(tensors[1][name]) for name in ("extra.radii", "extra.ranks"))
     assert new.card.intervals["measured"]["80"]["coverage"] is not None
-    assert "not measured" not in done.out + cli("predict", "new", "--data", "newer.csv", "-o", "o.csv", "--level", 80).err
+    assert (
+        "not measured" not in done.out + cli("predict", "new", "--data", "newer.csv", "-o", "o.csv", "--level", 80).err
+    )
 
 
 @pytest.mark.parametrize(("shift", "code"), [(0.0, 0), (3.0, 1)], ids=["as before", "level shift"])

@@ -22,6 +22,7 @@ from optlstm.study.record import (
     FOLDER_KEY,
     METRIC_NAMES_KEY,
     NOTES_KEY,
+    PLANNED_KEY,
     REASON_KEY,
     RECORD_KEY,
     STOPPED_KEY,
@@ -156,6 +157,7 @@ STUDY_USER: dict[str, Any] = {
     "optlstm:generation": Whole,
     "optlstm:forgiven": Whole,
     BUDGET_KEY: Annotated[Number, Ge(0)],
+    PLANNED_KEY: Annotated[Number, Ge(0)],
 }
 STUDY_SYSTEM: dict[str, Any] = {METRIC_NAMES_KEY: list[str], "dashboard:note_ver": Whole}
 # Of the trials of our own studies; those of other programs may mean something else.
