@@ -72,11 +72,18 @@ def tune(data: Data | None = None, *, n_trials: int | None = None, progress: boo
 
 
 def _result(session: Session, opened: Database) -> Result:
-    from optlstm.data.frames import naming_frame
     from optlstm.study.results import load_study
 
-    notes = tuple(map(in_python, naming_frame(session.warnings)))
+    notes = tuple(map(_in_words, session.warnings))
     return Result(load_study(opened, session.ledger.name), session.plan.config, opened, notes)
+
+
+def _in_words(line: str) -> str:
+    """A line about the data, as who works in Python would say it."""
+    from optlstm.data.frames import naming_frame
+
+    (named,) = naming_frame([line])
+    return in_python(named)
 
 
 def fit(data: Data | None = None, *, minutes: float = 10.0, progress: bool = True, **config: Any) -> Model:
@@ -144,7 +151,7 @@ def _run(
         database = open_existing(url)
         session = replace(_open(raw, url, database, index, budget, suffix), server=server)
         undo.pop_all()
-        announce(console, session)
+        announce(console, session, _in_words)
         if budget is not None:
             budget.begin(session)
             baseline = say_budget(console, session, budget)

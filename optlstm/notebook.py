@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from optlstm.study.database.connection import Database
 
 POINT = "optlstm"  # column of `forecast`
+SHOWN_DPI = 100  # of a figure in a notebook, whose picture has twice as many
 
 
 class Model(model.Model):
@@ -100,7 +102,9 @@ class Model(model.Model):
         """For a notebook: the test beside the baselines, and the verdict."""
         test = self.card.test
         rows = {"this model": test.metrics, **{name.replace("_", " "): row for name, row in test.baselines.items()}}
-        table = pd.DataFrame.from_dict(rows, orient="index")[list(test.metrics)].to_html(float_format="{:.4g}".format)
+        table = pd.DataFrame.from_dict(rows, orient="index")[list(test.metrics)].to_html(
+            float_format="{:.4g}".format, na_rep=""
+        )
         lines = [super().__repr__().strip("<>"), *self._verdict()]
         return "".join(
             [f"<p>{html.escape(lines[0])}</p>", table, *(f"<p>{html.escape(line)}</p>" for line in lines[1:])]
@@ -205,12 +209,14 @@ class Result:
 
 
 def _shown(canvas: Canvas) -> Axes | list[Axes]:
-    """The axes of a figure, which a notebook shows by itself only where pyplot has made it: here it is handed over."""
+    """The axes of a figure, which a notebook shows by itself only where pyplot has made it: here as a picture."""
     try:
         shell = get_ipython()  # type: ignore[name-defined]
     except NameError:
         shell = None
     if shell is not None:
-        import_module("IPython.display").display(canvas)
+        display, picture = import_module("IPython.display"), io.BytesIO()
+        canvas.savefig(picture, format="png")
+        display.display(display.Image(picture.getvalue(), width=round(canvas.get_figwidth() * SHOWN_DPI)))
     axes = list(canvas.axes)
     return axes[0] if len(axes) == 1 else axes

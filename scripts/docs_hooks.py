@@ -61,9 +61,11 @@ def notebook_page(path: Path) -> str:
 def _output(output: dict[str, Any]) -> str:
     data = output.get("data", {})
     if "image/png" in data:
-        return f'<img alt="figure" src="data:image/png;base64,{"".join(data["image/png"]).strip()}">'
+        width = output.get("metadata", {}).get("image/png", {}).get("width", "")
+        return f'<img alt="figure" width="{width}" src="data:image/png;base64,{"".join(data["image/png"]).strip()}">'
     if "text/html" in data:
-        html = re.sub(r"\n\s*", "\n", "".join(data["text/html"]))
-        return '<div class="output">' + re.sub(r"<style.*?</style>", "", html, flags=re.DOTALL).strip() + "</div>"
+        html = re.sub(r"<style.*?</style>", "", "".join(data["text/html"]), flags=re.DOTALL)
+        kept = html if "<pre" in html else re.sub(r"\s*\n\s*", "", html)  # an empty line would end it
+        return f'<div class="output">{kept.strip()}</div>'
     text = "".join(data.get("text/plain", output.get("text", "")))
     return f"```text\n{text.rstrip()}\n```" if text.strip() else ""

@@ -12,9 +12,12 @@ from optlstm.errors import InputError
 
 _LOGGER = logging.getLogger("optlstm.tasks.forecast.predictor")  # its lines name flags
 _FLAT = ("data", "training")  # sections whose keys stand alone
-_NAMES = {flag.name: flag.key for flag in FLAGS if not flag.is_switch and flag.key.partition(".")[0] in _FLAT}
+_OF_KEYS = [flag for flag in FLAGS if flag.key.partition(".")[0] in _FLAT]
+_NAMES = {flag.name: flag.key for flag in _OF_KEYS if not flag.is_switch}
+_SWITCHES = {flag.name: flag.key.partition(".")[2] for flag in _OF_KEYS if flag.is_switch}
 _VALUE = r"""('[^']*'|"[^"]*"|[^\s;,:)'"]+)"""
 _FLAG = re.compile(rf"({'|'.join(sorted(_NAMES, reverse=True))}) (?!(?:and|or|is|are|for|to|needs)\b){_VALUE}")
+_SWITCH = re.compile(rf"({'|'.join(_SWITCHES)})(?=$|[.;:)] ?)")
 _SET = re.compile(rf"--set ([a-z_.]+)={_VALUE}(?:, or =([\w-]+))?")
 
 
@@ -23,6 +26,7 @@ def in_python(line: str) -> str:
     line = _SET.sub(
         lambda match: _argument(match[1], match[2]) + (f", or {_literal(match[3])}" if match[3] else ""), line
     )
+    line = _SWITCH.sub(lambda match: f"{_SWITCHES[match[1]]}=True", line)
     return _FLAG.sub(lambda match: _argument(_NAMES[match[1]], match[2]), line)
 
 

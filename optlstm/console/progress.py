@@ -1,24 +1,23 @@
-"""The progress of a run: a live display in a terminal, plain lines elsewhere."""
+"""The progress of a run: a live display in a terminal and in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from optlstm.config.schema import NO_LIMIT
+from optlstm.console.consoles import NotebookConsole, PlainConsole
 from optlstm.study.events import EpochReported, Event, TrialFinished, TrialStarted
-from optlstm.util.format import decimals, duration, in_a_line, many, visible, visible_lines
+from optlstm.util.format import decimals, duration, in_a_line, many, visible
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -117,6 +116,8 @@ class Display:
 
     def __exit__(self, *_: object) -> None:
         self.live.stop()
+        if isinstance(self.console, NotebookConsole):
+            self.console.show_live(None)
 
     def on_event(self, event: Event) -> None:
         match event:
@@ -129,6 +130,8 @@ class Display:
                 self.seen.add(number)
             case EpochReported(number=number, epoch=epoch, value=value):
                 self.running.setdefault(number, RunningTrial()).report(epoch, value)
+                if isinstance(self.console, NotebookConsole):
+                    self.console.show_live(self._render())
             case TrialFinished(number=number, reason=reason) if number not in self.running:  # broke a constraint
                 self.infeasible += 1
                 more = "; further ones are not shown" if self.infeasible == INFEASIBLE_SHOWN else ""
@@ -246,21 +249,13 @@ class Epochs:
             self.console.print(Text(f"{label.replace('training', 'trained')}: {many(epochs, 'epoch')}"), soft_wrap=True)
 
 
-class _PlainConsole(Console):
-    """Text comes from files and databases: its escape sequences and direction marks are shown, never obeyed."""
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(visible_lines(segment.text), segment.style)
-
-
 def make_console(quiet: bool = False, *, results: bool = False, plain: bool = False) -> Console:
     """Progress and notices go to standard error; standard output is for results, uncut where it is no terminal.
 
     plain: Lines alone, as where it is no terminal: a debugger has the terminal.
     """
+    if not results and not plain and Console().is_jupyter:
+        return NotebookConsole(quiet)
     stream = sys.stdout if results else sys.stderr
     width = None if stream.isatty() else UNCUT
-    return _PlainConsole(
-        file=stream, quiet=quiet, highlight=False, width=width, force_terminal=False if plain else None
-    )
+    return PlainConsole(file=stream, quiet=quiet, highlight=False, width=width, force_terminal=False if plain else None)

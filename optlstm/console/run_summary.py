@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -27,8 +28,11 @@ from optlstm.util.program import program
 REASONS_SHOWN = 3
 
 
-def announce(console: Console, session: Session) -> None:
-    """What is about to run: data, search, and the trials that exist already."""
+def announce(console: Console, session: Session, in_words: Callable[[str], str] = str) -> None:
+    """What is about to run: data, search, and the trials that exist already.
+
+    in_words: makes a line about the data one for who reads it: in Python, there are no flags.
+    """
     config, task, name = session.plan.config, session.plan.task, session.ledger.name
     most = many(session.run.total, "trial")
     if session.run.total == NO_LIMIT:
@@ -45,8 +49,8 @@ def announce(console: Console, session: Session) -> None:
         search += f", backend {config.backend}"
     if config.sampler.name == "grid":
         search += f"; the grid has {session.plan.space.combinations():,} combinations"
-    lines = [Text.assemble((f"study {name}", "bold"), f": {task.describe()}"), Text(search)]
-    lines += [Text(warning, "yellow") for warning in session.warnings]
+    lines = [Text.assemble((f"study {name}", "bold"), f": {in_words(task.describe())}"), Text(search)]
+    lines += [Text(in_words(warning), "yellow") for warning in session.warnings]
     if taken := sum(IMPORTED_KEY in t.user_attrs for t in session.ledger.trials):
         source = session.ledger.record.imported
         lines.append(

@@ -20,7 +20,7 @@ from optlstm.errors import InputError
 from optlstm.util.format import quoted
 
 _TEMPORARY, _FRAME = "DataFrame.parquet", "the DataFrame"
-_FILES = re.compile(r"\b(DataFrame|data-[0-9a-f]{12})\.parquet\b")
+_FILES = re.compile(r"\b(DataFrame\.parquet|data-[0-9a-f]{12}(\.parquet)?)\b")
 _TIME, _SERIES = "ds", "unique_id"  # columns made of an index without a name: of times, of anything else
 
 

@@ -20,6 +20,8 @@ from optlstm.config.in_python import errors_in_python, in_python
         ("--set space.window=8", 'space={"window": 8}'),
         ("--set data.time_format='%d.%m.%Y %H:%M', for example", 'time_format="%d.%m.%Y %H:%M", for example'),
         ("none of --past, --future and --static", "none of --past, --future and --static"),
+        ("features of the calendar are off: --calendar", "features of the calendar are off: calendar=True"),
+        ("--calendar features need none", "--calendar features need none"),
         ("--target and --past are", "--target and --past are"),
     ],
 )
