@@ -1,4 +1,4 @@
-"""Every private name of Optuna, Ray and torch that the package uses: a version that drops one is named here first.
+"""Every private name of Optuna, Ray, skorch and torch that the package uses: a version that drops one is named here first.
 
 A name is private that begins with one underscore, or stands in such a module. The source is read, so that a private
 name that is used and not listed fails too.
@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 from tests.test_imports import PACKAGE, make_package, modules
 
-FOREIGN = ("optuna", "ray", "torch")
+FOREIGN = ("optuna", "ray", "skorch", "torch")
 LISTED = (
     # What study/database/optuna_tables.py knows of the tables, and what it fills in of a trial.
     "optuna.storages._rdb.models",
@@ -88,6 +88,10 @@ LISTED = (
     "ray.tune.schedulers.ASHAScheduler._metric_op",
     "ray.tune.schedulers.ASHAScheduler._trial_info",
     "ray.tune.schedulers.async_hyperband._Bracket._rungs",
+    # Which modules, criteria and optimizers a net of skorch has.
+    "skorch.NeuralNet._modules",
+    "skorch.NeuralNet._criteria",
+    "skorch.NeuralNet._optimizers",
     "torch._foreach_lerp_",
 )
 
@@ -139,7 +143,10 @@ def test_what_is_used_is_listed_and_what_is_listed_is_used() -> None:
 
 def test_their_packages_have_an_upper_bound_that_holds_here() -> None:
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
-    texts = [*project["dependencies"], *project["optional-dependencies"]["ray"]]
+    texts = [
+        *project["dependencies"],
+        *(t for name in ("ray", "skorch") for t in project["optional-dependencies"][name]),
+    ]
     bounds = {r.name: r.specifier for r in map(Requirement, texts) if any(s.operator == "<" for s in r.specifier)}
     assert bounds.keys() == {path.split(".")[0] for path in LISTED}
     assert [name for name, bound in bounds.items() if not bound.contains(version(name))] == []
