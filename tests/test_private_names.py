@@ -1,4 +1,4 @@
-"""Every private name of Optuna, Ray, skorch and torch that the package uses: a version that drops one is named here first.
+"""Every private name of Optuna, Ray, skorch and torch in use: a version that drops one is named here first.
 
 A name is private that begins with one underscore, or stands in such a module. The source is read, so that a private
 name that is used and not listed fails too.
