@@ -8,9 +8,11 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import optlstm
 from optlstm.cli.commands import make_app
 from optlstm.config.reference import schema_keys, space_keys
 from optlstm.config.sources import read_override
@@ -19,7 +21,7 @@ from tests.conftest import Cli
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LANGUAGES = {"python", "toml", "sh", "text", "diff", "sql", "dockerfile"}  # text: what is printed
-TUTORIALS = ["forecast", "panel", "sequences", "texts", "objective"]
+TUTORIALS = ["forecast", "panel", "sequences", "numbers", "texts", "objective"]
 PROGRAM = re.compile(r"^(?:\w+=\S+ )*(?:python -m optlstm|optlstm|scripts/study)(?= |$)")
 QUICK = "--trials 1 --epochs 1 --workers 1"
 SMALL = " --set data.folds=0 --set space.hidden_size=4 --set space.num_layers=1 --set artifacts=0"
@@ -90,6 +92,20 @@ def test_a_tutorial_runs_as_it_stands(name: str, cli: Cli) -> None:
             if command[0] not in NOT_RUN:
                 outcome = cli(*smaller(command))
                 assert outcome.code == 0, f"{command}: {outcome.err}"
+
+
+def test_the_lines_of_python_in_the_readme_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("tiny.csv").rename("sales.csv")
+    small = {"n_trials": 1, "epochs": 1, "workers": 1, "progress": False, "folds": 0}
+    tune = optlstm.tune
+    monkeypatch.setattr(optlstm, "tune", lambda data, **given: tune(data, **{**given, **small}), raising=False)
+    ((_, text),) = [block for block in blocks(ROOT / "README.md") if block[0] == "python"]
+    namespace: dict[str, Any] = {}
+
+    exec(text, namespace)
+
+    assert list(namespace["forecast"]) == ["ds", "y", "y-lo-80", "y-hi-80", "y-lo-90", "y-hi-90"]
+    assert Path("sales-model/model.json").is_file()
 
 
 def smaller(command: list[str]) -> list[str]:
