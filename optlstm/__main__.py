@@ -1,5 +1,9 @@
+import gc
 import os
 import sys
+
+# What is imported and drawn is no garbage: looking for it takes a tenth of that time.
+gc.set_threshold(50_000, 20, 100)
 
 
 def _leave_working_folder() -> None:

@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial
 from optlstm.errors import InputError
 from optlstm.report import summary_text
 from optlstm.report.figures.best_network import AnyTask, forecasts, read_plot_data, spans, times
+from optlstm.report.figures.figure import Figure
 from optlstm.report.figures.labels import label_figures
 from optlstm.report.png import png
 from optlstm.report.view import StudyView
@@ -67,15 +68,16 @@ class DashboardPublisher:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._plot_data: dict[int, PlotData | None] | None = None  # of the best trials by number; None: not collected
+        # With the numbers of their trials, and as files where workers have drawn them; None: not collected.
+        self._figures: list[tuple[int, Figure, bytes | None]] | None = None
 
     def collect(self, objective: Callable[[], Any]) -> None:
-        """Ask the workers for the best trials' plot data, where there are to be pictures."""
+        """Ask the workers for the best trials' plot data, and to draw it, where there are to be pictures."""
         config, best = self._session.plan.config, self._session.ledger.best
         if config.artifacts == 0:
             return
         if config.objective is not None:  # it makes no forecasts
-            self._plot_data = {}
+            self._figures = []
             return
         if best is None:
             return
@@ -84,14 +86,19 @@ class DashboardPublisher:
             numbers = [trial.number for trial in self._best(self._view())]
             if prepare := getattr(source, "prepare", None):
                 prepare(numbers)
-            self._plot_data = {number: read_plot_data(source, number) for number in numbers}
+            plot_data = {number: read_plot_data(source, number) for number in numbers}
+            task = self._session.plan.task
+            shown = [(number, data) for number, data in plot_data.items() if data is not None]
+            figures = [(number, figure) for number, data in shown for figure in _figures(data, task, number)]
+            drawn = _drawn(source, [figure for _, figure in figures])
+            self._figures = [(*figure, file) for figure, file in zip(figures, drawn, strict=True)]
 
     def publish(self) -> None:
         """Give the best trials their pictures and params, and the study its note; nothing if nothing was collected.
 
         The trials of a custom objective get what they have printed.
         """
-        if self._plot_data is None:
+        if self._figures is None:
             return
         with _no_failure():
             ledger, task, view = self._session.ledger, self._session.plan.task, self._view()
@@ -100,8 +107,11 @@ class DashboardPublisher:
                 return
             attrs: dict[str, Any] = {}
             for trial in self._best(view):
-                plot_data = self._plot_data.get(trial.number)  # None: a trial of another driver, which ended since
-                for artifact in _artifacts_of(trial, view, task, plot_data):
+                artifacts = [_params(trial, view)]
+                for number, figure, file in self._figures:
+                    if number == trial.number:
+                        artifacts.append(Artifact(f"{figure.key}.png", "image/png", file or png(figure, DPI)))
+                for artifact in artifacts:
                     attrs |= store_artifact(trial, artifact, view, self._session.checkpoints)
             ledger.set_attrs(system={**attrs, **note_attrs(ledger.system_attrs, view, spans(task))})
 
@@ -144,20 +154,28 @@ def store_artifact(trial: FrozenTrial, artifact: Artifact, view: StudyView, fold
     return {TRIAL_KEY.format(trial=trial._trial_id, artifact=key): json.dumps(meta)}
 
 
-def _artifacts_of(trial: FrozenTrial, view: StudyView, task: AnyTask, plot_data: PlotData | None) -> list[Artifact]:
+def _params(trial: FrozenTrial, view: StudyView) -> Artifact:
     fixed = {name: value for name, value in view.record.get("space", {}).items() if not isinstance(value, Mapping)}
     content = {
         "study": view.name, "trial": trial.number, "values": dict(zip(view.objectives, trial.values, strict=True)),
         "params": {**fixed, **trial.params},
     }  # fmt: skip
-    artifacts = [Artifact("params.json", "application/json", json.dumps(content, indent=2).encode())]
-    if plot_data is not None:
-        if isinstance(plot_data, Forecasts):
-            figures = [forecasts(plot_data, times(task), trial.number)]
-        else:
-            figures = label_figures(plot_data, trial.number)
-        artifacts += [Artifact(f"{figure.key}.png", "image/png", png(figure, DPI)) for figure in figures]
-    return artifacts
+    return Artifact("params.json", "application/json", json.dumps(content, indent=2).encode())
+
+
+def _figures(data: PlotData, task: AnyTask, number: int) -> list[Figure]:
+    return [forecasts(data, times(task), number)] if isinstance(data, Forecasts) else label_figures(data, number)
+
+
+def _drawn(source: Any, figures: Sequence[Figure]) -> Iterable[bytes | None]:
+    """The figures as files, where the source of their data has workers that draw; this process imports meanwhile."""
+    call = getattr(source, "call", None)
+    if call is None:
+        return [None] * len(figures)
+    files: Iterable[bytes] = call(png, [(figure, DPI) for figure in figures])
+    with suppress(ImportError):
+        import optuna.importance  # noqa: F401  (scikit-learn, for the note: half a second)
+    return files
 
 
 def note_attrs(known: Mapping[str, Any], view: StudyView, dates: Sequence[str]) -> dict[str, Any]:

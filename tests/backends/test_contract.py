@@ -333,6 +333,20 @@ def test_a_worker_that_dies_over_a_picture_leaves_the_others(studies: Studies, t
     assert shown == ["picture of trial 0", "picture of trial 2"]
 
 
+def test_idle_workers_compute_what_they_are_asked_for(studies: Studies) -> None:
+    answers: list[tuple[int, int]] = []
+
+    def finish(objective: Callable[[], Any]) -> None:
+        workers = objective()
+        answers.extend(workers.call(divmod, [(7, 2), (9, 4), (11, 3)]))
+        with pytest.raises(OptlstmError, match="ZeroDivisionError"):
+            [*workers.call(divmod, [(7, 0)])]
+
+    PROCESSES.work(Run(studies.ledger(), 2, finish=finish), job(), 2)
+
+    assert answers == [(3, 1), (2, 1), (3, 2)]
+
+
 def test_a_task_that_cannot_be_set_up_ends_the_run_and_not_a_trial(backend: Backend, studies: Studies) -> None:
     ledger = studies.ledger()
     with pytest.raises((OptlstmError, RuntimeError), match="this task cannot be set up"):

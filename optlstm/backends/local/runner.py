@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from optlstm.backends.driver import MAX_RESTARTS, Run
 from optlstm.backends.local.fork_server import ForkServer
@@ -22,8 +22,9 @@ from optlstm.study.failures import DIED, MEMORY
 if TYPE_CHECKING:
     from optlstm.tasks.plot_data import PlotData
 
+T = TypeVar("T")
 POLL_S = 0.5
-PLOT_DATA_S = 300.0  # for a worker to forecast the validation rows
+PLOT_DATA_S = 300.0  # for a worker to forecast the validation rows, or to draw them
 END_S = 5.0  # for a worker to end by itself
 
 
@@ -231,15 +232,41 @@ class _WorkersPlotData:
             self.prepare([number])
         if not self._workers:
             raise OptlstmError("there is no worker left to ask for pictures")
-        worker = self._asked.pop(number)
+        shown: PlotData | None = self._answer(self._asked.pop(number))
+        return shown
+
+    def call(self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> Iterator[T]:
+        """What a function returns for each of these arguments. The workers have begun when this returns.
+
+        Args:
+            function: Pickled by its name.
+        """
+        workers = [*self._workers]
+        at_once = len(workers)
+
+        def begin(k: int) -> None:
+            if k < len(calls):  # one at a time: a second could wait for a worker that waits to be heard
+                workers[k % at_once].send(("call", function, calls[k]))
+
+        def answers() -> Iterator[T]:
+            for k in range(len(calls)):
+                result: T = self._answer(workers[k % at_once])
+                begin(k + at_once)
+                yield result
+
+        for k in range(at_once):
+            begin(k)
+        return answers()
+
+    def _answer(self, worker: WorkerProcess) -> Any:
+        """Raises OptlstmError where it has none."""
         try:
             if not worker.connection.poll(PLOT_DATA_S):
                 raise OptlstmError(f"a worker was silent for {PLOT_DATA_S:g} s")
-            shown: PlotData | None
-            shown, problem = worker.connection.recv()
+            result, problem = worker.connection.recv()
         except (EOFError, ConnectionError):
             self._workers.remove(worker)
             raise OptlstmError("the worker that was asked for pictures died") from None
         if problem:
             raise OptlstmError(problem)
-        return shown
+        return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import faulthandler
@@ -12,10 +13,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 from optlstm.backends.local.fork_server import MESSAGE_BYTES, RUNS
 from optlstm.backends.trial import Decision, decode, encode, run_trial, setup_failure
@@ -81,13 +82,15 @@ def main(parent: int, fd: int, stack: int, data: int) -> None:
             case ("trial", text):
                 driver.send(("outcome", encode(run_trial(objective, decode(text), report, suggest))))
             case ("plot_data", number):
-                driver.send(plot_data(objective, number))
+                driver.send(answer(lambda: objective.plot_data(number)))
+            case ("call", function, arguments):
+                driver.send(answer(lambda: function(*arguments)))
 
 
-def plot_data(objective: Any, number: int) -> tuple[Any, str]:
-    """What the objective shows of a trial, or why it cannot."""
+def answer(call: Callable[[], Any]) -> tuple[Any, str]:
+    """What it returns, or why it does not."""
     try:
-        return objective.plot_data(number), ""
+        return call(), ""
     except Exception as error:
         return None, named(error)
 
@@ -119,7 +122,7 @@ def serve() -> None:
                 if pid == 0:
                     control.close()
                     work([server, *descriptors])
-                    return
+                    _leave()
                 control.send(b"" if pid is None else b"%d" % pid)
                 for descriptor in descriptors:
                     os.close(descriptor)
@@ -127,6 +130,15 @@ def serve() -> None:
                 control.send(_exit_status(int(pid), float(seconds)))
             case _:  # the driver is gone
                 return
+
+
+def _leave() -> NoReturn:
+    """End a fork as Python ends, but free nothing: that would first copy the pages it shares."""
+    threading._shutdown()  # type: ignore[attr-defined] # as `multiprocessing` does: of threads that are not daemons
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _forked() -> int | None:
