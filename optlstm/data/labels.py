@@ -33,6 +33,11 @@ class LabelledSamples:
     notes: tuple[str, ...] = ()  # warnings: allowed, but worth knowing
 
     @property
+    def owners(self) -> Integers | None:
+        """The sample that each label is of [labels]; None: every sample has one, its own."""
+        return None
+
+    @property
     def fingerprint(self) -> str:
         """sha256 over the samples, their labels and groups: the same for the same samples in any format."""
         raise NotImplementedError
@@ -59,6 +64,11 @@ class LabelledSplit:
 
     folds: tuple[Fold, ...]
     test: Integers
+
+    def of_samples(self, owners: Integers) -> LabelledSplit:
+        """This split of labels as one of samples, none of which is on two sides. owners: as of `LabelledSamples`."""
+        folds = (Fold(np.unique(owners[fold.train]), np.unique(owners[fold.validation])) for fold in self.folds)
+        return LabelledSplit(tuple(folds), np.unique(owners[self.test]))
 
 
 def class_names(labels: Sequence[str]) -> tuple[str, ...]:

@@ -40,12 +40,20 @@ class Sequences(LabelledSamples):
     columns: tuple[str, ...]  # of the file that hold the numbers: the channels, or the steps
     series: str | None = None  # column of the sequences' names; None: one row a sequence
     time: str | None = None
+    per_step: bool = False  # the labels are [rows]
+    order: Integers | None = None  # [rows], of `per_step` and one file: the file's row of each
+    times: tuple[str, ...] = ()  # [rows], of the same: as the file has them
 
     def joined(self, other: Self, **samples: Any) -> Self:
         """These sequences, then the other's."""
         starts = np.concatenate([self.starts, other.starts[1:] + self.starts[-1]])
         values = np.concatenate([self.values, other.values])
+        samples |= {"order": None, "times": ()}  # of one file
         return super().joined(other, values=values, starts=starts, ids=self.ids + other.ids, **samples)
+
+    @property
+    def owners(self) -> Integers | None:
+        return np.repeat(np.arange(len(self.ids)), np.diff(self.starts)) if self.per_step else None
 
     @property
     def fingerprint(self) -> str:
@@ -61,7 +69,8 @@ class SequenceColumns:
     """Which columns to read; None: by their usual names. `labelled`: whether there must be labels.
 
     `wide`: one row a sequence, whatever the columns are called. `like`: what `channels` are the columns of; they are
-    read in their order, those that lack are told in one line, and others are left out with a note.
+    read in their order, those that lack are told in one line, and others are left out with a note. `per_step`: a label
+    is of a row, not of a sequence.
     """
 
     label: str | None = None
@@ -73,6 +82,7 @@ class SequenceColumns:
     wide: bool = False
     like: str | None = None
     options: FileOptions = TOLD
+    per_step: bool = False
 
 
 def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
@@ -96,6 +106,11 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     if columns.like and (lacking := _unknown(channels, others)):
         kind, besides = "channels" if series else "columns", f" and has {extra} besides" if extra else ""
         problems.append(f"data: {file.name} does not have the {kind} of {columns.like}: it lacks {lacking}{besides}")
+    if columns.per_step and not series:
+        problems.append(
+            f"data.per_step: a row of {file.name} must be a step; name the column that says which sequence it "
+            "belongs to with --series COLUMN"
+        )
     if problems:
         raise InputError(problems)
     if not channels:
@@ -104,7 +119,7 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
         _check_rows_are_sequences(file, label, others)
     texts = [name for name in (label, series, columns.group) if name]
     frame = read_table(file, [*texts, *([time] if time else []), *channels], texts=texts, times=[time] if time else ())
-    table = _SequenceTable(frame, Flaws(file), label, columns.group, channels)
+    table = _SequenceTable(frame, Flaws(file), label, columns.group, channels, columns.per_step)
     sequences = table.long(series, time) if series else table.wide()
     notes = [*file.notes, *table.flaws.notes, *sequences.notes]
     if left := [name for name in unnamed if name not in channels]:
@@ -163,6 +178,7 @@ class _SequenceTable:
     label: str | None
     group: str | None
     channels: list[str]
+    per_step: bool = False
 
     def wide(self) -> Sequences:
         """A row is a sequence of one channel; empty cells at its end make it shorter."""
@@ -201,7 +217,12 @@ class _SequenceTable:
         order = np.argsort(codes, kind="stable")
         starts = np.searchsorted(codes[order], np.arange(len(ids) + 1)).astype(np.int64)
         notes: list[str] = []
-        labels, groups = (self._constant(column, codes, ids, notes) for column in (self.label, self.group))
+        groups = self._constant(self.group, codes, ids, notes)
+        if self.per_step:
+            cells = text_cells(self.frame, self.label, self.flaws)
+            labels = tuple(cells[row] for row in order.tolist()) if cells else None
+        else:
+            labels = self._constant(self.label, codes, ids, notes)
         self.flaws.raise_any()
         return Sequences(
             name=dataset_name(self.flaws.file),
@@ -214,6 +235,9 @@ class _SequenceTable:
             columns=tuple(self.channels),
             series=series,
             time=time,
+            per_step=self.per_step,
+            order=order if self.per_step else None,
+            times=tuple(str(self.frame[time].iloc[row]) for row in order) if self.per_step and time else (),
             notes=tuple(notes),
         )
 

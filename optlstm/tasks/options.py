@@ -97,6 +97,8 @@ class DataConfig(Section):
         max_length=99,
     )
     positive: bool = Field(False, description="no target is below zero, and so no forecast")
+    per_step: bool = Field(False, description="a label is of a step, not of a sequence")
+    causal: bool = Field(False, description="labels of steps: each from the steps up to it alone")
     group: str | None = Field(None, description="column whose equal values stay on one side of every split")
     channels: tuple[str, ...] | None = Field(None, description="columns of numbers at each step (default: the others)")
     text: str | None = Field(None, description="text column (default: text)")

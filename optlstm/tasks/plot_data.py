@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from optlstm.util.arrays import Floats, Integers
 
+Truth = Floats | Integers
+
 
 @dataclass(frozen=True, eq=False)
 class Example:
@@ -58,11 +60,21 @@ class Forecasts:
 
 
 @dataclass(frozen=True, eq=False)
+class Strip:
+    """The labels of a sequence's first steps, [steps] each: numbers of classes, or numbers. sequence: its position."""
+
+    sequence: int
+    truth: Truth
+    predicted: Truth
+
+
+@dataclass(frozen=True, eq=False)
 class Confusion:
     """Predicted against true classes on the validation data. counts: [true, predicted]."""
 
     labels: tuple[str, ...]
     counts: Integers
+    strips: tuple[Strip, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +83,7 @@ class Regression:
 
     truth: Floats
     predicted: Floats
+    strips: tuple[Strip, ...] = ()
 
 
 PlotData = Forecasts | Confusion | Regression

@@ -151,6 +151,17 @@ def sequence_space(steps: int, sequences: int) -> dict[str, object]:
     }
 
 
+def step_space(causal: bool) -> dict[str, object]:
+    """The search space of a study of sequences with a label for every step.
+
+    Probabilities of steps are averaged by nothing, so that labels are not smoothed; a batch is of long chunks.
+    """
+    base = sequence_space(steps=1, sequences=1000)
+    fixed = {"patch": 1, "window_norm": "none", "pooling": "last", "label_smoothing": 0.0, "batch_size": 16}
+    direction = {"bidirectional": False} if causal else {"bidirectional": True}
+    return {**base, **fixed, **direction, "dropout": {"low": 0.0, "high": 0.4, "step": 0.1, "default": 0.1}}
+
+
 def text_space(vector_dim: int | None) -> dict[str, object]:
     """The search space of a study of labelled texts. vector_dim: numbers of a pretrained vector, if there are any."""
     embedding: object = vector_dim or {"choices": [50, 100, 200], "default": 100}

@@ -46,6 +46,33 @@ class SequenceClassifier(nn.Module):
         return x * inside
 
 
+class SequenceLabeller(nn.Module):
+    """Sequences [batch, steps, channels] -> numbers for the label of each step [batch, steps, outputs].
+
+    An LSTM step reads `patch` steps and gives the numbers of all of them: in one direction, each knows those of its
+    patch that follow. Nothing is normalised: what a step gives depends on no step that the LSTM has not read there.
+    """
+
+    def __init__(self, hp: Hyperparameters, *, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.hp, self.outputs = hp, outputs
+        self.body = LSTMBody(hp, hp.patch * channels)
+        self.head = nn.Linear(self.body.output_size, hp.patch * outputs)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """lengths [batch]: the steps of each sequence, behind which the result means nothing; None: x.shape[1]."""
+        patch, given = self.hp.patch, x.shape[1]
+        if self.training and self.hp.input_noise > 0:
+            x = x + self.hp.input_noise * torch.randn_like(x)
+        if lengths is not None:
+            x = x * (torch.arange(given, device=x.device) < lengths[:, None])[:, :, None]
+            lengths = (lengths + patch - 1) // patch
+        x = F.pad(x, (0, 0, 0, -given % patch))
+        steps = x.reshape(len(x), -1, patch * x.shape[2])  # [batch, LSTM steps, patch * channels]
+        out: Tensor = self.head(self.body.each_step(steps, lengths))  # [batch, LSTM steps, patch * outputs]
+        return out.reshape(len(x), -1, self.outputs)[:, :given]
+
+
 class TextClassifier(nn.Module):
     """Token numbers [batch, steps] -> scores [batch, classes] (logits); token 0 is padding."""
 

@@ -13,6 +13,7 @@ from optlstm.util.user_code import Stored, UserFunction
 if TYPE_CHECKING:
     from torch import nn
 
+_STEPS = 8  # of an example
 SIGNATURE = "function(config, inputs, outputs) -> nn.Module"
 
 
@@ -26,7 +27,8 @@ class Shape:
             mean nothing), and the `static` ones [batch, static]. `channels`: it takes x [batch, steps, channels] and
             the steps of each sequence [batch], or None where all have all. `vocabulary`: it takes token numbers
             [batch, steps], and the same.
-        outputs: it gives [batch, outputs]: the horizon's rows, or a score for each class. Where the loss has several
+        outputs: it gives [batch, outputs]: the horizon's rows, or a score for each class; where `inputs` has
+            `per_step`, [batch, steps, outputs]: those of each step's label. Where the loss has several
             numbers for each row ahead (quantiles, a distribution), those of the first row come first.
         horizon: rows to forecast.
     """
@@ -35,15 +37,20 @@ class Shape:
     outputs: int
     horizon: int = 0
 
+    @property
+    def given(self) -> list[int]:
+        """The shape of what the network gives for `example()`."""
+        return [2, _STEPS, self.outputs] if "per_step" in self.inputs else [2, self.outputs]
+
     def example(self, more: int = 0) -> tuple[Any, ...]:
         """Two samples of zeros; of windows that are longer by `more` rows."""
         import torch
 
         inputs = self.inputs
         if "vocabulary" in inputs:
-            return torch.zeros(2, 8, dtype=torch.int64), None
+            return torch.zeros(2, _STEPS, dtype=torch.int64), None
         if "channels" in inputs:
-            return torch.zeros(2, 8, inputs["channels"]), None
+            return torch.zeros(2, _STEPS, inputs["channels"]), None
         x = torch.zeros(2, inputs["window"] + more)
         if "covariates" not in inputs:
             return (x,)
@@ -150,7 +157,7 @@ class Factory:
         import torch
 
         problem, hp = "", _Watched.of(hp)
-        calls = [("__call__", 0, [2, shape.outputs])]
+        calls = [("__call__", 0, shape.given)]
         if hp.supervision == "every_step":
             calls.append(("every_step", hp.patch, [2, 2, shape.outputs]))
         try:

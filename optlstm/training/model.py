@@ -63,6 +63,11 @@ class LSTMBody(nn.Module):
         out: Tensor = self.drop(self.project(self.norm(features)))  # [batch, output_size]
         return out
 
+    def each_step(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Features at each step, of what the LSTM has read there: [batch, steps, output_size]. lengths: as there."""
+        out: Tensor = self.drop(self.project(self.norm(self._steps(x, lengths))))
+        return out
+
     def every_step(self, x: Tensor, span: int) -> Tensor:
         """Features after each step from the `span`-th on, pooled over the last `span` of them.
 

@@ -2,8 +2,8 @@
 
 Real training of a small forecast over a conditional space in which some learning rates diverge (those trials fail with
 a non-finite loss), some trials raise, and some report NaN; with the losses of quantiles and of counts; with LSTMs that
-train in bfloat16; of labelled sequences in two folds; of texts; and of many series with covariates. Prints one row per
-pairing and a total; exits 1 on any difference.
+train in bfloat16; of labelled sequences in two folds; of labels of steps; of texts; and of many series with
+covariates. Prints one row per pairing and a total; exits 1 on any difference.
 """
 
 from __future__ import annotations
@@ -141,12 +141,13 @@ def plan_of(folder: Path, sampler: str, pruner: str, task: str = "forecast") -> 
 
 
 def labelled_plan(folder: Path, task: str, pruner: str) -> Plan:
-    """Sequences of 8 to 20 steps, or texts of 2 to 9 words, of two classes."""
+    """Sequences of 8 to 20 steps, labelled as a whole or step by step, or texts of 2 to 9 words, of two classes."""
     random, rows = np.random.default_rng(0), []
     for i in range(160):
-        if task == "sequence":
+        if task != "text":
             steps = np.sin(np.arange(random.integers(8, 21)) * (0.4 + 0.4 * (i % 2))) + random.normal(0, 0.5)
-            rows += [{"series_id": i, "t": t, "x": x, "z": -x, "label": i % 2} for t, x in enumerate(steps)]
+            labels = (steps > 0) * 1 if task == "steps" else [i % 2] * len(steps)
+            rows += [{"series_id": i, "t": t, "x": x, "z": -x, "label": labels[t]} for t, x in enumerate(steps)]
         else:
             words = random.choice(
                 ["good", "fine", "thing", "so"] if i % 2 else ["bad", "thing", "so", "poor"], i % 8 + 2
@@ -154,10 +155,11 @@ def labelled_plan(folder: Path, task: str, pruner: str) -> Plan:
             rows.append({"text": " ".join(words), "label": i % 2})
     data = folder / f"{task}.csv"
     pd.DataFrame(rows).to_csv(data, index=False)
-    raw = {"name": "parity", "seed": 3, "task": task, "trials": TRIALS, "pruner": {"name": pruner}}
-    folds = 2 if task == "sequence" else 0
+    kind = "text" if task == "text" else "sequence"
+    raw = {"name": "parity", "seed": 3, "task": kind, "trials": TRIALS, "pruner": {"name": pruner}}
+    source = {"path": str(data), "folds": 2 if task == "sequence" else 0, "per_step": task == "steps"}
     training = {"epochs": 4, "patience": 4}
-    return make_plan({**raw, "data": {"path": str(data), "folds": folds}, "training": training, "space": LABELLED})
+    return make_plan({**raw, "data": source, "training": training, "space": LABELLED})
 
 
 def panel_plan(folder: Path, pruner: str) -> Plan:
@@ -248,7 +250,7 @@ def main() -> int:
         cases.append(("forecast", "tpe", "pbt", [("ray", TRIALS)]))
         cases.append(("quantiles", "tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
         cases += [(loss, "tpe", "asha", [("ray", TRIALS)]) for loss in ("quantiles", "student_t", "negative_binomial")]
-        cases += [(task, "tpe", "median", [("ray", TRIALS)]) for task in ("sequence", "text", "panel")]
+        cases += [(task, "tpe", "median", [("ray", TRIALS)]) for task in ("sequence", "steps", "text", "panel")]
         for task, sampler, pruner, legs in (c for c in cases if given.task in (None, c[0])):
             same, ledger, local_s, other_s = compare(sampler, pruner, legs, task)
             counts, total = ledger.counts, len(ledger.trials)

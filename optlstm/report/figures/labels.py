@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -20,14 +21,42 @@ _MOST_POINTS = 2000
 
 def label_figures(plot_data: Confusion | Regression, trial: int) -> list[Figure]:
     """What a trial's network makes of the validation examples."""
-    return [regression(plot_data, trial) if isinstance(plot_data, Regression) else confusion(plot_data, trial)]
+    figures = [regression(plot_data, trial) if isinstance(plot_data, Regression) else confusion(plot_data, trial)]
+    return figures + ([strips(plot_data, trial)] if plot_data.strips else [])
+
+
+def strips(plot_data: Confusion | Regression, trial: int) -> Figure:
+    """True and predicted labels of some sequences, step by step."""
+    classes = plot_data.labels if isinstance(plot_data, Confusion) else ()
+    ticks = [(float(k), short(name, TICK)) for k, name in enumerate(classes)] or None
+    kind: Literal["step", "line"] = "step" if classes else "line"
+    panels = []
+    for strip in plot_data.strips:
+        steps, truth, predicted = list(range(len(strip.truth))), strip.truth.tolist(), strip.predicted.tolist()
+        marks = [
+            Marks(kind, steps, truth, "text", "true", size=9),
+            Marks(kind, steps, predicted, "accent", "predicted", size=4),
+        ]
+        right = f", {100 * float((strip.truth == strip.predicted).mean()):.1f} % right" if classes else ""
+        title = f"sequence {strip.sequence + 1}{right}"
+        panels.append(Panel(Axis("step", whole=True), Axis(ticks=ticks), marks, title, height=220))
+    return Figure(
+        "strips",
+        "Labels step by step",
+        caption(
+            f"The first {many(len(panels), 'validation sequence')}, labelled by trial {trial}: true and predicted."
+        ),
+        panels,
+    )
 
 
 def label_baseline_text(trial: int, plot_data: Confusion | Regression, task: LabelTask) -> str:
     """How the trial compares with the same prediction for all, made of the labels of each fold's training examples."""
     if isinstance(plot_data, Regression):
         return _number_baseline_text(trial, plot_data, task)
-    guesses = [(task.truth[fold.validation], np.bincount(task.truth[fold.train]).argmax()) for fold in task.split.folds]
+    guesses = [
+        (task.truth_of(fold.validation), np.bincount(task.truth_of(fold.train)).argmax()) for fold in task.split.folds
+    ]
     guessed, count = sum(int((truth == guess).sum()) for truth, guess in guesses), int(plot_data.counts.sum())
     correct = int(np.trace(plot_data.counts))
     return (
@@ -38,7 +67,7 @@ def label_baseline_text(trial: int, plot_data: Confusion | Regression, task: Lab
 
 
 def _number_baseline_text(trial: int, plot_data: Regression, task: LabelTask) -> str:
-    parts = [(task.truth[fold.validation], task.truth[fold.train].mean()) for fold in task.split.folds]
+    parts = [(task.truth_of(fold.validation), task.truth_of(fold.train).mean()) for fold in task.split.folds]
     guessed = np.concatenate([truth - mean for truth, mean in parts])
     error, other = _rmse(plot_data.predicted - plot_data.truth), _rmse(guessed)
     return (

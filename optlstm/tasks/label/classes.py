@@ -194,7 +194,7 @@ class Classes(Target):
         return output if self.temperature is None else tempered(output, self.temperature.value)
 
     def final_tensor(self, output: Tensor) -> Tensor:
-        return output if self.temperature is None else (output.log() / self.temperature.value).softmax(dim=1)
+        return output if self.temperature is None else (output.log() / self.temperature.value).softmax(dim=-1)
 
     def lines(self) -> list[str]:
         lines = [self.temperature.line()] if self.temperature else []
@@ -204,9 +204,11 @@ class Classes(Target):
     def _threshold(self) -> float | None:
         return None if self.threshold is None else self.threshold.value
 
+    def predicted(self, output: Floats) -> Integers:
+        return decided(output, self._threshold)
+
     def plot_data(self, output: Floats, truth: Truth) -> Confusion:
-        predicted = output.argmax(axis=1)
-        return Confusion(self.names, confusion_counts(truth, predicted, len(self.names)))
+        return Confusion(self.names, confusion_counts(truth, self.predicted(output), len(self.names)))
 
     def guesses(self, known: Truth) -> dict[str, Floats]:
         """The classes' shares."""

@@ -22,6 +22,7 @@ class LabelledData:
     """Sequences one after the other, their labels, and the folds to train on.
 
     values: float32 [rows, channels], standardised, or int32 [rows] of token numbers. starts [n + 1]; truth [n].
+    per_step: a label is of a step, truth [rows]; causal: predicted from the steps up to it.
     """
 
     values: npt.NDArray[Any]
@@ -34,13 +35,28 @@ class LabelledData:
     min_count: int = 1
     vectors: npt.NDArray[np.float32] | None = None  # [vocabulary, dim]
     scaler: Standardizer | None = None
+    per_step: bool = False
+    causal: bool = False
+
+    def labels_of(self, samples: Integers) -> Integers:
+        """Positions in `truth` of the labels of some samples, one sample's after the other's."""
+        return rows_of(self.starts, samples) if self.per_step else samples
+
+    def truth_of(self, samples: Integers) -> Truth:
+        """The labels of some samples, one sample's after the other's."""
+        return self.truth[self.labels_of(samples)]
 
     def shape(self, hp: Hyperparameters, goal: Goal = DEFAULT_GOAL) -> Shape:
         """The networks' shape, as a training with this goal needs them."""
         outputs = self.target.trained_for(goal).outputs
         if self.vocabulary:
             return Shape({"vocabulary": self.vocabulary}, outputs)
-        return Shape({"channels": int(self.values.shape[1])}, outputs)
+        return sequence_shape(int(self.values.shape[1]), outputs, self.per_step)
+
+
+def sequence_shape(channels: int, outputs: int, per_step: bool) -> Shape:
+    """Of networks that read sequences."""
+    return Shape({"channels": channels, **({"per_step": 1} if per_step else {})}, outputs)
 
 
 def rows_of(starts: Integers, sequences: Integers) -> Integers:

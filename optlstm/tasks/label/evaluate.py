@@ -15,7 +15,7 @@ from optlstm.tasks.base import Evaluation, Metrics, TunedNetwork
 from optlstm.tasks.label.baselines import constant_outputs
 from optlstm.tasks.label.data import LabelledData
 from optlstm.tasks.label.predict import LabelPredictor, LabelSection, SequenceSection, TextSection
-from optlstm.tasks.label.problem import LabelProblem
+from optlstm.tasks.label.problem import fold_problem
 from optlstm.tasks.label.target import Target
 from optlstm.training.folds import fold_of
 from optlstm.training.metric import DEFAULT_GOAL, Goal, Metric
@@ -57,7 +57,7 @@ class LabelEvaluator:
         """The baselines that know the training labels alone, in the study's first fold."""
         data, held_out = self.data, self.fold.validation
         return {
-            name.replace("_", " "): metric.value(data.target.scores(output, data.truth[held_out], (metric.name,)))
+            name.replace("_", " "): metric.value(data.target.scores(output, data.truth_of(held_out), (metric.name,)))
             for name, output in constant_outputs(data, self.fold.train, held_out).items()
         }
 
@@ -66,7 +66,7 @@ class LabelEvaluator:
         target = self.data.target
         if not len(self.data.test) or not target.looks_back:
             return target  # `training_data` refuses the first
-        wanted = np.concatenate([fold.validation for fold in self.data.folds])
+        wanted = self.data.labels_of(np.concatenate([fold.validation for fold in self.data.folds]))
         output = np.mean([self._unseen(network) for _, network in tuned()], axis=0)[wanted]
         return target.held_out(output, self.data.truth[wanted], self.goal)
 
@@ -75,8 +75,8 @@ class LabelEvaluator:
         """[n, width] of the validation samples, each by the network that was not trained on it; others are NaN."""
         out = np.full((len(self.data.truth), self.data.target.width), np.nan)
         for i, fold in enumerate(self.data.folds):
-            problem, member = LabelProblem(self.data, fold, torch.device("cpu")), fold_of(network, i)
-            out[fold.validation] = problem.outputs(member.cpu().eval(), fold.validation)
+            problem, member = fold_problem(self.data, fold, torch.device("cpu")), fold_of(network, i)
+            out[self.data.labels_of(fold.validation)] = problem.outputs(member.cpu().eval(), fold.validation)
         return out
 
     def check_rivals(self) -> None:
@@ -88,7 +88,7 @@ class LabelEvaluator:
     ) -> Evaluation:
         """Score the test samples, once, beside baselines that learn from what the model was trained on."""
         data, train, target, more = self.data, self._train(joined), held_out or self.data.target, self.goal.metrics
-        truth, outputs = data.truth[data.test], predictor.outputs(data, data.test)
+        truth, outputs = data.truth_of(data.test), predictor.outputs(data, data.test)
         constant = constant_outputs(data, train, data.test)
         baselines = {name: data.target.all_scores(output, truth, more) for name, output in constant.items()}
         baselines |= {name: scores for name, scores in self.baselines(data, train).items() if scores is not None}

@@ -158,8 +158,11 @@ class Number(Target):
             scores["pinball"] = float(np.mean(losses))
         return scores
 
+    def predicted(self, output: Floats) -> Floats:
+        return output[:, 0]
+
     def plot_data(self, output: Floats, truth: Truth) -> Regression:
-        return Regression(truth, output[:, 0])
+        return Regression(truth, self.predicted(output))
 
     def guesses(self, known: Truth) -> dict[str, Floats]:
         """Mean and median of the training labels, with their quantiles."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -22,10 +23,11 @@ from optlstm.data.vocabulary import Tokenizer, Vocabulary
 from optlstm.errors import InputError
 from optlstm.tasks.base import CardPart, ExportModule, FormCard, Metrics, Positive, Text
 from optlstm.tasks.label.calibrate import Temperature, Threshold
+from optlstm.tasks.label.chunks import CHUNK
 from optlstm.tasks.label.classes import Classes
-from optlstm.tasks.label.data import LabelledData
+from optlstm.tasks.label.data import LabelledData, sequence_shape
 from optlstm.tasks.label.number import Number
-from optlstm.tasks.label.problem import LabelProblem, make_network
+from optlstm.tasks.label.problem import fold_problem, make_network
 from optlstm.tasks.label.target import LabelColumn, Target
 from optlstm.tasks.options import FORM, READING, DataConfig
 from optlstm.training.factory import Shape
@@ -46,6 +48,8 @@ class Rows(NamedTuple):
     ids: tuple[str, ...]  # [n]
     labels: tuple[str, ...]  # [n]; empty where they were not read
     id_column: str = "row"  # heading of the ids
+    order: Integers | None = None  # [rows], of labels of steps: the file's row of each
+    times: Mapping[str, Sequence[str]] = MappingProxyType({})  # [rows] by the column's name, of the same
 
 
 class LabelSection(CardPart):
@@ -141,6 +145,8 @@ class SequenceSection(LabelSection):
     columns: Annotated[list[Text], Field(min_length=1)]
     mean: Annotated[list[float], Field(min_length=1)]  # by channel
     std: list[Positive]
+    per_step: bool = False
+    causal: bool = False
 
     @model_validator(mode="after")
     def _every_channel_has_its_scale(self) -> SequenceSection:
@@ -152,7 +158,13 @@ class SequenceSection(LabelSection):
     @property
     def inputs(self) -> dict[str, int]:
         """The networks' `Shape.inputs`."""
-        return {"channels": len(self.mean)}
+        return dict(sequence_shape(len(self.mean), 0, self.per_step).inputs)
+
+    def data(self, values: npt.NDArray[Any], starts: Integers) -> LabelledData:
+        data = super().data(values, starts)
+        if not self.per_step:
+            return data
+        return replace(data, truth=np.zeros(len(values), dtype=np.int64), per_step=True, causal=self.causal)
 
     def read(self, path: Path, *, labelled: bool, reading: DataConfig | None = None) -> Rows:
         """The sequences of a file. Raises InputError where its columns are not the training file's."""
@@ -167,12 +179,15 @@ class SequenceSection(LabelSection):
             wide,
             like="the model",
             options=self.form.options_with(reading),
+            per_step=self.per_step,
         )
         sequences = read_sequences(path, columns)
         for note in sequences.notes:
             _log.warning("%s", note)
         values = ((sequences.values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
-        return Rows(values, sequences.starts, sequences.ids, sequences.labels, self.series or "row")
+        times = {self.time: sequences.times} if self.time and sequences.times else {}
+        id_column = self.series or "row"
+        return Rows(values, sequences.starts, sequences.ids, sequences.labels, id_column, sequences.order, times)
 
 
 class TextSection(LabelSection):
@@ -216,12 +231,17 @@ class LabelPredictor:
         _refuse_options(options)
         rows = self.section.read(data, labelled=False, reading=options.get("reading"))
         target, mean = self.section.target, self.outputs(self.section.data(rows.values, rows.starts)).mean(axis=0)
-        return pd.DataFrame({rows.id_column: list(rows.ids), **target.columns(target.final(mean))})
+        columns = target.columns(target.final(mean))
+        if rows.order is None:
+            return pd.DataFrame({rows.id_column: list(rows.ids), **columns})
+        ids = np.repeat(np.array(rows.ids, dtype=object), np.diff(rows.starts))
+        frame = pd.DataFrame({rows.id_column: ids, **rows.times, **columns}, index=rows.order)
+        return frame.sort_index()  # as the file has its rows
 
     def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there."""
         predictions = self.predict(data, **options)
-        texts = predictions.iloc[:, :2].map(csv_cell)  # the sample and its label; all others are numbers
+        texts = predictions.select_dtypes(exclude="number").map(csv_cell)  # the sample, its time and class
         safe = predictions.assign(**texts).rename(columns=csv_cell)
         OutputFile(out).write(safe.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
         return len(predictions)
@@ -237,22 +257,24 @@ class LabelPredictor:
 
     @torch.no_grad()
     def outputs(self, data: LabelledData, sequences: Integers | None = None) -> Floats:
-        """[networks, sequences, width] of some sequences, or of all, before `Target.final`."""
+        """[networks, labels, width] of some sequences, or of all, before `Target.final`."""
         nothing = Fold(np.arange(0), np.arange(0))
         data = replace(data, folds=(nothing,), target=self.section.target)
-        problem = LabelProblem(data, nothing, torch.device("cpu"))
+        problem = fold_problem(data, nothing, torch.device("cpu"))
         wanted = np.arange(len(data.starts) - 1) if sequences is None else sequences
         return np.stack([problem.outputs(network, wanted) for network in self.networks])
 
     def export_module(self) -> ExportModule:
         """float64 [batch, steps, channels] in the data's units, or int64 token numbers [batch, tokens] -> outputs
-        [batch, width]. The samples of a batch are of one length.
+        [batch, width], of labels of steps [batch, steps, width]. The samples of a batch are of one length.
         """
         section, target, notes = self.section, self.section.target, tuple(self.section.lines())
         if not isinstance(section, SequenceSection):
             tokens = torch.full((2, 12), 2, dtype=torch.int64)
             module = OutputModule(self.networks, target, None)
             return ExportModule(module, tokens, "tokens", (target.output_name,), notes)
+        if section.per_step:
+            notes += (f"a sequence is read at once, and predict reads {CHUNK} steps at a time: give no more",)
         scale = (torch.tensor(section.mean), torch.tensor(section.std))
         x = torch.zeros(2, 24, len(section.mean), dtype=torch.float64)
         return ExportModule(OutputModule(self.networks, target, scale), x, "x", (target.output_name,), notes)
@@ -285,4 +307,10 @@ class OutputModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = ((x - self.mean) / self.std).float() if self.scaled else x
-        return self.final(torch.stack([self.output(network(x)) for network in self.networks]).mean(dim=0))
+        return self.final(torch.stack([self._output(network(x)) for network in self.networks]).mean(dim=0))
+
+    def _output(self, raw: Tensor) -> Tensor:
+        if raw.ndim == 2:
+            return self.output(raw)
+        flat = self.output(raw.flatten(0, 1))  # of steps: [batch * steps, width]
+        return flat.reshape(*raw.shape[:2], flat.shape[1])

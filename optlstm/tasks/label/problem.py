@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from optlstm.data.labels import Fold
 from optlstm.data.scaling import Standardizer
 from optlstm.data.vocabulary import UNKNOWN
+from optlstm.tasks.label.chunks import TRAINED, Chunks
 from optlstm.tasks.label.data import LabelledData, rows_of
-from optlstm.tasks.plot_data import PlotData
-from optlstm.training.classifier import SequenceClassifier, TextClassifier
+from optlstm.tasks.plot_data import Forecasts, PlotData, Strip
+from optlstm.training.classifier import SequenceClassifier, SequenceLabeller, TextClassifier
 from optlstm.training.factory import Factory, Shape
 from optlstm.training.folds import FoldedProblem
 from optlstm.training.hparams import Hyperparameters
@@ -25,18 +27,29 @@ from optlstm.util.arrays import Floats, Integers
 _EVALUATION_BATCH = 512  # sequences; the result does not depend on a trial's batch_size
 _LEAST_STEPS = 32  # of an epoch: it passes through a small set several times, or its value would be mostly chance
 _POOL = 32  # batches that are filled together, by length
+_EVALUATION_CHUNKS = 32
+_STRIPS, _STRIP_STEPS = 3, 1000  # sequences of which a report shows the steps, and how many of each
 
 
 def make_problem(
     data: LabelledData, device: torch.device, factory: Factory | None = None, goal: Goal = DEFAULT_GOAL
 ) -> Problem:
     """One problem, or those of a cross-validation as one. goal: its loss; every metric is computed."""
-    problems = [LabelProblem(data, fold, device, factory, goal) for fold in data.folds]
+    problems = [fold_problem(data, fold, device, factory, goal) for fold in data.folds]
     return problems[0] if len(problems) == 1 else FoldedLabels(problems)
 
 
-def make_network(hp: Hyperparameters, shape: Shape) -> SequenceClassifier | TextClassifier:
+def fold_problem(
+    data: LabelledData, fold: Fold, device: torch.device, factory: Factory | None = None, goal: Goal = DEFAULT_GOAL
+) -> LabelProblem:
+    """The problem of one fold. Arguments as of `LabelProblem`."""
+    return (StepProblem if data.per_step else LabelProblem)(data, fold, device, factory, goal)
+
+
+def make_network(hp: Hyperparameters, shape: Shape) -> SequenceClassifier | SequenceLabeller | TextClassifier:
     """A new network on the CPU."""
+    if "per_step" in shape.inputs:
+        return SequenceLabeller(hp, channels=shape.inputs["channels"], outputs=shape.outputs)
     if "vocabulary" in shape.inputs:
         return TextClassifier(hp, vocabulary=shape.inputs["vocabulary"], classes=shape.outputs)
     return SequenceClassifier(hp, channels=shape.inputs["channels"], classes=shape.outputs)
@@ -52,7 +65,7 @@ class FoldedLabels(FoldedProblem["LabelProblem"]):
             problem.outputs(self.member(network, i), problem.fold.validation) for i, problem in enumerate(self.problems)
         ]
         held_out = np.concatenate([problem.fold.validation for problem in self.problems])
-        return first.target.plot_data(np.concatenate(outputs), first.data.truth[held_out])
+        return first.plot_data_of(np.concatenate(outputs), held_out)
 
 
 class LabelProblem:
@@ -68,7 +81,7 @@ class LabelProblem:
     ) -> None:
         """Copies the values to `device`. factory: of custom networks."""
         self.data, self.fold, self.device, self._factory, self._goal = data, fold, device, factory, goal
-        target, known = data.target.trained_for(goal), data.truth[fold.train]
+        target, known = data.target.trained_for(goal), data.truth_of(fold.train)
         self.target = target.fitted(known) if len(data.folds) > 1 else target
         self._loss = self.target.loss(known, device) if len(known) else None
         values = data.values
@@ -77,10 +90,11 @@ class LabelProblem:
         elif len(data.folds) > 1:
             values = _rescaled(data, fold)
         self._values = torch.tensor(np.asarray(values), device=device)  # [rows, channels] or [rows]
-        self._starts = torch.tensor(data.starts[:-1], device=device)  # [n]
-        self._lengths = torch.tensor(np.diff(data.starts), device=device)  # [n]
-        self._truth = torch.tensor(data.truth, device=device)  # [n]
-        self._train = torch.tensor(fold.train)
+        chunks = Chunks.of(data.starts, True, TRAINED, 0) if data.per_step else Chunks.whole(data.starts)
+        self._starts = torch.tensor(chunks.first, device=device)  # [n]
+        self._lengths = torch.tensor(chunks.lengths, device=device)  # [n]
+        self._truth = torch.tensor(data.truth, device=device)  # [n]; of steps [rows]
+        self._train = torch.tensor(chunks.of_records(fold.train))
         self._even = bool((self._lengths == self._lengths[0]).all())
 
     def network(self, hp: Hyperparameters) -> nn.Module:
@@ -116,7 +130,7 @@ class LabelProblem:
                 batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
             for index in batches:
                 index = index.to(self.device)
-                yield (*self._batch(index), self._truth[index], smoothing)
+                yield (*self._batch(index), self._labels(index), smoothing)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """That of the target."""
@@ -127,12 +141,16 @@ class LabelProblem:
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
         """The target's metrics of the fold's validation sequences: those that cost nothing, and those of the goal."""
         held_out = self.fold.validation
-        return self.target.scores(self.outputs(network, held_out), self.data.truth[held_out], self._goal.metrics)
+        return self.target.scores(self.outputs(network, held_out), self.data.truth_of(held_out), self._goal.metrics)
 
     def plot_data(self, network: nn.Module, hp: Hyperparameters) -> PlotData:
         """Labels and predictions of the fold's validation sequences."""
         held_out = self.fold.validation
-        return self.target.plot_data(self.outputs(network, held_out), self.data.truth[held_out])
+        return self.plot_data_of(self.outputs(network, held_out), held_out)
+
+    def plot_data_of(self, output: Floats, sequences: Integers) -> PlotData:
+        """Labels and predictions of sequences. output: as of `outputs`."""
+        return self.target.plot_data(output, self.data.truth_of(sequences))
 
     def outputs(self, network: nn.Module, sequences: Integers) -> Floats:
         """[n, width], in the order of `sequences`; sequences of like length are computed together."""
@@ -151,11 +169,63 @@ class LabelProblem:
     def _batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """(values [batch, steps, channels] or tokens [batch, steps], 0 behind each end; lengths [batch])."""
         lengths = self._lengths[index]
-        steps = torch.arange(int(lengths.max()), device=self.device)
-        inside = steps < lengths[:, None]  # [batch, steps]
-        rows = (self._starts[index][:, None] + steps).clamp(max=len(self._values) - 1)
+        rows, inside = self._rows(self._starts[index], lengths)
         x = self._values[rows]
         return x * (inside if x.ndim == 2 else inside[:, :, None]), lengths
+
+    def _rows(self, first: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(the row of each step, whether it is one of the `lengths` from the first on), [batch, steps] each."""
+        steps = torch.arange(int(lengths.max()), device=self.device)
+        return (first[:, None] + steps).clamp(max=len(self._values) - 1), steps < lengths[:, None]
+
+    def _labels(self, index: Tensor) -> Tensor:
+        """Of the sequences of a batch."""
+        return self._truth[index]
+
+
+class StepProblem(LabelProblem):
+    """One fold of sequences with a label for every step. They are read in chunks; padding counts nowhere."""
+
+    def _labels(self, index: Tensor) -> Tensor:
+        """[batch, steps]; behind a chunk's end they mean nothing."""
+        return self._truth[self._rows(self._starts[index], self._lengths[index])[0]]
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        """That of the target, over all steps of the batch."""
+        assert self._loss is not None
+        x, lengths, truth, smoothing = batch
+        inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+        return self._loss(network(x, self._given(lengths))[inside], truth[inside], float(smoothing))
+
+    def outputs(self, network: nn.Module, sequences: Integers) -> Floats:
+        """[steps, width] of the sequences, one after the other: of each chunk what `Chunks` keeps."""
+        data = self.data
+        chunks = Chunks.of(data.starts, data.causal)
+        wanted = chunks.of_records(sequences)
+        wanted = wanted[np.argsort(chunks.lengths[wanted], kind="stable")]
+        out = np.empty((len(self._values), self.target.width))
+        for part in np.split(wanted, range(_EVALUATION_CHUNKS, len(wanted), _EVALUATION_CHUNKS)):
+            first, lengths = (torch.tensor(ends[part], device=self.device) for ends in (chunks.first, chunks.lengths))
+            rows, inside = self._rows(first, lengths)
+            x = self._values[rows] * inside[:, :, None]
+            begin, end = (torch.tensor(ends[part], device=self.device)[:, None] for ends in (chunks.begin, chunks.end))
+            steps = torch.arange(x.shape[1], device=self.device)
+            kept = (begin <= steps) & (steps < end)  # [batch, steps]
+            raw = network(x, None if bool(inside.all()) else lengths)[kept]
+            out[rows[kept].cpu().numpy()] = self.target.output(raw).cpu().numpy()
+        return out[self.data.labels_of(sequences)]
+
+    def plot_data_of(self, output: Floats, sequences: Integers) -> PlotData:
+        """Also the labels of the first sequences, step by step."""
+        shown, at = super().plot_data_of(output, sequences), 0
+        strips = []
+        for record in sequences[:_STRIPS].tolist():
+            truth = self.data.truth_of(np.array([record]))
+            part = output[at : at + len(truth)]
+            at += len(truth)
+            strips.append(Strip(record, truth[:_STRIP_STEPS], self.target.predicted(part)[:_STRIP_STEPS]))
+        assert not isinstance(shown, Forecasts)
+        return replace(shown, strips=tuple(strips))
 
 
 def _known(data: LabelledData, fold: Fold) -> Integers:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from optlstm.data.scaling import Standardizer
+from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds, FormCard, Metrics
-from optlstm.tasks.label.baselines import nearest_neighbour
+from optlstm.tasks.label.baselines import nearest_neighbour, window_of_steps
 from optlstm.tasks.label.data import LabelledData, rows_of
 from optlstm.tasks.label.task import LABEL_KEYS, LabelTask
 from optlstm.tasks.options import DataConfig
-from optlstm.tasks.space import sequence_space
+from optlstm.tasks.space import sequence_space, step_space
 from optlstm.util.arrays import Integers
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class SequenceTask(LabelTask):
     """Sequences of numbers, one or several channels at each step."""
 
     name: ClassVar[str] = "sequence"
-    keys: ClassVar[tuple[str, ...]] = (*LABEL_KEYS, "series", "time", "channels")
+    keys: ClassVar[tuple[str, ...]] = (*LABEL_KEYS, "series", "time", "channels", "per_step", "causal")
     noun: ClassVar[str] = "sequences"
 
     samples: Sequences
@@ -37,7 +38,11 @@ class SequenceTask(LabelTask):
     def read_file(cls, path: Path, data: DataConfig, like: Sequences | None = None) -> Sequences:
         from optlstm.data.sequences import SequenceColumns, read_sequences
 
-        columns = SequenceColumns(data.label, data.series, data.time, data.group, data.channels, options=data.form)
+        if data.causal and not data.per_step:
+            raise InputError("data.causal: is for a label of every step; give data.per_step = true, or leave it out")
+        columns = SequenceColumns(
+            data.label, data.series, data.time, data.group, data.channels, options=data.form, per_step=data.per_step
+        )
         if like is not None:
             columns = replace(
                 columns,
@@ -56,11 +61,26 @@ class SequenceTask(LabelTask):
 
     def default_space(self) -> dict[str, object]:
         """See `tasks.space`."""
+        if self.options.per_step:
+            return self.used_of(step_space(self.options.causal))
         return self.used_of(sequence_space(int(self._lengths.max()), len(self.split.folds[0].train)))
 
     def check_space(self, space: Bounds) -> None:
         """Sequences of any length feed any configuration. Raises InputError where they cannot be standardised."""
         self._scaler()
+        if self.options.per_step:
+            norms = [norm for norm in ("last", "mean_std") if space.allows(window_norm=norm)]
+            problems = [
+                f"space.window_norm: {norm} is of a whole sequence; a label of every step has none" for norm in norms
+            ]
+            if self.options.causal:
+                problems += ["space.bidirectional: reads later steps; with data.causal false"] * space.allows(
+                    bidirectional=True
+                )
+                later = (space.largest("patch") or 1) > 1
+                problems += ["space.patch: a patch has later steps; with data.causal 1"] * later
+            if problems:
+                raise InputError(problems)
 
     def _scaler(self) -> Standardizer:
         values, starts = self.samples.values, self.samples.starts
@@ -69,7 +89,8 @@ class SequenceTask(LabelTask):
     def data(self) -> LabelledData:
         """The values standardised by `fitted_on`; a fold standardises them again by its training sequences."""
         values, starts, scaler = self.samples.values, self.samples.starts, self._scaler()
-        return self.labelled_data(scaler.transform(values).astype(np.float32), starts, scaler=scaler)
+        steps = {"per_step": self.options.per_step, "causal": self.options.causal}
+        return self.labelled_data(scaler.transform(values).astype(np.float32), starts, scaler=scaler, **steps)
 
     def section(self, data: LabelledData) -> SequenceSection:
         """The task's part of the card."""
@@ -85,10 +106,14 @@ class SequenceTask(LabelTask):
             columns=list(self.samples.columns),
             mean=data.scaler.mean.tolist(),
             std=data.scaler.std.tolist(),
+            per_step=self.options.per_step,
+            causal=self.options.causal,
         )
 
     def baselines(self, data: LabelledData, train: Integers) -> dict[str, Metrics | None]:
-        """The label of the nearest training sequence."""
+        """The label of the nearest training sequence; of steps a linear model of those around each."""
+        if data.per_step:
+            return {"window_of_steps": window_of_steps(data, train)}
         return {"nearest_neighbour": nearest_neighbour(data, train)}
 
     def describe(self) -> str:
@@ -96,6 +121,7 @@ class SequenceTask(LabelTask):
         shortest, longest = int(self._lengths.min()), int(self._lengths.max())
         steps = f"{longest} steps" if shortest == longest else f"{shortest} to {longest} steps"
         channels = len(self.samples.channels)
+        steps = f"a label for each of {steps}" if self.options.per_step else steps
         return f"{super().describe()}, {steps}" + (f" of {channels} channels" if channels > 1 else "")
 
     @property
@@ -103,4 +129,5 @@ class SequenceTask(LabelTask):
         return np.diff(self.samples.starts)
 
     def _record(self) -> Mapping[str, Any]:
-        return {"channels": list(self.samples.channels)}
+        record: dict[str, Any] = {"channels": list(self.samples.channels)}
+        return record | ({"per_step": True, "causal": self.options.causal} if self.options.per_step else {})

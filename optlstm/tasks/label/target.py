@@ -153,6 +153,10 @@ class Target(CardPart, ABC):
         return []
 
     @abstractmethod
+    def predicted(self, output: Floats) -> Truth:
+        """What an output [n, width] predicts, as labels [n]."""
+
+    @abstractmethod
     def plot_data(self, output: Floats, truth: Truth) -> PlotData:
         """What a report shows of predictions for validation samples."""
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optlstm.data.labels import LabelledSamples, LabelledSplit, group_codes, split_labels
+from optlstm.data.splits import are_counts
 from optlstm.errors import InputError
 from optlstm.tasks.base import Goals, Metrics
 from optlstm.tasks.label.data import LabelledData
@@ -31,6 +32,7 @@ LABEL_KEYS = (
 )
 _SMALL = 500  # samples below which a single validation part is too small
 _SMALL_FOLDS = 5
+_FEW_UNITS = 50  # as `_SMALL`, of sequences with a label for every step
 
 
 @dataclass(frozen=True)
@@ -68,20 +70,26 @@ class LabelTask(ABC):
                 parts.append(target.truth(more.labels, LabelColumn(other.name, label)))
                 samples, counts[i] = samples.joined(more), len(more.labels)
         validations_apart, tests_apart = counts
-        truth = np.concatenate(parts)
+        truth, owners, groups = np.concatenate(parts), samples.owners, group_codes(samples.groups)
+        if owners is not None:  # a sequence is on one side, with all its labels
+            groups = owners if groups is None else groups[owners]
+            _check_shares(data)
         strata = np.concatenate([target.strata(part) for part in parts])
+        if owners is not None and target.kind != "classes":
+            strata[:] = 0  # a sequence has labels of many sizes; of so many strata a small part would get none
         split = split_labels(
             strata,
-            group_codes(samples.groups),
+            groups,
             data.splits,
             validations_apart=validations_apart,
             tests_apart=tests_apart,
-            folds=_folds(data, strata[:n]),
+            folds=_folds(data, strata[:n], None if owners is None or groups is None else len(np.unique(groups[:n]))),
         )
         tested = not tests_apart and data.splits[2] > 0
         target.check_split(truth[:n], split, column, data.group, tested=tested)
         target = target.fitted(truth[_fitted_on(split)])
-        notes = (*chosen, *target.notes(truth[:n], _folded(data, n)))
+        notes = (*chosen, *target.notes(truth[:n], owners is None and _folded(data, n, _SMALL)))
+        split = split if owners is None else split.of_samples(owners)
         return cls(samples, target, truth, split, data, notes)
 
     @classmethod
@@ -118,13 +126,24 @@ class LabelTask(ABC):
     @property
     def undefined(self) -> Mapping[str, str]:
         """The losses and metrics of labels of another kind, and those that the validation samples do not define."""
-        parts = [self.truth[fold.validation] for fold in self.split.folds]
+        parts = [self.truth_of(fold.validation) for fold in self.split.folds]
         return {**undefined(self.target), **self.target.undefined_on(parts)}
 
     @property
     def fitted_on(self) -> Integers:
         """Positions of the samples for scale or vocabulary: of a cross-validation all outside the test."""
         return _fitted_on(self.split)
+
+    def truth_of(self, samples: Integers) -> Truth:
+        """The labels of some samples, by position."""
+        owners = self.samples.owners
+        return self.truth[samples if owners is None else np.isin(owners, samples)]
+
+    @property
+    def count(self) -> int:
+        """The number of samples."""
+        owners = self.samples.owners
+        return len(self.truth) if owners is None else int(owners[-1]) + 1
 
     def used_of(self, space: dict[str, object]) -> dict[str, object]:
         """A space without the hyperparameters that these labels have no use for."""
@@ -135,7 +154,7 @@ class LabelTask(ABC):
         folds, fold = len(self.split.folds), self.split.folds[0]
         train, validation = len(fold.train), len(fold.validation)
         parts = f"{train + validation} in {folds} folds" if folds > 1 else f"{train} train, {validation} validation"
-        total = f"{self.samples.name}, {len(self.truth)} {self.noun}"
+        total = f"{self.samples.name}, {self.count} {self.noun}"
         return f"{total} ({parts}, {len(self.split.test)} test), {self.target.describe()}"
 
     def record(self) -> dict[str, Any]:
@@ -143,7 +162,7 @@ class LabelTask(ABC):
         folds, fold = len(self.split.folds), self.split.folds[0]
         return {
             "fingerprint": self.samples.fingerprint,
-            self.noun: len(self.truth),
+            self.noun: self.count,
             **self.target.record(),
             **self._record(),
             "folds": folds if folds > 1 else 0,
@@ -187,14 +206,27 @@ def _fitted_on(split: LabelledSplit) -> Integers:
     return np.union1d(fold.train, fold.validation) if len(split.folds) > 1 else fold.train
 
 
-def _folded(data: DataConfig, samples: int) -> bool:
+def _check_shares(data: DataConfig) -> None:
+    """Raises InputError for splits that count rows, where a sequence has many."""
+    if are_counts(data.splits):
+        raise InputError(f"data.splits: with data.per_step they are shares, got {list(data.splits)}")
+
+
+def _folded(data: DataConfig, samples: int, few: int) -> bool:
     """Whether a cross-validation is the default, as there are few samples."""
-    return data.folds is None and not data.validation_path and samples < _SMALL
+    return data.folds is None and not data.validation_path and samples < few
 
 
-def _folds(data: DataConfig, strata: Integers) -> int:
-    """The folds asked for, or those of the default. strata: of the data file."""
-    if not _folded(data, len(strata)):
+def _folds(data: DataConfig, strata: Integers, units: int | None) -> int:
+    """The folds asked for, or those of the default.
+
+    Args:
+        strata: of the data file.
+        units: sequences or groups with a label for every step; None: each sample has one.
+    """
+    if units is not None and _folded(data, units, _FEW_UNITS):
+        return min(_SMALL_FOLDS, units // 4) if units >= 8 else 0
+    if units is not None or not _folded(data, len(strata), _SMALL):
         return 0 if data.validation_path else data.folds or 0
     rarest = int(np.bincount(strata).min())
     return min(_SMALL_FOLDS, rarest) if rarest > 1 else 0
