@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class StudyInterrupted(KeyboardInterrupt):
     """The study was told to stop: its trials have stopped after their epoch."""
 
     def __init__(self) -> None:
-        super().__init__("stopped after the epoch; everything is saved, and the same call continues")
+        super().__init__("stopped after the epoch; what was reported is saved, and the same call continues")
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows."""
@@ -60,7 +61,7 @@ def tune(data: Data | None = None, *, n_trials: int | None = None, progress: boo
 
     Raises:
         InputError: with every problem; nothing was created.
-        KeyboardInterrupt: it was stopped; everything is saved.
+        KeyboardInterrupt: it was stopped; what was reported is saved.
     """
     _import_optuna()  # before the process is looked at: its log level is a part of that
     from optlstm.data.frames import time_of_index
@@ -99,7 +100,7 @@ def fit(data: Data | None = None, *, minutes: float = 10.0, progress: bool = Tru
 
     Raises:
         InputError: with every problem; nothing was created.
-        KeyboardInterrupt: it was stopped; everything is saved.
+        KeyboardInterrupt: it was stopped; what was reported is saved.
     """
     began = time.monotonic()
     _import_optuna()
@@ -140,6 +141,7 @@ def _run(
     from optlstm.console.progress import Display, make_console
     from optlstm.console.run_summary import announce, say_budget
     from optlstm.report.dashboard_artifacts import DashboardPublisher
+    from optlstm.run.retention import has_checkpoint
     from optlstm.run.worker_server import worker_server
     from optlstm.study.database.connection import open_database, open_existing
 
@@ -155,7 +157,10 @@ def _run(
         if budget is not None:
             budget.begin(session)
             baseline = say_budget(console, session, budget)
-        display = Display(console, session.run, session.plan.record.epochs, session.plan.metric.label, baseline)
+        resumes = partial(has_checkpoint, session.checkpoints)
+        display = Display(
+            console, session.run, session.plan.record.epochs, session.plan.metric.label, baseline, resumes
+        )
         with _stopping_gently(session) as stopped, display if progress else nullcontext():
             session.work(DashboardPublisher(session))
     if stopped:

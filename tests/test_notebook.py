@@ -70,4 +70,4 @@ def test_help_names_the_keys_and_errors_are_a_line() -> None:
     error = InputError(["data: no", "name: neither"])
     assert error._render_traceback_() == ["InputError: data: no\nname: neither"]
     (line,) = StudyInterrupted()._render_traceback_()
-    assert line == "KeyboardInterrupt: stopped after the epoch; everything is saved, and the same call continues"
+    assert line == "KeyboardInterrupt: stopped after the epoch; what was reported is saved, and the same call continues"

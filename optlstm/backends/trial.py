@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
-from optlstm.errors import CheckpointWriteError, OptlstmError, StopTrial, TrialDiverged, TrialFailed, named
+from optlstm.errors import CheckpointWriteError, OptlstmError, StopTrial, TrialDiverged, named
 from optlstm.study.events import Assignment
 from optlstm.study.failures import FAILURE_KEY, HUNG, MEMORY
-from optlstm.study.space import Param
+from optlstm.study.space import Param, chosen, conflict
 from optlstm.util.format import LONGEST_NAME
 
 TRACEBACK_LINES = 20
@@ -148,26 +148,31 @@ class WorkerTrial:
         self.number, self.params, self.from_epoch = assignment.number, dict(assignment.params), assignment.from_epoch
         self.user_attrs: dict[str, Any] = {}
         self._last_epoch, self._report, self._suggest, self._ended = assignment.last_epoch, report, suggest, False
+        self._asked: dict[str, Param] = {}
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        return int(self._value(name, lambda: Param(name, "int", low, high, step, log)))
+        return int(self._value(Param(name, "int", low, high, step, log)))
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        return float(self._value(name, lambda: Param(name, "float", low, high, step, log)))
+        return float(self._value(Param(name, "float", low, high, step, log)))
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        return self._value(name, lambda: Param(name, "categorical", choices=tuple(choices)))
+        return chosen(name, choices, lambda kept: self._value(Param(name, "categorical", choices=kept)))
 
-    def _value(self, name: str, param: Callable[[], Param]) -> Any:
+    def _value(self, param: Param) -> Any:
+        """Raises ValueError where Optuna does: of a range that cannot be, and of a param that was another before."""
+        name = param.name
+        if problem := conflict(self._asked.setdefault(name, param), param):
+            raise ValueError(f"suggest {name!r}: {problem}")
         if name not in self.params:
-            answer: Suggested = decode(self._suggest(encode(param())))
+            answer: Suggested = decode(self._suggest(encode(param)))
             if answer.ended:
                 self._ended = True
                 raise StopTrial
             if answer.problem:
-                raise TrialFailed(f"suggest {name!r}: {answer.problem}")
+                raise ValueError(f"suggest {name!r}: {answer.problem}")
             self.params[name] = answer.value
         return self.params[name]
 

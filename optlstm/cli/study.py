@@ -53,6 +53,8 @@ def study(
     if in_process:
         if raw.get("backend", "local") != "local":
             problems.append("--in-process: is for --backend local")
+        if flags.get("workers") not in (None, "1", 1, "auto"):
+            problems.append(f"--in-process: trains one trial at a time; leave --workers {flags['workers']} out")
         raw["workers"] = 1
     if dry_run:
         return _dry_run(raw, problems, study_file)

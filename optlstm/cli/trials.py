@@ -97,7 +97,7 @@ def replay(
     if seeds < 1:
         raise InputError(f"--seeds: must be 1 or more, got {seeds}")
     study = load_study(given_database(storage), name)
-    known, console = trial_of(study, trial), make_console()
+    known, console = trial_of(study, trial), make_console(results=not as_json)
     replays = []
     console.print(f"trial {trial} of study {name}: {known.state.name.lower()}, {shown(value_of(known))}", markup=False)
     with stdout_for_results():
@@ -114,4 +114,7 @@ def replay(
     elif len(first) > 1:
         mean, deviation = statistics.fmean(first), statistics.stdev(first)
         console.print(f"mean of {len(first)} seeds: {mean:.6g}, standard deviation {deviation:.2g}")
+    if len(first) > 1 and len({again.values for again in replays}) == 1:
+        note = "every seed gave the same: the objective draws no random numbers, or seeds them itself; use trial.seed"
+        make_console().print(note, soft_wrap=True, markup=False)
     return 0 if replays[0].is_as(known) else 1

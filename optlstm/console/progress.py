@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -86,12 +87,20 @@ class Display:
         metric: What a value is, for the heading.
         run: How many trials there are to be, the time left, why it is stopping; asked at every refresh.
         baseline: What is shown beside the best value: its name and its value.
+        resumes: Whether a trial of this number that was interrupted has a checkpoint.
     """
 
     def __init__(
-        self, console: Console, run: Run, epochs: int, metric: str, baseline: tuple[str, float] | None = None
+        self,
+        console: Console,
+        run: Run,
+        epochs: int,
+        metric: str,
+        baseline: tuple[str, float] | None = None,
+        resumes: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self.console, self.run, self.ledger, self.epochs = console, run, run.ledger, epochs
+        self.resumes = resumes
         self.metric, self.baseline = metric, baseline
         total = run.total if run.total < NO_LIMIT else None
         self.seen: set[int] = set()
@@ -126,7 +135,12 @@ class Display:
                 if last_epoch and number not in self.seen:
                     parent = self.ledger.trials[number].user_attrs.get("parent")
                     how = "is continued" if parent is None else f"continues as a copy of trial {parent}"
-                    self.print_line(f"trial {number} {how} after epoch {last_epoch}", "cyan")
+                    line = f"trial {number} {how} after epoch {last_epoch}"
+                    if not self.resumes(number):
+                        line = (
+                            f"trial {number} begins again, as it saved no checkpoint; the study has {last_epoch} epochs"
+                        )
+                    self.print_line(line, "cyan")
                 self.seen.add(number)
             case EpochReported(number=number, epoch=epoch, value=value):
                 self.running.setdefault(number, RunningTrial()).report(epoch, value)

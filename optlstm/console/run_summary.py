@@ -17,11 +17,12 @@ from optlstm.config.schema import NO_LIMIT
 from optlstm.console.progress import LONGEST_REASON, PAUSED, shown
 from optlstm.console.study_table import STEPS_IN_WORDS, counts_in_words, lstm_steps
 from optlstm.run.budget import Budget
+from optlstm.run.retention import has_checkpoint
 from optlstm.run.session import Session
 from optlstm.study.constraints import IMPORTED_KEY, counts_as_trial
 from optlstm.study.ledger import EXHAUSTED
 from optlstm.study.record import REASON_KEY
-from optlstm.util.files import open_folder, trial_name
+from optlstm.study.results import best_epoch
 from optlstm.util.format import as_timeout, decimals, duration, in_a_line, many, model_folder, visible
 from optlstm.util.program import program
 
@@ -117,7 +118,8 @@ def best_table(session: Session) -> Table | None:
         if isinstance(value, int | float) and metric.name not in (deciding.label, *several):
             table.add_row(f"validation {metric.name}", decimals(value, 6))
     if best.last_step is not None:  # a custom objective need not report
-        table.add_row("epoch", f"{attrs.get('best_epoch', best.last_step)} of {best.last_step}")
+        epoch = attrs.get("best_epoch", best_epoch(best, session.ledger.directions[0]))
+        table.add_row("epoch", f"{epoch} of {best.last_step}")
     if isinstance(count := attrs.get("parameters"), int) and "parameters" not in several:
         table.add_row("parameters", f"{count:,}")
     steps = lstm_steps(best.params, session.ledger.record.stored())
@@ -158,7 +160,7 @@ def next_commands(session: Session, storage: str) -> list[tuple[str, str]]:
 def _has_weights(session: Session) -> bool:
     """Whether the best trial has saved anything."""
     best = session.ledger.best
-    return best is not None and trial_name(best.number) in open_folder(session.checkpoints).names()
+    return best is not None and has_checkpoint(session.checkpoints, best.number)
 
 
 def _study_command(command: str, name: str, options: str) -> str:
@@ -187,7 +189,9 @@ def notices(console: Console, session: Session, storage: str) -> None:
     """Printed even with --quiet: why the run ended early, why there is no result."""
     ledger, run = session.ledger, session.run
     if reason := run.stop_reason:
-        console.print(Text(f"stopped ({reason}); everything is saved. To resume:", "bold"))
+        lost = [t.number for t in ledger.paused if t.last_step and not has_checkpoint(session.checkpoints, t.number)]
+        saved = "everything is saved" if not lost else f"what was reported is saved. {_begin_again(lost)}"
+        console.print(Text(f"stopped ({reason}); {saved}. To resume:", "bold"))
         console.print(Text(f"  {resume_command(session, storage)}"), soft_wrap=True)
     elif unfinished := ledger.counts["RUNNING"]:
         trials = "1 trial is" if unfinished == 1 else f"{unfinished} trials are"
@@ -208,6 +212,15 @@ def notices(console: Console, session: Session, storage: str) -> None:
                 Text(f"  trial {trial.number}: {in_a_line(trial.user_attrs[REASON_KEY], LONGEST_REASON)}"),
                 soft_wrap=True,
             )
+
+
+def _begin_again(lost: list[int]) -> str:
+    """Of trials without a checkpoint."""
+    numbers = ", ".join(map(str, lost))
+    these = (
+        f"Trial {numbers} has no checkpoint and begins" if len(lost) == 1 else f"Trials {numbers} have none and begin"
+    )
+    return f"{these} again: see track(...)"
 
 
 def _in_words(trial: FrozenTrial, session: Session) -> str:

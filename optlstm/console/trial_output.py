@@ -17,6 +17,12 @@ from optlstm.util.files import Location
 FOLLOW_S = 0.3  # between two looks at the logs
 
 
+def print_traceback(console: Console, ledger: Ledger, event: Event) -> None:
+    """Of a trial that has failed in this process, where no log has it."""
+    if isinstance(event, TrialFinished) and (text := ledger.trials[event.number].user_attrs.get("traceback")):
+        console.print(Text(text), soft_wrap=True)
+
+
 class TrialOutput:
     """Follows the logs of a ledger's running trials; a context manager around the run.
 

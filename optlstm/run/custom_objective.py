@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import sys
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from optlstm.errors import InputError, TrialFailed
+from optlstm.errors import InputError, TrialFailed, did_you_mean
 from optlstm.run.custom_trial import Trial
 from optlstm.run.trial_log import Output
 from optlstm.study.define_by_run import FunctionSpace, OpenSpace
@@ -79,11 +81,24 @@ class CustomTask:
 def _module(file: UserFile) -> ModuleType:
     """Raises InputError where it is not Python, raises, or lacks a function."""
     module = file.run(KEY, MODULE)
-    needed = {name: signature for name, signature in FUNCTIONS.items() if name != "space" or _takes_params(module)}
-    missing = [signature for name, signature in needed.items() if not callable(getattr(module, name, None))]
-    if missing:
-        raise InputError([f"{KEY}: {file.name} has no function {signature}" for signature in missing])
+    if not callable(getattr(module, "objective", None)):
+        wanted = FUNCTIONS["objective"] if callable(getattr(module, "space", None)) else "objective(trial) -> float"
+        raise InputError(f"{KEY}: {file.name} has no function {wanted}{_misnamed(module)}")
+    if _takes_params(module) and not callable(getattr(module, "space", None)):
+        raise InputError(f"{KEY}: {file.name} has no function {FUNCTIONS['space']}")
     return module
+
+
+def _misnamed(module: ModuleType) -> str:
+    """What may be meant as the objective: a function of a trial, or of a name that is spelt like it."""
+    functions = {name: value for name, value in vars(module).items() if inspect.isfunction(value)}
+    of_trial = [
+        name for name, value in functions.items() if next(iter(inspect.signature(value).parameters), "") == "trial"
+    ]
+    candidates = [name for name in of_trial if name != "space"]
+    if len(candidates) == 1:
+        return f"; it has {candidates[0]}(trial): name that objective"
+    return did_you_mean("objective", functions)
 
 
 def _takes_params(module: ModuleType) -> bool:
@@ -163,11 +178,14 @@ def _value(returned: Any, trial: Trial) -> Any:
     return trial.best_value
 
 
-def make_custom_objective(_: None, *, file: UserFile, captured: bool = True, **options: Any) -> CustomObjective:
+def make_custom_objective(
+    _: None, *, file: UserFile, captured: bool = True, driver: int = 0, **options: Any
+) -> CustomObjective:
     """Run the file in the worker's process.
 
     Args:
         captured: Whether its output goes to the trials' logs.
+        driver: The driver's process, whose standard error is no trial's.
         options: Of `CustomObjective`.
     """
     from optlstm.training.runtime import prepare
@@ -175,7 +193,12 @@ def make_custom_objective(_: None, *, file: UserFile, captured: bool = True, **o
     prepare(options.get("threads", 1))
     if not captured:
         return CustomObjective(_module(file), **options, output=None)
-    output = Output()
+    is_worker = os.getpid() != driver
+    if is_worker:  # whose own warnings nobody sees: those of the objective are in its logs
+        warnings.resetwarnings()
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", category)  # as Python does
+    output = Output((1, 2) if is_worker else (1,))
     with output.taken():
         module = _module(file)
     return CustomObjective(module, **options, output=output)

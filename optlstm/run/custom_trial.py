@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from optlstm.errors import ArtifactError, StopTrial, TrialFailed
+from optlstm.errors import ArtifactError, StopTrial, TrialDiverged, TrialFailed
 from optlstm.util.files import Location, trial_folder
 
 if TYPE_CHECKING:
     from optlstm.backends.trial import WorkerTrial
     from optlstm.training.checkpoints import CheckpointWriter
     from optlstm.training.tracked import Tracked
+
+UNNAMED = (
+    "track: what it keeps has a name, track(model=model, optimizer=optimizer); only the number of the first epoch has "
+    "none, track(0, model=model)"
+)
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,13 @@ class Trial:
         best = self._best_epoch()
         return None if best is None else self._values[best]
 
+    def __getattr__(self, name: str) -> Any:
+        """Only what is not here comes to this. Raises AttributeError."""
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        here = ", ".join(attribute for attribute in dir(self) if not attribute.startswith("_"))
+        raise AttributeError(f"a trial has no {name!r} where it is trained, away from its study; it has {here}")
+
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
@@ -154,7 +166,12 @@ class Trial:
         return self._trial.suggest_categorical(name, choices)
 
     def report(self, value: float, step: int) -> None:
-        """Tell the study the value after `step`, an epoch. Raises TrialFailed where that is no whole number from 0."""
+        """Tell the study the value after `step`, an epoch.
+
+        Raises:
+            TrialFailed: `step` is no whole number from 0.
+            TrialDiverged: The value is not finite; the trial is over.
+        """
         epoch = self._epoch(step)
         self.has_trained = True
         if math.isfinite(value := float(value)):
@@ -163,6 +180,8 @@ class Trial:
                 self._save(epoch, self._tracked.states(), {}, random=True)
         self.flush()
         self._trial.report(value, epoch)
+        if not math.isfinite(value):  # the study has ended it
+            raise TrialDiverged(f"the value is {value} after epoch {step}")
 
     def should_prune(self) -> bool:
         """Whether the trial is over: return from the objective, whatever you return, or raise optuna.TrialPruned."""
@@ -172,7 +191,7 @@ class Trial:
         """Keep a JSON value with the trial."""
         self._trial.set_user_attr(key, value)
 
-    def track(self, first: int = 1, /, **things: Any) -> int:
+    def track(self, first: int = 1, /, *unnamed: Any, **things: Any) -> int:
         """Keep models, optimizers and whatever else changes; put back the state they had where this trial was killed.
 
         From then on `report` saves them, and all random states, before it reports: call it last in the epoch.
@@ -186,7 +205,7 @@ class Trial:
             The epoch to begin with.
 
         Raises:
-            TypeError: One of them has no state that can be put back.
+            TypeError: One of them has no name, or no state that can be kept and put back.
             TrialFailed: The checkpoint is of other things, or gone.
             StopTrial: The pruner ends it for a value that the study lacked.
         """
@@ -194,6 +213,8 @@ class Trial:
 
         if self._tracked is not None:
             raise TrialFailed("track(...) was called before: name all that it is to keep in one call")
+        if unnamed or not hasattr(first, "__index__"):
+            raise TypeError(UNNAMED)
         self._first, self._tracked = operator.index(first), Tracked(things)
         saved = self._load()
         if saved is None:
@@ -208,8 +229,8 @@ class Trial:
     def shared(self, key: str, make: Callable[[], Any]) -> Any:
         """What `make()` returns, made once on each machine for all workers of the study: data that all trials read.
 
-        Tensors and arrays in it are mapped from a file in the temporary folder, and lie in the memory once. Do not
-        write to them: other trials of this process would see it.
+        Tensors and arrays in it are mapped from a file in the temporary folder, and lie in the memory once. Arrays
+        refuse to be written to. Do not write to tensors either: other trials of this process would see it.
 
         Raises:
             TypeError: It holds what is not kept; what a checkpoint can hold is.
@@ -322,10 +343,10 @@ class Trial:
                 raise StopTrial
 
 
-def track(trial: Any, first: int = 1, /, **things: Any) -> int:
+def track(trial: Any, first: int = 1, /, *unnamed: Any, **things: Any) -> int:
     """`trial.track(first, **things)`; of a trial that Optuna runs alone, which has no checkpoints, the first epoch.
 
     So an objective is the same under `python -m optlstm study` and under `study.optimize`.
     """
     tracks = getattr(trial, "track", None)
-    return first if tracks is None else int(tracks(first, **things))
+    return first if tracks is None else int(tracks(first, *unnamed, **things))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -248,6 +249,7 @@ def _custom_plan(
         epochs=config.training.epochs,
         threads=config.training.threads,
         maximize=(config.directions or ("minimize",))[0] == "maximize",
+        driver=os.getpid(),
     )
     rules = population(config, custom_mutable(config.pbt, task.space), explore) if config.scheduler == "pbt" else None
     return Plan(config, task, task.space, _custom_record(config, task), make, rules)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,14 +22,15 @@ from optlstm.backends.trial import (
     run_trial,
 )
 from optlstm.config.schema import TrainingConfig
-from optlstm.errors import ArtifactError, InputError, OptlstmError
+from optlstm.errors import ArtifactError, InputError, OptlstmError, did_you_mean
 from optlstm.run.custom_objective import KEY, make_custom_objective
 from optlstm.run.custom_trial import Checkpoint, Saved
 from optlstm.run.plan import stored_plan
 from optlstm.study.define_by_run import middle
 from optlstm.study.events import Assignment
-from optlstm.study.results import StudyResults
+from optlstm.study.results import StudyResults, best_epoch
 from optlstm.study.seeds import derive_seed
+from optlstm.study.space import Param
 from optlstm.util.files import Location, trial_folder
 from optlstm.util.user_code import UserFile
 
@@ -114,17 +114,31 @@ def debug_trial(
         What the objective returns.
 
     Raises:
-        InputError: The file cannot be used.
+        InputError: The file cannot be used, or asks for no such param.
+        ValueError: A param has no such value.
     """
     from optlstm.training.runtime import unchanged_process
 
-    def suggest(param: str) -> str:
-        return encode(Suggested(middle(decode(param))))
+    given, asked = dict(params or {}), set[str]()
+
+    def suggest(text: str) -> str:
+        param: Param = decode(text)
+        asked.add(param.name)
+        try:
+            distribution = param.distribution()
+            value = given[param.name] if param.name in given else middle(param)
+            inside = distribution._contains(distribution.to_internal_repr(value))
+        except ValueError as error:  # Optuna's
+            return encode(Suggested(problem=str(error)))
+        return encode(Suggested(value) if inside else Suggested(problem=f"{value!r} is not in {distribution}"))
 
     file = UserFile.read(KEY, str(objective))
     with unchanged_process():
         made = make_custom_objective(None, file=file, captured=False, seed=seed, epochs=epochs, checkpoints=None)
-        return made(WorkerTrial(Assignment(number, dict(params or {}), 0), lambda *_: Decision.CONTINUE, suggest))
+        value = made(WorkerTrial(Assignment(number, {}, 0), lambda *_: Decision.CONTINUE, suggest))
+    if unknown := [name for name in given if name not in asked]:
+        raise InputError([f"params: {name!r} was not asked for{did_you_mean(name, asked)}" for name in unknown])
+    return value
 
 
 def best_checkpoint(study: optuna.Study, checkpoints: Location, number: int | None = None) -> Checkpoint:
@@ -141,9 +155,7 @@ def best_checkpoint(study: optuna.Study, checkpoints: Location, number: int | No
 
     trial = trial_of(study, number)
     folder = trial_folder(checkpoints, trial.number)
-    sign = 1 if StudyResults(study).directions[0] == "minimize" else -1
-    values = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
-    best = min(values, key=lambda epoch: (sign * values[epoch], epoch), default=None)
+    best = best_epoch(trial, StudyResults(study).directions[0])
     try:
         saved = Saved.newest(folder) if best is None else Saved.of(best, *read_checkpoint(folder, best))
     except OptlstmError as error:
@@ -155,7 +167,7 @@ def best_checkpoint(study: optuna.Study, checkpoints: Location, number: int | No
             f"trial {trial.number}: of its best epoch no checkpoint is whole in {folder}; what track(...) or "
             "save_checkpoint was given is kept of the best trials (keep)"
         )
-    return saved.shown()
+    return replace(saved.shown(), epoch=saved.epoch)  # as the study counts
 
 
 def trial_of(study: optuna.Study, number: int | None) -> FrozenTrial:

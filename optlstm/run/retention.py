@@ -67,6 +67,11 @@ def copy_weights(checkpoints: Location, child: int, parent: int, epoch: int) -> 
     copy_checkpoint(trial_folder(checkpoints, parent), epoch, trial_folder(checkpoints, child))
 
 
+def has_checkpoint(checkpoints: Location, number: int) -> bool:
+    """Whether a trial has saved anything: without, it begins again where it was interrupted."""
+    return any(name.endswith(".json") for name in open_folder(trial_folder(checkpoints, number)).names())
+
+
 def kept_best(config: Mapping[str, Any]) -> int:
     """How many of the best trials keep their weights, by the config a study was stored with."""
     return int(config.get("keep", StudyConfig.model_fields["keep"].default))

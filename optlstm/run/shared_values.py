@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -127,7 +128,17 @@ def _read(folder: Path) -> Any:
         kind, count = getattr(torch, dtype), int(torch.Size(shape).numel())
         flat = torch.frombuffer(mapped, dtype=kind, count=count, offset=at) if count else torch.empty(0, dtype=kind)
         tensors[name] = flat.reshape(shape)
-    return decode(kept["tree"], tensors)
+    return _read_only(decode(kept["tree"], tensors))
+
+
+def _read_only(value: Any) -> Any:
+    """The value, whose arrays refuse to be written to; tensors have no such mark."""
+    if isinstance(value, np.ndarray):
+        value.flags.writeable = False
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            _read_only(part)
+    return value
 
 
 SHARED = SharedValues()  # of this process

@@ -7,15 +7,16 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, BinaryIO, TextIO, cast
 
 from optlstm.backends.trial import is_pruned, traceback_of
 from optlstm.util.files import Folder, Location, is_url, join, open_folder
 
 LOGS = "logs"  # a folder in the study's
-MOST_CHARACTERS = 10 << 20  # of a trial; what it prints beyond is dropped, but for its traceback
+MOST_CHARACTERS = 10 << 20  # of a trial; what it prints itself beyond is dropped, but for its traceback
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -58,11 +59,29 @@ class Output(io.TextIOBase):
     """Standard output and error of an objective: the log of the trial that runs; standard error where none does.
 
     Code that keeps the stream it has met when it was imported, as logging's handlers do, writes to the right file too.
+
+    Args:
+        descriptors: Of this process, which its child processes inherit: while a trial runs, what is written to them
+            goes to its log too. Where the driver trains, it shows its progress on standard error.
     """
 
-    def __init__(self) -> None:
+    errors = "replace"
+
+    def __init__(self, descriptors: Sequence[int] = (1,)) -> None:
         self._outside: TextIO = sys.stderr  # never standard output, which is for results
         self._log: _Log | None = None
+        self._descriptors = descriptors
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
+
+    @property
+    def buffer(self) -> BinaryIO:
+        return cast("BinaryIO", _Bytes(self))
+
+    def fileno(self) -> int:
+        return self._outside.fileno() if self._log is None else self._log.fileno()
 
     def write(self, text: str) -> int:
         if self._log is not None:
@@ -109,7 +128,7 @@ class Output(io.TextIOBase):
             return
         self._log = _RemoteLog(checkpoints, number) if is_url(checkpoints) else _LocalLog(checkpoints, number)
         try:
-            with self.taken():
+            with self.taken(), _descriptors_taken(self._descriptors, self._log):
                 yield
         except Exception as error:
             if not is_pruned(error):
@@ -118,6 +137,37 @@ class Output(io.TextIOBase):
         finally:
             log, self._log = self._log, None
             log.close()
+
+
+class _Bytes(io.RawIOBase):
+    """What is written as bytes, as text."""
+
+    def __init__(self, text: io.TextIOBase) -> None:
+        self._text = text
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self._text.write(bytes(content).decode(errors="replace"))
+        return len(content)
+
+
+@contextlib.contextmanager
+def _descriptors_taken(descriptors: Sequence[int], log: _Log) -> Iterator[None]:
+    """What is written to these is written to the log inside."""
+    kept = dict[int, int]()
+    try:
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):  # it is closed, or there is no log
+                target = log.fileno()
+                kept[descriptor] = os.dup(descriptor)
+                os.dup2(target, descriptor)
+        yield
+    finally:
+        for descriptor, before in kept.items():
+            os.dup2(before, descriptor)
+            os.close(before)
 
 
 class _Log:
@@ -137,6 +187,10 @@ class _Log:
         self._room -= min(len(text), self._room)
 
     def _append(self, text: str) -> None:
+        os.write(self.fileno(), text.encode(errors="replace"))
+
+    def fileno(self) -> int:
+        """Of the file that is appended to. Raises OSError."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -151,15 +205,20 @@ class _LocalLog(_Log):
         self._folder, self._name = Path(checkpoints) / LOGS, log_name(number)
         self._file: int | None = None
 
-    def _append(self, text: str) -> None:
+    def fileno(self) -> int:
         if self._file is None:
             self._folder.mkdir(exist_ok=True)  # not where the study's own folder is gone
             self._file = os.open(self._folder / self._name, _APPEND, 0o666)
-        os.write(self._file, text.encode(errors="replace"))
+        return self._file
 
     def close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
+        if self._file is None:
+            return
+        with contextlib.suppress(OSError):
+            if not os.fstat(self._file).st_size:
+                (self._folder / self._name).unlink()
+                self._folder.rmdir()
+        os.close(self._file)
 
 
 class _RemoteLog(_Log):
@@ -168,13 +227,14 @@ class _RemoteLog(_Log):
     def __init__(self, checkpoints: Location, number: int) -> None:
         super().__init__()
         self._folder, self._name = logs_folder(checkpoints), log_name(number)
-        self._text: list[str] = []
+        self._file = tempfile.TemporaryFile("a+b")  # noqa: SIM115  (closed with the log)
 
-    def _append(self, text: str) -> None:
-        self._text.append(text)
+    def fileno(self) -> int:
+        return self._file.fileno()
 
     def close(self) -> None:
-        if self._text:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._file as file:
+            file.seek(0)
+            if printed := file.read():
                 before = self._folder.read(self._name) if self._name in self._folder.names() else b""
-                self._folder.write(self._name, before + "".join(self._text).encode(errors="replace"))
+                self._folder.write(self._name, before + printed)

@@ -10,8 +10,9 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import Problem, StudyConflict
 from optlstm.study.database.connection import Database
@@ -51,7 +52,10 @@ def open_or_create(
             rdb.set_study_system_attr(study_id, METRIC_NAMES_KEY, list(record.objectives))
         write_trials(database.connection, study_id, imported)
         return study_id
-    return check_study(database, name, record)
+    study_id = check_study(database, name, record)
+    if record.differences(rdb.get_study_user_attrs(study_id)[RECORD_KEY]):  # which are no conflict
+        rdb.set_study_user_attr(study_id, RECORD_KEY, record.stored())
+    return study_id
 
 
 def check_study(database: Database, name: str, record: StudyRecord, refit: Sequence[str] = ()) -> int:
@@ -65,7 +69,8 @@ def check_study(database: Database, name: str, record: StudyRecord, refit: Seque
     stored = rdb.get_study_user_attrs(study_id).get(RECORD_KEY)
     if stored is None:
         raise StudyConflict(f"study: '{name}' in this database was not made by optlstm; choose another --name")
-    if differences := record.differences(stored):
+    differences = record.differences(stored)
+    if differences and not _is_mended(rdb, study_id, differences):
         asked, names = record.stored(), optuna.get_all_study_names(rdb)
         free = next(new for i in itertools.count(2) if (new := f"{name}-{i}") not in names)
         details = [f"  {line}" for line in (*_other_data(stored, asked), *differences)]
@@ -78,6 +83,14 @@ def check_study(database: Database, name: str, record: StudyRecord, refit: Seque
             raise StudyConflict([Problem(line, {"--promote": name, "--name": free}, instead=refit), *details])
         raise StudyConflict([Problem(line, {"--name": free}), *details])
     return study_id
+
+
+def _is_mended(rdb: RDBStorage, study_id: int, differences: Sequence[str]) -> bool:
+    """Whether only the objective's code is another, and no trial of the old one has come to anything."""
+    if not all(line.startswith(("objective.fingerprint:", "space")) for line in differences):
+        return False
+    has_changed = any(line.startswith("objective.fingerprint:") for line in differences)
+    return has_changed and all(t.state == TrialState.FAIL for t in rdb.get_all_trials(study_id, deepcopy=False))
 
 
 def _other_data(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:

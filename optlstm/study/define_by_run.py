@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optlstm.errors import InputError, named
-from optlstm.study.space import Param, Space, Suggester, Value
+from optlstm.study.space import Param, Space, Suggester, Value, chosen, conflict
 
 Function = Callable[[Suggester], Mapping[str, Any]]
 
@@ -42,7 +42,7 @@ class FunctionSpace(Space):
 
     def suggest(self, trial: Suggester) -> dict[str, Any]:
         """What the function makes of the trial; it may hold more than was suggested."""
-        return dict(self.function(trial))
+        return dict(self.function(_AsKept(trial)))
 
     def defaults(self) -> dict[str, Value]:
         """A function states none: the sampler proposes the first trial too."""
@@ -85,6 +85,24 @@ def middle(param: Param) -> Value:
     return value if param.step is None else low + round((value - low) / param.step) * param.step
 
 
+@dataclass(frozen=True)
+class _AsKept:
+    """A trial that is asked for choices as a study keeps them."""
+
+    trial: Suggester
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return self.trial.suggest_int(name, low, high, step=step, log=log)
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return self.trial.suggest_float(name, low, high, step=step, log=log)
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        return chosen(name, choices, lambda kept: self.trial.suggest_categorical(name, kept))
+
+
 class _Probe:
     """A trial that answers with the first choice, the middle of a range, or what `answers` has for a param."""
 
@@ -101,12 +119,16 @@ class _Probe:
         return self._answer(Param(name, "float", low, high, step, log, default=default))
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        values = tuple(choices)
-        return self._answer(Param(name, "categorical", choices=values, default=values[0]))
+        def answer(kept: tuple[Any, ...]) -> Any:
+            return self._answer(Param(name, "categorical", choices=kept, default=kept[0]))
+
+        return chosen(name, choices, answer)
 
     def _answer(self, param: Param) -> Any:
-        self.asked[param.name] = param
-        return self.answers.get(param.name, param.default)
+        first = self.asked.setdefault(param.name, param)
+        if problem := conflict(first, param):
+            raise ValueError(f"suggest {param.name!r}: {problem}")
+        return self.answers.get(param.name, first.default)
 
 
 def _probed(function: Function, answers: Mapping[str, Value]) -> dict[str, Param]:

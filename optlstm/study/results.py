@@ -18,6 +18,13 @@ from optlstm.study.pareto import by_knee, pareto_front
 from optlstm.study.record import REASON_KEY, RECORD_KEY, STOPPED_KEY, UID_KEY
 
 
+def best_epoch(trial: FrozenTrial, direction: str) -> int | None:
+    """Of the values that a trial has reported, the best one's epoch, the first of equal ones."""
+    sign = 1 if direction == "minimize" else -1
+    values = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
+    return min(values, key=lambda epoch: (sign * values[epoch], epoch), default=None)
+
+
 class StudyResults:
     """The results of an Optuna study, read from it at every access: it may grow meanwhile.
 

@@ -10,8 +10,10 @@ num_layers = 1                                            # fixed
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Container, Mapping
+import warnings
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,6 +24,66 @@ if TYPE_CHECKING:
 
 Value = int | float | str | bool
 _CONTINUOUS = "is continuous; to enumerate it give it a step or choices"
+
+
+def chosen(name: str, choices: Iterable[Any], ask: Callable[[tuple[Value | None, ...]], Any]) -> Any:
+    """The choice that `ask` picks of what a study keeps for them: of tuples their text, of classes their name.
+
+    As by Optuna, these are warned of.
+
+    Raises:
+        ValueError: A choice has no such text, or that of another.
+    """
+    kept, originals = list[Value | None](), dict[str, Any]()
+    for choice in choices:
+        if choice is None or isinstance(choice, bool | int | float | str):
+            kept.append(choice)
+            continue
+        kind = type(choice).__name__
+        text = _text_of(choice)
+        if text is None or text in kept:
+            why = "has no name and is nothing that JSON holds" if text is None else f"is as {text!r} as another"
+            raise ValueError(
+                f"suggest {name!r}: a study keeps its choices, and one of type {kind} {why}; suggest names"
+            )
+        warnings.warn(
+            "Choices for a categorical distribution should be a tuple of None, bool, int, float and str for persistent"
+            f" storage but contains {choice} which is of type {kind}: the study has {text!r} for it.",
+            stacklevel=4,
+        )
+        kept.append(text)
+        originals[text] = choice
+    value = ask(tuple(kept))
+    return originals.get(value, value) if isinstance(value, str) else value
+
+
+def _text_of(choice: Any) -> str | None:
+    try:
+        return json.dumps(choice)
+    except (TypeError, ValueError):
+        return getattr(choice, "__qualname__", None)
+
+
+def conflict(first: Param, again: Param) -> str:
+    """Why a trial cannot have a param that it was asked for by another declaration before, as Optuna says it.
+
+    Another range is warned of: the value of the first call stands.
+    """
+    if first.kind != again.kind:
+        return "Cannot set different distribution kind to the same parameter name."
+    if first.log != again.log:
+        return "Cannot set different log configuration to the same parameter name."
+    if first.choices != again.choices:
+        return "CategoricalDistribution does not support dynamic value space."
+    if first != again:
+        spans = [f"low={p.low}, high={p.high}, step={p.step}" for p in (first, again)]
+        warnings.warn(
+            f'Inconsistent parameter values for distribution with name "{first.name}"! The value of the first call'
+            f" ({spans[0]}) is used, not one of {spans[1]}.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return ""
 
 
 class Suggester(Protocol):

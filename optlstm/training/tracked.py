@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from optlstm.errors import TrialFailed
+from optlstm.training.nested import encode
 
 KINDS = "what has state_dict and load_state_dict, random generators, tensors, arrays, dicts and lists"
 
@@ -42,6 +43,11 @@ class Tracked:
                 kind = type(thing).__name__
                 advice = ": put it in a dict, and change it there" if isinstance(thing, int | float | str) else ""
                 raise TypeError(f"track({name}=...) cannot put back a {kind}{advice}; it can {KINDS}")
+            if isinstance(thing, dict | list):
+                try:
+                    encode(thing, name, copy=False)
+                except TypeError as error:
+                    raise TypeError(f"track({name}=...): {error}; name models and optimizers one by one") from None
 
     def states(self) -> dict[str, Any]:
         """As they are now; tensors are theirs, not copies."""

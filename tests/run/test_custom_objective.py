@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import run_local
 from optlstm.backends.trial import Decision, WorkerTrial
 from optlstm.errors import StopTrial, TrialFailed
-from optlstm.run.custom_trial import Saved, Trial
+from optlstm.run.custom_trial import Saved, Trial, track
 from optlstm.run.plan import Plan, make_plan
 from optlstm.study.events import Assignment, EpochReported, Event
 from optlstm.study.ledger import Ledger
@@ -213,6 +215,66 @@ def test_a_report_of_what_is_no_epoch_fails_the_trial_and_says_so(
     assert ledger.trials[0].user_attrs["reason"] == expected
 
 
+def test_a_value_that_is_not_finite_ends_the_trial_at_its_report(studies: Studies, tmp_path: Path) -> None:
+    file = tmp_path / "diverges.py"
+    file.write_text(
+        "def objective(trial):\n"
+        "    for epoch in range(1, 4):\n"
+        "        trial.set_user_attr('reached', epoch)\n"
+        "        print('epoch', epoch)\n"
+        "        trial.report(float('nan') if epoch == 2 else 1.0, epoch)\n"
+        "    return 1.0\n"
+    )
+    ledger = run(studies, "diverges", plan_of(trials=1, objective=str(file)), tmp_path / "diverges")
+    assert ledger.trials[0].user_attrs["reason"] == "the validation value is nan at epoch 2"
+    assert ledger.counts == {"FAIL": 1}
+    log = (tmp_path / "diverges" / "logs" / "trial-00000.txt").read_text()
+    assert "epoch 3" not in log
+    assert log.endswith("TrialDiverged: the value is nan after epoch 2\n")
+
+
+@pytest.mark.parametrize("function", [lambda trial: trial.track, lambda trial: partial(track, trial)])
+def test_what_track_cannot_keep_is_said_at_once(tmp_path: Path, function: Callable[[Trial], Any]) -> None:
+    call = function(custom_trial(tmp_path, [], Decision.CONTINUE, 0))
+    for arguments in ((torch.nn.Linear(1, 1),), (0, torch.nn.Linear(1, 1))):
+        with pytest.raises(TypeError, match=r"track: what it keeps has a name, track\(model=model, optimizer=opt"):
+            call(*arguments)
+    with pytest.raises(
+        TypeError, match=r"track\(models=...\): models.0 is of type Linear, which is not kept; .* one by one"
+    ):
+        call(models=[torch.nn.Linear(1, 1)])
+
+
+def test_a_mended_objective_goes_on_under_its_name_where_every_trial_has_failed(cli: Cli) -> None:
+    mine = Path("mine.py")
+    mine.write_text("def objective(trial):\n    return trial.suggest_float('x', 0, 1) + y\n")
+    arguments = ("study", "mine.py", "--workers", 1, "--trials")
+    assert cli(*arguments, 2).code == 1
+    mine.write_text("def objective(trial):\n    return trial.suggest_float('x', 0, 1)\n")
+    assert cli(*arguments, 3).code == 0
+    assert json.loads(cli("show", "mine", "--format", "json").out)["counts"] == {"COMPLETE": 1, "FAIL": 2}
+    mine.write_text("def objective(trial):\n    return 2 * trial.suggest_float('x', 0, 1)\n")
+    again = cli(*arguments, 4)
+    assert (again.code, "mine.py has changed" in again.err) == (2, True)
+
+
+def test_a_trial_without_a_checkpoint_is_said_to_begin_again(cli: Cli) -> None:
+    Path("mine.py").write_text(
+        "import os, signal\n"
+        "def objective(trial):\n"
+        "    for epoch in range(1, 4):\n"
+        "        if epoch == 2 and not os.path.exists('killed'):\n"
+        "            open('killed', 'w').close()\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "        trial.report(1.0, epoch)\n"
+    )
+    stopped = cli("study", "mine.py", "--workers", 1, "--trials", 1)
+    saved = "what was reported is saved. Trial 0 has no checkpoint and begins again: see track(...). To resume:"
+    assert f"stopped (interrupted); {saved}" in stopped.lines
+    again = cli("study", "mine.py", "--workers", 1, "--trials", 1)
+    assert "trial 0 begins again, as it saved no checkpoint; the study has 2 epochs" in again.lines
+
+
 def test_a_value_that_json_cannot_hold_fails_its_trial_at_the_call(studies: Studies, tmp_path: Path) -> None:
     file = tmp_path / "attributes.py"
     file.write_text(
@@ -350,6 +412,14 @@ def test_values_too_large_to_read_and_studies_in_advice(cli: Cli) -> None:
     ("text", "expected"),
     [
         ("def space(trial): return {}", "objective: mine.py has no function objective(trial, params) -> float"),
+        (
+            "def train(trial): return 1",
+            "objective: mine.py has no function objective(trial) -> float; it has train(trial): name that objective",
+        ),
+        (
+            "def objectve(hidden): return 1",
+            "objective: mine.py has no function objective(trial) -> float; did you mean 'objectve'?",
+        ),
         ("def space(:", "objective: mine.py, line 1: invalid syntax"),
         ("import sys; sys.exit(0)", "objective: mine.py raised SystemExit: 0"),
         ("import nowhere", "objective: mine.py raised ModuleNotFoundError: No module named 'nowhere'"),

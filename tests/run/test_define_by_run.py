@@ -119,9 +119,28 @@ def test_a_trial_that_was_killed_between_two_params_gets_the_same_ones(studies: 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ("trial.suggest_float('x', 2, 1)", "suggest 'x': "),
-        ("trial.suggest_categorical('x', [])", "suggest 'x': "),
-        ("trial.suggest_categorical('x', [object()])", "TypeError: Object of type object is not JSON serializable"),
+        ("trial.suggest_float('x', 2, 1)", "ValueError: suggest 'x': "),
+        ("trial.suggest_categorical('x', [])", "ValueError: suggest 'x': "),
+        (
+            "trial.suggest_categorical('x', [1, object()])",
+            "ValueError: suggest 'x': a study keeps its choices, and one of type object has no name and",
+        ),
+        (
+            "trial.suggest_float('x', 0, 1); trial.suggest_int('x', 0, 1)",
+            "ValueError: suggest 'x': Cannot set different distribution kind to the same parameter name.",
+        ),
+        (
+            "trial.suggest_float('x', 1, 2); trial.suggest_float('x', 1, 2, log=True)",
+            "ValueError: suggest 'x': Cannot set different log configuration to the same parameter name.",
+        ),
+        (
+            "trial.suggest_categorical('x', [1]); trial.suggest_categorical('x', [2])",
+            "ValueError: suggest 'x': CategoricalDistribution does not support dynamic value space.",
+        ),
+        (
+            "trial.study",
+            "AttributeError: a trial has no 'study' where it is trained, away from its study; it has best_va",
+        ),
         ("return 1.0, 2.0", "the objective returned 2 values for 1; name them: --objectives A,B"),
     ],
 )
@@ -131,6 +150,35 @@ def test_what_it_cannot_ask_or_return_fails_its_trial(
     (tmp_path / "bad.py").write_text(f"def objective(trial):\n    {body}\n")
     ledger = run(studies, "bad", plan_of(tmp_path / "bad.py"), tmp_path / "bad", 1, INLINE)
     assert ledger.trials[0].user_attrs["reason"].startswith(expected)
+
+
+ODD = """
+def space(trial):
+    x = trial.suggest_float("x", 0, 1)
+    again = trial.suggest_float("x", 5, 6)
+    kind = trial.suggest_categorical("kind", [int, float])
+    return {"x": x, "again": again, "kind": kind, "size": trial.suggest_categorical("size", [(1, 2), (3, 4)])}
+
+def objective({arguments}):
+    params = space(trial)
+    assert params["x"] == params["again"]
+    return params["x"] + sum(map(params["kind"], params["size"] + ()))
+"""
+
+
+@pytest.mark.filterwarnings("always")
+@pytest.mark.parametrize("arguments", ["trial", "trial, params"])
+def test_what_optuna_warns_of_is_warned_of_and_tuples_come_back_as_they_were_given(
+    studies: Studies, tmp_path: Path, arguments: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "odd.py").write_text(ODD.replace("{arguments}", arguments))
+    ledger = run(studies, "odd", plan_of(tmp_path / "odd.py"), tmp_path / "odd", 4, INLINE)
+    assert ledger.counts == {"COMPLETE": 4}
+    warned = "".join(str(warning.message) for warning in recwarn)
+    assert 'Inconsistent parameter values for distribution with name "x"!' in warned
+    assert "float and str for persistent storage but contains (1, 2) which is of type tuple: the study has" in warned
+    assert {trial.params["kind"] for trial in ledger.trials} <= {"int", "float"}
+    assert {trial.params["size"] for trial in ledger.trials} <= {"[1, 2]", "[3, 4]"}
 
 
 def test_from_the_command_line_with_several_values_and_params_to_try_first(cli: Cli) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -74,11 +75,12 @@ def test_the_best_epochs_weights_are_kept_and_written(loop: str, cli: Cli) -> No
     result = json.loads(loop.partition("\0")[0])
     best = result["best"]["number"]
     written = cli("weights", "loop", "-o", "best.safetensors")
-    assert (written.code, written.lines) == (0, [f"best.safetensors: trial {best}, epoch 1, 1 tensors, 8 B"])
+    assert (written.code, written.lines) == (0, [f"best.safetensors: trial {best}, epoch 2, 1 tensors, 8 B"])
+    assert re.search(r"epoch +2 of 4 ", cli("study", "--name", "loop", "--trials", 3).out)
     assert load_file("best.safetensors")["w"].tolist() == [2, 2]
     with safe_open("best.safetensors", "pt") as file:
         about = json.loads(file.metadata()["optlstm"])
-    assert (about["trial"], about["epoch"], about["value"]) == (best, 1, result["best"]["value"])
+    assert (about["trial"], about["epoch"], about["value"]) == (best, 2, result["best"]["value"])
 
     other = cli("weights", "loop", "-o", "other.safetensors", "--trial", 1 - best)
     assert other.code == 2
@@ -90,7 +92,7 @@ def test_the_best_epochs_weights_are_kept_and_written(loop: str, cli: Cli) -> No
 
     tuned = optlstm.tune(name="loop", objective="loop.py", progress=False)
     checkpoint = tuned.best_checkpoint()
-    assert (checkpoint.epoch, checkpoint.arrays["w"].tolist(), checkpoint.arrays["history"]) == (1, [2, 2], [])
+    assert (checkpoint.epoch, checkpoint.arrays["w"].tolist(), checkpoint.arrays["history"]) == (2, [2, 2], [])
     with pytest.raises(InputError, match="trial 9 is not in this study"):
         tuned.best_checkpoint(9)
 
@@ -101,8 +103,9 @@ def test_a_trial_is_trained_again_to_the_last_bit_and_with_other_seeds(loop: str
     assert (again.code, result["same"]) == (0, True)
     assert result["values"][0] != result["values"][1]
     assert any(line.startswith("its own seed: ") and line.endswith(", the same") for line in again.lines)
+    assert cli("replay", "loop", 0).out.endswith(", the same\n")
     failed = cli("replay", "loop", 2)
-    assert (failed.code, failed.lines[-1]) == (1, "its own seed: ValueError: number two, not the same")
+    assert (failed.code, failed.out.splitlines()[-1]) == (1, "its own seed: ValueError: number two, not the same")
     Path("loop.py").write_text(LOOP.replace("(epoch - 1)", "(epoch - 2)"))
     changed = cli("replay", "loop", 1)
     assert (changed.code, "it has changed since the study was made" in changed.err) == (2, True)
@@ -113,6 +116,25 @@ def test_a_trial_of_a_task_is_trained_again(cached_cli: Cli, cli: Cli) -> None:
     assert cli("replay", "tiny", 0).code == 0
     refused = cli("weights", "tiny", "-o", "x.safetensors")
     assert refused.lines[0] == "study 'tiny' has no custom objective; its model is made by refit tiny -o MODEL_DIR"
+
+
+def test_a_loop_that_seeds_itself_is_said_to_do_so_when_it_is_replayed(cli: Cli) -> None:
+    Path("loop.py").write_text("def objective(trial):\n    return trial.suggest_float('x', 0, 1)\n")
+    assert cli("study", "loop.py", "--trials", 1, "--workers", 1).code == 0
+    again = cli("replay", "loop", 0, "--seeds", 2)
+    assert "every seed gave the same: the objective draws no random numbers, or seeds them itself" in again.err
+
+
+def test_params_that_an_objective_does_not_have_are_no_params_to_debug_it_with(folder: Path) -> None:
+    Path("loop.py").write_text("def objective(trial):\n    return trial.suggest_float('x', 0, 1)\n")
+    with pytest.raises(InputError, match="params: 'X' was not asked for; did you mean 'x'?"):
+        optlstm.debug_trial("loop.py", {"X": 0.5})
+    for value in (2.0, "a"):
+        with pytest.raises(ValueError, match="suggest 'x': "):
+            optlstm.debug_trial("loop.py", {"x": value})
+    Path("loop.py").write_text("def objective(trial):\n    return trial.suggest_float('x', 1, 0)\n")
+    with pytest.raises(ValueError, match="suggest 'x': .*low"):
+        optlstm.debug_trial("loop.py")
 
 
 def test_an_objective_is_debugged_without_a_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,9 +153,12 @@ def test_an_objective_is_debugged_without_a_study(folder: Path, capsys: pytest.C
 
 def test_a_study_runs_in_this_process_for_a_debugger(cli: Cli) -> None:
     Path("loop.py").write_text(LOOP)
-    outcome = cli("study", "loop.py", "--in-process", "--trials", 1, "--workers", 2, "--set", "trial_timeout=60")
+    outcome = cli("study", "loop.py", "--in-process", "--trials", 3, "--set", "trial_timeout=60")
     shown = json.loads(cli("show", "loop", "--format", "json").out)
     assert shown["trials"][0]["attrs"]["pid"] == os.getpid()
     assert "epoch 3\n" in outcome.out
+    assert '    raise ValueError("number two")\nValueError: number two\n' in outcome.err
+    more = cli("study", "loop.py", "--in-process", "--workers", 2)
+    assert more.lines == ["read", "--in-process: trains one trial at a time; leave --workers 2 out"]
     refused = cli("study", "loop.py", "--in-process", "--backend", "ray")
     assert refused.lines == ["read", "--in-process: is for --backend local"]

@@ -56,6 +56,8 @@ def test_workers_at_the_same_time_have_one_value_between_them(place: Path) -> No
     workers[1].get("another study", "data", making(made))
     assert len(made) == 3
 
+    with pytest.raises(ValueError, match="read-only"):
+        values[0]["y"][0] = 1
     values[0]["x"] += 1  # is this process's alone
     assert values[1]["x"][0, 0] == 0
     assert len(shared_folders(place)) == 3

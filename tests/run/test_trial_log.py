@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,25 @@ def test_handlers_that_were_made_before_write_to_the_log_while_a_trial_runs(
         logging.warning("from no trial")
     assert logs_folder(tmp_path).read("trial-00000.txt") == b"from a trial\n"
     assert capfd.readouterr().err.count("from no trial") == 2
+
+
+@pytest.mark.parametrize("remote", [False, True], ids=["path", "URL"])
+def test_child_processes_and_bytes_are_in_the_log_and_the_stream_is_as_others_are(
+    tmp_path: Path, remote: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints: Location = f"file://{tmp_path}" if remote else tmp_path
+    output = trial_log.Output((1, 2))
+    with output.of_trial(checkpoints, 0):
+        subprocess.run(["sh", "-c", "echo out; echo err >&2"], check=True)
+        sys.stdout.buffer.write("bytes é\n".encode())
+        subprocess.run(["echo", "by its number"], stdout=sys.stdout, check=True)
+        assert (sys.stdout.encoding, sys.stdout.isatty()) == ("utf-8", False)
+    with output.of_trial(checkpoints, 1):
+        pass
+    assert logs_folder(checkpoints).read("trial-00000.txt").decode() == "out\nerr\nbytes é\nby its number\n"
+    assert logs_folder(checkpoints).names() == {"trial-00000.txt"}
+    os.write(1, b"again outside\n")
+    assert capfd.readouterr() == ("again outside\n", "")
 
 
 def test_a_log_that_cannot_be_written_is_no_trials_error(tmp_path: Path) -> None:
