@@ -30,6 +30,7 @@ class Trained(CardPart):
     trial: int
     value: float | None  # the trial's best validation value
     params: dict[str, bool | int | float | str]
+    custom: dict[str, bool | int | float | str] = Field(default_factory=dict)  # params of its factory's own
     grown_layers: Annotated[int, Field(ge=0)]
     pooled_width: Annotated[int, Field(ge=0)] | None = None  # None: of the first versions, which took hidden_size
     schedule: Annotated[list[Segment], Field(min_length=1)]
@@ -37,7 +38,7 @@ class Trained(CardPart):
 
     def hyperparameters(self) -> Hyperparameters:
         """Raises InputError for an unknown param, or a value out of its range."""
-        hp = Hyperparameters.from_params(self.params)
+        hp = Hyperparameters.from_params({**self.params, **self.custom}, self.custom)
         if self.grown_layers >= hp.num_layers:
             raise InputError(f"grown_layers: {self.grown_layers} of {hp.num_layers} layers")
         width = hp.hidden_size if self.pooled_width is None else self.pooled_width
@@ -138,6 +139,7 @@ class Card(CardPart):
         """The text of this card, with the checksum of its content."""
         absent: Any = {} if self.training.tuned_on else {"training": {"tuned_on"}}  # as in older versions
         absent |= {} if self.history else {"history": True}
+        absent |= {} if any(trained.custom for trained in self.trials) else {"trials": {"__all__": {"custom"}}}
         content = {"format": FORMAT, **self.model_dump(mode="json", exclude=absent)}
         return _text({**content, "sha256": _checksum(content)})
 

@@ -22,6 +22,7 @@ from optlstm.run.custom_objective import CustomTask
 from optlstm.run.objective import Objective
 from optlstm.run.plan import Plan
 from optlstm.run.retention import study_folder
+from optlstm.run.task_space import hyperparameters
 from optlstm.study.database.connection import Database
 from optlstm.study.lineage import Segment
 from optlstm.study.record import UID_KEY
@@ -304,7 +305,7 @@ def _kept(plan: Plan, chosen: Choice, folder: Location) -> Networks:
             "theirs); give the study's --storage-path, another --trial, or leave out --no-refit to train it again"
         )
     best = state.part("best")
-    hp = with_growth(Hyperparameters.from_params({**plan.space.fixed, **chosen.trial.params}), best)
+    hp = with_growth(hyperparameters(plan.space, chosen.trial.params), best)
     seeds = [derive_seed("train", plan.config.seed, number)]
     return _networks(chosen, hp, [best], seeds, chosen.until(chosen.best_epoch))
 
@@ -317,6 +318,7 @@ def _networks(
         trial=chosen.trial.number,
         value=chosen.trial.intermediate_values[chosen.best_epoch],
         params={k: v for k, v in asdict(hp).items() if k not in NO_PARAMS},
+        custom=dict(hp.custom),
         grown_layers=hp.grown_layers,
         pooled_width=hp.pooled_width,
         schedule=segments,

@@ -15,11 +15,11 @@ from optlstm.data.splits import are_counts
 from optlstm.errors import InputError, Problem
 from optlstm.run.plan import Plan, stored_plan
 from optlstm.run.stored import check_data_place, stored_config
+from optlstm.run.task_space import hyperparameters
 from optlstm.study.lineage import Segment, schedule
 from optlstm.study.pareto import KNEE, picked
 from optlstm.study.record import has_grown
 from optlstm.study.results import StudyResults, is_paused, study_record
-from optlstm.training.hparams import Hyperparameters
 
 _TOP = 3  # trials of an ensemble: as many as a study keeps the weights of by default
 _SEEDS = 3  # networks of labels
@@ -118,7 +118,7 @@ def refit_schedule(chosen: Choice, plan: Plan) -> list[Segment]:
     which of them is mostly chance; a schedule that is finished is a little better (docs/accuracy.md has the figures).
     """
     training, last = plan.config.training, chosen.segments[-1]
-    hp = Hyperparameters.from_params({**plan.space.fixed, **last.params})
+    hp = hyperparameters(plan.space, last.params)
     annealed = hp.lr_schedule in ("one_cycle", "cosine")
     patient = plan.config.scheduler != "pbt" and training.epochs - chosen.best_epoch < training.patience
     finished = last.last == training.epochs

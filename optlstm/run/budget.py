@@ -18,6 +18,7 @@ from optlstm.backends.driver import Deadline
 from optlstm.run.custom_objective import CustomTask
 from optlstm.run.plan import Plan
 from optlstm.run.session import Session
+from optlstm.run.task_space import hyperparameters
 from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialFinished
 from optlstm.study.ledger import Ledger
@@ -116,10 +117,9 @@ class Budget(Deadline):
 
     def adapt(self, plan: Plan) -> dict[str, Any]:
         """What a new study's config must say so that the search has time for some trials."""
-        from optlstm.training.hparams import Hyperparameters
         from optlstm.training.network_cost import training_cost, work
 
-        hp = Hyperparameters.from_params({**plan.space.fixed, **plan.space.defaults()})
+        hp = hyperparameters(plan.space, plan.space.defaults())
         cost, config = training_cost(plan.problem, hp), plan.config
         self._evaluation += 4 * cost.validation
         workers = config.workers if isinstance(config.workers, int) else cores()

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from optlstm.errors import StopTrial, TrialFailed
+from optlstm.run.task_space import hyperparameters
 from optlstm.study.lineage import Segment
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Space, Suggester
@@ -93,7 +94,7 @@ class Objective:
         """
         use_threads(self.threads)
         params = self.space.suggest(trial)
-        hp = Hyperparameters.from_params(params)
+        hp = hyperparameters(self.space, params)
         since = getattr(trial, "from_epoch", 0)  # only the trials of a population have it
         state = self._resume(trial.number)
         if state is None and since:
@@ -149,7 +150,7 @@ class Objective:
         state = None
         for segment in segments:
             params = {**self.space.fixed, **segment.params}
-            hp, since, seed = Hyperparameters.from_params(params), segment.first - 1, seed_of(segment.trial)
+            hp, since, seed = hyperparameters(self.space, params), segment.first - 1, seed_of(segment.trial)
             if state is not None:
                 state, hp = _fitting(state, hp, since, seed)
             for epoch in self._fit(hp, seed, state, since, patience=0):
@@ -209,7 +210,7 @@ class Objective:
         """The network after a checkpoint's best epoch; None where the checkpoint does not hold it."""
         if not state.part("best"):
             return None
-        hp = with_growth(Hyperparameters.from_params(state.meta["params"]), state.tensors)
+        hp = with_growth(hyperparameters(self.space, state.meta["params"]), state.tensors)
         return hp, self._network(hp, state.part("best"))
 
     def _network(self, hp: Hyperparameters, weights: Mapping[str, Tensor]) -> nn.Module:
@@ -261,5 +262,6 @@ class Progress:
 def _fitting(state: State, hp: Hyperparameters, since: int, seed: int) -> tuple[State, Hyperparameters]:
     """A state that fits `hp`, and `hp` as the state's network is built: a copy's weights may have to grow first."""
     if since and state.meta["epoch"] == since:
-        state = morph(state, Hyperparameters.from_params(state.meta["params"]), hp, seed=seed)
+        theirs = Hyperparameters.from_params(state.meta["params"], dict(hp.custom))
+        state = morph(state, theirs, hp, seed=seed)
     return state, with_growth(hp, state.tensors)

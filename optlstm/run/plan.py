@@ -24,7 +24,13 @@ from optlstm.run.custom_objective import CustomTask, make_custom_objective
 from optlstm.run.make_objective import make_objective
 from optlstm.run.precision import precision_notes, with_precision
 from optlstm.run.stored import STORED_REMEDIES, stored_code, stored_config
-from optlstm.run.task_space import start_configurations, task_space, without_unread
+from optlstm.run.task_space import (
+    custom_names,
+    hyperparameters,
+    start_configurations,
+    task_space,
+    without_unread,
+)
 from optlstm.study.pbt import Population, read_explore
 from optlstm.study.pruners import PRUNERS
 from optlstm.study.record import StudyRecord
@@ -36,7 +42,6 @@ from optlstm.study.warm_start import params_problems, searched_part
 from optlstm.tasks.base import Task
 from optlstm.tasks.registry import DEFAULT_TASK, TASKS, goals, task_class
 from optlstm.training.factory import Factory
-from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Goal, Metric
 from optlstm.util.files import Location
 from optlstm.util.user_code import Stored, UserFunction
@@ -97,7 +102,7 @@ class Plan:
     def _measure(self, params: Mapping[str, Any]) -> dict[str, float]:
         from optlstm.training.network_cost import measure  # it brings torch
 
-        return measure(self.problem, params, tuple(self.record.constraints))
+        return measure(self.problem, params, tuple(self.record.constraints), custom_names(self.space))
 
     @cached_property
     def problem(self) -> Any:
@@ -184,9 +189,10 @@ def _task_plan(
     task = attempt(problems, lambda: kind.read(data)) if data else None
     section = raw.get("space", {})
     custom = bool(config and config.model.factory)
-    space = attempt(problems, lambda: task_space(kind, task, section)) if isinstance(section, Mapping) else None
     named, notes = stored.get("model.factory"), list[str]()
     factory = attempt(problems, lambda: Factory.read(str(config.model.factory), named)) if config and custom else None
+    read_space = partial(task_space, kind, task, section, factory)
+    space = attempt(problems, read_space) if isinstance(section, Mapping) and (factory or not custom) else None
     if config and task and space and factory:
         space = attempt(problems, partial(_read_space, config, task, space, factory, section, notes))
     if config and space:
@@ -278,7 +284,7 @@ def _read_space(
         section: `[space]` as it is given; a study that exists has its whole space there, and keeps it.
         notes: Gets what is said of it.
     """
-    hp = Hyperparameters.from_params({**space.fixed, **space.defaults()})
+    hp = hyperparameters(space, space.defaults())
     read = factory.check(hp, task.data().shape(hp, _goal(task, config)))
     if "base" in section:
         return space

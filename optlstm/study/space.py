@@ -26,7 +26,7 @@ Value = int | float | str | bool
 _CONTINUOUS = "is continuous; to enumerate it give it a step or choices"
 
 
-def chosen(name: str, choices: Iterable[Any], ask: Callable[[tuple[Value | None, ...]], Any]) -> Any:
+def chosen(name: str, choices: Iterable[Any], ask: Callable[[tuple[Any, ...]], Any]) -> Any:
     """The choice that `ask` picks of what a study keeps for them: of tuples their text, of classes their name.
 
     As by Optuna, these are warned of.
@@ -34,7 +34,7 @@ def chosen(name: str, choices: Iterable[Any], ask: Callable[[tuple[Value | None,
     Raises:
         ValueError: A choice has no such text, or that of another.
     """
-    kept, originals = list[Value | None](), dict[str, Any]()
+    kept, originals = list[Any](), dict[str, Any]()
     for choice in choices:
         if choice is None or isinstance(choice, bool | int | float | str):
             kept.append(choice)

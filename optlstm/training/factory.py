@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +88,7 @@ class _Watched(Hyperparameters):
 
     @classmethod
     def of(cls, hp: Hyperparameters) -> _Watched:
-        watched = cls(**{name: getattr(hp, name) for name in FACETS})
+        watched = cls(**{name: getattr(hp, name) for name in FACETS}, custom=hp.custom)
         object.__setattr__(watched, "names_read", set())
         return watched
 
@@ -127,6 +129,25 @@ class Factory:
             f"{subject}: its networks are made by {made_by!r}; {was}: --factory {made_by} "
             f"(from Python: factory='{made_by}')"
         )
+
+    @property
+    def declared(self) -> Mapping[str, Any] | Callable[[Any], Mapping[str, Any]]:
+        """Params that its module declares beside it: `search = {...}`, as [space] has them, or `space(trial)`.
+
+        Raises InputError where importing the module raises.
+        """
+        try:
+            self.function.load()
+        except Exception as error:
+            raise InputError(f"model.factory: {self.reference}: raised {named(error)}") from error
+        module = vars(sys.modules[self.reference.partition(":")[0]])
+        search, space = module.get("search"), module.get("space")
+        if isinstance(search, Mapping):
+            return search
+        if inspect.isfunction(space) and [*inspect.signature(space).parameters] == ["trial"]:
+            declares: Callable[[Any], Mapping[str, Any]] = space
+            return declares
+        return {}
 
     @property
     def reference(self) -> str:

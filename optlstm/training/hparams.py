@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -96,6 +96,7 @@ class Hyperparameters:
 
         grown_layers: how many of num_layers were added to a trained network (`morph`); no param, see `with_growth`.
         pooled_width: what `last` takes of each direction where sequences differ in length (0: all of it); no param.
+        custom: names and values of what a factory has declared, read as `hp.NAME`; nothing here knows them.
         Networks of the first versions took hidden_size, in layers of other widths too, and were trained with that.
     """
 
@@ -128,23 +129,35 @@ class Hyperparameters:
     input_noise: float = _param(0.0, least=0.0, tasks=("sequence",), weights="free", network=True)
     grown_layers: int = _param(0, weights="free", size=True, param=False)
     pooled_width: int = _param(0, weights="free", param=False)
+    custom: tuple[tuple[str, Any], ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        """Only what is no field comes to this. Raises AttributeError."""
+        for custom, value in object.__getattribute__(self, "__dict__").get("custom", ()):
+            if custom == name:
+                return value
+        raise AttributeError(f"there is no hyperparameter {name!r}")
 
     @classmethod
-    def from_params(cls, params: Mapping[str, object]) -> Hyperparameters:
+    def from_params(cls, params: Mapping[str, object], custom: Container[str] = ()) -> Hyperparameters:
         """Check `params` and fill the rest with defaults.
+
+        Args:
+            custom: Names that a factory has declared.
 
         Raises:
             InputError: one line `space.NAME: ...` for every unknown name and every value out of its range or kind.
         """
-        checked = ((name, validate_value(name, value)) for name, value in params.items())
+        theirs = tuple((name, value) for name, value in params.items() if name not in FACETS and name in custom)
+        values: dict[str, Any] = {name: value for name, value in params.items() if (name, value) not in theirs}
+        checked = ((name, validate_value(name, value)) for name, value in values.items())
         problems = [f"space.{name}: {problem}" for name, problem in checked if problem]
         if problems:
             raise InputError(problems)
-        values: dict[str, Any] = dict(params)
         for name in values:
             if FACETS[name].kind is float:
                 values[name] = float(values[name])
-        return cls(**values)
+        return cls(**values, custom=theirs)
 
     def sizes(self) -> dict[str, int]:
         """Those that count weights: the network has at least so many of each."""
@@ -183,8 +196,8 @@ MEANINGS = {
     "input_noise": "deviation of the noise that standardised inputs get in training (Bishop 1995)",
 }
 
-FACETS: dict[str, Facets] = {f.name: f.metadata["facets"] for f in fields(Hyperparameters)}
-NO_PARAMS = tuple(name for name, facets in FACETS.items() if not facets.param)
+FACETS: dict[str, Facets] = {f.name: f.metadata["facets"] for f in fields(Hyperparameters) if f.metadata}
+NO_PARAMS = (*(name for name, facets in FACETS.items() if not facets.param), "custom")
 _PARAMS = [name for name, facets in FACETS.items() if facets.param]
 GROWING = tuple(name for name, facets in FACETS.items() if facets.weights == "grows")
 NETWORK_PARAMS = tuple(name for name, facets in FACETS.items() if facets.network)

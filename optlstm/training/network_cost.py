@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -99,8 +99,10 @@ def latency_ms(problem: Problem, hp: Hyperparameters) -> float:
     return round(1000 * statistics.median(seconds[_WARM_UP:]), 4)
 
 
-def measure(problem: Problem, params: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+def measure(
+    problem: Problem, params: Mapping[str, Any], names: Sequence[str], custom: Container[str] = ()
+) -> dict[str, float]:
     """Costs of a configuration's network by name: those of `parameters`, `latency_ms` and `work` asked for."""
-    hp = Hyperparameters.from_params(params)
+    hp = Hyperparameters.from_params(params, custom)
     costs = {"parameters": parameters, "latency_ms": latency_ms, "work": work}
     return {name: costs[name](problem, hp) for name in names}

@@ -16,9 +16,9 @@ from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
 from optlstm.study.space import Param
 from optlstm.util.user_code import UserFile
-from tests.backends.contract import BACKENDS, INLINE, Backend, Studies, backend_param, table
+from tests.backends.contract import BACKENDS, INLINE, RAY, Backend, Studies, backend_param, table
 from tests.conftest import Cli
-from tests.run.loops import OPTUNA
+from tests.run.loops import MANY, OPTUNA
 
 
 @pytest.fixture
@@ -80,6 +80,22 @@ def test_the_same_trials_to_the_last_bit_on_every_backend_interrupted_anywhere(
         frozenset({"hidden", "optimizer", "lr", "momentum"}),
     }
     assert [t.distributions["lr"].log for t in whole.trials] == [True] * 6  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("backend", [backend_param(backend) for backend in (INLINE, RAY)])
+def test_loops_of_many_kinds_end_as_if_nobody_had_interrupted_them(
+    request: pytest.FixtureRequest, studies: Studies, tmp_path: Path, backend: Backend
+) -> None:
+    if backend.name == "ray":
+        request.getfixturevalue("local_ray")
+    (tmp_path / "many.py").write_text(MANY)
+    plan = plan_of(tmp_path / "many.py", pruner={"name": "none"})
+    whole = run(studies, "whole", plan, tmp_path / "whole", 3, INLINE)
+    for after in (1, 2, 1, 3, 2, 0) if backend == INLINE else (0,):
+        broken = run(studies, "broken", plan, tmp_path / "broken", 3, backend, after)
+    assert whole.counts == {"COMPLETE": 3}
+    assert table(broken) == table(whole)
+    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
 
 
 def test_the_same_function_runs_under_optuna_alone(tmp_path: Path, plan: Plan) -> None:

@@ -184,8 +184,88 @@ def test_every_task_takes_them(cli: Cli) -> None:
         assert optlstm.load(f"{name}-model", factory="networks_of_mine:make").test
 
 
+SEARCH = (
+    MODULE.replace("self.read(x)", "(self.read(x) * config_heads)")
+    .replace(
+        "def make(",
+        """
+search = {"heads": {"choices": [1, 2, 4]}, "scale": {"low": 0.5, "high": 2.0, "log": True}}
+
+
+def make(""",
+    )
+    .replace(
+        "    return (Forecaster if",
+        """    global config_heads
+    config_heads = config.heads * config.scale
+    if "window" in inputs:
+        config = __import__("dataclasses").replace(config, hidden_size=8 * config.heads)
+    return (Forecaster if""",
+    )
+)
+SPACE = """
+def space(trial):
+    heads = trial.suggest_categorical("heads", [1, 2, 4])
+    return {"heads": heads, "scale": trial.suggest_float("scale", 0.5, 2.0, log=True)}
+"""
+
+
+def test_params_that_a_factory_declares_are_searched_shown_refitted_and_loaded(cli: Cli) -> None:
+    Path("networks_of_mine.py").write_text(SEARCH)
+    done = cli(*TINY, "--trials", 3, "--set", "space.scale=2.0")
+    assert done.code == 0, done.err
+    best = json.loads(cli("show", "tiny", "--format", "json").out)["best"]
+    heads = best["params"]["heads"]
+    assert re.search(rf"parameters +{8 * heads * 9 + 2 * 8 * heads + (8 * heads + 1) * 4} *\n", done.out)
+    assert cli("study", "--name", "tiny", *FACTORY, "--trials", 4).code == 0  # its space is the study's
+    assert cli("refit", "tiny", "-o", "model").code == 0
+    (trained,) = json.loads(Path("model/model.json").read_text())["trials"]
+    assert trained["custom"] == {"heads": heads, "scale": 2.0}
+    assert "heads" not in trained["params"]
+    assert optlstm.load("model", factory="networks_of_mine:make").test
+
+
+def test_they_are_declared_by_a_function_too_for_every_task(cli: Cli) -> None:
+    Path("networks_of_mine.py").write_text(SEARCH)
+    raw = {"name": "x", "data": {"path": "tiny.csv", "horizon": 4}, "model": {"factory": "networks_of_mine:make"}}
+    (by_dict, *_) = [{p.name: p for p in make_plan(raw).space.params}[name] for name in ("heads", "scale")]
+    del sys.modules["networks_of_mine"]
+    Path("networks_of_mine.py").write_text(SEARCH.replace("search = ", "searched = ") + SPACE)
+    by_function = {param.name: param for param in make_plan(raw).space.params}
+    assert by_function["heads"] == by_dict
+    assert (by_function["scale"].log, by_function["scale"].default) == (True, 1.0)
+    Path("lines.csv").write_text(lines())
+    Path("texts.csv").write_text(texts())
+    for name, command in (("sequence", SEQUENCES), ("text", TEXTS)):
+        done = cli(*command, *FACTORY, "--name", name, "--trials", "2", "--epochs", "1", "--workers", "1")
+        assert done.code == 0, done.err
+        trials = json.loads(cli("show", name, "--format", "json").out)["trials"]
+        assert all({"heads", "scale"} <= trial["params"].keys() for trial in trials)
+
+
+@pytest.mark.parametrize(
+    ("search", "command", "expected"),
+    [
+        (
+            "{'heads': 3}",
+            (),
+            "search: 'heads' must be a name that config has not yet, with a range or choices in a dict",
+        ),
+        ("{'sizes': {'choices': [1]}}", (), "search: 'sizes' must be a name that config has not yet"),
+        ("{'heads': {'low': 2, 'high': 1}}", (), "space.heads: low = 2 is above high = 1"),
+        ("{'heads': {'choices': [1, 'a']}}", (), "space.heads: choice 'a': must be a whole number, got 'a'"),
+        ("{'heads': {'choices': [1, 2]}}", ("--set", "space.heads=true"), "space.heads: must be a whole number"),
+        ("{'heads': {'choices': [1, 2]}}", ("--set", "space.haeds=1"), "did you mean 'heads'?"),
+    ],
+)
+def test_a_declaration_is_checked_as_any_other(cli: Cli, search: str, command: tuple[str, ...], expected: str) -> None:
+    Path("networks_of_mine.py").write_text(f"{MODULE}\nsearch = {search}\n")
+    refuses(cli, (*TINY, *command), [[expected]])
+
+
 @pytest.mark.ray
 def test_on_ray_they_are_the_same_with_any_loss(cli: Cli, local_ray: None) -> None:
+    Path("networks_of_mine.py").write_text(SEARCH)
     cli(*TINY, "--loss", "mase", "--name", "here")
     assert cli(*TINY, "--loss", "mase", "--name", "there", "--backend", "ray").code == 0
 

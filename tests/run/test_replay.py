@@ -127,7 +127,7 @@ def test_a_loop_that_seeds_itself_is_said_to_do_so_when_it_is_replayed(cli: Cli)
 
 def test_params_that_an_objective_does_not_have_are_no_params_to_debug_it_with(folder: Path) -> None:
     Path("loop.py").write_text("def objective(trial):\n    return trial.suggest_float('x', 0, 1)\n")
-    with pytest.raises(InputError, match="params: 'X' was not asked for; did you mean 'x'?"):
+    with pytest.raises(InputError, match=r"params: 'X' was not asked for; did you mean 'x'\?"):
         optlstm.debug_trial("loop.py", {"X": 0.5})
     for value in (2.0, "a"):
         with pytest.raises(ValueError, match="suggest 'x': "):
