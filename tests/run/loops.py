@@ -100,7 +100,7 @@ def classifier(trial, rate):
     model = nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 3))
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
-    y, best = (X[:, 0] * 1.5 + 1.5).long(), {"loss": float("inf"), "waited": 0}
+    y, best = (X[:, 0] * 1.4 + 1.5).long(), {"loss": float("inf"), "waited": 0}
     loader = DataLoader(TensorDataset(X, y), batch_size=8, shuffle=True)
     for epoch in range(trial.track(model=model, optimizer=optimizer, scheduler=scheduler, best=best), 5):
         model.train()
