@@ -189,8 +189,10 @@ def make_custom_objective(
         options: Of `CustomObjective`.
     """
     from optlstm.training.runtime import prepare
+    from optlstm.training.tracked import seed_everything
 
     prepare(options.get("threads", 1))
+    seed_everything(derive_seed("file", options["seed"]))  # a split that the file draws is every worker's
     if not captured:
         return CustomObjective(_module(file), **options, output=None)
     is_worker = os.getpid() != driver

@@ -119,7 +119,7 @@ class CheckpointWriter:
                 with contextlib.suppress(Empty):
                     following = self._written.get(timeout=left)
                     newest, ended = following or newest, following is None
-            epochs = [newest.epoch] if newest.best is None else [newest.best, newest.epoch]
+            epochs = sorted({newest.epoch} | ({newest.best} if newest.best is not None else set()))
             self._files.settle([name(epoch) for epoch in epochs for name in (_tensor_file, _json_file)])
             durable = newest.epoch
             self._remove_older(newest, durable)

@@ -39,13 +39,14 @@ class Tracked:
 
     def __post_init__(self) -> None:
         for name, thing in self.things.items():
-            if _access(thing) is None:
+            access = _access(thing)
+            if access is None:
                 kind = type(thing).__name__
                 advice = ": put it in a dict, and change it there" if isinstance(thing, int | float | str) else ""
                 raise TypeError(f"track({name}=...) cannot put back a {kind}{advice}; it can {KINDS}")
             if isinstance(thing, dict | list):
                 try:
-                    encode(thing, name, copy=False)
+                    encode(access.read(), name, copy=False)
                 except TypeError as error:
                     raise TypeError(f"track({name}=...): {error}; name models and optimizers one by one") from None
 

@@ -133,7 +133,7 @@ def test_params_that_an_objective_does_not_have_are_no_params_to_debug_it_with(f
         with pytest.raises(ValueError, match="suggest 'x': "):
             optlstm.debug_trial("loop.py", {"x": value})
     Path("loop.py").write_text("def objective(trial):\n    return trial.suggest_float('x', 1, 0)\n")
-    with pytest.raises(ValueError, match="suggest 'x': .*low"):
+    with pytest.raises(ValueError, match=r"suggest 'x': .*low"):
         optlstm.debug_trial("loop.py")
 
 
