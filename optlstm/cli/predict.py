@@ -42,6 +42,9 @@ def predict(
     anomalies: Annotated[
         bool, typer.Option("--anomalies", help="mark the known rows outside their interval instead (--level 99)")
     ] = False,
+    ahead: Annotated[
+        int, typer.Option("--ahead", metavar="N", help="of anomalies: forecast from N steps before each row")
+    ] = 1,
     gaps: Annotated[
         str | None,
         typer.Option("--gaps", metavar="refuse|interpolate|mask", help="missing rows and values (default: as tuned)"),
@@ -74,6 +77,7 @@ def predict(
     OutputFile(out, ".csv").check({data.expanduser(): "the data"})
     levels, shares = _sorted_out(level or [], quantiles or [], more or [])
     options: dict[str, Any] = {"start": start, "levels": levels, "quantiles": shares, "anomalies": anomalies}
+    options |= {"ahead": ahead} if ahead != 1 else {}
     options |= {key: value for key, value in (("gaps", gaps), ("short", short)) if value is not None}
     for key, count in (("backtest", backtest), ("samples", samples)):
         if count is not None and count < 1:
@@ -81,8 +85,8 @@ def predict(
         options |= {key: count} if count is not None else {}
     options |= _reading(overrides or [])
     picture = _picture(plot, out)
-    if picture is not None and (anomalies or samples):
-        raise InputError("--plot: draws a forecast; leave out --anomalies and --samples")
+    if picture is not None and samples:
+        raise InputError("--plot: draws a forecast, or anomalies; leave out --samples")
     loaded, console = Model.load(model, factory, verify=verify), make_console()
     if make := getattr(loaded.predictor, "table", None):
         table = make(data.expanduser(), **with_reading(options))
@@ -113,9 +117,10 @@ def _picture(plot: Path | None, out: Path) -> OutputFile | None:
 
 
 def _plot(table: ForecastTable, picture: OutputFile, series: Sequence[str], title: str) -> None:
-    from optlstm.report.figures.forecast import forecast_figure
+    from optlstm.report.figures.forecast import anomaly_figure, forecast_figure
+    from optlstm.tasks.forecast.tables import AnomalyTable
 
-    figure = forecast_figure(table, series)
+    figure = (anomaly_figure if isinstance(table, AnomalyTable) else forecast_figure)(table, series)
     if picture.path.suffix == ".png":
         from optlstm.report.png import png
 
@@ -123,7 +128,7 @@ def _plot(table: ForecastTable, picture: OutputFile, series: Sequence[str], titl
     else:
         from optlstm.report.html import Page, render
 
-        page = Page(title, "Forecast", (), (), [figure], kind="forecast", source="a model and a file of data")
+        page = Page(title, figure.title, (), (), [figure], kind=figure.key, source="a model and a file of data")
         picture.write(render(page).encode())
 
 

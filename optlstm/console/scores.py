@@ -19,6 +19,7 @@ MODEL = "this model"
 _SHOWN = ("wql", "crps", "msis", "coverage_", "width_")
 _OF_QUANTILES = (*_SHOWN, "pinball_")
 _OF_CLASSES = ("auc", "average_precision", "brier", "ece")
+_SHORT = 15  # points of coverage below an interval's level that are said
 MORE_IS_BETTER = {metric.name for metric in goals("sequence").metrics if metric.higher}
 
 
@@ -143,7 +144,15 @@ def interval_lines(intervals: Mapping[str, Any]) -> list[str]:
     if not measured:
         return unmeasured_lines(intervals)
     parts = ", ".join(f"{level} %: {100 * share:.1f} %" for level, share in measured.items())
-    return [f"coverage of the prediction intervals on the test rows: {parts}", *_kind_lines(intervals)]
+    lines = [f"coverage of the prediction intervals on the test rows: {parts}", *_kind_lines(intervals)]
+    short = {level: share for level, share in measured.items() if 100 * share < int(level) - _SHORT}
+    if short:
+        level, share = max(short.items(), key=lambda item: int(item[0]) - 100 * item[1])
+        lines.append(
+            f"the intervals are too narrow: of the test rows {100 * share:.0f} % lie in the {level} % interval; new"
+            " rows may be as different from those that made it"
+        )
+    return lines
 
 
 def _kind_lines(intervals: Mapping[str, Any]) -> list[str]:

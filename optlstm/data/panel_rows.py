@@ -145,7 +145,9 @@ def fitting_horizon(panel: Panel, cuts: Integers, splits: Sequence[float] | Sequ
     parts = np.diff(cuts, axis=1)
     if are_counts(splits) or not all(splits[1:]):
         return int(min(parts[:, 0].min() // 2, *(part.min() for part in parts.T[1:] if part.any())))
-    return int((panel.known.min() - 1) // 4)  # the split gives each part a horizon where half of the rows are left
+    rows = int(panel.known.min()) - 1
+    # The split gives each part a horizon, and another fold, so that there are windows enough for intervals.
+    return max(rows // 6, min(1, rows // 4))
 
 
 def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int, fitting: int = 0) -> None:

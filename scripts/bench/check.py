@@ -1,6 +1,6 @@
 """Whether `check` tells a level shift from noise: made-up hourly series, with and without a step in the last 100 rows.
 
-    python scripts/bench/check.py [--series 20]
+    python scripts/bench/check.py [--series 20] [--first 0]
 
 Each series is a daily sine with autocorrelated noise; a small model knows the first 600 rows of 700. Prints a line a
 series, and how many false alarms and misses there were.
@@ -33,13 +33,15 @@ def series(seed: int) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--series", type=int, default=20)
-    count = parser.parse_args().series
+    parser.add_argument("--first", type=int, default=0, help="seed of the first series")
+    given = parser.parse_args()
+    count = given.series
     logging.disable(logging.WARNING)
     alarms = misses = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         where = {"storage": f"sqlite:///{folder}/studies.db", "storage_path": folder / "runs", "progress": False}
-        for seed in range(count):
+        for seed in range(given.first, given.first + count):
             noise = series(seed)
             shifted = noise.copy()
             shifted.loc[KNOWN:, "y"] += STEP

@@ -1,6 +1,8 @@
-"""Kill `update` and `refit` at random moments: the model's folder must hold the old model or the new one, whole.
+"""Kill `update`, `refit` and `fit` at random moments: the model's folder must hold the old model or the new one, whole.
 
-    python scripts/bench/killed_models.py [--kills 20] [--seed 0]
+    python scripts/bench/killed_models.py [--kills 20] [--seed 0] [--only fit]
+
+`fit` makes another model every time, as the clock ends its search: that loading one checks all its sums must do.
 
 Half of the kills come at any moment of the command, half within 50 ms after its first file stands in the folder.
 """
@@ -45,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", default=["update", "refit", "fit"])
     given = parser.parse_args()
     draw = random.Random(given.seed)
     with tempfile.TemporaryDirectory() as name:
@@ -71,20 +74,24 @@ def main() -> None:
         commands = {
             "update": ("update", "model", "--data", "new.csv", "-o", "model", "--mode", "continue"),
             "refit": ("refit", "s", "-o", "model", "--no-ensemble", "--seeds", "2"),
+            "fit": ("fit", "--data", "new.csv", "--horizon", "4", "--minutes", "0.1", "-o", "model", *space),
         }
-        for kind, command in commands.items():
+        for kind, command in ((kind, command) for kind, command in commands.items() if kind in given.only):
             shutil.copytree(folder / "old", folder / "model")
             began = time.perf_counter()
             run(folder, *command)
             seconds = time.perf_counter() - began
-            models = {(folder / which / "model.json").read_bytes(): which for which in ("old", "model")}
+            old, new = ((folder / which / "model.json").read_bytes() for which in ("old", "model"))
             found = {"old": 0, "model": 0}
             for i in range(given.kills):
                 shutil.rmtree(folder / "model")
                 shutil.copytree(folder / "old", folder / "model")
                 at_file = bool(i % 2)
-                killed(folder, command, draw.uniform(0, 0.05 if at_file else seconds), at_file)
-                found[models[Model.load(folder / "model").card.to_bytes()]] += 1
+                again = (*command, "--name", f"f{i}") if kind == "fit" else command
+                killed(folder, again, draw.uniform(0, 0.05 if at_file else seconds), at_file)
+                card = Model.load(folder / "model").card.to_bytes()
+                assert kind == "fit" or card in (old, new), f"{kind}: neither the old model nor the new one"
+                found["old" if card == old else "model"] += 1
             print(
                 f"{kind}: {given.kills} kills, {found['old']} left the old model, {found['model']} the new one",
                 flush=True,

@@ -138,9 +138,11 @@ def test_where_no_coverage_was_measured_refit_and_predict_say_so(cli: Cli, made:
         ),
         (
             ["--data", "tiny.csv", "--anomalies", "--level", "50", "--backtest", "3"],
-            "--anomalies: looks at every row, one step ahead; leave out --backtest",
+            "--anomalies: looks at every row; leave out --backtest",
         ),
         (["--data", "tiny.csv", "--anomalies", "--level", "50", "80"], "--level: anomalies have one, got 50, 80"),
+        (["--data", "tiny.csv", "--anomalies", "--ahead", "5"], "--ahead: must be a whole number, 1 to the horizon 4"),
+        (["--data", "tiny.csv", "--ahead", "2"], "--ahead: says from how far ahead --anomalies looks at rows"),
         (["--data", "tiny.csv", "--level", "high"], "--level: must be whole percent, got 'high'"),
         (["--data", "tiny.csv", "-o", "runs"], "-o: runs is a folder; name a file in it"),
         (["--data", "tiny.csv", "-o", "out.txt"], "-o: out.txt does not end in .csv"),
@@ -242,6 +244,24 @@ def test_the_picture_shows_what_was_known_the_forecast_and_its_bands(cli: Cli, m
     assert Path("p.png").read_bytes().startswith(b"\x89PNG")
     for option, line in ((("--plot", "p.pdf"), "--plot: must end in .png or .html, got p.pdf"),):
         assert cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv", *option).lines == [line]
+
+
+def test_anomalies_are_drawn_and_may_be_forecast_from_farther_away(cli: Cli, made: Path) -> None:
+    done = cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv", "--anomalies", "--level", 50, "--ahead", 3,
+               "--plot", "p.html")  # fmt: skip
+
+    assert done.code == 0, done.err
+    frame, back = pd.read_csv("out.csv"), optlstm.load("model").predict("tiny.csv", backtest=20, levels=[50])
+    third = back[back["step"] == 3].set_index("ds")
+    shared = frame.set_index("ds").loc[third.index]
+    assert shared["forecast"].tolist() == pytest.approx(third["y"].tolist(), abs=1e-5)
+    assert shared["hi"].tolist() == pytest.approx(third["y-hi-50"].tolist(), abs=1e-5)
+    assert frame["ds"].iloc[-1] == 119
+    (panel,) = json.loads(re.search(r'"panels":(\[.*?\]),"light"', Path("p.html").read_text())[1])  # type: ignore[index]
+    _, known, outside = panel["data"]
+    assert known["y"] == pytest.approx(frame["value"].tolist(), abs=1e-5)
+    assert outside["x"] == frame["ds"][frame["anomaly"]].tolist()
+    assert "<title>model on tiny.csv: anomalies</title>" in Path("p.html").read_text()
 
 
 def test_the_file_has_the_digits_that_mean_something(cli: Cli, made: Path) -> None:

@@ -135,4 +135,4 @@ def test_monthly_car_sales_of_nine_years_are_accepted(cli: Cli) -> None:
     Path("cars.csv").write_text("\n".join(["ds,y", *lines[:30]]) + "\n")
     refused = cli("study", "--data", "cars.csv", "--dry-run")
     assert refused.code == 2
-    assert "data.splits: validation has 3 rows and needs at least 12 (one horizon); give --horizon 7" in refused.err
+    assert "data.splits: validation has 3 rows and needs at least 12 (one horizon); give --horizon 4" in refused.err

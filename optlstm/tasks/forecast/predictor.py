@@ -49,6 +49,7 @@ class ForecastPredictor:
         samples: how many joint paths to draw, in place of all that.
         anomalies: whether to mark the rows that lie outside the interval of their one-step forecast (of one level,
             99 % by default), in place of all that; from `start` on, or from the first row that can be forecast.
+        ahead: steps between the last row that the forecast of an anomaly knows and that row; 1: the row before it.
         gaps: missing rows and values: `refuse`, `interpolate`, or `mask` if tuned so. Default: as in the study.
         short: series of many that are too short: `omit` (with a message), or `refuse` all.
         reading: how this file is to be read, where it is not as the study's: the keys `READING` of `data`.
@@ -167,7 +168,7 @@ class ForecastPredictor:
     ) -> ForecastTable:
         calibrated = self.section.calibrated if self._calibration is not None else 0
         wanted = Wanted.of(backtest=backtest, **options).check(
-            calibrated, 0 if self._ranks is None else len(self._ranks)
+            calibrated, 0 if self._ranks is None else len(self._ranks), self.section.horizon
         )
         panel, horizon = self._read(data, gaps, reading), self.section.horizon
         origins = Origins(self.forecaster.window, horizon, start, backtest, every=wanted.anomalies)
@@ -176,11 +177,16 @@ class ForecastPredictor:
         long_enough = _without_short(panel, ~origins.too_short(panel), short, origins.aim)
         panel, lengths = only(panel, long_enough), lengths[long_enough]
         first, series = row_ranges(*origins.ranges(panel))
+        if wanted.anomalies and wanted.ahead > 1:
+            looked_at = first + wanted.ahead - 1 < (panel.starts[:-1] + panel.known)[series]
+            first, series = first[looked_at], series[looked_at]
+            if not len(first):
+                raise InputError(f"--ahead: no row of {panel.file} is forecast from {wanted.ahead} steps before it")
         self._check_future(panel, lengths, first, series)
         ready = self.section.data(panel)
         parts = (self.forecaster, panel, ready, first, series, self._calibration)
         if wanted.anomalies:
-            return AnomalyTable(*parts, levels=wanted.levels)
+            return AnomalyTable(*parts, levels=wanted.levels, ahead=wanted.ahead)
         if self._ranks is not None and wanted.samples:
             return SampleTable(*parts, ranks=self._ranks, samples=wanted.samples)
         return ForecastTable(*parts, backtest=backtest > 0, levels=wanted.levels, quantiles=wanted.quantiles)

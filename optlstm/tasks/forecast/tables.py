@@ -203,12 +203,17 @@ class SampleTable(ForecastTable):
 
 @dataclass(frozen=True)
 class AnomalyTable(ForecastTable):
-    """The known rows beside the forecast of each from the rows before it.
+    """The known rows beside the forecast of each from rows before it.
 
     The columns are the series, the time, with several targets `column`, then `value`, `forecast`, `lo` and `hi` (the
     ends of the interval of the one level), `anomaly` (whether the value lies outside) and `score`: the distance from
     the interval's middle in halves of its width, above 1 outside.
+
+    Args:
+        ahead: steps from the last row that a forecast knows to the row.
     """
+
+    ahead: int = 1
 
     def _fields(self, kind: Any) -> Iterator[tuple[str, Any]]:
         yield from [("column", pa.string())] if len(self.panel.columns) > 1 else []
@@ -216,20 +221,21 @@ class AnomalyTable(ForecastTable):
         yield from (("anomaly", pa.bool_()), ("score", pa.float64()))
 
     def _rows_of(self, windows: Predicted) -> Integers:
-        return np.repeat(windows.first[:, None], len(self.panel.columns), axis=1)
+        return np.repeat(windows.first[:, None] + self.ahead - 1, len(self.panel.columns), axis=1)
 
     def _columns(self, windows: Predicted, rows: Integers, kind: Any) -> Iterator[Any]:
         if len(self.panel.columns) > 1:
             yield pa.array(np.tile(np.array(self.panel.columns), len(rows)), pa.string())
         radii, forecasts = self._uncalibrated(windows)
-        low, high = (end[..., 0].ravel() for end in interval(radii, forecasts, self.levels[0]))
-        value = self.panel.truth(windows.first, 1)[..., 0].ravel()
+        step = self.ahead - 1
+        low, high = (end[..., step].ravel() for end in interval(radii, forecasts, self.levels[0]))
+        value = self.panel.truth(windows.first, self.ahead)[..., step].ravel()
         half = (high - low) / 2
         with np.errstate(divide="ignore", invalid="ignore"):
             score = np.abs(value - (low + high) / 2) / half
         score[value == (low + high) / 2] = 0.0  # also where the interval has no width
         outside = (value < low) | (value > high)
-        yield from (pa.array(part, from_pandas=True) for part in (value, windows.point[..., 0].ravel(), low, high))
+        yield from (pa.array(part, from_pandas=True) for part in (value, windows.point[..., step].ravel(), low, high))
         yield from (pa.array(outside), pa.array(score, from_pandas=True))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from optlstm.errors import InputError, did_you_mean
@@ -24,6 +24,7 @@ class Wanted:
     quantiles: Any = ()
     samples: Any = 0
     anomalies: Any = False
+    ahead: Any = 1
 
     @classmethod
     def of(cls, **options: Any) -> Wanted:
@@ -34,10 +35,11 @@ class Wanted:
             raise InputError([f"{name}: no such option of predict{did_you_mean(name, known)}" for name in unknown])
         return cls(**options)
 
-    def check(self, calibrated: int, paths: int) -> Wanted:
+    def check(self, calibrated: int, paths: int, horizon: int) -> Wanted:
         """The same, with the level of anomalies.
 
         Args:
+            horizon: of the model.
             calibrated: windows behind the intervals; 0: there are no intervals.
             paths: that samples are drawn from; 0: there are none.
 
@@ -53,21 +55,25 @@ class Wanted:
         for flag, value in (("--backtest", self.backtest), ("--samples", self.samples)):
             if not isinstance(value, int) or value < 0:
                 problems.append(f"{flag}: must be a whole number of at least 1, got {value!r}")
+        if not isinstance(self.ahead, int) or not 1 <= self.ahead <= horizon:
+            problems.append(f"--ahead: must be a whole number, 1 to the horizon {horizon}, got {self.ahead!r}")
         problems += self._together()
         if self.samples and not paths:
             problems.append("--samples: this model has no residuals to draw paths from; make it again with refit")
         if problems:
             raise InputError(problems)
-        return Wanted(self.backtest, tuple(levels), tuple(self.quantiles), self.samples, self.anomalies)
+        return replace(self, levels=tuple(levels), quantiles=tuple(self.quantiles))
 
     def _together(self) -> Iterator[str]:
         given = {"--backtest": self.backtest, "--quantiles": self.quantiles, "--samples": self.samples}
         if self.anomalies:
             for flag in (flag for flag, value in given.items() if value):
-                yield f"--anomalies: looks at every row, one step ahead; leave out {flag}"
+                yield f"--anomalies: looks at every row; leave out {flag}"
             if isinstance(self.levels, Sequence) and len(self.levels) > 1:
                 yield f"--level: anomalies have one, got {', '.join(map(str, self.levels))}"
-        elif self.samples:
+        elif self.ahead != 1:
+            yield "--ahead: says from how far ahead --anomalies looks at rows; give it too"
+        if self.samples and not self.anomalies:
             others = {"--backtest": self.backtest, "--quantiles": self.quantiles, "--level": self.levels}
             for flag in (flag for flag, value in others.items() if value):
                 yield f"--samples: gives paths alone; leave out {flag}"
