@@ -10,7 +10,7 @@ from optlstm.training.covariates import CovariateForecaster
 from optlstm.training.factory import InputSizes
 from optlstm.training.heads import POINT, Head, NormalHead, QuantileHead
 from optlstm.training.hparams import Hyperparameters
-from optlstm.training.model import LSTMForecaster
+from optlstm.training.model import LSTMForecaster, Stretch
 
 HORIZON, MORE = 3, 4
 SIZES = InputSizes(future=(0, 3), past=(0,), static=(2,))
@@ -69,6 +69,16 @@ def test_the_first_forecast_is_that_of_its_window_and_none_knows_a_later_row(
     for step in range(MORE):  # forecasts of a shorter stretch, which ends there
         shorter = network.every_step(*part(inputs, slice(0, window + step * patch)))
         torch.testing.assert_close(shorter, forecasts[:, : step + 1])
+
+
+def test_a_patch_is_relative_to_the_value_before_it() -> None:
+    x = torch.tensor([[1.0, 2, 4, 7, 11, 16, 22, 29]])
+    plain = Stretch.of(x, Hyperparameters(window=4, patch=2, window_norm="last"))
+    assert plain.steps.tolist() == [[[0, 1], [2, 5], [4, 9], [6, 13]]]  # the first, to its own first value
+
+    scaled = Stretch.of(x, Hyperparameters(window=4, patch=2, window_norm="mean_std"))
+    deviations = [x[0, first : first + 4].std(correction=0) for first in (0, 0, 2, 4)]  # of the window that ends there
+    torch.testing.assert_close(scaled.steps, plain.steps / torch.tensor(deviations)[:, None])
 
 
 @pytest.mark.parametrize("pooling", ["max", "mean", "last"])

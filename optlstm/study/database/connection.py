@@ -30,7 +30,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 from optlstm.errors import InputError, StorageError, StorageUnopened
 from optlstm.study.database import optuna_tables
-from optlstm.study.database.sqlite_files import check_journal, check_schema, file_lock
+from optlstm.study.database.sqlite_files import check_journal, check_schema, connect_unsynced, file_lock, sync
 from optlstm.util.files import identity
 
 BUSY_TIMEOUT_S = 60.0
@@ -329,9 +329,10 @@ def _make_tables(url: URL, path: Path) -> None:
     # In a folder that nobody else can put a link into.
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent) as folder:
         half = Path(folder, path.name)
-        rdb = RDBStorage(_template(url.set(database=str(half))))
+        rdb = RDBStorage(_template(url.set(database=str(half))), {"creator": partial(connect_unsynced, half)})
         rdb.remove_session()
         rdb.engine.dispose()
+        sync(half)
         os.replace(half, path)
 
 
