@@ -66,7 +66,7 @@ def explain(model: Model, data: Path, seed: int = 0) -> Explanation:
     """
     predictor = model.predictor
     if not isinstance(predictor, ForecastPredictor):
-        raise InputError("explain: is for forecasts, and this model classifies")
+        raise InputError("explain: is for forecasts here, and this model is of labels; see explain_labels")
     batch = _Batch.of(predictor, data)
     own, covariates = _lag_blocks(batch.window, predictor.section.season), batch.columns()
     shares = batch.measured({"own past": _Own(0, batch.window), **covariates}, seed)

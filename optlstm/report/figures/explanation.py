@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from optlstm.models.explain import Explanation, Share
+from optlstm.models.explain_labels import LabelExplanation
 from optlstm.report.figures.figure import Axis, Figure, Marks, Panel
 from optlstm.util.format import short
 
@@ -23,12 +24,21 @@ def explanation_figures(found: Explanation) -> list[Figure]:
     ]
 
 
+def label_figures(found: LabelExplanation) -> list[Figure]:
+    """Words, or channels and steps."""
+    caption = (
+        "How much is lost without it, in percent of all that there is to lose: 100 is the loss of predicting the mean"
+        " output for all. Lines are a standard deviation. Points are its share of gradient times input."
+    )
+    return [_bars(name, f"What the labels follow from: {name}", caption, parts) for name, parts in found.parts.items()]
+
+
 def _bars(key: str, title: str, caption: str, shares: Sequence[Share]) -> Figure:
     drawn = list(shares[:_MOST])
     rows = list(range(len(drawn)))
     marks = [
         Marks(
-            "bars", [100 * share.increase for share in drawn], rows, "accent", "permuted", across=True,
+            "bars", [100 * share.increase for share in drawn], rows, "accent", "without it", across=True,
             tips=[f"{s.name}\n{100 * s.increase:.1f} % ± {100 * s.spread:.1f}" for s in drawn],
         ),
         Marks(

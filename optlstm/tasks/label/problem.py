@@ -152,6 +152,11 @@ class LabelProblem:
         """Labels and predictions of sequences. output: as of `outputs`."""
         return self.target.plot_data(output, self.data.truth_of(sequences))
 
+    def inputs(self, sequences: Integers) -> tuple[Tensor, Tensor | None]:
+        """Sequences as a network takes them: see `_batch`; their lengths, None where all are of one."""
+        x, lengths = self._batch(torch.tensor(sequences, device=self.device))
+        return x, self._given(lengths)
+
     def outputs(self, network: nn.Module, sequences: Integers) -> Floats:
         """[n, width], in the order of `sequences`; sequences of like length are computed together."""
         index = torch.tensor(sequences)
