@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from optlstm.cli.common import VerifyOption
-from optlstm.util.format import many
+from optlstm.util.format import many, without_midnight
 
 Newer = Annotated[
     Path, typer.Option("--data", metavar="NEWER", help="the series to their new end, in the same columns")
@@ -52,7 +52,7 @@ def update(
     splits = newer.card.data["splits"]
     console.print(f"mse on the newest {many(splits[2], 'row')}: {compared}", soft_wrap=True, markup=False)
     kept = "; the model as it was is the better one and was kept" if step.how == "keep" else ""
-    console.print(f"{named[step.how]}, to {step.last}{kept}", soft_wrap=True, markup=False)
+    console.print(f"{named[step.how]}, to {without_midnight([step.last])[0]}{kept}", soft_wrap=True, markup=False)
     for table in score_tables(newer.card.test):
         console.print(table)
     for line in interval_lines(newer.card.intervals):

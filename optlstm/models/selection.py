@@ -20,6 +20,7 @@ from optlstm.study.lineage import Segment, schedule
 from optlstm.study.pareto import KNEE, picked
 from optlstm.study.record import has_grown
 from optlstm.study.results import StudyResults, is_paused, study_record
+from optlstm.util.format import as_stored
 
 _TOP = 3  # trials of an ensemble: as many as a study keeps the weights of by default
 _SEEDS = 3  # networks of labels
@@ -155,7 +156,9 @@ def study_plan(study: optuna.Study, data: str | None, factory: str | None = None
             plan = stored_plan(study, factory, data=source)
         return plan, changed
     file = Path(source.get("path") or "the bundled series").name
-    lines = [f"  {key}: the study has {value!r}, it has {now.get(key)!r}" for key, value in changed.items()]
+    lines = [
+        f"  {key}: the study has {as_stored(value)}, it has {as_stored(now.get(key))}" for key, value in changed.items()
+    ]
     line = f"data: {file} is not what the study was made with:"
     if grown:
         lines.append("  if it has grown, give it with --data: its params are trained on all of it")

@@ -18,7 +18,7 @@ from optlstm.errors import Problem, StudyConflict
 from optlstm.study.database.connection import Database
 from optlstm.study.database.optuna_tables import write_trials
 from optlstm.study.record import CONFIG_KEY, METRIC_NAMES_KEY, RECORD_KEY, UID_KEY, StudyRecord, has_grown
-from optlstm.util.format import many
+from optlstm.util.format import many, without_midnight
 
 
 class StoppableStudy(optuna.Study):
@@ -99,5 +99,8 @@ def _other_data(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str
     keys = ("fingerprint", "rows", "first", "last")
     if not all(key in old and key in new for key in keys) or old["fingerprint"] == new["fingerprint"]:
         return []
-    spans = [f"{many(data['rows'], 'row')} from {data['first']} to {data['last']}" for data in (old, new)]
+    spans = [
+        f"{many(data['rows'], 'row')} from {' to '.join(without_midnight([str(data['first']), str(data['last'])]))}"
+        for data in (old, new)
+    ]
     return [f"data: another file, or another content: the study has {spans[0]}, this asks for {spans[1]}"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from optlstm.study.space import Space
+from optlstm.util.format import as_stored
 
 # Attributes of a study: what it is, the config that continues it, its unique id.
 RECORD_KEY, CONFIG_KEY, UID_KEY = "optlstm:study", "optlstm:config", "optlstm:id"
@@ -104,8 +105,8 @@ class StudyRecord:
         old, new = _comparable(stored, asked), _comparable(asked, stored)
         changed = {"objective.fingerprint": f"{new.get('objective.file')} has changed: "}
         lines = [
-            f"{key}: {changed.get(key, '')}the study has {old.get(key, _MISSING)!r}, this asks for"
-            f" {new.get(key, _MISSING)!r}"
+            f"{key}: {changed.get(key, '')}the study has {as_stored(old.get(key, _MISSING))}, this asks for"
+            f" {as_stored(new.get(key, _MISSING))}"
             for key in sorted(old.keys() | new.keys())
             if old.get(key, _MISSING) != new.get(key, _MISSING)
         ]

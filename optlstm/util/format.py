@@ -137,6 +137,11 @@ def without_midnight(times: Sequence[str]) -> list[str]:
     return [time.removesuffix(MIDNIGHT) for time in times] if days else [*times]
 
 
+def as_stored(value: object) -> str:
+    """A value of a study's record, in a message: a day without its midnight."""
+    return repr(value.removesuffix(MIDNIGHT) if isinstance(value, str) and value.endswith(MIDNIGHT) else value)
+
+
 def model_folder(study: str) -> str:
     """A folder's name for the model of a study."""
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', study).lstrip('-')}-model"

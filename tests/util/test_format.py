@@ -8,7 +8,7 @@ import pytest
 
 from optlstm.console.progress import make_console
 from optlstm.errors import InputError
-from optlstm.util.format import as_timeout, csv_cell, csv_row, quoted, seconds, visible, without_midnight
+from optlstm.util.format import as_stored, as_timeout, csv_cell, csv_row, quoted, seconds, visible, without_midnight
 
 PLAIN = ["", "a", "a=b", "-5", "+3.2e5", "-.5", "-inf", "1-2", "'quoted", -5, 2.5, None]
 RTL = "\u202egnp.exe"
@@ -74,3 +74,10 @@ def test_a_terminal_obeys_no_text(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_days_are_shown_without_a_clock(times: list[str], expected: list[str]) -> None:
     assert without_midnight(times) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [("2024-01-31 00:00:00", "'2024-01-31'"), ("y", "'y'"), ([1, 2], "[1, 2]")]
+)
+def test_a_stored_day_is_shown_without_a_clock(value: object, shown: str) -> None:
+    assert as_stored(value) == shown

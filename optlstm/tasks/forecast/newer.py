@@ -23,6 +23,7 @@ from optlstm.tasks.forecast.prepared import PreparedSeries
 from optlstm.tasks.options import DataConfig
 from optlstm.training.metric import Goal
 from optlstm.util.arrays import Floats, Integers
+from optlstm.util.format import without_midnight
 
 _RIDGE = re.compile(r"ridge \(window (\d+), penalty ([0-9.e+-]+)\)")
 
@@ -72,7 +73,8 @@ def newer_series(predictor: ForecastPredictor, known: Mapping[str, Any], data: P
     panel = predictor.read(data)
     new = _new_rows(panel, str(known["last"]))
     if not new.any():
-        raise InputError(f"data: {data.name} has no rows after {known['last']}, which the model knows already")
+        (last,) = without_midnight([str(known["last"])])
+        raise InputError(f"data: {data.name} has no rows after {last}, which the model knows already")
     splits = [float(part) for part in known["splits"]]
     begin, end = panel.starts[:-1], panel.starts[:-1] + panel.known
     least = np.minimum(section.horizon, panel.known)

@@ -14,7 +14,7 @@ from optlstm.data.panel import Panel
 from optlstm.data.time_format import has_day_first, parse_times, read_texts, written
 from optlstm.errors import InputError
 from optlstm.util.arrays import Integers
-from optlstm.util.format import many
+from optlstm.util.format import many, without_midnight
 
 _log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def _check_positions(panel: Panel, at: Integers, start: str) -> None:
 
 def _some_times(panel: Panel) -> str:
     last = panel.rows(0).stop - 1 if panel.known[0] else 0
-    first, newest = (_as_in_the_file(panel, at) for at in (0, last))
+    first, newest = without_midnight([str(_as_in_the_file(panel, at)) for at in (0, last)])
     return f"{panel.file} has {first} to {newest}" if panel.series is None else f"such as {first}"
 
 
