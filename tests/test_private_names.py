@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 
 from tests.test_imports import PACKAGE, make_package, modules
 
+STANDARD = ("atexit", "os", "sys", "threading")  # Python's own
 FOREIGN = ("optuna", "ray", "skorch", "torch")
 LISTED = (
     # What study/database/optuna_tables.py knows of the tables, and what it fills in of a trial.
@@ -28,6 +29,7 @@ LISTED = (
     "optuna.storages.RDBStorage._get_trials",
     "optuna.storages.RDBStorage._create_new_trial",
     "optuna.study._frozen.FrozenStudy",
+    "optuna.distributions.BaseDistribution._contains",
     "optuna.trial.FrozenTrial._trial_id",
     "optuna.trial.FrozenTrial._params",
     "optuna.trial.FrozenTrial._distributions",
@@ -241,7 +243,7 @@ def _used(tree: ast.Module) -> Iterator[tuple[str, int]]:
                 yield str(name.value), node.lineno
         elif isinstance(node, ast.Attribute) and is_private(node.attr):
             receiver = ast.unparse(node.value)
-            if receiver in ("self", "cls", "super()") or receiver.split(".")[0] in ("os", "sys"):
+            if receiver in ("self", "cls", "super()") or receiver.split(".")[0] in STANDARD:
                 continue
             if node.attr not in own:
                 yield node.attr, node.lineno
