@@ -45,6 +45,7 @@ class Forecasts:
         last_fold: Whether they are those of the last of several folds.
         coverage: Level in percent to the share of values inside its intervals at each step, [horizon]: radii of one
             half of the forecasts, tried on the other. Empty: too few.
+        pit: Share of the values between each two deciles of such forecasts, [10]. None: too few.
     """
 
     examples: tuple[Example, ...]
@@ -52,6 +53,7 @@ class Forecasts:
     windows: int
     last_fold: bool = False
     coverage: Mapping[int, Floats] = field(default_factory=dict)
+    pit: Floats | None = None
 
     @property
     def rows(self) -> str:

@@ -169,7 +169,8 @@ def test_few_forecasts_are_not_compared_in_percent_nor_drawn_twice(
 def test_intervals_are_bands_around_the_forecast_and_their_coverage_lines() -> None:
     fan = {50: (np.array([1.0, 2.0]), np.array([3.0, 4.0])), 90: (np.zeros(2), np.full(2, 9.0))}
     examples = (Example("best", "y", 5, np.ones(5), np.ones(2), np.zeros(2), 1.0, fan),)
-    shown = Forecasts(examples, {"mse": np.ones(2)}, 40, coverage={50: np.array([0.4, 0.6]), 90: np.array([0.8, 0.9])})
+    coverage, pit = {50: np.array([0.4, 0.6]), 90: np.array([0.8, 0.9])}, np.linspace(0, 0.2, 10)
+    shown = Forecasts(examples, {"mse": np.ones(2)}, 40, coverage=coverage, pit=pit)
 
     drawn, measured = forecasts(shown, [], 4), calibration(shown)
 
@@ -182,6 +183,8 @@ def test_intervals_are_bands_around_the_forecast_and_their_coverage_lines() -> N
     marks = [mark for panel in measured.panels for mark in panel.marks if isinstance(mark, Marks)]
     lines = {mark.name: (mark.x, mark.y) for mark in marks}
     assert lines["50 %"] == ([1, 2], [40, 60])
+    (histogram,) = (mark for mark in marks if mark.kind == "band")
+    assert (histogram.x[-2:], histogram.y[-1]) == ([90, 100], pytest.approx(20))
     assert lines["measured"] == ([50, 90], [50, pytest.approx(85)])
     for figure in (drawn, measured):
         assert png(figure).startswith(b"\x89PNG")

@@ -227,6 +227,18 @@ def by_step(plot_data: Forecasts, untuned: Mapping[str, Sequence[float]]) -> Fig
     )
 
 
+def _pit(shares: Floats) -> Panel:
+    """Where the values lie in their forecasts' distribution."""
+    edges = [edge for low in range(0, 100, 10) for edge in (low, low + 10)]
+    heights = np.repeat(100 * shares, 2).tolist()
+    marks = [
+        Marks("band", edges, heights, "accent", opacity=0.5, base=[0.0] * len(edges)),
+        Marks("line", [0, 100], [10.0, 10.0], "muted", "as promised", dash=True, size=4),
+    ]
+    place, share = Axis("quantile of the forecast, %", low=0, high=100), Axis("% of the values", low=0)
+    return Panel(place, share, marks, "by place in the distribution (PIT histogram)", height=300)
+
+
 def calibration(plot_data: Forecasts) -> Figure:
     """How often intervals hold: at each step ahead, and at each level."""
     levels, horizon = list(plot_data.coverage), len(plot_data.by_step["mse"])
@@ -254,11 +266,13 @@ def calibration(plot_data: Forecasts) -> Figure:
         caption(
             f"{many(plot_data.windows, 'forecast')} on {plot_data.rows}: intervals made of one half"
             " of them, tried on the other half, and back.",
-            "A line below what is promised: too narrow. What counts is the coverage of the test rows, see refit.",
+            "A line below what is promised: too narrow; so are high ends of the histogram."
+            " What counts is the coverage of the test rows, see refit.",
         ),
         [
             Panel(Axis("steps ahead", whole=True), inside, marks, "by step ahead", height=300),
             Panel(Axis("interval, %", low=0, high=100), inside, reliability, "by level (reliability)", height=300),
+            *([] if plot_data.pit is None else [_pit(plot_data.pit)]),
         ],
         wide=False,
     )

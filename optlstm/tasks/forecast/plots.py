@@ -66,6 +66,7 @@ class ValidationPlots:
             },
             windows=len(order),
             coverage={} if fit is None else dict(zip(LEVELS, fit.coverage, strict=True)),
+            pit=None if fit is None else fit.pit,
         )
 
     def _example(self, which: str, mse: Tensor, at: int, fit: CrossFit | None) -> Example:

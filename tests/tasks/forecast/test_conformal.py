@@ -78,6 +78,8 @@ def test_coverage_is_measured_on_the_other_half_than_the_radii_come_from() -> No
 
     assert fit is not None
     assert fit.coverage.shape == (len(CROSS_LEVELS), 3)
+    assert fit.pit.sum() == pytest.approx(1)
+    np.testing.assert_allclose(fit.pit[[0, 4, 5, 9]], 0.2, atol=0.03)  # wild ones at calm ends, and the other way round
     of_level = dict(zip(CROSS_LEVELS, fit.coverage.mean(axis=1), strict=True))
     assert of_level[90] == pytest.approx((1 + 0.26) / 2, abs=0.05)  # wild radii hold all, calm ones 1.645 / 5
     narrow, wide = (fit.fan(number, points(actual[:1]))[90] for number in (2 * 200, 2 * 200 - 1))
