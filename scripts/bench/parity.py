@@ -1,18 +1,23 @@
 """Parity: the same studies, one trial at a time, on `local` and on `ray`; every column and every weight must be equal.
 
 Real training of a small forecast over a conditional space in which some learning rates diverge (those trials fail with
-a non-finite loss), some trials raise, and some report NaN; with the losses of quantiles and of counts; with LSTMs that
-train in bfloat16; of labelled sequences in two folds; of labels of steps; of texts; and of many series with
-covariates. Prints one row per pairing and a total; exits 1 on any difference.
+a non-finite loss), some trials raise, and some report NaN; with the losses of quantiles and of counts; with every step
+supervised, and with LSTMs that train in bfloat16, both by drivers of which the first is killed (SIGKILL); of labelled
+sequences in two folds; of labels of steps; of texts; and of many series with covariates. Prints one row per pairing and
+a total; exits 1 on any difference.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import signal
+import sqlite3
 import sys
 import tempfile
 import time
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +41,7 @@ from optlstm.tasks.forecast.losses import LOSSES
 
 TRIALS = 24
 RAISES, NAN = (5, 17), (8, 20)  # trial numbers
+KILLED = "local, killed"  # the driver, once that many trials have begun
 CONDITIONAL = {
     "window": {"choices": [16, 32]},
     "patch": {"choices": [4, 8]},
@@ -52,6 +58,8 @@ CONDITIONAL = {
     "window_norm": "last",
     "supervision": {"choices": ["last_step", "every_step"]},
 }
+EVERY_STEP = {**CONDITIONAL, "supervision": "every_step"}
+WIDE = {**CONDITIONAL, "hidden_size": {"choices": [64, 96]}, "window": {"choices": [32, 48]}, "patch": 4}  # uses bf16
 FINITE = {
     **CONDITIONAL,
     "num_layers": 1,
@@ -119,9 +127,10 @@ def plan_of(folder: Path, sampler: str, pruner: str, task: str = "forecast") -> 
         pd.DataFrame({"ds": times, "y": values}).to_csv(data, index=False)
     if task == "panel":
         return panel_plan(folder, pruner)
-    if task not in ("forecast", "bf16", *LOSSES):
+    if task not in ("forecast", "every_step", "bf16", *LOSSES):
         return labelled_plan(folder, task, pruner)
-    space = FINITE if sampler == "grid" else CONDITIONAL
+    usual = FINITE if sampler == "grid" else CONDITIONAL
+    space = {"every_step": EVERY_STEP, "bf16": WIDE}.get(task, usual)
     options = {"n_startup_trials": 5} if sampler in ("tpe", "gp") else {}
     raw = {
         "name": "parity",
@@ -198,6 +207,34 @@ def run(plan: Plan, folder: Path, engine: str, trials: int) -> tuple[Ledger, flo
     return ledger, time.perf_counter() - began
 
 
+def run_killed(folder: Path, sampler: str, pruner: str, task: str, trials: int) -> None:
+    """Take the study in `folder` on `local`; SIGKILL once it has an epoch of a trial behind the first so many."""
+    spawn = multiprocessing.get_context("spawn")
+    driver = spawn.Process(target=_run_there, args=(folder, sampler, pruner, task, TRIALS))
+    driver.start()
+    while driver.is_alive() and not _has_begun(folder / "study.db", trials):
+        time.sleep(0.005)
+    driver.kill()
+    driver.join()
+    if driver.exitcode != -signal.SIGKILL:
+        raise SystemExit(f"the driver was to be killed, and ended with {driver.exitcode}")
+
+
+def _run_there(folder: Path, sampler: str, pruner: str, task: str, trials: int) -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    run(plan_of(folder, sampler, pruner, task), folder, "local", trials)
+
+
+def _has_begun(path: Path, trials: int) -> bool:
+    with (
+        suppress(sqlite3.OperationalError),  # before the file and its tables are there
+        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file,
+    ):
+        query = "SELECT 1 FROM trials JOIN trial_intermediate_values USING (trial_id) WHERE number >= ? LIMIT 1"
+        return file.execute(query, (trials,)).fetchone() is not None
+    return False
+
+
 def rows(ledger: Ledger, folder: Path) -> list[tuple[Any, ...]]:
     """Every trial's number, state, values, params, intermediate values, reason, and the digest of its weights."""
     digests = {}
@@ -226,6 +263,9 @@ def compare(sampler: str, pruner: str, legs: list[tuple[str, int]], task: str) -
         reference, local_s = run(plan, Path(local_folder), "local", TRIALS)
         other_plan, other_s = plan_of(Path(other_folder), sampler, pruner, task), 0.0
         for engine, trials in legs:
+            if engine == KILLED:
+                run_killed(Path(other_folder), sampler, pruner, task, trials)
+                continue
             other, seconds = run(other_plan, Path(other_folder), engine, trials)
             other_s += seconds
         expected, found = rows(reference, Path(local_folder)), rows(other, Path(other_folder))
@@ -246,7 +286,7 @@ def main() -> int:
     with connected(None, 2, 1.0):
         cases = [("forecast", s, p, [("ray", TRIALS)]) for s, p in (PAIRINGS[:2] if quick else PAIRINGS)]
         cases.append(("forecast", "tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
-        cases.append(("bf16", "tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
+        cases += [(t, "tpe", "asha", [(KILLED, 8), ("ray", 16), ("local", 24)]) for t in ("every_step", "bf16")]
         cases.append(("forecast", "tpe", "pbt", [("ray", TRIALS)]))
         cases.append(("quantiles", "tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
         cases += [(loss, "tpe", "asha", [("ray", TRIALS)]) for loss in ("quantiles", "student_t", "negative_binomial")]
