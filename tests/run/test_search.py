@@ -237,7 +237,7 @@ def test_lr_search_recommends_a_range_and_draws_it(cli: Cli) -> None:
 
     narrowed = cli("study", "--narrow-from", "tiny-lr", "--trials", 1, "--workers", 1)
     assert (narrowed.code, narrowed.lines[0].split(": ")[1]) == (0, outcome.lines[0].split(": ")[1])
-    assert narrowed.lines[1].startswith("1 trials of up to 10 epochs, sampler tpe, pruner median")
+    assert narrowed.lines[1].startswith("1 trial of up to 10 epochs, sampler tpe, pruner median")
     params = shown(cli, "tiny-lr-narrowed")["trials"][0]["params"]
     assert len(params) > 1
     assert params["learning_rate"] in {t["params"]["learning_rate"] for t in summary["trials"]}
