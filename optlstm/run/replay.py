@@ -137,7 +137,8 @@ def debug_trial(
         made = make_custom_objective(None, file=file, captured=False, seed=seed, epochs=epochs, checkpoints=None)
         value = made(WorkerTrial(Assignment(number, {}, 0), lambda *_: Decision.CONTINUE, suggest))
     if unknown := [name for name in given if name not in asked]:
-        raise InputError([f"params: {name!r} was not asked for{did_you_mean(name, asked)}" for name in unknown])
+        known = f" (asked for: {', '.join(sorted(asked)) or 'none'})"
+        raise InputError([f"params: {name!r} was not asked for{did_you_mean(name, asked)}{known}" for name in unknown])
     return value
 
 
