@@ -264,6 +264,15 @@ def test_anomalies_are_drawn_and_may_be_forecast_from_farther_away(cli: Cli, mad
     assert "<title>model on tiny.csv: anomalies</title>" in Path("p.html").read_text()
 
 
+def test_the_report_draws_a_refits_forecast_and_anomalies(cli: Cli, made: Path) -> None:
+    done = cli("report", "tiny", "-o", "r.html", "--model", "model")
+
+    assert done.code == 0, done.err
+    sections = re.findall(r'<section id="(\w+)">', Path("r.html").read_text())
+    assert sections[:2] == ["forecast", "anomalies"]
+    assert len(sections) > 5
+
+
 def test_the_file_has_the_digits_that_mean_something(cli: Cli, made: Path) -> None:
     """A network's numbers have seven digits; what a hundred-thousandth of a deviation is, is noise."""
     cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv")
