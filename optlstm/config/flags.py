@@ -94,7 +94,7 @@ FLAGS = (
     Flag("--series", "data.series", "COL[,COL]", "Data"),
     Flag("--gaps", "data.gaps", "refuse|interpolate|mask", "Data", BOTH),
     Flag("--short", "data.short", "refuse|omit", "Data"),
-    Flag("--label", "data.label", "COL", "Data"),
+    Flag("--label", "data.label", "COL[,COL]", "Data"),
     Flag("--text", "data.text", "COL", "Data"),
     Flag("--past", "data.past", "COL[,COL]", "Data"),
     Flag("--future", "data.future", "COL[,COL]", "Data"),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.date_parts import columns_of_day, date_columns
+from optlstm.data.labels import joined_labels, label_columns
 from optlstm.data.stand_ins import empty_cells
 from optlstm.data.table import SHOWN, DataFile, file_rows, first_cells, list_columns, listed, unknown_column
 from optlstm.data.time_format import parse_times, whole_number_format
@@ -283,6 +284,24 @@ def label_texts(column: pd.Series) -> tuple[list[str], Integers]:
         names = {text: text if text.lstrip("+-").isdecimal() else str(int(float(text))) for text in distinct}
         texts = [names.get(text, "") for text in texts]
     return texts, np.array([i for i, text in enumerate(texts) if not text], dtype=np.int64)
+
+
+def with_joined_labels(frame: pd.DataFrame, label: str, columns: Sequence[str]) -> pd.DataFrame:
+    """With the labels of several columns as those of one column `label`."""
+    if len(columns) == 1:
+        return frame
+    labels = joined_labels([label_texts(frame[column])[0] for column in columns])
+    return frame.assign(**{label: pd.Series(labels, dtype="object").replace("", None)})
+
+
+def label_problems(file: DataFile, names: Sequence[str], label: str | None) -> list[str]:
+    """What is wrong with the label column, or the columns `a,b,c`."""
+    columns = label_columns(label or "label", names)
+    if len(columns) == 1:
+        return named_column_problems(file, names, label, "label")
+    twice = [name for name in dict.fromkeys(columns) if columns.count(name) > 1]
+    problems = [f"data.label: '{name}' stands there twice; name each column once" for name in twice]
+    return problems + [unknown_column(file, names, name) for name in dict.fromkeys(columns) if name not in names]
 
 
 def text_cells(frame: pd.DataFrame, column: str | None, flaws: Flaws) -> tuple[str, ...] | None:

@@ -20,6 +20,7 @@ BINS = (
     "pandas.qcut(column, 3)), or name another with --label COL"
 )
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_BETWEEN = "\x1f"  # between labels of several columns: ASCII's unit separator
 _SPLIT_SEED = 0  # of the shuffling before the cut: the study's seed is no part of the data
 
 
@@ -128,6 +129,21 @@ def check_test_classes(classes: Sequence[str], test_labels: Sequence[str], file:
         raise InputError(
             f"data: {len(unknown)} class(es) of {file} are not in the training file ({names}); no model can learn them"
         )
+
+
+def label_columns(label: str, names: Sequence[str] = ()) -> tuple[str, ...]:
+    """The columns that `a,b,c` names; one, where a file has that very column. names: the file's columns."""
+    return (label,) if label in names else tuple(part.strip() for part in label.split(","))
+
+
+def joined_labels(columns: Sequence[Sequence[str]]) -> list[str]:
+    """Labels of several columns as one text each, empty where one of them is."""
+    return [_BETWEEN.join(cells) if all(cells) else "" for cells in zip(*columns, strict=True)]
+
+
+def label_parts(label: str) -> tuple[str, ...]:
+    """What `joined_labels` has joined."""
+    return tuple(label.split(_BETWEEN))
 
 
 def group_codes(groups: Sequence[str] | None) -> Integers | None:

@@ -12,10 +12,10 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from optlstm.data.columns import Flaws, fill_numbers, label_texts, named_column_problems, text_cells
+from optlstm.data.columns import Flaws, fill_numbers, label_problems, label_texts, text_cells, with_joined_labels
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import ticks_of
-from optlstm.data.labels import LabelledSamples
+from optlstm.data.labels import LabelledSamples, label_columns
 from optlstm.data.stand_ins import likely_stand_in
 from optlstm.data.table import SHOWN, DataFile, dataset_name, list_columns, read_table, unknown_column
 from optlstm.data.time_column import TimeReading, read_times
@@ -97,7 +97,8 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     usual = () if columns.wide else SERIES_NAMES
     series = columns.series or next((name for name in usual if name in names), None)
     time = columns.time or next((name for name in TIME_NAMES if series and name in names), None)
-    others = [name for name in names if name not in (columns.label or "label", series, time, columns.group)]
+    labels_of = label_columns(columns.label or "label", names)
+    others = [name for name in names if name not in (*labels_of, series, time, columns.group)]
     unnamed = [name for name in file.unnamed if name in others]  # as `to_csv` numbers the rows: no values
     first = unnamed[0] if unnamed else ""  # which models of older versions have as a column with the name ""
     channels = [name or first for name in columns.channels or [name for name in others if name not in unnamed]]
@@ -116,9 +117,10 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     if not channels:
         raise InputError(f"data: {file.name} has no column of numbers (columns: {list_columns(names)})")
     if label and not series and not columns.wide:
-        _check_rows_are_sequences(file, label, others)
-    texts = [name for name in (label, series, columns.group) if name]
+        _check_rows_are_sequences(file, labels_of[0], others)
+    texts = [name for name in (*(labels_of if label else ()), series, columns.group) if name]
     frame = read_table(file, [*texts, *([time] if time else []), *channels], texts=texts, times=[time] if time else ())
+    frame = with_joined_labels(frame, label, labels_of) if label else frame
     table = _SequenceTable(frame, Flaws(file), label, columns.group, channels, columns.per_step)
     sequences = table.long(series, time) if series else table.wide()
     notes = [*file.notes, *table.flaws.notes, *sequences.notes]
@@ -131,7 +133,7 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
 
 def _column_problems(file: DataFile, names: Sequence[str], columns: SequenceColumns, series: str | None) -> list[str]:
     """What is wrong with the columns that were asked for by name."""
-    problems = named_column_problems(file, names, columns.label, "label") if columns.labelled else []
+    problems = label_problems(file, names, columns.label) if columns.labelled else []
     asked = [columns.series, columns.time if series else None, columns.group]
     asked += [] if columns.like else (columns.channels or [])
     missing = [name for name in dict.fromkeys(asked) if name and name not in names]

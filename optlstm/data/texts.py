@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from optlstm.data.columns import Flaws, named_column_problems, text_cells
+from optlstm.data.columns import Flaws, label_problems, named_column_problems, text_cells, with_joined_labels
 from optlstm.data.file_format import TOLD, FileOptions
-from optlstm.data.labels import LabelledSamples
+from optlstm.data.labels import LabelledSamples, label_columns
 from optlstm.data.table import DataFile, dataset_name, read_table, unknown_column
 from optlstm.errors import InputError
 from optlstm.util.format import first_few
@@ -58,13 +58,15 @@ def read_texts(
     file = DataFile(path, options)
     names = file.names
     problems = named_column_problems(file, names, text, "text")
-    problems += named_column_problems(file, names, label, "label") if labelled else []
+    problems += label_problems(file, names, label) if labelled else []
     problems += [unknown_column(file, names, group)] if group is not None and group not in names else []
     if problems:
         raise InputError(problems)
     text, label = text or "text", (label or "label") if labelled else None
-    columns = [column for column in (text, label, group) if column]
+    labels_of = label_columns(label, names) if label else ()
+    columns = [column for column in (text, *labels_of, group) if column]
     frame, flaws = read_table(file, columns, texts=columns), Flaws(file)
+    frame = with_joined_labels(frame, label, labels_of) if label else frame
     cells = frame[text]
     texts = tuple("" if missing else str(cell) for cell, missing in zip(cells, cells.isna(), strict=True))
     labels, groups = text_cells(frame, label, flaws) or (), text_cells(frame, group, flaws)

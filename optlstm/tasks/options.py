@@ -62,7 +62,7 @@ class DataConfig(Section):
     fraction: float = Field(1.0, gt=0, le=1, description="share of the training rows to train on, the newest")
     validation_path: str | None = Field(None, description="file of the validation rows (default: split off)")
     test_path: str | None = Field(None, description="file of the test rows (default: split off)")
-    label: str | None = Field(None, description="label column (default: label)")
+    label: str | None = Field(None, description="label column (default: label), or several: a,b,c")
     kind: Literal["auto", "classes", "number"] = Field("auto", description="what labels are (auto: told by the labels)")
     cap: float | None = Field(None, description="labels that are numbers: the largest; those above it are taken for it")
     series: str | None = Field(
@@ -122,7 +122,7 @@ class DataConfig(Section):
     def _one_target_is_a_list(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
-    @field_validator("time", "series", mode="before")
+    @field_validator("time", "series", "label", mode="before")
     @classmethod
     def _a_list_is_one_text(cls, value: Any) -> Any:
         names = isinstance(value, tuple) and all(isinstance(name, str) for name in value)

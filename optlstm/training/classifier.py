@@ -68,9 +68,9 @@ class SequenceLabeller(nn.Module):
             x = x * (torch.arange(given, device=x.device) < lengths[:, None])[:, :, None]
             lengths = (lengths + patch - 1) // patch
         x = F.pad(x, (0, 0, 0, -given % patch))
-        steps = x.reshape(len(x), -1, patch * x.shape[2])  # [batch, LSTM steps, patch * channels]
+        steps = x.reshape(x.shape[0], -1, patch * x.shape[2])  # [batch, LSTM steps, patch * channels]
         out: Tensor = self.head(self.body.each_step(steps, lengths))  # [batch, LSTM steps, patch * outputs]
-        return out.reshape(len(x), -1, self.outputs)[:, :given]
+        return out.reshape(x.shape[0], -1, self.outputs)[:, :given]
 
 
 class TextClassifier(nn.Module):

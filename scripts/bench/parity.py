@@ -3,8 +3,8 @@
 Real training of a small forecast over a conditional space in which some learning rates diverge (those trials fail with
 a non-finite loss), some trials raise, and some report NaN; with the losses of quantiles and of counts; with every step
 supervised, and with LSTMs that train in bfloat16, both by drivers of which the first is killed (SIGKILL); of labelled
-sequences in two folds; of labels of steps; of texts; and of many series with covariates. Prints one row per pairing and
-a total; exits 1 on any difference.
+sequences in two folds; of labels of steps, and several; of texts; and of many series with covariates. Prints one row
+per pairing and a total; exits 1 on any difference.
 """
 
 from __future__ import annotations
@@ -155,8 +155,11 @@ def labelled_plan(folder: Path, task: str, pruner: str) -> Plan:
     for i in range(160):
         if task != "text":
             steps = np.sin(np.arange(random.integers(8, 21)) * (0.4 + 0.4 * (i % 2))) + random.normal(0, 0.5)
+            count = {"up": i % 2, "level": steps.mean()} if task == "several" else {}
             labels = (steps > 0) * 1 if task == "steps" else [i % 2] * len(steps)
-            rows += [{"series_id": i, "t": t, "x": x, "z": -x, "label": labels[t]} for t, x in enumerate(steps)]
+            rows += [
+                {"series_id": i, "t": t, "x": x, "z": -x, "label": labels[t], **count} for t, x in enumerate(steps)
+            ]
         else:
             words = random.choice(
                 ["good", "fine", "thing", "so"] if i % 2 else ["bad", "thing", "so", "poor"], i % 8 + 2
@@ -167,6 +170,7 @@ def labelled_plan(folder: Path, task: str, pruner: str) -> Plan:
     kind = "text" if task == "text" else "sequence"
     raw = {"name": "parity", "seed": 3, "task": kind, "trials": TRIALS, "pruner": {"name": pruner}}
     source = {"path": str(data), "folds": 2 if task == "sequence" else 0, "per_step": task == "steps"}
+    source |= {"label": "up,level", "channels": ["x", "z"]} if task == "several" else {}
     training = {"epochs": 4, "patience": 4}
     return make_plan({**raw, "data": source, "training": training, "space": LABELLED})
 
@@ -290,7 +294,9 @@ def main() -> int:
         cases.append(("forecast", "tpe", "pbt", [("ray", TRIALS)]))
         cases.append(("quantiles", "tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
         cases += [(loss, "tpe", "asha", [("ray", TRIALS)]) for loss in ("quantiles", "student_t", "negative_binomial")]
-        cases += [(task, "tpe", "median", [("ray", TRIALS)]) for task in ("sequence", "steps", "text", "panel")]
+        cases += [(task, "tpe", "median", [("ray", TRIALS)]) for task in ("sequence", "text", "panel")]
+        legs = [("local", 8), ("ray", 16), ("local", 24)]
+        cases += [(task, "tpe", "median", legs) for task in ("steps", "several")]
         for task, sampler, pruner, legs in (c for c in cases if given.task in (None, c[0])):
             same, ledger, local_s, other_s = compare(sampler, pruner, legs, task)
             counts, total = ledger.counts, len(ledger.trials)

@@ -21,6 +21,8 @@ from optlstm.training.hparams import Hyperparameters
 from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli, rows
 from tests.tasks.forecast.test_problem import write
+from tests.tasks.label.test_steps import STUDY as STEPS_STUDY
+from tests.tasks.label.test_steps import regimes
 from tests.tasks.test_tasks import SEQUENCES, TEXTS, lines, texts
 
 MODULE = """
@@ -57,8 +59,10 @@ class Classifier(nn.Module):
         self.read = nn.Embedding(known, 4) if known else nn.Linear(inputs["channels"], 4)
         self.head = nn.Linear(4, outputs)
 
+        self.per_step = "per_step" in inputs
+
     def forward(self, x, lengths):
-        return self.head(self.read(x).mean(dim=1))
+        return self.head(self.read(x) if self.per_step else self.read(x).mean(dim=1))
 
 
 def make(config, inputs, outputs):
@@ -176,10 +180,11 @@ def test_every_task_takes_them(cli: Cli) -> None:
     covariates = ("--set", "data.future=kind", "--set", "data.past=promo", "--set", "data.static=shop")
     panel = ("study", "--data", "p.csv", "--horizon", "4", "--set", "space.window=8", *covariates)
 
-    for name, command in (("sequence", SEQUENCES), ("text", TEXTS), ("panel", panel)):
+    regimes([9, 14, 7, 12] * 3).to_csv("steps.csv", index=False)
+    for name, command in (("sequence", SEQUENCES), ("text", TEXTS), ("panel", panel), ("steps", STEPS_STUDY)):
         done = cli(*command, *FACTORY, "--name", name, "--trials", "1", "--epochs", "1", "--workers", "1")
         assert done.code == 0, done.err
-    for name in ("sequence", "panel"):
+    for name in ("sequence", "panel", "steps"):
         assert cli("refit", name, "-o", f"{name}-model").code == 0
         assert optlstm.load(f"{name}-model", factory="networks_of_mine:make").test
 

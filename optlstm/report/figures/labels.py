@@ -52,6 +52,8 @@ def strips(plot_data: Confusion | Regression, trial: int) -> Figure:
 
 def label_baseline_text(trial: int, plot_data: Confusion | Regression, task: LabelTask) -> str:
     """How the trial compares with the same prediction for all, made of the labels of each fold's training examples."""
+    if task.truth.ndim > 1:  # several labels
+        return ""
     if isinstance(plot_data, Regression):
         return _number_baseline_text(trial, plot_data, task)
     guesses = [

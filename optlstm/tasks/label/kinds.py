@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from optlstm.data.labels import are_measured, are_numbers
+from optlstm.data.labels import are_measured, are_numbers, label_parts
 from optlstm.tasks.label.classes import Classes
 from optlstm.tasks.label.number import Number
+from optlstm.tasks.label.several import Several
 from optlstm.tasks.label.target import LabelColumn, Target
 from optlstm.tasks.options import DataConfig
 
-KINDS: dict[str, type[Target]] = {"classes": Classes, "number": Number}  # the first: of studies that do not say
+# The first: of studies that do not say.
+KINDS: dict[str, type[Target]] = {"classes": Classes, "number": Number, "several": Several}
 _FEW = 20  # different numbers that may still be classes: marks, levels, counts
 _SAMPLES = 10  # of a class at least, on average, where more whole numbers than that are classes
 
@@ -21,6 +23,8 @@ def read_target(labels: Sequence[str], column: LabelColumn, options: DataConfig)
     Raises:
         InputError: There is nothing to learn from these labels.
     """
+    if len(label_parts(labels[0])) > 1:
+        return Several.read(labels, column, options), ()
     if options.kind != "auto":
         return KINDS[options.kind].read(labels, column, options), ()
     reason = _number_reason(labels)

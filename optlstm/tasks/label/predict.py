@@ -28,6 +28,7 @@ from optlstm.tasks.label.classes import Classes
 from optlstm.tasks.label.data import LabelledData, sequence_shape
 from optlstm.tasks.label.number import Number
 from optlstm.tasks.label.problem import fold_problem, make_network
+from optlstm.tasks.label.several import Several
 from optlstm.tasks.label.target import LabelColumn, Target
 from optlstm.tasks.options import FORM, READING, DataConfig
 from optlstm.training.factory import Shape
@@ -58,7 +59,7 @@ class LabelSection(CardPart):
     weights: ClassVar[Sequence[float]] = ()  # as of a forecaster's part: the model is its networks' mean
     linear: ClassVar[Mapping[str, float]] = {}
     classes: Annotated[list[Text], Field(min_length=2)] | None = None
-    labels: Number | None = None
+    labels: Annotated[Number | Several, Field(discriminator="kind")] | None = None
     label: Text
     form: FormCard = FormCard()  # of the files
     temperature: Temperature | None = None

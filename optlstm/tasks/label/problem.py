@@ -223,8 +223,8 @@ class StepProblem(LabelProblem):
     def plot_data_of(self, output: Floats, sequences: Integers) -> PlotData:
         """Also the labels of the first sequences, step by step."""
         shown, at = super().plot_data_of(output, sequences), 0
-        strips = []
-        for record in sequences[:_STRIPS].tolist():
+        strips: list[Strip] = []
+        for record in sequences[: _STRIPS if self.data.truth.ndim == 1 else 0].tolist():
             truth = self.data.truth_of(np.array([record]))
             part = output[at : at + len(truth)]
             at += len(truth)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from optlstm.data.labels import LabelledSamples, LabelledSplit, group_codes, split_labels
+from optlstm.data.labels import LabelledSamples, LabelledSplit, group_codes, label_columns, split_labels
 from optlstm.data.splits import are_counts
 from optlstm.errors import InputError
 from optlstm.tasks.base import Goals, Metrics
@@ -192,7 +192,10 @@ def _paths(data: DataConfig, task: str) -> tuple[Path, list[Path | None]]:
         raise InputError(f"data: --task {task} needs a file: --data FILE")
     label = data.label or "label"
     others = {"text": data.text, "series": data.series, "time": data.time, "group": data.group}
-    twice = [f"data.{key}: '{label}' is the label column; name another" for key in others if others[key] == label]
+    columns = (label, *label_columns(label))
+    twice = [
+        f"data.{key}: '{name}' is the label column; name another" for key, name in others.items() if name in columns
+    ]
     if twice:
         raise InputError(twice)
     if data.validation_path and data.folds:

@@ -58,3 +58,13 @@ def test_a_causal_network_knows_nothing_of_later_steps() -> None:
 
     with torch.no_grad():
         torch.testing.assert_close(network(x)[:, :12], network(later)[:, :12], rtol=0, atol=0)
+
+
+def test_an_exported_graph_takes_any_batch() -> None:
+    params = Hyperparameters.from_params({"hidden_size": 4, "window_norm": "none", "bidirectional": True})
+    network, dynamic = SequenceLabeller(params, channels=2, outputs=3).eval(), {0: torch.export.Dim("batch", min=1)}
+
+    program = torch.export.export(network, (torch.zeros(2, 8, 2),), dynamic_shapes=(dynamic,))
+
+    x = torch.randn(5, 8, 2)
+    torch.testing.assert_close(program.module()(x), network(x))
