@@ -15,10 +15,12 @@ from optlstm.study.ledger import Ledger
 from optlstm.study.results import StudyResults
 from optlstm.util.files import Location, identity, is_url, join, open_folder, trial_folder, trial_name
 
+_LONGEST_NAME = 255 - len("-01234567")  # characters that file systems take in a name, less those of the id
+
 
 def file_name(name: str) -> str:
-    """A study's name as that of a file."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "study"
+    """A study's name as that of a file, or of its folder, which is longer by an id."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:_LONGEST_NAME] or "study"
 
 
 def study_folder(root: Location, name: str, study_uid: str) -> Location:

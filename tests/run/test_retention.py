@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from optlstm.run.retention import outdated, sweep
+from optlstm.run.retention import outdated, study_folder, sweep
 from optlstm.study.database.connection import Database, open_database
 from optlstm.study.ledger import Ledger
 from optlstm.study.results import StudyResults
@@ -55,3 +55,9 @@ def test_weights_stay_until_the_copy_that_is_made_of_them_has_reported() -> None
     study._storage.set_trial_intermediate_value(1, 2, 0.4)
 
     assert (before, outdated(StudyResults(study), 0)) == (set(), {0})
+
+
+def test_a_long_name_has_a_folder(tmp_path: Path) -> None:
+    folder = Path(study_folder(tmp_path, "x" * 300, "0123456789"))
+    folder.mkdir()  # no file system takes a name of 300 characters
+    assert folder.name.endswith("x-01234567")
