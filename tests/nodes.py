@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -23,51 +26,116 @@ from optlstm.config.schema import RayConfig
 from optlstm.backends.ray.runner import run_ray
 from optlstm.backends.ray.connection import check_address
 ledger = Studies(Path({folder!r})).ledger(sampler="random", pruner="none")
-curve = job(seconds=0.02, gate={gate!r})
-run_ray(Run(ledger, {total}), curve, RayConfig(address={address!r}), checkpoints=Path({storage!r}))
+run = Run(ledger, {total})
+run.announce = lambda line: print(line, file=sys.stderr, flush=True)
+run_ray(run, job(**{curve!r}), RayConfig(address={address!r}, **{options!r}), checkpoints=Path({storage!r}))
 """
+HEAD_ID = f"{0:056x}"
+# For Ray's autoscaler with its fake provider, whose nodes are processes that the autoscaler starts. Ray's wheel lacks
+# its example.yaml, which this follows.
+AUTOSCALING: dict[str, Any] = {
+    **{"cluster_name": "fake", "max_workers": 2, "idle_timeout_minutes": 0.05, "upscaling_speed": 10},
+    "provider": {
+        **{"type": "fake_multinode", "head_node_id": HEAD_ID, "use_node_id_as_ip": True},
+        **{"disable_node_updaters": True, "disable_launch_config_check": True},
+    },
+    "available_node_types": {
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+    },
+    "head_node_type": "ray.head.default",
+    **{key: {} for key in ("auth", "file_mounts")},
+    **{f"{key}_commands": [] for key in ("initialization", "setup", "head_setup", "worker_setup")},
+    **{f"{key}_start_ray_commands": [] for key in ("head", "worker")},
+    **{key: [] for key in ("cluster_synced_files", "rsync_exclude", "rsync_filter")},
+    "file_mounts_sync_continuously": False,
+}
 
 
 class Nodes:
-    """A real cluster made with `ray start`, each node in a working directory of its own."""
+    """A real cluster made with `ray start`, each node in a working directory of its own.
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] = {}) -> None:
+    Args:
+        autoscaled: Nodes are started by Ray's autoscaler, too, until `stop_autoscaler`.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] = {}, autoscaled: bool = False) -> None:
         self.folder = folder
         self.ray = str(Path(sys.executable).parent / "ray")
         self.environment = {**os.environ, **environment, "RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}
         port = _free_port()
         self.address = f"127.0.0.1:{port}"
-        self.started = [self._start("head", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")]
+        arguments = ["--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"]
+        if autoscaled:
+            self.environment |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+            config = folder / "autoscaling.json"
+            provider = {**AUTOSCALING["provider"], "gcs_address": self.address}
+            config.write_text(json.dumps({**AUTOSCALING, "provider": provider}))
+            arguments.append(f"--autoscaling-config={config}")
+        self.started: list[subprocess.Popen[bytes]] = []
+        self._ids: dict[int, str] = {}
+        self._start("head", *arguments)
 
-    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, *arguments: str) -> None:
         where = self.folder / name
         where.mkdir()
-        log = self.folder / f"{name}.log"
         command = [self.ray, "start", *arguments, "--node-ip-address=127.0.0.1", "--block", "--disable-usage-stats"]
+        node_id = f"{len(self._ids):056x}"
+        own = {**self.environment, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": node_id}
+        log = self.folder / f"{name}.log"
         with log.open("wb") as out:
-            node = subprocess.Popen(command, cwd=where, stdout=out, stderr=out, env=self.environment)
+            node = subprocess.Popen(command, cwd=where, stdout=out, stderr=out, env=own)
+        self._ids[node.pid] = node_id
+        self.started.append(node)
         wait_until(lambda: "Ray runtime started" in log.read_text() or node.poll() is not None)
         assert node.poll() is None, log.read_text()
-        return node
 
-    def add(self, name: str) -> subprocess.Popen[bytes]:
-        # Several nodes on one machine: their workers must not ask for the same ports.
-        ports = ("--min-worker-port=0", "--max-worker-port=0")
-        node = self._start(name, f"--address={self.address}", "--num-cpus=1", *ports)
-        self.started.append(node)
-        return node
+    def add(self, *names: str) -> list[subprocess.Popen[bytes]]:
+        """Nodes of one CPU that join one after the other: two at a time would take the same ports."""
+        for name in names:
+            ports = ("--min-worker-port=0", "--max-worker-port=0")
+            self._start(name, f"--address={self.address}", "--num-cpus=1", *ports)
+        return self.started[-len(names) :]
+
+    def raylets(self) -> list[psutil.Process]:
+        """Of all nodes that are alive, whoever started them."""
+        raylets = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):  # it has just ended
+                if process.name() == "raylet" and f"--gcs-address={self.address}" in process.cmdline():
+                    raylets.append(process)
+        return raylets
+
+    def stop_autoscaler(self) -> None:
+        """The nodes that it has started stay."""
+        for process in psutil.Process(self.started[0].pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if any("monitor.py" in part for part in process.cmdline()):
+                    process.suspend()  # a node whose processes have died ends
+
+    def drain(self, node: subprocess.Popen[bytes]) -> None:
+        """Tell Ray that a node will be taken away, as a cloud tells it of a spot instance."""
+        why = ("--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot", "--deadline-remaining-seconds=600")
+        command = [self.ray, "drain-node", f"--address={self.address}", f"--node-id={self._ids[node.pid]}", *why]
+        subprocess.run(command, env=self.environment, check=True, capture_output=True)
 
     def driver(
-        self, studies_folder: Path, total: int, storage: Path, gate: tuple[str, int] = ("", 0)
+        self, studies_folder: Path, total: int, storage: Path, options: Mapping[str, Any] = {}, **curve: Any
     ) -> subprocess.Popen[bytes]:
-        """`gate`: of the objective (tests/backends/objectives.py)."""
+        """Runs a study there.
+
+        Args:
+            options: Of `RayConfig`.
+            curve: Of the objective (tests/backends/objectives.py).
+        """
         script = CLUSTER_DRIVER.format(
             path=sys.path,
             folder=str(studies_folder),
             total=total,
             address=self.address,
             storage=str(storage),
-            gate=gate,
+            options=dict(options),
+            curve=curve,
         )
         return subprocess.Popen([sys.executable, "-c", script], env=self.environment, stderr=subprocess.PIPE)
 

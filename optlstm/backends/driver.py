@@ -71,6 +71,8 @@ class Run:
         self.finish = finish
         self.stop_reason: str | None = None
         self._blocked: str | None = None
+        self.cluster = ""  # the nodes of a cluster and its places, in words, for a display
+        self.announce: Callable[[str], None] = lambda _: None  # what a user should know while trials run
         self.deadline = Deadline(timeout) if timeout is not None else None
 
     @contextlib.contextmanager
@@ -101,10 +103,17 @@ class Run:
             return None
         return self.ledger.assign(self.total)
 
-    def report(self, number: int, epoch: int, value: float, decide: Callable[[], bool] | None = None) -> Decision:
-        """Write down an epoch. `decide` replaces the study's pruner where Ray's scheduler decides."""
+    def report(
+        self, number: int, epoch: int, value: float, decide: Callable[[], bool] | None = None, node: str | None = None
+    ) -> Decision:
+        """Write down an epoch.
+
+        Args:
+            decide: Replaces the study's pruner where Ray's scheduler decides.
+            node: Of a cluster, on which it was trained.
+        """
         try:
-            ended = self.ledger.report(number, epoch, value, decide)
+            ended = self.ledger.report(number, epoch, value, decide, node)
         except LeaseLost:
             return Decision.END
         if ended:

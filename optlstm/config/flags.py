@@ -134,6 +134,7 @@ FLAGS = (
     Flag("--workers", "workers", "N|auto", "Running", BOTH),
     Flag("--backend", "backend", "local|ray", "Running", BOTH),
     Flag("--address", "ray.address", "ADDR", "Ray"),
+    Flag("--max-workers", "ray.max_workers", "N", "Ray"),
     Flag("--cpus-per-trial", "ray.cpus_per_trial", "X", "Ray"),
     Flag("--gpus-per-trial", "ray.gpus_per_trial", "X", "Ray"),
     Flag(

@@ -29,6 +29,13 @@ def is_lr_search(sampler: str, space: Mapping[str, Any]) -> bool:
     return sampler == "narrowing" and space.get("only") == ["learning_rate"]
 
 
+def _in_seconds(value: Any) -> Any:
+    try:
+        return seconds(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError(f"must be seconds, or with a unit as 90s, 10m, 1.5h, got {value!r}") from None
+
+
 class TrainingConfig(Section):
     epochs: int = Field(10, ge=1, description="most epochs of a trial")
     patience: int = Field(4, ge=0, description="end a trial after so many epochs without a better value; 0: never")
@@ -54,11 +61,22 @@ class RayConfig(Section):
     address: str | None = Field(None, description="cluster: auto or host:port (default: a new Ray, on loopback)")
     cpus_per_trial: float = Field(1.0, gt=0, description="CPUs a trial reserves on Ray")
     gpus_per_trial: float = Field(0.0, ge=0, description="GPUs a trial reserves on Ray; fractions too")
+    max_workers: int = Field(1000, ge=1, description="most trials at a time with --workers auto")
+    wait_for_nodes: float = Field(
+        900.0,
+        ge=0,
+        description="how long to wait for a node that a trial fits on, in seconds or as 90s, 10m",
+    )
 
     @property
     def resources(self) -> dict[str, float]:
         """What a trial reserves, as Ray names it."""
         return {"cpu": self.cpus_per_trial, **({"gpu": self.gpus_per_trial} if self.gpus_per_trial else {})}
+
+    @field_validator("wait_for_nodes", mode="before")
+    @classmethod
+    def _wait_has_a_unit(cls, value: Any) -> Any:
+        return _in_seconds(value)
 
 
 class PbtConfig(Section):
@@ -187,10 +205,7 @@ class StudyConfig(Section):
     @field_validator("timeout", mode="before")
     @classmethod
     def _timeout_has_a_unit(cls, value: Any) -> Any:
-        try:
-            return seconds(value) if isinstance(value, str) else value
-        except ValueError:
-            raise ValueError(f"must be seconds, or with a unit as 90s, 10m, 1.5h, got {value!r}") from None
+        return _in_seconds(value)
 
     @field_validator("objectives", "directions", mode="before")
     @classmethod

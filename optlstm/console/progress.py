@@ -117,6 +117,7 @@ class Display:
         self.task = self.bar.add_task("", total=total, completed=self.ledger.ended)
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=REFRESH_PER_S, transient=True)
         self.ledger.listen(self.on_event)
+        run.announce = self.print_line
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
@@ -206,6 +207,8 @@ class Display:
             summary.append(f"   {self.baseline[0]} {decimals(self.baseline[1], 5)}")
         if left := self._time_left():
             summary.append(f"   {left} left")
+        if self.run.cluster:
+            summary.append(f"   {self.run.cluster}")
         if reason := self.run.stop_reason:
             summary.append(f"   stopping after this epoch ({reason}); Ctrl-C again: at once", style="bold yellow")
         table = Table.grid(padding=(0, 2))

@@ -15,7 +15,7 @@ from optlstm.console.progress import PAUSED, STYLES, UNCUT, WORDS, shown
 from optlstm.console.tables import MANY, LongTable, plain_table
 from optlstm.study.pruners import bracket_of
 from optlstm.training.hparams import Hyperparameters
-from optlstm.util.format import csv_row, decimals, visible
+from optlstm.util.format import csv_row, decimals, nodes_in_words, visible
 
 Row = dict[str, Any]
 STEPS = "LSTM_steps"
@@ -48,6 +48,8 @@ def study_table(summary: Row, record: Mapping[str, Any], width: int, top: int) -
         lines += front_lines(summary, record)
     elif best:
         lines.append(f"best: trial {best['number']}, value {number(best['value'], 6)} ({summary['direction']})")
+    if nodes := summary.get("nodes"):
+        lines.append(Text(f"ran on {nodes_in_words(nodes)}"))
     lines += bracket_lines(summary, record)
     if not summary["trials"]:
         return lines

@@ -20,7 +20,7 @@ from optlstm.report.view import (
     trained,
 )
 from optlstm.study.record import REASON_KEY
-from optlstm.util.format import duration, listed, many, moment, number, share, short, without_midnight
+from optlstm.util.format import duration, listed, many, moment, nodes_in_words, number, share, short, without_midnight
 
 BEST_TRIALS = 10
 NAMED_PARAMS = 12
@@ -240,6 +240,8 @@ def _cost(view: StudyView) -> str:
     if starts and ends:
         total = duration(sum(map(seconds, view.trials)))
         parts.append(f"{total} of trials, between {moment(min(starts))} and {moment(max(ends))}")
+    if nodes := view.nodes:
+        parts.append(f"on {nodes_in_words(nodes)}")
     return f"Cost: {'; '.join(parts)}." if parts else ""
 
 

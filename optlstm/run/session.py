@@ -24,7 +24,7 @@ from optlstm.config.schema import NO_LIMIT, StudyConfig
 from optlstm.config.sources import layer
 from optlstm.config.validate import attempt, check_storage_paths
 from optlstm.errors import InputError
-from optlstm.run.owner import adopt_command, claim, owner_problem
+from optlstm.run.owner import OWNER_FILE, adopt_command, claim, owner_problem
 from optlstm.run.plan import Plan, make_plan, stored_plan
 from optlstm.run.retention import copy_weights, study_folder, sweep, watched
 from optlstm.run.study_config import imported_trials, unknown_name, with_name
@@ -161,7 +161,7 @@ class Session:
         if self.in_process:
             run_local(self.run, self.plan.job(self.checkpoints, captured=False), 1, inline=True)
         elif self.ray is not None:
-            self.ray.run(self.run, job, self.workers)
+            self.ray.run(self.run, job, self.workers, (self.checkpoints, OWNER_FILE))
         else:
             # What hangs is ended from outside.
             run_local(self.run, job, self.workers or 1, inline=False if job.trial_timeout else None, server=self.server)

@@ -26,7 +26,7 @@ from optlstm.study.failures import DIVERGED, FAILURE_KEY, STORAGE_TIMEOUT_S, STR
 from optlstm.study.leases import Leases
 from optlstm.study.lineage import reached_epoch
 from optlstm.study.pruners import alias, make_pruner
-from optlstm.study.record import REASON_KEY, STOPPED_KEY, StudyRecord
+from optlstm.study.record import NODES_KEY, REASON_KEY, STOPPED_KEY, StudyRecord
 from optlstm.study.registry import EXHAUSTIVE
 from optlstm.study.results import StudyResults
 from optlstm.study.samplers import SeededSampler, sampled
@@ -159,11 +159,18 @@ class Ledger(StudyResults):
                 self._emit(TrialStarted(answer.number, answer.params, answer.last_epoch))
             return answer
 
-    def report(self, number: int, epoch: int, value: float, decide: Decide | None = None) -> bool:
+    def left(self, total: int) -> int:
+        """How many trials may still train at a time, those that do included."""
+        return max(0, self.trial_limit(total) - self.ended)
+
+    def report(
+        self, number: int, epoch: int, value: float, decide: Decide | None = None, node: str | None = None
+    ) -> bool:
         """Store an epoch's value and let the pruner decide; both are one transaction.
 
         Args:
             decide: Asked instead of the study's pruner, where Ray's scheduler decides.
+            node: Of a cluster, on which it was trained.
 
         Returns:
             Whether the trial is over: pruned, or failed because the value is not finite.
@@ -171,13 +178,19 @@ class Ledger(StudyResults):
         Raises:
             LeaseLost: Another process runs this trial now, or has ended it.
         """
+
+        def report() -> str | None:
+            if node is not None:
+                self._write_node(number, node)
+            return self._report(number, epoch, value, decide)
+
         if not math.isfinite(value):
             self.diverge(number, f"the validation value is {value} at epoch {epoch}")
             return True
         with self._storage.lock:
             self._storage.refresh()
             known = epoch in self.trials[number].intermediate_values
-            reason = self._storage.transact(lambda: self._report(number, epoch, value, decide))
+            reason = self._storage.transact(report)
             if reason is not None:
                 self._leases.drop(number)
         if not known:
@@ -351,6 +364,13 @@ class Ledger(StudyResults):
         self._storage.set_trial_user_attr(trial._trial_id, REASON_KEY, reason)
         self._tell(number, TrialState.PRUNED, None)
         return reason
+
+    def _write_node(self, number: int, node: str) -> None:
+        """Add a node to those that a trial ran on; one that has ended, or is another's by now, is told so after it."""
+        trial = self.trials[number]
+        nodes = trial.system_attrs.get(NODES_KEY, [])
+        if node not in nodes and not trial.state.is_finished():
+            self._storage.set_trial_system_attr(trial._trial_id, NODES_KEY, [*nodes, node])
 
     def _finish(self, number: int, state: TrialState, values: list[float] | None, attrs: Mapping[str, Any]) -> None:
         def finish() -> bool:

@@ -69,6 +69,9 @@ class PopulationLedger(Ledger):
         """Members at the end of their life; a trial that was replaced has ended, its member has not."""
         return sum(t.state == TrialState.COMPLETE for t in self._members().values())
 
+    def left(self, total: int) -> int:
+        return self.options.population - self.ended
+
     def pauses(self, number: int, epoch: int) -> bool:
         """At a boundary members wait for each other; asynchronous, only where another is behind and has no worker."""
         if epoch not in self.options.boundaries:

@@ -19,6 +19,7 @@ FOLDER_KEY, ENVIRONMENT_KEY, NOTES_KEY = "optlstm:folder", "optlstm:environment"
 BUDGET_KEY = "optlstm:budget"  # of `fit`: the seconds that were spent on the search
 PLANNED_KEY = "optlstm:planned"  # of `fit`: the seconds whose lack of time is part of the record
 STOPPED_KEY = "optlstm:stopped"  # why the study took no more trials when it was last asked
+NODES_KEY = "optlstm:nodes"  # a trial's system attribute: the nodes of a cluster that it ran on, in words
 REASON_KEY = "reason"  # a trial's user attribute: why it was ended
 
 

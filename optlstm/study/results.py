@@ -15,7 +15,7 @@ from optlstm.errors import InputError, did_you_mean
 from optlstm.study.database.connection import Database
 from optlstm.study.leases import Lease
 from optlstm.study.pareto import by_knee, pareto_front
-from optlstm.study.record import REASON_KEY, RECORD_KEY, STOPPED_KEY, UID_KEY
+from optlstm.study.record import NODES_KEY, REASON_KEY, RECORD_KEY, STOPPED_KEY, UID_KEY
 
 
 def best_epoch(trial: FrozenTrial, direction: str) -> int | None:
@@ -110,12 +110,21 @@ class StudyResults:
         waiting = [t for t in self.trials if is_paused(t) and t.intermediate_values]
         return sorted(waiting, key=lambda t: (sign * best(t.intermediate_values.values()), t.number))
 
+    @property
+    def nodes(self) -> dict[str, list[int]]:
+        """The nodes of a cluster, and the numbers of the trials that each trained an epoch of."""
+        nodes: dict[str, list[int]] = {}
+        for trial in self.trials:
+            for node in trial.system_attrs.get(NODES_KEY, ()):
+                nodes.setdefault(node, []).append(trial.number)
+        return nodes
+
     def summary(self) -> dict[str, Any]:
         """{name, direction, best: {number, value, params} or null, counts: {state: n}, at_work, trials: [...]}.
 
         `at_work`: whether a process trains one of its trials now. `stopped` says why, where something ended the study
-        early. With several objectives `direction` names each of theirs, `best` is the knee of the Pareto front, and
-        `front` holds the numbers of its trials.
+        early; `nodes` on which nodes of a cluster which trials ran. With several objectives `direction` names each of
+        theirs, `best` is the knee of the Pareto front, and `front` holds the numbers of its trials.
         """
         trials, ranking = self.trials, self.ranking
         best = ranking[0] if ranking else None
@@ -126,6 +135,7 @@ class StudyResults:
             "counts": dict(Counter(trial.state.name for trial in trials)),
             "at_work": any(map(is_at_work, trials)),
             **({"stopped": self.stopped} if self.stopped else {}),
+            **({"nodes": nodes} if (nodes := self.nodes) else {}),
             **({"front": sorted(trial.number for trial in ranking)} if self.several else {}),
             "trials": [trial_row(trial) for trial in trials],
         }

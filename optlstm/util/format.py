@@ -7,7 +7,7 @@ import datetime
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LONGEST_NAME = 512  # of a study, of an attribute: the limit of Optuna's tables
@@ -97,6 +97,23 @@ def listed(items: Iterable[str]) -> str:
 def first_few(items: Sequence[str], most: int = 3) -> str:
     """`a, b, c, ...`"""
     return ", ".join([*items[:most], *(["..."] if len(items) > most else [])])
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as `0, 3-7, 9`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def nodes_in_words(nodes: Mapping[str, Sequence[int]]) -> str:
+    """On how many nodes of a cluster which trials ran: `2 nodes: 10.0.0.4 (trials 0, 3-7), 10.0.0.5 (trials 1-2)`."""
+    parts = [f"{visible(node)} ({'trial' if len(n) == 1 else 'trials'} {ranges(n)})" for node, n in nodes.items()]
+    return f"{many(len(nodes), 'node')}: {', '.join(parts)}"
 
 
 def duration(seconds: float) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,9 @@ from optlstm.config.schema import RayConfig
 from optlstm.errors import InputError
 from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger
-from tests.backends.contract import Studies, job, reference, table
+from tests.backends.contract import Studies, job, table
 from tests.backends.objectives import MakeWorkerName
 from tests.conftest import Cli
-from tests.nodes import Nodes, kill_node
-from tests.waiting import wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -158,46 +154,3 @@ def test_nothing_ray_writes_holds_the_password(
     assert [p for p in files if SENTINEL.encode() in p.read_bytes()] == []
     ours = [p for p in psutil.process_iter(["cmdline"]) if SENTINEL in " ".join(p.info["cmdline"] or [])]
     assert ours == []
-
-
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """A cluster of a head and two nodes."""
-    cluster = Nodes(tmp_path_factory.mktemp("nodes"))
-    cluster.add("first")
-    cluster.add("second")
-    yield cluster
-    cluster.stop()
-
-
-@pytest.mark.slow
-def test_a_folder_that_the_nodes_do_not_share_is_refused(nodes: Nodes, studies: Studies, tmp_path: Path) -> None:
-    # Every process finds its own working directory there: the same path, another folder on each node.
-    driver = nodes.driver(tmp_path, 4, Path("/proc/self/cwd/checkpoints"))
-    _, errors = driver.communicate(timeout=250)
-    assert driver.returncode != 0
-    assert "is not shared" in errors.decode()
-    assert "--storage-path" in errors.decode()
-    assert studies.reports() == 0
-
-
-@pytest.mark.slow
-def test_a_two_node_cluster_runs_the_same_study_though_nodes_die(
-    nodes: Nodes, studies: Studies, tmp_path: Path, draw: random.Random
-) -> None:
-    """The first node dies and is replaced, then the second dies and is not. The last trials wait for that."""
-    _, first, second = nodes.started
-    both_died = tmp_path / "both-died"
-    studies.ledger(sampler="random", pruner="none")
-    driver = nodes.driver(tmp_path, 24, tmp_path / "checkpoints", gate=(str(both_died), 16))
-    for node, enough in ((first, draw.randint(8, 24)), (second, draw.randint(32, 60))):
-        wait_until(lambda enough=enough: studies.reports() >= enough or driver.poll() is not None)  # type: ignore[misc]
-        assert driver.poll() is None, "it ended before the node died"
-        kill_node(node)
-        if node is first:
-            nodes.add("third")
-    both_died.touch()
-    _, errors = driver.communicate(timeout=250)
-    assert driver.returncode == 0, errors.decode()[-2000:]
-    expected = reference(studies, 24, sampler="random", pruner="none")
-    assert table(studies.ledger(sampler="random", pruner="none")) == expected

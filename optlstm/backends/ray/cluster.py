@@ -1,24 +1,31 @@
-"""What a cluster has, and whether its nodes share a folder."""
+"""What a cluster has, while its nodes come and go."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import uuid
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from optlstm.errors import InputError
-from optlstm.util.files import Location, absolute, open_folder
+from optlstm.util.format import as_timeout, many
 
-CHECK_TIMEOUT_S = 60.0
+if TYPE_CHECKING:
+    from optlstm.backends.driver import Run
+    from optlstm.config.schema import RayConfig
+
+LOOK_S = 1.0  # between two looks at the nodes
 
 
 def _nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def addresses() -> dict[str, str]:
+    """Of the nodes that are alive, by their ids."""
+    return {node["NodeID"]: node["NodeManagerAddress"] for node in _nodes()}
 
 
 def dead_nodes() -> int:
@@ -46,19 +53,18 @@ def nodes_in_words() -> list[str]:
     return lines
 
 
-def trials_at_once(resources: Mapping[str, float], wanted: int | None) -> int:
-    """How many trials the cluster can hold, or `wanted` if that is fewer.
+def places_now(resources: Mapping[str, float]) -> int:
+    """How many trials the nodes that are there can hold."""
+    return sum(_fitting(resources, node["Resources"]) for node in _nodes())
 
-    Raises:
-        InputError: Not even one fits on any node.
-    """
-    nodes = [node["Resources"] for node in _nodes()]
-    fits = sum(_fitting(resources, node) for node in nodes)
-    if fits == 0:
+
+def check_room(resources: Mapping[str, float]) -> None:
+    """Raises InputError where not even one trial fits on any node."""
+    if places_now(resources) == 0:
+        nodes = [node["Resources"] for node in _nodes()]
         most = {n: max((node.get(n.upper(), 0) for node in nodes), default=0) for n in resources}
         asked, largest = resources_in_words(resources), resources_in_words(most)
         raise InputError(f"--backend ray: a trial asks for {asked}, and the largest node has {largest}")
-    return min(fits, wanted) if wanted else fits
 
 
 def _fitting(resources: Mapping[str, float], node: Mapping[str, float]) -> int:
@@ -66,59 +72,71 @@ def _fitting(resources: Mapping[str, float], node: Mapping[str, float]) -> int:
     return min(counts, default=0)
 
 
-@ray.remote(num_cpus=0)
-def _call(folder: Location, method: str, *args: Any) -> Any:
-    return getattr(open_folder(folder), method)(*args)
+class Cluster:
+    """The cluster under a run, looked at once a second.
 
+    Args:
+        limit: Trials at a time, at most.
+        elastic: Whether nodes may come: then a study waits for them, and says what it sees.
 
-def _on_node(node_id: str, folder: Location, method: str, *args: Any) -> Any:
-    """Call a method of the folder on a node; gives a reference to its result."""
-    strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    return _call.options(scheduling_strategy=strategy).remote(folder, method, *args)
-
-
-def check_shared_folder(folder: Location) -> None:
-    """Have every node write a file into the folder and read the others'. A node that goes away meanwhile is left out.
-
-    Raises:
-        InputError: Some node does not see what another wrote, with the remedy.
+    Attributes:
+        draining: Nodes, by their ids, that will leave: what runs there is to go elsewhere.
+        dead: How many nodes it has lost.
     """
-    here = ray.get_runtime_context().get_node_id()
-    while list(nodes := _addresses()) != [here]:
-        try:
-            blind = _blind(folder, nodes)
-        except (OSError, ray.exceptions.RayError) as error:
-            if nodes.keys() - _addresses().keys():
-                continue
-            reason = str(error).strip().splitlines()[-1]
-            raise InputError(f"--storage-path {folder}: a node cannot write there ({reason})") from None
-        if blind:
-            raise InputError(
-                f"--storage-path {folder}: is not shared: {', '.join(blind)} cannot see what other nodes write there; "
-                "give a folder that every node mounts (NFS, EFS, Lustre), such as --storage-path /shared/optlstm"
+
+    def __init__(self, config: RayConfig, limit: int, elastic: bool) -> None:
+        self.limit = limit
+        self.resources = config.resources
+        self.draining: frozenset[str] = frozenset()
+        self.dead = 0
+        self._elastic = elastic
+        self._patience = config.wait_for_nodes
+        self._looked = -math.inf
+        self._addresses: dict[str, str] = {}
+        self._shown = (-1, -1)
+        self._without_since: float | None = None  # when the last node went that a trial fits on
+
+    def follow(self, run: Run, at_work: int) -> None:
+        """Tell the run what has changed, and stop it where no trial has fitted on any node for too long.
+
+        Args:
+            at_work: Trials that have a place.
+        """
+        now = time.monotonic()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        self.dead = sum(not node["Alive"] for node in nodes)
+        self.draining = frozenset(ray._private.state.state.get_draining_nodes())
+        self._addresses |= {node["NodeID"]: node["NodeManagerAddress"] for node in nodes}
+        usable = [node for node in nodes if node["Alive"] and node["NodeID"] not in self.draining]
+        fitting = [fits for node in usable if (fits := _fitting(self.resources, node["Resources"]))]
+        if self._elastic:
+            self._tell(run, len(fitting), min(sum(fitting), self.limit), at_work, now)
+
+    def _tell(self, run: Run, nodes: int, places: int, at_work: int, now: float) -> None:
+        run.cluster = f"{many(nodes, 'node')}, {at_work} of {many(places, 'place')}"
+        if places and (nodes, places) != self._shown:
+            run.announce(f"{many(nodes, 'node')}, {many(places, 'place')}")
+        self._shown = nodes, places
+        asked, limit = resources_in_words(self.resources), as_timeout(self._patience)
+        if places:
+            self._without_since = None
+        elif self._without_since is None:
+            self._without_since = now
+            run.announce(f"waiting up to {limit} (ray.wait_for_nodes) for a node that has {asked} for a trial")
+        elif now - self._without_since > self._patience:
+            run.block(
+                f"--backend ray: no node had {asked} for a trial for {limit}; everything is saved: "
+                "add nodes, or ask for less, and resume with the same command"
             )
-        return
 
+    def name_of(self, node_id: str) -> str | None:
+        """Of a node: its address, and the beginning of its id, for several nodes may have one address.
 
-def _addresses() -> dict[str, str]:
-    """Of the nodes that are alive, by their ids."""
-    return {node["NodeID"]: node["NodeManagerAddress"] for node in _nodes()}
-
-
-def _blind(folder: Location, nodes: Mapping[str, str]) -> list[str]:
-    """Those of the nodes, and this machine, that do not see what all of them have written."""
-    token = uuid.uuid4().hex[:8]
-    names = {node: f".optlstm-shared-{token}-{node[:8]}" for node in nodes}
-    path = absolute(folder)
-    try:
-        writes = [_on_node(node, path, "write", name, name.encode()) for node, name in names.items()]
-        ray.get(writes, timeout=CHECK_TIMEOUT_S)
-        seen = ray.get([_on_node(node, path, "names") for node in nodes], timeout=CHECK_TIMEOUT_S)
-        seen.append(open_folder(path).names())  # the driver looks too
-        lookers = [*nodes.values(), "this machine"]
-        written = set(names.values())
-        return [looker for looker, visible in zip(lookers, seen, strict=True) if not written <= set(visible)]
-    finally:
-        for removed in [_on_node(node, path, "remove", name) for node, name in names.items()]:
-            with contextlib.suppress(ray.exceptions.RayError):  # gone
-                ray.get(removed, timeout=CHECK_TIMEOUT_S)
+        None where there is only this machine.
+        """
+        if not self._elastic:
+            return None
+        return f"{self._addresses.get(node_id, '?')}/{node_id[:6]}"

@@ -14,11 +14,15 @@ from typing import Any
 
 from ray import tune
 from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune.execution import tune_controller as tune_loop
 
-from optlstm.backends.driver import MAX_RESTARTS, Run
-from optlstm.backends.ray.cluster import check_shared_folder, nodes_in_words, resources_in_words, trials_at_once
+from optlstm.backends.driver import Run
+from optlstm.backends.ray.cluster import Cluster, check_room, nodes_in_words, places_now, resources_in_words
 from optlstm.backends.ray.connection import KEEP_VARIABLE, Watch, connected
-from optlstm.backends.ray.search import LedgerSearch, StudyASHA, StudyScheduler, answers, registered
+from optlstm.backends.ray.node_check import Expected, check_shared_folder, check_versions, versions
+from optlstm.backends.ray.places import place_for
+from optlstm.backends.ray.schedulers import StudyASHA, StudyScheduler
+from optlstm.backends.ray.search import LedgerSearch, answers, entry_of, registered
 from optlstm.backends.ray.worker import run_assignment
 from optlstm.backends.trial import Job
 from optlstm.config.schema import RayConfig
@@ -27,7 +31,8 @@ from optlstm.util.temporary import keep, temporary_folder
 
 WATCH_S = 0.5  # between two looks at whether Ray lives
 # Ray Tune reads these when it runs. Results go to the study, not to CSV, JSON and TensorBoard files of each trial; the
-# experiment's state is not used; Ctrl-C is handled by the study; trials start as soon as they are asked for.
+# experiment's state is not used; Ctrl-C is handled by the study; trials start as soon as they are asked for, and one
+# that has lost its worker is the ledger's again.
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -37,23 +42,35 @@ SETTINGS = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",
 }
 
 
 @dataclass(frozen=True)
 class PreparedRay:
-    """A Ray that has enough for `at_once` trials, and whose nodes share the folder of checkpoints."""
+    """A Ray on which trials can run, or, where nodes may join it, will be able to.
+
+    Args:
+        limit: Trials at a time, at most.
+    """
 
     config: RayConfig
-    at_once: int
+    limit: int
     watch: Watch
 
-    def run(self, run: Run, job: Job, workers: int | None = None) -> None:
-        """Run trials as `run_ray` does. workers: Trials at a time, where those are fewer than it holds."""
-        at_once = min(self.at_once, workers or self.at_once)
+    def run(self, run: Run, job: Job, workers: int | None = None, file: tuple[Location, str] | None = None) -> None:
+        """Run trials as `run_ray` does.
+
+        Args:
+            workers: Trials at a time, where those are fewer.
+            file: A folder and a file in it that every node of a cluster must see.
+        """
+        elastic = self.config.address is not None
+        cluster = Cluster(self.config, min(self.limit, workers or self.limit), elastic)
+        expected = Expected(versions(), *(file or ())) if elastic else None
         with run.under_way():
-            with registered(run) as key, _ray_folder() as folder:
-                _fit(_tuner(run, job, self.config.resources, key, at_once, folder), self.watch)
+            with registered(run, cluster) as key, _ray_folder() as folder:
+                _fit(_tuner(run, job, key, expected, folder), key, self.watch)
             run.finish(lambda: job.make_objective(job.data))
 
 
@@ -62,13 +79,19 @@ def prepared(ray: RayConfig, workers: int | None, checkpoints: Location | None) 
     """Connect to Ray, or start one, and see that trials can run there.
 
     Raises:
-        InputError: The cluster cannot be reached, has too little for one trial, or does not share the folder.
+        InputError: The cluster cannot be reached, or its nodes have other versions or do not share the folder; one that
+            is no cluster has too little for one trial.
     """
     with connected(ray.address, workers, ray.cpus_per_trial) as watch:
-        at_once = trials_at_once(ray.resources, workers)
+        if ray.address is None:
+            check_room(ray.resources)
+            limit = min(places_now(ray.resources), workers or ray.max_workers)
+        else:
+            check_versions()
+            limit = workers or ray.max_workers
         if checkpoints is not None:
             check_shared_folder(checkpoints)
-        yield PreparedRay(ray, at_once, watch)
+        yield PreparedRay(ray, limit, watch)
 
 
 def run_ray(
@@ -81,12 +104,12 @@ def run_ray(
     """Run trials until there are none, the study stops, or `run` is told to stop.
 
     Args:
-        workers: Trials at a time; None: as many as the cluster's resources allow.
+        workers: Trials at a time; None: as many as are left, where there is room for them.
         checkpoints: Where trials write their checkpoints; every node must see it.
 
     Raises:
-        InputError: The cluster cannot be reached, has too little for one trial, or does not share the folder.
-        OptlstmError: The task could not be set up on a worker.
+        InputError: As `prepared`.
+        OptlstmError: The task could not be set up on a worker; no node with room for a trial has come.
     """
     with prepared(ray, workers, checkpoints) as there:
         there.run(run, job)
@@ -99,25 +122,26 @@ def describe(ray: RayConfig, workers: int | None, checkpoints: Location) -> list
         InputError: As `run_ray`.
     """
     with prepared(ray, workers, checkpoints) as there:
+        now = min(places_now(ray.resources), there.limit)
         return [
             ("address", ray.address or "a new Ray, on loopback"),
             *(("node", line) for line in nodes_in_words()),
             ("per trial", resources_in_words(ray.resources)),
-            ("at once", str(there.at_once)),
+            ("at once", str(now) if ray.address is None else f"{now} now, up to {there.limit} where nodes join"),
         ]
 
 
-def _tuner(run: Run, job: Job, resources: dict[str, float], key: str, at_once: int, folder: str) -> Tuner:
+def _tuner(run: Run, job: Job, key: str, expected: Expected | None, folder: str) -> Tuner:
     # The job goes into Ray's object store once; workers map its arrays from there.
-    trainable: Any = tune.with_parameters(run_assignment, job=job, key=key, answers=answers(key))
+    trainable: Any = tune.with_parameters(run_assignment, job=job, key=key, answers=answers(key), expected=expected)
     record = run.ledger.record
     scheduler: Any = StudyScheduler(key)
     if record.scheduler == "asha":
         scheduler = StudyASHA(key, record.epochs, record.direction, record.pruner_options)
     return Tuner(
-        tune.with_resources(trainable, resources),
+        tune.with_resources(trainable, place_for(entry_of(key).cluster.resources)),
         tune_config=TuneConfig(
-            search_alg=LedgerSearch(key, at_once),
+            search_alg=LedgerSearch(key),
             scheduler=scheduler,
             num_samples=-1,  # the searcher says when it is over
             reuse_actors=True,
@@ -127,19 +151,25 @@ def _tuner(run: Run, job: Job, resources: dict[str, float], key: str, at_once: i
         run_config=RunConfig(
             name=f"optlstm-{uuid.uuid4().hex[:8]}",
             storage_path=folder,
-            failure_config=FailureConfig(max_failures=MAX_RESTARTS),
+            failure_config=FailureConfig(max_failures=0),
             verbose=0,
         ),
     )
 
 
-def _fit(tuner: Tuner, watch: Watch) -> None:
+def _fit(tuner: Tuner, key: str, watch: Watch) -> None:
     """Run Ray Tune's loop in a thread, which is left to itself where Ray has died: no call into it returns then."""
     ended: Future[None] = Future()
+    loop: Any = tune_loop
+    places, default = entry_of(key).places, loop.PlacementGroupResourceManager
 
     def fit() -> None:
         try:
-            tuner.fit()
+            loop.PlacementGroupResourceManager = lambda: places  # Ray Tune makes its own, and takes no other
+            try:
+                tuner.fit()
+            finally:
+                loop.PlacementGroupResourceManager = default
         except BaseException as error:
             ended.set_exception(error)
         else:

@@ -16,6 +16,7 @@ import ray
 from ray import tune
 
 from optlstm.backends.local.worker import end_with
+from optlstm.backends.ray.node_check import Expected
 from optlstm.backends.trial import (
     TRACEBACK_LINES,
     Blocked,
@@ -37,7 +38,7 @@ from optlstm.study.events import Assignment
 T = TypeVar("T")
 
 # Keys of a Ray trial's config and results.
-ASSIGNMENT, EPOCH, VALUE, OUTCOME, PARAM = "assignment", "epoch", "value", "outcome", "param"
+ASSIGNMENT, EPOCH, VALUE, NODE, OUTCOME, PARAM = "assignment", "epoch", "value", "node", "outcome", "param"
 # A worker process is reused for many trials: it sets up its task (torch, the data on the device) once.
 _OBJECTIVES: dict[str, Any] = {}
 _hung: list[int] = []  # trials that hang in threads of this process still
@@ -57,23 +58,30 @@ class Answers:
         return self._answers.pop(number)
 
 
-def run_assignment(config: dict[str, Any], job: Job, key: str, answers: Any = None) -> None:
+def run_assignment(
+    config: dict[str, Any], job: Job, key: str, answers: Any = None, expected: Expected | None = None
+) -> None:
     """Ray Tune's trainable: one trial from its assignment to its outcome.
 
     Args:
         answers: The actor, where trials ask for their params.
+        expected: Of the nodes of a cluster; each worker looks before its first trial.
     """
     if _hung:
         os._exit(1)  # Ray gives this trial another worker, and what hangs here ends
     _end_with_raylet()
     if key not in _OBJECTIVES:
         _OBJECTIVES.clear()
+        if expected is not None and (problem := expected.problem()):
+            _report_outcome(Blocked(problem))
+            return
         try:
             _OBJECTIVES[key] = job.make_objective(job.data)
         except Exception as error:
             _report_outcome(Blocked(setup_failure(error)))
             return
     stopped: SystemExit | None = None
+    node = ray.get_runtime_context().get_node_id()
 
     def goes_on(result: dict[str, Any]) -> bool:
         """Has the driver look at it; it has, when this returns."""
@@ -85,7 +93,7 @@ def run_assignment(config: dict[str, Any], job: Job, key: str, answers: Any = No
         return stopped is None
 
     def report(epoch: int, value: float) -> Decision:
-        return Decision.CONTINUE if goes_on({EPOCH: epoch, VALUE: value}) else Decision.PAUSE
+        return Decision.CONTINUE if goes_on({EPOCH: epoch, VALUE: value, NODE: node}) else Decision.PAUSE
 
     def suggest(param: str) -> str:
         if answers is None:

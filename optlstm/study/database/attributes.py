@@ -21,6 +21,7 @@ from optlstm.study.record import (
     ENVIRONMENT_KEY,
     FOLDER_KEY,
     METRIC_NAMES_KEY,
+    NODES_KEY,
     NOTES_KEY,
     PLANNED_KEY,
     REASON_KEY,
@@ -174,6 +175,7 @@ TRIAL_USER: dict[str, Any] = {
 }
 TRIAL_SYSTEM: dict[str, Any] = {
     "optlstm:lease": _Lease,
+    NODES_KEY: list[str],
     "fixed_params": dict[str, Scalar],
     "constraints": list[Number],
     "grid_id": Whole,
