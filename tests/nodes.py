@@ -90,11 +90,11 @@ class Nodes:
         wait_until(lambda: "Ray runtime started" in log.read_text() or node.poll() is not None)
         assert node.poll() is None, log.read_text()
 
-    def add(self, *names: str) -> list[subprocess.Popen[bytes]]:
-        """Nodes of one CPU that join one after the other: two at a time would take the same ports."""
+    def add(self, *names: str, resources: tuple[str, ...] = ("--num-cpus=1",)) -> list[subprocess.Popen[bytes]]:
+        """Nodes that join one after the other: two at a time would take the same ports."""
         for name in names:
             ports = ("--min-worker-port=0", "--max-worker-port=0")
-            self._start(name, f"--address={self.address}", "--num-cpus=1", *ports)
+            self._start(name, f"--address={self.address}", *resources, *ports)
         return self.started[-len(names) :]
 
     def raylets(self) -> list[psutil.Process]:

@@ -46,7 +46,7 @@ def study(
     """Run a study, or continue it: same command, same trials. Without arguments: a bundled series, under a minute."""
     raw, problems = read_config(study_file, overrides, flags)
     if raw.get("backend", StudyConfig.model_fields["backend"].default) == "local":  # a study file serves both
-        ray_flags = [flag for flag in FLAGS if flag.key.startswith("ray.")]
+        ray_flags = [flag for flag in FLAGS if flag.key.startswith("ray.") and flag.key != "ray.gpus_per_trial"]
         problems += [f"{flag.name}: is for --backend ray" for flag in ray_flags if flag.key in flags]
     if "top" in flags and raw.get("promote") is None:
         problems.append("top: says how many trials --promote NAME takes; give it too, or leave --top out")

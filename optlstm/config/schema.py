@@ -40,7 +40,7 @@ class TrainingConfig(Section):
     epochs: int = Field(10, ge=1, description="most epochs of a trial")
     patience: int = Field(4, ge=0, description="end a trial after so many epochs without a better value; 0: never")
     threads: int = Field(1, ge=1, description="torch threads per trial; another number changes the last bits")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "fp32", description="of the LSTMs while they train; bf16: faster on processors that have it; auto: what is"
     )
@@ -60,7 +60,11 @@ class ModelConfig(Section):
 class RayConfig(Section):
     address: str | None = Field(None, description="cluster: auto or host:port (default: a new Ray, on loopback)")
     cpus_per_trial: float = Field(1.0, gt=0, description="CPUs a trial reserves on Ray")
-    gpus_per_trial: float = Field(0.0, ge=0, description="GPUs a trial reserves on Ray; fractions too")
+    gpus_per_trial: Annotated[float, Field(ge=0)] | Literal["auto"] | None = Field(
+        None,
+        description="GPUs a trial takes, fractions too; 0: CPUs alone; auto: by the first trial's memory, not on Ray "
+        "(default: all GPUs are used, on Ray one a trial)",
+    )
     max_workers: int = Field(1000, ge=1, description="most trials at a time with --workers auto")
     wait_for_nodes: float = Field(
         900.0,
@@ -71,7 +75,8 @@ class RayConfig(Section):
     @property
     def resources(self) -> dict[str, float]:
         """What a trial reserves, as Ray names it."""
-        return {"cpu": self.cpus_per_trial, **({"gpu": self.gpus_per_trial} if self.gpus_per_trial else {})}
+        gpus = self.gpus_per_trial if isinstance(self.gpus_per_trial, float | int) else 0.0
+        return {"cpu": self.cpus_per_trial, **({"gpu": gpus} if gpus else {})}
 
     @field_validator("wait_for_nodes", mode="before")
     @classmethod

@@ -17,10 +17,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.backends.driver import Run
+from optlstm.backends.local.gpus import Gpus, gpus_for
 from optlstm.backends.local.runner import run_local
 from optlstm.backends.trial import Job
 from optlstm.config.flags import STORAGE_VARIABLE
-from optlstm.config.schema import NO_LIMIT, StudyConfig
+from optlstm.config.schema import NO_LIMIT, RayConfig, StudyConfig
 from optlstm.config.sources import layer
 from optlstm.config.validate import attempt, check_storage_paths
 from optlstm.errors import InputError
@@ -83,7 +84,9 @@ class Session:
     @property
     def warnings(self) -> list[str]:
         """What is unusual about the command, the data, or the machine."""
-        return [*self.notes, *self.plan.notes, *self.plan.task.warnings, *crowding(self.plan.config, self.workers)]
+        ray = self.ray.notes if self.ray is not None else ()
+        config = self.plan.config
+        return [*self.notes, *ray, *self.plan.notes, *self.plan.task.warnings, *crowding(config, self.workers)]
 
     def work(self, publisher: Publisher) -> None:
         """Run trials until there are none left or the run is told to stop, and let `publisher` show the best."""
@@ -163,8 +166,10 @@ class Session:
         elif self.ray is not None:
             self.ray.run(self.run, job, self.workers, (self.checkpoints, OWNER_FILE))
         else:
-            # What hangs is ended from outside.
-            run_local(self.run, job, self.workers or 1, inline=False if job.trial_timeout else None, server=self.server)
+            gpus = _local_gpus(self.plan.config)
+            # What hangs is ended from outside; a process keeps the GPU that it has begun with.
+            inline = False if job.trial_timeout or gpus.devices else None
+            run_local(self.run, job, self.workers or 1, inline=inline, server=self.server, gpus=gpus)
 
 
 def crowding(config: StudyConfig, workers: int | None) -> list[str]:
@@ -225,6 +230,7 @@ def open_session(
     check_storage_paths(config)
     imported = imported_trials(database, plan, name)
     _check_study(plan, name, database, imported)
+    _workers(config, 1)
     with ExitStack() as resources:
         ray = resources.enter_context(_prepared_ray(config)) if config.backend == "ray" else None
         # Nothing is created before this line, and nothing refused after it.
@@ -244,7 +250,13 @@ def _prepared_ray(config: StudyConfig) -> AbstractContextManager[PreparedRay]:
     from optlstm.backends.ray.runner import prepared
 
     workers = None if config.workers == "auto" else config.workers
-    return prepared(config.ray, workers, absolute(config.storage_path))
+    return prepared(_ray_config(config), workers, absolute(config.storage_path))
+
+
+def _ray_config(config: StudyConfig) -> RayConfig:
+    """Where no trial uses a GPU, none is reserved."""
+    asked, device = config.ray.gpus_per_trial, config.training.device
+    return config.ray.model_copy(update={"gpus_per_trial": 0.0}) if asked is None and device == "cpu" else config.ray
 
 
 def dry_run(
@@ -286,7 +298,7 @@ def dry_run(
     if config.backend == "ray":
         from optlstm.backends.ray.runner import describe
 
-        return [*rows, *describe(config.ray, workers, absolute(config.storage_path))]
+        return [*rows, *describe(_ray_config(config), workers, absolute(config.storage_path))]
     return [*rows, ("at once", str(workers))]
 
 
@@ -370,8 +382,14 @@ def _check_owner(study: optuna.Study, storage_path: Location, database: Database
         )
 
 
+def _local_gpus(config: StudyConfig) -> Gpus:
+    return gpus_for(config.ray.gpus_per_trial, config.training.device)
+
+
 def _workers(config: StudyConfig, left: int) -> int | None:
-    """Trials at a time: never more than there are left."""
-    if config.workers == "auto":
-        return None if config.backend == "ray" else max(1, min(cores(), left))
-    return max(1, min(config.workers, left))
+    """Trials at a time: never more than there are left, nor, on this machine, than have room on its GPUs."""
+    if config.backend == "ray":
+        return None if config.workers == "auto" else max(1, min(config.workers, left))
+    places = _local_gpus(config).places
+    most = (places or cores()) if config.workers == "auto" else config.workers
+    return max(1, min(most, left, places or most))

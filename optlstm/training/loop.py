@@ -217,7 +217,8 @@ class TrainingRun:
         parameters = list(network.parameters())
         advance = eager_step(optimizer)
         network.train()
-        total, samples = torch.zeros((), dtype=torch.float64, device=problem.device), 0
+        wide = torch.float32 if problem.device.type == "mps" else torch.float64  # which Apple's has not
+        total, samples = torch.zeros((), dtype=wide, device=problem.device), 0
         for step, batch in enumerate(problem.batches(hp, order)):
             done = (epoch - 1) * steps + step
             factor = lr_factor(hp.lr_schedule, done, self.epochs * steps, warmup=hp.warmup, values=self.values)

@@ -129,7 +129,7 @@ def keep_freed_memory() -> bool:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, ... stands for.
+    """The device `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, `mps`, ... stands for.
 
     Raises:
         InputError: torch does not know the device, or sees none of its kind or number.
@@ -140,8 +140,10 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"training.device: {name!r} is not a device; use auto, cpu, cuda or cuda:0")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"training.device: {name!r} is not a device; use auto, cpu, cuda, cuda:0 or mps")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("training.device: mps asked for, which is Apple's, and torch has none here")
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
         raise InputError(f"training.device: {name} asked for, and torch sees {count or 'none'}")

@@ -57,6 +57,8 @@ class Curve:
             if trial.should_prune():
                 raise _pruned()
         trial.set_user_attr("note", f"ran {self.epochs} epochs")
+        if gpus := os.environ.get("CUDA_VISIBLE_DEVICES"):
+            trial.set_user_attr("gpus", gpus)
         return best
 
     def _meet(self, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,3 +100,13 @@ def test_a_folder_that_the_nodes_do_not_share_is_refused(nodes: Nodes, studies: 
     assert "is not shared" in errors.decode()
     assert "--storage-path" in errors.decode()
     assert studies.reports() == 0
+
+
+def test_trials_share_the_gpus_of_a_node(nodes: Nodes, studies: Studies, tmp_path: Path) -> None:
+    nodes.add("gpus", resources=("--num-cpus=4", "--num-gpus=2"))
+    (tmp_path / "met").mkdir()
+    options = {"gpus_per_trial": 0.5}
+    driver = nodes.driver(tmp_path, 4, tmp_path / "checkpoints", options, together=4, first_time=str(tmp_path / "met"))
+    _, errors = driver.communicate(timeout=250)
+    assert driver.returncode == 0, errors.decode()[-2000:]
+    assert Counter(trial.user_attrs["gpus"] for trial in studies.ledger(**RANDOM).trials) == {"0": 2, "1": 2}

@@ -33,11 +33,13 @@ class WorkerProcess:
     Attributes:
         ready: It has set up its task.
         assignment: The trial it runs.
+        gpus: Those that it sees, as CUDA_VISIBLE_DEVICES names them; None: those that this process sees.
     """
 
     def __init__(self, threads: int, stack: IO[bytes], data: int, server: ForkServer | None = None) -> None:
         self.ready = False
         self.assignment: Assignment | None = None
+        self.gpus: str | None = None
         self._told = time.monotonic()  # when it was last given something to do
         self._kernel_kills = 0  # of any process, before its trial
         self._stack = stack

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from optlstm.backends.driver import MAX_RESTARTS, Run
 from optlstm.backends.local.fork_server import ForkServer
+from optlstm.backends.local.gpus import Gpus, trials_on_one
 from optlstm.backends.local.process import WorkerProcess, how_it_died
 from optlstm.backends.local.shared_data import SharedData
 from optlstm.backends.trial import Decision, Failed, Job, decode, hung, run_trial
 from optlstm.errors import OptlstmError, StopTrial
 from optlstm.study.events import Assignment
 from optlstm.study.failures import DIED, MEMORY
+from optlstm.util.format import many
 
 if TYPE_CHECKING:
     from optlstm.tasks.plot_data import PlotData
@@ -29,7 +31,13 @@ END_S = 5.0  # for a worker to end by itself
 
 
 def run_local(
-    run: Run, job: Job, workers: int, *, inline: bool | None = None, server: ForkServer | None = None
+    run: Run,
+    job: Job,
+    workers: int,
+    *,
+    inline: bool | None = None,
+    server: ForkServer | None = None,
+    gpus: Gpus = Gpus(),  # noqa: B008  (frozen)
 ) -> None:
     """Run trials until there are none, the study stops, or `run` is told to stop.
 
@@ -37,12 +45,13 @@ def run_local(
         workers: Trials at a time. One trains in this process; more train in that many worker processes.
         inline: Train in this process or not, whatever the number of workers.
         server: Forks the workers, and is closed with them; None: each is started by itself.
+        gpus: Of worker processes.
     """
     with run.under_way():
         if workers == 1 if inline is None else inline:
             _run_inline(run, job)
         else:
-            _Pool(run, job, server).work(workers)
+            _Pool(run, job, server, gpus).work(workers)
 
 
 def _run_inline(run: Run, job: Job) -> None:
@@ -86,9 +95,11 @@ class _InlineReports:
 class _Pool:
     """Worker processes and the trials they run."""
 
-    def __init__(self, run: Run, job: Job, server: ForkServer | None) -> None:
+    def __init__(self, run: Run, job: Job, server: ForkServer | None = None, gpus: Gpus = Gpus()) -> None:  # noqa: B008
         self.run = run
         self.job = job
+        self.gpus = gpus
+        self.more = 0  # workers that are started when the first trial has shown what it needs of a GPU
         self.server = server if server and server.threads == job.threads else None
         self.workers: list[WorkerProcess] = []
         self.restarts: Counter[int] = Counter()
@@ -102,6 +113,8 @@ class _Pool:
         if first is None:
             return
         self.backlog.append(first)
+        if self.gpus.measures:
+            count, self.more = 1, count
         try:
             for _ in range(count):
                 self._start()
@@ -146,10 +159,23 @@ class _Pool:
             case ("suggest", param):
                 assert worker.assignment is not None
                 worker.send(self.run.suggest(worker.assignment.number, param))
-            case ("outcome", text):
+            case ("outcome", text, share):
                 assert worker.assignment is not None
                 number, worker.assignment = worker.assignment.number, None
                 self.run.record_outcome(number, decode(text))
+                if self.more:
+                    self._grow(share)
+
+    def _grow(self, share: float | None) -> None:
+        """Start the other workers: as many as have room where the first trial took this share of its GPU's memory."""
+        most, self.more = self.more, 0
+        if share is not None:
+            most = min(most, len(self.gpus.devices) * trials_on_one(share))
+            took = f"the first trial took {100 * share:.2g} % of a GPU's memory"
+            room = f"{trials_on_one(share)} fit on each of {many(len(self.gpus.devices), 'GPU')}"
+            self.run.announce(f"{took}: {room}, {most} at a time")
+        for _ in range(most - len(self.workers)):
+            self._start()
 
     def _replace(self, worker: WorkerProcess) -> None:
         """A worker died: another takes its place."""
@@ -199,8 +225,10 @@ class _Pool:
         except OSError as error:
             raise OptlstmError(f"{tempfile.gettempdir()}: cannot write: {error.strerror or error}") from error
         worker = WorkerProcess(self.job.threads, stack, self.shared.fd, self.server)
+        busy = Counter(worker.gpus for worker in self.workers)
+        worker.gpus = min(self.gpus.devices, key=lambda gpus: busy[gpus], default=None)
         self.workers.append(worker)
-        worker.send((self.job.make_objective, self.shared))
+        worker.send((self.job.make_objective, self.shared, worker.gpus))
 
     def _close(self) -> None:
         for worker in self.workers:

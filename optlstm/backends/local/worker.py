@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from optlstm.backends.local.fork_server import MESSAGE_BYTES, RUNS
+from optlstm.backends.local import gpus
 from optlstm.backends.trial import Decision, decode, encode, run_trial, setup_failure
 from optlstm.errors import named
 
@@ -58,7 +59,9 @@ def main(parent: int, fd: int, stack: int, data: int) -> None:
     driver = Connection(fd)
     gc.disable()  # a seventh of torch's import is looking for garbage among what it makes, which is none
     try:
-        make_objective, shared = driver.recv()
+        make_objective, shared, visible = driver.recv()
+        if visible is not None:
+            os.environ[gpus.VARIABLE] = visible  # CUDA reads it when it is first used
         objective = make_objective(shared.read(data))
     except Exception as error:
         driver.send(("setup failed", setup_failure(error)))
@@ -80,7 +83,8 @@ def main(parent: int, fd: int, stack: int, data: int) -> None:
     while True:
         match driver.recv():
             case ("trial", text):
-                driver.send(("outcome", encode(run_trial(objective, decode(text), report, suggest))))
+                outcome = encode(run_trial(objective, decode(text), report, suggest))
+                driver.send(("outcome", outcome, gpus.memory_share()))
             case ("plot_data", number):
                 driver.send(answer(lambda: objective.plot_data(number)))
             case ("call", function, arguments):

@@ -58,6 +58,11 @@ def places_now(resources: Mapping[str, float]) -> int:
     return sum(_fitting(resources, node["Resources"]) for node in _nodes())
 
 
+def gpus_now() -> float:
+    """How many GPUs the nodes have that are there."""
+    return sum(node["Resources"].get("GPU", 0.0) for node in _nodes())
+
+
 def check_room(resources: Mapping[str, float]) -> None:
     """Raises InputError where not even one trial fits on any node."""
     if places_now(resources) == 0:

@@ -17,7 +17,14 @@ from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.execution import tune_controller as tune_loop
 
 from optlstm.backends.driver import Run
-from optlstm.backends.ray.cluster import Cluster, check_room, nodes_in_words, places_now, resources_in_words
+from optlstm.backends.ray.cluster import (
+    Cluster,
+    check_room,
+    gpus_now,
+    nodes_in_words,
+    places_now,
+    resources_in_words,
+)
 from optlstm.backends.ray.connection import KEEP_VARIABLE, Watch, connected
 from optlstm.backends.ray.node_check import Expected, check_shared_folder, check_versions, versions
 from optlstm.backends.ray.places import place_for
@@ -26,6 +33,7 @@ from optlstm.backends.ray.search import LedgerSearch, answers, entry_of, registe
 from optlstm.backends.ray.worker import run_assignment
 from optlstm.backends.trial import Job
 from optlstm.config.schema import RayConfig
+from optlstm.errors import InputError
 from optlstm.util.files import Location
 from optlstm.util.temporary import keep, temporary_folder
 
@@ -52,11 +60,13 @@ class PreparedRay:
 
     Args:
         limit: Trials at a time, at most.
+        notes: For who runs a study there.
     """
 
     config: RayConfig
     limit: int
     watch: Watch
+    notes: tuple[str, ...] = ()
 
     def run(self, run: Run, job: Job, workers: int | None = None, file: tuple[Location, str] | None = None) -> None:
         """Run trials as `run_ray` does.
@@ -82,7 +92,15 @@ def prepared(ray: RayConfig, workers: int | None, checkpoints: Location | None) 
         InputError: The cluster cannot be reached, or its nodes have other versions or do not share the folder; one that
             is no cluster has too little for one trial.
     """
+    if ray.gpus_per_trial == "auto":
+        raise InputError("--gpus-per-trial auto: is for --backend local; on Ray give a number, such as 0.25")
     with connected(ray.address, workers, ray.cpus_per_trial) as watch:
+        notes = list[str]()
+        if ray.gpus_per_trial is None and (gpus := gpus_now()):
+            ray = ray.model_copy(update={"gpus_per_trial": 1.0})
+            notes.append(
+                f"--gpus-per-trial: the nodes have {gpus:g} GPU, a trial takes one; 0.25: four share one; 0: CPUs alone"
+            )
         if ray.address is None:
             check_room(ray.resources)
             limit = min(places_now(ray.resources), workers or ray.max_workers)
@@ -91,7 +109,7 @@ def prepared(ray: RayConfig, workers: int | None, checkpoints: Location | None) 
             limit = workers or ray.max_workers
         if checkpoints is not None:
             check_shared_folder(checkpoints)
-        yield PreparedRay(ray, limit, watch)
+        yield PreparedRay(ray, limit, watch, tuple(notes))
 
 
 def run_ray(
@@ -122,8 +140,10 @@ def describe(ray: RayConfig, workers: int | None, checkpoints: Location) -> list
         InputError: As `run_ray`.
     """
     with prepared(ray, workers, checkpoints) as there:
+        ray = there.config
         now = min(places_now(ray.resources), there.limit)
         return [
+            *(("note", note) for note in there.notes),
             ("address", ray.address or "a new Ray, on loopback"),
             *(("node", line) for line in nodes_in_words()),
             ("per trial", resources_in_words(ray.resources)),
