@@ -99,10 +99,12 @@ class Nodes:
 
     def raylets(self) -> list[psutil.Process]:
         """Of all nodes that are alive, whoever started them."""
-        raylets = []
+        raylets, port = [], self.address.removeprefix("127.0.0.1")  # Ray may put another address in its place
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):  # it has just ended
-                if process.name() == "raylet" and f"--gcs-address={self.address}" in process.cmdline():
+                if process.name() == "raylet" and any(
+                    part.startswith("--gcs-address=") and part.endswith(port) for part in process.cmdline()
+                ):
                     raylets.append(process)
         return raylets
 

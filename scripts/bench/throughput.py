@@ -61,7 +61,7 @@ def optlstm(hidden: int, patch: int, seconds: float, precision: str = "fp32") ->
     return done * windows() / taken
 
 
-def problem_and_hp(hidden: int, patch: int) -> Any:
+def problem_and_hp(hidden: int, patch: int, device: Any = "cpu") -> Any:
     import tempfile
 
     import pandas as pd
@@ -78,7 +78,7 @@ def problem_and_hp(hidden: int, patch: int) -> Any:
         times = pd.date_range("2020-01-01", periods=ROWS, freq="h")
         pd.DataFrame({"ds": times, "y": series()}).to_csv(path, index=False)
         task = Forecast.read(DataConfig(path=str(path), horizon=HORIZON, splits=(0.7, 0.15, 0.15)))
-    return ForecastProblem(task.data(), torch.device("cpu")), Hyperparameters.from_params(params)
+    return ForecastProblem(task.data(), torch.device(device)), Hyperparameters.from_params(params)
 
 
 def windows() -> int:

@@ -44,7 +44,7 @@ def test_the_first_trial_decides_how_many_share_a_gpu(studies: Studies, monkeypa
     monkeypatch.setattr(gpus, "visible_gpus", lambda: ["0", "1"])
     run, lines = Run(studies.ledger(pruner="none"), 6), list[str]()
     run.announce = lines.append
-    pool = _Pool(run, Job(make_measured, {}), gpus_for("auto"))
+    pool = _Pool(run, Job(make_measured, {}), gpus=gpus_for("auto"))
     pool.work(8)
     assert lines == ["the first trial took 40 % of a GPU's memory: 2 fit on each of 2 GPUs, 4 at a time"]
     assert Counter(worker.gpus for worker in pool.workers) == {"0": 2, "1": 2}

@@ -18,8 +18,8 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
-from optlstm.backends.local.fork_server import MESSAGE_BYTES, RUNS
 from optlstm.backends.local import gpus
+from optlstm.backends.local.fork_server import MESSAGE_BYTES, RUNS
 from optlstm.backends.trial import Decision, decode, encode, run_trial, setup_failure
 from optlstm.errors import named
 

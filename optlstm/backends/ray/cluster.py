@@ -60,7 +60,7 @@ def places_now(resources: Mapping[str, float]) -> int:
 
 def gpus_now() -> float:
     """How many GPUs the nodes have that are there."""
-    return sum(node["Resources"].get("GPU", 0.0) for node in _nodes())
+    return float(sum(node["Resources"].get("GPU", 0.0) for node in _nodes()))
 
 
 def check_room(resources: Mapping[str, float]) -> None:

@@ -50,7 +50,7 @@ class Entry:
 
     run: Run
     cluster: Cluster
-    places: Places = field(default_factory=Places)
+    places: Places = field(default_factory=lambda: Places())
     answers: Any = None
     error: OptlstmError | None = None
     moved: set[str] = field(default_factory=set)
