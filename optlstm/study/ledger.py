@@ -161,7 +161,7 @@ class Ledger(StudyResults):
 
     def left(self, total: int) -> int:
         """How many trials may still train at a time, those that do included."""
-        return max(0, self.trial_limit(total) - self.ended)
+        return max(0, self.trial_limit(total) - self._storage.ended_count)
 
     def report(
         self, number: int, epoch: int, value: float, decide: Decide | None = None, node: str | None = None

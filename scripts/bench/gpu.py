@@ -36,6 +36,10 @@ SHAPES = [(1, 64), (1, 256), (24, 64), (24, 256)]  # patch, hidden size
 PLACES = (1, 4, 8, 16)
 
 
+def shapes(quick: bool) -> list[tuple[int, int]]:
+    return [(24, 8)] if quick else SHAPES
+
+
 def on(device: torch.device, hidden: int, patch: int) -> tuple[ForecastProblem, Any]:
     problem, hp = problem_and_hp(hidden, patch, device)
     return problem, hp
@@ -97,7 +101,7 @@ def throughput(device: torch.device, quick: bool) -> None:
     seconds = 0.1 if quick else 6.0
     print("| patch | hidden | optlstm, windows/s | bare loop, windows/s | ratio | peak of torch, MB |")
     print("|---|---|---|---|---|---|")
-    for patch, hidden in SHAPES:
+    for patch, hidden in shapes(quick):
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         rates: list[list[float]] = [[], []]
@@ -110,7 +114,7 @@ def throughput(device: torch.device, quick: bool) -> None:
 
 
 def determinism(device: torch.device, quick: bool) -> None:
-    for patch, hidden in SHAPES:
+    for patch, hidden in shapes(quick):
         values = []
         for _ in range(2):
             problem, hp = on(device, hidden, patch)
@@ -131,7 +135,11 @@ def places(device: torch.device, quick: bool) -> None:
         write_series(Path(folder) / "series.csv", 600 if quick else 6000)
         for count in (1, 2) if quick else PLACES:
             trials, share = 2 * count + 1, "0" if device.type == "cpu" else f"{1 / count:.6f}"
-            space = ["space.hidden_size=256", "space.patch=24", "space.window=336" if not quick else "space.window=48"]
+            space = [
+                f"space.hidden_size={8 if quick else 256}",
+                "space.patch=24",
+                "space.window=336" if not quick else "space.window=48",
+            ]
             settings = [part for key in space for part in ("--set", key)]
             flags = ["--data", "series.csv", "--horizon", "24", "--sampler", "random", "--pruner", "none", *settings]
             size = ["--epochs", "2" if quick else "4", "--trials", str(trials), "--workers", str(count)]
