@@ -74,6 +74,7 @@ class Nodes:
             arguments.append(f"--autoscaling-config={config}")
         self.started: list[subprocess.Popen[bytes]] = []
         self._ids: dict[int, str] = {}
+        self._driver: subprocess.Popen[bytes] | None = None
         self._start("head", *arguments)
 
     def _start(self, name: str, *arguments: str) -> None:
@@ -139,7 +140,10 @@ class Nodes:
             options=dict(options),
             curve=curve,
         )
-        return subprocess.Popen([sys.executable, "-c", script], env=self.environment, stderr=subprocess.PIPE)
+        if self._driver is not None:
+            self._driver.kill()  # of a test that failed: it would take the places
+        self._driver = subprocess.Popen([sys.executable, "-c", script], env=self.environment, stderr=subprocess.PIPE)
+        return self._driver
 
     def stop(self) -> None:
         for node in self.started:
