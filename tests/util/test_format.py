@@ -8,10 +8,8 @@ import pytest
 
 from optlstm.console.progress import make_console
 from optlstm.errors import InputError
-<<<<<<< HEAD
-from optlstm.util.format import as_stored, as_timeout, csv_cell, csv_row, quoted, seconds, visible, without_midnight
-=======
 from optlstm.util.format import (
+    as_stored,
     as_timeout,
     csv_cell,
     csv_row,
@@ -21,7 +19,6 @@ from optlstm.util.format import (
     visible,
     without_midnight,
 )
->>>>>>> 4677e83 (Changelog: clusters and GPUs; a test of the line that names nodes)
 
 PLAIN = ["", "a", "a=b", "-5", "+3.2e5", "-.5", "-inf", "1-2", "'quoted", -5, 2.5, None]
 RTL = "\u202egnp.exe"
@@ -89,14 +86,13 @@ def test_days_are_shown_without_a_clock(times: list[str], expected: list[str]) -
     assert without_midnight(times) == expected
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("value", "shown"), [("2024-01-31 00:00:00", "'2024-01-31'"), ("y", "'y'"), ([1, 2], "[1, 2]")]
 )
 def test_a_stored_day_is_shown_without_a_clock(value: object, shown: str) -> None:
     assert as_stored(value) == shown
-=======
+
+
 def test_nodes_and_their_trials_in_words() -> None:
     nodes = {"10.0.0.4/3f2a91": [0, 3, 4, 5, 9], "10.0.0.5/77ab10": [1]}
     assert nodes_in_words(nodes) == "2 nodes: 10.0.0.4/3f2a91 (trials 0, 3-5, 9), 10.0.0.5/77ab10 (trial 1)"
->>>>>>> 4677e83 (Changelog: clusters and GPUs; a test of the line that names nodes)
