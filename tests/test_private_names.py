@@ -85,14 +85,7 @@ LISTED = (
     "ray._private.services.find_gcs_addresses",
     "ray.job_config.JobConfig._serialize",
     "ray.job_config.JobConfig._py_driver_sys_path",
-    # Places that are reserved ahead of the trials, and one look at all that trials have sent.
-    "ray.air.execution._internal.actor_manager.RayActorManager",
-    "ray.air.execution._internal.actor_manager.RayActorManager._try_kill_actor",
-    "ray.air.execution._internal.actor_manager.RayActorManager._try_start_actors",
-    "ray.air.execution._internal.actor_manager.RayActorManager._resource_manager",
-    "ray.air.execution._internal.actor_manager.RayActorManager._actor_state_events",
-    "ray.air.execution._internal.actor_manager.RayActorManager._actor_task_events",
-    "ray.air.execution._internal.event_manager.RayEventManager._tracked_futures",
+    # Places that are reserved ahead of the trials.
     "ray.air.execution.resources.PlacementGroupResourceManager._maybe_update_state",
     "ray.air.execution.resources.PlacementGroupResourceManager._acquired_pgs",
     "ray.air.execution.resources.PlacementGroupResourceManager._request_to_staged_pgs",

@@ -20,10 +20,9 @@ from typing import Any
 import psutil
 import ray
 from nothing import SPACE
-from ray.air.execution._internal.actor_manager import RayActorManager
 
 from optlstm.backends.driver import Run
-from optlstm.backends.ray import runner, search
+from optlstm.backends.ray import search
 from optlstm.backends.ray.cluster import Cluster
 from optlstm.backends.ray.connection import connected
 from optlstm.backends.ray.places import Places
@@ -204,11 +203,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=2, help="trials of each place")
     parser.add_argument("--postgresql", help="a database URL, to be measured beside SQLite")
-    parser.add_argument("--rays-own", action="store_true", help="with Ray Tune's own look for each event")
     parser.add_argument("--profile", action="store_true", help="say where the driver's time goes")
     arguments = parser.parse_args()
-    if arguments.rays_own:
-        runner.Events = RayActorManager  # type: ignore[misc]
     search.Places = Counted  # type: ignore[misc]
     Cluster.follow = lambda *_: None  # type: ignore[method-assign,assignment]
     print("| places | database | reports/s | reports per CPU second | trials/s | ms a report | of it the ledger | MB |")

@@ -1,13 +1,9 @@
-"""Two parts of Ray Tune's loop: the places of a run, asked for before there is a trial to take one; and its events."""
+"""The places of a run: what a trial reserves of a node, asked for before there is a trial to take it."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
-from typing import Any
 
-import ray
-from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution.resources import PlacementGroupResourceManager, ResourceRequest
 from ray.air.execution.resources.placement_group import PlacementGroupAcquiredResources
 from ray.tune import PlacementGroupFactory
@@ -57,42 +53,3 @@ class Places(PlacementGroupResourceManager):
         acquired = super().acquire_resources(resource_request)
         self._claims -= acquired is not None
         return acquired
-
-
-class Events(RayActorManager):
-    """Ray Tune's own manager of actors, with one look at all that trials have sent, where it would look for each event.
-
-    A look costs as much as there are trials: of a thousand, some ten times what the report costs.
-    """
-
-    def __init__(self, resource_manager: Any) -> None:
-        super().__init__(resource_manager)
-        self._arrived: deque[Any] = deque()
-
-    def next(self, timeout: float | None = None) -> bool:
-        """Handle one event. False where none came in time."""
-        killed = self._try_kill_actor()
-        self._try_start_actors()
-        if killed:
-            return True
-        if not self._arrived:
-            self._look(timeout)
-        while self._arrived:
-            future = self._arrived.popleft()
-            for events in (self._actor_state_events, self._actor_task_events):
-                if future in events._tracked_futures:  # it may be of an actor that has been stopped since
-                    events.resolve_future(future)
-                    self._try_start_actors()
-                    return True
-        return False
-
-    def _look(self, timeout: float | None) -> None:
-        reservations = set(self._resource_manager.get_resource_futures())
-        futures = [*reservations, *self._actor_state_events.get_futures(), *self._actor_task_events.get_futures()]
-        if not futures or not ray.wait(futures, num_returns=1, timeout=timeout)[0]:
-            return
-        ready, _ = ray.wait(futures, num_returns=len(futures), timeout=0)
-        if not reservations.isdisjoint(ready):
-            self._resource_manager.update_state()  # type: ignore[no-untyped-call]
-            self._try_start_actors()
-        self._arrived.extend(future for future in ready if future not in reservations)

@@ -27,7 +27,7 @@ from optlstm.backends.ray.cluster import (
 )
 from optlstm.backends.ray.connection import KEEP_VARIABLE, Watch, connected
 from optlstm.backends.ray.node_check import Expected, check_shared_folder, check_versions, versions
-from optlstm.backends.ray.places import Events, place_for
+from optlstm.backends.ray.places import place_for
 from optlstm.backends.ray.schedulers import StudyASHA, StudyScheduler
 from optlstm.backends.ray.search import LedgerSearch, answers, entry_of, registered
 from optlstm.backends.ray.worker import run_assignment
@@ -181,16 +181,15 @@ def _fit(tuner: Tuner, key: str, watch: Watch) -> None:
     """Run Ray Tune's loop in a thread, which is left to itself where Ray has died: no call into it returns then."""
     ended: Future[None] = Future()
     loop: Any = tune_loop
-    places, default = entry_of(key).places, (loop.PlacementGroupResourceManager, loop.RayActorManager)
+    places, default = entry_of(key).places, loop.PlacementGroupResourceManager
 
     def fit() -> None:
         try:
-            # Ray Tune makes its own, and takes no others.
-            loop.PlacementGroupResourceManager, loop.RayActorManager = lambda: places, Events
+            loop.PlacementGroupResourceManager = lambda: places  # Ray Tune makes its own, and takes no other
             try:
                 tuner.fit()
             finally:
-                loop.PlacementGroupResourceManager, loop.RayActorManager = default
+                loop.PlacementGroupResourceManager = default
         except BaseException as error:
             ended.set_exception(error)
         else:
