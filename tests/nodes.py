@@ -81,7 +81,7 @@ class Nodes:
         where = self.folder / name
         where.mkdir()
         command = [self.ray, "start", *arguments, "--node-ip-address=127.0.0.1", "--block", "--disable-usage-stats"]
-        node_id = f"{len(self._ids):056x}"
+        node_id = f"{len(self._ids):06x}".ljust(56, "0")  # its beginning is in the node's name
         own = {**self.environment, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": node_id}
         log = self.folder / f"{name}.log"
         with log.open("wb") as out:
