@@ -13,6 +13,7 @@ from optlstm.backends.local import gpus, worker
 from optlstm.backends.local.gpus import Gpus, Share, gpus_for, trials_on_one, visible_gpus
 from optlstm.backends.local.runner import _Pool, run_local
 from optlstm.backends.trial import Job
+from optlstm.config.schema import RayConfig
 from optlstm.errors import InputError
 from tests.backends.contract import Studies, job
 from tests.backends.objectives import Curve
@@ -86,3 +87,22 @@ def test_a_share_of_no_gpu_is_refused_before_anything_is_made(cli: Cli) -> None:
     assert not Path("runs").exists()
     with pytest.raises(InputError, match=r"training\.device is cpu"):
         gpus_for(0.5, "cpu")
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_on_ray_a_trial_takes_one_gpu_where_there_are_any_and_a_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from optlstm.backends.ray import runner
+
+    monkeypatch.setattr(runner, "gpus_now", lambda: 2.0)
+    monkeypatch.setattr(runner, "check_room", lambda _: None)
+    for asked, resources, notes in (
+        (None, {"cpu": 1, "gpu": 1}, 1),
+        (0, {"cpu": 1}, 0),
+        (0.5, {"cpu": 1, "gpu": 0.5}, 0),
+    ):
+        with runner.prepared(RayConfig.model_validate({"gpus_per_trial": asked}), None, None) as there:
+            assert there.config.resources == resources
+            assert len(there.notes) == notes
+    with pytest.raises(InputError, match="auto: is for --backend local"):
+        runner.prepared(RayConfig.model_validate({"gpus_per_trial": "auto"}), None, None).__enter__()
