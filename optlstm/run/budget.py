@@ -84,7 +84,7 @@ class Budget(Deadline):
     @property
     def _reserve(self) -> float:
         """Seconds to keep for the refit: of as many of the best trials as fit into its share, and seeds of each."""
-        costs, most = [_MARGIN * _seconds(trial) for trial in self._best], _MOST_RESERVE * self.seconds
+        costs, most = [_MARGIN * self._refit_seconds(trial) for trial in self._best], _MOST_RESERVE * self.seconds
         while len(costs) > 1 and sum(costs) > most:
             costs.pop()
         network = sum(costs)
@@ -179,7 +179,7 @@ class Budget(Deadline):
             return {"top": 1} if self._ledger.paused else None
         left = max(self.seconds_left, _LEAST_RESERVE * self.seconds) - self._evaluation
         for top in range(len(self._best), 0, -1):
-            network = _MARGIN * sum(map(_seconds, self._best[:top]))
+            network = _MARGIN * sum(map(self._refit_seconds, self._best[:top]))
             if network <= left:
                 return {"top": top, "more": self._more}
         return {"top": 1} if self._folds else {"top": len(self._best), "retrain": False}
@@ -188,6 +188,14 @@ class Budget(Deadline):
         """Whether there is time for another network of each trial; the last ones took so many seconds."""
         self._networks += 1
         return self._networks < _MOST_SEEDS and self.seconds_left - self._evaluation > seconds
+
+    def _refit_seconds(self, trial: FrozenTrial) -> float:
+        """What one network of a trial should take: to its best epoch, or to the end where it came so far."""
+        assert self._ledger is not None
+        last, best = trial.last_step or 1, trial.user_attrs.get("best_epoch")
+        if last >= self._ledger.record.epochs or not isinstance(best, int):
+            return _seconds(trial)
+        return _seconds(trial) * best / last
 
     @property
     def _folds(self) -> Any:

@@ -95,10 +95,12 @@ def test_a_short_time_makes_shorter_epochs_and_bars_slow_configurations(monkeypa
 
 
 def test_what_is_left_decides_how_much_is_refitted() -> None:
-    trials = [SimpleNamespace(user_attrs={"train_seconds": 10.0})] * 3
+    whole = SimpleNamespace(user_attrs={"train_seconds": 10.0, "best_epoch": 3}, last_step=10)
+    early = SimpleNamespace(user_attrs={"train_seconds": 25.0, "best_epoch": 2}, last_step=5)  # it stopped: 10 s again
     ledger = SimpleNamespace(
-        ranking=trials, paused=[], record=SimpleNamespace(task={"task": "forecast"}, objectives={})
-    )
+        ranking=[whole, early, whole], paused=[],
+        record=SimpleNamespace(task={"task": "forecast"}, objectives={}, epochs=10),
+    )  # fmt: skip
     chosen, rounds = [], []
     for seconds in (400, 120, 35, 20, 12):
         budget = Budget(seconds, time.monotonic())  # all of it is left
