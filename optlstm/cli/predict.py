@@ -52,6 +52,9 @@ def predict(
     short: Annotated[
         str | None, typer.Option("--short", metavar="omit|refuse", help="series that are too short (default: omit)")
     ] = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="labels of steps: one value a sequence, at its last step")
+    ] = False,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="data.KEY=VALUE", help=f"how this file is read: {', '.join(READING)}"),
@@ -83,12 +86,14 @@ def predict(
         if count is not None and count < 1:
             raise InputError(f"--{key}: must be a whole number of at least 1, got {count}")
         options |= {key: count} if count is not None else {}
-    options |= _reading(overrides or [])
+    options |= _reading(overrides or []) | ({"last": True} if last else {})
     picture = _picture(plot, out)
     if picture is not None and samples:
         raise InputError("--plot: draws a forecast, or anomalies; leave out --samples")
     loaded, console = Model.load(model, factory, verify=verify), make_console()
     if make := getattr(loaded.predictor, "table", None):
+        if last:
+            raise InputError("--last: is for labels of steps, and this model forecasts; leave it out")
         table = make(data.expanduser(), **with_reading(options))
         rows = table.write_csv(out)
         if picture is not None:

@@ -71,7 +71,8 @@ def _goal_problems(config: StudyConfig) -> list[str]:
     problems = []
     for key, name in (("loss", training.loss), ("metric", training.metric)):
         names = known[key]
-        if name is not None and name not in names:
+        custom = key == "metric" and choice.custom and ":" in str(name)
+        if name is not None and name not in names and not custom:
             words = f"{'one of ' if len(names) > 1 else ''}{', '.join(names)}"
             problems.append(f"training.{key}: must be {words}, got {name!r}{did_you_mean(name, names)}")
     if config.data.quantiles and not has_quantiles(training.loss, (training.metric, *config.several)):

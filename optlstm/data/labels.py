@@ -21,6 +21,7 @@ BINS = (
 )
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _BETWEEN = "\x1f"  # between labels of several columns: ASCII's unit separator
+FEW_NUMBERS = 20  # different ones that may still be classes: marks, levels, counts
 _SPLIT_SEED = 0  # of the shuffling before the cut: the study's seed is no part of the data
 
 
@@ -37,6 +38,16 @@ class LabelledSamples:
     def owners(self) -> Integers | None:
         """The sample that each label is of [labels]; None: every sample has one, its own."""
         return None
+
+    @property
+    def of_steps(self) -> bool:
+        """Whether labels are of the steps of sequences."""
+        return False
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """Those of samples that were left out, too."""
+        return self.labels
 
     @property
     def fingerprint(self) -> str:

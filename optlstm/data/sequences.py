@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.columns import Flaws, fill_numbers, label_problems, label_texts, text_cells, with_joined_labels
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import ticks_of
-from optlstm.data.labels import LabelledSamples, label_columns
+from optlstm.data.labels import FEW_NUMBERS, LabelledSamples, are_numbers, label_columns
 from optlstm.data.stand_ins import likely_stand_in
 from optlstm.data.table import SHOWN, DataFile, dataset_name, list_columns, read_table, unknown_column
 from optlstm.data.time_column import TimeReading, read_times
@@ -43,12 +44,35 @@ class Sequences(LabelledSamples):
     per_step: bool = False  # the labels are [rows]
     order: Integers | None = None  # [rows], of `per_step` and one file: the file's row of each
     times: tuple[str, ...] = ()  # [rows], of the same: as the file has them
+    ends: Integers | None = None  # [n], where a label is of a step: the row behind it; None: it is of a sequence
+    step_labels: tuple[str, ...] = ()  # [rows], where a label is of a step; empty texts are none
+
+    @property
+    def of_steps(self) -> bool:
+        return self.ends is not None
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """Those of steps that no sample ends at, too."""
+        return tuple(label for label in self.step_labels if label) or self.labels
+
+    @property
+    def step_names(self) -> tuple[str, npt.NDArray[Any]]:
+        """The column that says which step of its sequence a row is, and its cells [rows]: those of time, or numbers."""
+        if self.time is not None and self.times:
+            return self.time, np.array(self.times, dtype=object)
+        return "step", np.arange(len(self.values)) - np.repeat(self.starts[:-1], np.diff(self.starts)) + 1
 
     def joined(self, other: Self, **samples: Any) -> Self:
         """These sequences, then the other's."""
         starts = np.concatenate([self.starts, other.starts[1:] + self.starts[-1]])
         values = np.concatenate([self.values, other.values])
         samples |= {"order": None, "times": ()}  # of one file
+        if self.ends is not None and other.ends is not None:
+            samples |= {
+                "ends": np.concatenate([self.ends, other.ends + self.starts[-1]]),
+                "step_labels": (),
+            }
         return super().joined(other, values=values, starts=starts, ids=self.ids + other.ids, **samples)
 
     @property
@@ -61,12 +85,17 @@ class Sequences(LabelledSamples):
         digest = hashlib.sha256(json.dumps([self.channels, self.labels, self.groups]).encode())
         digest.update(self.starts.astype("<i8").data)
         digest.update((self.values + 0.0).astype("<f8").data)
+        if self.ends is not None:
+            digest.update(self.ends.astype("<i8").data)
         return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class SequenceColumns:
     """Which columns to read; None: by their usual names. `labelled`: whether there must be labels.
+
+    `by_step`: whether labels are of steps; None: where they change within a sequence and are numbers, more than `few`.
+    `every`: of the labelled steps of a sequence one in so many, counted back from the last.
 
     `wide`: one row a sequence, whatever the columns are called. `like`: what `channels` are the columns of; they are
     read in their order, those that lack are told in one line, and others are left out with a note. `per_step`: a label
@@ -83,6 +112,9 @@ class SequenceColumns:
     like: str | None = None
     options: FileOptions = TOLD
     per_step: bool = False
+    by_step: bool | None = False
+    few: int = FEW_NUMBERS
+    every: int = 1
 
 
 def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
@@ -122,7 +154,7 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     frame = read_table(file, [*texts, *([time] if time else []), *channels], texts=texts, times=[time] if time else ())
     frame = with_joined_labels(frame, label, labels_of) if label else frame
     table = _SequenceTable(frame, Flaws(file), label, columns.group, channels, columns.per_step)
-    sequences = table.long(series, time) if series else table.wide()
+    sequences = table.long(series, time, columns) if series else table.wide()
     notes = [*file.notes, *table.flaws.notes, *sequences.notes]
     if left := [name for name in unnamed if name not in channels]:
         notes.append(f"data: columns of {file.name} without a name are not read: {list_columns(left)}")
@@ -161,6 +193,14 @@ def _check_rows_are_sequences(file: DataFile, label: str, others: Sequence[str])
                 f"--series {short(name)} --time {short(time)}; if a row is a sequence, rename {quoted(time)}"
             )
             raise InputError(Problem(line, {"data.series": name, "data.time": time}))
+
+
+def _thinned(labels: Sequence[str], starts: Integers, every: int) -> Integers:
+    """The labelled rows, of each sequence one in `every`, counted back from its last. starts [sequences + 1]."""
+    rows = np.flatnonzero([label != "" for label in labels])
+    behind = np.searchsorted(rows, starts[1:])[np.searchsorted(starts, rows, side="right") - 1]  # of its sequence's
+    kept: Integers = rows[(behind - 1 - np.arange(len(rows))) % every == 0]
+    return kept
 
 
 def _unknown(names: Sequence[str], known: Sequence[str]) -> str:
@@ -206,7 +246,7 @@ class _SequenceTable:
             columns=tuple(self.channels),
         )
 
-    def long(self, series: str, time: str | None) -> Sequences:
+    def long(self, series: str, time: str | None, columns: SequenceColumns) -> Sequences:
         """A row is a step; the rows of a sequence need not stand together, and are in order of time."""
         codes, ids = pd.factorize(self.frame[series].astype("str"), use_na_sentinel=True)
         codes = codes.astype(np.int64)
@@ -219,18 +259,29 @@ class _SequenceTable:
         order = np.argsort(codes, kind="stable")
         starts = np.searchsorted(codes[order], np.arange(len(ids) + 1)).astype(np.int64)
         notes: list[str] = []
+        steps = None if self.per_step else self._by_step(codes, order, columns, notes)
         groups = self._constant(self.group, codes, ids, notes)
+        labels: tuple[str, ...] | None = None
         if self.per_step:
             cells = text_cells(self.frame, self.label, self.flaws)
             labels = tuple(cells[row] for row in order.tolist()) if cells else None
-        else:
+        elif steps is None:
             labels = self._constant(self.label, codes, ids, notes)
         self.flaws.raise_any()
+        samples: dict[str, Any] = {}
+        by_step = self.per_step or steps is not None
+        if steps is not None:
+            ends = _thinned(steps, starts, columns.every) + 1
+            of = codes[order][ends - 1]
+            names = groups or tuple(str(name) for name in ids)
+            labels, groups = tuple(steps[end - 1] for end in ends), tuple(names[i] for i in of)
+            samples = {"ends": ends, "step_labels": tuple(steps)}
         return Sequences(
             name=dataset_name(self.flaws.file),
             labels=labels or (),
             groups=groups,
             values=np.ascontiguousarray(values[order]),
+            **samples,
             starts=starts,
             ids=tuple(str(name) for name in ids),
             channels=tuple(self.channels),
@@ -239,9 +290,35 @@ class _SequenceTable:
             time=time,
             per_step=self.per_step,
             order=order if self.per_step else None,
-            times=tuple(str(self.frame[time].iloc[row]) for row in order) if self.per_step and time else (),
+            times=tuple(self.frame[time].astype(str).to_numpy()[order].tolist()) if by_step and time else (),
             notes=tuple(notes),
         )
+
+    def _by_step(
+        self, codes: Integers, order: Integers, columns: SequenceColumns, notes: list[str]
+    ) -> list[str] | None:
+        """The label of every row in `order`, empty where it has none; None where labels are of sequences.
+
+        Without a column of labels every step has one, which is not known.
+        """
+        if columns.by_step is False:
+            return None
+        if self.label is None:
+            return ["?"] * len(order)
+        texts = np.array(label_texts(self.frame[self.label])[0], dtype=object)[order]
+        given = np.flatnonzero(texts != "")
+        changes = (np.diff(codes[order][given]) == 0) & (texts[given][1:] != texts[given][:-1])
+        if columns.by_step is None:
+            names = {*texts[given]}
+            if not (changes.any() and len(names) > columns.few and are_numbers(names)):
+                return None
+            notes.append(
+                f"data: column '{self.label}' of {self.flaws.file} changes within a sequence, so a sample is a window "
+                "that ends at a labelled step; data.every=N takes one step in N"
+            )
+        if not len(given):
+            self.flaws.add(f"column '{self.label}' of {self.flaws.file}: no row has a value")
+        return [str(text) for text in texts]
 
     def _numbers(self, *, empty: bool) -> Floats:
         """[rows, channels]. empty: whether cells may be empty; they are NaN."""

@@ -47,7 +47,7 @@ def subtitle(view: StudyView, dates: Sequence[str] = ()) -> str:
 
 def _sizes(data: Mapping[str, Any], dates: Sequence[str]) -> list[str]:
     """How many examples there are, and how many of them each part has."""
-    unit = next((unit for unit in ("rows", "texts", "sequences") if unit in data), None)
+    unit = next((unit for unit in ("rows", "texts", "windows", "sequences") if unit in data), None)
     if unit is None:
         return []
     total = f"{data[unit]:,} {unit}"

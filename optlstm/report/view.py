@@ -200,4 +200,6 @@ def task_metrics(record: Mapping[str, Any]) -> tuple[Metric, ...]:
 
 def deciding_metric(record: Mapping[str, Any]) -> Metric | None:
     metrics, wanted = task_metrics(record), record.get("training", {}).get("metric")
+    if metrics and ":" in str(wanted):
+        return Metric(str(wanted))
     return next((m for m in metrics if m.name == wanted), next(iter(metrics), None))

@@ -42,7 +42,7 @@ from optlstm.study.warm_start import params_problems, searched_part
 from optlstm.tasks.base import Task
 from optlstm.tasks.registry import DEFAULT_TASK, TASKS, goals, task_class
 from optlstm.training.factory import Factory
-from optlstm.training.metric import Goal, Metric
+from optlstm.training.metric import METRIC_SIGNATURE, Goal, Metric
 from optlstm.util.files import Location
 from optlstm.util.user_code import Stored, UserFunction
 
@@ -66,6 +66,7 @@ class Plan:
         make_objective: Called in a worker with the task's data and `checkpoints=FOLDER`; gives the objective.
         population: The rules of `--scheduler pbt`, or None.
         factory: Of custom networks.
+        function: A custom metric.
         notes: On the space and the training, for who runs it.
     """
 
@@ -76,6 +77,7 @@ class Plan:
     make_objective: Callable[..., Callable[[Any], Any]]
     population: Population | None = None
     factory: Factory | None = None
+    function: UserFunction | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -87,7 +89,7 @@ class Plan:
     def goal(self) -> Goal:
         """What training minimises, and which metrics decide."""
         assert not isinstance(self.task, CustomTask)
-        return _goal(self.task, self.config)
+        return _goal(self.task, self.config, self.function)
 
     @property
     def stopping(self) -> Stopping:
@@ -166,7 +168,7 @@ def stored_plan(study: optuna.Study, factory: str | None = None, *, custom: bool
     config = stored_config(study)
     if config.get("objective") is not None and not custom:
         raise InputError(f"study '{study.study_name}' has a custom objective, which cannot be trained again")
-    code = {} if factory else stored_code(study, config, {}, STORED_REMEDIES)
+    code = stored_code(study, config, {"model": {"factory": factory}} if factory else {}, STORED_REMEDIES)
     if factory is not None:
         Factory.named(factory, config.get("model", {}).get("factory"), f"study '{study.study_name}'")
     return make_plan({**config, "name": study.study_name, **changes}, (), code, explores=False)
@@ -189,6 +191,7 @@ def _task_plan(
     task = attempt(problems, lambda: kind.read(data)) if data else None
     section = raw.get("space", {})
     custom = bool(config and config.model.factory)
+    function = attempt(problems, partial(_metric_function, config, stored)) if config else None
     named, notes = stored.get("model.factory"), list[str]()
     factory = attempt(problems, lambda: Factory.read(str(config.model.factory), named)) if config and custom else None
     read_space = partial(task_space, kind, task, section, factory)
@@ -216,7 +219,7 @@ def _task_plan(
         make_objective,
         problem=task.problem,
         factory=factory,
-        goal=_goal(task, config),
+        goal=_goal(task, config, function),
         device=config.training.device,
         threads=config.training.threads,
         precision=decided.training.precision,
@@ -228,8 +231,8 @@ def _task_plan(
         objectives=tuple(config.several),
     )
     rules = population(config, mutable(config.pbt, space), explore) if config.scheduler == "pbt" else None
-    record = _task_record(decided, task, space, factory)
-    return Plan(decided, task, space, record, make, rules, factory, (*notes, *precision_notes(decided)))
+    record = _task_record(decided, task, space, factory, function)
+    return Plan(decided, task, space, record, make, rules, factory, function, (*notes, *precision_notes(decided)))
 
 
 def _custom_plan(
@@ -262,13 +265,23 @@ def _custom_plan(
 
 
 def _metric(task: Task | CustomTask, config: StudyConfig) -> Metric:
-    losses, metrics = task.goals[task.kind]
+    losses, metrics, _ = task.goals[task.kind]
     wanted = config.training.metric or losses.get(config.training.loss or "")
+    if wanted and ":" in wanted:
+        return Metric(wanted)
     return next((metric for metric in metrics if metric.name == wanted), metrics[0])
 
 
-def _goal(task: Task, config: StudyConfig) -> Goal:
-    return Goal(config.training.loss, (_metric(task, config).name, *config.several))
+def _goal(task: Task, config: StudyConfig, function: UserFunction | None = None) -> Goal:
+    return Goal(config.training.loss, (_metric(task, config).name, *config.several), function=function)
+
+
+def _metric_function(config: StudyConfig, stored: Mapping[str, Stored]) -> UserFunction | None:
+    """The custom metric. Raises InputError where it cannot be imported, or must not be: see `Stored`."""
+    reference = config.training.metric or ""
+    if ":" not in reference or not goals(config.task, config.data.kind).custom:
+        return None
+    return UserFunction.read("training.metric", reference, METRIC_SIGNATURE, stored.get("training.metric"))
 
 
 def _is_default(section: StudyConfig | TrainingConfig, key: str) -> bool:
@@ -322,8 +335,10 @@ def _search_problems(config: StudyConfig, space: Space) -> list[str]:
     return problems + params_problems(config.enqueue or (), space, "enqueue")
 
 
-def _task_record(config: StudyConfig, task: Task, space: Space, factory: Factory | None) -> StudyRecord:
-    training, (losses, metrics) = config.training, task.goals[task.kind]
+def _task_record(
+    config: StudyConfig, task: Task, space: Space, factory: Factory | None, function: UserFunction | None
+) -> StudyRecord:
+    training, (losses, metrics, _) = config.training, task.goals[task.kind]
     # The device is no part: a study begun on a laptop is continued where there is a GPU.
     trained: dict[str, Any] = {"epochs": training.epochs, "patience": training.patience, "threads": training.threads}
     metric = _metric(task, config)
@@ -333,6 +348,8 @@ def _task_record(config: StudyConfig, task: Task, space: Space, factory: Factory
     stored: dict[str, Any] = {"task": config.task, "data": task.record(), "training": trained}
     if factory is not None:
         stored["model"] = {"factory": factory.reference, "fingerprint": factory.function.fingerprint}
+    if function is not None:
+        stored["metric"] = {"function": function.reference, "fingerprint": function.fingerprint}
     higher = {metric.name for metric in metrics if metric.higher}
     usual = {name: "maximize" if name in higher else "minimize" for name in config.several}
     return _record(config, space, stored, dict(zip(usual, config.directions or usual.values(), strict=True)))

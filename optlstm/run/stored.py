@@ -22,10 +22,17 @@ Remedy = Callable[[str, str], str]  # of the code and the study
 REMEDIES: dict[str, Remedy] = {
     "objective": lambda code, study: f"study {shlex.quote(code)} --name {shlex.quote(study)}",
     "model.factory": lambda code, study: f"--set model.factory={shlex.quote(code)}",
+    "training.metric": lambda code, study: (
+        f"study --name {shlex.quote(study)} --set training.metric={shlex.quote(code)}"
+    ),
     "pbt.explore": lambda code, study: f"--set pbt.explore={shlex.quote(code)}",
 }
 STORED_REMEDIES: dict[str, Remedy] = {**REMEDIES, "model.factory": lambda code, study: f"--factory {shlex.quote(code)}"}
-_FINGERPRINTS = {"objective": "objective", "model.factory": "model"}  # key: the section of the record that has it
+_FINGERPRINTS = {
+    "objective": "objective",
+    "model.factory": "model",
+    "training.metric": "metric",
+}  # key: the section of the record that has it
 
 
 def stored_config(study: optuna.Study) -> dict[str, Any]:
@@ -64,11 +71,16 @@ def stored_code(
     record, stored = study_record(study), {}
     for key, remedy in remedies.items():
         code = _value(config, key)
-        if code is not None and _value(given, key) is None:
+        if code is not None and _value(given, key) is None and is_code(key, code):
             section = record.get(_FINGERPRINTS.get(key, ""))
             fingerprint = section.get("fingerprint") if isinstance(section, Mapping) else None
             stored[key] = Stored(study.study_name, remedy(str(code), study.study_name), fingerprint)
     return stored
+
+
+def is_code(key: str, value: object) -> bool:
+    """Whether the value of a key that can name code does."""
+    return key != "training.metric" or ":" in str(value)
 
 
 def check_data_place(path: object) -> None:

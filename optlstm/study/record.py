@@ -24,7 +24,7 @@ REASON_KEY = "reason"  # a trial's user attribute: why it was ended
 
 
 # What of the record's data may be otherwise where a file has grown; its columns, and what is read of them, may not.
-_GROWING = {"rows", "first", "last", "fingerprint", "splits", "series", "sequences", "texts"}
+_GROWING = {"rows", "first", "last", "fingerprint", "splits", "series", "sequences", "texts", "windows"}
 _GROWING |= {"folds", "overlapping", "gaps", "epoch_windows", "season"}  # their defaults depend on the rows
 
 

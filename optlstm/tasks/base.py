@@ -94,6 +94,7 @@ class Goals(NamedTuple):
 
     losses: Mapping[str, str]  # the default `training.loss` first; each with its default `training.metric`
     metrics: tuple[Metric, ...]  # the default `training.metric` first
+    custom: bool = False  # whether a metric may be `module:function`
 
 
 class Task(Protocol):

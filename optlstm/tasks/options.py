@@ -64,6 +64,10 @@ class DataConfig(Section):
     test_path: str | None = Field(None, description="file of the test rows (default: split off)")
     label: str | None = Field(None, description="label column (default: label), or several: a,b,c")
     kind: Literal["auto", "classes", "number"] = Field("auto", description="what labels are (auto: told by the labels)")
+    every: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="labels of steps: a sample ends at one labelled step in so many (default: 1, where they change)",
+    )
     cap: float | None = Field(None, description="labels that are numbers: the largest; those above it are taken for it")
     series: str | None = Field(
         None, description="column (or columns) that says which series (or sequence) a row belongs to"

@@ -28,7 +28,7 @@ def goals(task: str, kind: str | None = None) -> Goals:
     chosen = [kinds[kind]] if kind is not None and kind in kinds else [*kinds.values()]
     losses = {name: metric for goals in chosen[::-1] for name, metric in goals.losses.items()}
     metrics = {metric.name: metric for goals in chosen for metric in goals.metrics}
-    return Goals({**chosen[0].losses, **losses}, tuple(metrics.values()))
+    return Goals({**chosen[0].losses, **losses}, tuple(metrics.values()), any(goals.custom for goals in chosen))
 
 
 def load(reference: str) -> Any:

@@ -162,6 +162,22 @@ def step_space(causal: bool) -> dict[str, object]:
     return {**base, **fixed, **direction, "dropout": {"low": 0.0, "high": 0.4, "step": 0.1, "default": 0.1}}
 
 
+def window_space(steps: int, samples: int) -> dict[str, object]:
+    """The search space of a study of windows of longer sequences, as `sequence_space`.
+
+    Args:
+        steps: of the median sequence.
+        samples: to train on.
+    """
+    fitting = [length for length in (8, 16, 32, 64, 128, 256) if length <= steps][-3:] or [max(1, steps)]
+    return {
+        **sequence_space(fitting[len(fitting) // 2], samples),
+        "window": {"choices": fitting, "default": fitting[len(fitting) // 2]},
+        "patch": {"choices": [patch for patch in (1, 2, 4) if patch <= fitting[0]], "default": 1},
+        "pooling": {"choices": ["last", "mean", "max"], "default": "last"},
+    }
+
+
 def text_space(vector_dim: int | None) -> dict[str, object]:
     """The search space of a study of labelled texts. vector_dim: numbers of a pretrained vector, if there are any."""
     embedding: object = vector_dim or {"choices": [50, 100, 200], "default": 100}

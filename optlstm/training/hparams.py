@@ -100,7 +100,7 @@ class Hyperparameters:
         Networks of the first versions took hidden_size, in layers of other widths too, and were trained with that.
     """
 
-    window: int = _param(96, least=1, tasks=("forecast",), size=True, size_needs="linear_skip")
+    window: int = _param(96, least=1, tasks=_NUMERIC, size=True, size_needs="linear_skip")
     batch_size: int = _param(64, least=1, weights="free")
     hidden_size: int = _param(64, least=1, weights="grows", size=True, network=True)
     num_layers: int = _param(1, least=1, weights="grows", size=True, network=True)

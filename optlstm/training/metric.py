@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from optlstm.errors import TrialFailed, named
+from optlstm.util.arrays import Floats
+from optlstm.util.user_code import UserFunction
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,28 @@ class Goal:
         metrics: names of the validation metrics that decide. Others are computed only where they cost nothing.
         threshold: of two classes: a metric by which a refit chooses the decision threshold, or the threshold itself;
             None: the metric that decides, where a threshold changes it.
+        function: a custom metric, of (truth, prediction), that is minimised; its name is its `module:function`.
     """
 
     loss: str | None = None
     metrics: tuple[str, ...] = ()
     threshold: str | float | None = None
+    function: UserFunction | None = None
+
+    def custom(self, truth: Any, prediction: Floats) -> dict[str, float]:
+        """The custom metric by its name; nothing where there is none.
+
+        Raises:
+            TrialFailed: it raises, or gives no number.
+        """
+        if self.function is None:
+            return {}
+        name = self.function.reference
+        try:
+            return {name: float(self.function.load()(truth, prediction))}
+        except Exception as error:
+            raise TrialFailed(f"training.metric: {name} raised {named(error)}") from error
 
 
+METRIC_SIGNATURE = "function(truth, prediction) -> float"
 DEFAULT_GOAL = Goal()

@@ -3,8 +3,8 @@
 Real training of a small forecast over a conditional space in which some learning rates diverge (those trials fail with
 a non-finite loss), some trials raise, and some report NaN; with the losses of quantiles and of counts; with every step
 supervised, and with LSTMs that train in bfloat16, both by drivers of which the first is killed (SIGKILL); of labelled
-sequences in two folds; of labels of steps, and several; of texts; and of many series with covariates. Prints one row
-per pairing and a total; exits 1 on any difference.
+sequences in two folds; of labels of steps, and several; of texts; of numbers, and of windows of longer sequences; and
+of many series with covariates. Prints one row per pairing and a total; exits 1 on any difference.
 """
 
 from __future__ import annotations
@@ -150,10 +150,20 @@ def plan_of(folder: Path, sampler: str, pruner: str, task: str = "forecast") -> 
 
 
 def labelled_plan(folder: Path, task: str, pruner: str) -> Plan:
-    """Sequences of 8 to 20 steps, labelled as a whole or step by step, or texts of 2 to 9 words, of two classes."""
+    """Sequences of 8 to 20 steps, labelled as a whole or step by step, or texts of 2 to 9 words, of two classes.
+
+    number: sequences whose amplitude is learned, by its quantiles, in two folds. windows: a number at every step.
+    """
     random, rows = np.random.default_rng(0), []
     for i in range(160):
-        if task != "text":
+        if task == "number":
+            steps = (i / 40) * np.sin(np.arange(random.integers(8, 21)) * 0.7) + random.normal(0, 0.1)
+            rows += [{"series_id": i, "t": t, "x": x, "z": -x, "label": i / 40} for t, x in enumerate(steps)]
+        elif task == "windows":
+            left = np.arange(random.integers(12, 30))[::-1]
+            steps = random.normal(-left, 1.0)
+            rows += [{"series_id": i, "t": t, "x": x, "label": left[t]} for t, x in enumerate(steps) if i < 40]
+        elif task != "text":
             steps = np.sin(np.arange(random.integers(8, 21)) * (0.4 + 0.4 * (i % 2))) + random.normal(0, 0.5)
             count = {"up": i % 2, "level": steps.mean()} if task == "several" else {}
             labels = (steps > 0) * 1 if task == "steps" else [i % 2] * len(steps)
@@ -167,12 +177,14 @@ def labelled_plan(folder: Path, task: str, pruner: str) -> Plan:
             rows.append({"text": " ".join(words), "label": i % 2})
     data = folder / f"{task}.csv"
     pd.DataFrame(rows).to_csv(data, index=False)
-    kind = "text" if task == "text" else "sequence"
+    kind = task if task == "text" else "sequence"
     raw = {"name": "parity", "seed": 3, "task": kind, "trials": TRIALS, "pruner": {"name": pruner}}
-    source = {"path": str(data), "folds": 2 if task == "sequence" else 0, "per_step": task == "steps"}
+    source = {"path": str(data), "folds": 2 if task in ("sequence", "number") else 0, "per_step": task == "steps"}
+    source |= {"kind": "number", "cap": 15.0, "every": 2} if task == "windows" else {}
     source |= {"label": "up,level", "channels": ["x", "z"]} if task == "several" else {}
-    training = {"epochs": 4, "patience": 4}
-    return make_plan({**raw, "data": source, "training": training, "space": LABELLED})
+    training = {"epochs": 4, "patience": 4} | ({"loss": "quantiles"} if task == "number" else {})
+    space = LABELLED | ({"window": {"choices": [4, 8]}} if task == "windows" else {})
+    return make_plan({**raw, "data": source, "training": training, "space": space})
 
 
 def panel_plan(folder: Path, pruner: str) -> Plan:
@@ -296,7 +308,7 @@ def main() -> int:
         cases += [(loss, "tpe", "asha", [("ray", TRIALS)]) for loss in ("quantiles", "student_t", "negative_binomial")]
         cases += [(task, "tpe", "median", [("ray", TRIALS)]) for task in ("sequence", "text", "panel")]
         legs = [("local", 8), ("ray", 16), ("local", 24)]
-        cases += [(task, "tpe", "median", legs) for task in ("steps", "several")]
+        cases += [(task, "tpe", "median", legs) for task in ("steps", "several", "number", "windows")]
         for task, sampler, pruner, legs in (c for c in cases if given.task in (None, c[0])):
             same, ledger, local_s, other_s = compare(sampler, pruner, legs, task)
             counts, total = ledger.counts, len(ledger.trials)

@@ -155,6 +155,31 @@ def test_networks_are_made_by_what_the_command_names(
     assert cli("refit", "tiny", "-o", "model", "--factory", factory).code == 0
 
 
+def test_a_metric_decides_where_the_command_names_it(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    Path("networks_there.py").write_text(
+        "from pathlib import Path\nPath('ran').touch()\ndef late(t, p):\n    return 1\n"
+    )
+    Path("lines.csv").write_text("label,t0\n" + "".join(f"{i / 8},{i}\n" for i in range(40)))
+    monkeypatch.syspath_prepend(str(folder))
+    metric, source = "training.metric=networks_there:late", ("--task", "sequence", "--data", "lines.csv")
+    command = ("study", *source, "--name", "m", "--trials", 1, "--epochs", 1, "--workers", 1, "--set", "data.folds=0")
+    assert cli(*command, "--set", metric).code == 0
+    forget(monkeypatch, tmp_path / "another")
+
+    for other in (("refit", "m", "-o", "model"), ("study", "--name", "m", "--trials", 2)):
+        outcome = cli(*other)
+        assert outcome.code == 2
+        assert outcome.err.startswith("training.metric: networks_there:late is named by study 'm' alone")
+        assert outcome.err.rstrip().endswith(f"to run it: study --name m --set {metric}")
+    assert cli("report", "m").code == 0
+    assert "A report runs no code of yours" in Path("m.html").read_text()
+    assert not Path("ran").exists()
+    assert cli("study", "--name", "m", "--trials", 1, "--set", metric).code == 0
+    assert cli("refit", "m", "-o", "model").code == 0
+
+
 @pytest.mark.parametrize("forged", ["bytecode", "package"])
 def test_a_named_module_runs_from_the_text_that_was_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: str

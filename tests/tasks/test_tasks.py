@@ -251,7 +251,7 @@ def test_nested_parquet_columns_are_refused(cli: Cli) -> None:
     ("arguments", "expected"),
     [
         (("--horizon", "3"), "data.horizon: --task sequence does not read it"),
-        (("--set", "space.window=8"), "space.window: no such hyperparameter"),
+        (("--set", "space.window=8"), "space.window: a sample is a whole sequence"),
         (("--set", "training.metric=mse"), "training.metric: must be one of log_loss, accuracy"),
         (("--loss", "mae"), "mae is not defined on these data: the labels are 2 classes; data.kind=number has it"),
         (

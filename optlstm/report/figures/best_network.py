@@ -67,6 +67,8 @@ def network(view: StudyView, checkpoints: Location | None) -> Network:
         return Network()
     if view.config.get("model", {}).get("factory") is not None:
         return Network(missing="A report runs no code of yours, so what custom networks forecast is not drawn.")
+    if ":" in str(view.config.get("training", {}).get("metric")):
+        return Network(missing="A report runs no code of yours, and this study has a custom metric; nothing is drawn.")
     try:
         plan = stored_plan(view.study)
     except OptlstmError as error:

@@ -117,12 +117,12 @@ def regression(plot_data: Regression, trial: int) -> Figure:
     n = len(plot_data.truth)
     shown = np.unique(np.linspace(0, n - 1, min(n, _MOST_POINTS)).astype(np.int64))
     truth, predicted = plot_data.truth[shown], plot_data.predicted[shown]
-    ends = [float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))]
     x, y, residuals = truth.tolist(), predicted.tolist(), (predicted - truth).tolist()
     tips = [f"true {number(a)}\npredicted {number(b)}\nresidual {number(b - a)}" for a, b in zip(x, y, strict=True)]
     points = partial(Marks, "points", x, tips=tips, size=5, opacity=0.5)
-    against = [Marks("line", ends, ends, "muted", dash=True, size=4), points(y)]
-    left = [Marks("line", ends, [0.0, 0.0], "muted", dash=True, size=4), points(residuals)]
+    across: list[float] = [min(x), max(x)]
+    against = [points(y), Marks("line", across, across, "text", dash=True, size=5)]
+    left = [points(residuals), Marks("line", across, [0.0, 0.0], "text", dash=True, size=5)]
     return Figure(
         "regression",
         "Predicted and true numbers",

@@ -69,11 +69,13 @@ class _Training(_Table):
 class _Data(_Table):
     target: list[str] | None = None
     classes: list[Scalar] | None = None
+    kind: str | None = None
     splits: list[Whole] | None = None
     horizon: Whole | None = None
     rows: Whole | None = None
     texts: Whole | None = None
     sequences: Whole | None = None
+    windows: Whole | None = None
     folds: Whole | None = None
     overlapping: bool | None = None
     time_format: str | None = None

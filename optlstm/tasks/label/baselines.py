@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from optlstm.tasks.base import Metrics
 from optlstm.tasks.label.data import LabelledData
 from optlstm.util.arrays import Floats, Integers
 
+_AT_ONCE = 2000  # samples whose features are computed at once
 _MOST = 100_000_000  # numbers of all sequences padded to one length, above which no neighbours are searched
 
 _REACH, _MOST_STEPS = 8, 50_000
@@ -21,23 +24,57 @@ def constant_outputs(data: LabelledData, train: Integers, held_out: Integers) ->
     return {name: np.tile(output, (n, 1)) for name, output in guesses.items()}
 
 
-def nearest_neighbour(data: LabelledData, train: Integers) -> Metrics | None:
+def nearest_neighbour(data: LabelledData, train: Integers, window: int = 0) -> Metrics | None:
     """The label of the nearest training sequence by Euclidean distance, shorter sequences filled up with zeros.
 
     None where that would take too much memory. Of classes it gives no probabilities, hence no metric of them.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    lengths = np.diff(data.starts)
+    _, lengths = data.spans(window)
     n, steps, channels = len(lengths), int(lengths.max()), data.values.shape[1]
     if n * steps * channels > _MOST:
         return None
-    padded = np.zeros((n, steps, channels), dtype=np.float32)
-    padded[np.arange(steps) < lengths[:, None]] = data.values
-    flat = padded.reshape(n, -1)
+    flat = _padded(data, np.arange(n), window).reshape(n, -1)
     model = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(flat[train])
     nearest = model.kneighbors(flat[data.test], return_distance=False)[:, 0]
-    return data.target.sure_scores(data.truth[train[nearest]], data.truth[data.test])
+    return data.target.sure_scores(data.truth[train[nearest]], data.truth[data.test], data.goal)
+
+
+def on_features(data: LabelledData, train: Integers, window: int) -> dict[str, Metrics | None]:
+    """The target's linear model on the last values of each sequence, and on a summary of its channels."""
+    known, wanted = (_features(data, samples, window) for samples in (train, data.test))
+    return {
+        f"linear_on_{name}": data.target.all_scores(
+            data.target.linear(x, data.truth[train], wanted[name]), data.truth[data.test], data.goal
+        )
+        for name, x in known.items()
+    }
+
+
+def _features(data: LabelledData, samples: Integers, window: int) -> dict[str, Floats]:
+    """[samples, features] by name: last values; means, deviations, least, largest and last values, and slopes."""
+    parts: dict[str, list[npt.NDArray[Any]]] = {"last_values": [], "summary": []}
+    for some in np.array_split(samples, max(1, len(samples) // _AT_ONCE)):
+        x, lengths = _padded(data, some, window), data.spans(window)[1][some]
+        steps = np.arange(x.shape[1])
+        inside, count = (steps < lengths[:, None])[:, :, None], lengths[:, None]
+        mean, last = x.sum(axis=1) / count, x[np.arange(len(some)), lengths - 1]
+        centred = np.where(inside, x - mean[:, None], 0.0)
+        place = np.where(inside[:, :, 0], steps - (lengths[:, None] - 1) / 2, 0.0)[:, :, None]
+        slope = (place * centred).sum(axis=1) / np.maximum(np.square(place).sum(axis=1), 1.0)
+        ends = [np.where(inside, x, np.inf).min(axis=1), np.where(inside, x, -np.inf).max(axis=1)]
+        parts["last_values"].append(last)
+        parts["summary"].append(np.hstack([mean, np.sqrt(np.square(centred).sum(axis=1) / count), *ends, last, slope]))
+    return {name: np.concatenate(rows).astype(np.float64) for name, rows in parts.items()}
+
+
+def _padded(data: LabelledData, samples: Integers, window: int) -> npt.NDArray[np.float32]:
+    """[samples, steps, channels], 0 behind each end."""
+    first, lengths = (part[samples] for part in data.spans(window))
+    steps = np.arange(int(lengths.max()))
+    rows = np.minimum(first[:, None] + steps, len(data.values) - 1)
+    return np.where((steps < lengths[:, None])[:, :, None], data.values[rows], np.float32(0))
 
 
 def window_of_steps(data: LabelledData, train: Integers) -> Metrics | None:
@@ -59,7 +96,7 @@ def window_of_steps(data: LabelledData, train: Integers) -> Metrics | None:
         return x
 
     output = data.target.linear(windows(rows), data.truth[rows], windows(wanted))
-    return data.target.all_scores(output, data.truth[wanted])
+    return data.target.all_scores(output, data.truth[wanted], data.goal)
 
 
 def bag_of_words(
@@ -71,4 +108,4 @@ def bag_of_words(
     counts = CountVectorizer(analyzer=tokenizer)
     x, wanted = counts.fit_transform([texts[i] for i in train]), counts.transform([texts[i] for i in data.test])
     output = data.target.linear(x, data.truth[train], wanted)
-    return data.target.all_scores(output, data.truth[data.test])
+    return data.target.all_scores(output, data.truth[data.test], data.goal)

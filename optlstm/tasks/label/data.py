@@ -21,8 +21,9 @@ from optlstm.util.arrays import Integers, row_ranges
 class LabelledData:
     """Sequences one after the other, their labels, and the folds to train on.
 
-    values: float32 [rows, channels], standardised, or int32 [rows] of token numbers. starts [n + 1]; truth [n].
+    values: float32 [rows, channels], standardised, or int32 [rows] of token numbers. starts [sequences + 1]; truth [n].
     per_step: a label is of a step, truth [rows]; causal: predicted from the steps up to it.
+    ends: [n], where samples are windows of sequences: the row behind each one's last. None: the sequences are.
     """
 
     values: npt.NDArray[Any]
@@ -37,6 +38,8 @@ class LabelledData:
     scaler: Standardizer | None = None
     per_step: bool = False
     causal: bool = False
+    ends: Integers | None = None
+    goal: Goal = DEFAULT_GOAL  # of baselines' scores
 
     def labels_of(self, samples: Integers) -> Integers:
         """Positions in `truth` of the labels of some samples, one sample's after the other's."""
@@ -45,6 +48,23 @@ class LabelledData:
     def truth_of(self, samples: Integers) -> Truth:
         """The labels of some samples, one sample's after the other's."""
         return self.truth[self.labels_of(samples)]
+
+    @property
+    def n(self) -> int:
+        """Samples."""
+        return len(self.starts) - 1 if self.ends is None else len(self.ends)
+
+    def spans(self, window: int) -> tuple[Integers, Integers]:
+        """(first row, rows) of every sample: a whole sequence, or as much of the window before its end as there is."""
+        if self.ends is None:
+            return self.starts[:-1], np.diff(self.starts)
+        first = np.maximum(self.starts[sequences_of(self.starts, self.ends)], self.ends - window)
+        return first, self.ends - first
+
+    def rows(self, samples: Integers) -> Integers:
+        """The rows of the sequences that some samples are, or are windows of, one sequence after the other."""
+        sequences = samples if self.ends is None else np.unique(sequences_of(self.starts, self.ends[samples]))
+        return rows_of(self.starts, sequences)
 
     def shape(self, hp: Hyperparameters, goal: Goal = DEFAULT_GOAL) -> Shape:
         """The networks' shape, as a training with this goal needs them."""
@@ -57,6 +77,11 @@ class LabelledData:
 def sequence_shape(channels: int, outputs: int, per_step: bool) -> Shape:
     """Of networks that read sequences."""
     return Shape({"channels": channels, **({"per_step": 1} if per_step else {})}, outputs)
+
+
+def sequences_of(starts: Integers, ends: Integers) -> Integers:
+    """The sequence that each of these rows is behind a row of. starts [sequences + 1]."""
+    return np.searchsorted(starts, ends, side="left") - 1
 
 
 def rows_of(starts: Integers, sequences: Integers) -> Integers:

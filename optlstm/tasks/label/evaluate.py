@@ -18,6 +18,7 @@ from optlstm.tasks.label.predict import LabelPredictor, LabelSection, SequenceSe
 from optlstm.tasks.label.problem import fold_problem
 from optlstm.tasks.label.target import Target
 from optlstm.training.folds import fold_of
+from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import DEFAULT_GOAL, Goal, Metric
 from optlstm.util.arrays import Floats, Integers
 
@@ -30,14 +31,14 @@ class LabelEvaluator:
         data: all samples.
         fold: training and validation samples of the study; of a cross-validation the first fold.
         section: the task's part of the card.
-        baselines: scores on the test samples by name, from (data, positions of the samples to learn from).
+        baselines: scores on the test samples by name, from (data, positions of the samples to learn from, the window).
         goal: of the study; its threshold may be the refit's.
     """
 
     data: LabelledData
     fold: Fold
     section: SequenceSection | TextSection
-    baselines: Callable[[LabelledData, Integers], dict[str, Metrics | None]]
+    baselines: Callable[[LabelledData, Integers, int], dict[str, Metrics | None]]
     goal: Goal = DEFAULT_GOAL
 
     def training_data(self, joined: bool) -> LabelledData:
@@ -57,7 +58,7 @@ class LabelEvaluator:
         """The baselines that know the training labels alone, in the study's first fold."""
         data, held_out = self.data, self.fold.validation
         return {
-            name.replace("_", " "): metric.value(data.target.scores(output, data.truth_of(held_out), (metric.name,)))
+            name.replace("_", " "): metric.value(data.target.goal_scores(output, data.truth_of(held_out), self.goal))
             for name, output in constant_outputs(data, self.fold.train, held_out).items()
         }
 
@@ -67,16 +68,16 @@ class LabelEvaluator:
         if not len(self.data.test) or not target.looks_back:
             return target  # `training_data` refuses the first
         wanted = self.data.labels_of(np.concatenate([fold.validation for fold in self.data.folds]))
-        output = np.mean([self._unseen(network) for _, network in tuned()], axis=0)[wanted]
+        output = np.mean([self._unseen(*pair) for pair in tuned()], axis=0)[wanted]
         return target.held_out(output, self.data.truth[wanted], self.goal)
 
     @torch.no_grad()
-    def _unseen(self, network: nn.Module) -> Floats:
+    def _unseen(self, hp: Hyperparameters, network: nn.Module) -> Floats:
         """[n, width] of the validation samples, each by the network that was not trained on it; others are NaN."""
         out = np.full((len(self.data.truth), self.data.target.width), np.nan)
         for i, fold in enumerate(self.data.folds):
             problem, member = fold_problem(self.data, fold, torch.device("cpu")), fold_of(network, i)
-            out[self.data.labels_of(fold.validation)] = problem.outputs(member.cpu().eval(), fold.validation)
+            out[self.data.labels_of(fold.validation)] = problem.outputs(member.cpu().eval(), fold.validation, hp)
         return out
 
     def check_rivals(self) -> None:
@@ -87,14 +88,15 @@ class LabelEvaluator:
         self, predictor: LabelPredictor, joined: bool, rivals: bool = False, held_out: Target | None = None
     ) -> Evaluation:
         """Score the test samples, once, beside baselines that learn from what the model was trained on."""
-        data, train, target, more = self.data, self._train(joined), held_out or self.data.target, self.goal.metrics
+        data, train, target, goal = self.data, self._train(joined), held_out or self.data.target, self.goal
         truth, outputs = data.truth_of(data.test), predictor.outputs(data, data.test)
         constant = constant_outputs(data, train, data.test)
-        baselines = {name: data.target.all_scores(output, truth, more) for name, output in constant.items()}
-        baselines |= {name: scores for name, scores in self.baselines(data, train).items() if scores is not None}
+        baselines = {name: data.target.all_scores(output, truth, goal) for name, output in constant.items()}
+        others = self.baselines(data, train, predictor.hps[0].window)
+        baselines |= {name: scores for name, scores in others.items() if scores is not None}
         return Evaluation(
-            test=target.all_scores(target.final(outputs.mean(axis=0)), truth, more),
-            members=[target.all_scores(target.final(member), truth, more) for member in outputs],
+            test=target.all_scores(target.final(outputs.mean(axis=0)), truth, goal),
+            members=[target.all_scores(target.final(member), truth, goal) for member in outputs],
             baselines=baselines,
             lower_is_better=target.lower_is_better(self.goal),
             card_updates=LabelSection.of(target),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from optlstm.data.labels import are_measured, are_numbers, label_parts
+from optlstm.data.labels import FEW_NUMBERS, LabelledSamples, are_measured, are_numbers, label_parts
 from optlstm.tasks.label.classes import Classes
 from optlstm.tasks.label.number import Number
 from optlstm.tasks.label.several import Several
@@ -13,33 +13,33 @@ from optlstm.tasks.options import DataConfig
 
 # The first: of studies that do not say.
 KINDS: dict[str, type[Target]] = {"classes": Classes, "number": Number, "several": Several}
-_FEW = 20  # different numbers that may still be classes: marks, levels, counts
 _SAMPLES = 10  # of a class at least, on average, where more whole numbers than that are classes
 
 
-def read_target(labels: Sequence[str], column: LabelColumn, options: DataConfig) -> tuple[Target, tuple[str, ...]]:
+def read_target(samples: LabelledSamples, column: LabelColumn, options: DataConfig) -> tuple[Target, tuple[str, ...]]:
     """The target that `data.kind` asks for, or that the labels of a training file stand for; and why, in a line.
 
     Raises:
         InputError: There is nothing to learn from these labels.
     """
+    labels = samples.all_labels
     if len(label_parts(labels[0])) > 1:
         return Several.read(labels, column, options), ()
     if options.kind != "auto":
         return KINDS[options.kind].read(labels, column, options), ()
-    reason = _number_reason(labels)
+    reason = _number_reason(labels, samples.of_steps)
     if not reason:
         return Classes.read(labels, column, options), ()
     target = Number.read(labels, column, options)
     return target, (f"data: {reason}, so a number is learned; to learn classes: --set data.kind=classes",)
 
 
-def _number_reason(labels: Sequence[str]) -> str:
+def _number_reason(labels: Sequence[str], of_steps: bool) -> str:
     """Why labels are numbers that are learned as such; empty where they are classes."""
     names = tuple(set(labels))
     if not are_numbers(names):
         return ""
-    many = len(names) > _FEW and (are_measured(names) or len(names) * _SAMPLES > len(labels))
+    many = len(names) > FEW_NUMBERS and (of_steps or are_measured(names) or len(names) * _SAMPLES > len(labels))
     if len(names) > len(labels) / 2 or many:
         return f"the {len(labels):,} labels are {len(names):,} different numbers"
     return ""

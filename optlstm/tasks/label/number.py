@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from optlstm.training.heads import Head
 
 _STRATA, _IN_STRATUM = 10, 10  # parts of the labels by size, of so many samples at least
+_EARLY, _LATE = 13.0, 10.0  # of the rul_score: what errors are divided by
 _UNITS = "in the label's units"
 
 
@@ -45,11 +46,13 @@ class Number(Target):
         Metric("r2", higher=True),
         Metric("mape", "percent"),
         Metric("pinball", _UNITS),
+        Metric("rul_score"),
     )
     losses: ClassVar[Mapping[str, str]] = {"mse": "rmse", "mae": "mae", "huber": "rmse", "quantiles": "pinball"}
     compared: ClassVar[tuple[str, ...]] = ("rmse", "mae")
     output_name: ClassVar[str] = "prediction"
-    on_demand: ClassVar[tuple[str, ...]] = ("pinball",)
+    on_features: ClassVar[bool] = True
+    on_demand: ClassVar[tuple[str, ...]] = ("pinball", "rul_score")
     unused: ClassVar[tuple[str, ...]] = ("label_smoothing",)
 
     kind: Literal["number"] = "number"
@@ -143,7 +146,9 @@ class Number(Target):
         return numbers if self.cap is None else numbers.clamp(max=self.cap)
 
     def scores(self, output: Floats, truth: Truth, more: Sequence[str] = ()) -> dict[str, float]:
-        """r2: as scikit-learn's; of labels that are all the same 0. mape: of those that are not 0; NaN without any."""
+        """rul_score: of remaining useful life, a sum in which a late warning is worse (Saxena et al. 2008).
+
+        r2: as scikit-learn's; of labels that are all the same 0. mape: of those that are not 0; NaN without any."""
         error, given = output[:, 0] - truth, truth != 0
         squared, spread = float(np.square(error).mean()), float(truth.var())
         scores = {
@@ -156,9 +161,14 @@ class Number(Target):
             quantiles = output[:, 1:] if self.head.levels else np.repeat(output, len(self.levels), axis=1)
             losses = [2 * pinball(truth, quantiles[:, i], level).mean() for i, level in enumerate(self.levels)]
             scores["pinball"] = float(np.mean(losses))
+        if "rul_score" in more:
+            scores["rul_score"] = float(np.expm1(np.where(error < 0, -error / _EARLY, error / _LATE)).sum())
         return scores
 
     def predicted(self, output: Floats) -> Floats:
+        return output[:, 0]
+
+    def prediction(self, output: Floats) -> Floats:
         return output[:, 0]
 
     def plot_data(self, output: Floats, truth: Truth) -> Regression:

@@ -25,7 +25,7 @@ from optlstm.tasks.base import CardPart, ExportModule, FormCard, Metrics, Positi
 from optlstm.tasks.label.calibrate import Temperature, Threshold
 from optlstm.tasks.label.chunks import CHUNK
 from optlstm.tasks.label.classes import Classes
-from optlstm.tasks.label.data import LabelledData, sequence_shape
+from optlstm.tasks.label.data import LabelledData, sequence_shape, sequences_of
 from optlstm.tasks.label.number import Number
 from optlstm.tasks.label.problem import fold_problem, make_network
 from optlstm.tasks.label.several import Several
@@ -51,6 +51,8 @@ class Rows(NamedTuple):
     id_column: str = "row"  # heading of the ids
     order: Integers | None = None  # [rows], of labels of steps: the file's row of each
     times: Mapping[str, Sequence[str]] = MappingProxyType({})  # [rows] by the column's name, of the same
+    ends: Integers | None = None  # as `LabelledData.ends`
+    steps: tuple[str, npt.NDArray[Any]] | None = None  # heading and cells [n] of the steps that windows end at
 
 
 class LabelSection(CardPart):
@@ -74,7 +76,7 @@ class LabelSection(CardPart):
 
     @model_serializer(mode="wrap")
     def _without_the_other_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        absent = {key for key in ("classes", "labels") if getattr(self, key) is None}
+        absent = {key for key in ("classes", "labels", "windows") if getattr(self, key, None) is None}
         return {key: value for key, value in handler(self).items() if key not in absent}
 
     @staticmethod
@@ -109,7 +111,7 @@ class LabelSection(CardPart):
         self, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters], extras: Mapping[str, Tensor]
     ) -> LabelPredictor:
         """The networks' predictor."""
-        return LabelPredictor(self, networks)
+        return LabelPredictor(self, networks, hps)
 
     def problem(self, hp: Hyperparameters) -> str | None:
         """A hyperparameter that no network can have, or None."""
@@ -131,10 +133,10 @@ class LabelSection(CardPart):
         """A new network."""
         return make_network(hp, self.shape(hp))
 
-    def data(self, values: npt.NDArray[Any], starts: Integers) -> LabelledData:
-        """Sequences or texts whose labels are not known, for `LabelProblem`."""
-        truth, vocabulary = np.zeros(len(starts) - 1, dtype=np.int64), self.inputs.get("vocabulary", 0)
-        return LabelledData(values, starts, truth, self.target, (), np.arange(0), vocabulary)
+    def data(self, rows: Rows) -> LabelledData:
+        """Samples whose labels are not known, for `LabelProblem`."""
+        truth, vocabulary = np.zeros(len(rows.ids), dtype=np.int64), self.inputs.get("vocabulary", 0)
+        return LabelledData(rows.values, rows.starts, truth, self.target, (), np.arange(0), vocabulary, ends=rows.ends)
 
 
 class SequenceSection(LabelSection):
@@ -148,6 +150,7 @@ class SequenceSection(LabelSection):
     std: list[Positive]
     per_step: bool = False
     causal: bool = False
+    windows: Literal[True] | None = None  # whether a sample is a window of a longer sequence
 
     @model_validator(mode="after")
     def _every_channel_has_its_scale(self) -> SequenceSection:
@@ -161,11 +164,11 @@ class SequenceSection(LabelSection):
         """The networks' `Shape.inputs`."""
         return dict(sequence_shape(len(self.mean), 0, self.per_step).inputs)
 
-    def data(self, values: npt.NDArray[Any], starts: Integers) -> LabelledData:
-        data = super().data(values, starts)
+    def data(self, rows: Rows) -> LabelledData:
+        data = super().data(rows)
         if not self.per_step:
             return data
-        return replace(data, truth=np.zeros(len(values), dtype=np.int64), per_step=True, causal=self.causal)
+        return replace(data, truth=np.zeros(len(rows.values), dtype=np.int64), per_step=True, causal=self.causal)
 
     def read(self, path: Path, *, labelled: bool, reading: DataConfig | None = None) -> Rows:
         """The sequences of a file. Raises InputError where its columns are not the training file's."""
@@ -181,14 +184,21 @@ class SequenceSection(LabelSection):
             like="the model",
             options=self.form.options_with(reading),
             per_step=self.per_step,
+            by_step=bool(self.windows),
         )
         sequences = read_sequences(path, columns)
         for note in sequences.notes:
             _log.warning("%s", note)
         values = ((sequences.values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
         times = {self.time: sequences.times} if self.time and sequences.times else {}
+        ids, ends, steps = sequences.ids, sequences.ends, None
+        if ends is not None:
+            heading, cells = sequences.step_names
+            ids, steps = tuple(ids[i] for i in sequences_of(sequences.starts, ends)), (heading, cells[ends - 1])
         id_column = self.series or "row"
-        return Rows(values, sequences.starts, sequences.ids, sequences.labels, id_column, sequences.order, times)
+        return Rows(
+            values, sequences.starts, ids, sequences.labels, id_column, sequences.order, times, ends=ends, steps=steps
+        )
 
 
 class TextSection(LabelSection):
@@ -223,26 +233,35 @@ class LabelPredictor:
     A prediction is a row: the sample, and what `Target.columns` makes of the output.
     """
 
-    def __init__(self, section: LabelSection, networks: Sequence[nn.Module]) -> None:
-        self.section = section
+    def __init__(self, section: LabelSection, networks: Sequence[nn.Module], hps: Sequence[Hyperparameters]) -> None:
+        self.section, self.hps = section, hps
         self.networks = [network.eval() for network in networks]
 
     def predict(self, data: Path, **options: Any) -> pd.DataFrame:
-        """Raises InputError where the file's columns do not fit the model; the label column need not be there."""
+        """A row for each sequence or text; of windows for each step, or (`last`) each sequence.
+
+        Raises InputError where the file's columns do not fit the model; the label column need not be there.
+        """
         _refuse_options(options)
-        rows = self.section.read(data, labelled=False, reading=options.get("reading"))
-        target, mean = self.section.target, self.outputs(self.section.data(rows.values, rows.starts)).mean(axis=0)
-        columns = target.columns(target.final(mean))
-        if rows.order is None:
-            return pd.DataFrame({rows.id_column: list(rows.ids), **columns})
-        ids = np.repeat(np.array(rows.ids, dtype=object), np.diff(rows.starts))
-        frame = pd.DataFrame({rows.id_column: ids, **rows.times, **columns}, index=rows.order)
-        return frame.sort_index()  # as the file has its rows
+        rows, target = self.section.read(data, labelled=False, reading=options.get("reading")), self.section.target
+        ready = self.section.data(rows)
+        samples = np.arange(ready.n)
+        if options.get("last"):
+            if rows.ends is None:
+                raise InputError("--last: is for windows of sequences, and this model has none; leave it out")
+            samples = np.searchsorted(rows.ends, rows.starts[1:])
+        columns = target.columns(target.final(self.outputs(ready, samples).mean(axis=0)))
+        if rows.order is not None:
+            ids = np.repeat(np.array(rows.ids, dtype=object), np.diff(rows.starts))
+            frame = pd.DataFrame({rows.id_column: ids, **rows.times, **columns}, index=rows.order)
+            return frame.sort_index()  # as the file has its rows
+        steps = {} if rows.steps is None else {rows.steps[0]: rows.steps[1][samples]}
+        return pd.DataFrame({rows.id_column: [rows.ids[i] for i in samples], **steps, **columns})
 
     def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there."""
         predictions = self.predict(data, **options)
-        texts = predictions.select_dtypes(exclude="number").map(csv_cell)  # the sample, its time and class
+        texts = predictions.select_dtypes(exclude="number").map(csv_cell)  # samples, their steps and labels
         safe = predictions.assign(**texts).rename(columns=csv_cell)
         OutputFile(out).write(safe.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
         return len(predictions)
@@ -253,17 +272,18 @@ class LabelPredictor:
         rows = self.section.read(data, labelled=True, reading=options.get("reading"))
         target = self.section.target
         truth = target.truth(rows.labels, LabelColumn(data.name, self.section.label))
-        mean = self.outputs(self.section.data(rows.values, rows.starts)).mean(axis=0)
+        mean = self.outputs(self.section.data(rows)).mean(axis=0)
         return target.all_scores(target.final(mean), truth)
 
     @torch.no_grad()
-    def outputs(self, data: LabelledData, sequences: Integers | None = None) -> Floats:
-        """[networks, labels, width] of some sequences, or of all, before `Target.final`."""
+    def outputs(self, data: LabelledData, samples: Integers | None = None) -> Floats:
+        """[networks, labels, width] of some samples, or of all, before `Target.final`."""
         nothing = Fold(np.arange(0), np.arange(0))
         data = replace(data, folds=(nothing,), target=self.section.target)
         problem = fold_problem(data, nothing, torch.device("cpu"))
-        wanted = np.arange(len(data.starts) - 1) if sequences is None else sequences
-        return np.stack([problem.outputs(network, wanted) for network in self.networks])
+        wanted = np.arange(data.n) if samples is None else samples
+        pairs = zip(self.networks, self.hps, strict=True)
+        return np.stack([problem.outputs(network, wanted, hp) for network, hp in pairs])
 
     def export_module(self) -> ExportModule:
         """float64 [batch, steps, channels] in the data's units, or int64 token numbers [batch, tokens] -> outputs
@@ -272,13 +292,15 @@ class LabelPredictor:
         section, target, notes = self.section, self.section.target, tuple(self.section.lines())
         if not isinstance(section, SequenceSection):
             tokens = torch.full((2, 12), 2, dtype=torch.int64)
-            module = OutputModule(self.networks, target, None)
+            module = OutputModule(self.networks, target)
             return ExportModule(module, tokens, "tokens", (target.output_name,), notes)
         if section.per_step:
             notes += (f"a sequence is read at once, and predict reads {CHUNK} steps at a time: give no more",)
         scale = (torch.tensor(section.mean), torch.tensor(section.std))
-        x = torch.zeros(2, 24, len(section.mean), dtype=torch.float64)
-        return ExportModule(OutputModule(self.networks, target, scale), x, "x", (target.output_name,), notes)
+        windows = [hp.window for hp in self.hps] if section.windows else []
+        x = torch.zeros(2, max(windows, default=24), len(section.mean), dtype=torch.float64)
+        module = OutputModule(self.networks, target, scale, windows)
+        return ExportModule(module, x, "x", (target.output_name,), notes)
 
 
 def _refuse_options(options: Mapping[str, Any]) -> None:
@@ -295,8 +317,16 @@ def _refuse_options(options: Mapping[str, Any]) -> None:
 class OutputModule(nn.Module):
     """Scaling, networks and what their numbers mean: sequences or token numbers -> outputs [batch, width]."""
 
-    def __init__(self, networks: Sequence[nn.Module], target: Target, scale: tuple[Tensor, Tensor] | None) -> None:
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        target: Target,
+        scale: tuple[Tensor, Tensor] | None = None,
+        windows: Sequence[int] = (),
+    ) -> None:
+        """windows: as many of the last steps each network reads; empty: all."""
         super().__init__()
+        self.windows = list(windows) or [0] * len(networks)
         self.output, self.final = target.output, target.final_tensor
         self.networks = nn.ModuleList(networks)
         self.scaled = scale is not None
@@ -308,7 +338,9 @@ class OutputModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = ((x - self.mean) / self.std).float() if self.scaled else x
-        return self.final(torch.stack([self._output(network(x)) for network in self.networks]).mean(dim=0))
+        pairs = zip(self.networks, self.windows, strict=True)
+        outputs = [self._output(network(x[:, -window:] if window else x)) for network, window in pairs]
+        return self.final(torch.stack(outputs).mean(dim=0))
 
     def _output(self, raw: Tensor) -> Tensor:
         if raw.ndim == 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from optlstm.data.labels import Fold
 from optlstm.data.scaling import Standardizer
 from optlstm.data.vocabulary import UNKNOWN
 from optlstm.tasks.label.chunks import TRAINED, Chunks
-from optlstm.tasks.label.data import LabelledData, rows_of
+from optlstm.tasks.label.data import LabelledData
 from optlstm.tasks.plot_data import Forecasts, PlotData, Strip
 from optlstm.training.classifier import SequenceClassifier, SequenceLabeller, TextClassifier
 from optlstm.training.factory import Factory, Shape
@@ -40,7 +41,7 @@ def make_problem(
 
 
 def fold_problem(
-    data: LabelledData, fold: Fold, device: torch.device, factory: Factory | None = None, goal: Goal = DEFAULT_GOAL
+    data: LabelledData, fold: Fold, device: torch.device, factory: Factory | None = None, goal: Goal | None = None
 ) -> LabelProblem:
     """The problem of one fold. Arguments as of `LabelProblem`."""
     return (StepProblem if data.per_step else LabelProblem)(data, fold, device, factory, goal)
@@ -62,10 +63,19 @@ class FoldedLabels(FoldedProblem["LabelProblem"]):
         """Every sequence outside the test, predicted by the network that was not trained on it."""
         first = self.problems[0]
         outputs = [
-            problem.outputs(self.member(network, i), problem.fold.validation) for i, problem in enumerate(self.problems)
+            problem.outputs(self.member(network, i), problem.fold.validation, hp)
+            for i, problem in enumerate(self.problems)
         ]
         held_out = np.concatenate([problem.fold.validation for problem in self.problems])
         return first.plot_data_of(np.concatenate(outputs), held_out)
+
+
+class Spans(NamedTuple):
+    """The rows of every sample. even: whether all have as many."""
+
+    first: Tensor  # [n]
+    lengths: Tensor  # [n]
+    even: bool
 
 
 class LabelProblem:
@@ -77,11 +87,16 @@ class LabelProblem:
         fold: Fold,
         device: torch.device,
         factory: Factory | None = None,
-        goal: Goal = DEFAULT_GOAL,
+        goal: Goal | None = None,
     ) -> None:
-        """Copies the values to `device`. factory: of custom networks."""
-        self.data, self.fold, self.device, self._factory, self._goal = data, fold, device, factory, goal
-        target, known = data.target.trained_for(goal), data.truth_of(fold.train)
+        """Copies the values to `device`.
+
+        Args:
+            factory: of custom networks.
+            goal: of the training; None: the data's target is as it was trained.
+        """
+        self.data, self.fold, self.device, self._factory, self._goal = data, fold, device, factory, goal or DEFAULT_GOAL
+        target, known = data.target if goal is None else data.target.trained_for(goal), data.truth_of(fold.train)
         self.target = target.fitted(known) if len(data.folds) > 1 else target
         self._loss = self.target.loss(known, device) if len(known) else None
         values = data.values
@@ -90,16 +105,16 @@ class LabelProblem:
         elif len(data.folds) > 1:
             values = _rescaled(data, fold)
         self._values = torch.tensor(np.asarray(values), device=device)  # [rows, channels] or [rows]
-        chunks = Chunks.of(data.starts, True, TRAINED, 0) if data.per_step else Chunks.whole(data.starts)
-        self._starts = torch.tensor(chunks.first, device=device)  # [n]
-        self._lengths = torch.tensor(chunks.lengths, device=device)  # [n]
+        self._chunks = Chunks.of(data.starts, True, TRAINED, 0) if data.per_step else None
+        self._spans: dict[int, Spans] = {}  # by window
+        if data.ends is None:
+            self.spans(Hyperparameters())
         self._truth = torch.tensor(data.truth, device=device)  # [n]; of steps [rows]
-        self._train = torch.tensor(chunks.of_records(fold.train))
-        self._even = bool((self._lengths == self._lengths[0]).all())
+        self._train = torch.tensor(fold.train if self._chunks is None else self._chunks.of_records(fold.train))
 
     def network(self, hp: Hyperparameters) -> nn.Module:
         """A new network on the CPU."""
-        shape = self.data.shape(hp, self._goal)
+        shape = replace(self.data.shape(hp), outputs=self.target.outputs)
         if self._factory is not None:
             return self._factory.make(hp, shape)
         network = make_network(hp, shape)
@@ -122,59 +137,70 @@ class LabelProblem:
         for _ in range(self.steps_per_epoch(hp) // steps_per_pass):
             order = self._train[torch.randperm(len(self._train), generator=generator)]
             batches = list(torch.split(order, hp.batch_size))
-            if not self._even:
+            spans = self.spans(hp)
+            if not spans.even:
                 batches = []
                 for pool in torch.split(order, hp.batch_size * _POOL):
-                    by_length = torch.argsort(self._lengths[pool.to(self.device)].cpu(), stable=True)
+                    by_length = torch.argsort(spans.lengths[pool.to(self.device)].cpu(), stable=True)
                     batches += torch.split(pool[by_length], hp.batch_size)
                 batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
             for index in batches:
                 index = index.to(self.device)
-                yield (*self._batch(index), self._labels(index), smoothing)
+                yield (*self._batch(index, spans), self._labels(index, spans), smoothing)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """That of the target."""
         assert self._loss is not None
         x, lengths, truth, smoothing = batch
-        return self._loss(network(x, self._given(lengths)), truth, float(smoothing))
+        return self._loss(network(x, self._given(x, lengths)), truth, float(smoothing))
 
     def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
         """The target's metrics of the fold's validation sequences: those that cost nothing, and those of the goal."""
         held_out = self.fold.validation
-        return self.target.scores(self.outputs(network, held_out), self.data.truth_of(held_out), self._goal.metrics)
+        return self.target.goal_scores(self.outputs(network, held_out, hp), self.data.truth_of(held_out), self._goal)
 
     def plot_data(self, network: nn.Module, hp: Hyperparameters) -> PlotData:
         """Labels and predictions of the fold's validation sequences."""
         held_out = self.fold.validation
-        return self.plot_data_of(self.outputs(network, held_out), held_out)
+        return self.plot_data_of(self.outputs(network, held_out, hp), held_out)
 
     def plot_data_of(self, output: Floats, sequences: Integers) -> PlotData:
         """Labels and predictions of sequences. output: as of `outputs`."""
         return self.target.plot_data(output, self.data.truth_of(sequences))
 
-    def inputs(self, sequences: Integers) -> tuple[Tensor, Tensor | None]:
-        """Sequences as a network takes them: see `_batch`; their lengths, None where all are of one."""
-        x, lengths = self._batch(torch.tensor(sequences, device=self.device))
-        return x, self._given(lengths)
+    def inputs(self, samples: Integers, hp: Hyperparameters) -> tuple[Tensor, Tensor | None]:
+        """Samples as a network takes them: see `_batch`; their lengths, None where all are of one."""
+        x, lengths = self._batch(torch.tensor(samples, device=self.device), self.spans(hp))
+        return x, self._given(x, lengths)
 
-    def outputs(self, network: nn.Module, sequences: Integers) -> Floats:
-        """[n, width], in the order of `sequences`; sequences of like length are computed together."""
-        index = torch.tensor(sequences)
-        order = torch.argsort(self._lengths[index.to(self.device)].cpu(), stable=True)
+    def outputs(self, network: nn.Module, samples: Integers, hp: Hyperparameters) -> Floats:
+        """[n, width], in the order of `samples`; those of like length are computed together."""
+        index, spans = torch.tensor(samples), self.spans(hp)
+        order = torch.argsort(spans.lengths[index.to(self.device)].cpu(), stable=True)
         out = torch.empty(len(index), self.target.width, dtype=torch.float64)
         for part in torch.split(order, _EVALUATION_BATCH):
-            x, lengths = self._batch(index[part].to(self.device))
-            out[part] = self.target.output(network(x, self._given(lengths))).cpu()
+            x, lengths = self._batch(index[part].to(self.device), spans)
+            out[part] = self.target.output(network(x, self._given(x, lengths))).cpu()
         return out.numpy()
 
-    def _given(self, lengths: Tensor) -> Tensor | None:
-        """None where all sequences of the data have the same length: networks need it only for others."""
-        return None if self._even else lengths
+    def _given(self, x: Tensor, lengths: Tensor) -> Tensor | None:
+        """None where all are of one length, sequences those of all the data: networks need it only for others."""
+        even = self._spans[0].even if self.data.ends is None else bool((lengths == x.shape[1]).all())
+        return None if even else lengths
 
-    def _batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def spans(self, hp: Hyperparameters) -> Spans:
+        """The rows of every sample."""
+        key = 0 if self.data.ends is None else hp.window
+        if key not in self._spans:
+            ends = self.data.spans(hp.window) if self._chunks is None else (self._chunks.first, self._chunks.lengths)
+            first, lengths = (torch.tensor(part, device=self.device) for part in ends)
+            self._spans[key] = Spans(first, lengths, even=bool((lengths == lengths[0]).all()))
+        return self._spans[key]
+
+    def _batch(self, index: Tensor, spans: Spans) -> tuple[Tensor, Tensor]:
         """(values [batch, steps, channels] or tokens [batch, steps], 0 behind each end; lengths [batch])."""
-        lengths = self._lengths[index]
-        rows, inside = self._rows(self._starts[index], lengths)
+        lengths = spans.lengths[index]
+        rows, inside = self._rows(spans.first[index], lengths)
         x = self._values[rows]
         return x * (inside if x.ndim == 2 else inside[:, :, None]), lengths
 
@@ -183,30 +209,30 @@ class LabelProblem:
         steps = torch.arange(int(lengths.max()), device=self.device)
         return (first[:, None] + steps).clamp(max=len(self._values) - 1), steps < lengths[:, None]
 
-    def _labels(self, index: Tensor) -> Tensor:
-        """Of the sequences of a batch."""
+    def _labels(self, index: Tensor, spans: Spans) -> Tensor:
+        """Of the samples of a batch."""
         return self._truth[index]
 
 
 class StepProblem(LabelProblem):
     """One fold of sequences with a label for every step. They are read in chunks; padding counts nowhere."""
 
-    def _labels(self, index: Tensor) -> Tensor:
+    def _labels(self, index: Tensor, spans: Spans) -> Tensor:
         """[batch, steps]; behind a chunk's end they mean nothing."""
-        return self._truth[self._rows(self._starts[index], self._lengths[index])[0]]
+        return self._truth[self._rows(spans.first[index], spans.lengths[index])[0]]
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """That of the target, over all steps of the batch."""
         assert self._loss is not None
         x, lengths, truth, smoothing = batch
         inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
-        return self._loss(network(x, self._given(lengths))[inside], truth[inside], float(smoothing))
+        return self._loss(network(x, self._given(x, lengths))[inside], truth[inside], float(smoothing))
 
-    def outputs(self, network: nn.Module, sequences: Integers) -> Floats:
+    def outputs(self, network: nn.Module, samples: Integers, hp: Hyperparameters) -> Floats:
         """[steps, width] of the sequences, one after the other: of each chunk what `Chunks` keeps."""
         data = self.data
         chunks = Chunks.of(data.starts, data.causal)
-        wanted = chunks.of_records(sequences)
+        wanted = chunks.of_records(samples)
         wanted = wanted[np.argsort(chunks.lengths[wanted], kind="stable")]
         out = np.empty((len(self._values), self.target.width))
         for part in np.split(wanted, range(_EVALUATION_CHUNKS, len(wanted), _EVALUATION_CHUNKS)):
@@ -218,7 +244,7 @@ class StepProblem(LabelProblem):
             kept = (begin <= steps) & (steps < end)  # [batch, steps]
             raw = network(x, None if bool(inside.all()) else lengths)[kept]
             out[rows[kept].cpu().numpy()] = self.target.output(raw).cpu().numpy()
-        return out[self.data.labels_of(sequences)]
+        return out[self.data.labels_of(samples)]
 
     def plot_data_of(self, output: Floats, sequences: Integers) -> PlotData:
         """Also the labels of the first sequences, step by step."""
@@ -237,12 +263,12 @@ def _known(data: LabelledData, fold: Fold) -> Integers:
     """Every token's number, or that of unknown ones where the fold's training texts have it too rarely."""
     numbers = np.arange(data.vocabulary)
     if len(data.folds) > 1:
-        counts = np.bincount(data.values[rows_of(data.starts, fold.train)], minlength=data.vocabulary)
+        counts = np.bincount(data.values[data.rows(fold.train)], minlength=data.vocabulary)
         numbers[counts < data.min_count] = UNKNOWN
     return numbers
 
 
 def _rescaled(data: LabelledData, fold: Fold) -> npt.NDArray[np.float32]:
     """The values standardised by the fold's training sequences."""
-    scaler = Standardizer.fit(data.values[rows_of(data.starts, fold.train)].astype(np.float64), "a channel")
+    scaler = Standardizer.fit(data.values[data.rows(fold.train)].astype(np.float64), "a channel")
     return scaler.transform(data.values.astype(np.float64)).astype(np.float32)

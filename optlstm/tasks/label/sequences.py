@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from optlstm.data.labels import FEW_NUMBERS
 from optlstm.data.scaling import Standardizer
 from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds, FormCard, Metrics
-from optlstm.tasks.label.baselines import nearest_neighbour, window_of_steps
-from optlstm.tasks.label.data import LabelledData, rows_of
+from optlstm.tasks.label.baselines import nearest_neighbour, on_features, window_of_steps
+from optlstm.tasks.label.data import LabelledData
 from optlstm.tasks.label.task import LABEL_KEYS, LabelTask
 from optlstm.tasks.options import DataConfig
-from optlstm.tasks.space import sequence_space, step_space
+from optlstm.tasks.space import sequence_space, step_space, window_space
 from optlstm.util.arrays import Integers
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class SequenceTask(LabelTask):
     """Sequences of numbers, one or several channels at each step."""
 
     name: ClassVar[str] = "sequence"
-    keys: ClassVar[tuple[str, ...]] = (*LABEL_KEYS, "series", "time", "channels", "per_step", "causal")
+    keys: ClassVar[tuple[str, ...]] = (*LABEL_KEYS, "series", "time", "channels", "per_step", "causal", "every")
     noun: ClassVar[str] = "sequences"
 
     samples: Sequences
@@ -40,8 +41,20 @@ class SequenceTask(LabelTask):
 
         if data.causal and not data.per_step:
             raise InputError("data.causal: is for a label of every step; give data.per_step = true, or leave it out")
+        if data.every is not None and data.per_step:
+            raise InputError("data.every: is for windows, and data.per_step for every step; leave one of the two out")
+        by_step = True if data.every is not None else False if data.kind == "classes" else None
         columns = SequenceColumns(
-            data.label, data.series, data.time, data.group, data.channels, options=data.form, per_step=data.per_step
+            data.label,
+            data.series,
+            data.time,
+            data.group,
+            data.channels,
+            options=data.form,
+            per_step=data.per_step,
+            by_step=by_step,
+            every=data.every or 1,
+            few=1 if data.kind == "number" else FEW_NUMBERS,
         )
         if like is not None:
             columns = replace(
@@ -50,6 +63,7 @@ class SequenceTask(LabelTask):
                 time=like.time,
                 channels=like.columns,
                 wide=like.series is None,
+                by_step=like.ends is not None,
                 like=None if data.channels else Path(str(data.path)).name,
             )
         return read_sequences(path, columns)
@@ -61,12 +75,19 @@ class SequenceTask(LabelTask):
 
     def default_space(self) -> dict[str, object]:
         """See `tasks.space`."""
+        train = len(self.split.folds[0].train)
         if self.options.per_step:
             return self.used_of(step_space(self.options.causal))
-        return self.used_of(sequence_space(int(self._lengths.max()), len(self.split.folds[0].train)))
+        if self.samples.ends is not None:
+            return self.used_of(window_space(int(np.median(self._lengths)), train))
+        return self.used_of(sequence_space(int(self._lengths.max()), train))
 
     def check_space(self, space: Bounds) -> None:
-        """Sequences of any length feed any configuration. Raises InputError where they cannot be standardised."""
+        """Raises InputError where sequences cannot be standardised, or there is a window of none."""
+        if self.samples.ends is None and space.largest("window") is not None:
+            raise InputError(
+                "space.window: a sample is a whole sequence (windows are of labels that change within one)"
+            )
         self._scaler()
         if self.options.per_step:
             norms = [norm for norm in ("last", "mean_std") if space.allows(window_norm=norm)]
@@ -83,13 +104,13 @@ class SequenceTask(LabelTask):
                 raise InputError(problems)
 
     def _scaler(self) -> Standardizer:
-        values, starts = self.samples.values, self.samples.starts
-        return Standardizer.fit(values[rows_of(starts, self.fitted_on)], "a channel")
+        rows = self.labelled_data(self.samples.values, self.samples.starts, ends=self.samples.ends).rows(self.fitted_on)
+        return Standardizer.fit(self.samples.values[rows], "a channel")
 
     def data(self) -> LabelledData:
         """The values standardised by `fitted_on`; a fold standardises them again by its training sequences."""
         values, starts, scaler = self.samples.values, self.samples.starts, self._scaler()
-        steps = {"per_step": self.options.per_step, "causal": self.options.causal}
+        steps = {"per_step": self.options.per_step, "causal": self.options.causal, "ends": self.samples.ends}
         return self.labelled_data(scaler.transform(values).astype(np.float32), starts, scaler=scaler, **steps)
 
     def section(self, data: LabelledData) -> SequenceSection:
@@ -108,13 +129,17 @@ class SequenceTask(LabelTask):
             std=data.scaler.std.tolist(),
             per_step=self.options.per_step,
             causal=self.options.causal,
+            windows=True if self.samples.ends is not None else None,
         )
 
-    def baselines(self, data: LabelledData, train: Integers) -> dict[str, Metrics | None]:
-        """The label of the nearest training sequence; of steps a linear model of those around each."""
+    def baselines(self, data: LabelledData, train: Integers, window: int) -> dict[str, Metrics | None]:
+        """The label of the nearest training sequence, and of numbers linear models of its features; of steps a linear
+        model of those around each.
+        """
         if data.per_step:
             return {"window_of_steps": window_of_steps(data, train)}
-        return {"nearest_neighbour": nearest_neighbour(data, train)}
+        linear = on_features(data, train, window) if data.target.on_features else {}
+        return {"nearest_neighbour": nearest_neighbour(data, train, window), **linear}
 
     def describe(self) -> str:
         """Also how many steps and channels: `..., 2 classes, 24 steps`."""
@@ -122,6 +147,8 @@ class SequenceTask(LabelTask):
         steps = f"{longest} steps" if shortest == longest else f"{shortest} to {longest} steps"
         channels = len(self.samples.channels)
         steps = f"a label for each of {steps}" if self.options.per_step else steps
+        if self.samples.ends is not None:
+            steps = f"{len(self._lengths)} sequences of {steps}"
         return f"{super().describe()}, {steps}" + (f" of {channels} channels" if channels > 1 else "")
 
     @property
@@ -130,4 +157,6 @@ class SequenceTask(LabelTask):
 
     def _record(self) -> Mapping[str, Any]:
         record: dict[str, Any] = {"channels": list(self.samples.channels)}
+        if self.samples.ends is not None:
+            record |= {"sequences": len(self._lengths), "every": self.options.every or 1}
         return record | ({"per_step": True, "causal": self.options.causal} if self.options.per_step else {})

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from optlstm.errors import InputError
 from optlstm.tasks.base import CardPart, Metrics
 from optlstm.tasks.plot_data import PlotData
-from optlstm.training.metric import Goal, Metric
+from optlstm.training.metric import DEFAULT_GOAL, Goal, Metric
 from optlstm.util.arrays import Floats, Integers
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Target(CardPart, ABC):
     of_probabilities: ClassVar[tuple[str, ...]] = ()  # metrics that a baseline without probabilities does not have
     output_name: ClassVar[str]  # of an exported model
     on_demand: ClassVar[tuple[str, ...]] = ()  # metrics that a test shows only where they decide
+    on_features: ClassVar[bool] = False  # whether sequences have linear baselines on their features
     looks_back: ClassVar[bool] = False  # whether `held_out` makes something of the validation samples
     unused: ClassVar[tuple[str, ...]] = ()  # hyperparameters that these labels have no use for
 
@@ -120,10 +121,18 @@ class Target(CardPart, ABC):
         output: of networks, or what `final` makes of it.
         """
 
-    def all_scores(self, output: Floats, truth: Truth, more: Sequence[str] = ()) -> Metrics:
+    def goal_scores(self, output: Floats, truth: Truth, goal: Goal) -> dict[str, float]:
+        """The metrics of validation samples: those that cost nothing, and those of the goal."""
+        return {**self.scores(output, truth, goal.metrics), **goal.custom(truth, self.prediction(output))}
+
+    def prediction(self, output: Floats) -> Floats:
+        """What a custom metric is given."""
+        return output
+
+    def all_scores(self, output: Floats, truth: Truth, goal: Goal = DEFAULT_GOAL) -> Metrics:
         """The metrics of a test; None where these samples do not define it."""
         names = [metric.name for metric in self.metrics if metric.name not in self.on_demand]
-        scores = self.scores(output, truth, [*names, *more])
+        scores = self.scores(output, truth, [*names, *goal.metrics]) | goal.custom(truth, self.prediction(output))
         return {name: None if math.isnan(value) else value for name, value in scores.items()}
 
     def undefined_on(self, parts: Sequence[Truth]) -> dict[str, str]:
@@ -176,12 +185,12 @@ class Target(CardPart, ABC):
     def columns(self, output: Floats) -> dict[str, Any]:
         """The columns of a table of predictions."""
 
-    def sure_scores(self, predicted: Truth, truth: Truth, more: Sequence[str] = ()) -> Metrics:
+    def sure_scores(self, predicted: Truth, truth: Truth, goal: Goal = DEFAULT_GOAL) -> Metrics:
         """The metrics of predictions without probabilities."""
-        return {**self.all_scores(self.as_output(predicted), truth, more), **dict.fromkeys(self.of_probabilities)}
+        return {**self.all_scores(self.as_output(predicted), truth, goal), **dict.fromkeys(self.of_probabilities)}
 
     def lower_is_better(self, goal: Goal) -> dict[str, bool]:
         """By metric, of those in which the model is held against the baselines."""
-        decides = [metric.name for metric in self.metrics if metric.name in goal.metrics]
+        decides = [name for name in goal.metrics if goal.function or name in {metric.name for metric in self.metrics}]
         higher = {metric.name for metric in self.metrics if metric.higher}
         return {name: name not in higher for name in (*self.compared, *decides)}

@@ -45,7 +45,9 @@ class LabelTask(ABC):
     name: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
     noun: ClassVar[str]  # what the samples are called
-    goals: ClassVar[Mapping[str, Goals]] = {name: Goals(kind.losses, kind.metrics) for name, kind in KINDS.items()}
+    goals: ClassVar[Mapping[str, Goals]] = {
+        name: Goals(kind.losses, kind.metrics, custom=True) for name, kind in KINDS.items()
+    }
     problem: ClassVar[str] = "optlstm.tasks.label.problem:make_problem"
 
     samples: LabelledSamples
@@ -62,7 +64,7 @@ class LabelTask(ABC):
         samples: LabelledSamples = cls.read_file(path, data)
         n, label = len(samples.labels), data.label or "label"
         column, training, counts = LabelColumn(path.name, label), samples, [0, 0]
-        target, chosen = read_target(samples.labels, column, data)
+        target, chosen = read_target(samples, column, data)
         parts = [target.truth(samples.labels, column)]
         for i, other in enumerate(apart):
             if other is not None:
@@ -75,7 +77,7 @@ class LabelTask(ABC):
             groups = owners if groups is None else groups[owners]
             _check_shares(data)
         strata = np.concatenate([target.strata(part) for part in parts])
-        if owners is not None and target.kind != "classes":
+        if (owners is not None or samples.of_steps) and target.kind != "classes":
             strata[:] = 0  # a sequence has labels of many sizes; of so many strata a small part would get none
         split = split_labels(
             strata,
@@ -106,8 +108,11 @@ class LabelTask(ABC):
         """The task's part of the card."""
 
     @abstractmethod
-    def baselines(self, data: LabelledData, train: Integers) -> dict[str, Metrics | None]:
-        """Scores by name on the test samples; None where a baseline would take too much memory."""
+    def baselines(self, data: LabelledData, train: Integers, window: int) -> dict[str, Metrics | None]:
+        """Scores by name on the test samples; None where a baseline would take too much memory.
+
+        window: of the model, where samples are windows.
+        """
 
     @abstractmethod
     def _record(self) -> Mapping[str, Any]:
@@ -122,6 +127,11 @@ class LabelTask(ABC):
     def kind(self) -> str:
         """Of the labels."""
         return self.target.kind
+
+    @property
+    def samples_noun(self) -> str:
+        """What its samples are called."""
+        return "windows" if self.samples.of_steps else self.noun
 
     @property
     def undefined(self) -> Mapping[str, str]:
@@ -154,7 +164,7 @@ class LabelTask(ABC):
         folds, fold = len(self.split.folds), self.split.folds[0]
         train, validation = len(fold.train), len(fold.validation)
         parts = f"{train + validation} in {folds} folds" if folds > 1 else f"{train} train, {validation} validation"
-        total = f"{self.samples.name}, {self.count} {self.noun}"
+        total = f"{self.samples.name}, {self.count} {self.samples_noun}"
         return f"{total} ({parts}, {len(self.split.test)} test), {self.target.describe()}"
 
     def record(self) -> dict[str, Any]:
@@ -162,7 +172,7 @@ class LabelTask(ABC):
         folds, fold = len(self.split.folds), self.split.folds[0]
         return {
             "fingerprint": self.samples.fingerprint,
-            self.noun: self.count,
+            self.samples_noun: self.count,
             **self.target.record(),
             **self._record(),
             "folds": folds if folds > 1 else 0,
@@ -178,7 +188,7 @@ class LabelTask(ABC):
         from optlstm.tasks.label.evaluate import LabelEvaluator
 
         data, goal = self.data(), self.target.checked(goal)
-        data = replace(data, target=data.target.trained_for(goal))
+        data = replace(data, target=data.target.trained_for(goal), goal=goal)
         return LabelEvaluator(data, self.split.folds[0], self.section(data), self.baselines, goal)
 
 

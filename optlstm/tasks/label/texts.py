@@ -127,7 +127,7 @@ class TextTask(LabelTask):
             vocabulary=list(self.vocabulary.tokens),
         )
 
-    def baselines(self, data: LabelledData, train: Integers) -> dict[str, Metrics | None]:
+    def baselines(self, data: LabelledData, train: Integers, window: int) -> dict[str, Metrics | None]:
         """A linear model on the counts of tokens."""
         return {"bag_of_words": bag_of_words(self.samples.texts, self.tokenizer, data, train)}
 

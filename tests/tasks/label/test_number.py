@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from optlstm.data.labels import LabelledSamples
 from optlstm.errors import InputError
 from optlstm.tasks.label.kinds import read_target
 from optlstm.tasks.label.number import Number
@@ -30,7 +31,7 @@ COLUMN = LabelColumn("d.csv", "y")
     ],
 )
 def test_the_labels_say_what_they_are(labels: list[str], kind: str) -> None:
-    target, notes = read_target(labels, COLUMN, DataConfig())
+    target, notes = read_target(LabelledSamples(name="d", labels=tuple(labels), groups=None), COLUMN, DataConfig())
 
     assert target.kind == kind
     assert [("so a number is learned" in note) for note in notes] == [True] * (kind == "number")
@@ -49,7 +50,11 @@ def test_the_labels_say_what_they_are(labels: list[str], kind: str) -> None:
 )
 def test_labels_that_are_no_numbers_are_refused(labels: list[str], options: dict[str, object], problem: str) -> None:
     with pytest.raises(InputError, match=problem) as refused:
-        read_target(labels, COLUMN, DataConfig.model_validate({"kind": "number", **options}))
+        read_target(
+            LabelledSamples(name="d", labels=tuple(labels), groups=None),
+            COLUMN,
+            DataConfig.model_validate({"kind": "number", **options}),
+        )
 
     assert len(refused.value.problems) == 1
 

@@ -124,8 +124,8 @@ def test_probabilities_do_not_hang_on_the_order_or_company() -> None:
     network = problem.network(hyperparameters()).eval()
 
     with torch.no_grad():
-        together = problem.outputs(network, np.arange(40))
-        alone = [problem.outputs(network, np.array([i]))[0] for i in (39, 3, 17)]
+        together = problem.outputs(network, np.arange(40), hyperparameters())
+        alone = [problem.outputs(network, np.array([i]), hyperparameters())[0] for i in (39, 3, 17)]
 
     np.testing.assert_allclose(together[[39, 3, 17]], alone, rtol=1e-5)
     np.testing.assert_allclose(together.sum(axis=1), 1)
@@ -139,11 +139,13 @@ def test_rare_classes_weigh_as_much_as_others_where_asked() -> None:
     network = problem.network(hyperparameters()).eval()
     index = torch.arange(30)
 
-    x, lengths = problem._batch(index)
+    x, lengths = problem._batch(index, problem.spans(hyperparameters()))
     loss = problem.loss(network, (x, lengths, torch.tensor(codes[:30]), torch.tensor(0.0)))
 
     with torch.no_grad():
-        each = -torch.log(torch.tensor(problem.outputs(network, np.arange(30)))[index, torch.tensor(codes[:30])])
+        each = -torch.log(
+            torch.tensor(problem.outputs(network, np.arange(30), hyperparameters()))[index, torch.tensor(codes[:30])]
+        )
     by_class = [each[torch.tensor(codes[:30] == c)].mean() for c in (0, 1)]
     assert loss.item() == pytest.approx(float(sum(by_class) / 2), rel=1e-5)
 

@@ -80,13 +80,13 @@ def test_joins_of_chunks_change_no_output(tmp_path: Path, causal: bool) -> None:
     network = problem.network(hp).eval()
 
     with torch.no_grad():
-        joined = problem.outputs(network, np.arange(4))
+        joined = problem.outputs(network, np.arange(4), hp)
         whole = [network(problem._values[None, a:b])[0] for a, b in zip(data.starts, data.starts[1:], strict=False)]
 
     np.testing.assert_allclose(joined, F.softmax(torch.cat(whole).double(), dim=1).numpy(), rtol=0, atol=1e-7)
     assert [len(Chunks.of(data.starts[i : i + 2], causal).first) for i in range(4)] == [2, 3, 1, 1]
-    assert problem._lengths.max() == 512  # and in training
-    assert problem._lengths.sum() == data.starts[-1]
+    assert problem.spans(hp).lengths.max() == 512  # and in training
+    assert problem.spans(hp).lengths.sum() == data.starts[-1]
 
 
 def test_the_loss_is_the_mean_over_all_steps_and_padding_counts_nowhere(tmp_path: Path) -> None:
