@@ -194,5 +194,5 @@ def test_last_is_for_windows(cli: Cli) -> None:
     )
     Path("t.csv").write_text("t\n1\n")
 
-    with pytest.raises(InputError, match="--last: this model predicts a value for each sequence"):
+    with pytest.raises(InputError, match="--last: is for windows of sequences"):
         LabelPredictor(section, [], []).predict(Path("t.csv"), last=True)
