@@ -70,6 +70,8 @@ class Classes(Target):
     def read(cls, labels: Sequence[str], column: LabelColumn, options: DataConfig) -> Self:
         """Raises InputError where there is only one class."""
         names, given = check_classes(labels, *column), options.class_weights
+        if options.cap is not None:
+            raise InputError(f"data.cap: is for numbers, and the labels are {len(names)} classes; leave it out")
         if not isinstance(given, Mapping):
             return cls(names=names, weights=bool(given))
         if unknown := sorted(set(given) - set(names)):

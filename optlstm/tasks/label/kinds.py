@@ -13,6 +13,7 @@ from optlstm.tasks.options import DataConfig
 
 # The first: of studies that do not say.
 KINDS: dict[str, type[Target]] = {"classes": Classes, "number": Number, "several": Several}
+_MOSTLY = 0.9  # of labels that differ: where so many are numbers, the others are mistakes, which are named
 _SAMPLES = 10  # of a class at least, on average, where more whole numbers than that are classes
 
 
@@ -37,12 +38,11 @@ def read_target(samples: LabelledSamples, column: LabelColumn, options: DataConf
 def _number_reason(labels: Sequence[str], of_steps: bool) -> str:
     """Why labels are numbers that are learned as such; empty where they are classes."""
     names = tuple(set(labels))
-    if not are_numbers(names):
+    numbers, differ = [name for name in names if are_numbers([name])], len(names) > len(labels) / 2
+    if len(numbers) < len(names) and not (differ and len(numbers) > _MOSTLY * len(names)):
         return ""
     many = len(names) > FEW_NUMBERS and (of_steps or are_measured(names) or len(names) * _SAMPLES > len(labels))
-    if len(names) > len(labels) / 2 or many:
-        return f"the {len(labels):,} labels are {len(names):,} different numbers"
-    return ""
+    return f"the {len(labels):,} labels are {len(numbers):,} different numbers" if differ or many else ""
 
 
 def undefined(target: Target) -> Mapping[str, str]:

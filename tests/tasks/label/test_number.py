@@ -27,7 +27,7 @@ COLUMN = LabelColumn("d.csv", "y")
         ([f"{i % 30}.5" for i in range(600)], "number"),
         ([f"{i % 5}.5" for i in range(600)], "classes"),
         ([f"c{i}" for i in range(30)], "classes"),
-        ([*map(str, range(29)), "x"], "classes"),
+        ([*map(str, range(26)), *"wxyz"], "classes"),
     ],
 )
 def test_the_labels_say_what_they_are(labels: list[str], kind: str) -> None:
@@ -57,6 +57,15 @@ def test_labels_that_are_no_numbers_are_refused(labels: list[str], options: dict
         )
 
     assert len(refused.value.problems) == 1
+
+
+def test_a_mistake_among_numbers_is_named_and_a_cap_is_of_numbers() -> None:
+    numbers = LabelledSamples(name="d", labels=("NaN", *(f"{i / 7:.3f}" for i in range(40))), groups=None)
+    with pytest.raises(InputError, match=r"1 label\(s\) are not finite numbers \('NaN'\)"):
+        read_target(numbers, COLUMN, DataConfig())
+    classes = LabelledSamples(name="d", labels=("a", "b") * 9, groups=None)
+    with pytest.raises(InputError, match=r"data\.cap: is for numbers, and the labels are 2 classes"):
+        read_target(classes, COLUMN, DataConfig(cap=3.0))
 
 
 def test_scores_by_hand() -> None:
