@@ -166,9 +166,9 @@ class _Samples:
         nothing, section = Fold(np.arange(0), np.arange(0)), self.predictor.section
         data: LabelledData = section.data(self.values, self.starts)
         problem, total = LabelProblem(data, nothing, torch.device("cpu")), np.zeros(self.values.shape)
-        for network in self.predictor.networks:
+        for network, hp in zip(self.predictor.networks, self.predictor.hps, strict=True):
             for i in range(len(self.truth)):
-                x, lengths = problem.inputs(np.array([i]))
+                x, lengths = problem.inputs(np.array([i]), hp)
                 product = _product(network, x, lengths, problem.target.output)
                 total[self.starts[i] : self.starts[i + 1]] += product[0].double().numpy()
         return total

@@ -133,10 +133,11 @@ class LabelSection(CardPart):
         """A new network."""
         return make_network(hp, self.shape(hp))
 
-    def data(self, rows: Rows) -> LabelledData:
+    def data(self, values: npt.NDArray[Any], starts: Integers, ends: Integers | None = None) -> LabelledData:
         """Samples whose labels are not known, for `LabelProblem`."""
-        truth, vocabulary = np.zeros(len(rows.ids), dtype=np.int64), self.inputs.get("vocabulary", 0)
-        return LabelledData(rows.values, rows.starts, truth, self.target, (), np.arange(0), vocabulary, ends=rows.ends)
+        n, vocabulary = len(starts) - 1 if ends is None else len(ends), self.inputs.get("vocabulary", 0)
+        truth = np.zeros(n, dtype=np.int64)
+        return LabelledData(values, starts, truth, self.target, (), np.arange(0), vocabulary, ends=ends)
 
 
 class SequenceSection(LabelSection):
@@ -164,11 +165,11 @@ class SequenceSection(LabelSection):
         """The networks' `Shape.inputs`."""
         return dict(sequence_shape(len(self.mean), 0, self.per_step).inputs)
 
-    def data(self, rows: Rows) -> LabelledData:
-        data = super().data(rows)
+    def data(self, values: npt.NDArray[Any], starts: Integers, ends: Integers | None = None) -> LabelledData:
+        data = super().data(values, starts, ends)
         if not self.per_step:
             return data
-        return replace(data, truth=np.zeros(len(rows.values), dtype=np.int64), per_step=True, causal=self.causal)
+        return replace(data, truth=np.zeros(len(values), dtype=np.int64), per_step=True, causal=self.causal)
 
     def read(self, path: Path, *, labelled: bool, reading: DataConfig | None = None) -> Rows:
         """The sequences of a file. Raises InputError where its columns are not the training file's."""
@@ -244,7 +245,7 @@ class LabelPredictor:
         """
         _refuse_options(options)
         rows, target = self.section.read(data, labelled=False, reading=options.get("reading")), self.section.target
-        ready = self.section.data(rows)
+        ready = self.section.data(rows.values, rows.starts, rows.ends)
         samples = np.arange(ready.n)
         if options.get("last"):
             if rows.ends is None:
@@ -272,7 +273,7 @@ class LabelPredictor:
         rows = self.section.read(data, labelled=True, reading=options.get("reading"))
         target = self.section.target
         truth = target.truth(rows.labels, LabelColumn(data.name, self.section.label))
-        mean = self.outputs(self.section.data(rows)).mean(axis=0)
+        mean = self.outputs(self.section.data(rows.values, rows.starts, rows.ends)).mean(axis=0)
         return target.all_scores(target.final(mean), truth)
 
     @torch.no_grad()
