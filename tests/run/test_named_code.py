@@ -158,12 +158,12 @@ def test_networks_are_made_by_what_the_command_names(
 def test_a_metric_decides_where_the_command_names_it(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    Path("networks_there.py").write_text(
+    Path("metrics_there.py").write_text(
         "from pathlib import Path\nPath('ran').touch()\ndef late(t, p):\n    return 1\n"
     )
     Path("lines.csv").write_text("label,t0\n" + "".join(f"{i / 8},{i}\n" for i in range(40)))
     monkeypatch.syspath_prepend(str(folder))
-    metric, source = "training.metric=networks_there:late", ("--task", "sequence", "--data", "lines.csv")
+    metric, source = "training.metric=metrics_there:late", ("--task", "sequence", "--data", "lines.csv")
     command = ("study", *source, "--name", "m", "--trials", 1, "--epochs", 1, "--workers", 1, "--set", "data.folds=0")
     assert cli(*command, "--set", metric).code == 0
     forget(monkeypatch, tmp_path / "another")
@@ -171,7 +171,7 @@ def test_a_metric_decides_where_the_command_names_it(
     for other in (("refit", "m", "-o", "model"), ("study", "--name", "m", "--trials", 2)):
         outcome = cli(*other)
         assert outcome.code == 2
-        assert outcome.err.startswith("training.metric: networks_there:late is named by study 'm' alone")
+        assert outcome.err.startswith("training.metric: metrics_there:late is named by study 'm' alone")
         assert outcome.err.rstrip().endswith(f"to run it: study --name m --set {metric}")
     assert cli("report", "m").code == 0
     assert "A report runs no code of yours" in Path("m.html").read_text()
