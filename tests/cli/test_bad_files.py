@@ -185,8 +185,8 @@ PLACES: dict[str, tuple[tuple[str, ...], Lines]] = {
         [["storage: cannot open postgresql+psycopg://u:***@127.0.0.1:1/d: ", "onnection refused"]],
     ),
     "what is for Ray": (
-        ("--gpus-per-trial", "1", "--cpus-per-trial", "2", "--address", "auto"),
-        [[f"{flag}: is for --backend ray"] for flag in ("--address", "--cpus-per-trial", "--gpus-per-trial")],
+        ("--cpus-per-trial", "2", "--address", "auto"),
+        [[f"{flag}: is for --backend ray"] for flag in ("--address", "--cpus-per-trial")],
     ),
 }
 

@@ -151,7 +151,7 @@ def last_line_mends(cli: Cli, *arguments: str, dry: bool = True) -> str:
         ("tiny.toml --objectives mse,parameters --pruner asha", "tiny.toml --objectives mse,parameters --pruner none"),
         ("--data gap.csv --horizon 4", "--data gap.csv --horizon 4 --gaps interpolate"),
         ("--data back.csv --horizon 4", "--data back.csv --horizon 4 --set data.sort=true"),
-        ("--data short.csv", "--data short.csv --horizon 4"),
+        ("--data short.csv", "--data short.csv --horizon 3"),
         ("--data plain.csv --horizon 4", "--data plain.csv --horizon 4 --time row --target value"),
         ("--data commas.csv --horizon 4", "--data commas.csv --horizon 4 --set data.decimal=,"),
         ("--data panel.csv", "--data panel.csv --short omit"),

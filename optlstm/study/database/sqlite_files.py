@@ -99,4 +99,4 @@ def connect_unsynced(path: Path) -> sqlite3.Connection:
 def sync(path: Path) -> None:
     """Wait until the disk has what was written to a file."""
     with path.open("rb+") as file:
-        os.fsync(file)
+        os.fsync(file.fileno())
