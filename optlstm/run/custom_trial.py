@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from optlstm.errors import ArtifactError, StopTrial, TrialDiverged, TrialFailed
+from optlstm.errors import ArtifactError, StopTrial, TrialDiverged, TrialFailed, did_you_mean
 from optlstm.util.files import Location, trial_folder
 
 if TYPE_CHECKING:
@@ -151,8 +151,9 @@ class Trial:
         """Only what is not here comes to this. Raises AttributeError."""
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        here = ", ".join(attribute for attribute in dir(self) if not attribute.startswith("_"))
-        raise AttributeError(f"a trial has no {name!r} where it is trained, away from its study; it has {here}")
+        here = [attribute for attribute in dir(self) if not attribute.startswith("_")]
+        meant = did_you_mean(name, here) or f", away from its study; it has {', '.join(here)}"
+        raise AttributeError(f"a trial has no {name!r} where it is trained{meant}")
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False

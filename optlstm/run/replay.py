@@ -165,8 +165,8 @@ def best_checkpoint(study: optuna.Study, checkpoints: Location, number: int | No
         saved = None
     if saved is None:
         raise InputError(
-            f"trial {trial.number}: of its best epoch no checkpoint is whole in {folder}; what track(...) or "
-            "save_checkpoint was given is kept of the best trials (keep)"
+            f"trial {trial.number}: of its best epoch there is no checkpoint in {folder}: what an objective gives to "
+            "track(...) or save_checkpoint is kept, of the best trials (keep)"
         )
     return replace(saved.shown(), epoch=saved.epoch)  # as the study counts
 

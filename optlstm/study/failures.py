@@ -48,7 +48,8 @@ def streak(trials: Sequence[FrozenTrial], since: int, limit: int, name: str) -> 
         return None
     reason = in_a_line(last[-1].user_attrs.get("reason"), 200)
     advice = ADVICE.get(kind, OTHER_ADVICE.format(shlex.quote(name)))
-    changed = "" if kind in ADVICE else "; an objective that was changed needs another --name"
+    worked = any(t.state.name != "FAIL" for t in trials if t.state.is_finished())
+    changed = "" if kind in ADVICE or not worked else "; an objective that was changed needs another --name"
     return f"the last {limit} trials {STREAK}{reason}; {advice}; then resume with the same command{changed}"
 
 

@@ -157,6 +157,10 @@ def test_a_trial_that_was_killed_between_two_params_gets_the_same_ones(studies: 
             "trial.study",
             "AttributeError: a trial has no 'study' where it is trained, away from its study; it has best_va",
         ),
+        (
+            "trial.sugest_float('x', 0, 1)",
+            "AttributeError: a trial has no 'sugest_float' where it is trained; did you mean 'suggest_float'?",
+        ),
         ("return 1.0, 2.0", "the objective returned 2 values for 1; name them: --objectives A,B"),
     ],
 )

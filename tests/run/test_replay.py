@@ -84,7 +84,7 @@ def test_the_best_epochs_weights_are_kept_and_written(loop: str, cli: Cli) -> No
 
     other = cli("weights", "loop", "-o", "other.safetensors", "--trial", 1 - best)
     assert other.code == 2
-    assert other.lines[0].startswith(f"trial {1 - best}: of its best epoch no checkpoint is whole in ")
+    assert other.lines[0].startswith(f"trial {1 - best}: of its best epoch there is no checkpoint in ")
     assert cli("weights", "loop", "-o", "x.safetensors", "--part", "v").lines == [
         "--part: 'v' was not kept (kept: w, history)"
     ]

@@ -194,7 +194,8 @@ class _Pool:
     def _resolve_lost(self, worker: WorkerProcess, assignment: Assignment, status: int) -> None:
         """The trial of a worker that died is resumed in another, unless it kills every worker it gets."""
         number = assignment.number
-        self.restarts[number] += 1
+        if not self.run.stopping:  # a signal to the whole group ends its workers too
+            self.restarts[number] += 1
         trial = self.run.ledger.trials[number]
         if trial.state.is_finished():
             return  # its last report ended it
