@@ -16,7 +16,7 @@ from tests.backends.contract import INLINE, Studies, job, reference, table
 from tests.nodes import Nodes, kill_node
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow]
 RANDOM: dict[str, Any] = {"sampler": "random", "pruner": "none"}
 
 
