@@ -92,6 +92,7 @@ def test_too_little_space_for_ray_is_said_before_it_starts(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.cluster
 def test_a_ray_of_our_own_that_dies_ends_the_command_in_one_line_and_leaves_nothing(folder: Path) -> None:
     Path("slow.py").write_text(OBJECTIVE.format(folder=str(folder)))
     driver = start(command, folder, STUDY)
