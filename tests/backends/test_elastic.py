@@ -95,6 +95,7 @@ def test_the_study_is_the_same_though_nodes_join_die_and_are_drained(
 
 
 def test_a_folder_that_the_nodes_do_not_share_is_refused(nodes: Nodes, studies: Studies, tmp_path: Path) -> None:
+    nodes.add("other")
     # Every process finds its own working directory there: the same path, another folder on each node.
     driver = nodes.driver(tmp_path, 4, Path("/proc/self/cwd/checkpoints"))
     _, errors = driver.communicate(timeout=250)
