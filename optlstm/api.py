@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,10 +137,9 @@ def _run(
     """
     import optuna
 
-    from optlstm.console.progress import Display, make_console
-    from optlstm.console.run_summary import announce, say_budget
+    from optlstm.console.progress import make_console
+    from optlstm.console.run_summary import announce, make_display, say_budget
     from optlstm.report.dashboard_artifacts import DashboardPublisher
-    from optlstm.run.retention import has_checkpoint
     from optlstm.run.worker_server import worker_server
     from optlstm.study.database.connection import open_database, open_existing
 
@@ -157,10 +155,7 @@ def _run(
         if budget is not None:
             budget.begin(session)
             baseline = say_budget(console, session, budget)
-        resumes = partial(has_checkpoint, session.checkpoints)
-        display = Display(
-            console, session.run, session.plan.record.epochs, session.plan.metric.label, baseline, resumes
-        )
+        display = make_display(console, session, baseline)
         with _stopping_gently(session) as stopped, display if progress else nullcontext():
             session.work(DashboardPublisher(session))
     if stopped:

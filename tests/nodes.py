@@ -99,7 +99,7 @@ class Nodes:
         return self.started[-len(names) :]
 
     def raylets(self) -> list[psutil.Process]:
-        """Of all nodes that are alive, whoever started them."""
+        """Of all nodes that are alive, the autoscaler's too."""
         raylets, port = [], self.address.removeprefix("127.0.0.1")  # Ray may put another address in its place
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):  # it has just ended

@@ -52,11 +52,10 @@ def run_session(
     """
     with ExitStack() as resources:  # until the trials have ended
         server = resources.enter_context(worker_server(raw))  # before all that takes its time here
-        from optlstm.console.progress import Display, make_console
-        from optlstm.console.run_summary import announce, notices, resume_command, say_budget
+        from optlstm.console.progress import make_console
+        from optlstm.console.run_summary import announce, make_display, notices, resume_command, say_budget
         from optlstm.console.trial_output import TrialOutput, print_traceback
         from optlstm.report.dashboard_artifacts import DashboardPublisher
-        from optlstm.run.retention import has_checkpoint
         from optlstm.run.session import open_session
         from optlstm.run.study_config import study_name, with_stored_config
 
@@ -78,10 +77,7 @@ def run_session(
         output = TrialOutput(console, session.ledger, session.checkpoints) if verbose else nullcontext()
         if in_process:
             session.ledger.listen(partial(print_traceback, console, session.ledger))
-        resumes = partial(has_checkpoint, session.checkpoints)
-        display = Display(
-            console, session.run, session.plan.record.epochs, session.plan.metric.label, baseline, resumes
-        )
+        display = make_display(console, session, baseline)
         with stop_on_signals(session, resume_command(session, shown)) as received, display, output:
             session.work(DashboardPublisher(session))
     if budget is None or received:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -14,7 +15,7 @@ from rich.text import Text
 from sqlalchemy.engine import make_url
 
 from optlstm.config.schema import NO_LIMIT
-from optlstm.console.progress import LONGEST_REASON, PAUSED, shown
+from optlstm.console.progress import LONGEST_REASON, PAUSED, Display, shown
 from optlstm.console.study_table import STEPS_IN_WORDS, counts_in_words, lstm_steps
 from optlstm.run.budget import Budget
 from optlstm.run.retention import has_checkpoint
@@ -77,6 +78,12 @@ def say_budget(console: Console, session: Session, budget: Budget) -> tuple[str,
         line = f"best baseline on the validation rows: {name}, {session.plan.metric.label} {decimals(value, 5)}"
         console.print(Text(line))
     return baseline
+
+
+def make_display(console: Console, session: Session, baseline: tuple[str, float] | None) -> Display:
+    """Of the session's run. baseline: as of `say_budget`."""
+    plan, resumes = session.plan, partial(has_checkpoint, session.checkpoints)
+    return Display(console, session.run, plan.record.epochs, plan.metric.label, baseline, resumes)
 
 
 def _more_trials_hint(session: Session) -> str:

@@ -84,7 +84,7 @@ class Windows:
         return (values - mean) / std
 
     def rivals(self, kind: str, python: str, seconds: float) -> tuple[Any, dict[str, Any]]:
-        """Another library's forecasts, as `ours`, and what it said."""
+        """Another library's forecasts, as `ours`, and its summary."""
         task, panel = self.task, self.task.panel
         begins = {int(test - begin) for begin, _, test, _ in task.cuts}
         least, parts = min(begins), []
@@ -137,9 +137,9 @@ def line_of(name: str, entry: dict[str, Any], file: Path, given: argparse.Namesp
         line += f" {windows.count} | {np.nanmean((windows.ours - truth) ** 2):.4f} |"
         for kind, python in rivals.items():
             try:
-                forecasts, said = windows.rivals(kind, python, 60 * given.minutes)
+                forecasts, summary = windows.rivals(kind, python, 60 * given.minutes)
                 error = np.nanmean((forecasts - truth) ** 2)
-                line += f" {error:.4f} ({said['models']}, {said['seconds'] / 60:.1f} min) |"
+                line += f" {error:.4f} ({summary['models']}, {summary['seconds'] / 60:.1f} min) |"
             except RuntimeError as error:
                 line += f" {error} |"
     return line

@@ -8,12 +8,6 @@ import pytest
 from tests.backends.contract import BACKENDS, Backend, Studies, backend_param
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.backends)
-
-
 @pytest.fixture(params=[backend_param(backend) for backend in BACKENDS])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Every backend, or those that a test is parametrized with."""

@@ -265,8 +265,8 @@ def test_columns_that_do_not_exist_or_do_not_fit(tmp_path: Path) -> None:
     assert "asked for more than once" in problems_of(tmp_path / "e.csv", "date", ["OT", "OT"])[0]
     assert "target columns is empty" in problems_of(tmp_path / "e.csv", "date", [])[0]
     assert "'date' is asked for more than once" in problems_of(tmp_path / "e.csv", "date", ["OT", "date"])[0]
-    found = problems_of(tmp_path / "e.csv", "HUFL", ["date", "OT"])
-    assert ["30 cell(s) are not times" in found[0], "holds times, not numbers" in found[1]] == [True, True]
+    problems = problems_of(tmp_path / "e.csv", "HUFL", ["date", "OT"])
+    assert ["30 cell(s) are not times" in problems[0], "holds times, not numbers" in problems[1]] == [True, True]
 
 
 @pytest.mark.parametrize(

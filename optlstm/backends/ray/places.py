@@ -19,7 +19,7 @@ class Places(PlacementGroupResourceManager):
 
     Tune reserves resources for trials that it has: each would be sampled long before it can run, and an autoscaler sees
     no demand where there is no trial yet. Here places are asked for first, and Tune's requests take them. A reservation
-    that waits is what an autoscaler grows by; one that is there follows the nodes, whoever else uses the cluster.
+    that waits is what an autoscaler grows by; one that is there follows the nodes, and others may use the cluster too.
     """
 
     def __init__(self, update_interval_s: float = 0.1) -> None:  # `clear` calls it, too

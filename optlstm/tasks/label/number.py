@@ -13,7 +13,7 @@ from optlstm.errors import InputError
 from optlstm.tasks.base import Positive
 from optlstm.tasks.forecast.losses import QUANTILES, HeadSpec
 from optlstm.tasks.forecast.probability import level_name, pinball
-from optlstm.tasks.label.target import LabelColumn, Loss, Target, Truth
+from optlstm.tasks.label.target import LabelColumn, Loss, Target, Truth, ridge
 from optlstm.tasks.plot_data import Regression
 from optlstm.training.metric import Goal, Metric
 from optlstm.util.arrays import Floats, Integers
@@ -186,11 +186,8 @@ class Number(Target):
         return np.repeat(truth[:, None], self.width, axis=1)
 
     def linear(self, x: Any, known: Truth, wanted: Any) -> Floats:
-        """Ridge regression, its strength by leave-one-out errors on the training samples (scikit-learn's)."""
-        from sklearn.linear_model import RidgeCV
-
-        model = RidgeCV(alphas=np.logspace(-3, 4, 15)).fit(x, known)
-        predicted = np.asarray(model.predict(wanted))
+        """Ridge regression; no number is above the cap."""
+        predicted = ridge(x, known, wanted)
         return self.as_output(predicted if self.cap is None else np.minimum(predicted, self.cap))
 
     def columns(self, output: Floats) -> dict[str, Any]:

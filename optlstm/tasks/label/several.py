@@ -11,7 +11,7 @@ from pydantic import Field
 from optlstm.data.labels import check_parts, label_columns, label_numbers, label_parts
 from optlstm.errors import InputError
 from optlstm.tasks.base import CardPart, Positive, Text
-from optlstm.tasks.label.target import LabelColumn, Loss, Target, Truth
+from optlstm.tasks.label.target import LabelColumn, Loss, Target, Truth, ridge
 from optlstm.tasks.plot_data import Confusion, Regression
 from optlstm.training.metric import Metric
 from optlstm.util.arrays import Floats, Integers
@@ -179,9 +179,9 @@ class Several(Target):
         squared = np.square(errors).mean(axis=0)
         scores = {"loss": float(np.concatenate([-np.log(of_true).mean(axis=0), squared]).mean())}
         if binary.any():
-            said = p >= _YES
-            hits, total = (said & is_true).sum(axis=0), said.sum(axis=0) + is_true.sum(axis=0)
-            scores["accuracy"] = float((said == is_true).mean())
+            positive = p >= _YES
+            hits, total = (positive & is_true).sum(axis=0), positive.sum(axis=0) + is_true.sum(axis=0)
+            scores["accuracy"] = float((positive == is_true).mean())
             scores["macro_f1"] = float((2 * hits / np.maximum(total, 1)).mean())
             scores["micro_f1"] = float(2 * hits.sum() / max(total.sum(), 1))
             if "average_precision" in more:
@@ -200,10 +200,10 @@ class Several(Target):
         binary, (mean, std) = self._binary, self._scale()
         if not binary.any():
             return Regression(((truth - mean) / std).ravel(), ((output - mean) / std).ravel())
-        said, names = self.predicted(output), [label.name for label in self.each if label.binary]
+        predicted, names = self.predicted(output), [label.name for label in self.each if label.binary]
         counts = np.zeros((2 * len(names), 2 * len(names)), dtype=np.int64)
         for k, i in enumerate(np.flatnonzero(binary)):
-            np.add.at(counts, (2 * k + truth[:, i].astype(int), 2 * k + said[:, i].astype(int)), 1)
+            np.add.at(counts, (2 * k + truth[:, i].astype(int), 2 * k + predicted[:, i].astype(int)), 1)
         return Confusion(tuple(f"{name}: {value}" for name in names for value in ("0", "1")), counts)
 
     def guesses(self, known: Truth) -> dict[str, Floats]:
@@ -215,7 +215,7 @@ class Several(Target):
 
     def linear(self, x: Any, known: Truth, wanted: Any) -> Floats:
         """For each label by itself: logistic regression (C = 1), or ridge regression (scikit-learn's)."""
-        from sklearn.linear_model import LogisticRegression, RidgeCV
+        from sklearn.linear_model import LogisticRegression
 
         columns = []
         for label, values in zip(self.each, known.T, strict=True):
@@ -223,14 +223,13 @@ class Several(Target):
                 model = LogisticRegression(max_iter=1000).fit(x, values == 1)
                 columns.append(model.predict_proba(wanted)[:, 1])
             else:
-                ridge = RidgeCV(alphas=np.logspace(-3, 4, 15)).fit(x, values)
-                columns.append(np.asarray(ridge.predict(wanted)))
+                columns.append(ridge(x, values, wanted))
         return np.stack(columns, axis=1)
 
     def columns(self, output: Floats) -> dict[str, Any]:
         """Each label's prediction under its name; behind them `p_LABEL`, the probability of a 1."""
-        said = self.predicted(output)
-        values = {o.name: said[:, i].astype(int) if o.binary else said[:, i] for i, o in enumerate(self.each)}
+        predicted = self.predicted(output).T
+        values = {o.name: p.astype(int) if o.binary else p for o, p in zip(self.each, predicted, strict=True)}
         return values | {f"p_{o.name}": output[:, i] for i, o in enumerate(self.each) if o.binary}
 
 

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
+import numpy as np
 import numpy.typing as npt
 
 from optlstm.errors import InputError
@@ -194,3 +195,14 @@ class Target(CardPart, ABC):
         decides = [name for name in goal.metrics if goal.function or name in {metric.name for metric in self.metrics}]
         higher = {metric.name for metric in self.metrics if metric.higher}
         return {name: name not in higher for name in (*self.compared, *decides)}
+
+
+def ridge(x: Any, known: Truth, wanted: Any) -> Floats:
+    """Numbers by ridge regression, its strength by leave-one-out errors on the training samples (scikit-learn's).
+
+    Args:
+        x: features of the training samples [n, features]. known: their numbers [n]. wanted: features of others.
+    """
+    from sklearn.linear_model import RidgeCV
+
+    return np.asarray(RidgeCV(alphas=np.logspace(-3, 4, 15)).fit(x, known).predict(wanted))
