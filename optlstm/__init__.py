@@ -6,15 +6,29 @@ __version__ = "0.1.0"
 
 # Read when first asked for: `import optlstm` loads no torch. Their types stand in __init__.pyi.
 _HOME = {
+    "Forecaster": "optlstm.estimators",
     "Model": "optlstm.notebook",
     "Result": "optlstm.notebook",
+    "SequenceClassifier": "optlstm.estimators",
+    "SequenceRegressor": "optlstm.estimators",
     "debug_trial": "optlstm.run.replay",
     "fit": "optlstm.api",
     "load": "optlstm.api",
     "track": "optlstm.run.custom_trial",
     "tune": "optlstm.api",
 }
-__all__ = ["Model", "Result", "debug_trial", "fit", "load", "track", "tune"]
+__all__ = [
+    "Forecaster",
+    "Model",
+    "Result",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "debug_trial",
+    "fit",
+    "load",
+    "track",
+    "tune",
+]
 
 
 def __dir__() -> list[str]:

@@ -102,9 +102,8 @@ class Model(model.Model):
         """For a notebook: the test beside the baselines, and the verdict."""
         test = self.card.test
         rows = {"this model": test.metrics, **{name.replace("_", " "): row for name, row in test.baselines.items()}}
-        table = pd.DataFrame.from_dict(rows, orient="index")[list(test.metrics)].to_html(
-            float_format="{:.4g}".format, na_rep=""
-        )
+        frame = pd.DataFrame.from_dict(rows, orient="index")[list(test.metrics)]
+        table = frame.to_html(float_format="{:.4g}".format, na_rep="") if test.metrics else ""
         lines = [super().__repr__().strip("<>"), *self._verdict()]
         return "".join(
             [f"<p>{html.escape(lines[0])}</p>", table, *(f"<p>{html.escape(line)}</p>" for line in lines[1:])]

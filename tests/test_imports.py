@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("maintenance",),
     ("notebook",),
     ("api",),
+    ("estimators",),
     ("cli", "__main__"),
 )
 

@@ -89,6 +89,8 @@ def score_tables(test: Test) -> list[Table]:
     The metrics of quantiles and intervals have a table of their own, without the pinball losses; so have those of the
     classes' probabilities.
     """
+    if not test.metrics:
+        return []
     others = {
         "quantiles": [metric for metric in test.metrics if metric.startswith(_SHOWN)],
         "probabilities": [metric for metric in test.metrics if metric in _OF_CLASSES],
@@ -125,8 +127,8 @@ def step_table(test: Test, metric: str) -> Table:
 
 
 def in_words(test: Test) -> list[str]:
-    """A sentence for each metric in which a baseline wins."""
-    lines = []
+    """A sentence for each metric in which a baseline wins; or that nothing was tested."""
+    lines = [] if test.metrics else ["not tested: the study has no test rows (data.splits)"]
     for metric, names in test.beaten_by.items():
         best = names[0]
         shown = [name.replace("_", " ") for name in names]
@@ -168,6 +170,8 @@ def unmeasured_lines(intervals: Mapping[str, Any]) -> list[str]:
     """That no level's coverage was measured, one line, where there are intervals."""
     if not intervals.get("highest_level") or any(m["coverage"] is not None for m in intervals["measured"].values()):
         return []
+    if intervals.get("test_windows") == 0:
+        return ["coverage of the prediction intervals not measured: there are no test rows"]
     noun, key = ("validation", "validation_windows") if "kind" in intervals else ("test", "windows")  # older models
     count = intervals[key]
     few = f"{many(count, f'{noun} window')} {'is' if count == 1 else 'are'} too few"

@@ -43,7 +43,8 @@ def panel_cuts(
     longest = int(panel.known.max())
     split_rows(max(longest, 10**9) if are_counts(splits) else longest, splits)  # the form alone
     cuts = _series_cuts(panel, splits, least)
-    short = np.flatnonzero((np.diff(cuts, axis=1) < 1).any(axis=1))
+    parts = np.diff(cuts, axis=1)[:, : 3 if splits[2] else 2]
+    short = np.flatnonzero((parts < 1).any(axis=1))
     if len(short):
         lengths = [many(int(panel.known[i]), "row") for i in short]
         line = f"data: {len(short)} of {len(panel.ids)} series are too short to be split: {panel.named(short, lengths)}"
@@ -151,7 +152,7 @@ def fitting_horizon(panel: Panel, cuts: Integers, splits: Sequence[float] | Sequ
 
 
 def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int, fitting: int = 0) -> None:
-    """See that every series has a window to train on, and a horizon in each other part.
+    """See that every series has a window to train on, and a horizon in each other part, but where nothing is tested.
 
     Inputs may reach back into the part before. Of many series, one needs to hold the window; in the others it is
     padded, and that is logged.
@@ -168,15 +169,15 @@ def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int, fitti
     needs = {"train": inputs + horizon, "validation": horizon, "test": horizon}
     for (part, need), rows in zip(needs.items(), parts, strict=True):
         short = np.flatnonzero(rows < need)
-        if not len(short):
+        if not len(short) or (part == "test" and not rows.any()):
             continue
         why, lower = "one horizon", f"give --horizon {fitting}" if fitting else "lower the horizon"
         if part == "train":
             why = f"space.window {window} + horizon {horizon}" if inputs == window else f"one row + horizon {horizon}"
             lower = "lower space.window or the horizon" if inputs == window and not fitting else lower
         if panel.series is None:
-            remedy = f"{lower}, or give {part} more rows" if rows[0] else "its share is 0, give it one"
-            line = f"data.splits: {part} has {many(int(rows[0]), 'row')} and needs at least {need} ({why}); {remedy}"
+            has = f"{part} has {many(int(rows[0]), 'row')} and needs at least {need} ({why})"
+            line = f"data.splits: {has}; {lower}, or give {part} more rows"
             problems.append(Problem(line, {"data.horizon": str(fitting)} if fitting else None))
         else:
             shown = panel.named(short, [many(int(rows[i]), "row") for i in short])

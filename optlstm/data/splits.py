@@ -15,8 +15,8 @@ _FORMS = "give three fractions that sum to 1, like [0.7, 0.1, 0.2], or three row
 def split_rows(n_rows: int, splits: Sequence[float] | Sequence[int], least: int = 0) -> tuple[int, int, int]:
     """The numbers of rows that train, validate and test, in order: three fractions that sum to 1, or three counts.
 
-    The cuts of fractions fall on the nearest row; rows after the sum of counts are unused. Only the test part may be 0,
-    where test rows are a separate file.
+    The cuts of fractions fall on the nearest row; rows after the sum of counts are unused. Only the test part may be 0:
+    test rows are a separate file, or a model is not tested.
 
     Args:
         least: rows that a fraction's validation and test part get at the cost of the training part, where that keeps

@@ -61,6 +61,8 @@ def check(model: Model, data: Path) -> Check:
     predictor = model.predictor
     if not isinstance(predictor, ForecastPredictor):
         raise InputError("check: is for forecasts, and this model classifies")
+    if not model.card.test.metrics:
+        raise InputError("check: the model was not tested (data.splits), so it promised nothing")
     series = newer_series(predictor, model.card.data, data)
     assert series.new is not None
     end, horizon = series.cuts[:, 3], series.horizon

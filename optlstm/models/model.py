@@ -93,6 +93,7 @@ class Model:
     def __repr__(self) -> str:
         short = sorted(self.test.items(), key=lambda item: (len(item[0]), item[0]))[:2]  # mae and mse, not mae_raw
         shown = ", ".join(f"{name} {value:.4g}" for name, value in short if value is not None)
+        tested = f"test {shown}" if shown else "not tested"
         trials = ", ".join(str(trained.trial) for trained in self.card.trials)
         of = f"{'trial' if len(self.card.trials) == 1 else 'trials'} {trials}"
-        return f"<optlstm Model of study {self.card.study.name!r}, {of}; test {shown}>"
+        return f"<optlstm Model of study {self.card.study.name!r}, {of}; {tested}>"

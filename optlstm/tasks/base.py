@@ -190,7 +190,7 @@ class Evaluator(Protocol):
         """
 
     def evaluate(self, predictor: Any, joined: bool, rivals: bool = False, held_out: Any = None) -> Evaluation:
-        """Score the test rows, once.
+        """Score the test rows, once; where there are none, no metric has a value.
 
         Args:
             joined: baselines that learn, learn from training and validation rows.
@@ -240,6 +240,11 @@ class Evaluation:
     intervals: dict[str, Any] = field(default_factory=dict)
     extras: dict[str, Tensor] = field(default_factory=dict)
     card_updates: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_nothing(cls, card_updates: dict[str, Any]) -> Evaluation:
+        """Where there are no test rows."""
+        return cls({}, [], {}, {}, card_updates=card_updates)
 
     def beaten_by(self) -> dict[str, list[str]]:
         """Baselines that are better than the model: {metric: [name, ...]}, the best first."""

@@ -57,7 +57,7 @@ class DataConfig(Section):
         None, description="rows of a season; 0: the frequency's (default: that, or what the training rows show)"
     )
     splits: tuple[float, float, float] | tuple[int, int, int] = Field(
-        (0.7, 0.1, 0.2), description="train, validation, test: fractions, or numbers of rows"
+        (0.7, 0.1, 0.2), description="train, validation, test (may be 0): fractions, or numbers of rows"
     )
     fraction: float = Field(1.0, gt=0, le=1, description="share of the training rows to train on, the newest")
     validation_path: str | None = Field(None, description="file of the validation rows (default: split off)")

@@ -164,7 +164,7 @@ def test_options_that_do_not_fit_together_are_refused(cli: Cli) -> None:
         ),
         (["data.splits=[0.9, 0.2, 0.1]"], [["data.splits: [0.9, 0.2, 0.1] sums to 1.2, not to 1"]]),
         (["data.splits=[100, 20, 20]"], [["100 + 20 + 20 = 140 rows asked for, and the data has 120"]]),
-        (["data.splits=[0.8, 0.2, 0.0]"], [["test has 0 rows and needs at least 4", "its share is 0, give it one"]]),
+        (["data.splits=[0.8, 0.0, 0.2]"], [["data.splits: validation gets none of the 120 rows"]]),
         (["data.splits=[-0.5, 0.5, 1.0]"], [["data.splits: train is -0.5; it must be a number of 0 or more"]]),
         (["data.splits=[nan, 0.5, 0.5]"], [["data.splits: train is nan"]]),
     ],

@@ -60,6 +60,25 @@ def test_json_for_programs(cli: Cli, made: Path) -> None:
     assert found["test"]["mse"] <= np.mean(each)  # a mean forecast's squared error is at most the mean of theirs
 
 
+def test_without_test_rows_it_trains_on_all_and_says_that_nothing_was_tested(cli: Cli, folder: Path) -> None:
+    assert cli("study", "tiny.toml", "--set", "data.splits=[0.8, 0.2, 0.0]").code == 0
+
+    outcome = cli("refit", "tiny", "-o", "model")
+
+    assert "not tested: the study has no test rows (data.splits)" in outcome.out
+    assert "coverage of the prediction intervals not measured: there are no test rows" in outcome.out
+    assert "mse" not in outcome.out
+    model = optlstm.load("model")
+    assert (model.test, model.card.data["splits"], model.card.intervals["windows"]) == ({}, [96, 24, 0], 21)
+    assert "not tested" in repr(model)
+    assert "not tested" in model._repr_html_()
+    assert "y-lo-80" in model.predict("tiny.csv", levels=[80])
+    rivals, check = cli("refit", "tiny", "-o", "r", "--rivals"), cli("check", "model", "--data", "tiny.csv")
+    assert (rivals.code, check.code) == (2, 2)
+    assert "--rivals: there are no test rows" in rivals.err
+    assert "check: the model was not tested" in check.err
+
+
 def test_rivals_are_in_the_table_where_asked_for_and_not_in_the_model(cli: Cli, made: Path) -> None:
     made_alone = cli("refit", "tiny", "-o", "alone", "--json", "--no-ensemble")
     outcome = cli("refit", "tiny", "-o", "new", "--json", "--no-ensemble", "--rivals")

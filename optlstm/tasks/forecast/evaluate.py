@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from optlstm.data.frequency import ticks_of
+from optlstm.errors import InputError
 from optlstm.tasks.base import Blend, Evaluation, FormCard, Metrics, TunedNetwork
 from optlstm.tasks.forecast.baseline_scores import BaselineScores, add_in_parts, calibrated, merged
 from optlstm.tasks.forecast.calibrate import (
@@ -113,6 +114,8 @@ class ForecastEvaluator:
         return validation_baselines(self.validated.data(), window, self.validated.season, metric)
 
     def check_rivals(self) -> None:
+        if not (self.task.cuts[:, 3] > self.task.cuts[:, 2]).any():
+            raise InputError("--rivals: there are no test rows (data.splits) to hold them against; leave it out")
         check_installed()
 
     def scores(self, predictor: ForecastPredictor) -> Metrics:
@@ -159,9 +162,9 @@ class ForecastEvaluator:
         ensemble, members, tested = self._score(forecaster, calibration)
         networks = len(members) - bool(predictor.section.linear)
         of_baselines = BaselineScores(self.task, forecaster.window, joined)
-        baselines = of_baselines.scores(self._folds if held_out is not None else ())
+        baselines = {} if tested is None else of_baselines.scores(self._folds if held_out is not None else ())
         baselines |= of_baselines.rivals() if rivals else {}
-        both = tested if held_out is None else self._by_time(HeldOut.joined([held_out, tested]))
+        both = self._by_time(HeldOut.joined([windows for windows in (held_out, tested) if windows is not None]))
         final, count = Calibration.of(method, self._rows, both, self._bounds), least_count(both.actual)
         # Never rounded down: an interval includes its bounds.
         table = np.nextafter(final.radii.astype(np.float32), np.float32(np.inf))
@@ -184,7 +187,7 @@ class ForecastEvaluator:
                 "kind": method,
                 "interval_scores": method_scores,
                 "validation_windows": 0 if held_out is None else least_count(held_out.actual),
-                "test_windows": least_count(tested.actual),
+                "test_windows": 0 if tested is None else least_count(tested.actual),
                 "windows": count,
                 "highest_level": highest,
                 "measured": self._coverage(calibration, tested),
@@ -203,9 +206,11 @@ class ForecastEvaluator:
 
     def _score(
         self, forecaster: Forecaster, calibration: Calibration | None
-    ) -> tuple[Scores, Sequence[Scores], HeldOut]:
-        """Scores of the forecast and of each of its parts, and the forecast beside what came."""
+    ) -> tuple[Scores, Sequence[Scores], HeldOut | None]:
+        """Scores of the forecast and of each of its parts, and the forecast beside what came; of no rows, none."""
         first, series = self._windows(self.task.cuts[:, 2], self.task.cuts[:, 3])
+        if not len(first):
+            return Scores({}, {}), (), None
         sums = [ErrorSums(self._scales[1], self._naive, self.task.horizon) for _ in range(len(forecaster.networks) + 1)]
         ranges = QuantileSums(LEVELS, self._scales[1], self._naive, self.task.horizon, DECILES)
         every = every_window(len(first), len(self.task.panel.columns) * self.task.horizon)
@@ -229,12 +234,12 @@ class ForecastEvaluator:
             return "constant", {}
         return choose_method(self._rows, held_out, self._gap(held_out), self._bounds)
 
-    def _coverage(self, calibration: Calibration | None, tested: HeldOut) -> dict[str, dict[str, float | None]]:
-        """Of the test windows, by level; None: too few validation windows for that level."""
+    def _coverage(self, calibration: Calibration | None, tested: HeldOut | None) -> dict[str, dict[str, float | None]]:
+        """Of the test windows, by level; None: too few validation windows for that level, or no test windows."""
         measured: dict[str, dict[str, float | None]] = {}
         for level in _MEASURED:
             share = None
-            if calibration is not None and np.isfinite(calibration.radii[level - 1]).all():
+            if calibration is not None and tested is not None and np.isfinite(calibration.radii[level - 1]).all():
                 low, high = interval(calibration.radii, calibration.forecasts(self._rows, tested), level)
                 given = ~np.isnan(tested.actual)
                 share = float(((low <= tested.actual) & (tested.actual <= high))[given].mean())

@@ -43,8 +43,6 @@ class LabelEvaluator:
 
     def training_data(self, joined: bool) -> LabelledData:
         """One split: all but the test's to train on, or the first fold's training samples."""
-        if not len(self.data.test):
-            raise InputError("data.splits: no sequence is left to test on; give a test share, or --test-data FILE")
         return replace(self.data, folds=(Fold(self._train(joined), np.arange(0)),))
 
     def card_section(self) -> SequenceSection | TextSection:
@@ -65,8 +63,8 @@ class LabelEvaluator:
     def held_out(self, tuned: Callable[[], Sequence[TunedNetwork]], _blend: None = None) -> Target:
         """The target, with what suits the validation samples."""
         target = self.data.target
-        if not len(self.data.test) or not target.looks_back:
-            return target  # `training_data` refuses the first
+        if not target.looks_back:
+            return target
         wanted = self.data.labels_of(np.concatenate([fold.validation for fold in self.data.folds]))
         output = np.mean([self._unseen(*pair) for pair in tuned()], axis=0)[wanted]
         return target.held_out(output, self.data.truth[wanted], self.goal)
@@ -89,6 +87,8 @@ class LabelEvaluator:
     ) -> Evaluation:
         """Score the test samples, once, beside baselines that learn from what the model was trained on."""
         data, train, target, goal = self.data, self._train(joined), held_out or self.data.target, self.goal
+        if not len(data.test):
+            return Evaluation.of_nothing(card_updates=LabelSection.of(target))
         truth, outputs = data.truth_of(data.test), predictor.outputs(data, data.test)
         constant = constant_outputs(data, train, data.test)
         baselines = {name: data.target.all_scores(output, truth, goal) for name, output in constant.items()}
