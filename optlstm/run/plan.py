@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from optlstm.backends.trial import Job
 from optlstm.config.population import (
@@ -19,30 +19,29 @@ from optlstm.config.population import (
 )
 from optlstm.config.schema import StudyConfig, TrainingConfig
 from optlstm.config.validate import attempt, check_config, check_data_config
-from optlstm.errors import InputError, did_you_mean
+from optlstm.errors import InputError
 from optlstm.run.custom_objective import CustomTask, make_custom_objective
+from optlstm.run.goals import deciding_metric, metric_function, objective_problems, training_goal, undefined_problems
 from optlstm.run.make_objective import make_objective
 from optlstm.run.precision import precision_notes, with_precision
 from optlstm.run.stored import STORED_REMEDIES, stored_code, stored_config
+from optlstm.run.study_record import custom_record, task_record
 from optlstm.run.task_space import (
     custom_names,
     hyperparameters,
-    start_configurations,
     task_space,
     without_unread,
 )
 from optlstm.study.pbt import Population, read_explore
-from optlstm.study.pruners import PRUNERS
 from optlstm.study.record import StudyRecord
-from optlstm.study.registry import EXHAUSTIVE, resolved_options
-from optlstm.study.samplers import SAMPLERS
+from optlstm.study.registry import EXHAUSTIVE
 from optlstm.study.space import Space
 from optlstm.study.stopping import Stopping
-from optlstm.study.warm_start import params_problems, searched_part
+from optlstm.study.warm_start import params_problems
 from optlstm.tasks.base import Task
-from optlstm.tasks.registry import DEFAULT_TASK, TASKS, goals, task_class
+from optlstm.tasks.registry import DEFAULT_TASK, TASKS, task_class
 from optlstm.training.factory import Factory
-from optlstm.training.metric import METRIC_SIGNATURE, Goal, Metric
+from optlstm.training.metric import Goal, Metric
 from optlstm.util.files import Location
 from optlstm.util.user_code import Stored, UserFunction
 
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
 
     from optlstm.study.constraints import Measure
 
-MORE_OBJECTIVES = ("parameters", "train_seconds", "latency_ms")  # beside a task's own metrics
 # What says how optlstm trains its networks: a custom objective decides it itself.
 TASK_SECTIONS = ("data", "model", "constraints", "space")
 TASK_TRAINING = ("patience", "loss", "metric", "device", "precision")
@@ -83,13 +81,13 @@ class Plan:
     @property
     def metric(self) -> Metric:
         """The validation metric that decides."""
-        return _metric(self.task, self.config)
+        return deciding_metric(self.task, self.config)
 
     @property
     def goal(self) -> Goal:
         """What training minimises, and which metrics decide."""
         assert not isinstance(self.task, CustomTask)
-        return _goal(self.task, self.config, self.function)
+        return training_goal(self.task, self.config, self.function)
 
     @property
     def stopping(self) -> Stopping:
@@ -191,27 +189,15 @@ def _task_plan(
     task = attempt(problems, lambda: kind.read(data)) if data else None
     section = raw.get("space", {})
     custom = bool(config and config.model.factory)
-    function = attempt(problems, partial(_metric_function, config, stored)) if config else None
+    function = attempt(problems, partial(metric_function, config, stored)) if config else None
     named, notes = stored.get("model.factory"), list[str]()
     factory = attempt(problems, lambda: Factory.read(str(config.model.factory), named)) if config and custom else None
     read_space = partial(task_space, kind, task, section, factory)
     space = attempt(problems, read_space) if isinstance(section, Mapping) and (factory or not custom) else None
     if config and task and space and factory:
         space = attempt(problems, partial(_read_space, config, task, space, factory, section, notes))
-    if config and space:
-        problems += _objective_problems(config)
-        problems += check_population(config.pbt, space) if config.scheduler == "pbt" else []
-        problems += _search_problems(config, space)
-    if config and task and space:
-        attempt(problems, lambda: task.check_space(space))
-        if not any(problem.startswith(("training.loss", "training.metric")) for problem in problems):
-            problems += _undefined_problems(task, config)
-        if config.scheduler == "pbt" and config.pbt.morph:
-            problems += check_growth(config, task.record())
-    if config and config.training.device not in ("auto", "cpu"):
-        from optlstm.training.runtime import resolve_device  # it brings torch
-
-        attempt(problems, partial(resolve_device, config.training.device))
+    if config:
+        _check_together(config, task, space, problems)
     if problems or config is None or task is None or space is None:
         raise InputError(problems)
     decided = with_precision(config)
@@ -219,7 +205,7 @@ def _task_plan(
         make_objective,
         problem=task.problem,
         factory=factory,
-        goal=_goal(task, config, function),
+        goal=training_goal(task, config, function),
         device=config.training.device,
         threads=config.training.threads,
         precision=decided.training.precision,
@@ -227,12 +213,30 @@ def _task_plan(
         seed=config.seed,
         epochs=config.training.epochs,
         patience=0 if config.scheduler == "pbt" else config.training.patience,  # members live as long as each other
-        metric=_metric(task, config),
+        metric=deciding_metric(task, config),
         objectives=tuple(config.several),
     )
     rules = population(config, mutable(config.pbt, space), explore) if config.scheduler == "pbt" else None
-    record = _task_record(decided, task, space, factory, function)
+    record = task_record(decided, task, space, factory, function)
     return Plan(decided, task, space, record, make, rules, factory, function, (*notes, *precision_notes(decided)))
+
+
+def _check_together(config: StudyConfig, task: Task | None, space: Space | None, problems: list[str]) -> None:
+    """Add to `problems` what does not go together: of the config, its data, its space and this machine."""
+    if space:
+        problems += objective_problems(config)
+        problems += check_population(config.pbt, space) if config.scheduler == "pbt" else []
+        problems += _search_problems(config, space)
+    if task and space:
+        attempt(problems, lambda: task.check_space(space))
+        if not any(problem.startswith(("training.loss", "training.metric")) for problem in problems):
+            problems += undefined_problems(task, config)
+        if config.scheduler == "pbt" and config.pbt.morph:
+            problems += check_growth(config, task.record())
+    if config.training.device not in ("auto", "cpu"):
+        from optlstm.training.runtime import resolve_device  # it brings torch
+
+        attempt(problems, partial(resolve_device, config.training.device))
 
 
 def _custom_plan(
@@ -261,27 +265,7 @@ def _custom_plan(
         driver=os.getpid(),
     )
     rules = population(config, custom_mutable(config.pbt, task.space), explore) if config.scheduler == "pbt" else None
-    return Plan(config, task, task.space, _custom_record(config, task), make, rules)
-
-
-def _metric(task: Task | CustomTask, config: StudyConfig) -> Metric:
-    losses, metrics, _ = task.goals[task.kind]
-    wanted = config.training.metric or losses.get(config.training.loss or "")
-    if wanted and ":" in wanted:
-        return Metric(wanted)
-    return next((metric for metric in metrics if metric.name == wanted), metrics[0])
-
-
-def _goal(task: Task, config: StudyConfig, function: UserFunction | None = None) -> Goal:
-    return Goal(config.training.loss, (_metric(task, config).name, *config.several), function=function)
-
-
-def _metric_function(config: StudyConfig, stored: Mapping[str, Stored]) -> UserFunction | None:
-    """The custom metric. Raises InputError where it cannot be imported, or must not be: see `Stored`."""
-    reference = config.training.metric or ""
-    if ":" not in reference or not goals(config.task, config.data.kind).custom:
-        return None
-    return UserFunction.read("training.metric", reference, METRIC_SIGNATURE, stored.get("training.metric"))
+    return Plan(config, task, task.space, custom_record(config, task), make, rules)
 
 
 def _is_default(section: StudyConfig | TrainingConfig, key: str) -> bool:
@@ -298,7 +282,7 @@ def _read_space(
         notes: Gets what is said of it.
     """
     hp = hyperparameters(space, space.defaults())
-    read = factory.check(hp, task.data().shape(hp, _goal(task, config)))
+    read = factory.check(hp, task.data().shape(hp, training_goal(task, config)))
     if "base" in section:
         return space
     kept = without_unread(space, read, section)
@@ -307,98 +291,9 @@ def _read_space(
     return kept
 
 
-def _objective_problems(config: StudyConfig) -> list[str]:
-    known = [*(metric.name for metric in goals(config.task, config.data.kind).metrics), *MORE_OBJECTIVES]
-    return [
-        f"objectives: there is no '{name}'{did_you_mean(name, known)} (known: {', '.join(known)})"
-        for name in config.several
-        if name not in known
-    ]
-
-
-def _undefined_problems(task: Task, config: StudyConfig) -> list[str]:
-    """Why the loss, or a metric that decides, has no value on these data."""
-    loss = config.training.loss or ""
-    needed = {loss, task.goals[task.kind].losses.get(loss), config.training.metric, *_goal(task, config).metrics}
-    return [
-        f"training: {name} is not defined on these data: {why}; take another loss and metric"
-        for name, why in task.undefined.items()
-        if name in needed
-    ]
-
-
 def _search_problems(config: StudyConfig, space: Space) -> list[str]:
     """Why this sampler cannot enumerate this space, if it is one that does; and params to try first that do not fit."""
     problems: list[str] = []
     if config.sampler.name in EXHAUSTIVE:
         attempt(problems, space.grid if config.sampler.name == "grid" else space.check_finite)
     return problems + params_problems(config.enqueue or (), space, "enqueue")
-
-
-def _task_record(
-    config: StudyConfig, task: Task, space: Space, factory: Factory | None, function: UserFunction | None
-) -> StudyRecord:
-    training, (losses, metrics, _) = config.training, task.goals[task.kind]
-    # The device is no part: a study begun on a laptop is continued where there is a GPU.
-    trained: dict[str, Any] = {"epochs": training.epochs, "patience": training.patience, "threads": training.threads}
-    metric = _metric(task, config)
-    trained |= {} if training.precision == "fp32" else {"precision": training.precision}
-    trained |= {} if training.loss in (None, next(iter(losses))) else {"loss": training.loss}
-    trained |= {} if training.metric is None and metric == metrics[0] else {"metric": metric.name}
-    stored: dict[str, Any] = {"task": config.task, "data": task.record(), "training": trained}
-    if factory is not None:
-        stored["model"] = {"factory": factory.reference, "fingerprint": factory.function.fingerprint}
-    if function is not None:
-        stored["metric"] = {"function": function.reference, "fingerprint": function.fingerprint}
-    higher = {metric.name for metric in metrics if metric.higher}
-    usual = {name: "maximize" if name in higher else "minimize" for name in config.several}
-    return _record(config, space, stored, dict(zip(usual, config.directions or usual.values(), strict=True)))
-
-
-def _custom_record(config: StudyConfig, task: CustomTask) -> StudyRecord:
-    names = config.several
-    directions = config.directions or ("minimize",) * max(1, len(names))
-    training = {"epochs": config.training.epochs, "threads": config.training.threads}
-    stored = {"task": "own", "objective": task.record(), "training": training}
-    several = dict(zip(names, directions, strict=True)) if names else {}
-    return _record(config, task.space, stored, several, directions[0])
-
-
-def _first_params(config: StudyConfig, space: Space, task: str) -> tuple[Mapping[str, Any], ...]:
-    """What is tried after the space's defaults: `enqueue`, or the task's start configurations."""
-    if config.enqueue is not None:
-        return tuple(searched_part(params, space) for params in config.enqueue)
-    begun = (config.import_from, config.narrow_from, config.promote)  # with trials, or ranges, that know more
-    if any(begun) or not config.defaults_first or config.sampler.name == "grid":  # which has its own points
-        return ()
-    return start_configurations(task, space)
-
-
-def _record(
-    config: StudyConfig, space: Space, task: Mapping[str, Any], several: Mapping[str, str], direction: str = "minimize"
-) -> StudyRecord:
-    """What a config makes of a study.
-
-    Args:
-        task: What the trials learn, and from what.
-        several: Objectives with their directions; empty where there is one.
-    """
-    return StudyRecord(
-        space=space,
-        seed=config.seed,
-        epochs=config.training.epochs,
-        sampler=config.sampler.name,
-        pruner=config.pruner.name,
-        sampler_options=resolved_options(SAMPLERS[config.sampler.name], config.sampler.options),
-        pruner_options=resolved_options(PRUNERS[config.pruner.name], config.pruner.options),
-        direction=cast("Any", direction),
-        scheduler=config.scheduler,
-        scheduler_options=config.pbt.model_dump(mode="json") if config.scheduler == "pbt" else {},
-        objectives=several,
-        constraints=config.constraints.limits,
-        enqueued=_first_params(config, space, str(task["task"])),
-        defaults_first=config.defaults_first and config.promote is None,
-        diverged="FAIL" if config.diverged == "fail" else "PRUNED",
-        imported=config.import_from,
-        task=task,
-    )
