@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from optlstm.data.panel_reader import PanelColumns, read_panel
-from optlstm.data.sequences import SequenceColumns, read_sequences
+from optlstm.data.sequence_reader import SequenceColumns, read_sequences
 from optlstm.data.table import DataFile, read_table
 from optlstm.errors import InputError
 

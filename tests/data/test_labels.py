@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from optlstm.data.labels import check_classes, check_split, class_names, split_labels
-from optlstm.data.sequences import SequenceColumns, read_sequences
+from optlstm.data.sequence_reader import SequenceColumns, read_sequences
 from optlstm.data.texts import read_texts
 from optlstm.errors import InputError
 

@@ -17,7 +17,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from torch import Tensor, nn
 
 from optlstm.data.labels import Fold
-from optlstm.data.sequences import SequenceColumns, read_sequences
+from optlstm.data.sequence_reader import SequenceColumns, read_sequences
 from optlstm.data.texts import read_texts
 from optlstm.data.vocabulary import Tokenizer, Vocabulary
 from optlstm.errors import InputError

@@ -1,0 +1,311 @@
+"""Reads labelled sequences: one row a sequence (label and steps), or one row a step (series, time, channels, label)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from optlstm.data.columns import Flaws, fill_numbers, label_problems, label_texts, text_cells, with_joined_labels
+from optlstm.data.file_format import TOLD, FileOptions
+from optlstm.data.frequency import ticks_of
+from optlstm.data.labels import FEW_NUMBERS, are_numbers, label_columns
+from optlstm.data.sequences import Sequences
+from optlstm.data.stand_ins import likely_stand_in
+from optlstm.data.table import SHOWN, DataFile, dataset_name, list_columns, read_table, unknown_column
+from optlstm.data.time_column import TimeReading, read_times
+from optlstm.errors import InputError, Problem
+from optlstm.util.arrays import Floats, Integers
+from optlstm.util.format import first_few, quoted, short
+from optlstm.util.time_formats import INTEGER
+
+SERIES_NAMES, TIME_NAMES = ("series_id", "unique_id"), ("t", "ds")  # columns looked for where none is named
+_IN_ORDER = TimeReading(usual=INTEGER)  # whole numbers are in the same order whatever they stand for
+_LIKE_TIMES = (*TIME_NAMES, "time", "timestamp", "datetime", "date", "step")
+
+
+@dataclass(frozen=True)
+class SequenceColumns:
+    """Which columns to read; None: by their usual names. `labelled`: whether there must be labels.
+
+    `by_step`: whether labels are of steps; None: where they change within a sequence and are numbers, more than `few`.
+    `every`: of the labelled steps of a sequence one in so many, counted back from the last.
+
+    `wide`: one row a sequence, whatever the columns are called. `like`: what `channels` are the columns of; they are
+    read in their order, those that lack are told in one line, and others are left out with a note. `per_step`: a label
+    is of a row, not of a sequence.
+    """
+
+    label: str | None = None
+    series: str | None = None
+    time: str | None = None
+    group: str | None = None
+    channels: Sequence[str] | None = None
+    labelled: bool = True
+    wide: bool = False
+    like: str | None = None
+    options: FileOptions = TOLD
+    per_step: bool = False
+    by_step: bool | None = False
+    few: int = FEW_NUMBERS
+    every: int = 1
+
+
+def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
+    """Read and check the sequences of a file.
+
+    Raises:
+        InputError: every problem of its columns, or of the values in them, at once.
+    """
+    file = DataFile(path, columns.options)
+    names = file.names
+    label = (columns.label or "label") if columns.labelled else None
+    usual = () if columns.wide else SERIES_NAMES
+    series = columns.series or next((name for name in usual if name in names), None)
+    time = columns.time or next((name for name in TIME_NAMES if series and name in names), None)
+    labels_of = label_columns(columns.label or "label", names)
+    others = [name for name in names if name not in (*labels_of, series, time, columns.group)]
+    unnamed = [name for name in file.unnamed if name in others]  # as `to_csv` numbers the rows: no values
+    first = unnamed[0] if unnamed else ""  # which models of older versions have as a column with the name ""
+    channels = [name or first for name in columns.channels or [name for name in others if name not in unnamed]]
+    problems = _column_problems(file, names, columns, series)
+    extra = _unknown([name for name in others if name not in unnamed], channels) if columns.like else ""
+    if columns.like and (lacking := _unknown(channels, others)):
+        kind, besides = "channels" if series else "columns", f" and has {extra} besides" if extra else ""
+        problems.append(f"data: {file.name} does not have the {kind} of {columns.like}: it lacks {lacking}{besides}")
+    if columns.per_step and not series:
+        problems.append(
+            f"data.per_step: a row of {file.name} must be a step; name the column that says which sequence it "
+            "belongs to with --series COLUMN"
+        )
+    if problems:
+        raise InputError(problems)
+    if not channels:
+        raise InputError(f"data: {file.name} has no column of numbers (columns: {list_columns(names)})")
+    if label and not series and not columns.wide:
+        _check_rows_are_sequences(file, labels_of[0], others)
+    texts = [name for name in (*(labels_of if label else ()), series, columns.group) if name]
+    frame = read_table(file, [*texts, *([time] if time else []), *channels], texts=texts, times=[time] if time else ())
+    frame = with_joined_labels(frame, label, labels_of) if label else frame
+    table = _SequenceTable(frame, Flaws(file), label, columns.group, channels, columns.per_step)
+    sequences = table.long(series, time, columns) if series else table.wide()
+    notes = [*file.notes, *table.flaws.notes, *sequences.notes]
+    if left := [name for name in unnamed if name not in channels]:
+        notes.append(f"data: columns of {file.name} without a name are not read: {list_columns(left)}")
+    if extra:
+        notes.append(f"data: {file.name} has columns that are none of {columns.like}'s; they are not read: {extra}")
+    return replace(sequences, notes=tuple(notes)) if notes else sequences
+
+
+def _column_problems(file: DataFile, names: Sequence[str], columns: SequenceColumns, series: str | None) -> list[str]:
+    """What is wrong with the columns that were asked for by name."""
+    problems = label_problems(file, names, columns.label) if columns.labelled else []
+    asked = [columns.series, columns.time if series else None, columns.group]
+    asked += [] if columns.like else (columns.channels or [])
+    missing = [name for name in dict.fromkeys(asked) if name and name not in names]
+    problems += [unknown_column(file, names, name) for name in missing if name != columns.label]
+    if columns.time and not series:
+        problems.append(
+            f"data: --time {columns.time} is for files of one row a step; name the column that says which sequence "
+            "a row belongs to with --series COLUMN"
+        )
+    return problems
+
+
+def _check_rows_are_sequences(file: DataFile, label: str, others: Sequence[str]) -> None:
+    """Raises InputError where a row seems to be a step of a sequence that another column names."""
+    time = next((name for name in others if name.lower() in _LIKE_TIMES), None)
+    names = sorted((name for name in others if name != time), key=lambda name: not name.lower().endswith("id"))
+    if time is None or not names:
+        return
+    frame = read_table(file, [label, time, *names], texts=[label], times=[time])
+    for name in names:
+        several = 1 < frame[name].nunique() <= len(frame) / 2 and not pd.api.types.is_float_dtype(frame[name])
+        if several and not frame.duplicated([name, time]).any() and frame.groupby(name)[label].nunique().max() == 1:
+            line = (
+                f"data: {file.name} seems to hold one row a step, at {quoted(time)} of the sequence {quoted(name)}: "
+                f"--series {short(name)} --time {short(time)}; if a row is a sequence, rename {quoted(time)}"
+            )
+            raise InputError(Problem(line, {"data.series": name, "data.time": time}))
+
+
+def _thinned(labels: Sequence[str], starts: Integers, every: int) -> Integers:
+    """The labelled rows, of each sequence one in `every`, counted back from its last. starts [sequences + 1]."""
+    rows = np.flatnonzero([label != "" for label in labels])
+    behind = np.searchsorted(rows, starts[1:])[np.searchsorted(starts, rows, side="right") - 1]  # of its sequence's
+    kept: Integers = rows[(behind - 1 - np.arange(len(rows))) % every == 0]
+    return kept
+
+
+def _unknown(names: Sequence[str], known: Sequence[str]) -> str:
+    """The first few of the names that are not known; the empty text where all are."""
+    known_names = set(known)
+    unknown = [name for name in names if name not in known_names]
+    more = f" (and {len(unknown) - SHOWN:,} more)" if len(unknown) > SHOWN else ""
+    return ", ".join(map(short, unknown[:SHOWN])) + more
+
+
+@dataclass(frozen=True)
+class _SequenceTable:
+    """One file's table, in either form."""
+
+    frame: pd.DataFrame
+    flaws: Flaws
+    label: str | None
+    group: str | None
+    channels: list[str]
+    per_step: bool = False
+
+    def wide(self) -> Sequences:
+        """A row is a sequence of one channel; empty cells at its end make it shorter."""
+        table = self._numbers(empty=True)  # [n, steps]
+        given = ~np.isnan(table)
+        lengths = np.where(given.any(axis=1), given.shape[1] - given[:, ::-1].argmax(axis=1), 0).astype(np.int64)
+        inside = np.arange(table.shape[1]) < lengths[:, None]
+        gaps, empty = np.flatnonzero((inside & ~given).any(axis=1)), np.flatnonzero(lengths == 0)
+        problem = f"{len(gaps)} sequence(s) of {self.flaws.file} with an empty or NaN value before their end"
+        self.flaws.add(problem, gaps, "fill them in, or leave the rows out")
+        problem = f"{len(empty)} sequence(s) of {self.flaws.file} have no value"
+        self.flaws.add(problem, empty, "leave the rows out")
+        labels, groups = text_cells(self.frame, self.label, self.flaws), text_cells(self.frame, self.group, self.flaws)
+        self.flaws.raise_any()
+        return Sequences(
+            name=dataset_name(self.flaws.file),
+            labels=labels or (),
+            groups=groups,
+            values=table[inside][:, None],
+            starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            ids=tuple(str(i + 1) for i in range(len(table))),
+            channels=("value",),
+            columns=tuple(self.channels),
+        )
+
+    def long(self, series: str, time: str | None, columns: SequenceColumns) -> Sequences:
+        """A row is a step; the rows of a sequence need not stand together, and are in order of time."""
+        codes, ids = pd.factorize(self.frame[series].astype("str"), use_na_sentinel=True)
+        codes = codes.astype(np.int64)
+        missing = np.flatnonzero(codes < 0)
+        problem = f"column '{series}' of {self.flaws.file}: {len(missing)} row(s) name no sequence"
+        self.flaws.add(problem, missing, "fill them in or leave the rows out")
+        values = self._numbers(empty=False)
+        if time is not None:
+            self._check_times(codes, series, time)
+        order = np.argsort(codes, kind="stable")
+        starts = np.searchsorted(codes[order], np.arange(len(ids) + 1)).astype(np.int64)
+        notes: list[str] = []
+        steps = None if self.per_step else self._by_step(codes, order, columns, notes)
+        groups = self._constant(self.group, codes, ids, notes)
+        labels: tuple[str, ...] | None = None
+        if self.per_step:
+            cells = text_cells(self.frame, self.label, self.flaws)
+            labels = tuple(cells[row] for row in order.tolist()) if cells else None
+        elif steps is None:
+            labels = self._constant(self.label, codes, ids, notes)
+        self.flaws.raise_any()
+        samples: dict[str, Any] = {}
+        by_step = self.per_step or steps is not None
+        if steps is not None:
+            ends = _thinned(steps, starts, columns.every) + 1
+            of = codes[order][ends - 1]
+            names = groups or tuple(str(name) for name in ids)
+            labels, groups = tuple(steps[end - 1] for end in ends), tuple(names[i] for i in of)
+            samples = {"ends": ends, "step_labels": tuple(steps)}
+        return Sequences(
+            name=dataset_name(self.flaws.file),
+            labels=labels or (),
+            groups=groups,
+            values=np.ascontiguousarray(values[order]),
+            **samples,
+            starts=starts,
+            ids=tuple(str(name) for name in ids),
+            channels=tuple(self.channels),
+            columns=tuple(self.channels),
+            series=series,
+            time=time,
+            per_step=self.per_step,
+            order=order if self.per_step else None,
+            times=tuple(self.frame[time].astype(str).to_numpy()[order].tolist()) if by_step and time else (),
+            notes=tuple(notes),
+        )
+
+    def _by_step(
+        self, codes: Integers, order: Integers, columns: SequenceColumns, notes: list[str]
+    ) -> list[str] | None:
+        """The label of every row in `order`, empty where it has none; None where labels are of sequences.
+
+        Without a column of labels every step has one, which is not known.
+        """
+        if columns.by_step is False:
+            return None
+        if self.label is None:
+            return ["?"] * len(order)
+        texts = np.array(label_texts(self.frame[self.label])[0], dtype=object)[order]
+        given = np.flatnonzero(texts != "")
+        changes = (np.diff(codes[order][given]) == 0) & (texts[given][1:] != texts[given][:-1])
+        if columns.by_step is None:
+            names = {*texts[given]}
+            if not (changes.any() and len(names) > columns.few and are_numbers(names)):
+                return None
+            notes.append(
+                f"data: column '{self.label}' of {self.flaws.file} changes within a sequence, so a sample is a window "
+                "that ends at a labelled step; data.every=N takes one step in N"
+            )
+        if not len(given):
+            self.flaws.add(f"column '{self.label}' of {self.flaws.file}: no row has a value")
+        return [str(text) for text in texts]
+
+    def _numbers(self, *, empty: bool) -> Floats:
+        """[rows, channels]. empty: whether cells may be empty; they are NaN."""
+        table = np.empty((len(self.frame), len(self.channels)), dtype=np.float64)
+        for i, name in enumerate(self.channels):
+            missing = fill_numbers(table[:, i], self.frame[name], self.flaws, empty=empty)
+            table[~missing & np.isnan(table[:, i]), i] = 0.0  # no number: a flaw already, and not an empty cell
+        self.flaws.notes += likely_stand_in(self.flaws.file, self.channels, table)
+        return table
+
+    def _check_times(self, codes: Integers, series: str, time: str) -> None:
+        times = read_times(self.frame[time], self.flaws, _IN_ORDER)
+        if times is None:
+            return
+        index = times.index
+        ticks = ticks_of(index)
+        order = np.lexsort((np.arange(len(ticks)), codes))
+        backwards = (np.diff(codes[order]) == 0) & (np.diff(ticks[order]) < 0)
+        by_time = np.lexsort((np.arange(len(ticks)), ticks, codes))
+        repeats = (np.diff(codes[by_time]) == 0) & (np.diff(ticks[by_time]) == 0)
+        repeated, early = np.sort(by_time[1:][repeats]), np.sort(order[1:][backwards])
+        for rows, problem, remedy in (
+            (repeated, f"repeat a ({series}, {time})", "keep one row per time of a sequence"),
+            (early, "are earlier than the row of their sequence before them", f"sort the rows by {series} and {time}"),
+        ):
+            notes = [f"{quoted(self.frame[series].iloc[i])} at {index[i]}" for i in rows[:SHOWN]]
+            self.flaws.add(f"{self.flaws.file}: {len(rows)} row(s) {problem}", rows, remedy, notes)
+
+    def _constant(self, column: str | None, codes: Integers, ids: pd.Index, notes: list[str]) -> tuple[str, ...] | None:
+        """The one text of each sequence in a column, where at least one row has it; None without such a column."""
+        if column is None:
+            return None
+        texts, empty = label_texts(self.frame[column])
+        numbers = pd.factorize(np.array(texts, dtype=object))[0]
+        numbers[empty] = -1
+        given = np.flatnonzero((numbers >= 0) & (codes >= 0))[::-1]
+        first = np.full(len(ids), -1, dtype=np.int64)  # row of each sequence that has it
+        first[codes[given]] = given
+        lacking = np.flatnonzero(first < 0)
+        name, rows = f"column '{column}' of {self.flaws.file}", np.flatnonzero(np.isin(codes, lacking))
+        problem = f"{name}: no row of {len(lacking)} sequence(s) has a value ({self._names(ids, lacking)})"
+        self.flaws.add(problem, rows, "fill it in for one row of each, or leave their rows out")
+        mixed = np.sort(given[numbers[given] != numbers[first[codes[given]]]])
+        problem = f"{name} changes within a sequence ({self._names(ids, codes[mixed])})"
+        self.flaws.add(problem, mixed, "a sequence has one value of it")
+        if len(empty):
+            notes.append(f"data: {name}: {len(empty)} empty row(s) take the value of their sequence's other rows")
+        return tuple(texts[row] for row in first)
+
+    @staticmethod
+    def _names(ids: pd.Index, codes: Integers) -> str:
+        return first_few([quoted(ids[code]) for code in dict.fromkeys(codes.tolist())])
