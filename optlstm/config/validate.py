@@ -204,7 +204,7 @@ def check_storage_paths(config: StudyConfig) -> None:
     Raises:
         InputError: With a line for each place that cannot be written.
     """
-    from optlstm.study.database.connection import parse_url
+    from optlstm.study.database.url import parse_url
 
     problems: list[str] = []
     attempt(problems, lambda: check_writable(absolute(config.storage_path), "storage_path"))
