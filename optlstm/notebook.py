@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
     from optlstm.data.frames import Data
-    from optlstm.run.custom_trial import Checkpoint
+    from optlstm.run.custom_checkpoint import Checkpoint
     from optlstm.study.database.connection import Database
 
 POINT = "optlstm"  # column of `forecast`

@@ -23,8 +23,8 @@ from optlstm.backends.trial import (
 )
 from optlstm.config.schema import TrainingConfig
 from optlstm.errors import ArtifactError, InputError, OptlstmError, did_you_mean
+from optlstm.run.custom_checkpoint import Checkpoint, Saved
 from optlstm.run.custom_objective import KEY, make_custom_objective
-from optlstm.run.custom_trial import Checkpoint, Saved
 from optlstm.run.plan import stored_plan
 from optlstm.study.define_by_run import middle
 from optlstm.study.events import Assignment

@@ -17,7 +17,8 @@ from optlstm.backends.driver import Run
 from optlstm.backends.local.runner import run_local
 from optlstm.backends.trial import Decision, WorkerTrial
 from optlstm.errors import StopTrial, TrialFailed
-from optlstm.run.custom_trial import Saved, Trial, track
+from optlstm.run.custom_checkpoint import Saved
+from optlstm.run.custom_trial import Trial, track
 from optlstm.run.plan import Plan, make_plan
 from optlstm.study.events import Assignment, EpochReported, Event
 from optlstm.study.ledger import Ledger
