@@ -99,7 +99,7 @@ def schedule(
     """Print the schedule of hyperparameters that led to a trial of a population; train it again."""
     from optlstm.console.lineage import schedule_table
     from optlstm.console.progress import make_console
-    from optlstm.run.session import replayed
+    from optlstm.run.replay import replayed_schedule
     from optlstm.study.lineage import schedule as schedule_of
     from optlstm.study.results import load_study
 
@@ -110,7 +110,7 @@ def schedule(
     console = make_console(results=True)
     console.print(schedule_table(segments))
     if replay:
-        value = replayed(study, segments, factory)
+        value = replayed_schedule(study, segments, factory)
         console.print(f"replayed: {value!r}")
         # A pruned trial's own value is that of its last epoch; its best is what a schedule is trained for.
         reports = [v for epoch, v in trials[trial].intermediate_values.items() if epoch >= segments[-1].first]

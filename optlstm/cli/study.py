@@ -66,7 +66,7 @@ def study(
 
 def _dry_run(raw: dict[str, Any], problems: list[str], study_file: Path | None) -> int:
     from optlstm.console.progress import make_console
-    from optlstm.run.session import dry_run
+    from optlstm.run.dry_run import dry_run
     from optlstm.run.study_config import study_name, with_stored_config
 
     quieten_optuna()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from optlstm.run.custom_objective import KEY, make_custom_objective
 from optlstm.run.plan import stored_plan
 from optlstm.study.define_by_run import middle
 from optlstm.study.events import Assignment
+from optlstm.study.lineage import Segment
 from optlstm.study.results import StudyResults, best_epoch
 from optlstm.study.seeds import derive_seed
 from optlstm.study.space import Param
@@ -91,6 +92,17 @@ def _replayed(objective: Any, assignment: Assignment) -> Replay:
             return Replay((), reports, reason)
         case outcome:
             return Replay((), reports, type(outcome).__name__.lower())
+
+
+def replayed_schedule(study: optuna.Study, segments: Sequence[Segment], factory: str | None = None) -> float:
+    """Train a schedule of a study from scratch, with the config the study was made with; the best value of its end.
+
+    Args:
+        factory: Of custom networks, as the command names it.
+    """
+    job = stored_plan(study, factory).job("")
+    objective: Any = job.make_objective(job.data)
+    return float(objective.replay(segments))
 
 
 def debug_trial(

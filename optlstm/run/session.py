@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -17,29 +16,28 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.backends.driver import Run
-from optlstm.backends.local.gpus import Gpus, gpus_for
 from optlstm.backends.local.runner import run_local
 from optlstm.backends.trial import Job
 from optlstm.config.flags import STORAGE_VARIABLE
-from optlstm.config.schema import NO_LIMIT, RayConfig, StudyConfig
+from optlstm.config.schema import StudyConfig
 from optlstm.config.sources import layer
 from optlstm.config.validate import attempt, check_storage_paths
 from optlstm.errors import InputError
+from optlstm.run.concurrency import crowding, local_gpus, prepared_ray, workers_at_once
 from optlstm.run.owner import OWNER_FILE, adopt_command, claim, owner_problem
-from optlstm.run.plan import Plan, make_plan, stored_plan
+from optlstm.run.plan import Plan, make_plan
 from optlstm.run.retention import copy_weights, study_folder, sweep, watched
 from optlstm.run.study_config import imported_trials, unknown_name, with_name
 from optlstm.study.creation import check_study
 from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialFinished
 from optlstm.study.ledger import Ledger
-from optlstm.study.lineage import Segment
 from optlstm.study.population_ledger import PopulationLedger
 from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY, NOTES_KEY, UID_KEY
 from optlstm.study.results import StudyResults, load_study
 from optlstm.study.stopping import Stopper
 from optlstm.tracking import TrackedStudy, following
-from optlstm.util.files import Location, absolute, is_url, shown_location
+from optlstm.util.files import Location, absolute, is_url
 from optlstm.util.format import duration, model_folder
 from optlstm.util.processor import cores
 from optlstm.util.user_code import Stored
@@ -166,26 +164,10 @@ class Session:
         elif self.ray is not None:
             self.ray.run(self.run, job, self.workers, (self.checkpoints, OWNER_FILE))
         else:
-            gpus = _local_gpus(self.plan.config)
+            gpus = local_gpus(self.plan.config)
             # What hangs is ended from outside; a process keeps the GPU that it has begun with.
             inline = False if job.trial_timeout or gpus.devices else None
             run_local(self.run, job, self.workers or 1, inline=inline, server=self.server, gpus=gpus)
-
-
-def crowding(config: StudyConfig, workers: int | None) -> list[str]:
-    """A warning where more threads are to train than this machine has cores; of a cluster's nodes nothing is known."""
-    on_ray = config.backend == "ray"
-    if on_ray and (config.ray.address is not None or config.ray.gpus_per_trial):
-        return []
-    at_once = workers or math.floor(cores() / config.ray.cpus_per_trial)
-    threads = at_once * config.training.threads
-    if at_once == 1 or threads <= cores():
-        return []
-    fitting = max(1, cores() // config.training.threads)
-    return [
-        f"workers: {at_once} trials at a time, {threads} threads, on {cores()} cores: slower than with fewer; "
-        f"give --workers {fitting}"
-    ]
 
 
 def environment(backend: str) -> dict[str, str | int]:
@@ -230,9 +212,9 @@ def open_session(
     check_storage_paths(config)
     imported = imported_trials(database, plan, name)
     _check_study(plan, name, database, imported)
-    _workers(config, 1)
+    workers_at_once(config, 1)
     with ExitStack() as resources:
-        ray = resources.enter_context(_prepared_ray(config)) if config.backend == "ray" else None
+        ray = resources.enter_context(prepared_ray(config)) if config.backend == "ray" else None
         # Nothing is created before this line, and nothing refused after it.
         database = database or open_database()
         ledger = _open_ledger(plan, name, database, imported)
@@ -241,76 +223,8 @@ def open_session(
         if isinstance(ledger, PopulationLedger):
             ledger.copy = partial(copy_weights, checkpoints)
         total = ledger.trial_limit(config.pbt.population if config.scheduler == "pbt" else config.total)
-        run, workers = Run(ledger, total, config.timeout), _workers(config, total - ledger.ended)
+        run, workers = Run(ledger, total, config.timeout), workers_at_once(config, total - ledger.ended)
         return Session(plan, ledger, run, checkpoints, workers, ledger.ended, ray, resources.pop_all(), notes)
-
-
-def _prepared_ray(config: StudyConfig) -> AbstractContextManager[PreparedRay]:
-    """Raises InputError when it is entered, where no trial can run there."""
-    from optlstm.backends.ray.runner import prepared
-
-    workers = None if config.workers == "auto" else config.workers
-    return prepared(_ray_config(config), workers, absolute(config.storage_path))
-
-
-def _ray_config(config: StudyConfig) -> RayConfig:
-    """Where no trial uses a GPU, none is reserved."""
-    asked, device = config.ray.gpus_per_trial, config.training.device
-    return config.ray.model_copy(update={"gpus_per_trial": 0.0}) if asked is None and device == "cpu" else config.ray
-
-
-def dry_run(
-    raw: Mapping[str, Any],
-    name: str,
-    database: Database | None,
-    problems: Sequence[str] = (),
-    stored: Mapping[str, Stored] = {},
-) -> list[tuple[str, str]]:
-    """What would run, as (heading, value) rows; connects to the cluster, creates nothing, runs no `stored` code.
-
-    Raises:
-        InputError: As the run itself would.
-    """
-    never = {key: replace(code, never=True) for key, code in stored.items()}
-    problems = [*problems]
-    notes = attempt(problems, lambda: unknown_name(database, name, raw)) or ()
-    plan = make_plan(with_name(raw, name), problems, never)
-    config = plan.config
-    check_storage_paths(config)
-    rule = f"pruner {config.pruner.name}" if config.scheduler == "study" else config.scheduler
-    pbt = plan.population
-    grid = plan.space.combinations() if config.sampler.name == "grid" else None
-    total = min(config.total, grid or config.total)
-    size = f"{total} in all" if total != NO_LIMIT else f"as many as fit into {duration(config.timeout or 0)}"
-    size = f"a population of {pbt.population}" if pbt else size
-    rows = [
-        ("study", name),
-        ("data", plan.task.describe()),
-        *(("note", warning) for warning in (*notes, *plan.notes, *plan.task.warnings)),
-        ("trials", f"{size}, up to {config.training.epochs} epochs each"),
-        ("sampler", config.sampler.name if grid is None else f"grid, {grid:,} combinations"),
-        ("scheduler", rule),
-        ("storage path", shown_location(config.storage_path)),
-        ("backend", config.backend),
-    ]
-    workers = _workers(config, config.total)
-    rows += [("note", warning) for warning in crowding(config, workers)]
-    if config.backend == "ray":
-        from optlstm.backends.ray.runner import describe
-
-        return [*rows, *describe(_ray_config(config), workers, absolute(config.storage_path))]
-    return [*rows, ("at once", str(workers))]
-
-
-def replayed(study: optuna.Study, segments: Sequence[Segment], factory: str | None = None) -> float:
-    """Train a schedule of a study from scratch, with the config the study was made with; the best value of its end.
-
-    Args:
-        factory: Of custom networks, as the command names it.
-    """
-    job = stored_plan(study, factory).job("")
-    objective: Any = job.make_objective(job.data)
-    return float(objective.replay(segments))
 
 
 def _open_ledger(plan: Plan, name: str, database: Database, imported: Sequence[FrozenTrial]) -> Ledger:
@@ -380,16 +294,3 @@ def _check_owner(study: optuna.Study, storage_path: Location, database: Database
         raise InputError(
             f"storage_path: {problem}; give another --storage-path; if this is that database, moved: {adopt}"
         )
-
-
-def _local_gpus(config: StudyConfig) -> Gpus:
-    return gpus_for(config.ray.gpus_per_trial, config.training.device)
-
-
-def _workers(config: StudyConfig, left: int) -> int | None:
-    """Trials at a time: never more than there are left, nor, on this machine, than have room on its GPUs."""
-    if config.backend == "ray":
-        return None if config.workers == "auto" else max(1, min(config.workers, left))
-    places = _local_gpus(config).places
-    most = (places or cores()) if config.workers == "auto" else config.workers
-    return max(1, min(most, left, places or most))

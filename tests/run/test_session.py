@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from optlstm.config.schema import StudyConfig
-from optlstm.run import session
+from optlstm.run import concurrency
 from tests.conftest import Cli
 
 # An objective that needs no torch, whose import takes a worker seconds.
@@ -36,14 +36,14 @@ def objective(trial, params):
 def test_more_trials_than_cores_are_warned_of(
     raw: dict[str, Any], workers: int | None, advice: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "cores", lambda: 4)
-    warnings = session.crowding(StudyConfig.model_validate(raw), workers)
+    monkeypatch.setattr(concurrency, "cores", lambda: 4)
+    warnings = concurrency.crowding(StudyConfig.model_validate(raw), workers)
     assert len(warnings) == (advice is not None)
     assert (advice or "") in "".join(warnings)
 
 
 def test_the_warning_stands_in_the_plan_and_before_the_first_trial(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "cores", lambda: 1)
+    monkeypatch.setattr(concurrency, "cores", lambda: 1)
     warning = "workers: 2 trials at a time, 2 threads, on 1 cores: slower than with fewer; give --workers 1"
     Path("constant.py").write_text(CONSTANT)
     study = ("study", "constant.py", "--trials=2", "--workers=2")
