@@ -34,7 +34,7 @@ from optlstm.study.events import Event, TrialFinished
 from optlstm.study.ledger import Ledger
 from optlstm.study.population_ledger import PopulationLedger
 from optlstm.study.record import ENVIRONMENT_KEY, FOLDER_KEY, METRIC_NAMES_KEY, NOTES_KEY, UID_KEY
-from optlstm.study.results import StudyResults, load_study
+from optlstm.study.results import StudyResults, find_study
 from optlstm.study.stopping import Stopper
 from optlstm.tracking import TrackedStudy, following
 from optlstm.util.files import Location, absolute, is_url
@@ -206,7 +206,7 @@ def open_session(
     problems = [*problems]
     notes = attempt(problems, lambda: unknown_name(database, name, raw)) or ()
     plan = make_plan(with_name(raw, name), problems, stored)
-    if adapt and not _exists(database, name) and (changes := adapt(plan)):
+    if adapt and find_study(database, name) is None and (changes := adapt(plan)):
         plan = make_plan(layer(with_name(raw, name), changes), (), stored)
     config = plan.config
     check_storage_paths(config)
@@ -244,10 +244,6 @@ def _open_ledger(plan: Plan, name: str, database: Database, imported: Sequence[F
     )
 
 
-def _exists(database: Database | None, name: str) -> bool:
-    return database is not None and name in optuna.get_all_study_names(database.rdb)
-
-
 def _check_study(plan: Plan, name: str, database: Database | None, imported: Sequence[FrozenTrial]) -> None:
     """See that the study, if there is one, is this search, and that it is not over before it begins.
 
@@ -261,9 +257,8 @@ def _check_study(plan: Plan, name: str, database: Database | None, imported: Seq
         key=lambda t: t.values[0] if record.direction == "minimize" else -t.values[0],
         default=None,
     )
-    if database is not None and _exists(database, name):
+    if database is not None and (study := find_study(database, name)) is not None:
         check_study(database, name, record, _refit_command(plan.config, name))
-        study = load_study(database, name)
         _check_owner(study, plan.config.storage_path, database)
         results = StudyResults(study)
         best, stopped = results.best, results.stopped
