@@ -8,55 +8,22 @@ from typing import Any
 import optuna
 import pytest
 
-from optlstm.backends.driver import Run
-from optlstm.run.plan import Plan, make_plan
+from optlstm.run.plan import Plan
 from optlstm.study.define_by_run import OpenSpace
-from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import StudyRecord
 from optlstm.study.space import Param
 from optlstm.util.user_code import UserFile
 from tests.backends.contract import BACKENDS, INLINE, RAY, Backend, Studies, backend_param, table
 from tests.conftest import Cli
+from tests.run.custom import plan_of, run
 from tests.run.loops import MANY, OPTUNA
-
-
-@pytest.fixture
-def studies(tmp_path: Path) -> Studies:
-    return Studies(tmp_path)
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     (tmp_path / "loop.py").write_text(OPTUNA)
     return plan_of(tmp_path / "loop.py")
-
-
-def plan_of(file: Path, **raw: Any) -> Plan:
-    sampler = {"name": "tpe", "n_startup_trials": 3}
-    return make_plan({"name": "loop", "objective": str(file), "sampler": sampler, "training": {"epochs": 4}, **raw})
-
-
-def opened(studies: Studies, plan: Plan, name: str) -> Ledger:
-    from optlstm.study.database.connection import open_database
-
-    return Ledger(open_database(studies.url), name, plan.record)
-
-
-def run(studies: Studies, name: str, plan: Plan, folder: Path, total: int, backend: Backend, after: int = 0) -> Ledger:
-    """Run the study, or some reports of it."""
-    folder.mkdir(exist_ok=True)
-    ledger = opened(studies, plan, name)
-    run, reports = Run(ledger, total), list[Event]()
-
-    def stop(event: Event) -> None:
-        reports.append(event) if isinstance(event, EpochReported) else None
-        if after and len(reports) == after:
-            run.stop("test")
-
-    ledger.listen(stop)
-    backend.work(run, plan.job(folder), 1)
-    return ledger
 
 
 def weights(folder: Path) -> dict[str, bytes]:

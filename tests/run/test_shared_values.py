@@ -15,7 +15,7 @@ import torch
 
 from optlstm.backends.trial import Decision
 from optlstm.run.shared_values import SHARED, SharedValues
-from tests.run.test_custom_objective import custom_trial
+from tests.run.custom import custom_trial
 
 
 @pytest.fixture(autouse=True)

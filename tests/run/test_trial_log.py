@@ -14,7 +14,7 @@ from optlstm.run import trial_log
 from optlstm.run.trial_log import logs_folder
 from optlstm.util.files import Location
 from tests.backends.contract import INLINE, RAY, Backend, Studies, backend_param
-from tests.run.test_define_by_run import plan_of, run
+from tests.run.custom import plan_of, run
 
 PRINTING = """
 import logging
