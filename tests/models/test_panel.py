@@ -20,7 +20,7 @@ from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
 from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli
-from tests.tasks.forecast.test_problem import write
+from tests.tasks.forecast.samples import write
 
 TINY = (
     *("--horizon", "4", "--trials", "2", "--epochs", "2", "--workers", "1"),

@@ -20,7 +20,7 @@ from optlstm.training.factory import Factory, Shape
 from optlstm.training.hparams import Hyperparameters
 from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli, rows
-from tests.tasks.forecast.test_problem import write
+from tests.tasks.forecast.samples import write
 from tests.tasks.label.test_steps import STUDY as STEPS_STUDY
 from tests.tasks.label.test_steps import regimes
 from tests.tasks.test_tasks import SEQUENCES, TEXTS, lines, texts

@@ -16,7 +16,7 @@ from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import fit
 from optlstm.training.model import count_parameters
 from optlstm.training.network_cost import parameters
-from tests.tasks.forecast.test_problem import CPU, one_series
+from tests.tasks.forecast.samples import CPU, one_series
 
 WINDOW, HORIZON = 6, 3
 RANDOM = np.random.default_rng(0)

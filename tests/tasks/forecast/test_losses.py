@@ -21,7 +21,7 @@ from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Goal
 from tests.cli.test_bad_input import refuses
 from tests.conftest import URL, Cli
-from tests.tasks.forecast.test_problem import write
+from tests.tasks.forecast.samples import write
 
 CPU, HP = torch.device("cpu"), Hyperparameters(window=8, batch_size=16)
 COVARIATES = {"future": ("promo", "kind"), "static": ("shop",)}

@@ -19,7 +19,7 @@ from optlstm.tasks.forecast.selection import absolute_losses, bagged_weights, gr
 from optlstm.training.folds import Folds
 from optlstm.training.heads import QuantileHead
 from optlstm.training.hparams import Hyperparameters
-from tests.tasks.forecast.test_problem import one_series
+from tests.tasks.forecast.samples import one_series
 
 WINDOW, HORIZON = 6, 4
 RANDOM = np.random.default_rng(0)

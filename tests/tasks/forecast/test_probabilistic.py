@@ -21,8 +21,8 @@ from optlstm.training.metric import Goal, Metric
 from optlstm.training.morph import morph, with_growth
 from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli
+from tests.tasks.forecast.samples import one_series
 from tests.tasks.forecast.test_losses import CPU, read
-from tests.tasks.forecast.test_problem import one_series
 from tests.training.test_loop import assert_same
 
 PROBABILISTIC = [name for name, loss in LOSSES.items() if loss.function is None]

@@ -23,7 +23,7 @@ from optlstm.tasks.options import DataConfig
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import fit
 from optlstm.training.metric import Goal
-from tests.tasks.forecast.test_problem import CPU, HP, config, one_series, problem_of  # noqa: F401
+from tests.tasks.forecast.samples import CPU, HP, one_series, problem_of
 
 EVERY = replace(HP, supervision="every_step")
 
@@ -113,7 +113,7 @@ def test_the_loss_is_the_mean_over_the_windows(loss: str, missing: bool) -> None
     assert actual.item() == pytest.approx(np.nanmean(error**2 if loss == "mse" else abs(error) / naive), rel=1e-5)
 
 
-def test_an_epoch_has_its_share_of_windows_and_of_steps(config: DataConfig) -> None:  # noqa: F811
+def test_an_epoch_has_its_share_of_windows_and_of_steps(config: DataConfig) -> None:
     limited = problem_of(config.model_copy(update={"epoch_windows": 20}))
     repeated = ForecastProblem(replace(one_series(), epoch_steps=32), CPU)
 
@@ -133,7 +133,7 @@ def test_an_epoch_has_its_share_of_windows_and_of_steps(config: DataConfig) -> N
         ({"future": ("promo", "kind"), "static": ("shop",)}, "mae"),
     ],
 )
-def test_it_is_learnt_and_resumed_bit_for_bit(config: DataConfig, features: dict[str, Any], loss: str) -> None:  # noqa: F811
+def test_it_is_learnt_and_resumed_bit_for_bit(config: DataConfig, features: dict[str, Any], loss: str) -> None:
     task = Forecast.read(config.model_copy(update=features))
     problem = ForecastProblem(task.data(), CPU, goal=Goal(loss, ("mse",)))
     run: dict[str, Any] = {"epochs": 4, "patience": 0, "seed": 3}
