@@ -154,6 +154,8 @@ class SequenceClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[m
         labels = column_or_1d(y, warn=True)
         check_classification_targets(labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InvalidInput(f"y: holds only one class ({self.classes_[0]}); there is nothing to tell apart")
         return self._fit_sequences(X, codes, "classes")
 
     def predict(self, X: Any) -> npt.NDArray[Any]:

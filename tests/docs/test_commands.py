@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import optlstm
+from optlstm import estimators
 from optlstm.cli.commands import make_app
 from optlstm.config.reference import schema_keys, space_keys
 from optlstm.config.sources import read_override
@@ -106,6 +107,17 @@ def test_the_lines_of_python_in_the_readme_run(folder: Path, monkeypatch: pytest
 
     assert list(namespace["forecast"]) == ["ds", "y", "y-lo-80", "y-hi-80", "y-lo-90", "y-hi-90"]
     assert Path("sales-model/model.json").is_file()
+
+
+def test_the_lines_of_scikit_learn_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"n_trials": 1, "epochs": 1, "folds": 0, "space": {"hidden_size": 4, "num_layers": 1}}
+    tune = estimators.tune
+    monkeypatch.setattr(estimators, "tune", lambda data, **given: tune(data, **{**given, **small}))
+    ((_, text),) = [block for block in blocks(ROOT / "docs" / "labels.md") if block[0] == "python"]
+
+    exec(text, {})
+
+    assert Path("speeds-model/model.json").is_file()
 
 
 def smaller(command: list[str]) -> list[str]:
