@@ -22,6 +22,7 @@ BINS = (
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _BETWEEN = "\x1f"  # between labels of several columns: ASCII's unit separator
 FEW_NUMBERS = 20  # different ones that may still be classes: marks, levels, counts
+_MOSTLY = 0.9  # of labels that differ: where more are numbers, the others are mistakes, which are named
 _SPLIT_SEED = 0  # of the shuffling before the cut: the study's seed is no part of the data
 
 
@@ -94,6 +95,11 @@ def class_names(labels: Sequence[str]) -> tuple[str, ...]:
 def are_numbers(names: Iterable[str]) -> bool:
     """Whether all labels are finite numbers."""
     return all(_DECIMAL.fullmatch(name) and math.isfinite(float(name)) for name in names)
+
+
+def are_meant_as_numbers(names: Sequence[str]) -> bool:
+    """Whether all labels, or all but a few mistakes, are finite numbers. names: the labels that differ."""
+    return sum(are_numbers([name]) for name in names) > _MOSTLY * len(names)
 
 
 def label_numbers(labels: Sequence[str], file: str, column: str) -> Floats:

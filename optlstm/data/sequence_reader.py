@@ -13,7 +13,7 @@ import pandas as pd
 from optlstm.data.columns import Flaws, fill_numbers, label_problems, label_texts, text_cells, with_joined_labels
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import ticks_of
-from optlstm.data.labels import FEW_NUMBERS, are_numbers, label_columns
+from optlstm.data.labels import FEW_NUMBERS, are_meant_as_numbers, label_columns
 from optlstm.data.sequences import Sequences
 from optlstm.data.stand_ins import likely_stand_in
 from optlstm.data.table import SHOWN, DataFile, dataset_name, list_columns, read_table, unknown_column
@@ -32,7 +32,8 @@ _LIKE_TIMES = (*TIME_NAMES, "time", "timestamp", "datetime", "date", "step")
 class SequenceColumns:
     """Which columns to read; None: by their usual names. `labelled`: whether there must be labels.
 
-    `by_step`: whether labels are of steps; None: where they change within a sequence and are numbers, more than `few`.
+    `by_step`: whether labels are of steps; None: where they change within a sequence and are numbers, of which more
+    differ than may be classes. `numbers`: whether labels are to be numbers; then they need only change.
     `every`: of the labelled steps of a sequence one in so many, counted back from the last.
 
     `wide`: one row a sequence, whatever the columns are called. `like`: what `channels` are the columns of; they are
@@ -51,7 +52,7 @@ class SequenceColumns:
     options: FileOptions = TOLD
     per_step: bool = False
     by_step: bool | None = False
-    few: int = FEW_NUMBERS
+    numbers: bool = False
     every: int = 1
 
 
@@ -247,8 +248,9 @@ class _SequenceTable:
         given = np.flatnonzero(texts != "")
         changes = (np.diff(codes[order][given]) == 0) & (texts[given][1:] != texts[given][:-1])
         if columns.by_step is None:
-            names = {*texts[given]}
-            if not (changes.any() and len(names) > columns.few and are_numbers(names)):
+            names = {*texts[given].tolist()}
+            are_numbers = columns.numbers or (len(names) > FEW_NUMBERS and are_meant_as_numbers([*names]))
+            if not (changes.any() and are_numbers):
                 return None
             notes.append(
                 f"data: column '{self.label}' of {self.flaws.file} changes within a sequence, so a sample is a window "
@@ -301,7 +303,8 @@ class _SequenceTable:
         self.flaws.add(problem, rows, "fill it in for one row of each, or leave their rows out")
         mixed = np.sort(given[numbers[given] != numbers[first[codes[given]]]])
         problem = f"{name} changes within a sequence ({self._names(ids, codes[mixed])})"
-        self.flaws.add(problem, mixed, "a sequence has one value of it")
+        of_steps = "; a label of every step: --set data.per_step=true" if column == self.label else ""
+        self.flaws.add(problem, mixed, f"a sequence has one value of it{of_steps}")
         if len(empty):
             notes.append(f"data: {name}: {len(empty)} empty row(s) take the value of their sequence's other rows")
         return tuple(texts[row] for row in first)

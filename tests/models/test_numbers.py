@@ -162,12 +162,14 @@ def test_padding_changes_no_output() -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"kind": "classes"}, r"column 'life' of runs.csv changes within a sequence"),
+        ({"kind": "classes"}, r"column 'life' of runs.csv changes within a sequence .*--set data.per_step=true"),
+        ({"path": "words.csv", "kind": "number"}, r"column 'life' of words.csv: 1 label\(s\) are not finite numbers"),
         ({"label": "unit", "series": "unit"}, "data.series: 'unit' is the label column"),
         ({}, r"column 'life' of runs.csv changes within a sequence"),
     ],
 )
 def test_labels_of_another_kind_are_refused(options: dict[str, str], problem: str) -> None:
+    Path("words.csv").write_text(Path("runs.csv").read_text() + "u99,1,0.0,0.0,soon\n")
     given = {"path": "runs.csv", "series": "unit", "time": "cycle", "label": "life", **options}
     with pytest.raises(InputError, match=problem):
         SequenceTask.read(DataConfig.model_validate(given))

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from optlstm.data.labels import FEW_NUMBERS, LabelledSamples, are_measured, are_numbers, label_parts
+from optlstm.data.labels import (
+    FEW_NUMBERS,
+    LabelledSamples,
+    are_meant_as_numbers,
+    are_measured,
+    are_numbers,
+    label_parts,
+)
 from optlstm.tasks.label.classes import Classes
 from optlstm.tasks.label.number import Number
 from optlstm.tasks.label.several import Several
@@ -13,7 +20,6 @@ from optlstm.tasks.options import DataConfig
 
 # The first: of studies that do not say.
 KINDS: dict[str, type[Target]] = {"classes": Classes, "number": Number, "several": Several}
-_MOSTLY = 0.9  # of labels that differ: where so many are numbers, the others are mistakes, which are named
 _SAMPLES = 10  # of a class at least, on average, where more whole numbers than that are classes
 
 
@@ -39,7 +45,7 @@ def _number_reason(labels: Sequence[str], of_steps: bool) -> str:
     """Why labels are numbers that are learned as such; empty where they are classes."""
     names = tuple(set(labels))
     numbers, differ = [name for name in names if are_numbers([name])], len(names) > len(labels) / 2
-    if len(numbers) < len(names) and not (differ and len(numbers) > _MOSTLY * len(names)):
+    if len(numbers) < len(names) and not (differ and are_meant_as_numbers(names)):
         return ""
     many = len(names) > FEW_NUMBERS and (of_steps or are_measured(names) or len(names) * _SAMPLES > len(labels))
     return f"the {len(labels):,} labels are {len(numbers):,} different numbers" if differ or many else ""
@@ -50,6 +56,8 @@ def undefined(target: Target) -> Mapping[str, str]:
     named = {*target.losses, *(metric.name for metric in target.metrics)}
     reasons: dict[str, str] = {}
     for kind, other in KINDS.items():
-        why = f"the labels are {target.describe()}; data.kind={kind} has it"
-        reasons |= {name: why for name in (*other.losses, *(m.name for m in other.metrics)) if name not in named}
+        having = "several labels have" if kind == "several" else f"data.kind={kind} has"
+        why = f"the labels are {target.describe()}; {having} it"
+        names = [*other.losses, *(metric.name for metric in other.metrics)]
+        reasons |= {name: why for name in names if name not in named and name not in reasons}
     return reasons

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from optlstm.data.labels import FEW_NUMBERS
 from optlstm.data.scaling import Standardizer
 from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds, FormCard, Metrics
@@ -54,7 +53,7 @@ class SequenceTask(LabelTask):
             per_step=data.per_step,
             by_step=by_step,
             every=data.every or 1,
-            few=1 if data.kind == "number" else FEW_NUMBERS,
+            numbers=data.kind == "number",
         )
         if like is not None:
             columns = replace(

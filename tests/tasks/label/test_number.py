@@ -8,13 +8,22 @@ import torch
 
 from optlstm.data.labels import LabelledSamples
 from optlstm.errors import InputError
-from optlstm.tasks.label.kinds import read_target
+from optlstm.tasks.label.classes import Classes
+from optlstm.tasks.label.kinds import read_target, undefined
 from optlstm.tasks.label.number import Number
 from optlstm.tasks.label.target import LabelColumn
 from optlstm.tasks.options import DataConfig
 from optlstm.training.metric import Goal
 
 COLUMN = LabelColumn("d.csv", "y")
+
+
+def test_a_metric_of_other_labels_says_which_have_it() -> None:
+    of_numbers, of_classes = undefined(Number()), undefined(Classes(names=("a", "b")))
+
+    assert of_classes["rmse"] == "the labels are 2 classes; data.kind=number has it"
+    assert of_numbers["accuracy"] == "the labels are a number; data.kind=classes has it"
+    assert of_numbers["micro_f1"] == "the labels are a number; several labels have it"
 
 
 @pytest.mark.parametrize(
