@@ -167,15 +167,16 @@ def _open(
     raw: dict[str, Any], url: str, database: Database | None, index: str | None, budget: Budget | None, suffix: str
 ) -> Session:
     """The study, made where there is none. Args: as of `_run`."""
+    from optlstm.models.warm_start import with_start
     from optlstm.run.session import open_session
-    from optlstm.run.study_config import names_of, study_name, with_stored_config
+    from optlstm.run.study_config import names_of, study_name
     from optlstm.study.database.connection import open_database
 
     adapt = budget.adapt if budget else None
     for name in names_of(raw, study_name(raw, None) + ("" if raw.get("name") else suffix)):
         if budget is not None and not raw.get("name") and budget.outgrows(database, name):
             continue
-        config, stored = with_stored_config(database, name, {"storage": url, **raw})
+        config, stored = with_start(database, name, {"storage": url, **raw})
         if index is not None and config.get("task", DEFAULT_TASK) == DEFAULT_TASK and config.get("objective") is None:
             config = layer({"data": {"time": index}}, config)
         with nullcontext() if raw.get("name") else suppress(StudyConflict):

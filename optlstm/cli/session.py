@@ -55,15 +55,16 @@ def run_session(
         from optlstm.console.progress import make_console
         from optlstm.console.run_summary import announce, make_display, notices, resume_command, say_budget
         from optlstm.console.trial_output import TrialOutput, print_traceback
+        from optlstm.models.warm_start import with_start
         from optlstm.report.dashboard_artifacts import DashboardPublisher
         from optlstm.run.session import open_session
-        from optlstm.run.study_config import study_name, with_stored_config
+        from optlstm.run.study_config import study_name
 
         quieten_optuna()
         name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
         database = attempt(problems, lambda: existing(url))
         given = {"storage": url, **raw}
-        config, stored = attempt(problems, lambda: with_stored_config(database, name, given)) or (given, {})
+        config, stored = attempt(problems, lambda: with_start(database, name, given)) or (given, {})
         create, adapt = partial(open_study_database, url, create=True), budget.adapt if budget else None
         session = open_session(config, name, database, create, problems, stored, adapt)
         session = replace(session, in_process=in_process, server=server)

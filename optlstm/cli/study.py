@@ -66,13 +66,14 @@ def study(
 
 def _dry_run(raw: dict[str, Any], problems: list[str], study_file: Path | None) -> int:
     from optlstm.console.progress import make_console
+    from optlstm.models.warm_start import with_start
     from optlstm.run.dry_run import dry_run
-    from optlstm.run.study_config import study_name, with_stored_config
+    from optlstm.run.study_config import study_name
 
     quieten_optuna()
     name, url = study_name(raw, study_file), str(raw.get("storage") or DEFAULT_STORAGE)
     database = attempt(problems, lambda: existing(url))
-    raw, stored = with_stored_config(database, name, {"storage": url, **raw})
+    raw, stored = with_start(database, name, {"storage": url, **raw})
     console = make_console(results=True)
     for heading, value in dry_run(raw, name, database, problems, stored):
         console.print(f"{heading:<16}{value}", markup=False, soft_wrap=True)

@@ -128,6 +128,7 @@ FLAGS = (
     Flag("--narrow-from", "narrow_from", "NAME", "Starting"),
     Flag("--promote", "promote", "NAME", "Starting"),
     Flag("--top", "top", "N", "Starting"),
+    Flag("--from-model", "from_model", "DIR", "Starting"),
     Flag("--name", "name", "NAME", "Running", BOTH, more="; lr-search adds -lr"),
     Flag("--storage", "storage", "URL", "Running", BOTH, more=f"; or ${STORAGE_VARIABLE}"),
     Flag("--storage-path", "storage_path", "DIR|URL", "Running"),

@@ -184,6 +184,7 @@ class StudyConfig(Section):
     narrow_from: str | None = Field(None, description="study whose best quarter gives a new study its ranges")
     promote: str | None = Field(None, description="study whose best trials are run again, on all the data")
     top: int = Field(10, ge=1, description="how many trials are promoted")
+    from_model: str | None = Field(None, description="folder of a model whose params a new study tries first")
     defaults_first: bool = Field(True, description="begin with the space's defaults")
     diverged: Literal["fail", "prune"] = Field("fail", description="how a trial ends whose loss is not finite")
     objective: str | None = Field(None, description="Python file with space(trial) and objective(trial, params)")

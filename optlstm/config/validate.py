@@ -145,7 +145,7 @@ def _objective_problems(config: StudyConfig) -> list[str]:
 
 def _start_problems(config: StudyConfig) -> list[str]:
     """What does not go together with the trials a study begins with."""
-    given = [key for key in ("enqueue", "import_from", "promote") if getattr(config, key)]
+    given = [key for key in ("enqueue", "import_from", "promote", "from_model") if getattr(config, key)]
     problems = []
     if config.sampler.name == "grid":
         problems += [f"{key}: a grid has its own points, and no other; use another sampler" for key in given]
@@ -155,6 +155,8 @@ def _start_problems(config: StudyConfig) -> list[str]:
         problems.append("import_from: with constraints use enqueue, so that every trial is measured here")
     if config.promote and config.import_from:
         problems.append("import_from: values of a promoted study come from other data; leave one of the two out")
+    if config.promote and config.from_model:
+        problems.append("from_model: promote says what is tried first, too; leave one of the two out")
     return problems
 
 

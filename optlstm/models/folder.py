@@ -57,6 +57,14 @@ def described(folder: Path) -> str:
     return visible(f"trial {card.trials[0].trial} of study {card.study.name}{score}")
 
 
+def card_of(folder: Path) -> Card:
+    """The card of a model's folder, its weights not read. Raises ModelFileError as `read`."""
+    _check_is_folder(folder)
+    with _model_file_errors(folder, _advice()):
+        _check_is_model(folder)
+        return read_card(_card_bytes(folder))
+
+
 def pack(networks: Sequence[Mapping[str, Tensor]], extras: Mapping[str, Tensor]) -> tuple[bytes, Weights]:
     """The weight file of a model, and its size and checksum for the card."""
     tensors = {f"{i}.{name}": t.contiguous() for i, weights in enumerate(networks) for name, t in weights.items()}
@@ -109,8 +117,7 @@ def read(
         InputError: the factory is not the one of the card, or cannot be imported; the key cannot be used.
     """
     key = None if verify is None else read_public_key(verify)
-    again = f"make the folder again ({program()} refit), or copy it again"
-    advice = again if key is None else _ADVICE_SIGNED
+    advice = _advice() if key is None else _ADVICE_SIGNED
     _check_is_folder(folder)
     with _model_file_errors(folder, advice):
         _check_is_model(folder)
@@ -119,6 +126,10 @@ def read(
     made_by = Factory.named(factory, card.factory, f"model {folder}")
     with _model_file_errors(folder, advice):
         return (card, blob, *_unpack(card, blob, made_by))
+
+
+def _advice() -> str:
+    return f"make the folder again ({program()} refit), or copy it again"
 
 
 @contextmanager
@@ -145,10 +156,7 @@ def _check_is_model(folder: Path) -> None:
 
 def _read(folder: Path, signed: Mapping[str, str] | None) -> tuple[Card, bytes]:
     """signed: the SHA-256 of its files, where they were signed. That of the weights stands in the card, too."""
-    with _regular(folder / CARD_FILE).open("rb") as file:
-        raw = file.read(_MOST_JSON + 1)
-    if len(raw) > _MOST_JSON:
-        raise ModelFileError(f"{CARD_FILE} is larger than any card")
+    raw = _card_bytes(folder)
     if signed is not None and hashlib.sha256(raw).hexdigest() != signed.get(CARD_FILE):
         raise ModelFileError(f"{CARD_FILE} is not what was signed")
     card = read_card(raw)
@@ -166,6 +174,14 @@ def _read(folder: Path, signed: Mapping[str, str] | None) -> tuple[Card, bytes]:
     if hashlib.sha256(blob).hexdigest() != card.weights.sha256:
         raise ModelFileError(f"{WEIGHT_FILE} is not what was written (altered)")
     return card, blob
+
+
+def _card_bytes(folder: Path) -> bytes:
+    with _regular(folder / CARD_FILE).open("rb") as file:
+        raw = file.read(_MOST_JSON + 1)
+    if len(raw) > _MOST_JSON:
+        raise ModelFileError(f"{CARD_FILE} is larger than any card")
+    return raw
 
 
 def _weights(folder: Path, card: Card) -> Path:

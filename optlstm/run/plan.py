@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +37,11 @@ from optlstm.study.record import StudyRecord
 from optlstm.study.registry import EXHAUSTIVE
 from optlstm.study.space import Space
 from optlstm.study.stopping import Stopping
-from optlstm.study.warm_start import params_problems
+from optlstm.study.warm_start import params_problems, possible_part
 from optlstm.tasks.base import Task
 from optlstm.tasks.registry import DEFAULT_TASK, TASKS, task_class
 from optlstm.training.factory import Factory
+from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import Goal, Metric
 from optlstm.util.files import Location
 from optlstm.util.user_code import Stored, UserFunction
@@ -200,6 +201,7 @@ def _task_plan(
         _check_together(config, task, space, problems)
     if problems or config is None or task is None or space is None:
         raise InputError(problems)
+    notes += _left_out(config, space)
     decided = with_precision(config)
     make = partial(
         make_objective,
@@ -296,4 +298,11 @@ def _search_problems(config: StudyConfig, space: Space) -> list[str]:
     problems: list[str] = []
     if config.sampler.name in EXHAUSTIVE:
         attempt(problems, space.grid if config.sampler.name == "grid" else space.check_finite)
-    return problems + params_problems(config.enqueue or (), space, "enqueue")
+    return problems + ([] if config.from_model else params_problems(config.enqueue or (), space, "enqueue"))
+
+
+def _left_out(config: StudyConfig, space: Space) -> list[str]:
+    """What the networks of the model that the study starts from have, and its space has not."""
+    defaults = asdict(Hyperparameters())
+    lost = [possible_part(params, space, defaults)[1] for params in config.enqueue or () if config.from_model]
+    return [f"{line}; left out" for line in params_problems(lost, space, "from_model: network")]

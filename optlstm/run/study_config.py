@@ -26,19 +26,21 @@ from optlstm.study.warm_start import imported, narrowed
 from optlstm.util.user_code import Stored
 
 STARTS = {"promote": "promoted", "narrow_from": "narrowed", "import_from": "imported"}  # key: suffix of the new name
+FROM_MODEL = "from_model"
 # What the other study began with, how much it ran, and the rules of its population.
-_NOT_TAKEN_OVER = ("enqueue", "trials", "top", "scheduler", "pbt", *STARTS)
+_NOT_TAKEN_OVER = ("enqueue", "trials", "top", "scheduler", "pbt", *STARTS, FROM_MODEL)
 _KEPT_OF_LR_SEARCH = ("task", "data", "model")
 _BUNDLED = "co2"  # the series of a study that names no data
 
 
 def study_name(raw: Mapping[str, Any], study_file: Path | None) -> str:
-    """The name given, or else that of the study it starts from, of its file, of its data, of the bundled series."""
+    """The name given, or else that of what it starts from, of its file, of its data, of the bundled series."""
     path = _data_path(raw)
     if raw.get("name") is not None:
         return str(raw["name"])
     name = (
         next((f"{raw[key]}-{how}" for key, how in STARTS.items() if raw.get(key)), None)
+        or (f"{Path(str(raw[FROM_MODEL])).absolute().name}-again" if raw.get(FROM_MODEL) else None)
         or (study_file.stem if study_file else None)
         or (Path(str(raw["objective"])).stem if raw.get("objective") else None)
         or (Path(str(path)).name.split(".")[0] if path else _BUNDLED)
@@ -77,7 +79,7 @@ def with_stored_config(
     stored = stored_config(study)
     problems = [
         f"{key}: study '{name}' exists and started from {stored.get(key)!r}, not {raw[key]!r}; give --name"
-        for key in STARTS
+        for key in (*STARTS, FROM_MODEL)
         if raw.get(key) is not None and raw[key] != stored.get(key)
     ]
     top = stored.get("top")

@@ -14,7 +14,7 @@ from optlstm.study.record import StudyRecord
 from optlstm.study.registry import resolved_options
 from optlstm.study.samplers import SAMPLERS
 from optlstm.study.space import Space
-from optlstm.study.warm_start import searched_part
+from optlstm.study.warm_start import possible_part, searched_part
 from optlstm.tasks.base import Task
 from optlstm.training.factory import Factory
 from optlstm.util.user_code import UserFunction
@@ -57,6 +57,9 @@ def custom_record(config: StudyConfig, task: CustomTask) -> StudyRecord:
 
 def _first_params(config: StudyConfig, space: Space, task: str) -> tuple[Mapping[str, Any], ...]:
     """What is tried after the space's defaults: `enqueue`, or the task's start configurations."""
+    if config.enqueue is not None and config.from_model:
+        parts = (possible_part(params, space, {})[0] for params in config.enqueue)
+        return tuple(part for part in parts if part)
     if config.enqueue is not None:
         return tuple(searched_part(params, space) for params in config.enqueue)
     begun = (config.import_from, config.narrow_from, config.promote)  # with trials, or ranges, that know more
@@ -88,7 +91,7 @@ def _record(
         objectives=several,
         constraints=config.constraints.limits,
         enqueued=_first_params(config, space, str(task["task"])),
-        defaults_first=config.defaults_first and config.promote is None,
+        defaults_first=config.defaults_first and config.promote is None and config.from_model is None,
         diverged="FAIL" if config.diverged == "fail" else "PRUNED",
         imported=config.import_from,
         task=task,

@@ -45,6 +45,27 @@ def searched_part(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
     return {name: _typed(searched[name], value) for name, value in params.items() if name in searched}
 
 
+def possible_part(
+    params: Mapping[str, Any], space: Space, defaults: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of a network's params those that a space searches, as `searched_part`; and those that it cannot have.
+
+    Args:
+        params: All that the network has; of those that it has no use for, the defaults.
+        defaults: Of params that the space does not name.
+    """
+    searched = {param.name for param in space.params}
+    fitting = {p.name: params[p.name] for p in space.params if p.name in params and allowed(p, params[p.name])}
+    active = space.choose(lambda param: fitting.get(param.name, param.default))
+    otherwise = {**defaults, **space.fixed}
+    lost = {
+        name: value
+        for name, value in params.items()
+        if (name in active and name not in fitting if name in searched else value != otherwise.get(name))
+    }
+    return searched_part({name: value for name, value in fitting.items() if name in active}, space), lost
+
+
 def allowed(param: Param, value: Any) -> bool:
     """Whether a value is one that the param can take."""
     if param.kind == "categorical":

@@ -10,7 +10,7 @@ from optlstm.errors import InputError
 from optlstm.study.database.connection import Database
 from optlstm.study.declaration import parse_space
 from optlstm.study.ledger import Ledger
-from optlstm.study.warm_start import imported, narrowed, params_problems, searched_part
+from optlstm.study.warm_start import imported, narrowed, params_problems, possible_part, searched_part
 from tests.study.helpers import CONDITIONAL, KNOWN, drive, record, space, stored_table, table
 
 
@@ -28,6 +28,21 @@ from tests.study.helpers import CONDITIONAL, KNOWN, drive, record, space, stored
 )
 def test_params_to_try_must_lie_in_the_space(params: dict[str, Any], expected: str | None) -> None:
     assert params_problems([params], space(), "enqueue") == ([expected] if expected else [])
+
+
+def test_of_a_networks_params_those_of_the_space_are_kept_and_what_it_cannot_have_is_lost() -> None:
+    """Not what is not active, nor what the network has no use for."""
+    switch = {"choices": ["sgd", "adam"], "default": "adam"}
+    rate = {"type": "float", "low": 0.1, "high": 0.9, "default": 0.5, "when": {"optimizer": ["sgd"]}}
+    bounds = parse_space(
+        {"optimizer": switch, "momentum": rate, "num_layers": 2}, {"momentum": 0.0, "optimizer": "", "num_layers": 1}
+    )
+    network = {"optimizer": "adam", "momentum": 0.0, "num_layers": 2, "dropout": 0.0, "mine": 3}
+
+    kept, lost = possible_part(network, bounds, {"dropout": 0.0})
+    assert (kept, lost) == ({"optimizer": "adam"}, {"mine": 3})
+    kept, lost = possible_part({**network, "optimizer": "sgd", "num_layers": 1}, bounds, {"dropout": 0.1})
+    assert (kept, lost) == ({"optimizer": "sgd"}, {"momentum": 0.0, "num_layers": 1, "dropout": 0.0, "mine": 3})
 
 
 def test_enqueued_params_come_after_the_defaults_and_the_rest_is_drawn(sqlite: Database, name: str) -> None:

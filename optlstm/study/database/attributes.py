@@ -126,6 +126,7 @@ class _Config(_Table):
     promote: str | None = None
     narrow_from: str | None = None
     import_from: str | None = None
+    from_model: str | None = None
     sampler: _Named | None = None
     pruner: _Named | None = None
     space: dict[str, Any] | None = None
