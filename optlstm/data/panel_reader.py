@@ -148,11 +148,7 @@ class _Reader:
         if self.series is not None and self.series in self.frame:
             self.frame.pop(self.series)
         times = self._read_times(codes)
-        values = np.empty((len(codes), len(self.targets)), dtype=np.float64)
-        empty = bool(self.wanted.future) or self.wanted.gaps or self.wanted.rules.resample is not None
-        for i, name in enumerate(self.targets):
-            fill_numbers(values[:, i], self.frame.pop(name), self.flaws, empty=empty, instead=INTERPOLATE)
-            self.flaws.notes += likely_stand_in(self.flaws.file, [name], values[:, i])
+        values = self._target_values()
         covariates = {name: self._column(name) for name in (*self.wanted.future, *self.wanted.past)}
         if times is None:
             raise self.flaws.error()
@@ -203,6 +199,15 @@ class _Reader:
             decimal=self.flaws.source.decimal,
             notes=(*self.flaws.source.notes, *understood, *self.flaws.notes, *notes),
         )
+
+    def _target_values(self) -> Floats:
+        """[rows, targets], taken out of the frame."""
+        values = np.empty((len(self.frame), len(self.targets)), dtype=np.float64)
+        empty = bool(self.wanted.future) or self.wanted.gaps or self.wanted.rules.resample is not None
+        for i, name in enumerate(self.targets):
+            fill_numbers(values[:, i], self.frame.pop(name), self.flaws, empty=empty, instead=INTERPOLATE)
+            self.flaws.notes += likely_stand_in(self.flaws.file, [name], values[:, i])
+        return values
 
     def _read_times(self, codes: npt.NDArray[np.int32]) -> TimeColumn | None:
         """None where they have flaws. codes: the series of each row."""
