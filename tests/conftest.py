@@ -52,8 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _state(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What a developer has run before is not what the tests have run."""
+    """What a developer has run before is not what the tests have run; Ray's workers are no less urgent than tests."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves them while other tests run
 
 
 @pytest.fixture(scope="session")
