@@ -10,7 +10,8 @@ from optlstm.config.schema import NO_LIMIT
 from optlstm.config.validate import attempt, check_storage_paths
 from optlstm.run.concurrency import crowding, ray_config, workers_at_once
 from optlstm.run.plan import make_plan
-from optlstm.run.study_config import unknown_name, with_name
+from optlstm.run.session import check_continuable
+from optlstm.run.study_config import imported_trials, unknown_name, with_name
 from optlstm.study.database.connection import Database
 from optlstm.util.files import absolute, shown_location
 from optlstm.util.format import duration
@@ -31,10 +32,12 @@ def dry_run(
     """
     never = {key: replace(code, never=True) for key, code in stored.items()}
     problems = [*problems]
-    notes = attempt(problems, lambda: unknown_name(database, name, raw)) or ()
+    unread = database is None and bool(problems)  # it may be there
+    notes = () if unread else attempt(problems, lambda: unknown_name(database, name, raw)) or ()
     plan = make_plan(with_name(raw, name), problems, never)
     config = plan.config
     check_storage_paths(config)
+    check_continuable(plan, name, database, imported_trials(database, plan, name))
     rule = f"pruner {config.pruner.name}" if config.scheduler == "study" else config.scheduler
     pbt = plan.population
     grid = plan.space.combinations() if config.sampler.name == "grid" else None

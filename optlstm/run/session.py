@@ -204,14 +204,15 @@ def open_session(
         InputError: With every problem; nothing was created.
     """
     problems = [*problems]
-    notes = attempt(problems, lambda: unknown_name(database, name, raw)) or ()
+    unread = database is None and bool(problems)  # it may be there
+    notes = () if unread else attempt(problems, lambda: unknown_name(database, name, raw)) or ()
     plan = make_plan(with_name(raw, name), problems, stored)
     if adapt and find_study(database, name) is None and (changes := adapt(plan)):
         plan = make_plan(layer(with_name(raw, name), changes), (), stored)
     config = plan.config
     check_storage_paths(config)
     imported = imported_trials(database, plan, name)
-    _check_study(plan, name, database, imported)
+    check_continuable(plan, name, database, imported)
     workers_at_once(config, 1)
     with ExitStack() as resources:
         ray = resources.enter_context(prepared_ray(config)) if config.backend == "ray" else None
@@ -244,7 +245,7 @@ def _open_ledger(plan: Plan, name: str, database: Database, imported: Sequence[F
     )
 
 
-def _check_study(plan: Plan, name: str, database: Database | None, imported: Sequence[FrozenTrial]) -> None:
+def check_continuable(plan: Plan, name: str, database: Database | None, imported: Sequence[FrozenTrial]) -> None:
     """See that the study, if there is one, is this search, and that it is not over before it begins.
 
     Raises:

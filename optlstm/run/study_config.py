@@ -16,12 +16,12 @@ from optuna.trial import FrozenTrial
 from optlstm.config.schema import REACH, is_lr_search
 from optlstm.config.sources import layer
 from optlstm.config.validate import default_choices
-from optlstm.errors import InputError, did_you_mean
+from optlstm.errors import InputError
 from optlstm.run.plan import Plan
 from optlstm.run.precision import without_auto
 from optlstm.run.stored import check_data_place, stored_code, stored_config
 from optlstm.study.database.connection import Database
-from optlstm.study.results import StudyResults, find_study, load_study, study_record
+from optlstm.study.results import StudyResults, find_study, load_study, missing_study, study_record
 from optlstm.study.warm_start import imported, narrowed
 from optlstm.util.user_code import Stored
 
@@ -29,6 +29,7 @@ STARTS = {"promote": "promoted", "narrow_from": "narrowed", "import_from": "impo
 FROM_MODEL = "from_model"
 # What the other study began with, how much it ran, and the rules of its population.
 _NOT_TAKEN_OVER = ("enqueue", "trials", "top", "scheduler", "pbt", *STARTS, FROM_MODEL)
+_OF_THE_RUN = {"trials", "keep", "artifacts", "tracking"}  # beside `REACH`: what says nothing of the search
 _KEPT_OF_LR_SEARCH = ("task", "data", "model")
 _BUNDLED = "co2"  # the series of a study that names no data
 
@@ -98,16 +99,18 @@ def unknown_name(database: Database | None, name: str, raw: Mapping[str, Any]) -
     """A note on a new study that is given a name and no data: its name may be that of another one, mistyped.
 
     Raises:
-        InputError: A study has nearly this name, and nothing is given but the name and how to run it.
+        InputError: Nothing is given but the name and how to run it.
     """
     known = raw.get("objective") or any(raw.get(key) for key in STARTS) or _data_path(raw)
-    if database is None or raw.get("name") is None or known or name.startswith(_BUNDLED):
+    if raw.get("name") is None or known or name.startswith(_BUNDLED):
         return []
-    names = optuna.get_all_study_names(database.rdb)
-    if not names or name in names:
+    if database is not None and name in optuna.get_all_study_names(database.rdb):
         return []
-    if raw.keys() <= REACH | {"trials"} and did_you_mean(name, names):
-        load_study(database, name)  # refuses it, as every command does
+    if raw.keys() <= REACH | _OF_THE_RUN:
+        raise InputError(
+            f"{missing_study(database, name)}; of a new one say what it learns from, such as --data FILE "
+            f"(the bundled series {_BUNDLED} is studied without --name)"
+        )
     return [f"no study '{name}' here yet: a new one, of the bundled series {_BUNDLED}"]
 
 
@@ -158,7 +161,7 @@ def imported_trials(database: Database | None, plan: Plan, name: str) -> Sequenc
 
 def _source(key: str, name: str, database: Database | None) -> optuna.Study:
     if database is None:
-        raise InputError(f"{key}: study {name!r} is not in this database (it holds no study yet)")
+        raise InputError(f"{key}: {missing_study(None, name)}")
     try:
         study = load_study(database, name)
     except InputError as error:

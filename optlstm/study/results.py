@@ -146,9 +146,14 @@ def load_study(database: Database, name: str) -> optuna.Study:
     try:
         return optuna.load_study(study_name=name, storage=database.rdb)
     except KeyError:
-        names = optuna.get_all_study_names(database.rdb)
-        known = f" (studies: {', '.join(sorted(names)[:20])})" if names else " (it holds no study yet)"
-        raise InputError(f"study {name!r} is not in this database{did_you_mean(name, names)}{known}") from None
+        raise InputError(missing_study(database, name)) from None
+
+
+def missing_study(database: Database | None, name: str) -> str:
+    """That a database has no such study, with the nearest and the others; None: there is no database."""
+    names = [] if database is None else optuna.get_all_study_names(database.rdb)
+    known = f" (studies: {', '.join(sorted(names)[:20])})" if names else " (it holds no study yet)"
+    return f"study {name!r} is not in this database{did_you_mean(name, names)}{known}"
 
 
 def find_study(database: Database | None, name: str) -> optuna.Study | None:

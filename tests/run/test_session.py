@@ -52,17 +52,30 @@ def test_the_warning_stands_in_the_plan_and_before_the_first_trial(cli: Cli, mon
 
 
 def test_a_name_without_a_study_is_refused_or_noted_and_starts_no_other_study_silently(cli: Cli) -> None:
-    note = "no study 'nope' here yet: a new one, of the bundled series co2"
     plain = ("--dry-run", "--workers", 1)
-    assert "note" not in cli("study", "--name", "nope", *plain).out  # there is no database yet
+    new = "; of a new one say what it learns from, such as --data FILE (the bundled series co2 is studied without --name)"
+    elsewhere = cli("study", "--name", "tiny", "--trials", 4, *plain)  # a folder without a database
+    assert (elsewhere.code, elsewhere.lines) == (
+        2,
+        [f"study 'tiny' is not in this database (it holds no study yet){new}"],
+    )
     assert cli("study", "tiny.toml", "--trials", 1).code == 0
 
-    mistyped = cli("study", "--name", "tinny", *plain)
+    for name, near in (("tinny", "; did you mean 'tiny'?"), ("nope", "")):
+        mistyped = cli("study", "--name", name, *plain)
+        assert mistyped.code == 2
+        assert mistyped.lines == [f"study '{name}' is not in this database{near} (studies: tiny){new}"]
+    searched = ("--epochs", 1, "--trials", 1, "--workers", 1, "--set", "artifacts=0", "--set", "space.hidden_size=4")
+    note = "no study 'nope' here yet: a new one, of the bundled series co2"
+    assert note in cli("study", "--name", "nope", *searched).lines
+    for known in (("--name", "tiny"), (), ("--name", "co2-2"), ("--data", "tiny.csv", "--name", "tinny")):
+        planned = cli("study", *known, *plain)
+        assert (planned.code, "no study" in planned.out) == (0, False)
 
-    assert mistyped.code == 2
-    assert mistyped.lines == ["study 'tinny' is not in this database; did you mean 'tiny'? (studies: tiny)"]
-    assert f"note            {note}" in cli("study", "--name", "nope", *plain).out.splitlines()
-    new = ("--epochs", 1, "--trials", 1, "--workers", 1, "--set", "artifacts=0", "--set", "space.hidden_size=4")
-    assert note in cli("study", "--name", "nope", *new).lines
-    for known in (("--name", "tiny"), (), ("--data", "tiny.csv", "--name", "tinny")):
-        assert "no study" not in cli("study", *known, *plain).out
+
+def test_a_dry_run_says_what_continuing_would(cli: Cli) -> None:
+    assert cli("study", "tiny.toml", "--trials", 1).code == 0
+    for changed in (("--seed", 4), ("--stop-value", 1e9), ("--set", "space.hidden_size=5")):
+        planned, refused = (cli("study", "tiny.toml", *changed, *dry) for dry in (("--dry-run",), ()))
+        assert (planned.code, refused.code) == (2, 2)
+        assert [line.replace(" --dry-run", "") for line in planned.lines] == refused.lines
