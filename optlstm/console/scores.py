@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from rich.table import Table
@@ -19,7 +20,6 @@ MODEL = "this model"
 _SHOWN = ("wql", "crps", "msis", "coverage_", "width_")
 _OF_QUANTILES = (*_SHOWN, "pinball_")
 _OF_CLASSES = ("auc", "average_precision", "brier", "ece")
-_SHORT = 15  # points of coverage below an interval's level that are said
 MORE_IS_BETTER = {metric.name for metric in goals("sequence").metrics if metric.higher}
 
 
@@ -127,8 +127,8 @@ def step_table(test: Test, metric: str) -> Table:
 
 
 def in_words(test: Test) -> list[str]:
-    """A sentence for each metric in which a baseline wins; or that nothing was tested."""
-    lines = [] if test.metrics else ["not tested: the study has no test rows (data.splits)"]
+    """A sentence for each metric in which a baseline wins, one for those in which a single network does; or no test."""
+    lines = _single_network(test) if test.metrics else ["not tested: the study has no test rows (data.splits)"]
     for metric, names in test.beaten_by.items():
         best = names[0]
         shown = [name.replace("_", " ") for name in names]
@@ -140,19 +140,39 @@ def in_words(test: Test) -> list[str]:
     return lines
 
 
+def _single_network(test: Test) -> list[str]:
+    """Where the networks by themselves are better, on average, than the model that they make; one line at most."""
+    known = [metric for metric in test.metrics if all(m.get(metric) is not None for m in test.members)]
+    means = {metric: fmean(member[metric] or 0.0 for member in test.members) for metric in known if test.members}
+    better = {
+        metric: mean
+        for metric, mean in means.items()
+        if (value := test.metrics[metric]) is not None and (mean > value if metric in MORE_IS_BETTER else mean < value)
+    }
+    if not better:
+        return []
+    metric, mean = next(iter(better.items()))
+    single = "its network alone is" if len(test.members) == 1 else "a single network is, on average,"
+    return [
+        f"{single} better than this model in {listed(better)}: {_number(mean)} against"
+        f" {_number(test.metrics[metric])}{'' if len(better) == 1 else f' ({metric})'}"
+    ]
+
+
 def interval_lines(intervals: Mapping[str, Any]) -> list[str]:
     """How the intervals were made and their measured coverage, or that it was not measured."""
-    measured = {level: m["coverage"] for level, m in intervals.get("measured", {}).items() if m["coverage"] is not None}
+    measured = {level: m for level, m in intervals.get("measured", {}).items() if m["coverage"] is not None}
     if not measured:
         return unmeasured_lines(intervals)
-    parts = ", ".join(f"{level} %: {100 * share:.1f} %" for level, share in measured.items())
+    parts = ", ".join(f"{level} %: {100 * m['coverage']:.1f} %" for level, m in measured.items())
     lines = [f"coverage of the prediction intervals on the test rows: {parts}", *_kind_lines(intervals)]
-    short = {level: share for level, share in measured.items() if 100 * share < int(level) - _SHORT}
+    short = {level: m for level, m in measured.items() if m["coverage"] < m["least"]}
     if short:
-        level, share = max(short.items(), key=lambda item: int(item[0]) - 100 * item[1])
+        level, worst = max(short.items(), key=lambda item: item[1]["least"] - item[1]["coverage"])
         lines.append(
-            f"the intervals are too narrow: of the test rows {100 * share:.0f} % lie in the {level} % interval; new"
-            " rows may be as different from those that made it"
+            f"the intervals are too narrow: of the test rows {100 * worst['coverage']:.0f} % lie in the {level} %"
+            f" interval, and chance explains {100 * worst['least']:.0f} % or more; new rows may differ as much from"
+            " those that made it: take a higher --level, or refit on newer rows (docs/probabilities.md)"
         )
     return lines
 

@@ -13,14 +13,14 @@ import numpy as np
 from optlstm.data.frequency import ticks_of
 from optlstm.errors import InputError
 from optlstm.models.model import Model
-from optlstm.tasks.forecast.calibrate import Predicted, Rows
+from optlstm.tasks.forecast.calibrate import LEAST_SPREAD, Predicted, Rows
 from optlstm.tasks.forecast.conformal import interval
+from optlstm.tasks.forecast.errors import students
 from optlstm.tasks.forecast.newer import NewerSeries, newer_series
 from optlstm.tasks.forecast.predictor import ForecastPredictor
 from optlstm.util.arrays import Floats, Integers, row_ranges
 from optlstm.util.format import many
 
-_LEAST_SPREAD = 0.05  # of a block's coverage
 _LEVEL = 90  # percent, of the interval whose coverage is checked
 _BOUND = 3.0  # standard errors, were the spread known; a normal's quantile, of which Student's is made
 _SHIFT, _LEAST_BLOCKS = 5.0, 4  # deviations of the means of as many rows; how many of those there must be
@@ -122,22 +122,21 @@ def _compared(predictor: ForecastPredictor, series: NewerSeries, begin: Integers
 def _margin(errors: Floats, windows: int, horizon: int, least: float = 0.0) -> float:
     """How far the mean of so many successive windows may be off, by the means of the test's blocks of a horizon.
 
-    As there are few blocks, Student's quantile (Abramowitz and Stegun 26.7.5). least: of the spread of a block.
+    least: of the spread of a block.
     """
     means = np.nanmean(errors.reshape(len(errors), -1), axis=1)
     block = min(horizon, max(1, len(means) // 4))
     blocks = [float(means[i : i + block].mean()) for i in range(0, len(means) - block + 1, block)]
     spread = max(least, float(np.std(blocks, ddof=1)) if len(blocks) > 1 else float(means.std()))
-    free, z = max(1, len(blocks) - 1), _BOUND
-    quantile = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
-    return quantile * spread * math.sqrt(1 / max(1.0, windows / block) + 1 / max(1, len(blocks)))
+    error = spread * math.sqrt(1 / max(1.0, windows / block) + 1 / max(1, len(blocks)))
+    return students(_BOUND, len(blocks) - 1) * error
 
 
 def _coverage(since: _Compared, before: _Compared, horizon: int) -> dict[str, float] | None:
     if since.inside is None or before.inside is None:
         return None
     promised = _LEVEL / 100
-    margin = _margin(before.inside, len(since.inside), horizon, _LEAST_SPREAD)
+    margin = _margin(before.inside, len(since.inside), horizon, LEAST_SPREAD)
     return {"level": promised, "since": float(since.inside.mean()), "limit": max(0.0, promised - margin)}
 
 

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from optlstm.console.scores import score_tables
+from optlstm.console.scores import in_words, interval_lines, score_tables
 from optlstm.models.card import Test as Scores
 
 
@@ -21,3 +21,24 @@ def test_the_spread_of_single_networks_is_a_plain_number(std: float, expected: s
     Console(file=out, width=100).print(*score_tables(test))
 
     assert out.getvalue().splitlines()[-1].split("  ")[-1].strip() == f"90.14 ± {expected}"
+
+
+@pytest.mark.parametrize(("least", "said"), [(0.84, True), (0.77, False)])
+def test_intervals_are_too_narrow_where_chance_does_not_explain_what_they_held(least: float, said: bool) -> None:
+    measured = {"50": {"coverage": 0.5, "least": 0.4}, "90": {"coverage": 0.81, "least": least}}
+    first, *more = interval_lines({"measured": {**measured, "95": {"coverage": None, "least": None}}})
+
+    assert first == "coverage of the prediction intervals on the test rows: 50 %: 50.0 %, 90 %: 81.0 %"
+    assert [
+        line.startswith("the intervals are too narrow: of the test rows 81 % lie in the 90 %") for line in more
+    ] == [True] * said
+
+
+def test_single_networks_that_are_better_than_the_model_are_said_in_a_line() -> None:
+    members: list[dict[str, float | None]] = [{"mse": 1.0, "mae": 3.0, "accuracy": 0.8}, {"mse": 2.0, "mae": 3.0}]
+    test = Scores.model_construct(metrics={"mse": 2.0, "mae": 3.0, "accuracy": 0.9}, beaten_by={}, members=members)
+
+    assert in_words(test) == ["a single network is, on average, better than this model in mse: 1.500 against 2.000"]
+    test = test.model_copy(update={"members": [{"mse": 1.0, "mae": 2.0, "accuracy": 0.95}]})
+    (line,) = in_words(test)
+    assert line == "its network alone is better than this model in mse, mae and accuracy: 1.000 against 2.000 (mse)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from optlstm.tasks.forecast import conformal
 from optlstm.tasks.forecast.conformal import BASE, Uncalibrated, highest_level, least_count
 from optlstm.tasks.forecast.data import ForecastData
+from optlstm.tasks.forecast.errors import students
 from optlstm.tasks.forecast.forecaster import Forecaster, Forecasts
 from optlstm.tasks.forecast.local_scale import LocalScale
 from optlstm.tasks.forecast.losses import LOSSES, HeadSpec
@@ -26,6 +28,8 @@ METHODS: dict[Method, str] = {
 }
 _MOST_WINDOWS = 20_000  # of more, every second, third, ...
 _MOST_NUMBERS = 4_000_000
+LEAST_SPREAD = 0.05  # of the coverage of some windows
+_CHANCE = 2.0  # standard errors: a coverage that is lower has other reasons
 _GAIN = 0.99  # a local scale is worth its trouble where the interval score is below this share
 
 
@@ -160,6 +164,22 @@ def choose_method(rows: Rows, windows: HeldOut, gap: int, bounds: Bounds) -> tup
     }
     best = min(methods, key=lambda method: scores[method] * (_GAIN if method == usual else 1.0))
     return best, {str(method): score for method, score in scores.items()}
+
+
+def least_coverage(inside: Floats, level: int, blocks: int) -> float:
+    """The lowest share of values inside that chance alone explains.
+
+    Windows that overlap miss together: the standard error follows from the shares of blocks of them, about a horizon
+    long each.
+
+    Args:
+        inside: of each window the share inside, oldest first, [n]; NaN where no value is known.
+        level: of the interval, percent.
+    """
+    shares = [float(np.nanmean(block)) for block in np.array_split(inside, blocks) if not np.isnan(block).all()]
+    promised = level / 100
+    spread = max(LEAST_SPREAD, float(np.std(shares, ddof=1))) if len(shares) > 1 else math.sqrt(promised - promised**2)
+    return max(0.0, promised - students(_CHANCE, len(shares) - 1) * spread / math.sqrt(len(shares)))
 
 
 def _score(calibration: Calibration, rows: Rows, windows: HeldOut) -> float:

@@ -109,6 +109,16 @@ def mean_and_spread(members: Sequence[dict[str, float | None]]) -> dict[str, dic
     return {"mean": mean, "std": std}
 
 
+def students(quantile: float, free: int) -> float:
+    """Student's quantile for a normal one (Abramowitz and Stegun 26.7.5): of a spread that few numbers have shown.
+
+    Args:
+        free: Degrees of freedom.
+    """
+    z, n = quantile, max(1, free)
+    return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+
+
 def finite(value: np.floating | float) -> float | None:
     """The number, or None where it is NaN or infinite."""
     return float(value) if np.isfinite(value) else None

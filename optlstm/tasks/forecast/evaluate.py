@@ -23,10 +23,11 @@ from optlstm.tasks.forecast.calibrate import (
     Rows,
     choose_method,
     every_window,
+    least_coverage,
 )
 from optlstm.tasks.forecast.conformal import BASE, highest_level, interval, least_count
 from optlstm.tasks.forecast.data import ForecastData
-from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite
+from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite, mean_of_given
 from optlstm.tasks.forecast.forecaster import Forecaster, Forecasts
 from optlstm.tasks.forecast.losses import HeadSpec
 from optlstm.tasks.forecast.mixture import Mixture, choose_mixture, fold_member
@@ -235,15 +236,19 @@ class ForecastEvaluator:
         return choose_method(self._rows, held_out, self._gap(held_out), self._bounds)
 
     def _coverage(self, calibration: Calibration | None, tested: HeldOut | None) -> dict[str, dict[str, float | None]]:
-        """Of the test windows, by level; None: too few validation windows for that level, or no test windows."""
+        """Of the test windows, by level, and the least that chance explains; None: too few windows of either part."""
         measured: dict[str, dict[str, float | None]] = {}
+        blocks = max(1, int(np.diff(self.task.cuts[:, 2:], axis=1).max()) // self.task.horizon)
         for level in _MEASURED:
-            share = None
+            share, least = None, None
             if calibration is not None and tested is not None and np.isfinite(calibration.radii[level - 1]).all():
                 low, high = interval(calibration.radii, calibration.forecasts(self._rows, tested), level)
                 given = ~np.isnan(tested.actual)
-                share = float(((low <= tested.actual) & (tested.actual <= high))[given].mean())
-            measured[str(level)] = {"coverage": share}
+                inside = np.where(given, (low <= tested.actual) & (tested.actual <= high), np.nan)
+                share = float(inside[given].mean())
+                of_windows = mean_of_given(inside.reshape(len(inside), -1).T)
+                least = least_coverage(of_windows, level, min(blocks, len(inside)))
+            measured[str(level)] = {"coverage": share, "least": least}
         return measured
 
     @property

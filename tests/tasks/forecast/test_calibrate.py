@@ -12,6 +12,7 @@ from torch import Tensor, nn, zeros
 
 from optlstm.errors import InputError
 from optlstm.tasks.base import Evaluation
+from optlstm.tasks.forecast.calibrate import least_coverage
 from optlstm.tasks.forecast.conformal import BASE, Uncalibrated, quantiles, radii
 from optlstm.tasks.forecast.evaluate import ForecastEvaluator
 from optlstm.tasks.forecast.paths import drawn_paths, ranks
@@ -144,3 +145,16 @@ def test_anomalies_are_the_rows_outside_their_interval(tmp_path: Path) -> None:
     frame[:8].to_csv(short, index=False)
     with pytest.raises(InputError, match=r"no row of short.csv is left to look at"):
         model.predict(short, anomalies=True)
+
+
+def test_chance_explains_what_honest_intervals_hold_and_no_less() -> None:
+    generator = np.random.default_rng(0)
+
+    def alarms(share: float) -> float:
+        rows = np.repeat(generator.random((300, 73)) < share, 2, axis=1)  # misses come in pairs
+        windows = np.lib.stride_tricks.sliding_window_view(rows, 14, axis=1).mean(axis=2)
+        return float(np.mean([inside.mean() < least_coverage(inside, 90, 10) for inside in windows]))
+
+    assert alarms(0.9) < 0.05
+    assert alarms(0.75) > 0.8
+    assert least_coverage(np.full(5, 0.7), 90, 1) < 0.5  # of one block nothing is known
