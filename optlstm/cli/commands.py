@@ -20,7 +20,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "From data to predictions": {
         "study": ("study", "run a study, or continue it; without arguments: an example"),
         "fit": ("fit", "a tested model in a limited time: search and refit"),
-        "refit": ("refit", "train the best trial's network on more rows, test it, save it"),
+        "refit": ("refit", "train a study's best trials on more rows, test the model, save it"),
         "predict": ("predict", "forecasts or classes for a file"),
         "update": ("update", "train a model on newer rows of its series"),
         "check": ("update", "whether a model still does what its test promised"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from optlstm.cli.common import VerifyOption
+from optlstm.cli.common import FactoryOption, VerifyOption
 from optlstm.util.format import many
 from optlstm.util.output_file import OutputFile
 
@@ -29,6 +29,7 @@ def explain(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE.html", help="the pictures (default: explain.html)")
     ] = None,
+    factory: FactoryOption = None,
     verify: VerifyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> int:
@@ -39,7 +40,7 @@ def explain(
 
     file = OutputFile(out or Path("explain.html"), ".html")
     file.check({data.expanduser(): "the data"})
-    loaded = Model.load(model, verify=verify)
+    loaded = Model.load(model, factory, verify=verify)
     explained = _forecasts if hasattr(loaded.predictor, "forecaster") else _labels
     stored, figures, first, parts, grows = explained(loaded, data.expanduser())
     lines = [first]

@@ -57,7 +57,7 @@ def refit(
     ] = None,
     no_refit: Annotated[bool, typer.Option("--no-refit", help="keep the weights of tuning, train nothing")] = False,
     rivals: Annotated[
-        bool, typer.Option("--rivals", help="test exponential smoothing and Theta too (pip install 'optlstm[rivals]')")
+        bool, typer.Option("--rivals", help="test exponential smoothing and Theta too (needs statsmodels)")
     ] = False,
     threshold: Annotated[
         str | None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optlstm.cli.common import MovedOption, StorageOption, given_database, study_checkpoints
+from optlstm.cli.common import FactoryOption, MovedOption, StorageOption, given_database, study_checkpoints
 from optlstm.config.validate import attempt
 from optlstm.errors import InputError
 from optlstm.util.files import check_folder
@@ -38,6 +38,7 @@ def report(
     model: Annotated[
         Path | None, typer.Option("--model", metavar="MODEL_DIR", help="draw this refit's forecast and anomalies too")
     ] = None,
+    factory: FactoryOption = None,
     storage_path: MovedOption = None,
     storage: StorageOption = None,
 ) -> int:
@@ -62,7 +63,7 @@ def report(
     study, *others = (study for study in loaded if study is not None)
     page = make_report(study, study_checkpoints(study, storage_path), others)
     if model is not None:
-        page = replace(page, figures=[*_of_model(model, study), *page.figures])
+        page = replace(page, figures=[*_of_model(model, study, factory), *page.figures])
     content = render(page).encode()
     file.write(content)
     console = sys.stderr if file.is_stdout else sys.stdout  # the page is all that goes there
@@ -74,7 +75,7 @@ def report(
     return 0
 
 
-def _of_model(folder: Path, study: optuna.Study) -> list[Figure]:
+def _of_model(folder: Path, study: optuna.Study, factory: str | None) -> list[Figure]:
     """The forecast after the study's data, and what lay outside of the intervals of its known rows."""
     from optlstm.models.model import Model
     from optlstm.report.figures.forecast import anomaly_figure, forecast_figure
@@ -82,7 +83,7 @@ def _of_model(folder: Path, study: optuna.Study) -> list[Figure]:
     from optlstm.tasks.forecast.conformal import highest_level
     from optlstm.tasks.forecast.predictor import ForecastPredictor
 
-    loaded, path = Model.load(folder), stored_config(study).get("data", {}).get("path")
+    loaded, path = Model.load(folder, factory), stored_config(study).get("data", {}).get("path")
     predictor = loaded.predictor
     if not isinstance(predictor, ForecastPredictor):
         raise InputError("--model: draws forecasts, and this model is of labels; leave it out")

@@ -43,7 +43,7 @@ def study(
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Run a study, or continue it: same command, same trials. Without arguments: a bundled series, under a minute."""
+    """Run a study, or continue it: same command, same trials. Without arguments: a bundled series, about a minute."""
     raw, problems = read_config(study_file, overrides, flags)
     if raw.get("backend", StudyConfig.model_fields["backend"].default) == "local":  # a study file serves both
         ray_flags = [flag for flag in FLAGS if flag.key.startswith("ray.") and flag.key != "ray.gpus_per_trial"]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from optlstm.cli.common import VerifyOption
+from optlstm.cli.common import FactoryOption, VerifyOption
 from optlstm.util.format import many, without_midnight
 
 Newer = Annotated[
@@ -25,6 +25,7 @@ def update(
     mode: Annotated[
         str, typer.Option("--mode", metavar="auto|continue|refit", help="from its weights, anew, or what is better")
     ] = "auto",
+    factory: FactoryOption = None,
     verify: VerifyOption = None,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print the result only")] = False,
@@ -37,7 +38,7 @@ def update(
     from optlstm.models.update import update as updated
 
     check_target(out)
-    loaded = Model.load(model, verify=verify)
+    loaded = Model.load(model, factory, verify=verify)
     with Epochs(make_console(quiet)) as display:
         newer = updated(loaded, data.expanduser(), mode, display.on_epoch)
     newer.save(out)
@@ -61,14 +62,20 @@ def update(
     return 0
 
 
-def check(model: ModelFolder, data: Newer, verify: VerifyOption = None, as_json: AsJson = False) -> int:
+def check(
+    model: ModelFolder,
+    data: Newer,
+    factory: FactoryOption = None,
+    verify: VerifyOption = None,
+    as_json: AsJson = False,
+) -> int:
     """Hold a model's forecasts of the rows since against its test: exit 1 where error, intervals or inputs are off."""
     from optlstm.console.progress import make_console
     from optlstm.models.check import as_json as stored
     from optlstm.models.check import check as checked
     from optlstm.models.model import Model
 
-    result = checked(Model.load(model, verify=verify), data.expanduser())
+    result = checked(Model.load(model, factory, verify=verify), data.expanduser())
     if as_json:
         print(json.dumps(stored(result)))
     else:

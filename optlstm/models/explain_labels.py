@@ -59,7 +59,7 @@ def explain_labels(model: Model, data: Path, seed: int = 0) -> LabelExplanation:
     """
     predictor = model.predictor
     if not isinstance(predictor, LabelPredictor) or model.card.factory is not None:
-        raise InputError("explain: is not for custom networks of labels")
+        raise InputError("explain: is for forecasts and for optlstm's own networks of labels, and these are custom")
     samples = _Samples.of(predictor, data)
     measured = samples.words(seed) if isinstance(predictor.section, TextSection) else samples.stretches(seed)
     parts = {name: sorted(shares, key=lambda share: -share.increase) for name, shares in measured.items()}

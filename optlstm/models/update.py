@@ -23,6 +23,7 @@ from optlstm.study.seeds import derive_seed
 from optlstm.tasks.forecast.newer import NewerSeries, evaluator_of, mixture_of, newer_series
 from optlstm.tasks.forecast.predictor import ForecastPredictor, ForecastSection
 from optlstm.tasks.forecast.problem import ForecastProblem
+from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import fit
 from optlstm.training.metric import Goal
@@ -56,14 +57,18 @@ def update(
     predictor = model.predictor
     if not isinstance(predictor, ForecastPredictor):
         raise InputError("update: is for forecasts, and this model classifies")
-    if model.card.factory is not None:
-        raise InputError("update: this model's networks are custom; refit its study on the newer file with --data")
+    name = model.card.factory  # the command has named it too: the model is loaded
+    factory = None if name is None else Factory.read(name)
     prepare(1)
     series = newer_series(predictor, model.card.data, data)
-    candidates = {"keep": _Candidate(model.card, series, predictor, _weights(predictor, model.card), solved=False)}
+    candidates = {
+        "keep": _Candidate(
+            model.card, series, predictor, _weights(predictor, model.card), solved=False, factory=factory
+        )
+    }
     for how in MODES[1:] if mode == "auto" else (mode,):
-        trained = _trained(model.card, predictor, series, how, on_epoch)
-        candidates[how] = _Candidate(model.card, series, predictor, trained, solved=True)
+        trained = _trained(model.card, predictor, series, how, factory, on_epoch)
+        candidates[how] = _Candidate(model.card, series, predictor, trained, solved=True, factory=factory)
     scores = {how: candidate.scores for how, candidate in candidates.items()}
     best = min(scores, key=lambda how: _deciding(scores[how]))  # of equal ones the model as it is
     return candidates[best].model(best, scores)
@@ -79,9 +84,19 @@ class _Candidate:
 
     Args:
         solved: whether the linear forecasts are solved anew; otherwise they are the model's.
+        factory: of custom networks.
     """
 
-    def __init__(self, card: Card, series: NewerSeries, old: ForecastPredictor, members: Members, solved: bool) -> None:
+    def __init__(
+        self,
+        card: Card,
+        series: NewerSeries,
+        old: ForecastPredictor,
+        members: Members,
+        *,
+        solved: bool,
+        factory: Factory | None,
+    ) -> None:
         self.card, self.series, self.members, self.old = card, series, members, old
         self.evaluator = evaluator_of(old, series)
         self.extras: dict[str, Tensor] = {}
@@ -96,7 +111,7 @@ class _Candidate:
             self.extras = {f"linear.{name}": tensor for name, tensor in linear.items()}
         self.section: ForecastSection = section.model_copy(update={"calibrated": 0, "local_scale": None})
         hps = card.hyperparameters()
-        networks = [network_with(self.section, hp, member) for hp, member in zip(hps, members, strict=True)]
+        networks = [network_with(self.section, hp, member, factory) for hp, member in zip(hps, members, strict=True)]
         self.predictor = self.section.predictor(networks, hps, self.extras)
 
     @property
@@ -144,7 +159,12 @@ def _weights(predictor: ForecastPredictor, card: Card) -> Members:
 
 
 def _trained(
-    card: Card, predictor: ForecastPredictor, series: NewerSeries, how: str, on_epoch: Listener
+    card: Card,
+    predictor: ForecastPredictor,
+    series: NewerSeries,
+    how: str,
+    factory: Factory | None,
+    on_epoch: Listener,
 ) -> list[dict[str, Tensor]]:
     """Every network after the training that `how` names, on the rows before the test."""
     goal, members = Goal(predictor.section.head.loss), list[dict[str, Tensor]]()
@@ -152,7 +172,7 @@ def _trained(
     lasts = [trained.schedule[-1].last for trained in card.trials for _ in trained.seeds]
     seeds = [seed for trained in card.trials for seed in trained.seeds]
     for i, (hp, weights) in enumerate(zip(card.hyperparameters(), _weights(predictor, card), strict=True)):
-        problem: Any = ForecastProblem(data, torch.device("cpu"), None, goal)
+        problem: Any = ForecastProblem(data, torch.device("cpu"), factory, goal)
         if how == "continue":
             problem, epochs, last = _Continued(problem, weights, series), _EPOCHS, _EPOCHS
             hp = replace(

@@ -20,6 +20,7 @@ from optlstm.training.factory import Factory, Shape
 from optlstm.training.hparams import Hyperparameters
 from tests.cli.test_bad_input import refuses
 from tests.conftest import Cli, rows
+from tests.docs.test_commands import ROOT, blocks
 from tests.tasks.forecast.samples import write
 from tests.tasks.label.test_steps import STUDY as STEPS_STUDY
 from tests.tasks.label.test_steps import regimes
@@ -105,6 +106,26 @@ def test_from_study_to_forecasts(cli: Cli, loss: str, parameters: str) -> None:
     assert cli(*predict, "--factory", "networks_of_mine:make").code == 0
     forecast = optlstm.load("model", factory="networks_of_mine:make").predict("tiny.csv")
     np.testing.assert_allclose(pd.read_csv("out.csv")["y"], forecast["y"], rtol=1e-6)
+
+
+def test_networks_of_any_window_make_an_ensemble_that_is_checked_updated_and_explained(cli: Cli) -> None:
+    """Those of the docs, which take their own window and no longer one."""
+    Path("networks_of_mine.py").write_text(blocks(ROOT / "docs" / "custom-networks.md")[0][1])
+    first, longer = "".join(f"{i},{i % 7}\n" for i in range(120)), "".join(f"{i},{i % 7}\n" for i in range(150))
+    Path("tiny.csv").write_text(f"ds,y\n{first}")
+    searched = ("--set", "space.window={choices=[8,16]}", "--sampler", "grid", "--pruner", "none")
+    assert cli(*TINY, *searched, "--set", 'space.only=["window"]').code == 0
+    made = cli("refit", "tiny", "-o", "model", "--top", 2)
+    assert made.code == 0, made.err
+
+    Path("newer.csv").write_text(f"ds,y\n{longer}")
+    newer = ("model", "--data", "newer.csv")
+    report = ("report", "tiny", "-o", "r.html", "--model", "model")
+    for command in (("check", *newer), ("explain", *newer), ("update", *newer, "-o", "new"), report):
+        refuses(cli, command, [["--factory networks_of_mine:make"]])
+        done = cli(*command, "--factory", "networks_of_mine:make")
+        assert done.code == 0, done.err
+    assert optlstm.load("new", factory="networks_of_mine:make").card.history[0].rows == 150
 
 
 def test_a_folder_imports_nothing_by_itself(cli: Cli) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.linear import LinearForecaster
 from optlstm.tasks.forecast.problem import forecast
 from optlstm.tasks.forecast.windows import Rows
+from optlstm.training.covariates import CovariateForecaster
 from optlstm.training.heads import POINT, Head, Scale
+from optlstm.training.model import LSTMForecaster
 from optlstm.util.arrays import Floats, Integers
 
 _BATCH = 1024  # sequences at a time: what a core's cache likes
@@ -136,6 +139,19 @@ class Forecaster:
         if whole:
             values = np.round(values)
         return np.maximum(values, 0.0) if self.head.positive or self.head.counts else values
+
+
+def read_newest(network: nn.Module, window: int) -> None:
+    """Let a custom network see no more than its own window, where another one reads a longer one. Ours see to it."""
+    if not isinstance(network, LSTMForecaster | CovariateForecaster):
+        network.register_forward_pre_hook(partial(_newest, window))
+
+
+def _newest(window: int, _network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """inputs: x [batch, rows], and where there are any the covariates [batch, columns, rows + horizon], and static."""
+    x, *more = inputs
+    older = x.shape[1] - window
+    return (x[:, older:], *(part[:, :, older:] if part.dim() == 3 else part for part in more))
 
 
 class ForecastGraph(nn.Module):

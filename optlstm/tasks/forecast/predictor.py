@@ -24,7 +24,7 @@ from optlstm.tasks.base import ExportModule, Metrics
 from optlstm.tasks.forecast.calibrate import Bounds, Calibration
 from optlstm.tasks.forecast.card import ForecastCard
 from optlstm.tasks.forecast.errors import ErrorSums
-from optlstm.tasks.forecast.forecaster import Forecaster, ForecastGraph
+from optlstm.tasks.forecast.forecaster import Forecaster, ForecastGraph, read_newest
 from optlstm.tasks.forecast.linear import LinearForecaster
 from optlstm.tasks.forecast.origins import Origins
 from optlstm.tasks.forecast.prepared import gaps_line
@@ -260,6 +260,8 @@ class ForecastSection(ForecastCard):
     ) -> ForecastPredictor:
         """The networks' predictor. hps: of every network."""
         window, parts = max(hp.window for hp in hps), list(networks)
+        for network, hp in zip(networks, hps, strict=True):
+            read_newest(network, hp.window)
         if self.linear_window:
             linear = LinearForecaster(self.linear_window, self.horizon, self.head.linear_head(), len(self.columns))
             linear.load_state_dict({name: extras[f"linear.{name}"] for name in linear.state_dict()})
