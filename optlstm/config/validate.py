@@ -15,6 +15,7 @@ from optlstm.study.registry import MULTI_OBJECTIVE, check, in_words
 from optlstm.tasks.forecast.losses import has_quantiles
 from optlstm.tasks.options import READING, DataConfig, as_toml
 from optlstm.tasks.registry import TASKS, check_keys, goals, task_class
+from optlstm.util.extras import install
 from optlstm.util.files import absolute, check_writable
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _scheduler_problems(config: StudyConfig) -> list[str]:
     """What does not go together with the backend and the scheduler."""
     problems, pruner = [], config.pruner.name
     if config.backend == "ray" and importlib.util.find_spec("ray") is None:
-        problems.append("backend: ray is not installed: pip install 'optlstm[ray]'")
+        problems.append(f"backend: ray is not installed: {install('ray')}")
     if config.scheduler == "asha":
         if config.backend != "ray":
             problems.append("scheduler: asha is Ray's own and needs --backend ray; on local use --pruner asha")

@@ -28,6 +28,7 @@ from optlstm.study.database.url import parse_url, shown
 from optlstm.study.leases import Lease
 from optlstm.study.record import CONFIG_KEY, REASON_KEY, UID_KEY
 from optlstm.study.results import StudyResults, load_study, study_record
+from optlstm.util.extras import install
 from optlstm.util.files import Location, absolute, is_url, join, open_folder, trial_name
 from optlstm.util.format import many
 from optlstm.util.program import program
@@ -266,7 +267,7 @@ def _ray(address: str | None, storage_path: Location) -> Iterator[Finding]:
         yield Finding("ray", "ok", "not looked at; give --address to check a cluster")
         return
     if importlib.util.find_spec("ray") is None:
-        yield Finding("ray", "fault", "ray is not installed", "pip install 'optlstm[ray]'")
+        yield Finding("ray", "fault", "ray is not installed", install("ray"))
         return
     from optlstm.backends.ray.runner import describe
     from optlstm.config.schema import RayConfig

@@ -17,6 +17,7 @@ from torch import Tensor
 from optlstm.errors import InputError
 from optlstm.models.model import Model
 from optlstm.tasks.base import ExportModule
+from optlstm.util.extras import install
 from optlstm.util.output_file import OutputFile
 from optlstm.util.temporary import temporary_folder
 
@@ -52,7 +53,7 @@ def export_model(model: Model, form: str, file: OutputFile) -> str:
 def _onnx(exported: ExportModule) -> bytes:
     missing = [name for name in _ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"--format: onnx needs {' and '.join(missing)}: pip install 'optlstm[onnx]'")
+        raise InputError(f"--format: onnx needs {' and '.join(missing)}: {install('onnx')}")
     with warnings.catch_warnings(), _errors_only("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")  # torch warns of its own deprecated calls
         program: Any = torch.onnx.export(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optlstm.errors import InputError, ModelFileError, OptlstmError
+from optlstm.util.extras import install
 from optlstm.util.files import LocalFolder
 from optlstm.util.format import first_few, quoted
 
@@ -118,7 +119,7 @@ def _sums(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 def _pem(path: Path, option: str) -> bytes:
     if importlib.util.find_spec("cryptography") is None:
-        raise InputError(f"{option}: needs cryptography: pip install 'optlstm[sign]'")
+        raise InputError(f"{option}: needs cryptography: {install('sign')}")
     try:
         with path.expanduser().open("rb") as file:
             return file.read(_MAX_BYTES)

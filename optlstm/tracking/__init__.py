@@ -23,6 +23,7 @@ from optlstm.errors import did_you_mean
 from optlstm.study.events import EpochReported, Event
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import REASON_KEY
+from optlstm.util.extras import install
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def check_trackers(names: Sequence[str]) -> list[str]:
             near = did_you_mean(name, TRACKERS)
             problems.append(f"tracking.trackers: '{name}' is no tracker{near} (trackers: {', '.join(TRACKERS)})")
         elif importlib.util.find_spec(TRACKERS[name][0]) is None:
-            problems.append(f"tracking.trackers: {name} is not installed: pip install 'optlstm[{name}]'")
+            problems.append(f"tracking.trackers: {name} is not installed: {install(name)}")
     return problems
 
 

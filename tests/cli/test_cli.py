@@ -19,6 +19,7 @@ from optlstm.backends.driver import Run
 from optlstm.backends.trial import Decision
 from optlstm.config.flags import FLAGS
 from optlstm.config.schema import StudyConfig
+from optlstm.util.extras import install
 from tests.conftest import URL, Cli, rows, series
 
 STUDY = ("study", "tiny.toml")
@@ -234,10 +235,10 @@ def test_without_ray_a_line_says_what_installs_it(cli: Cli, monkeypatch: pytest.
 
     refused = cli("study", "tiny.toml", "--backend", "ray")
 
-    assert (refused.code, refused.lines) == (2, ["backend: ray is not installed: pip install 'optlstm[ray]'"])
+    assert (refused.code, refused.lines) == (2, [f"backend: ray is not installed: {install('ray')}"])
     assert cli("study", "tiny.toml", "--trials", 1).code == 0
     checked = cli("doctor", "--address", "auto")
-    assert (checked.code, "pip install 'optlstm[ray]'" in checked.out) == (1, True)
+    assert (checked.code, install("ray") in checked.out) == (1, True)
 
 
 def test_windows_is_sent_to_wsl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

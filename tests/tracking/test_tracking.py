@@ -17,6 +17,7 @@ import pytest
 from optuna.trial import FrozenTrial
 
 from optlstm.training.checkpoints import CheckpointWriter
+from optlstm.util.extras import install
 from tests.conftest import URL, Cli
 
 ALL = ("--track", "tensorboard", "--track", "mlflow", "--track", "wandb")
@@ -182,7 +183,7 @@ def test_a_tracker_that_is_missing_or_unknown_is_refused_before_anything_is_made
 
     assert outcome.code == 2
     assert outcome.lines == [
-        "tracking.trackers: wandb is not installed: pip install 'optlstm[wandb]'",
+        f"tracking.trackers: wandb is not installed: {install('wandb')}",
         "tracking.trackers: 'tensorbord' is no tracker; did you mean 'tensorboard'?"
         " (trackers: tensorboard, mlflow, wandb)",
     ]

@@ -9,6 +9,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from optlstm.errors import InputError
+from optlstm.util.extras import install
 
 # What a plain scheme means here, and the extra that installs its driver.
 DRIVERS = {
@@ -45,9 +46,7 @@ def parse_url(text: str) -> URL:
         raise InputError("storage: more than one '@'; write an '@' in the user name or password as %40")
     for _, module, extra in DRIVERS.values():
         if url.get_driver_name() == module and importlib.util.find_spec(module) is None:
-            raise InputError(
-                f"storage: the driver '{module}' for {backend} is not installed: pip install 'optlstm[{extra}]'"
-            )
+            raise InputError(f"storage: the driver '{module}' for {backend} is not installed: {install(extra)}")
     return url
 
 

@@ -17,6 +17,7 @@ from scipy.signal import lfilter
 
 from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers
+from optlstm.util.extras import install
 
 _MOST_ROWS = 2000  # that are fitted, the newest; more take long and say little more
 _LONGEST_SEASON = 24  # of exponential smoothing: it has an initial state for each of its rows
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 def check_installed() -> None:
     """Raises InputError without the extra."""
     if find_spec("statsmodels") is None:
-        raise InputError("--rivals: needs statsmodels: pip install 'optlstm[rivals]'")
+        raise InputError(f"--rivals: needs statsmodels: {install('rivals')}")
 
 
 def chosen_rivals(series: int) -> Mapping[str, Rival]:
