@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from optlstm.cli.common import storage_url
+from optlstm.cli.databases import existing
 from optlstm.cli.flags import Overrides
 from optlstm.errors import InputError
 from optlstm.util.output_file import OutputFile
@@ -26,7 +28,7 @@ def init(
     from optlstm.config.study_file import study_file
     from optlstm.console.progress import make_console
     from optlstm.data.table import dataset_name
-    from optlstm.run.first_look import first_look
+    from optlstm.run.first_look import first_look, with_free_name
 
     target = out or Path(f"{dataset_name(file.name)}.toml")
     if target.exists():
@@ -36,7 +38,7 @@ def init(
     raw, problems = read_config(None, overrides, {"data.path": str(file)})
     if problems:
         raise InputError(problems)
-    look = first_look(Path(raw["data"]["path"]), raw)
+    look = with_free_name(first_look(Path(raw["data"]["path"]), raw), target.stem, existing(storage_url(None)))
     command = f"{program()} study {shlex.quote(str(target))}"
     head = [command, "", f"{look.task.describe()}.", *look.task.warnings]
     text = study_file(look.given, look.reasons, look.task.default_space(), head)

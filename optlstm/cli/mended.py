@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 from optlstm.config.flags import FLAGS
 from optlstm.errors import Problem
@@ -39,6 +40,13 @@ def mended(arguments: Sequence[str], options: Collection[str], problems: Sequenc
             _leave_out(typed, line.without)
         if line.rename is not None:
             _rename(typed, *line.rename)
+        if (
+            line.without is None
+            and [*line.fix] == ["--name"]
+            and "--import" in options
+            and (known := _named_alone(typed))
+        ):
+            _append(typed, ["--import", known])  # its data, and all else that the command does not say
         for key, value in line.fix.items():
             flag = next((flag.name for flag in FLAGS if flag.key == key and flag.name in options), key)
             if flag in options and not _settings(typed, key):
@@ -48,6 +56,16 @@ def mended(arguments: Sequence[str], options: Collection[str], problems: Sequenc
             else:
                 return None
     return _shown(typed) if typed != list(arguments) else None
+
+
+def _named_alone(typed: Sequence[str]) -> str | None:
+    """The study of a command that says nothing else of what it learns from."""
+    flags = {argument.partition("=")[0] for argument in typed}
+    if not typed[1:] or not typed[1].startswith("-") or flags & {"--data", "--import"}:
+        return None
+    names = [value for flag, value in pairwise(typed) if flag == "--name"]
+    names += [argument.partition("=")[2] for argument in typed if argument.startswith("--name=")]
+    return next(iter(names), None)
 
 
 def _shown(arguments: Sequence[str]) -> str | None:

@@ -49,7 +49,7 @@ class _InPython(logging.Filter):
 
 
 def _argument(key: str, value: str) -> str:
-    section, dot, name = key.rpartition(".")
+    section, dot, name = key.rpartition(".") if key != "data.path" else ("", "", "data")
     if not dot or section in _FLAT:
         return f"{name}={_literal(value)}"
     return f'{section}={{"{name}": {_literal(value)}}}'

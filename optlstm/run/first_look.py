@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import optuna
 
 from optlstm.config.sources import layer, read_override
 from optlstm.config.validate import check_config
 from optlstm.data.table import DataFile
 from optlstm.errors import InputError, Problem
+from optlstm.study.database.connection import Database
 from optlstm.study.record import flatten
 from optlstm.tasks.base import Task
 from optlstm.tasks.registry import DEFAULT_TASK, task_class
@@ -48,7 +52,7 @@ def first_look(path: Path, raw: Mapping[str, Any]) -> FirstLook:
     reasons: dict[str, str] = {}
     for _ in range(_MOST):
         try:
-            return FirstLook(_read(config), flatten(config), reasons)
+            return _look(config, reasons)
         except InputError as error:
             fixes = {key: (value, line) for line in error.problems for key, value in _fix(line).items()}
             new = {key: entry for key, entry in fixes.items() if key not in reasons and key not in flatten(raw)}
@@ -57,7 +61,24 @@ def first_look(path: Path, raw: Mapping[str, Any]) -> FirstLook:
             for key, (value, line) in new.items():
                 config = layer(config, read_override(f"{key}={'true' if value is True else value}"))
                 reasons[key] = f"proposed: {re.sub(' .columns: .*', '', line.removeprefix('data: '))}"
-    return FirstLook(_read(config), flatten(config), reasons)
+    return _look(config, reasons)
+
+
+def with_free_name(look: FirstLook, name: str, database: Database | None) -> FirstLook:
+    """With the study's name: a study that has it already would be continued, and by its own horizon."""
+    names = [] if database is None else optuna.get_all_study_names(database.rdb)
+    if name not in names:
+        return replace(look, given={**look.given, "name": name})
+    free = next(new for i in itertools.count(2) if (new := f"{name}-{i}") not in names)
+    taken = f"there is a study '{name}' in the database already"
+    return replace(look, given={**look.given, "name": free}, reasons={**look.reasons, "name": taken})
+
+
+def _look(config: Mapping[str, Any], reasons: dict[str, str]) -> FirstLook:
+    task = _read(config)
+    horizon = task.record().get("horizon")
+    decided = {} if horizon is None else {"data.horizon": horizon}  # whoever has a file has to look at it
+    return FirstLook(task, {**decided, **flatten(config)}, reasons)
 
 
 def _fix(line: str) -> Mapping[str, Any]:

@@ -189,14 +189,16 @@ def _task_plan(
         data = data.model_copy(update={"folds": data.folds or 0})
     task = attempt(problems, lambda: kind.read(data)) if data else None
     section = raw.get("space", {})
-    custom = bool(config and config.model.factory)
+    reference = config.model.factory if config else None
     function = attempt(problems, partial(metric_function, config, stored)) if config else None
     named, notes = stored.get("model.factory"), list[str]()
-    factory = attempt(problems, lambda: Factory.read(str(config.model.factory), named)) if config and custom else None
+    factory = attempt(problems, partial(Factory.read, reference, named)) if reference else None
     read_space = partial(task_space, kind, task, section, factory)
-    space = attempt(problems, read_space) if isinstance(section, Mapping) and (factory or not custom) else None
+    space = attempt(problems, read_space) if isinstance(section, Mapping) and (factory or not reference) else None
     if config and task and space and factory:
         space = attempt(problems, partial(_read_space, config, task, space, factory, section, notes))
+    if config and space and "base" in section:
+        config = _with_fitting_params(config, space)
     if config:
         _check_together(config, task, space, problems)
     if problems or config is None or task is None or space is None:
@@ -291,6 +293,14 @@ def _read_space(
     if unread := [param.name for param in space.params if param not in kept.params]:
         notes.append(f"model.factory: not searched, as its network does not read them: {', '.join(unread)}")
     return kept
+
+
+def _with_fitting_params(config: StudyConfig, space: Space) -> StudyConfig:
+    """Of a study that exists, without params to try first that the space does not hold: the space was changed, and
+    that is what its refusal says.
+    """
+    fitting = tuple(params for params in config.enqueue or () if not params_problems([params], space, "enqueue"))
+    return config if config.enqueue is None else config.model_copy(update={"enqueue": fitting})
 
 
 def _search_problems(config: StudyConfig, space: Space) -> list[str]:

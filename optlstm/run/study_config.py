@@ -109,7 +109,7 @@ def unknown_name(database: Database | None, name: str, raw: Mapping[str, Any]) -
     if raw.keys() <= REACH | _OF_THE_RUN:
         raise InputError(
             f"{missing_study(database, name)}; of a new one say what it learns from, such as --data FILE "
-            f"(the bundled series {_BUNDLED} is studied without --name)"
+            f"(without a name: the bundled series {_BUNDLED})"
         )
     return [f"no study '{name}' here yet: a new one, of the bundled series {_BUNDLED}"]
 

@@ -111,6 +111,8 @@ class StudyRecord:
             for key in sorted(old.keys() | new.keys())
             if old.get(key, _MISSING) != new.get(key, _MISSING)
         ]
+        if any(line.startswith("space") for line in lines):  # what is tried first follows from it
+            lines = [line for line in lines if not line.startswith("enqueue: ")]
         # Samplers draw one param after the other: in another order, other values.
         before = [name for name, entry in stored.get("space", {}).items() if isinstance(entry, Mapping)]
         now = [param.name for param in self.space.params]

@@ -47,8 +47,20 @@ def test_a_default_in_it_is_the_default(cli: Cli) -> None:
     space = written.pop("space")
     del written["data"]["path"]
 
+    assert (written.pop("name"), written["data"].pop("horizon")) == ("new", 12)
     assert StudyConfig.model_validate(written) == StudyConfig()
     assert space["hidden_size"].keys() == {"low", "high", "step", "default"}
+
+
+def test_a_study_of_its_name_is_not_continued_with_another_horizon(cli: Cli) -> None:
+    assert cli("study", "tiny.toml", "--trials", 1).code == 0  # of horizon 4
+
+    Path("elsewhere").mkdir()
+    made = cli("init", "tiny.csv", "-o", "elsewhere/tiny.toml")
+
+    assert "name: there is a study 'tiny' in the database already" in made.out.splitlines()
+    planned = cli("study", "elsewhere/tiny.toml", "--dry-run")
+    assert re.search(r"^study +tiny-2\n.* horizon 12$", planned.out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from optlstm.cli.mended import mended, proposals
 from optlstm.errors import InputError, Problem
 from tests.conftest import Cli, series
 
-OPTIONS = {"--data", "--time", "--target", "--sampler", "--name", "--import", "--set", "--calendar"}
+OPTIONS = {"--data", "--time", "--target", "--sampler", "--name", "--import", "--promote", "--set", "--calendar"}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,10 @@ OPTIONS = {"--data", "--time", "--target", "--sampler", "--name", "--import", "-
         ("study x.toml", Problem("", rename=("patience", "training.patience")), None),  # the file has it
         ("study x.csv --name n", Problem("", {"data.path": "x.csv"}, without="x.csv"), "study --name n --data x.csv"),
         ("study --import a --name n", Problem("", {"--name": "m"}, without="--import"), "study --name m"),
+        ("study --name=a", Problem("", {"--name": "b"}), "study --name=b --import a"),
+        ("study --name a", Problem("", {"--name": "b"}), "study --name b --import a"),
+        ("study --name a", Problem("", {"--promote": "a", "--name": "b"}), "study --name b --promote a"),
+        ("study x.toml --name a", Problem("", {"--name": "b"}), "study x.toml --name b"),
         ("study --import=a", Problem("", {"--name": "m"}, without="--import"), "study --name m"),
         ("study", Problem("", {"--calendar": True}), "study --calendar"),
         ("study --calendar", Problem("", {"--calendar": True}), None),
@@ -181,3 +185,11 @@ def test_another_search_is_proposed_under_a_free_name(cli: Cli, cached_cli: Cli)
     cached_cli("study", "tiny.toml")
 
     assert last_line_mends(cli, "study", "tiny.toml", "--seed", "4") == "study tiny.toml --seed 4 --name tiny-2"
+    narrower = ("--name", "tiny", "--set", "space.learning_rate=0.01")  # what is tried first does not fit it
+    assert cli("study", *narrower).lines[:-1] == [
+        "study 'tiny' exists and is another search; give another --name, or keep what it was made with:",
+        '  space.learning_rate: the study has {type = "float", low = 0.001, high = 0.01, log = true, default = 0.003},'
+        " this asks for 0.01",
+    ]
+    proposed = "study --name tiny-2 --set space.learning_rate=0.01 --import tiny"
+    assert last_line_mends(cli, "study", *narrower) == proposed

@@ -15,6 +15,7 @@ from optlstm.config.in_python import errors_in_python, in_python
         ("give --gaps interpolate: it", 'give gaps="interpolate": it'),
         ("column: --time 'the day'; --time t", 'column: time="the day"; time="t"'),
         ("--set data.dayfirst=true, or =false", "dayfirst=True, or False"),
+        ("such as --data FILE (or", 'such as data="FILE" (or'),
         ("--set data.missing=-200", "missing=-200"),
         ("--set data.missing='-'", 'missing="-"'),
         ("--set space.window=8", 'space={"window": 8}'),

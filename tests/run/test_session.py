@@ -53,7 +53,7 @@ def test_the_warning_stands_in_the_plan_and_before_the_first_trial(cli: Cli, mon
 
 def test_a_name_without_a_study_is_refused_or_noted_and_starts_no_other_study_silently(cli: Cli) -> None:
     plain = ("--dry-run", "--workers", 1)
-    new = "; of a new one say what it learns from, such as --data FILE (the bundled series co2 is studied without --name)"
+    new = "; of a new one say what it learns from, such as --data FILE (without a name: the bundled series co2)"
     elsewhere = cli("study", "--name", "tiny", "--trials", 4, *plain)  # a folder without a database
     assert (elsewhere.code, elsewhere.lines) == (
         2,
