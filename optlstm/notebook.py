@@ -36,7 +36,7 @@ SHOWN_DPI = 100  # of a figure in a notebook, whose picture has twice as many
 
 
 class Model(model.Model):
-    """A tuned, tested model: see `optlstm.models.model.Model`. Its view has the baselines, and says who is better."""
+    """A tuned, tested model. A notebook shows its test beside the baselines, and who is better."""
 
     @classmethod
     def of(cls, made: model.Model) -> Self:

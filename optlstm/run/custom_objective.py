@@ -6,12 +6,13 @@ while it runs.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import math
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -79,26 +80,50 @@ class CustomTask:
 
 
 def _module(file: UserFile) -> ModuleType:
-    """Raises InputError where it is not Python, raises, or lacks a function."""
+    """Raises InputError where it is not Python, raises, or lacks a function.
+
+    A script that cannot have one is not run: it may train for hours.
+    """
+    nodes = _nodes(file)
+    if nodes and not {"objective", "*"} & set(_identifiers(nodes)):
+        functions = {node.name: [a.arg for a in node.args.args] for node in nodes if isinstance(node, ast.FunctionDef)}
+        raise _without_objective(file, functions)
     module = file.run(KEY, MODULE)
     if not callable(getattr(module, "objective", None)):
-        wanted = FUNCTIONS["objective"] if callable(getattr(module, "space", None)) else "objective(trial) -> float"
-        raise InputError(f"{KEY}: {file.name} has no function {wanted}{_misnamed(module)}")
+        made = {name: value for name, value in vars(module).items() if inspect.isfunction(value)}
+        raise _without_objective(file, {name: [*inspect.signature(f).parameters] for name, f in made.items()})
     if _takes_params(module) and not callable(getattr(module, "space", None)):
         raise InputError(f"{KEY}: {file.name} has no function {FUNCTIONS['space']}")
     return module
 
 
-def _misnamed(module: ModuleType) -> str:
-    """What may be meant as the objective: a function of a trial, or of a name that is spelt like it."""
-    functions = {name: value for name, value in vars(module).items() if inspect.isfunction(value)}
-    of_trial = [
-        name for name, value in functions.items() if next(iter(inspect.signature(value).parameters), "") == "trial"
-    ]
-    candidates = [name for name in of_trial if name != "space"]
+def _nodes(file: UserFile) -> list[ast.AST]:
+    """Of the file's text; none where it is not Python, which running it says."""
+    try:
+        return [*ast.walk(ast.parse(file.source))]
+    except (SyntaxError, ValueError, RecursionError):
+        return []
+
+
+def _identifiers(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Every name in a text, and every text that may be one."""
+    for node in nodes:
+        given = (getattr(node, field, None) for field in ("id", "name", "asname", "value"))
+        yield from (name for name in given if isinstance(name, str))
+
+
+def _without_objective(file: UserFile, functions: Mapping[str, Sequence[str]]) -> InputError:
+    """With what may be meant as the objective: a function of a trial, or of a name that is spelt like it.
+
+    Args:
+        functions: The names of each one's parameters.
+    """
+    wanted = FUNCTIONS["objective"] if "space" in functions else "objective(trial) -> float"
+    candidates = [name for name, parameters in functions.items() if parameters[:1] == ["trial"] and name != "space"]
+    near = did_you_mean("objective", functions)
     if len(candidates) == 1:
-        return f"; it has {candidates[0]}(trial): name that objective"
-    return did_you_mean("objective", functions)
+        near = f"; it has {candidates[0]}(trial): name that objective"
+    return InputError(f"{KEY}: {file.name} has no function {wanted}{near}")
 
 
 def _takes_params(module: ModuleType) -> bool:
@@ -125,6 +150,7 @@ class CustomObjective:
         threads: Of torch's operations; another number changes the last bits.
         maximize: Whether a greater value is better.
         output: Takes what it prints; None: it prints where this process does.
+        on_params: Called when all params are known before the training: not of one that asks while it trains.
     """
 
     module: ModuleType
@@ -134,6 +160,7 @@ class CustomObjective:
     threads: int = 1
     maximize: bool = False
     output: Output | None = field(default_factory=Output)
+    on_params: Callable[[], None] = lambda: None
 
     def __call__(self, trial: WorkerTrial) -> Any:
         from optlstm.training.runtime import use_threads
@@ -166,7 +193,9 @@ class CustomObjective:
     def _call(self, trial: WorkerTrial, shown: Trial) -> Any:
         if not _takes_params(self.module):
             return self.module.objective(shown)
-        return self.module.objective(shown, self.module.space(trial))
+        params = self.module.space(trial)
+        self.on_params()
+        return self.module.objective(shown, params)
 
 
 def _value(returned: Any, trial: Trial) -> Any:

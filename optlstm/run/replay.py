@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,14 @@ def replayed_schedule(study: optuna.Study, segments: Sequence[Segment], factory:
     return float(objective.replay(segments))
 
 
+def _check_asked(given: Mapping[str, Any], asked: Collection[str]) -> None:
+    """Raises InputError for params that an objective did not ask for."""
+    known = f" (asked for: {', '.join(sorted(asked)) or 'none'})"
+    unknown = [name for name in given if name not in asked]
+    if unknown:
+        raise InputError([f"params: {name!r} was not asked for{did_you_mean(name, asked)}{known}" for name in unknown])
+
+
 def debug_trial(
     objective: str | Path,
     params: Mapping[str, Any] | None = None,
@@ -147,10 +155,9 @@ def debug_trial(
     file = UserFile.read(KEY, str(objective))
     with unchanged_process():
         made = make_custom_objective(None, file=file, captured=False, seed=seed, epochs=epochs, checkpoints=None)
+        made = replace(made, on_params=lambda: _check_asked(given, asked))
         value = made(WorkerTrial(Assignment(number, {}, 0), lambda *_: Decision.CONTINUE, suggest))
-    if unknown := [name for name in given if name not in asked]:
-        known = f" (asked for: {', '.join(sorted(asked)) or 'none'})"
-        raise InputError([f"params: {name!r} was not asked for{did_you_mean(name, asked)}{known}" for name in unknown])
+    _check_asked(given, asked)
     return value
 
 

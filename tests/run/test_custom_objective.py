@@ -182,9 +182,17 @@ def test_values_too_large_to_read_and_studies_in_advice(cli: Cli) -> None:
             "def objectve(hidden): return 1",
             "objective: mine.py has no function objective(trial) -> float; did you mean 'objectve'?",
         ),
+        (
+            "1 / 0  # a script without an objective, which is not run",
+            "objective: mine.py has no function objective(trial) -> float",
+        ),
+        (
+            "class A:\n    def fit(trial): 1\n1 / 0",
+            "objective: mine.py has no function objective(trial) -> float; it has fit(trial): name that objective",
+        ),
         ("def space(:", "objective: mine.py, line 1: invalid syntax"),
-        ("import sys; sys.exit(0)", "objective: mine.py raised SystemExit: 0"),
-        ("import nowhere", "objective: mine.py raised ModuleNotFoundError: No module named 'nowhere'"),
+        ("import sys; sys.exit(0)\nobjective = 1", "objective: mine.py raised SystemExit: 0"),
+        ("from nowhere import *", "objective: mine.py raised ModuleNotFoundError: No module named 'nowhere'"),
         (
             "def space(trial): return [1]\ndef objective(trial, params): return 1",
             "objective: mine.py: space(trial) must return a dict of params, and returned list",

@@ -129,6 +129,10 @@ def test_params_that_an_objective_does_not_have_are_no_params_to_debug_it_with(f
     Path("loop.py").write_text("def objective(trial):\n    return trial.suggest_float('x', 0, 1)\n")
     with pytest.raises(InputError, match=r"params: 'X' was not asked for; did you mean 'x'\?"):
         optlstm.debug_trial("loop.py", {"X": 0.5})
+    space = "def space(trial):\n    return {'x': trial.suggest_float('x', 0, 1)}\n"
+    Path("spaced.py").write_text(f"{space}def objective(trial, params):\n    raise KeyboardInterrupt  # it trains\n")
+    with pytest.raises(InputError, match=r"params: 'X' was not asked for; did you mean 'x'\?"):
+        optlstm.debug_trial("spaced.py", {"X": 0.5})
     for value in (2.0, "a"):
         with pytest.raises(ValueError, match="suggest 'x': "):
             optlstm.debug_trial("loop.py", {"x": value})
