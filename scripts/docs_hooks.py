@@ -19,6 +19,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"README.md": "index.md", **{name: name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")}}
 NOTEBOOK = "tutorial.ipynb"
+DOCSTRING = re.compile(r"<!-- (:::.*?)\s*-->", re.DOTALL)  # a comment on GitHub, a docstring on the site
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")  # of a file, not of a site
 
 
@@ -35,6 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     at = {made: source for source, made in PAGES.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
+    markdown = DOCSTRING.sub(lambda match: match[1], markdown)
     return LINK.sub(lambda match: target(match[1], at, page.file.src_uri), markdown)
 
 

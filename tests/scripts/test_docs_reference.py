@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import optlstm
 from optlstm.cli.commands import make_app
 from optlstm.config.schema import StudyConfig
+from optlstm.models.model import Model
 from optlstm.training.hparams import FACETS, NO_PARAMS
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +29,16 @@ def test_every_key_has_a_row_with_its_meaning() -> None:
     params = [f"space.{name}" for name in FACETS if name not in NO_PARAMS]
 
     assert set(rows) == {*keys, *params}
+
+
+def test_every_public_name_of_python_has_a_row_that_needs_no_site() -> None:
+    page = re.sub("<!--.*?-->", "", SCRIPT["python_page"](), flags=re.DOTALL)
+    rows = set(re.findall(r"^\| `([\w.]+)[(`].*\| \S.* \|$", page, re.MULTILINE))
+    methods = {f"model.{name}" for name in vars(Model) if not name.startswith("_")}
+
+    assert {f"optlstm.{name}" for name in optlstm.__all__ if name not in ("Model", "Result")} <= rows
+    assert {"model.predict", "model.save", "result.refit", "trial.track", "optlstm.errors.InputError"} <= rows
+    assert methods <= rows
 
 
 def test_every_flag_of_every_command_has_a_row() -> None:
