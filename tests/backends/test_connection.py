@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -80,6 +81,15 @@ def test_a_ray_that_runs_is_recognised_and_its_files_are_this_users_alone() -> N
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     gcs = next(process for process in psutil.Process().children(recursive=True) if process.name() == "gcs_server")
     assert gcs.environ()[MARK] == str(folder)  # by which the guardian knows it
+
+
+def test_the_death_of_another_node_on_this_machine_is_not_that_of_the_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pids begin again at 32768: the nodes that joined later may come first."""
+    node = SimpleNamespace(raylet_socket_name="/tmp/ray/sockets/raylet")
+    sockets = ["raylet.1", "raylet", "raylet.2"]
+    raylets = [SimpleNamespace(info={"name": "raylet", "cmdline": [f"--x=/tmp/ray/sockets/{s}"]}) for s in sockets]
+    monkeypatch.setattr(connection.psutil, "process_iter", lambda _: raylets)
+    assert connection._process_of(node, "raylet") is raylets[1]
 
 
 def test_too_little_space_for_ray_is_said_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,8 +94,10 @@ def _process_of(node: Any, name: str) -> psutil.Process | None:
     """A process of the node that this process is connected to; None where it runs on another machine."""
     mark = node.raylet_socket_name if name == "raylet" else node.get_session_dir_path()
     for process in psutil.process_iter(["name", "cmdline"]):
-        if process.info["name"] == name and any(mark in part for part in process.info["cmdline"] or ()):
-            return process
+        for part in process.info["cmdline"] or () if process.info["name"] == name else ():
+            # A machine may have several nodes: `raylet` is the socket of one, and `raylet.1` that of another.
+            if part.endswith(f"={mark}") if name == "raylet" else mark in part:
+                return process
     return None
 
 
