@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -141,7 +141,7 @@ class LeaseLost(Exception):
 
 
 class Leases:
-    """Part of the ledger. `is_free`, `check` and `write` are called inside its transactions, the others outside."""
+    """Part of the ledger. `is_free`, `ours`, `check`, `write` are called inside its transactions, the others outside."""
 
     def __init__(self, database: Database, storage: CachedStorage) -> None:
         self._database, self._storage = database, storage
@@ -150,11 +150,18 @@ class Leases:
 
     def is_free(self, trial: FrozenTrial) -> bool:
         """Whether a running trial may be taken: its lease has run out or was given back, or its owner has died."""
+        if trial.number in self._mine:
+            return False
         lease = Lease.of(self._storage.get_trial_system_attrs(trial._trial_id))
-        if lease is None or trial.number in self._mine:
+        if lease is None:
             return False
         # Ours, and yet not known to be: the answer to the commit that gave it to us was lost.
         return lease.is_void(self._database.now()) or self._is_ours(lease)
+
+    def ours(self) -> Set[int]:
+        """The ids of the trials that this process runs, by the database too: nobody else writes to them."""
+        mine, connection = set(self._mine.values()), self._database.connection
+        return mine and mine & optuna_tables.running_with(connection, min(mine), LEASE_KEY, self._owner.token)
 
     def check(self, number: int, trial_id: int) -> None:
         """Raises LeaseLost where the database, whatever memory holds, says that the trial has ended or is another's."""

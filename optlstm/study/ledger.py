@@ -272,7 +272,7 @@ class Ledger(StudyResults):
     def _lock_and_sync(self) -> None:
         # One driver at a time decides who runs what.
         optuna_tables.lock_study(self._database.connection, self._study._study_id)
-        self._storage.sync()
+        self._storage.sync(self._leases.ours())
 
     def _ask(self, total: int) -> Assignment | TrialFinished | None:
         """A new trial, or one that was ended at once, or None where the study takes no more."""

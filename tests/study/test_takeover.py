@@ -133,6 +133,25 @@ def test_a_value_that_the_last_owner_committed_late_is_the_trial_s(database: Dat
     assert [type(event).__name__ for event in events] == ["EpochReported", "TrialFinished"]
 
 
+def test_an_assignment_reads_the_trials_that_others_run_and_not_its_own(
+    database: Database, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = (Ledger(database, name, record()) for _ in range(2))
+    assert [assigned(ledger).number for ledger in (ours, theirs, ours, theirs, ours)] == [0, 1, 2, 3, 4]
+    forge(database, name, 2, Lease(STRANGER, database.now() + 30))
+    ours.report(0, 1, 1.5)
+    theirs.report(1, 1, 1.25)
+    theirs.complete(3, 1.0, {})
+    read, reads = database.rdb._get_trials, list[set[int]]()
+    monkeypatch.setattr(database.rdb, "_get_trials", lambda s, t, ids, i: reads.append(ids) or read(s, t, ids, i))
+
+    assigned(ours)
+
+    assert reads == [{ours.trials[number]._trial_id for number in (1, 2, 3)}]
+    assert [trial.intermediate_values for trial in ours.trials[:3]] == [{1: 1.5}, {1: 1.25}, {}]
+    assert ours.trials[3].state == TrialState.COMPLETE
+
+
 @pytest.mark.parametrize(("owner", "adopted"), [(STRANGER, False), (None, False)], ids=["another host", "alive"])
 def test_a_lease_that_holds_keeps_others_away(sqlite: Database, name: str, owner: Owner | None, adopted: bool) -> None:
     assigned(Ledger(sqlite, name, record()))

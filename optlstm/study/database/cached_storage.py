@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import json
 import threading
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
 from optuna.distributions import BaseDistribution
@@ -74,12 +74,16 @@ class CachedStorage(InMemoryStorage):
         self._insert(trials)
         self._stale = False  # whether memory holds what a transaction that failed has left
 
-    def sync(self) -> None:
-        """In a transaction: take over what other drivers have written: attributes, new trials and unfinished ones."""
+    def sync(self, ours: Set[int] = frozenset()) -> None:
+        """In a transaction: take over what other drivers have written: attributes, new trials and unfinished ones.
+
+        Args:
+            ours: Ids of unfinished trials of which memory has everything.
+        """
         connection = self._database.connection
         user = tables.study_attrs(connection, tables.STUDY_USER, self._id)
         self._set_study_attrs(user, tables.study_attrs(connection, tables.STUDY_SYSTEM, self._id))
-        unfinished = {t._trial_id for t in self.unfinished}
+        unfinished = {t._trial_id for t in self.unfinished} - ours
         if unfinished or tables.has_newer(connection, self._id, self._max_trial_id):
             self._insert(self._rdb._get_trials(self._id, None, unfinished, self._max_trial_id))
 
@@ -106,7 +110,8 @@ class CachedStorage(InMemoryStorage):
 
     def refresh(self) -> None:
         """Outside a transaction: what an action that failed has left in memory did not happen."""
-        self.retry(self._refresh_if_stale)
+        if self._stale:
+            self.retry(self._refresh_if_stale)
 
     def _refresh_if_stale(self) -> None:
         if self._stale:

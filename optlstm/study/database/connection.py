@@ -45,6 +45,7 @@ class Database:
         self._identity = self._file and identity(self._file)
         self._failure: SQLAlchemyError | None = None
         self._connection: Connection | None = None
+        self._sessions = sessionmaker(join_transaction_mode="create_savepoint")  # a class, which takes time to make
         event.listen(rdb.engine, "handle_error", self._note_failure)
         event.listen(rdb.engine, "do_connect", lambda *_: self._check_file())
         self.read_clock()
@@ -87,9 +88,8 @@ class Database:
         with self.rdb.engine.begin() as connection:
             self._failure, self._connection = None, connection
             outer = self.rdb.scoped_session
-            self.rdb.scoped_session = scoped_session(
-                sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
-            )
+            self._sessions.configure(bind=connection)
+            self.rdb.scoped_session = scoped_session(self._sessions)
             try:
                 yield
             except (SQLAlchemyError, StorageInternalError):

@@ -7,6 +7,7 @@ is read or written. What is written here is what Optuna's storage would write; a
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 from collections.abc import Container, Iterator, Sequence
@@ -20,7 +21,20 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, insert, inspect, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Insert,
+    Table,
+    Update,
+    bindparam,
+    insert,
+    inspect,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from optlstm.errors import InputError, named
@@ -61,6 +75,38 @@ def state_and_attr(connection: Connection, trial_id: int, key: str) -> tuple[Tri
     return state, None if stored is None else attributes.read(stored, "a trial", key, attributes.TRIAL_SYSTEM)
 
 
+_RUNNING_WITH = (
+    select(_TRIALS.c.trial_id)
+    .join(TRIAL_SYSTEM, TRIAL_SYSTEM.c.trial_id == _TRIALS.c.trial_id)
+    .where(_TRIALS.c.trial_id >= bindparam("first"), _TRIALS.c.state == TrialState.RUNNING)
+    .where(TRIAL_SYSTEM.c.key == bindparam("name"), TRIAL_SYSTEM.c.value_json.contains(bindparam("text")))
+)
+
+
+def running_with(connection: Connection, first_id: int, key: str, text: str) -> set[int]:
+    """The ids, from one on, of running trials whose system attribute has a text in it."""
+    return set(connection.scalars(_RUNNING_WITH, {"first": first_id, "name": key, "text": text}).all())
+
+
+# A statement that is made once is compiled once, and SQLAlchemy need not look whether it has it.
+
+
+@functools.cache
+def _insert_into(table: Table) -> Insert:
+    return insert(table)
+
+
+@functools.cache
+def _update_of(table: Table) -> Update:
+    """Of one attribute."""
+    wanted = (_owner_of(table) == bindparam("owner"), table.c.key == bindparam("name"))
+    return update(table).where(*wanted).values(value_json=bindparam("stored"))
+
+
+def _owner_of(table: Table) -> Column[Any]:
+    return table.c.trial_id if "trial_id" in table.c else table.c.study_id
+
+
 def insert_value(connection: Connection, trial_id: int, step: int, value: float) -> None:
     """A finite intermediate value of a step that has none.
 
@@ -68,7 +114,7 @@ def insert_value(connection: Connection, trial_id: int, step: int, value: float)
         IntegrityError: The step has one.
     """
     row = {"trial_id": trial_id, "step": step, "intermediate_value": value, "intermediate_value_type": _FINITE}
-    connection.execute(insert(_STEPS), row)
+    connection.execute(_insert_into(_STEPS), row)
 
 
 def insert_param(
@@ -77,15 +123,14 @@ def insert_param(
     """A param of a new trial, in its distribution's internal representation."""
     stored = distribution_to_json(distribution)
     row = {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": stored}
-    connection.execute(insert(_PARAMS), row)
+    connection.execute(_insert_into(_PARAMS), row)
 
 
 def put_attr(connection: Connection, table: Table, owner_id: int, key: str, stored: str) -> None:
     """Set an attribute of a trial or a study, its value as JSON."""
-    owner = table.c.trial_id if "trial_id" in table.c else table.c.study_id
-    statement = update(table).where(owner == owner_id, table.c.key == key).values(value_json=stored)
-    if connection.execute(statement).rowcount == 0:
-        connection.execute(insert(table), {owner.name: owner_id, "key": key, "value_json": stored})
+    if connection.execute(_update_of(table), {"owner": owner_id, "name": key, "stored": stored}).rowcount == 0:
+        row = {_owner_of(table).name: owner_id, "key": key, "value_json": stored}
+        connection.execute(_insert_into(table), row)
 
 
 def study_attrs(connection: Connection | Session, table: Table, study_id: int) -> dict[str, Any]:
