@@ -23,7 +23,7 @@ from tests.test_imports import PACKAGE, make_package, modules
 STANDARD = ("atexit", "os", "sys", "threading")  # Python's own
 FOREIGN = ("optuna", "ray", "skorch", "torch")
 LISTED = (
-    # What study/database/optuna_tables.py knows of the tables, and what it fills in of a trial.
+    # What study/database/statements.py and optuna_tables.py know of the tables, and what it fills in of a trial.
     "optuna.storages._rdb.models",
     "optuna.storages._rdb.storage._create_scoped_session",
     "optuna.storages.RDBStorage._get_trials",

@@ -23,7 +23,7 @@ from optlstm.errors import InputError, OptlstmError
 from optlstm.run.owner import adopt_command, check_moved, claim, owner_problem, owner_remedy
 from optlstm.run.retention import kept_best, study_folder
 from optlstm.study.database.connection import Database, open_to_read
-from optlstm.study.database.optuna_tables import lock_study
+from optlstm.study.database.statements import lock_study
 from optlstm.study.database.url import parse_url, shown
 from optlstm.study.leases import Lease
 from optlstm.study.record import CONFIG_KEY, REASON_KEY, UID_KEY

@@ -23,7 +23,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import StorageError
-from optlstm.study.database import optuna_tables
+from optlstm.study.database import statements
 from optlstm.study.database.cached_storage import CachedStorage
 from optlstm.study.database.connection import Database
 
@@ -141,7 +141,7 @@ class LeaseLost(Exception):
 
 
 class Leases:
-    """Part of the ledger. `is_free`, `ours`, `check`, `write` are called inside its transactions, the others outside."""
+    """Part of the ledger. `is_free`, `ours`, `check`, `write` are called in its transactions, the others outside."""
 
     def __init__(self, database: Database, storage: CachedStorage) -> None:
         self._database, self._storage = database, storage
@@ -161,11 +161,11 @@ class Leases:
     def ours(self) -> Set[int]:
         """The ids of the trials that this process runs, by the database too: nobody else writes to them."""
         mine, connection = set(self._mine.values()), self._database.connection
-        return mine and mine & optuna_tables.running_with(connection, min(mine), LEASE_KEY, self._owner.token)
+        return mine and mine & statements.running_with(connection, min(mine), LEASE_KEY, self._owner.token)
 
     def check(self, number: int, trial_id: int) -> None:
         """Raises LeaseLost where the database, whatever memory holds, says that the trial has ended or is another's."""
-        state, stored = optuna_tables.state_and_attr(self._database.connection, trial_id, LEASE_KEY)
+        state, stored = statements.state_and_attr(self._database.connection, trial_id, LEASE_KEY)
         lease = Lease.of({LEASE_KEY: stored})
         if state.is_finished() or not self._is_ours(lease):
             self._lose(number, lease, "was ended" if state.is_finished() else "was taken over")

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.study.constraints import IMPORTED_KEY, INFEASIBLE_KEY, Measure, counts_as_trial, infeasible, none_feasible
 from optlstm.study.creation import StoppableStudy, open_or_create
-from optlstm.study.database import optuna_tables
+from optlstm.study.database import statements
 from optlstm.study.database.cached_storage import CachedStorage
 from optlstm.study.database.connection import Database
 from optlstm.study.database.retry import Retry
@@ -271,7 +271,7 @@ class Ledger(StudyResults):
 
     def _lock_and_sync(self) -> None:
         # One driver at a time decides who runs what.
-        optuna_tables.lock_study(self._database.connection, self._study._study_id)
+        statements.lock_study(self._database.connection, self._study._study_id)
         self._storage.sync(self._leases.ours())
 
     def _ask(self, total: int) -> Assignment | TrialFinished | None:

@@ -16,7 +16,7 @@ import pytest
 
 from optlstm.errors import InputError
 from optlstm.study.database.connection import Database
-from optlstm.study.database.optuna_tables import TRIAL_SYSTEM, put_attr
+from optlstm.study.database.statements import TRIAL_SYSTEM, put_attr
 from optlstm.study.ledger import Ledger
 from tests.study.helpers import drive, plain_optuna, record, space, stored_table
 

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optlstm.errors import StorageError
 from optlstm.study import leases
-from optlstm.study.database import optuna_tables
+from optlstm.study.database import statements
 from optlstm.study.database.cached_storage import CachedStorage
 from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialStarted
@@ -120,7 +120,7 @@ def test_a_value_that_the_last_owner_committed_late_is_the_trial_s(database: Dat
     assert assigned(second).last_epoch == 1
     with database.transaction():
         trial_id = second.trials[0]._trial_id
-        optuna_tables.insert_value(database.connection, trial_id, 2, 1.25)
+        statements.insert_value(database.connection, trial_id, 2, 1.25)
 
     events: list[Event] = []
     second.listen(events.append)

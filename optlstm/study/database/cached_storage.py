@@ -20,7 +20,7 @@ from sqlalchemy.exc import NoResultFound
 
 from optlstm.errors import StorageError
 from optlstm.study.constraints import counts_as_trial
-from optlstm.study.database import optuna_tables as tables
+from optlstm.study.database import statements
 from optlstm.study.database.connection import Database
 from optlstm.study.database.retry import Retry
 
@@ -81,10 +81,10 @@ class CachedStorage(InMemoryStorage):
             ours: Ids of unfinished trials of which memory has everything.
         """
         connection = self._database.connection
-        user = tables.study_attrs(connection, tables.STUDY_USER, self._id)
-        self._set_study_attrs(user, tables.study_attrs(connection, tables.STUDY_SYSTEM, self._id))
+        user = statements.study_attrs(connection, statements.STUDY_USER, self._id)
+        self._set_study_attrs(user, statements.study_attrs(connection, statements.STUDY_SYSTEM, self._id))
         unfinished = {t._trial_id for t in self.unfinished} - ours
-        if unfinished or tables.has_newer(connection, self._id, self._max_trial_id):
+        if unfinished or statements.has_newer(connection, self._id, self._max_trial_id):
             self._insert(self._rdb._get_trials(self._id, None, unfinished, self._max_trial_id))
 
     def transact(self, action: Callable[[], T]) -> T:
@@ -197,7 +197,7 @@ class CachedStorage(InMemoryStorage):
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
         super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
-        tables.insert_param(self._database.connection, trial_id, param_name, param_value_internal, distribution)
+        statements.insert_param(self._database.connection, trial_id, param_name, param_value_internal, distribution)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         # The database decides: another driver may have taken this waiting trial.
@@ -210,26 +210,26 @@ class CachedStorage(InMemoryStorage):
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         super().set_trial_intermediate_value(trial_id, step, intermediate_value)
-        tables.insert_value(self._database.connection, trial_id, step, intermediate_value)
+        statements.insert_value(self._database.connection, trial_id, step, intermediate_value)
 
     # A tuple comes back from the database as a list: memory must hold what a later reader will see.
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         stored = json.dumps(value)
         super().set_trial_user_attr(trial_id, key, json.loads(stored))
-        tables.put_attr(self._database.connection, tables.TRIAL_USER, trial_id, key, stored)
+        statements.put_attr(self._database.connection, statements.TRIAL_USER, trial_id, key, stored)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         stored = json.dumps(value)
         super().set_trial_system_attr(trial_id, key, json.loads(stored))
-        tables.put_attr(self._database.connection, tables.TRIAL_SYSTEM, trial_id, key, stored)
+        statements.put_attr(self._database.connection, statements.TRIAL_SYSTEM, trial_id, key, stored)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         stored = json.dumps(value)
         super().set_study_user_attr(study_id, key, json.loads(stored))
-        tables.put_attr(self._database.connection, tables.STUDY_USER, study_id, key, stored)
+        statements.put_attr(self._database.connection, statements.STUDY_USER, study_id, key, stored)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         stored = json.dumps(value)
         super().set_study_system_attr(study_id, key, json.loads(stored))
-        tables.put_attr(self._database.connection, tables.STUDY_SYSTEM, study_id, key, stored)
+        statements.put_attr(self._database.connection, statements.STUDY_SYSTEM, study_id, key, stored)

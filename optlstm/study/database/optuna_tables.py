@@ -1,13 +1,12 @@
-"""All that the package knows of Optuna's tables: the statements of every report, whole studies read and written.
+"""Whole studies of Optuna's tables, read and written at once.
 
-Optuna's object mapper makes an object of every value: most of the cost of a report, milliseconds for every trial that
-is read or written. What is written here is what Optuna's storage would write; any Optuna program may read it.
+Optuna's object mapper makes an object of every value: milliseconds for every trial that is read or written. What is
+written here is what Optuna's storage would write; any Optuna program may read it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import math
 from collections.abc import Container, Iterator, Sequence
@@ -21,145 +20,33 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Connection,
-    Insert,
-    Table,
-    Update,
-    bindparam,
-    insert,
-    inspect,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Table, insert, inspect, or_, select
 from sqlalchemy.orm import Session
 
 from optlstm.errors import InputError, named
 from optlstm.study.database import attributes
+from optlstm.study.database.statements import (
+    DIRECTIONS,
+    PARAMS,
+    STEPS,
+    STUDIES,
+    STUDY_SYSTEM,
+    STUDY_USER,
+    TRIAL_SYSTEM,
+    TRIAL_USER,
+    TRIALS,
+    VALUES,
+    study_attr,
+    study_attrs,
+)
 from optlstm.study.record import RECORD_KEY
 
-_STUDIES: Table = models.StudyModel.__table__
-_DIRECTIONS: Table = models.StudyDirectionModel.__table__
-_TRIALS: Table = models.TrialModel.__table__
-_VALUES: Table = models.TrialValueModel.__table__
-_STEPS: Table = models.TrialIntermediateValueModel.__table__
-_PARAMS: Table = models.TrialParamModel.__table__
-TRIAL_SYSTEM: Table = models.TrialSystemAttributeModel.__table__
-TRIAL_USER: Table = models.TrialUserAttributeModel.__table__
-STUDY_USER: Table = models.StudyUserAttributeModel.__table__
-STUDY_SYSTEM: Table = models.StudySystemAttributeModel.__table__
-
-_FINITE = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
 _MOST_IDS = 500  # in one statement; databases have a limit
-
-# -- the statements of a report, on the connection of the transaction -------------------------------------------------
-
-_STATE_AND_ATTR = (
-    select(_TRIALS.c.state, TRIAL_SYSTEM.c.value_json)
-    .select_from(
-        _TRIALS.outerjoin(
-            TRIAL_SYSTEM,
-            (TRIAL_SYSTEM.c.trial_id == _TRIALS.c.trial_id) & (TRIAL_SYSTEM.c.key == bindparam("name")),
-        )
-    )
-    .where(_TRIALS.c.trial_id == bindparam("trial"))
-)
-
-
-def state_and_attr(connection: Connection, trial_id: int, key: str) -> tuple[TrialState, Any]:
-    """A trial's state, and one of its system attributes (None where it has none)."""
-    state, stored = connection.execute(_STATE_AND_ATTR, {"trial": trial_id, "name": key}).one()
-    return state, None if stored is None else attributes.read(stored, "a trial", key, attributes.TRIAL_SYSTEM)
-
-
-_RUNNING_WITH = (
-    select(_TRIALS.c.trial_id)
-    .join(TRIAL_SYSTEM, TRIAL_SYSTEM.c.trial_id == _TRIALS.c.trial_id)
-    .where(_TRIALS.c.trial_id >= bindparam("first"), _TRIALS.c.state == TrialState.RUNNING)
-    .where(TRIAL_SYSTEM.c.key == bindparam("name"), TRIAL_SYSTEM.c.value_json.contains(bindparam("text")))
-)
-
-
-def running_with(connection: Connection, first_id: int, key: str, text: str) -> set[int]:
-    """The ids, from one on, of running trials whose system attribute has a text in it."""
-    return set(connection.scalars(_RUNNING_WITH, {"first": first_id, "name": key, "text": text}).all())
-
-
-# A statement that is made once is compiled once, and SQLAlchemy need not look whether it has it.
-
-
-@functools.cache
-def _insert_into(table: Table) -> Insert:
-    return insert(table)
-
-
-@functools.cache
-def _update_of(table: Table) -> Update:
-    """Of one attribute."""
-    wanted = (_owner_of(table) == bindparam("owner"), table.c.key == bindparam("name"))
-    return update(table).where(*wanted).values(value_json=bindparam("stored"))
-
-
-def _owner_of(table: Table) -> Column[Any]:
-    return table.c.trial_id if "trial_id" in table.c else table.c.study_id
-
-
-def insert_value(connection: Connection, trial_id: int, step: int, value: float) -> None:
-    """A finite intermediate value of a step that has none.
-
-    Raises:
-        IntegrityError: The step has one.
-    """
-    row = {"trial_id": trial_id, "step": step, "intermediate_value": value, "intermediate_value_type": _FINITE}
-    connection.execute(_insert_into(_STEPS), row)
-
-
-def insert_param(
-    connection: Connection, trial_id: int, name: str, value: float, distribution: BaseDistribution
-) -> None:
-    """A param of a new trial, in its distribution's internal representation."""
-    stored = distribution_to_json(distribution)
-    row = {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": stored}
-    connection.execute(_insert_into(_PARAMS), row)
-
-
-def put_attr(connection: Connection, table: Table, owner_id: int, key: str, stored: str) -> None:
-    """Set an attribute of a trial or a study, its value as JSON."""
-    if connection.execute(_update_of(table), {"owner": owner_id, "name": key, "stored": stored}).rowcount == 0:
-        row = {_owner_of(table).name: owner_id, "key": key, "value_json": stored}
-        connection.execute(_insert_into(table), row)
-
-
-def study_attrs(connection: Connection | Session, table: Table, study_id: int) -> dict[str, Any]:
-    """A study's user or system attributes. Raises InputError where one holds what nobody writes."""
-    rows = connection.execute(select(table.c.key, table.c.value_json).where(table.c.study_id == study_id))
-    return {key: _study_attr(table, key, stored) for key, stored in rows}
-
-
-def _study_attr(table: Table, key: str, stored: str) -> Any:
-    if table is STUDY_USER:
-        return attributes.read(stored, "the study", key, attributes.STUDY_USER)
-    return attributes.read(stored, "the study", key, attributes.STUDY_SYSTEM, attributes.STUDY_SYSTEM_BEGINS)
-
-
-def has_newer(connection: Connection, study_id: int, trial_id: int) -> bool:
-    """Whether a study has trials with a greater id."""
-    newer = select(_TRIALS.c.trial_id).where(_TRIALS.c.study_id == study_id, _TRIALS.c.trial_id > trial_id)
-    return connection.execute(newer.limit(1)).first() is not None
 
 
 def are_in(connection: Connection) -> bool:
     """Whether a database has these tables."""
-    return inspect(connection).has_table(_STUDIES.name)
-
-
-def lock_study(connection: Connection, study_id: int) -> None:
-    """Let no other transaction that locks this study begin its work until this one ends. SQLite's do so already."""
-    if connection.dialect.name != "sqlite":
-        connection.execute(select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update())
+    return inspect(connection).has_table(STUDIES.name)
 
 
 # -- many trials read -------------------------------------------------------------------------------------------------
@@ -182,9 +69,9 @@ class StudyStorage(RDBStorage):
     def get_all_studies(self) -> list[FrozenStudy]:
         """For lists: an attribute that holds what nobody writes is left out, and its study is listed."""
         with _create_scoped_session(self.scoped_session) as session:
-            names = session.execute(select(_STUDIES.c.study_id, _STUDIES.c.study_name).order_by(_STUDIES.c.study_id))
+            names = session.execute(select(STUDIES.c.study_id, STUDIES.c.study_name).order_by(STUDIES.c.study_id))
             directions: dict[int, list[StudyDirection]] = {}
-            aims = select(_DIRECTIONS.c.study_id, _DIRECTIONS.c.direction).order_by(_DIRECTIONS.c.objective)
+            aims = select(DIRECTIONS.c.study_id, DIRECTIONS.c.direction).order_by(DIRECTIONS.c.objective)
             for study_id, direction in session.execute(aims):
                 directions.setdefault(study_id, []).append(direction)
             studies = {i: FrozenStudy(name, None, {}, {}, i, directions=directions.get(i, [])) for i, name in names}
@@ -192,13 +79,13 @@ class StudyStorage(RDBStorage):
                 for study_id, key, stored in session.execute(select(table.c.study_id, table.c.key, table.c.value_json)):
                     attrs = studies[study_id].user_attrs if table is STUDY_USER else studies[study_id].system_attrs
                     with contextlib.suppress(InputError):
-                        attrs[key] = _study_attr(table, key, stored)
+                        attrs[key] = study_attr(table, key, stored)
             return list(studies.values())
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         with _create_scoped_session(self.scoped_session) as session:
             trial = models.TrialModel.find_or_raise_by_id(trial_id, session)
-            return _read(session, _TRIALS.c.trial_id == trial_id, _is_ours(session, int(trial.study_id)))[0]
+            return _read(session, TRIALS.c.trial_id == trial_id, _is_ours(session, int(trial.study_id)))[0]
 
     def _get_trials(
         self,
@@ -208,11 +95,11 @@ class StudyStorage(RDBStorage):
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
         included = {i for i in included_trial_ids if i <= trial_id_greater_than}
-        condition: ColumnElement[bool] = _TRIALS.c.study_id == study_id
+        condition: ColumnElement[bool] = TRIALS.c.study_id == study_id
         if trial_id_greater_than > -1:
-            newer = _TRIALS.c.trial_id > trial_id_greater_than
+            newer = TRIALS.c.trial_id > trial_id_greater_than
             among = (
-                _TRIALS.c.trial_id.in_(included) if len(included) <= _MOST_IDS else _TRIALS.c.trial_id >= min(included)
+                TRIALS.c.trial_id.in_(included) if len(included) <= _MOST_IDS else TRIALS.c.trial_id >= min(included)
             )
             condition &= or_(newer, among) if included else newer
         with _create_scoped_session(self.scoped_session) as session:
@@ -244,14 +131,14 @@ def _read(session: Session, condition: ColumnElement[bool], ours: bool) -> list[
     trials = {trial._trial_id: trial for trial in _read_trials(session, condition)}
 
     def rows(table: Table, *names: str) -> Iterator[tuple[FrozenTrial, Any]]:
-        belongs = table.c.trial_id.in_(select(_TRIALS.c.trial_id).where(condition))
+        belongs = table.c.trial_id.in_(select(TRIALS.c.trial_id).where(condition))
         query = select(table.c.trial_id, *(table.c[name] for name in names)).where(belongs)
         for trial_id, *values in session.execute(query.order_by(*table.primary_key.columns)):
             if trial_id in trials:  # else made since
                 yield trials[trial_id], values
 
     distributions: dict[str, BaseDistribution] = {}
-    for trial, (name, value, stored) in rows(_PARAMS, "param_name", "param_value", "distribution_json"):
+    for trial, (name, value, stored) in rows(PARAMS, "param_name", "param_value", "distribution_json"):
         try:
             if stored not in distributions:
                 distributions[stored] = json_to_distribution(stored)
@@ -260,12 +147,12 @@ def _read(session: Session, condition: ColumnElement[bool], ours: bool) -> list[
             raise attributes.refusal(f"trial {trial.number}", f"param {name}", named(error)) from error
         trial._distributions[name] = distributions[stored]
     to_value = models.TrialValueModel.stored_repr_to_value
-    for trial, (objective, value, kind) in rows(_VALUES, "objective", "value", "value_type"):
+    for trial, (objective, value, kind) in rows(VALUES, "objective", "value", "value_type"):
         known = trial._values = trial._values or []
         known.extend([0.0] * (objective + 1 - len(known)))
         known[objective] = to_value(value, kind)
     to_intermediate = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
-    for trial, (step, value, kind) in rows(_STEPS, "step", "intermediate_value", "intermediate_value_type"):
+    for trial, (step, value, kind) in rows(STEPS, "step", "intermediate_value", "intermediate_value_type"):
         trial.intermediate_values[_whole(step, f"trial {trial.number}", "step")] = to_intermediate(value, kind)
     user, system = attributes.TRIAL_USER if ours else {}, attributes.TRIAL_SYSTEM
     for trial, (key, stored) in rows(TRIAL_USER, "key", "value_json"):
@@ -281,7 +168,7 @@ def _read(session: Session, condition: ColumnElement[bool], ours: bool) -> list[
 def _read_trials(session: Session, condition: ColumnElement[bool]) -> Iterator[FrozenTrial]:
     """What the trials' own rows hold, by id."""
     columns = ("trial_id", "number", "state", "datetime_start", "datetime_complete")
-    query = select(*(_TRIALS.c[name] for name in columns)).where(condition).order_by(_TRIALS.c.trial_id)
+    query = select(*(TRIALS.c[name] for name in columns)).where(condition).order_by(TRIALS.c.trial_id)
     for trial_id, number, state, start, complete in session.execute(query):
         yield FrozenTrial(
             number=_whole(number, "a trial", "number", least=0),
@@ -326,8 +213,8 @@ def write_trials(connection: Connection, study_id: int, trials: Sequence[FrozenT
         }
         for number, trial in enumerate(trials)
     ]
-    connection.execute(insert(_TRIALS), trial_rows)
-    written = select(_TRIALS.c.trial_id).where(_TRIALS.c.study_id == study_id).order_by(_TRIALS.c.number)
+    connection.execute(insert(TRIALS), trial_rows)
+    written = select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id).order_by(TRIALS.c.number)
     ids = list(connection.scalars(written))
     rows: dict[Table, list[dict[str, Any]]] = {}
     for trial_id, trial in zip(ids, trials, strict=True):
@@ -342,17 +229,17 @@ def _rows_of(trial: FrozenTrial) -> Iterator[tuple[Table, dict[str, Any]]]:
     """The rows that belong to a trial, beside the one in the table of trials; without its id."""
     for objective, value in enumerate(trial.values or ()):
         stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-        yield _VALUES, {"objective": objective, "value": stored, "value_type": kind}
+        yield VALUES, {"objective": objective, "value": stored, "value_type": kind}
     for name, value in trial.params.items():
         distribution = trial.distributions[name]
         internal, declared = distribution.to_internal_repr(value), distribution_to_json(distribution)
-        yield _PARAMS, {"param_name": name, "param_value": internal, "distribution_json": declared}
+        yield PARAMS, {"param_name": name, "param_value": internal, "distribution_json": declared}
     for table, attrs in ((TRIAL_USER, trial.user_attrs), (TRIAL_SYSTEM, trial.system_attrs)):
         for key, value in attrs.items():
             yield table, {"key": key, "value_json": json.dumps(value)}
     for step, value in trial.intermediate_values.items():
         stored, step_kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-        yield _STEPS, {"step": step, "intermediate_value": stored, "intermediate_value_type": step_kind}
+        yield STEPS, {"step": step, "intermediate_value": stored, "intermediate_value_type": step_kind}
 
 
 # Optuna keeps UTC and shows local time, neither with a zone.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy
 
-from optlstm.study.database import connection, optuna_tables
+from optlstm.study.database import connection, statements
 from optlstm.study.database.connection import Database, open_database
 from optlstm.study.ledger import Ledger
 from tests.study.helpers import drive, record, start_again, stored_table, table
@@ -64,7 +64,7 @@ def test_a_driver_that_is_stopped_in_a_transaction_holds_up_the_others_for_no_lo
 
     def be_stopped() -> None:
         with first.transaction():
-            optuna_tables.lock_study(first.connection, stopped._study._study_id)
+            statements.lock_study(first.connection, stopped._study._study_id)
             assert other.assign(1) is not None
             first.connection.exec_driver_sql("SELECT 1")
 
