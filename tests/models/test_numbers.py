@@ -26,6 +26,23 @@ SMALL = ("--epochs", "2", "--workers", "1", "--set", "space.hidden_size=4")
 STUDY = ("study", "--task", "sequence", "--label", "life", *SMALL)
 RUNS = (*STUDY, "--data", "runs.csv", "--series", "unit", "--time", "cycle", "--set", "data.cap=9")
 RUNS += ("--set", "data.kind=number")
+NETWORKS = """
+import torch
+
+
+class Last(torch.nn.Module):
+    def __init__(self, width, channels, outputs):
+        super().__init__()
+        self.rnn, self.head = torch.nn.GRU(channels, width, batch_first=True), torch.nn.Linear(width, outputs)
+
+    def forward(self, x, lengths=None):
+        states = self.rnn(x)[0]
+        return self.head(states[:, -1] if lengths is None else states[torch.arange(len(x)), lengths - 1])
+
+
+def make(config, inputs, outputs):
+    return Last(config.hidden_size, inputs["channels"], outputs)
+"""
 METRIC = "def late(truth, prediction):\n    return float((prediction - truth).max())\n"
 
 
@@ -108,6 +125,34 @@ def test_from_study_to_predictions_of_windows(cli: Cli) -> None:
     steps = torch.tensor(runs(1)[["x", "z"]].to_numpy())[None, -module.example.shape[1] :]
     with torch.no_grad():
         np.testing.assert_allclose(module.module(steps)[0, 0], last["prediction"][0], atol=1e-4)
+
+
+def test_custom_networks_of_a_population_give_quantiles(cli: Cli) -> None:
+    Path("networks_of_mine.py").write_text(NETWORKS)
+    population = ("--scheduler", "pbt", "--set", "pbt.population=2", "--set", "pbt.interval=1", "--set", "data.folds=0")
+    custom = ("--set", "model.factory=networks_of_mine:make", "--loss", "quantiles", "--set", "artifacts=0")
+
+    assert cli(*RUNS, "--name", "p", *population, *custom).code == 0
+
+    assert cli("refit", "p", "-o", "model", "--seeds", 1).code == 0
+    given = ("--data", "ends.csv", "-o", "last.csv", "--last", "--factory", "networks_of_mine:make")
+    assert cli("predict", "model", *given).code == 0
+    table = pd.read_csv("last.csv")
+    assert list(table)[2:4] == ["prediction", "q5"]
+    assert (table["q5"] <= table["q95"]).all()
+
+
+def test_texts_with_numbers(cli: Cli) -> None:
+    scores = np.arange(60) * 7 % 13 / 10
+    frame = pd.DataFrame({"text": ["good " * int(10 * score) + "day" for score in scores], "label": scores})
+    frame.to_csv("texts.csv", index=False)
+    study = ("study", "--task", "text", "--data", "texts.csv", "--set", "data.kind=number", "--set", "data.folds=0")
+
+    assert cli(*study, "--name", "t", "--trials", 1, *SMALL, "--set", "artifacts=0").code == 0
+
+    outcome = json.loads(cli("refit", "t", "-o", "model", "--seeds", 1, "--json").out)
+    assert list(outcome["baselines"]) == ["mean", "median", "bag_of_words"]
+    assert optlstm.load("model").predict("texts.csv")["prediction"].dtype == float
 
 
 @pytest.mark.ray
