@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 _OPTIMISATION = {"optimizer": "adamw", "weight_decay": 0.01, "lr_schedule": "one_cycle", "grad_clip": 1.0}
 _LONGER_AMONG = 10  # times its rows: what a window must leave that is longer than usual
+_CONV_LEAST = 16  # steps of a sequence that convolutions read
+_CONV_STEPS = 64  # of a long one that are left by the stride, at least
 PRESETS = ("small", "default", "large", "architecture")
 
 
@@ -149,6 +151,14 @@ def sequence_space(steps: int, sequences: int) -> dict[str, object]:
         "input_noise": 0.2 if few else 0.0,
         **_OPTIMISATION,
     }
+
+
+def with_convolutions(base: Mapping[str, object], steps: int) -> dict[str, object]:
+    """A space of whole sequences for networks with convolutions beside the LSTM, where there are steps for them."""
+    if steps < _CONV_LEAST:
+        return dict(base)
+    strides = (2**i for i in range(20) if steps / 2**i >= _CONV_STEPS)
+    return {**base, "conv_filters": {"choices": [32, 64, 0], "default": 32}, "conv_stride": max(strides, default=1)}
 
 
 def step_space(causal: bool) -> dict[str, object]:

@@ -6,30 +6,53 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from optlstm.training.convolution import ConvolutionBranch
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.model import LSTMBody
 
+_ALONE = 0.8  # share of the training sequences that the convolutions read alone
+
 
 class SequenceClassifier(nn.Module):
-    """Sequences [batch, steps, channels] -> scores [batch, classes] (logits); an LSTM step reads `patch` steps."""
+    """Sequences [batch, steps, channels] -> scores [batch, classes] (logits); an LSTM step reads `patch` steps.
+
+    With `conv_filters` the scores are the sum of the LSTM's and a convolutional branch's. An LSTM knows a small set by
+    heart before convolutions have learnt anything, and would leave them no error to learn from: in training most
+    sequences have the scores of the convolutions alone (ModDrop, Neverova et al. 2016). They get no noise.
+    """
 
     def __init__(self, hp: Hyperparameters, *, channels: int, classes: int) -> None:
         super().__init__()
         self.hp = hp
         self.body = LSTMBody(hp, hp.patch * channels)
         self.head = nn.Linear(self.body.output_size, classes)
+        self.convolution = (
+            ConvolutionBranch(channels, classes, filters=hp.conv_filters, stride=hp.conv_stride, dropout=hp.dropout)
+            if hp.conv_filters
+            else None
+        )
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """lengths [batch]: the steps of each sequence, whose result depends on no other row of x; None: x.shape[1]."""
+        noisy = self.training and self.hp.input_noise > 0
+        inputs = self._normalised(x + self.hp.input_noise * torch.randn_like(x) if noisy else x, lengths)
+        features = self._features(inputs, lengths)
+        if self.convolution is None:
+            return self.head(features)  # type: ignore[no-any-return]
+        if self.training:
+            features = features * (torch.rand(len(x), 1, device=x.device) >= _ALONE)
+        rows = self._normalised(x, lengths) if noisy else inputs
+        scores: Tensor = self.head(features) + self.convolution(rows, lengths)
+        return scores
+
+    def _features(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """The LSTM's, [batch, output_size]."""
         patch = self.hp.patch
-        if self.training and self.hp.input_noise > 0:
-            x = x + self.hp.input_noise * torch.randn_like(x)
-        x = self._normalised(x, lengths)
         missing = -x.shape[1] % patch
         x = F.pad(x, (0, 0, 0, missing)) if missing else x
         steps = x.reshape(x.shape[0], -1, patch * x.shape[2])  # [batch, LSTM steps, patch * channels]
-        scores: Tensor = self.head(self.body(steps, None if lengths is None else (lengths + patch - 1) // patch))
-        return scores
+        features: Tensor = self.body(steps, None if lengths is None else (lengths + patch - 1) // patch)
+        return features
 
     def _normalised(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Each sequence by itself, channel by channel; 0 behind its end."""

@@ -115,6 +115,8 @@ class Hyperparameters:
     layer_norm: bool = _param(False, network=True)
     projection: int = _param(0, least=0, size=True, network=True)
     bidirectional: bool = _param(False, network=True)
+    conv_filters: int = _param(0, least=0, tasks=("sequence",), size=True, size_needs="conv_filters", network=True)
+    conv_stride: int = _param(1, least=1, tasks=("sequence",), network=True)
     optimizer: str = _param("adamw", choices=("adam", "adamw", "rmsprop", "sgd"), weights="free")
     learning_rate: float = _param(1e-3, above=0.0, weights="free", pbt=True)
     weight_decay: float = _param(0.0, least=0.0, weights="free", pbt=True)
@@ -181,6 +183,9 @@ MEANINGS = {
     "layer_norm": "normalise those features",
     "projection": "size of a linear bottleneck before the head (0: none)",
     "bidirectional": "read in both directions",
+    "conv_filters": "filters of convolutions that read the sequence beside the LSTM, in three layers, twice as many in "
+    "the middle one (0: none)",
+    "conv_stride": "steps from one place of the first of them to the next",
     "optimizer": "what moves the weights",
     "learning_rate": "greatest learning rate",
     "weight_decay": "share of the weights taken off in a step, times the learning rate",

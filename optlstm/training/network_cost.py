@@ -48,7 +48,7 @@ def parameters(problem: Problem, hp: Hyperparameters) -> int:
 
 
 def work(problem: Problem, hp: Hyperparameters) -> float:
-    """What one sample costs the LSTM, in millions of multiply-adds, a layer's overhead at each step included.
+    """What one sample costs the network, in millions of multiply-adds, a layer's overhead at each step included.
 
     Of sequences and texts, whose lengths differ, for 1,000 steps.
     """
@@ -58,7 +58,11 @@ def work(problem: Problem, hp: Hyperparameters) -> float:
     numbers = sum(p.numel() for layer in layers for name, p in layer.named_parameters() if name.startswith("weight"))
     count = sum(layer.num_layers * (2 if layer.bidirectional else 1) for layer in layers)
     rows = hp.window if hasattr(problem, "training_windows") else 1000
-    return round(-(-rows // hp.patch) * (numbers + count * _OVERHEAD) / 1e6, 3)
+    steps = -(-rows // hp.patch) * (numbers + count * _OVERHEAD)
+    convolved = sum(m.weight.numel() for m in network.modules() if isinstance(m, nn.Conv1d)) * -(
+        -rows // hp.conv_stride
+    )
+    return round((steps + convolved) / 1e6, 3)
 
 
 def training_cost(problem: Problem, hp: Hyperparameters) -> TrainingCost:

@@ -184,6 +184,7 @@ def labelled_plan(folder: Path, task: str, pruner: str) -> Plan:
     source |= {"label": "up,level", "channels": ["x", "z"]} if task == "several" else {}
     training = {"epochs": 4, "patience": 4} | ({"loss": "quantiles"} if task == "number" else {})
     space = LABELLED | ({"window": {"choices": [4, 8]}} if task == "windows" else {})
+    space |= {"conv_filters": {"choices": [0, 4]}, "conv_stride": 2} if task in ("sequence", "number") else {}
     return make_plan({**raw, "data": source, "training": training, "space": space})
 
 

@@ -30,16 +30,19 @@ def test_both_directions_read_each_sequence_as_if_it_were_alone(layers: int) -> 
         torch.testing.assert_close(out[i, :length], alone, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("convolutions", [{}, {"conv_filters": 2}, {"conv_filters": 3, "conv_stride": 4}])
 @pytest.mark.parametrize("norm", ["none", "last", "mean_std"])
 @pytest.mark.parametrize("patch", [1, 3])
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_sequence_does_not_change_when_longer_ones_join_its_batch(
-    pooling: str, bidirectional: bool, patch: int, norm: str
+    pooling: str, bidirectional: bool, patch: int, norm: str, convolutions: dict[str, int]
 ) -> None:
     torch.manual_seed(1)
-    hp = hyperparameters(pooling=pooling, bidirectional=bidirectional, patch=patch, window_norm=norm)
-    network = SequenceClassifier(hp, channels=2, classes=3).eval()
+    hp = hyperparameters(pooling=pooling, bidirectional=bidirectional, patch=patch, window_norm=norm, **convolutions)
+    network = SequenceClassifier(hp, channels=2, classes=3)
+    network(torch.randn(5, 9, 2))  # statistics of convolutions that are not those of nothing
+    network.eval()
     short, long = torch.randn(1, 4, 2), torch.randn(2, 11, 2)
     padded = torch.full((1, 11, 2), 1e6)  # whatever stands behind the end
     padded[:, :4] = short
@@ -86,9 +89,10 @@ def test_a_text_does_not_change_when_longer_ones_join_its_batch(pooling: str, bi
     torch.testing.assert_close(together[:1], alone, rtol=1e-5, atol=1e-6)
 
 
-def test_no_gradient_comes_from_padding() -> None:
+@pytest.mark.parametrize("conv_filters", [0, 2])
+def test_no_gradient_comes_from_padding(conv_filters: int) -> None:
     torch.manual_seed(3)
-    hp = hyperparameters(pooling="max", bidirectional=True)
+    hp = hyperparameters(pooling="max", bidirectional=True, conv_filters=conv_filters)
     network = SequenceClassifier(hp, channels=1, classes=2)
     x = torch.randn(2, 6, 1, requires_grad=True)
 

@@ -16,7 +16,7 @@ from optlstm.tasks.label.baselines import nearest_neighbour, on_features, window
 from optlstm.tasks.label.data import LabelledData
 from optlstm.tasks.label.task import LABEL_KEYS, LabelTask
 from optlstm.tasks.options import DataConfig
-from optlstm.tasks.space import sequence_space, step_space, window_space
+from optlstm.tasks.space import sequence_space, step_space, window_space, with_convolutions
 from optlstm.util.arrays import Integers
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ class SequenceTask(LabelTask):
             return self.used_of(step_space(self.options.causal))
         if self.samples.ends is not None:
             return self.used_of(window_space(int(np.median(self._lengths)), train))
-        return self.used_of(sequence_space(int(self._lengths.max()), train))
+        steps = int(self._lengths.max())
+        return self.used_of(with_convolutions(sequence_space(steps, train), steps))
 
     def check_space(self, space: Bounds) -> None:
         """Raises InputError where sequences cannot be standardised, or there is a window of none."""
@@ -93,6 +94,10 @@ class SequenceTask(LabelTask):
             problems = [
                 f"space.window_norm: {norm} is of a whole sequence; a label of every step has none" for norm in norms
             ]
+            if space.largest("conv_filters"):
+                problems.append(
+                    "space.conv_filters: convolutions are of a whole sequence; a label of every step has none"
+                )
             if self.options.causal:
                 problems += ["space.bidirectional: reads later steps; with data.causal false"] * space.allows(
                     bidirectional=True
