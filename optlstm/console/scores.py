@@ -142,7 +142,8 @@ def in_words(test: Test) -> list[str]:
 
 def _single_network(test: Test) -> list[str]:
     """Where the networks by themselves are better, on average, than the model that they make; one line at most."""
-    known = [metric for metric in test.metrics if all(m.get(metric) is not None for m in test.members)]
+    shown = [metric for metric in test.metrics if not metric.endswith("_raw")]  # the same on another scale
+    known = [metric for metric in shown if all(member.get(metric) is not None for member in test.members)]
     means = {metric: fmean(member[metric] or 0.0 for member in test.members) for metric in known if test.members}
     better = {
         metric: mean

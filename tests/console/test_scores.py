@@ -35,8 +35,13 @@ def test_intervals_are_too_narrow_where_chance_does_not_explain_what_they_held(l
 
 
 def test_single_networks_that_are_better_than_the_model_are_said_in_a_line() -> None:
-    members: list[dict[str, float | None]] = [{"mse": 1.0, "mae": 3.0, "accuracy": 0.8}, {"mse": 2.0, "mae": 3.0}]
-    test = Scores.model_construct(metrics={"mse": 2.0, "mae": 3.0, "accuracy": 0.9}, beaten_by={}, members=members)
+    members: list[dict[str, float | None]] = [
+        {"mse": 1.0, "mae": 3.0, "accuracy": 0.8, "mse_raw": 10.0},
+        {"mse": 2.0, "mae": 3.0, "mse_raw": 10.0},
+    ]
+    test = Scores.model_construct(
+        metrics={"mse": 2.0, "mae": 3.0, "accuracy": 0.9, "mse_raw": 20.0}, beaten_by={}, members=members
+    )
 
     assert in_words(test) == ["a single network is, on average, better than this model in mse: 1.500 against 2.000"]
     test = test.model_copy(update={"members": [{"mse": 1.0, "mae": 2.0, "accuracy": 0.95}]})
