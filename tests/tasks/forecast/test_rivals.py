@@ -100,5 +100,5 @@ def test_many_series_have_fewer_rivals_and_none_is_there_without_the_extra(
     assert caplog.messages == ["--rivals: ets is left out: it is fitted to 100 series at most, and here are 101"]
 
     monkeypatch.setattr(rivals, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"--rivals: needs statsmodels: pip install 'optlstm\[rivals\]'"):
+    with pytest.raises(InputError, match=r"--rivals: needs statsmodels: pip install '\.\[rivals\]'"):
         rivals.check_installed()
