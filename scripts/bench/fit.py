@@ -58,8 +58,8 @@ class Windows:
         if len(tests) > 1:
             raise SystemExit("the series have tests of several lengths")
         windows = tests.pop() - task.horizon + 1
-        count = min(most, windows)
-        step = (windows - 1) // (count - 1) if count > 1 else 1
+        step = max(1, -(-(windows - 1) // max(1, most - 1)))
+        count = (windows - 1) // step + 1
         first = (task.cuts[:, 2, None] + step * np.arange(count)).ravel()
         data = task.evaluator().training_data(joined=False)
         return cls(
