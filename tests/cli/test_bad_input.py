@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from optlstm.run import worker_server
 from tests.conftest import Cli, series
 
 STUDY = ("study", "tiny.toml")
@@ -16,7 +17,9 @@ Lines = list[list[str]]  # for each expected line, what it must contain
 def refuses(cli: Cli, arguments: tuple[str, ...], expected: Lines) -> list[str]:
     """Run a command that must be refused with exactly these lines, beside the command to try; gives all lines."""
     before = files()
-    outcome = cli(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker_server, "FORKS", False)  # none is started for trials that never run
+        outcome = cli(*arguments)
 
     assert outcome.code == 2, outcome.err
     assert outcome.out == ""

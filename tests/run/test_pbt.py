@@ -126,16 +126,16 @@ def family(name: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_it_is_the_same_family(cli: Cli, folder: Path, draw: random.Random) -> None:
-    text = PBT.replace("epochs = 6", "epochs = 12").replace("population = 4", "population = 6")
-    (folder / "pbt.toml").write_text(text.replace("interval = 2", "interval = 3"))
-    assert cli("study", "pbt.toml", "--name", "undisturbed").code == 0
-    killed = ("study", "pbt.toml", "--name", "killed", "--quiet")
+def test_killed_again_and_again_it_is_the_same_family(
+    cli: Cli, cached_cli: Cli, folder: Path, population: str, draw: random.Random
+) -> None:
+    assert cached_cli("study", population).code == 0
+    killed = ("study", population, "--name", "killed", "--quiet")
     for _ in range(2):
-        driver = start(dying_command, folder, killed, draw.randint(1, 12), draw.random() * 0.02)
+        driver = start(dying_command, folder, killed, draw.randint(1, 8), draw.random() * 0.02)
         assert exit_code(driver) == -signal.SIGALRM
     assert cli(*killed).code == 0
-    expected = family("undisturbed")
+    expected = family("pbt")
     assert family("killed") == expected
     assert sum(row[6] is not None for row in expected) == 3  # the weights of the best three stay on disk
 
