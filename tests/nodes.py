@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -68,6 +67,7 @@ class Nodes:
         arguments = ["--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"]
         if autoscaled:
             self.environment |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+            self.environment |= {"RAY_health_check_period_ms": "500"}  # and not 3 s: five that fail are a node's death
             config = folder / "autoscaling.json"
             provider = {**AUTOSCALING["provider"], "gcs_address": self.address}
             config.write_text(json.dumps({**AUTOSCALING, "provider": provider}))
@@ -80,7 +80,8 @@ class Nodes:
     def _start(self, name: str, *arguments: str) -> None:
         where = self.folder / name
         where.mkdir()
-        command = [self.ray, "start", *arguments, "--node-ip-address=127.0.0.1", "--block", "--disable-usage-stats"]
+        options = ("--node-ip-address=127.0.0.1", "--block", "--disable-usage-stats", "--include-log-monitor=false")
+        command = [self.ray, "start", *arguments, *options]
         node_id = f"{len(self._ids):06x}".ljust(56, "0")  # its beginning is in the node's name
         own = {**self.environment, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": node_id}
         log = self.folder / f"{name}.log"
@@ -111,10 +112,19 @@ class Nodes:
 
     def stop_autoscaler(self) -> None:
         """The nodes that it has started stay."""
-        for process in psutil.Process(self.started[0].pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if any("monitor.py" in part for part in process.cmdline()):
-                    process.suspend()  # a node whose processes have died ends
+        self._autoscaler().suspend()  # a node whose processes have died ends
+
+    def autoscaled(self) -> list[psutil.Process]:
+        """The raylets of the nodes that it has started."""
+        return [child for child in self._autoscaler().children() if child.name() == "raylet"]
+
+    def _autoscaler(self) -> psutil.Process:
+        return next(
+            process
+            for process in psutil.process_iter(["ppid", "cmdline"])
+            if process.info["ppid"] == self.started[0].pid
+            and any(part.endswith("/monitor.py") for part in process.info["cmdline"] or ())
+        )
 
     def drain(self, node: subprocess.Popen[bytes]) -> None:
         """Tell Ray that a node will be taken away, as a cloud tells it of a spot instance."""
@@ -152,16 +162,16 @@ class Nodes:
 
 def kill_node(node: subprocess.Popen[bytes]) -> None:
     """A machine that is switched off: every process of the node, at once."""
-    try:
-        children = psutil.Process(node.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        children = []
-    for process in [*children, psutil.Process(node.pid)] if node.poll() is None else children:
-        try:
-            process.send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            continue
+    with contextlib.suppress(psutil.NoSuchProcess):
+        kill(psutil.Process(node.pid))
     node.wait()
+
+
+def kill(process: psutil.Process) -> None:
+    """It and all its children, at once."""
+    for member in [*process.children(recursive=True), process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
 
 
 def _free_port() -> int:
