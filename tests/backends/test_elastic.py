@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import subprocess
 from collections import Counter
@@ -51,7 +52,8 @@ def test_the_study_is_the_same_though_nodes_come_by_its_demand_die_and_are_drain
     )
     studies.ledger(**RANDOM)
     assert driver.stderr is not None
-    assert b"waiting up to 15m (ray.wait_for_nodes) for a node that has 1 CPU for a trial" in driver.stderr.readline()
+    lines = list(itertools.takewhile(lambda line: line != b"2 nodes, 2 places\n", driver.stderr))
+    assert b"waiting up to 15m (ray.wait_for_nodes) for a node that has 1 CPU for a trial\n" in lines
     third, fourth = nodes.add("third", "fourth")
     changes = [
         (lambda: kill(nodes.autoscaled()[0]), draw.randint(1, 12)),
