@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def refit(
     name: Annotated[str, typer.Argument(metavar="NAME", help="the study's name")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL_DIR", help="folder for the model")],
-    trial: Annotated[int | None, typer.Option("--trial", metavar="N", help="a trial's number (default: best)")] = None,
+    trial: Annotated[int | None, typer.Option("--trial", metavar="N", help="the trial of this number alone")] = None,
     pick: Annotated[
         str | None,
         typer.Option(
@@ -47,9 +47,7 @@ def refit(
     ] = False,
     seeds: Annotated[
         int | None,
-        typer.Option(
-            "--seeds", metavar="K", help="K networks of each; their mean is the model (default: 1, labels: 3)"
-        ),
+        typer.Option("--seeds", metavar="K", help="K networks of each trial (default: 1, labels: 3)"),
     ] = None,
     averaging: Annotated[
         float | None,
