@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from optlstm.errors import InputError
 from optlstm.tasks.forecast import rivals
 from optlstm.tasks.forecast.rivals import chosen_rivals, rival_forecasts
+from optlstm.util.extras import install
 
 HORIZON, FITTED, FIRST = 5, range(60), range(60, 76)
 RIVALS = chosen_rivals(1)
@@ -100,5 +102,5 @@ def test_many_series_have_fewer_rivals_and_none_is_there_without_the_extra(
     assert caplog.messages == ["--rivals: ets is left out: it is fitted to 100 series at most, and here are 101"]
 
     monkeypatch.setattr(rivals, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"--rivals: needs statsmodels: pip install '\.\[rivals\]'"):
+    with pytest.raises(InputError, match=re.escape(f"needs statsmodels: {install('rivals')}")):
         rivals.check_installed()
