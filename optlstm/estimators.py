@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
     column_or_1d,
     validate_data,
 )
+from sqlalchemy import URL
 
 from optlstm.api import tune
 from optlstm.data.frames import Data
@@ -69,7 +70,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         with _errors_of_values(), kept as folder:
             root = Path(folder).expanduser().absolute()
             keys = {"epochs": self.epochs, "workers": self.workers, "seed": int(seed), "space": dict(self.space or {})}
-            keys |= {"storage": f"sqlite:///{root / 'optlstm.db'}", "storage_path": str(root), "artifacts": 0}
+            url = URL.create("sqlite", database=str(root / "optlstm.db")).render_as_string()  # of any folder's name
+            keys |= {"storage": url, "storage_path": str(root), "artifacts": 0}
             keys |= {"splits": _SPLITS, **config, **(self.config or {})}
             result = tune(data, n_trials=self.n_trials, progress=self.verbose, **keys)
             try:
@@ -155,7 +157,8 @@ class SequenceClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[m
         check_classification_targets(labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise InvalidInput(f"y: holds only one class ({self.classes_[0]}); there is nothing to tell apart")
+            only = f"only one class ({self.classes_[0]})" if len(labels) else "no class"
+            raise InvalidInput(f"y: holds {only}; there is nothing to tell apart")
         return self._fit_sequences(X, codes, "classes")
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
@@ -261,8 +264,13 @@ class Forecaster(_Estimator):
     def score(self, y: Any, X: pd.DataFrame | None = None) -> float:
         """Minus the mean absolute error of the steps that follow the series of `fit`, as many as `y` has of each."""
         table = _targets(y)
-        steps = len(table) // (table.index.get_level_values(0).nunique() if table.index.nlevels > 1 else 1)
+        many = table.index.nlevels > 1
+        steps = int(table.groupby(level=0).size().max()) if many else len(table)
         forecast = pd.DataFrame(self.predict(steps, X))
+        if many:  # in any order
+            forecast = forecast.reindex(table.index)
+            if forecast.isna().any(axis=None):
+                raise ValueError("y: must hold the steps that follow the series of fit, and no other")
         return -float(np.abs(forecast.to_numpy() - table.to_numpy()).mean())
 
 

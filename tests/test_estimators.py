@@ -82,12 +82,15 @@ def test_in_the_tools_of_scikit_learn() -> None:
 
 def test_a_folder_keeps_the_study_and_the_same_fit_continues_it(folder: Path) -> None:
     X, y = sequences()
-    SequenceClassifier(**TINY, folder="kept").fit(X, y)
-    again = SequenceClassifier(**TINY | {"n_trials": 2}, folder="kept").fit(X, y)
+    SequenceClassifier(**TINY, folder="kept? 50%20").fit(X, y)
+    again = SequenceClassifier(**TINY | {"n_trials": 2}, folder="kept? 50%20").fit(X, y)
 
     assert again.trials_["number"].tolist() == [0, 1]
     with pytest.raises(InputError, match="trials: must be at least 1"):
         SequenceClassifier(**TINY | {"n_trials": 0}).fit(X, y)
+    with pytest.raises(ValueError, match="y: holds no class"):
+        SequenceClassifier(**TINY).fit([], [])
+    assert sorted(path.name for path in Path().iterdir()) == ["kept? 50%20", "tiny.csv", "tiny.toml"]
 
 
 def _checks() -> list[Any]:
@@ -124,8 +127,14 @@ def test_a_forecaster_forecasts_what_follows_in_the_form_of_the_series(folder: P
     assert with_known.predict(X=known[-5:]).index.equals(forecast.index)
     with pytest.raises(ValueError, match="lacks 'promo'"):
         with_known.predict()
-    many = Forecaster(5, **tiny).fit(pd.concat({"a": series.to_frame(), "b": series.to_frame() + 1}))
-    assert many.predict(1).index.tolist() == [("a", time[-1] + time.freq), ("b", time[-1] + time.freq)]
+    both = pd.concat({"a": series.to_frame(), "b": series.to_frame() + 9})
+    many = Forecaster(5, **tiny).fit(both[both.index.get_level_values(1) < time[-5]])
+    assert many.predict(1).index.tolist() == [("a", time[-5]), ("b", time[-5])]
+    came = both[both.index.get_level_values(1) >= time[-5]]
+    assert many.score(came.sort_index(level=1)) == pytest.approx(many.score(came))
+    assert many.score(came) > -2
+    with pytest.raises(ValueError, match="y: must hold the steps that follow"):
+        many.score(both.groupby(level=0).head(5))
     scores = cross_val_score(Forecaster(5, **tiny), series.to_numpy(), cv=TimeSeriesSplit(2, test_size=5))
     assert (scores < 0).all()
 
