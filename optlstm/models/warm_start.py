@@ -38,9 +38,11 @@ def with_start(
     Raises:
         InputError: As that; or the model cannot be read, or is not of this search.
     """
-    folder = raw.get(FROM_MODEL)
-    if folder is not None and find_study(database, name) is None:
-        raw = layer(_started(str(folder), raw), raw)
+    if raw.get(FROM_MODEL) is not None:
+        folder = str(Path(str(raw[FROM_MODEL])).expanduser())  # `model/` is `model`
+        raw = {**raw, FROM_MODEL: folder}
+        if find_study(database, name) is None:
+            raw = layer(_started(folder, raw), raw)
     return with_stored_config(database, name, raw)
 
 
@@ -52,7 +54,7 @@ def _started(folder: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     """
     from optlstm.models.folder import card_of  # it brings torch
 
-    card = card_of(Path(folder).expanduser())
+    card = card_of(Path(folder))
     if problems := _problems(folder, card, raw):
         raise InputError(problems)
     head = _head(card)
