@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from optlstm.training.convolution import ConvolutionBranch
 from optlstm.training.folds import one_of
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import Problem
@@ -59,9 +60,9 @@ def work(problem: Problem, hp: Hyperparameters) -> float:
     count = sum(layer.num_layers * (2 if layer.bidirectional else 1) for layer in layers)
     rows = hp.window if hasattr(problem, "training_windows") else 1000
     steps = -(-rows // hp.patch) * (numbers + count * _OVERHEAD)
-    convolved = sum(m.weight.numel() for m in network.modules() if isinstance(m, nn.Conv1d)) * -(
-        -rows // hp.conv_stride
-    )
+    branches = [module for module in network.modules() if isinstance(module, ConvolutionBranch)]
+    kernels = sum(p.numel() for branch in branches for p in branch.layers.parameters())
+    convolved = -(-rows // hp.conv_stride) * kernels
     return round((steps + convolved) / 1e6, 3)
 
 
