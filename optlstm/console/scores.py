@@ -172,8 +172,8 @@ def interval_lines(intervals: Mapping[str, Any]) -> list[str]:
         level, worst = max(short.items(), key=lambda item: item[1]["least"] - item[1]["coverage"])
         lines.append(
             f"the intervals are too narrow: of the test rows {100 * worst['coverage']:.0f} % lie in the {level} %"
-            f" interval, and chance explains {100 * worst['least']:.0f} % or more; new rows may differ as much from"
-            " those that made it: take a higher --level, or refit on newer rows (docs/probabilities.md)"
+            f" interval, where chance alone would leave {100 * worst['least']:.0f} % or more; new rows may differ as"
+            " much from those that made it: take a higher --level, or refit on newer rows (docs/probabilities.md)"
         )
     return lines
 
