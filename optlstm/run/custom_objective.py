@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -84,9 +84,9 @@ def _module(file: UserFile) -> ModuleType:
 
     A script that cannot have one is not run: it may train for hours.
     """
-    nodes = _nodes(file)
-    if nodes and not {"objective", "*"} & set(_identifiers(nodes)):
-        functions = {node.name: [a.arg for a in node.args.args] for node in nodes if isinstance(node, ast.FunctionDef)}
+    tree = _tree(file)
+    if tree is not None and not {"objective", "*"} & set(_identifiers(tree)):
+        functions = {f.name: [a.arg for a in f.args.args] for f in tree.body if isinstance(f, ast.FunctionDef)}
         raise _without_objective(file, functions)
     module = file.run(KEY, MODULE)
     if not callable(getattr(module, "objective", None)):
@@ -97,18 +97,18 @@ def _module(file: UserFile) -> ModuleType:
     return module
 
 
-def _nodes(file: UserFile) -> list[ast.AST]:
-    """Of the file's text; none where it is not Python, which running it says."""
+def _tree(file: UserFile) -> ast.Module | None:
+    """Of the file's text; None where it is not Python, which running it says."""
     try:
-        return [*ast.walk(ast.parse(file.source))]
+        return ast.parse(file.source)
     except (SyntaxError, ValueError, RecursionError):
-        return []
+        return None
 
 
-def _identifiers(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """Every name in a text, and every text that may be one."""
-    for node in nodes:
-        given = (getattr(node, field, None) for field in ("id", "name", "asname", "value"))
+def _identifiers(tree: ast.Module) -> Iterator[str]:
+    """Every name in a file, and every string that may be one."""
+    for node in ast.walk(tree):
+        given = (getattr(node, attribute, None) for attribute in ("id", "name", "asname", "value"))
         yield from (name for name in given if isinstance(name, str))
 
 

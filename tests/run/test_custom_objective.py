@@ -188,7 +188,7 @@ def test_values_too_large_to_read_and_studies_in_advice(cli: Cli) -> None:
         ),
         (
             "class A:\n    def fit(trial): 1\n1 / 0",
-            "objective: mine.py has no function objective(trial) -> float; it has fit(trial): name that objective",
+            "objective: mine.py has no function objective(trial) -> float",
         ),
         ("def space(:", "objective: mine.py, line 1: invalid syntax"),
         ("import sys; sys.exit(0)\nobjective = 1", "objective: mine.py raised SystemExit: 0"),
