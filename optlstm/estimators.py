@@ -221,7 +221,7 @@ class Forecaster(_Estimator):
 
         Args:
             y: an array, a Series, or a DataFrame of one column a target, in order of time. An index of two levels has
-                many series: the series, and the time.
+                many series: the series, and the time; so have the columns `unique_id` and `ds`.
             X: what is known of the future too, with the index of `y`.
 
         Raises:
@@ -292,8 +292,10 @@ def _table(sequences: Sequence[Floats]) -> pd.DataFrame:
 
 
 def _targets(y: Any) -> pd.DataFrame:
-    """A column a target, with an index of (series and) times."""
+    """A column a target, with an index of (series and) times. They may be columns, too, under their usual names."""
     table = pd.DataFrame(y).rename(columns=str)
+    if _TIME in table.columns:
+        table = table.set_index([name for name in (_SERIES, _TIME) if name in table.columns])
     if isinstance(y, pd.Series):
         table.columns = pd.Index(["y" if y.name is None else str(y.name)])
     elif not isinstance(y, pd.DataFrame):

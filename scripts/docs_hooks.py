@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"README.md": "index.md", **{name: name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")}}
 NOTEBOOK = "tutorial.ipynb"
 DOCSTRING = re.compile(r"<!-- (:::.*?)\s*-->", re.DOTALL)  # a comment on GitHub, a docstring on the site
+CELL = re.compile(r"<td.*?</td>", re.DOTALL)
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")  # of a file, not of a site
 
 
@@ -38,6 +39,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     at = {made: source for source, made in PAGES.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     markdown = DOCSTRING.sub(lambda match: match[1], markdown)
     return LINK.sub(lambda match: target(match[1], at, page.file.src_uri), markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    r"""In a table's code GitHub needs `\|` for a bar; the site would show the backslash."""
+    return CELL.sub(lambda match: match[0].replace(r"\|", "|"), html)
 
 
 def target(link: str, source: str, page: str) -> str:

@@ -133,6 +133,8 @@ def test_a_forecaster_forecasts_what_follows_in_the_form_of_the_series(folder: P
     came = both[both.index.get_level_values(1) >= time[-5]]
     assert many.score(came.sort_index(level=1)) == pytest.approx(many.score(came))
     assert many.score(came) > -2
+    columns = came.rename_axis(["unique_id", "ds"]).reset_index()[["ds", "sales", "unique_id"]]
+    assert many.score(columns) == many.score(came)
     with pytest.raises(ValueError, match="y: must hold the steps that follow"):
         many.score(both.groupby(level=0).head(5))
     scores = cross_val_score(Forecaster(5, **tiny), series.to_numpy(), cv=TimeSeriesSplit(2, test_size=5))

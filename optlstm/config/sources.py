@@ -20,6 +20,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         near = did_you_mean(path.name, (p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else ())
+        if not near and not path.suffix:
+            near = f"; a study's name is --name {path}"
         raise InputError(f"study file: {path} does not exist{near}") from None
     except OSError as error:
         raise InputError(f"study file: {path} cannot be read: {error.strerror}") from None

@@ -228,6 +228,7 @@ def test_a_study_file_that_cannot_be_read_is_refused(cli: Cli) -> None:
     Path("folder.toml").mkdir()
 
     refuses(cli, ("study", "tinny.toml"), [["study file: tinny.toml does not exist; did you mean 'tiny.toml'?"]])
+    refuses(cli, ("study", "sales-fit"), [["study file: sales-fit does not exist; a study's name is --name sales-fit"]])
     refuses(cli, ("study", "broken.toml"), [["study file: broken.toml is not TOML", "line 1"]])
     refuses(cli, ("study", "bytes.toml"), [["study file: bytes.toml is not TOML"]])
     refuses(cli, ("study", "folder.toml"), [["study file: folder.toml cannot be read"]])
