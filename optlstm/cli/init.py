@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 from optlstm.cli.common import storage_url
 from optlstm.cli.databases import existing
 from optlstm.cli.flags import Overrides
-from optlstm.errors import InputError
+from optlstm.errors import InputError, StorageError
 from optlstm.util.output_file import OutputFile
 from optlstm.util.program import program
 
@@ -33,12 +34,14 @@ def init(
     target = out or Path(f"{dataset_name(file.name)}.toml")
     if target.exists():
         raise InputError(f"-o: {target} exists; name another file")
-    written = OutputFile(target, ".toml")
+    database, written = None, OutputFile(target, ".toml")
     written.check()
     raw, problems = read_config(None, overrides, {"data.path": str(file)})
     if problems:
         raise InputError(problems)
-    look = with_free_name(first_look(Path(raw["data"]["path"]), raw), target.stem, existing(storage_url(None)))
+    with contextlib.suppress(StorageError):  # a file can be written where no database can be reached
+        database = existing(storage_url(None))
+    look = with_free_name(first_look(Path(raw["data"]["path"]), raw), target.stem, database)
     command = f"{program()} study {shlex.quote(str(target))}"
     head = [command, "", f"{look.task.describe()}.", *look.task.warnings]
     text = study_file(look.given, look.reasons, look.task.default_space(), head)

@@ -63,6 +63,12 @@ def test_a_study_of_its_name_is_not_continued_with_another_horizon(cli: Cli) -> 
     assert re.search(r"^study +tiny-2\n.* horizon 12$", planned.out, re.MULTILINE)
 
 
+def test_a_file_is_written_where_no_database_can_be_reached(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTLSTM_STORAGE", "postgresql://nobody@127.0.0.1:1/studies")
+
+    assert cli("init", "tiny.csv", "-o", "new.toml").code == 0
+
+
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
