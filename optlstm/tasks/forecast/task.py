@@ -128,6 +128,9 @@ class Forecast(PreparedSeries):
         if self.gaps:
             inside = ", each inside its part of the split" if self.config.gaps == "interpolate" else ""
             warnings.append(f"data: {gaps_line(self.gaps, self.config.gaps, inside)}")
+            if self.gaps > panel.values.size / 2:
+                times = "if the times were read wrongly: --set data.dayfirst=true (or false), or --time row"
+                warnings.append(f"data: more values are missing than given; {times}")
         if not self.calendar and panel.known.max() >= _YEAR.get(panel.freq or "", np.inf):
             warnings.append(_NO_CALENDAR)
         known = [panel.values[panel.rows(i)] for i in range(len(panel.ids))]

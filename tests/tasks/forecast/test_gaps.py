@@ -128,6 +128,15 @@ def test_whole_numbers_with_a_gap_at_the_second_row(predictor: Predictor, tmp_pa
     assert out["ds"].tolist() == [600, 610, 620, 630]
 
 
+@pytest.mark.parametrize(("every", "doubted"), [(2, False), (3, True)])
+def test_more_missing_than_given_values_make_the_times_doubtful(tmp_path: Path, every: int, doubted: bool) -> None:
+    kept = emptied(alone(240), [row for row in range(240) if row % every])
+
+    warnings = task_of(tmp_path, kept, "interpolate").warnings
+
+    assert any("more values are missing than given" in warning for warning in warnings) == doubted
+
+
 @pytest.mark.parametrize(
     ("tuned", "asked", "problem"),
     [
