@@ -55,8 +55,9 @@ def tune(data: Data | None = None, *, n_trials: int | None = None, progress: boo
             without it), a series or array `y`, or the path of a file; None: the bundled series.
         n_trials: the study's trials in all, those it has included.
         progress: show what runs, as the command line does.
-        config: any key of a study file. Those of `data` and `training` may stand without their section; `sampler` and
-            `pruner` may be a name: tune(df, target="OT", horizon=24, sampler="random", space={"num_layers": 1}).
+        config: any key of a study file, `section.key` too. Those of `data` and `training` may stand without their
+            section; `sampler` and `pruner` may be a name: tune(df, target="OT", horizon=24, sampler="random",
+            space={"num_layers": 1}).
 
     Raises:
         InputError: with every problem; nothing was created.
@@ -194,7 +195,10 @@ def _raw(config: Mapping[str, Any], n_trials: int | None) -> dict[str, Any]:
     raw: dict[str, Any] = {"trials": n_trials} if n_trials is not None else {}
     for key, given in config.items():
         value = str(given) if isinstance(given, Path) else given
-        if key in _COLUMNS:
+        section, dot, name = key.partition(".")
+        if dot:
+            raw = layer(raw, {section: {name: value}})
+        elif key in _COLUMNS:
             raw = layer(raw, {"data": {key: _as_names(value)}})
         elif key in DataConfig.model_fields:
             raw = layer(raw, {"data": {key: value}})

@@ -72,7 +72,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             keys = {"epochs": self.epochs, "workers": self.workers, "seed": int(seed), "space": dict(self.space or {})}
             url = URL.create("sqlite", database=str(root / "optlstm.db")).render_as_string()  # of any folder's name
             keys |= {"storage": url, "storage_path": str(root), "artifacts": 0}
-            keys |= {"splits": _SPLITS, **config, **(self.config or {})}
+            given = dict(self.config or {})
+            keys |= {"splits": _SPLITS, **config, **given.pop("data", {}), **given}
             result = tune(data, n_trials=self.n_trials, progress=self.verbose, **keys)
             try:
                 self.model_ = result.refit(seeds=self.seeds)
@@ -140,7 +141,7 @@ class SequenceClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[m
         random_state: seed of the search; None: another one each time.
         workers: trials at a time; one trains in this process.
         folder: where the study is kept, and continued by a `fit` of the same data; None: it is removed.
-        config: other keys of a study file, as for `tune`: {"metric": "accuracy", "sampler": "random"}.
+        config: other keys of a study file: {"metric": "accuracy", "data": {"class_weights": "balanced"}}.
         verbose: show what runs.
 
     Attributes:

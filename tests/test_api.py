@@ -216,7 +216,7 @@ def test_columns_that_are_numbered_are_named_by_their_numbers(folder: Path) -> N
 
 def test_keys_of_data_and_training_may_stand_without_their_section(folder: Path) -> None:
     with pytest.raises(InputError) as refused:
-        optlstm.tune("tiny.csv", horizon=4, fraction=2.0, device=3, patience=-1)
+        optlstm.tune("tiny.csv", horizon=4, **{"data.fraction": 2.0}, device=3, patience=-1)  # type: ignore[arg-type]
     assert sorted(problem.split(":")[0] for problem in refused.value.problems) == [
         "data.fraction", "training.device", "training.patience",
     ]  # fmt: skip

@@ -26,7 +26,7 @@ TINY: dict[str, Any] = {
     "epochs": 1,
     "seeds": 1,
     "space": {"hidden_size": 4, "num_layers": 1, "learning_rate": 0.05},
-    "config": {"folds": 0},
+    "config": {"data": {"folds": 0}},
 }
 CHECKS = [
     "check_no_attributes_set_in_init",

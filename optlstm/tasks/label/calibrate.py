@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
 from pydantic import Field
 
 from optlstm.tasks.base import CardPart, Positive
@@ -12,7 +13,7 @@ from optlstm.tasks.label.scores import classification_scores, log_loss
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import quoted
 
-_LEAST_ROWS, _PARTS = 20, 5
+_LEAST_OWNERS, _PARTS = 20, 5
 _FARTHEST = 10.0  # temperatures lie between a tenth and this
 _MOST_THRESHOLDS = 400
 _TINY = 1e-300
@@ -63,17 +64,18 @@ def tempered(probabilities: Floats, temperature: float) -> Floats:
     return result
 
 
-def fit_temperature(probabilities: Floats, codes: Integers) -> Temperature | None:
+def fit_temperature(probabilities: Floats, codes: Integers, owners: Integers) -> Temperature | None:
     """The temperature with the least log loss; None where it does not lower that of rows it was not fitted on.
 
     Args:
         probabilities: [n, classes] of validation rows that the network has not seen.
         codes: their classes [n].
+        owners: the sequence of each row [n]; those of one are alike, so that they are fitted, or scored, together.
     """
-    n = len(codes)
-    if n < _LEAST_ROWS:
+    numbers, distinct = pd.factorize(owners)
+    if len(distinct) < _LEAST_OWNERS:
         return None
-    part = np.random.default_rng(0).permutation(n) % _PARTS
+    part = (np.random.default_rng(0).permutation(len(distinct)) % _PARTS)[numbers]
     scored = np.empty_like(probabilities)
     for k in range(_PARTS):
         value = _least(probabilities[part != k], codes[part != k])

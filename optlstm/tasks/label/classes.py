@@ -178,9 +178,9 @@ class Classes(Target):
         names = ", ".join(OF_DECISIONS)
         raise InputError(f"--threshold: must be {names} or a number between 0 and 1, got {goal.threshold!r}")
 
-    def held_out(self, output: Floats, truth: Truth, goal: Goal) -> Self:
+    def held_out(self, output: Floats, truth: Truth, goal: Goal, owners: Integers) -> Self:
         """The temperature and the threshold that suit the validation samples."""
-        temperature = fit_temperature(output, truth)
+        temperature = fit_temperature(output, truth, owners)
         if temperature is not None:
             output = tempered(output, temperature.value)
         if isinstance(goal.threshold, float):

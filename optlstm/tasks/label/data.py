@@ -49,6 +49,12 @@ class LabelledData:
         """The labels of some samples, one sample's after the other's."""
         return self.truth[self.labels_of(samples)]
 
+    def owners_of(self, samples: Integers) -> Integers:
+        """The sequence of each of these labels."""
+        if self.per_step:
+            return np.repeat(samples, np.diff(self.starts)[samples])
+        return samples if self.ends is None else sequences_of(self.starts, self.ends[samples])
+
     @property
     def n(self) -> int:
         """Samples."""

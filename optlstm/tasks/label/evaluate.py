@@ -65,9 +65,10 @@ class LabelEvaluator:
         target = self.data.target
         if not target.looks_back:
             return target
-        wanted = self.data.labels_of(np.concatenate([fold.validation for fold in self.data.folds]))
+        samples = np.concatenate([fold.validation for fold in self.data.folds])
+        wanted = self.data.labels_of(samples)
         output = np.mean([self._unseen(*pair) for pair in tuned()], axis=0)[wanted]
-        return target.held_out(output, self.data.truth[wanted], self.goal)
+        return target.held_out(output, self.data.truth[wanted], self.goal, self.data.owners_of(samples))
 
     @torch.no_grad()
     def _unseen(self, hp: Hyperparameters, network: nn.Module) -> Floats:

@@ -146,7 +146,7 @@ class Target(CardPart, ABC):
             raise InputError(f"--threshold: is for two classes, and the study has {self.describe()}; leave it out")
         return goal
 
-    def held_out(self, output: Floats, truth: Truth, goal: Goal) -> Self:
+    def held_out(self, output: Floats, truth: Truth, goal: Goal, owners: Integers) -> Self:
         """With what outputs for the validation samples, by networks that have not seen them, say of a model."""
         return self
 

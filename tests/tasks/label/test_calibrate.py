@@ -26,7 +26,7 @@ def drawn(temperature: float, n: int = 2000, classes: int = 3) -> tuple[Floats, 
 def test_the_temperature_of_the_logits_comes_back_and_changes_no_likeliest_class(temperature: float) -> None:
     probabilities, codes = drawn(temperature)
 
-    fitted = fit_temperature(probabilities, codes)
+    fitted = fit_temperature(probabilities, codes, np.arange(len(codes)))
 
     assert fitted is not None
     assert fitted.value == pytest.approx(temperature, rel=0.1)
@@ -40,16 +40,23 @@ def test_the_temperature_of_the_logits_comes_back_and_changes_no_likeliest_class
 
 
 def test_probabilities_that_are_right_stay_and_so_do_those_of_few_rows() -> None:
-    assert fit_temperature(*drawn(1.0)) is None
+    assert fit_temperature(*drawn(1.0), np.arange(2000)) is None
     probabilities, codes = drawn(3.0, n=19)
-    assert fit_temperature(probabilities, codes) is None
+    assert fit_temperature(probabilities, codes, np.arange(19)) is None
+
+
+def test_rows_of_few_sequences_are_few() -> None:
+    probabilities, codes = drawn(3.0)
+
+    assert fit_temperature(probabilities, codes, np.arange(2000) // 110) is None
+    assert fit_temperature(probabilities, codes, np.arange(2000) // 100) is not None
 
 
 def test_rows_that_are_all_right_do_not_make_probabilities_certain() -> None:
     codes = np.arange(40) % 2
     probabilities = np.where(np.eye(2)[codes] == 1, 0.8, 0.2)
 
-    fitted = fit_temperature(probabilities, codes)
+    fitted = fit_temperature(probabilities, codes, np.arange(len(codes)))
 
     assert fitted is not None
     assert tempered(probabilities, fitted.value).max() == pytest.approx(41 / 42, abs=1e-3)
