@@ -20,6 +20,7 @@ from optlstm.tasks.options import DataConfig
 
 # The first: of studies that do not say.
 KINDS: dict[str, type[Target]] = {"classes": Classes, "number": Number, "several": Several}
+_GRADES = 5  # different numbers that may be marks, whose order a class does not know
 _SAMPLES = 10  # of a class at least, on average, where more whole numbers than that are classes
 
 
@@ -36,7 +37,11 @@ def read_target(samples: LabelledSamples, column: LabelColumn, options: DataConf
         return KINDS[options.kind].read(labels, column, options), ()
     reason = _number_reason(labels, samples.of_steps)
     if not reason:
-        return Classes.read(labels, column, options), ()
+        classes = Classes.read(labels, column, options)
+        if len(classes.names) < _GRADES or not are_numbers(classes.names):
+            return classes, ()
+        taken = f"the labels are {len(classes.names)} different numbers, taken for classes"
+        return classes, (f"data: {taken}; to learn a number: --set data.kind=number",)
     target = Number.read(labels, column, options)
     return target, (f"data: {reason}, so a number is learned; to learn classes: --set data.kind=classes",)
 
