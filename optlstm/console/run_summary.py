@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.engine import make_url
 
-from optlstm.config.schema import NO_LIMIT
+from optlstm.config.schema import NO_LIMIT, StudyConfig
 from optlstm.console.progress import LONGEST_REASON, PAUSED, Display, shown
 from optlstm.console.study_table import STEPS_IN_WORDS, counts_in_words, lstm_steps
 from optlstm.run.budget import Budget
@@ -179,7 +179,7 @@ def _study_command(command: str, name: str, options: str) -> str:
 def resume_command(session: Session, storage: str) -> str:
     """The command that continues the study."""
     if isinstance(session.run.deadline, Budget):
-        return f"{program()} {session.run.deadline.command}{storage}"
+        return f"{program()} {session.run.deadline.command}{storage}{running_flags(session.plan.config)}"
     return _command_to_continue(session, storage, 1)
 
 
@@ -189,7 +189,19 @@ def _command_to_continue(session: Session, storage: str, times: int) -> str:
     total = "" if session.plan.population else f" --trials {times * run.total}"  # a population's follows from its rules
     if run.total == NO_LIMIT and limit is not None:
         total = f" --timeout {as_timeout(limit)}"
-    return f"{program()} study --name {shlex.quote(session.ledger.name)}{total}{storage}"
+    flags = f"{total}{storage}{running_flags(session.plan.config)}"
+    return f"{program()} study --name {shlex.quote(session.ledger.name)}{flags}"
+
+
+def running_flags(config: StudyConfig) -> str:
+    """The flags that say where trials run and keep their checkpoints, which a study does not know.
+
+    A URL that can hold a password is named, not shown.
+    """
+    given = {"--storage-path": config.storage_path, "--backend": config.backend, "--address": config.ray.address}
+    usual = {StudyConfig.model_fields[key].default for key in ("storage_path", "backend")} | {None}
+    shown = {flag: "URL" if "@" in str(value) else shlex.quote(str(value)) for flag, value in given.items()}
+    return "".join(f" {flag} {text}" for flag, text in shown.items() if given[flag] not in usual)
 
 
 def notices(console: Console, session: Session, storage: str) -> None:

@@ -128,14 +128,14 @@ def test_from_study_to_predictions_of_windows(cli: Cli) -> None:
 
 
 def test_custom_networks_of_a_population_give_quantiles(cli: Cli) -> None:
-    Path("networks_of_mine.py").write_text(NETWORKS)
+    Path("networks_of_numbers.py").write_text(NETWORKS)
     population = ("--scheduler", "pbt", "--set", "pbt.population=2", "--set", "pbt.interval=1", "--set", "data.folds=0")
-    custom = ("--set", "model.factory=networks_of_mine:make", "--loss", "quantiles", "--set", "artifacts=0")
+    custom = ("--set", "model.factory=networks_of_numbers:make", "--loss", "quantiles", "--set", "artifacts=0")
 
     assert cli(*RUNS, "--name", "p", *population, *custom).code == 0
 
     assert cli("refit", "p", "-o", "model", "--seeds", 1).code == 0
-    given = ("--data", "ends.csv", "-o", "last.csv", "--last", "--factory", "networks_of_mine:make")
+    given = ("--data", "ends.csv", "-o", "last.csv", "--last", "--factory", "networks_of_numbers:make")
     assert cli("predict", "model", *given).code == 0
     table = pd.read_csv("last.csv")
     assert list(table)[2:4] == ["prediction", "q5"]
