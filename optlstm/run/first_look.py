@@ -77,7 +77,7 @@ def with_free_name(look: FirstLook, name: str, database: Database | None) -> Fir
 def _look(config: Mapping[str, Any], reasons: dict[str, str]) -> FirstLook:
     task = _read(config)
     horizon = task.record().get("horizon")
-    decided = {} if horizon is None else {"data.horizon": horizon}  # whoever has a file has to look at it
+    decided = {} if horizon is None else {"data.horizon": horizon}  # who has a file looks at it
     return FirstLook(task, {**decided, **flatten(config)}, reasons)
 
 
