@@ -198,10 +198,15 @@ def running_flags(config: StudyConfig) -> str:
 
     A URL that can hold a password is named, not shown.
     """
-    given = {"--storage-path": config.storage_path, "--backend": config.backend, "--address": config.ray.address}
-    usual = {StudyConfig.model_fields[key].default for key in ("storage_path", "backend")} | {None}
-    shown = {flag: "URL" if "@" in str(value) else shlex.quote(str(value)) for flag, value in given.items()}
-    return "".join(f" {flag} {text}" for flag, text in shown.items() if given[flag] not in usual)
+    fields = StudyConfig.model_fields
+    given = [
+        ("--storage-path", config.storage_path, fields["storage_path"].default),
+        ("--backend", config.backend, fields["backend"].default),
+        ("--address", config.ray.address, None),
+    ]
+    unusual = [(flag, value) for flag, value, usual in given if value is not None and value != usual]
+    shown = [(flag, "URL" if "@" in value else shlex.quote(value)) for flag, value in unusual]
+    return "".join(f" {flag} {value}" for flag, value in shown)
 
 
 def notices(console: Console, session: Session, storage: str) -> None:

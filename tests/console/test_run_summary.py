@@ -15,6 +15,7 @@ from optlstm.console.run_summary import running_flags
     [
         ({}, ""),
         ({"storage_path": "my runs"}, " --storage-path 'my runs'"),
+        ({"storage_path": "local"}, " --storage-path local"),
         ({"storage_path": "s3://key:secret@host/runs"}, " --storage-path URL"),
         (
             {"storage_path": "/shared", "backend": "ray", "ray": {"address": "head:6379"}},
