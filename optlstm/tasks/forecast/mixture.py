@@ -26,7 +26,7 @@ from optlstm.tasks.forecast.linear import (
 )
 from optlstm.tasks.forecast.losses import mase_factors
 from optlstm.tasks.forecast.problem import ForecastProblem, fold_problems, forecast
-from optlstm.tasks.forecast.selection import absolute_losses, bagged_weights, squared_losses
+from optlstm.tasks.forecast.selection import absolute_losses, shrunk_weights, squared_losses
 from optlstm.tasks.forecast.windows import Windows
 from optlstm.training.folds import Folds
 from optlstm.training.heads import POINT, Head, QuantileHead
@@ -101,7 +101,7 @@ def choose_mixture(
 
     The selection is repeated on samples of a Bayesian bootstrap (Rubin 1981) over blocks of the windows, each about a
     horizon long, and the weights are the mean over the samples: where the validation rows say little, the samples
-    disagree, and the weights are spread.
+    disagree, and the weights are spread. The fewer blocks there are, the nearer they are to those of a plain mean.
 
     Args:
         trials: each with its network, trained on the training rows alone; of folds one network each.
@@ -130,7 +130,7 @@ def choose_mixture(
     else:
         losses = squared_losses(np.stack([gram for fold in folds for gram in fold.grams()]))
     counts = np.array([windows for fold in folds for windows in fold.counts])
-    weights = bagged_weights(losses, counts, len(trials) + len(linear))
+    weights = shrunk_weights(losses, counts, len(trials) + len(linear), len(trials))
     of_linear = zip(linear, weights[len(trials) :].tolist(), strict=True)
     return Mixture(
         tuple(weights[: len(trials)].tolist()), {part: weight for part, weight in of_linear if weight > 0}, head

@@ -1,4 +1,4 @@
-"""Weights by greedy selection with replacement (Caruana et al. 2004), bagged over blocks of windows."""
+"""Weights by greedy selection with replacement (Caruana et al. 2004), bagged over blocks of windows and shrunk."""
 
 from __future__ import annotations
 
@@ -13,32 +13,62 @@ from optlstm.util.arrays import Floats
 _ROUNDS = 20  # of a greedy selection: a weight is a multiple of 1/20
 _DRAWS = 100  # bootstrap samples
 _LEAST_WEIGHT = 0.01  # smaller ones are noise
+_TINY = 1e-12  # in place of the loss of a forecast without errors
+_PRIOR_BLOCKS = 8  # blocks of windows that the weights known beforehand count as
 
 Losses = Callable[[Floats], Floats]  # how often each part is chosen -> the loss with one more of each, [blocks, parts]
 
 
-def bagged_weights(losses: Losses, windows: Floats, parts: int) -> Floats:
+def shrunk_weights(losses: Losses, windows: Floats, parts: int, networks: int) -> Floats:
+    """Bagged weights, shrunk towards those that a mean of networks and linear forecasts has, [parts]; they sum to 1.
+
+    Weights that few blocks of windows choose are worse than a plain mean (Bates and Granger 1969; Timmermann 2006). So
+    these count as `_PRIOR_BLOCKS` blocks that choose the networks, all alike, and the linear forecasts, as they are
+    weighted among themselves, each in inverse proportion to its loss.
+
+    Args:
+        windows: of each block, [blocks].
+        networks: how many of the parts are networks: the first ones.
+    """
+    bagged = bagged_weights(losses, windows, parts)
+    linear = bagged_weights(losses, windows, parts, first=networks)
+    of_one = windows / windows.sum() @ losses(np.zeros(parts))
+    even = (np.where(np.arange(parts) < networks, 1 / max(1, networks), linear)) / np.maximum(of_one, _TINY)
+    share = _PRIOR_BLOCKS / (_PRIOR_BLOCKS + len(windows))
+    return _without_noise((1 - share) * bagged + share * even / even.sum())
+
+
+def bagged_weights(losses: Losses, windows: Floats, parts: int, first: int = 0) -> Floats:
     """The mean of the greedy selections' weights over bootstrap samples, [parts]; they sum to 1.
 
     Args:
         windows: of each block, [blocks].
+        first: the first part that is chosen from.
     """
     generator = np.random.default_rng(0)
     shares = generator.dirichlet(np.ones(len(windows)), _DRAWS) * windows
-    weights = np.mean([greedy_weights(losses, share / share.sum(), parts) for share in shares], axis=0)
-    weights = np.where(weights < min(_LEAST_WEIGHT, weights.max()), 0.0, weights)
-    return np.asarray(weights / weights.sum())
+    return _without_noise(
+        np.mean([greedy_weights(losses, share / share.sum(), parts, first) for share in shares], axis=0)
+    )
 
 
-def greedy_weights(losses: Losses, shares: Floats, parts: int) -> Floats:
+def greedy_weights(losses: Losses, shares: Floats, parts: int, first: int = 0) -> Floats:
     """The weights of forecasts that are added one by one, each the one that gives their mean the least loss, [parts].
 
-    shares: of each block in the loss, [blocks].
+    Args:
+        shares: of each block in the loss, [blocks].
+        first: as of `bagged_weights`.
     """
     counts = np.zeros(parts)
     for _ in range(_ROUNDS):
-        counts[np.argmin(shares @ losses(counts))] += 1
+        counts[first + np.argmin((shares @ losses(counts))[first:])] += 1
     return counts / _ROUNDS
+
+
+def _without_noise(weights: Floats) -> Floats:
+    """Without the smallest ones, but never without all."""
+    kept = np.where(weights < min(_LEAST_WEIGHT, weights.max()), 0.0, weights)
+    return np.asarray(kept / kept.sum())
 
 
 def squared_losses(grams: Floats) -> Losses:

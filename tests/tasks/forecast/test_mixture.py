@@ -15,7 +15,13 @@ from optlstm.tasks.forecast.forecaster import Forecaster
 from optlstm.tasks.forecast.linear import PENALTIES, LinearForecaster, combined, naive_map, ridge_map, seasonal_map
 from optlstm.tasks.forecast.losses import QUANTILES
 from optlstm.tasks.forecast.mixture import Linear, Mixture, choose_mixture
-from optlstm.tasks.forecast.selection import absolute_losses, bagged_weights, greedy_weights, squared_losses
+from optlstm.tasks.forecast.selection import (
+    absolute_losses,
+    bagged_weights,
+    greedy_weights,
+    shrunk_weights,
+    squared_losses,
+)
 from optlstm.training.folds import Folds
 from optlstm.training.heads import QuantileHead
 from optlstm.training.hparams import Hyperparameters
@@ -137,6 +143,30 @@ def test_bagged_weights_sum_to_one_favour_the_better_and_are_spread_where_blocks
     assert useless.tolist() == [1.0, 0.0]
 
 
+def test_weights_of_few_blocks_are_nearly_those_of_a_mean_of_networks_and_linear_forecasts() -> None:
+    losses = np.diag([1.0, 1.0, 2.0, 1.0, 1e6])  # independent errors of two networks and three linear forecasts
+
+    def shrunk(blocks: int, losses: np.ndarray, networks: int = 2) -> np.ndarray:
+        return shrunk_weights(squared_losses(np.stack([losses] * blocks)), np.ones(blocks), len(losses), networks)
+
+    def mean(losses: np.ndarray) -> np.ndarray:
+        """The networks alike, the linear forecasts as they are best among themselves, all by inverse loss."""
+        of_linear = bagged_weights(squared_losses(losses[None, 2:, 2:]), np.ones(1), 3)
+        weights = np.array([0.5, 0.5, *of_linear]) / np.diag(losses)
+        return weights / weights.sum()
+
+    for blocks in (2, 200):
+        bagged = bagged_weights(squared_losses(np.stack([losses] * blocks)), np.ones(blocks), 5)
+        expected = (8 * mean(losses) + blocks * bagged) / (8 + blocks)
+        np.testing.assert_allclose(shrunk(blocks, losses), expected, atol=1e-6)
+        assert shrunk(blocks, losses)[4] == 0
+    useless = np.diag([1e6, 1e6, 1.0, 1.0])
+    np.testing.assert_allclose(shrunk(1, useless), [0, 0, 0.5, 0.5], atol=1e-3)
+    exact = shrunk(4, np.diag([0.0, 1.0, 1.0]))
+    assert exact.tolist() == [1.0, 0.0, 0.0]
+    assert shrunk(3, np.diag([1.0, 3.0]), networks=0).sum() == pytest.approx(1)  # as of a study without one
+
+
 def test_the_largest_weight_is_kept_however_small_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_LEAST_WEIGHT", 0.9)
 
@@ -178,7 +208,7 @@ def test_the_weights_are_by_the_metric_that_decides(metric: str, monkeypatch: py
 
     assert (median > 0.6) == (metric in ("mae", "smape"))
     assert (median < 0.4) == (metric in ("mse", "rmse", "mase"))
-    assert (mean > 0.6) == (metric in ("mse", "rmse"))
+    assert (mean > 0.5) == (metric in ("mse", "rmse"))
 
 
 class Spread(nn.Module):
@@ -202,7 +232,7 @@ def test_quantiles_are_weighted_by_their_pinball_loss(missing: bool) -> None:
 
     chosen = choose_mixture(data, trials, [8], 1, "wql", "quantiles")
 
-    assert chosen.trials[1] + sum(chosen.linear.values()) > 0.9
+    assert chosen.trials[1] + sum(chosen.linear.values()) > 0.85
     assert chosen.trials[1] > 0.6
     blend = replace(chosen, trials=(0.0, 0.5, 0.0), linear={Linear("naive", 1): 0.5}).blend(data, networks=1)
     assert blend.extras["linear.residuals"].shape == (2, HORIZON, 7)
