@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from optlstm.tasks.forecast import conformal
 from optlstm.tasks.forecast.conformal import BASE, Uncalibrated, highest_level, least_count
 from optlstm.tasks.forecast.data import ForecastData
-from optlstm.tasks.forecast.errors import students
+from optlstm.tasks.forecast.errors import mean_of_given, students
 from optlstm.tasks.forecast.forecaster import Forecaster, Forecasts
 from optlstm.tasks.forecast.local_scale import LocalScale
 from optlstm.tasks.forecast.losses import LOSSES, HeadSpec
@@ -29,8 +29,8 @@ METHODS: dict[Method, str] = {
 _MOST_WINDOWS = 20_000  # of more, every second, third, ...
 _MOST_NUMBERS = 4_000_000
 LEAST_SPREAD = 0.05  # of the coverage of some windows
-_CHANCE = 2.0  # standard errors: a coverage that is lower has other reasons
-_GAIN = 0.99  # a local scale is worth its trouble where the interval score is below this share
+_LEAST_GAIN = 0.01  # of the usual method's score: less is not worth another one
+_CHANCE = 2.0  # standard errors: what is further off than these has other reasons
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,16 @@ class Calibration:
 
 
 def choose_method(rows: Rows, windows: HeldOut, gap: int, bounds: Bounds) -> tuple[Method, dict[str, float]]:
-    """The method of the smaller interval score, and the scores.
+    """The method of the smaller interval score, where chance does not explain the difference; and the scores.
 
     The score of an interval is its width and what the values outside cost (`interval_score`), on the standardised
     scale, here the mean of 80 % and 90 %. It is measured crosswise: radii of one half of the windows, tried on the
-    other.
+    other. The usual method, the head's quantiles or a constant radius, has fewer parameters to fit, and few windows
+    often favour another one by chance: its mean gain must be above two standard errors, of blocks of windows.
 
     Args:
         windows: oldest first.
-        gap: windows to leave out at the cut, so that no row is a target in both halves.
+        gap: windows to leave out at the cut, so that no row is a target in both halves; a block has as many.
     """
     middle = len(windows.first) // 2
     halves = windows[: max(0, middle - gap // 2)], windows[middle + (gap + 1) // 2 :]
@@ -157,13 +158,26 @@ def choose_method(rows: Rows, windows: HeldOut, gap: int, bounds: Bounds) -> tup
         return usual, {}
     methods: tuple[Method, ...] = ("constant", "local", *(("quantiles",) if windows.base is not None else ()))
     scores = {
-        method: float(
-            np.mean([_score(Calibration.of(method, rows, a, bounds), rows, b) for a, b in (halves, halves[::-1])])
+        method: np.concatenate(
+            [_scores(Calibration.of(method, rows, a, bounds), rows, b) for a, b in (halves, halves[::-1])]
         )
         for method in methods
     }
-    best = min(methods, key=lambda method: scores[method] * (_GAIN if method == usual else 1.0))
-    return best, {str(method): score for method, score in scores.items()}
+    blocks = max(1, len(scores[usual]) // max(1, gap))
+    better = [method for method in methods if _is_better(scores[method], scores[usual], blocks)]
+    means = {str(method): float(np.nanmean(of_windows)) for method, of_windows in scores.items()}
+    return min(better, key=lambda method: means[method], default=usual), means
+
+
+def _is_better(scores: Floats, usual: Floats, blocks: int) -> bool:
+    """Whether scores of windows [n] are lower than the usual ones by more than chance explains."""
+    gains = np.array([float(mean_of_given(part)) for part in np.array_split(usual - scores, blocks)])
+    gains = gains[~np.isnan(gains)]
+    if len(gains) < 2:
+        return False
+    error = float(np.std(gains, ddof=1)) / math.sqrt(len(gains))
+    least = max(students(_CHANCE, len(gains) - 1) * error, _LEAST_GAIN * float(mean_of_given(usual)))
+    return float(gains.mean()) > least
 
 
 def least_coverage(inside: Floats, level: int, blocks: int) -> float:
@@ -182,10 +196,12 @@ def least_coverage(inside: Floats, level: int, blocks: int) -> float:
     return max(0.0, promised - students(_CHANCE, len(shares) - 1) * spread / math.sqrt(len(shares)))
 
 
-def _score(calibration: Calibration, rows: Rows, windows: HeldOut) -> float:
+def _scores(calibration: Calibration, rows: Rows, windows: HeldOut) -> Floats:
+    """The interval score of each window, [n]; NaN where nothing is known."""
     forecasts, std = calibration.forecasts(rows, windows), rows.data.std[windows.series][:, :, None]
     intervals = ((p, *conformal.interval(calibration.radii, forecasts, p)) for p in INTERVALS)
-    return float(np.mean([np.nanmean(interval_score(windows.actual, a, b, p) / std) for p, a, b in intervals]))
+    of_levels = [interval_score(windows.actual, low, high, p) / std for p, low, high in intervals]
+    return np.asarray(mean_of_given(np.mean(of_levels, axis=0).reshape(len(std), -1).T))
 
 
 def every_window(count: int, numbers: int) -> int:

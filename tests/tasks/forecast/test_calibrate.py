@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
-from torch import Tensor, nn, zeros
+from scipy.stats import norm, spearmanr
+from torch import Tensor, nn, tensor, zeros
 
 from optlstm.errors import InputError
 from optlstm.tasks.base import Evaluation
@@ -17,6 +17,7 @@ from optlstm.tasks.forecast.conformal import BASE, Uncalibrated, quantiles, radi
 from optlstm.tasks.forecast.evaluate import ForecastEvaluator
 from optlstm.tasks.forecast.paths import drawn_paths, ranks
 from optlstm.tasks.forecast.predictor import ForecastPredictor
+from optlstm.tasks.forecast.probability import DECILES
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
 from optlstm.training.hparams import Hyperparameters
@@ -33,8 +34,19 @@ class Mean(nn.Module):
         return zeros(len(x), HORIZON)
 
 
+MEAN = Mean()
+
+
+class Restless(nn.Module):
+    """Forecasts a normal distribution, which is wider after values that are far from 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        spread = 1 + 0.5 * (x[:, -4:].abs().mean(dim=1, keepdim=True) - 0.7).tanh()
+        return spread * tensor(norm.ppf(DECILES), dtype=x.dtype).repeat(HORIZON)
+
+
 def calibrated(
-    folder: Path, frame: pd.DataFrame, goal: Goal, **data: object
+    folder: Path, frame: pd.DataFrame, goal: Goal, network: nn.Module = MEAN, **data: object
 ) -> tuple[Evaluation, ForecastPredictor, Path]:
     """The evaluation of such a forecaster, and the model that is saved, on the file that it was made of."""
     path = folder / "x.csv"
@@ -42,13 +54,13 @@ def calibrated(
     config = DataConfig.model_validate({"path": str(path), "horizon": HORIZON, **data})
     evaluator = ForecastEvaluator(Forecast.read(config), goal)
     section = evaluator.card_section()
-    held_out = evaluator.held_out(lambda: [(HP, Mean())], None)
-    evaluation = evaluator.evaluate(section.predictor([Mean()], [HP], {}), joined=True, held_out=held_out)
+    held_out = evaluator.held_out(lambda: [(HP, network)], None)
+    evaluation = evaluator.evaluate(section.predictor([network], [HP], {}), joined=True, held_out=held_out)
     card = type(section).model_validate_json(
         section.model_copy(update=evaluation.card_updates).model_dump_json(), strict=True
     )
     assert {name: tuple(t.shape) for name, t in evaluation.extras.items()} == card.extras()
-    return evaluation, card.predictor([Mean()], [HP], evaluation.extras), path
+    return evaluation, card.predictor([network], [HP], evaluation.extras), path
 
 
 def hourly(values: np.ndarray, **columns: np.ndarray) -> pd.DataFrame:
@@ -71,6 +83,20 @@ def test_widths_follow_a_spread_that_depends_on_the_hour(tmp_path: Path) -> None
     assert spearmanr(width, spread).statistic > 0.9
     inside = (table["y-lo-80"] <= table["y-actual"]) & (table["y-actual"] <= table["y-hi-80"])
     assert inside.mean() == pytest.approx(0.8, abs=0.04)
+
+
+def test_quantiles_that_are_right_are_not_left_for_another_kind_by_chance(tmp_path: Path) -> None:
+    intervals = []
+    for _ in range(8):
+        values = RNG.normal(size=150)
+        for row in range(4, 150):
+            values[row] *= 1 + 0.5 * np.tanh(np.abs(values[row - 4 : row]).mean() - 0.7)
+        goal = Goal("quantiles", ("wql",))
+        intervals.append(calibrated(tmp_path, hourly(values), goal, Restless(), quantiles=DECILES)[0].intervals)
+
+    scores = [part["interval_scores"] for part in intervals]
+    assert sum(min(score, key=lambda kind: score[kind]) != "quantiles" for score in scores) >= 3
+    assert sum(part["kind"] == "quantiles" for part in intervals) >= 7
 
 
 @pytest.mark.parametrize(("loss", "options"), [("mse", {"positive": True}), ("poisson", {})])
