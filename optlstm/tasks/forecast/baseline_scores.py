@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from optlstm.tasks.forecast import conformal
-from optlstm.tasks.forecast.calibrate import every_window
+from optlstm.tasks.forecast.calibrate import every_window, widening
 from optlstm.tasks.forecast.conformal import Uncalibrated
 from optlstm.tasks.forecast.errors import ErrorSums, Scores
 from optlstm.tasks.forecast.prepared import PreparedSeries
@@ -91,9 +91,11 @@ class BaselineScores:
                 for name in forecasts.keys() - set(_UNCALIBRATED):
                     kept.setdefault(name, []).append((actual - forecasts[name]) / std[series][:, :, None])
         errors = {name: np.concatenate(parts) for name, parts in kept.items()}
-        return {
-            name: conformal.radii(Uncalibrated(np.zeros_like(e), np.ones((1, 1, 1))), e) for name, e in errors.items()
-        }
+        if not folds:
+            return {}
+        rows = np.max([cuts[:, 2] for cuts in folds], axis=0) - np.min([cuts[:, 1] for cuts in folds], axis=0)
+        wider, ready = widening(float(rows.sum()) / horizon), np.ones((1, 1, 1))
+        return {name: wider * conformal.radii(Uncalibrated(np.zeros_like(e), ready), e) for name, e in errors.items()}
 
     def _seasonal(self) -> QuantileSums:
         """The quantiles of the rows of the same season in what baselines learn from."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn, tensor, zeros
 
 from optlstm.errors import InputError
 from optlstm.tasks.base import Evaluation
-from optlstm.tasks.forecast.calibrate import least_coverage
+from optlstm.tasks.forecast.calibrate import Bounds, Calibration, Rows, least_coverage
 from optlstm.tasks.forecast.conformal import BASE, Uncalibrated, quantiles, radii
 from optlstm.tasks.forecast.evaluate import ForecastEvaluator
 from optlstm.tasks.forecast.paths import drawn_paths, ranks
@@ -140,6 +141,24 @@ def test_paths_depend_on_their_steps_as_the_errors_do_and_each_step_is_distribut
     assert ranks(past, missing).shape == (450, 2, 6)
     head = Uncalibrated(past.point, past.scale, np.broadcast_to(np.array(BASE) - 0.5, (*walks.shape, len(BASE))))
     np.testing.assert_array_equal(ranks(head, walks), copula)  # errors in the same order
+
+
+def test_radii_of_few_windows_are_wider(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    hourly(RNG.normal(size=60)).to_csv(path, index=False)
+    evaluator = ForecastEvaluator(Forecast.read(DataConfig(path=str(path), horizon=HORIZON)))
+    windows = evaluator.held_out(lambda: [(HP, MEAN)], None)
+    assert windows is not None
+    first, count = windows.first, len(windows.first)
+    assert windows.independent == (count + HORIZON - 1) / HORIZON  # consecutive
+    assert replace(windows, first=first[0] + HORIZON * np.arange(count)).independent == count
+
+    ready = Rows(evaluator.training_data(joined=False), np.arange(60), 1)
+    table = Calibration.of("constant", ready, windows, Bounds()).radii
+
+    scale = np.broadcast_to(ready.data.std[windows.series][:, :, None], windows.point.shape)
+    exact = radii(Uncalibrated(windows.point, scale), windows.actual)
+    np.testing.assert_allclose(table, exact * (1 + 0.75 * HORIZON / (count + HORIZON - 1)))
 
 
 def test_anomalies_are_the_rows_outside_their_interval(tmp_path: Path) -> None:
