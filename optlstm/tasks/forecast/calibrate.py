@@ -30,8 +30,8 @@ _MOST_WINDOWS = 20_000  # of more, every second, third, ...
 _MOST_NUMBERS = 4_000_000
 LEAST_SPREAD = 0.05  # of the coverage of some windows
 _LEAST_GAIN = 0.01  # of the usual method's score: less is not worth another one
-_WIDER = 0.75  # of radii of one window
-_CHANCE = 2.0  # standard errors: what is further off than these has other reasons
+WIDER = 0.75  # of radii of one window
+CHANCE = 2.0  # standard errors: what is further off than these has other reasons
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class HeldOut(Predicted):
     @property
     def independent(self) -> float:
         """How many windows would have as many target rows if none overlapped: the others say little more."""
-        horizon = self.actual.shape[2]
+        horizon: int = self.actual.shape[2]
         covered = np.zeros(int(self.first.max(initial=0)) + horizon, dtype=bool)
         for step in range(horizon):
             covered[self.first + step] = True
@@ -187,7 +187,7 @@ def _is_better(scores: Floats, usual: Floats, blocks: int) -> bool:
     if len(gains) < 2:
         return False
     error = float(np.std(gains, ddof=1)) / math.sqrt(len(gains))
-    least = max(students(_CHANCE, len(gains) - 1) * error, _LEAST_GAIN * float(mean_of_given(usual)))
+    least = max(students(CHANCE, len(gains) - 1) * error, _LEAST_GAIN * float(mean_of_given(usual)))
     return float(gains.mean()) > least
 
 
@@ -204,7 +204,7 @@ def least_coverage(inside: Floats, level: int, blocks: int) -> float:
     shares = [float(np.nanmean(block)) for block in np.array_split(inside, blocks) if not np.isnan(block).all()]
     promised = level / 100
     spread = max(LEAST_SPREAD, float(np.std(shares, ddof=1))) if len(shares) > 1 else math.sqrt(promised - promised**2)
-    return max(0.0, promised - students(_CHANCE, len(shares) - 1) * spread / math.sqrt(len(shares)))
+    return max(0.0, promised - students(CHANCE, len(shares) - 1) * spread / math.sqrt(len(shares)))
 
 
 def _scores(calibration: Calibration, rows: Rows, windows: HeldOut) -> Floats:
@@ -221,7 +221,7 @@ def widening(independent: float) -> float:
     The model was chosen on these windows, and a series drifts, so that later errors are larger. With this factor
     intervals of other series than those of docs/accuracy.md held what they promise (docs/probabilities.md).
     """
-    return 1 + _WIDER / max(1.0, independent)
+    return 1 + WIDER / max(1.0, independent)
 
 
 def every_window(count: int, numbers: int) -> int:
