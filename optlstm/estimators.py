@@ -25,11 +25,11 @@ from sklearn.utils.validation import (
     column_or_1d,
     validate_data,
 )
-from sqlalchemy import URL
 
 from optlstm.api import tune
 from optlstm.data.frames import Data
 from optlstm.errors import InputError
+from optlstm.study.database.url import sqlite_url
 from optlstm.util.arrays import Floats
 
 _SPLITS = [0.8, 0.2, 0.0]  # train, validation, test
@@ -70,8 +70,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         with _errors_of_values(), kept as folder:
             root = Path(folder).expanduser().absolute()
             keys = {"epochs": self.epochs, "workers": self.workers, "seed": int(seed), "space": dict(self.space or {})}
-            url = URL.create("sqlite", database=str(root / "optlstm.db")).render_as_string()  # of any folder's name
-            keys |= {"storage": url, "storage_path": str(root), "artifacts": 0}
+            keys |= {"storage": sqlite_url(root / "optlstm.db"), "storage_path": str(root), "artifacts": 0}
             given = dict(self.config or {})
             keys |= {"splits": _SPLITS, **config, **given.pop("data", {}), **given}
             result = tune(data, n_trials=self.n_trials, progress=self.verbose, **keys)
@@ -95,6 +94,8 @@ class _SequenceEstimator(_Estimator):
     def _fit_sequences(self, X: Any, y: npt.NDArray[Any], kind: str) -> Self:
         sequences = self._sequences(X, reset=True)
         check_consistent_length(sequences, y)
+        if len(np.unique(y)) < 2:
+            raise InvalidInput(f"y: holds only one number ({y[0]:g}); there is nothing to learn")
         frame = _table(sequences).assign(**{_LABEL: np.repeat(y, [len(sequence) for sequence in sequences])})
         return self._fit_model(frame, task="sequence", series=_SERIES, time=_TIME, label=_LABEL, kind=kind)
 
@@ -268,7 +269,8 @@ class Forecaster(_Estimator):
         many = table.index.nlevels > 1
         steps = int(table.groupby(level=0).size().max()) if many else len(table)
         forecast = pd.DataFrame(self.predict(steps, X))
-        if many:  # in any order
+        dated = all(isinstance(i, pd.DatetimeIndex) and i.tz is None for i in (table.index, forecast.index))
+        if many or dated:  # in any order; else by position
             forecast = forecast.reindex(table.index)
             if forecast.isna().any(axis=None):
                 raise ValueError("y: must hold the steps that follow the series of fit, and no other")

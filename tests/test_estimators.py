@@ -88,6 +88,8 @@ def test_a_folder_keeps_the_study_and_the_same_fit_continues_it(folder: Path) ->
     assert again.trials_["number"].tolist() == [0, 1]
     with pytest.raises(InputError, match="trials: must be at least 1"):
         SequenceClassifier(**TINY | {"n_trials": 0}).fit(X, y)
+    with pytest.raises(ValueError, match=r"y: holds only one number \(2\)"):
+        SequenceRegressor(**TINY).fit(X, np.full(len(X), 2.0))
     with pytest.raises(ValueError, match="y: holds no class"):
         SequenceClassifier(**TINY).fit([], [])
     assert sorted(path.name for path in Path().iterdir()) == ["kept? 50%20", "tiny.csv", "tiny.toml"]
@@ -119,6 +121,8 @@ def test_a_forecaster_forecasts_what_follows_in_the_form_of_the_series(folder: P
     assert forecast.index.equals(time[-5:].rename("ds"))
     assert forecaster.model_.card.data["splits"][2] == 0
     assert forecaster.score(series[-5:]) == pytest.approx(-np.abs(forecast - series[-5:]).mean())
+    with pytest.raises(ValueError, match="y: must hold the steps that follow"):
+        forecaster.score(series[:5])
     assert list(forecaster.predict(2, levels=[50]).columns) == ["sales", "sales-lo-50", "sales-hi-50"]
     assert len(forecaster.predict(2)) == 2
     with pytest.raises(ValueError, match="must be between 1 and 5"):

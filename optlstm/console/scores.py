@@ -14,7 +14,7 @@ from optlstm.console.tables import plain_table
 from optlstm.models.card import Card, Test
 from optlstm.tasks.base import Metrics
 from optlstm.tasks.registry import goals
-from optlstm.util.format import listed, many, without_midnight
+from optlstm.util.format import listed, many, rounded, without_midnight
 
 MODEL = "this model"
 _SHOWN = ("wql", "crps", "msis", "coverage_", "width_")
@@ -145,14 +145,16 @@ def _single_network(test: Test) -> list[str]:
     shown = [metric for metric in test.metrics if not metric.endswith("_raw")]  # the same on another scale
     known = [metric for metric in shown if all(member.get(metric) is not None for member in test.members)]
     means = {metric: fmean(member[metric] or 0.0 for member in test.members) for metric in known if test.members}
-    better = {
-        metric: mean
+    signs = {metric: -1 if metric in MORE_IS_BETTER else 1 for metric in means}
+    better = [
+        metric
         for metric, mean in means.items()
-        if (value := test.metrics[metric]) is not None and (mean > value if metric in MORE_IS_BETTER else mean < value)
-    }
+        if (value := test.metrics[metric]) is not None
+        and rounded(signs[metric] * mean) < rounded(signs[metric] * value)
+    ]
     if not better:
         return []
-    metric, mean = next(iter(better.items()))
+    metric, mean = better[0], means[better[0]]
     single = "its network alone is" if len(test.members) == 1 else "a single network is, on average,"
     return [
         f"{single} better than this model in {listed(better)}: {_number(mean)} against"

@@ -286,14 +286,6 @@ def label_texts(column: pd.Series) -> tuple[list[str], Integers]:
     return texts, np.array([i for i, text in enumerate(texts) if not text], dtype=np.int64)
 
 
-def with_joined_labels(frame: pd.DataFrame, label: str, columns: Sequence[str]) -> pd.DataFrame:
-    """With the labels of several columns as those of one column `label`."""
-    if len(columns) == 1:
-        return frame
-    labels = joined_labels([label_texts(frame[column])[0] for column in columns])
-    return frame.assign(**{label: pd.Series(labels, dtype="object").replace("", None)})
-
-
 def label_problems(file: DataFile, names: Sequence[str], label: str | None) -> list[str]:
     """What is wrong with the label column, or the columns `a,b,c`."""
     columns = label_columns(label or "label", names)
@@ -312,3 +304,8 @@ def text_cells(frame: pd.DataFrame, column: str | None, flaws: Flaws) -> tuple[s
     problem = f"column '{column}' of {flaws.file}: {len(missing)} row(s) without a value"
     flaws.add(problem, missing, "fill them in or leave the rows out")
     return tuple(texts)
+
+
+def label_cells(frame: pd.DataFrame, columns: Sequence[str], flaws: Flaws) -> tuple[str, ...]:
+    """The labels of a column, or of several as `joined_labels`; empty where there is no column."""
+    return tuple(joined_labels([text_cells(frame, column, flaws) or () for column in columns]))

@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.columns import Flaws, fill_numbers, label_problems, label_texts, text_cells, with_joined_labels
+from optlstm.data.columns import Flaws, fill_numbers, label_cells, label_problems, label_texts, text_cells
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import ticks_of
-from optlstm.data.labels import FEW_NUMBERS, are_meant_as_numbers, label_columns
+from optlstm.data.labels import FEW_NUMBERS, are_meant_as_numbers, joined_labels, label_columns
 from optlstm.data.sequences import Sequences
 from optlstm.data.stand_ins import likely_stand_in
 from optlstm.data.table import SHOWN, DataFile, dataset_name, list_columns, read_table, unknown_column
 from optlstm.data.time_column import TimeReading, read_times
 from optlstm.errors import InputError, Problem
 from optlstm.util.arrays import Floats, Integers
-from optlstm.util.format import first_few, quoted, short
+from optlstm.util.format import first_few, listed, quoted, short
 from optlstm.util.time_formats import INTEGER
 
 SERIES_NAMES, TIME_NAMES = ("series_id", "unique_id"), ("t", "ds")  # columns looked for where none is named
@@ -64,7 +65,6 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     """
     file = DataFile(path, columns.options)
     names = file.names
-    label = (columns.label or "label") if columns.labelled else None
     usual = () if columns.wide else SERIES_NAMES
     series = columns.series or next((name for name in usual if name in names), None)
     time = columns.time or next((name for name in TIME_NAMES if series and name in names), None)
@@ -87,12 +87,12 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
         raise InputError(problems)
     if not channels:
         raise InputError(f"data: {file.name} has no column of numbers (columns: {list_columns(names)})")
-    if label and not series and not columns.wide:
+    labels = labels_of if columns.labelled else ()
+    if labels and not series and not columns.wide:
         _check_rows_are_sequences(file, labels_of[0], others)
-    texts = [name for name in (*(labels_of if label else ()), series, columns.group) if name]
+    texts = [name for name in (*labels, series, columns.group) if name]
     frame = read_table(file, [*texts, *([time] if time else []), *channels], texts=texts, times=[time] if time else ())
-    frame = with_joined_labels(frame, label, labels_of) if label else frame
-    table = _SequenceTable(frame, Flaws(file), label, columns.group, channels, columns.per_step)
+    table = _SequenceTable(frame, Flaws(file), labels, columns.group, channels, columns.per_step)
     sequences = table.long(series, time, columns) if series else table.wide()
     notes = [*file.notes, *table.flaws.notes, *sequences.notes]
     if left := [name for name in unnamed if name not in channels]:
@@ -142,6 +142,13 @@ def _thinned(labels: Sequence[str], starts: Integers, every: int) -> Integers:
     return kept
 
 
+def _changes(labels: Sequence[str] | npt.NDArray[Any], codes: Integers) -> npt.NDArray[np.bool_]:
+    """Where a row has another label than the one before it of the same sequence [rows - 1]. codes: sequences [rows]."""
+    texts = np.asarray(labels, dtype=object)
+    changes: npt.NDArray[np.bool_] = (np.diff(codes) == 0) & (texts[1:] != texts[:-1])
+    return changes
+
+
 def _unknown(names: Sequence[str], known: Sequence[str]) -> str:
     """The first few of the names that are not known; the empty text where all are."""
     known_names = set(known)
@@ -156,7 +163,7 @@ class _SequenceTable:
 
     frame: pd.DataFrame
     flaws: Flaws
-    label: str | None
+    labels: Sequence[str]  # columns
     group: str | None
     channels: list[str]
     per_step: bool = False
@@ -172,11 +179,12 @@ class _SequenceTable:
         self.flaws.add(problem, gaps, "fill them in, or leave the rows out")
         problem = f"{len(empty)} sequence(s) of {self.flaws.file} have no value"
         self.flaws.add(problem, empty, "leave the rows out")
-        labels, groups = text_cells(self.frame, self.label, self.flaws), text_cells(self.frame, self.group, self.flaws)
+        labels = label_cells(self.frame, self.labels, self.flaws)
+        groups = text_cells(self.frame, self.group, self.flaws)
         self.flaws.raise_any()
         return Sequences(
             name=dataset_name(self.flaws.file),
-            labels=labels or (),
+            labels=labels,
             groups=groups,
             values=table[inside][:, None],
             starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
@@ -200,12 +208,17 @@ class _SequenceTable:
         notes: list[str] = []
         steps = None if self.per_step else self._by_step(codes, order, columns, notes)
         groups = self._constant(self.group, codes, ids, notes)
-        labels: tuple[str, ...] | None = None
-        if self.per_step:
-            cells = text_cells(self.frame, self.label, self.flaws)
-            labels = tuple(cells[row] for row in order.tolist()) if cells else None
+        labels: tuple[str, ...] = ()
+        if self.per_step and self.labels:
+            cells = label_cells(self.frame, self.labels, self.flaws)
+            labels = tuple(cells[row] for row in order.tolist())
+            if columns.like is None and not _changes(labels, codes[order]).any():
+                notes.append(
+                    f"data: no label of {self.flaws.file} changes within a sequence; without data.per_step a sequence "
+                    "is a sample, with one label"
+                )
         elif steps is None:
-            labels = self._constant(self.label, codes, ids, notes)
+            labels = tuple(joined_labels([self._constant(label, codes, ids, notes) or () for label in self.labels]))
         self.flaws.raise_any()
         samples: dict[str, Any] = {}
         by_step = self.per_step or steps is not None
@@ -217,7 +230,7 @@ class _SequenceTable:
             samples = {"ends": ends, "step_labels": tuple(steps)}
         return Sequences(
             name=dataset_name(self.flaws.file),
-            labels=labels or (),
+            labels=labels,
             groups=groups,
             values=np.ascontiguousarray(values[order]),
             **samples,
@@ -242,22 +255,22 @@ class _SequenceTable:
         """
         if columns.by_step is False:
             return None
-        if self.label is None:
+        if not self.labels:
             return ["?"] * len(order)
-        texts = np.array(label_texts(self.frame[self.label])[0], dtype=object)[order]
+        cells = [label_texts(self.frame[label])[0] for label in self.labels]
+        texts = np.array(joined_labels(cells), dtype=object)[order]
         given = np.flatnonzero(texts != "")
-        changes = (np.diff(codes[order][given]) == 0) & (texts[given][1:] != texts[given][:-1])
         if columns.by_step is None:
             names = {*texts[given].tolist()}
             are_numbers = columns.numbers or (len(names) > FEW_NUMBERS and are_meant_as_numbers([*names]))
-            if not (changes.any() and are_numbers):
+            if not (are_numbers and _changes(texts[given], codes[order][given]).any()):
                 return None
             notes.append(
-                f"data: column '{self.label}' of {self.flaws.file} changes within a sequence, so a sample is a window "
-                "that ends at a labelled step; data.every=N takes one step in N"
+                f"data: column '{self.labels[0]}' of {self.flaws.file} changes within a sequence, so a sample is a "
+                "window that ends at a labelled step; data.every=N takes one step in N"
             )
         if not len(given):
-            self.flaws.add(f"column '{self.label}' of {self.flaws.file}: no row has a value")
+            self.flaws.add(f"column {listed(map(quoted, self.labels))} of {self.flaws.file}: no row has a value")
         return [str(text) for text in texts]
 
     def _numbers(self, *, empty: bool) -> Floats:
@@ -303,7 +316,7 @@ class _SequenceTable:
         self.flaws.add(problem, rows, "fill it in for one row of each, or leave their rows out")
         mixed = np.sort(given[numbers[given] != numbers[first[codes[given]]]])
         problem = f"{name} changes within a sequence ({self._names(ids, codes[mixed])})"
-        of_steps = "; a label of every step: --set data.per_step=true" if column == self.label else ""
+        of_steps = "; a label of every step: --set data.per_step=true" if column in self.labels else ""
         self.flaws.add(problem, mixed, f"a sequence has one value of it{of_steps}")
         if len(empty):
             notes.append(f"data: {name}: {len(empty)} empty row(s) take the value of their sequence's other rows")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from optlstm.data.columns import Flaws, label_problems, named_column_problems, text_cells, with_joined_labels
+from optlstm.data.columns import Flaws, label_cells, label_problems, named_column_problems, text_cells
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.labels import LabelledSamples, label_columns
 from optlstm.data.table import DataFile, dataset_name, read_table, unknown_column
@@ -62,13 +62,11 @@ def read_texts(
     problems += [unknown_column(file, names, group)] if group is not None and group not in names else []
     if problems:
         raise InputError(problems)
-    text, label = text or "text", (label or "label") if labelled else None
-    labels_of = label_columns(label, names) if label else ()
+    text, labels_of = text or "text", label_columns(label or "label", names) if labelled else ()
     columns = [column for column in (text, *labels_of, group) if column]
     frame, flaws = read_table(file, columns, texts=columns), Flaws(file)
-    frame = with_joined_labels(frame, label, labels_of) if label else frame
     cells = frame[text]
     texts = tuple("" if missing else str(cell) for cell, missing in zip(cells, cells.isna(), strict=True))
-    labels, groups = text_cells(frame, label, flaws) or (), text_cells(frame, group, flaws)
+    labels, groups = label_cells(frame, labels_of, flaws), text_cells(frame, group, flaws)
     flaws.raise_any()
     return Texts(name=dataset_name(path.name), texts=texts, labels=labels, groups=groups, notes=file.notes)

@@ -54,9 +54,12 @@ def objective_problems(config: StudyConfig) -> list[str]:
 def undefined_problems(task: Task, config: StudyConfig) -> list[str]:
     """Why the loss, or a metric that decides, has no value on these data."""
     loss, goal = config.training.loss or "", training_goal(task, config)
-    needed = {loss, task.goals[task.kind].losses.get(loss), config.training.metric, *goal.metrics}
+    losses, metrics, _ = task.goals[task.kind]
+    needed = {loss, losses.get(loss), config.training.metric, *goal.metrics}
+    known = {True: list(losses), False: [metric.name for metric in metrics]}  # by whether they are losses
+    left = {key: ", ".join(name for name in names if name not in task.undefined) for key, names in known.items()}
     return [
-        f"training: {name} is not defined on these data: {why}; take another loss and metric"
+        f"training: {name} is not defined on these data: {why}; take another (known: {left[name == loss]})"
         for name, why in task.undefined.items()
         if name in needed
     ]

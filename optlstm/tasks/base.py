@@ -23,6 +23,7 @@ from optlstm.data.file_format import FileOptions, encoding_problem, separator_pr
 from optlstm.tasks.options import FORM, DataConfig
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import DEFAULT_GOAL, Goal, Metric
+from optlstm.util.format import rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -255,7 +256,8 @@ class Evaluation:
                 continue
             rivals = {name: metrics.get(metric) for name, metrics in self.baselines.items()}
             signed = {name: sign * rival for name, rival in rivals.items() if rival is not None}
-            better = sorted((name for name in signed if signed[name] < sign * score), key=signed.__getitem__)
+            ahead = [name for name in signed if rounded(signed[name]) < rounded(sign * score)]
+            better = sorted(ahead, key=signed.__getitem__)
             if better:
                 winners[metric] = better
         return winners

@@ -74,6 +74,11 @@ def number(value: Any, digits: int = 4) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
 
 
+def rounded(value: float, digits: int = 4) -> float:
+    """To so many digits: of scores that are shown alike none is better."""
+    return float(f"{value:.{digits}g}")
+
+
 def decimals(value: float, digits: int) -> str:
     """So many decimals; from a million on (a loss that diverged) `1.2e+29`."""
     return f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:g}"

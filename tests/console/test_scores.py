@@ -44,6 +44,7 @@ def test_single_networks_that_are_better_than_the_model_are_said_in_a_line() -> 
     )
 
     assert in_words(test) == ["a single network is, on average, better than this model in mse: 1.500 against 2.000"]
+    assert in_words(test.model_copy(update={"members": [{"mse": 1.99999, "accuracy": 0.900001}]})) == []  # shown alike
     test = test.model_copy(update={"members": [{"mse": 1.0, "mae": 2.0, "accuracy": 0.95}]})
     (line,) = in_words(test)
     assert line == "its network alone is better than this model in mse, mae and accuracy: 1.000 against 2.000 (mse)"

@@ -94,6 +94,8 @@ def test_from_study_to_predictions_of_whole_sequences(cached_cli: Cli, cli: Cli)
     assert (np.diff(out.iloc[:, 2:].to_numpy(), axis=1) >= 0).all()
     np.testing.assert_array_equal(out["prediction"], out["q50"])
     assert model.score("lines.csv")["rmse"] == pytest.approx(np.sqrt(np.square(out["prediction"] - level).mean()))
+    with pytest.raises(InputError, match=r"labels; a study with loss=.quantiles. predicts a number's"):
+        model.predict("lines.csv", levels=[80])
     with torch.no_grad():
         x = torch.tensor(frame.to_numpy())[:, :, None]
         exported = model.predictor.export_module().module(x)

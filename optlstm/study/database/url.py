@@ -55,6 +55,11 @@ def shown(url: URL) -> str:
     return url.set(query={}).render_as_string()
 
 
+def sqlite_url(path: str | Path) -> str:
+    """Of a file whose name may hold what means something in a URL: `?`, `#`, `%`."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
 def sqlite_path(url: URL) -> Path | None:
     """Of SQLite's file; None: the URL is of a server."""
     return Path(url.database or "") if url.get_backend_name() == "sqlite" else None

@@ -53,6 +53,8 @@ class Threshold(CardPart):
         line = f"threshold: {quoted(name)} from a probability of {self.value:.3g} on"
         if self.metric is None:
             return line
+        if self.after == self.before:
+            return f"{line}; no other is better in {self.metric} on validation rows ({self.after:.4g})"
         return f"{line} ({self.metric} on validation rows {self.after:.4g}, at 0.5 {self.before:.4g})"
 
 
@@ -105,8 +107,8 @@ def _least(probabilities: Floats, codes: Integers) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x))
 
 
-def choose_threshold(probabilities: Floats, codes: Integers, metric: str) -> Threshold | None:
-    """The threshold with the best `metric`, the nearest to 0.5 of several; None where 0.5 is no worse.
+def choose_threshold(probabilities: Floats, codes: Integers, metric: str) -> Threshold:
+    """The threshold with the best `metric`, the nearest to 0.5 of several.
 
     Args:
         probabilities: [n, 2] of validation rows that the network has not seen.
@@ -123,4 +125,4 @@ def choose_threshold(probabilities: Floats, codes: Integers, metric: str) -> Thr
         score = classification_scores(probabilities, codes, threshold=value)[metric]
         if 0 < value < 1 and score > best:
             best, chosen = score, value
-    return Threshold(value=chosen, metric=metric, before=before, after=best) if best > before else None
+    return Threshold(value=chosen, metric=metric, before=before, after=best)

@@ -189,6 +189,8 @@ class Classes(Target):
             metric = goal.threshold or next(iter(goal.metrics), "")
             two = len(self.names) == 2 and metric in OF_DECISIONS
             threshold = choose_threshold(output, truth, metric) if two else None
+            if threshold is not None and threshold.after == threshold.before and goal.threshold is None:
+                threshold = None  # the likeliest class is as good
         return self.model_copy(update={"temperature": temperature, "threshold": threshold})
 
     def final(self, output: Floats) -> Floats:

@@ -62,7 +62,7 @@ def undefined(target: Target) -> Mapping[str, str]:
     reasons: dict[str, str] = {}
     for kind, other in KINDS.items():
         having = "several labels have" if kind == "several" else f"data.kind={kind} has"
-        why = f"the labels are {target.describe()}; {having} it"
+        why = f"the labels are {target.describe()}" + (f"; {having} it" if target.kind != "several" else "")
         names = [*other.losses, *(metric.name for metric in other.metrics)]
         reasons |= {name: why for name in names if name not in named and name not in reasons}
     return reasons

@@ -243,7 +243,7 @@ class LabelPredictor:
 
         Raises InputError where the file's columns do not fit the model; the label column need not be there.
         """
-        _refuse_options(options)
+        _refuse_options(options, self.section.target)
         rows, target = self.section.read(data, labelled=False, reading=options.get("reading")), self.section.target
         ready = self.section.data(rows.values, rows.starts, rows.ends)
         samples = np.arange(ready.n)
@@ -269,7 +269,7 @@ class LabelPredictor:
 
     def score(self, data: Path, **options: Any) -> Metrics:
         """The metrics on a file with labels. Raises InputError as `predict`, and for labels unknown to the model."""
-        _refuse_options(options)
+        _refuse_options(options, self.section.target)
         rows = self.section.read(data, labelled=True, reading=options.get("reading"))
         target = self.section.target
         truth = target.truth(rows.labels, LabelColumn(data.name, self.section.label))
@@ -304,7 +304,7 @@ class LabelPredictor:
         return ExportModule(module, x, "x", (target.output_name,), notes)
 
 
-def _refuse_options(options: Mapping[str, Any]) -> None:
+def _refuse_options(options: Mapping[str, Any], target: Target) -> None:
     """Raises InputError for those of forecasts."""
     flags = {"--from": "start", "--backtest": "backtest", "--level": "levels", "--gaps": "gaps", "--short": "short"}
     flags |= {f"--{key}": key for key in ("quantiles", "samples", "anomalies")}
@@ -312,7 +312,11 @@ def _refuse_options(options: Mapping[str, Any]) -> None:
     reading = options.get("reading")
     given += [f"data.{key}" for key in READING if reading and key in reading.model_fields_set and key not in FORM]
     if given:
-        raise InputError([f"{flag}: is for forecasts; this model predicts labels" for flag in given])
+        hint = "; a study with --loss quantiles predicts a number's" if isinstance(target, Number) else ""
+        hints = dict.fromkeys(("--level", "--quantiles"), hint)
+        raise InputError(
+            [f"{flag}: is for forecasts; this model predicts labels{hints.get(flag, '')}" for flag in given]
+        )
 
 
 class OutputModule(nn.Module):

@@ -15,7 +15,7 @@ from optlstm.tasks.label.target import LabelColumn, Loss, Target, Truth, ridge
 from optlstm.tasks.plot_data import Confusion, Regression
 from optlstm.training.metric import Metric
 from optlstm.util.arrays import Floats, Integers
-from optlstm.util.format import quoted
+from optlstm.util.format import many, quoted
 
 if TYPE_CHECKING:
     import torch
@@ -116,8 +116,8 @@ class Several(Target):
 
     def describe(self) -> str:
         binary = int(self._binary.sum())
-        parts = [f"{binary} labels of 0 or 1"] * (binary > 0)
-        parts += [f"{len(self.each) - binary} numbers"] * (binary < len(self.each))
+        parts = [f"{many(binary, 'label')} of 0 or 1"] * (binary > 0)
+        parts += [many(len(self.each) - binary, "number")] * (binary < len(self.each))
         return " and ".join(parts)
 
     def record(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from optlstm.data.time_format import written
 from optlstm.errors import InputError
+from optlstm.tasks.base import Evaluation, Metrics
 from optlstm.tasks.forecast.evaluate import ForecastEvaluator
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
@@ -40,6 +41,13 @@ def test_a_baseline_that_wins_in_one_metric_alone_is_named(tmp_path: Path) -> No
     better = evaluation.beaten_by()
     assert "seasonal_naive" in better["mase"]
     assert all("seasonal_naive" not in better.get(metric, []) for metric in ("mse", "mae", "smape"))
+
+
+def test_a_baseline_whose_score_is_shown_alike_is_not_better() -> None:
+    baselines: dict[str, Metrics] = {"even": {"mse": 0.0330101, "auc": 0.9}, "ahead": {"mse": 0.032, "auc": 0.90001}}
+    metrics: Metrics = {"mse": 0.0330144, "auc": 0.9}
+
+    assert Evaluation(metrics, [], baselines, {"mse": True, "auc": False}).beaten_by() == {"mse": ["ahead"]}
 
 
 def test_forecasts_have_times_in_the_form_of_the_file(tmp_path: Path) -> None:

@@ -109,7 +109,10 @@ def test_quantiles_follow_the_spread_of_the_values() -> None:
             ("--loss", "poisson"),
             "training: poisson is not defined on these data: column 'y' has 0.5, which",
         ),
-        (("--loss", "negative_binomial"), "column 'y' has 0.5, which is no count; take another loss"),
+        (
+            ("--loss", "negative_binomial"),
+            "column 'y' has 0.5, which is no count; take another (known: mse, mae, huber",
+        ),
         (("--set", "data.positive=true"), "data.positive: column 'y' of tiny.csv has -1; leave it out"),
     ],
 )

@@ -8,8 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from optlstm.tasks.label.calibrate import choose_threshold, fit_temperature, tempered
+from optlstm.tasks.label.classes import Classes
 from optlstm.tasks.label.scores import ALL, all_scores, classification_scores
 from optlstm.training.focal import focal_loss
+from optlstm.training.metric import Goal
 from optlstm.util.arrays import Floats, Integers
 
 
@@ -68,12 +70,20 @@ def test_the_threshold_is_the_best_of_the_metric() -> None:
 
     chosen = choose_threshold(probabilities, codes, "macro_f1")
 
-    assert chosen is not None
     assert chosen.value == pytest.approx(0.275)
     assert (chosen.before, chosen.after) == (pytest.approx(1 / 3), 1.0)
     assert all_scores(probabilities, codes, chosen.value)["accuracy"] == 1.0
     assert all_scores(probabilities, codes)["accuracy"] == 0.5
-    assert choose_threshold(tempered(probabilities, 0.5), 1 - codes, "accuracy") is None  # no threshold is better
+
+
+@pytest.mark.parametrize("asked", [None, "accuracy"])
+def test_a_threshold_that_was_asked_for_and_is_no_better_is_said(asked: str | None) -> None:
+    output, truth = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1])
+
+    target = Classes(names=("a", "b")).held_out(output, truth, Goal(None, ("accuracy",), asked), np.arange(2))
+
+    line = "threshold: 'b' from a probability of 0.5 on; no other is better in accuracy on validation rows (1)"
+    assert target.lines() == ([line] if asked else [])
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -148,10 +148,18 @@ def test_a_column_of_that_very_name_is_one_label(tmp_path: Path) -> None:
         (("--label", "up,up"), [["data.label: 'up' stands there twice; name each column once"]]),
         (("--label", "up,word"), [["column 'word' of many.csv: 60 label(s) are not finite numbers", "0 or 1, or a"]]),
         (("--label", "up,one"), [["column 'one' of many.csv holds only one value (1); there is nothing to learn"]]),
-        (("--label", "up,gaps"), [["column 'up,gaps' of many.csv: 1 row(s) without a value"]]),
+        (("--label", "up,gaps"), [["column 'gaps' of many.csv: 1 row(s) without a value"]]),
         (("--label", "up,high", "--set", "data.kind=number"), [["data.kind: is for one label; leave it out"]]),
         (("--label", "up,high", "--set", "data.class_weights=true"), [["data.class_weights: is for one label"]]),
         (("--label", "up,high", "--loss", "focal"), [["focal is not defined on these data"]]),
+        (
+            ("--label", "up,high", "--set", "training.metric=log_loss"),
+            [["labels are 2 labels of 0 or 1; take another (known: loss, accuracy, macro_f1, micro_f1, average_"]],
+        ),
+        (
+            ("--data", "long.csv", "--label", "up,word,t0"),
+            [["column 'up' of long.csv changes within a sequence"], ["column 't0' of long.csv changes within a"]],
+        ),
         (("--label", "up,high", "--set", "training.metric=rmse"), [["rmse is not defined", "no label is a number"]]),
         (("--label", "up,high", "--test-data", "other.csv"), [["column 'high' of other.csv holds 3, and 0 or 1 in"]]),
     ],
@@ -166,5 +174,6 @@ def test_what_cannot_be_several_labels_is_refused_in_a_line(
     if "up,word" in arguments:
         frame["word"] = "x"
     frame.assign(one=1).to_csv("many.csv", index=False)
+    frame.assign(series_id=np.arange(60) // 4, word=0).to_csv("long.csv", index=False)
 
     refuses(cli, (*STUDY, *SMALL, *arguments), expected)

@@ -52,6 +52,16 @@ def read(folder: Path, frame: pd.DataFrame, **data: Any) -> SequenceTask:
     return SequenceTask.read(DataConfig.model_validate({"path": str(folder / "steps.csv"), "per_step": True, **data}))
 
 
+@pytest.mark.parametrize(("label", "notes"), [("x", 0), ("series_id", 1)])
+def test_labels_that_are_the_same_for_all_steps_of_a_sequence_are_said(tmp_path: Path, label: str, notes: int) -> None:
+    frame = regimes([12, 20, 31, 8] * 2)
+    task = read(tmp_path, frame.assign(label=frame[label].astype("category").cat.codes % 2))
+
+    assert [note[:58] for note in task.warnings] == [
+        "data: no label of steps.csv changes within a sequence; wit"
+    ] * notes
+
+
 @pytest.mark.parametrize("folds", [0, 3])
 def test_a_record_is_on_one_side_with_all_its_steps(tmp_path: Path, folds: int) -> None:
     task = read(tmp_path, regimes([12, 20, 31, 8] * 5), folds=folds)
