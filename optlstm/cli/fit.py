@@ -17,7 +17,7 @@ from optlstm.cli.refit import print_result
 from optlstm.cli.session import run_session
 from optlstm.config.schema import StudyConfig
 from optlstm.config.validate import attempt
-from optlstm.util.format import duration, many, model_folder
+from optlstm.util.format import duration, model_folder
 from optlstm.util.interrupts import Interrupted
 from optlstm.util.program import program
 
@@ -71,16 +71,16 @@ def _check_target(folder: Path) -> None:
 
 
 def _make_model(session: Session, budget: Budget, folder: Path, raw: dict[str, Any], quiet: bool, as_json: bool) -> int:
-    from optlstm.console.progress import Epochs, make_console
+    from optlstm.console.progress import PAUSED, Epochs, make_console
     from optlstm.console.scores import outcome
+    from optlstm.console.study_table import counts_in_words
     from optlstm.models.fit import MORE_TIME, finished, is_baseline
     from optlstm.models.folder import described
 
     url = str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
     unweighted = list[int]()
     console = make_console(quiet)
-    ended = many(session.ledger.ended, "trial")
-    console.print(f"the search has ended after {ended}; training the model")
+    console.print(f"the search has ended ({counts_in_words(session.ledger.counts, PAUSED)}); training the model")
     with Epochs(console) as display:
         database = open_study_database(url, create=False)
         try:

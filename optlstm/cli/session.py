@@ -21,6 +21,7 @@ from optlstm.study.failures import STREAK
 from optlstm.util import interrupts
 
 if TYPE_CHECKING:
+    from optlstm.console.progress import Display
     from optlstm.run.budget import Budget
     from optlstm.run.session import Session
 
@@ -79,7 +80,7 @@ def run_session(
         if in_process:
             session.ledger.listen(partial(print_traceback, console, session.ledger))
         display = make_display(console, session, baseline)
-        with stop_on_signals(session, resume_command(session, shown)) as received, display, output:
+        with stop_on_signals(session, resume_command(session, shown), display) as received, display, output:
             session.work(DashboardPublisher(session))
     if budget is None or received:
         notices(make_console(), session, shown)
@@ -107,11 +108,12 @@ def stdout_for_results() -> Iterator[None]:
 
 
 @contextmanager
-def stop_on_signals(session: Session, resume: str) -> Iterator[list[int]]:
+def stop_on_signals(session: Session, resume: str, display: Display) -> Iterator[list[int]]:
     """First SIGINT or SIGTERM: stop after the epoch. Second: at once; a dead process's leases are void.
 
     Args:
         resume: The command to print where there is no time for anything else.
+        display: In a terminal it says what the first one does.
     """
     received: list[int] = []
 
@@ -124,7 +126,7 @@ def stop_on_signals(session: Session, resume: str) -> Iterator[list[int]]:
                 session.ray.watch.silence()
             os._exit(128 + number)  # worker processes end with us
         if not sys.stderr.isatty():
-            os.write(2, b"stopping after this epoch; again: at once\n")
+            os.write(2, f"{display.stopping}; again: at once\n".encode())
         received.append(number)
         session.run.stop("interrupted" if number == signal.SIGINT else "terminated")
 

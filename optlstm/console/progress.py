@@ -129,6 +129,11 @@ class Display:
         if isinstance(self.console, NotebookConsole):
             self.console.show_live(None)
 
+    @property
+    def stopping(self) -> str:
+        """What a run does that is told to stop."""
+        return "stopping after this epoch" if self.running else "stopping"
+
     def on_event(self, event: Event) -> None:
         match event:
             case TrialStarted(number=number, last_epoch=last_epoch):
@@ -210,7 +215,7 @@ class Display:
         if self.run.cluster:
             summary.append(f"   {self.run.cluster}")
         if reason := self.run.stop_reason:
-            summary.append(f"   stopping after this epoch ({reason}); Ctrl-C again: at once", style="bold yellow")
+            summary.append(f"   {self.stopping} ({reason}); Ctrl-C again: at once", style="bold yellow")
         table = Table.grid(padding=(0, 2))
         for number, running in sorted(self.running.items()):
             done = round(12 * min(1.0, running.done / self.epochs))
@@ -255,8 +260,10 @@ class Epochs:
             self.bar.stop()
 
     def on_epoch(self, member: int, members: int, epoch: int, epochs: int) -> None:
-        """`epoch` of `epochs` epochs of network `member` (from 1) of `members` are done."""
-        label = "training" if members == 1 else f"training {member}/{members}"
+        """`epoch` of `epochs` epochs of network `member` (from 1) of `members` are done; 0: nobody knows how many."""
+        label = (
+            "training" if members == 1 else f"training {member}/{members}" if members else f"training network {member}"
+        )
         if member > len(self.bar.tasks):
             self.bar.add_task(label, done="")
         self.bar.update(

@@ -38,7 +38,8 @@ from optlstm.training.morph import with_growth
 from optlstm.training.runtime import use_threads
 from optlstm.util.files import Location, absolute, trial_folder
 
-Listener = Callable[[int, int, int, int], None]  # network (from 1), networks, epoch, epochs
+# network (from 1), networks (0: as many as there is time for), epoch, epochs
+Listener = Callable[[int, int, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def _train(
             number = 1 + sum(map(len, trained))
 
             def on_member(epoch: int, last: int, number: int = number, member: int = member) -> None:
-                on_epoch(number, len(chosen) * (seeds if isinstance(seeds, int) else member + 1), epoch, last)
+                on_epoch(number, len(chosen) * seeds if isinstance(seeds, int) else 0, epoch, last)
 
             networks.append(_trained(objective, choice, segments, member, on_member))
         if not (member + 1 < seeds if isinstance(seeds, int) else seeds(time.monotonic() - began)):

@@ -41,9 +41,17 @@ def objective(trial, params):
 """
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:99999"])
-def test_no_cluster_there_is_said_before_ray_looks_for_it(address: str) -> None:
-    with pytest.raises(InputError, match=f"--address {address}: "):
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers there"),
+        ("nowhere", "must be auto or host:port"),
+        ("127.0.0.1:99999", "no Ray cluster answers there"),
+        ("ray://127.0.0.1:10001", "is for Ray's client; give host:port"),
+    ],
+)
+def test_no_cluster_there_is_said_before_ray_looks_for_it(address: str, problem: str) -> None:
+    with pytest.raises(InputError, match=f"--address {address}: {problem}"):
         check_address(address)
 
 

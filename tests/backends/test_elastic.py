@@ -68,6 +68,7 @@ def test_the_study_is_the_same_though_nodes_come_by_its_demand_die_and_are_drain
     _, errors = driver.communicate(timeout=250)
     assert driver.returncode == 0, errors.decode()[-2000:]
     assert b"4 nodes, 4 places" in errors
+    assert b" is gone; trials that ran there are continued elsewhere\n" in errors
     ledger = studies.ledger(**RANDOM)
     assert table(ledger) == reference(studies, 16, **RANDOM)
     ran_on = {node for trial in ledger.trials for node in trial.system_attrs[NODES_KEY]}
@@ -99,6 +100,7 @@ def test_a_study_gives_up_where_no_node_is_left_and_is_resumed_without_a_cluster
     last = errors.decode().strip().splitlines()[-1]
     assert driver.returncode == 1
     assert "no node had 1 CPU for a trial for 1.5s; everything is saved" in last
+    assert "is gone; trials that ran there are continued elsewhere" in errors.decode()
     ledger = studies.ledger(**RANDOM)
     assert [trial.state.name for trial in ledger.trials] == ["COMPLETE", "RUNNING"]  # none was sampled without a node
     INLINE.work(Run(ledger, 4), job(), 1)

@@ -83,7 +83,10 @@ def test_gpus_are_counted_as_cuda_counts_them(tmp_path: Path, monkeypatch: pytes
 
 def test_a_share_of_no_gpu_is_refused_before_anything_is_made(cli: Cli) -> None:
     refused = cli("study", "tiny.toml", "--gpus-per-trial", "0.5")
-    assert (refused.code, refused.lines) == (2, ["--gpus-per-trial 0.5: there are 0 here; 0 keeps to CPUs"])
+    assert (refused.code, refused.lines) == (
+        2,
+        ["--gpus-per-trial: a trial asks for 0.5 GPU, and this machine has 0; 0 keeps to CPUs"],
+    )
     assert not Path("runs").exists()
     with pytest.raises(InputError, match=r"training\.device is cpu"):
         gpus_for(0.5, "cpu")

@@ -1,12 +1,14 @@
-"""What the live display shows of a trial between two epochs."""
+"""What the live display shows of a trial between two epochs, and what is printed of a refit."""
 
 from __future__ import annotations
 
+import io
 import time
 
 import pytest
+from rich.console import Console
 
-from optlstm.console.progress import RunningTrial
+from optlstm.console.progress import Epochs, RunningTrial
 
 
 def test_a_long_epoch_is_shown_by_the_length_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,3 +28,14 @@ def test_a_long_epoch_is_shown_by_the_length_of_the_one_before(monkeypatch: pyte
     clock[0] = 114.0
     trial.report(2, 0.4)  # an epoch of 2 s
     assert after(1) == (2.5, "")
+
+
+@pytest.mark.parametrize(
+    ("networks", "line"), [(1, "trained"), (2, "trained 2/2"), (0, "trained network 2")], ids=["one", "two", "open"]
+)
+def test_a_network_is_numbered_where_there_are_more(networks: int, line: str) -> None:
+    out = io.StringIO()
+
+    Epochs(Console(file=out)).on_epoch(2, networks, 7, 7)
+
+    assert out.getvalue() == f"{line}: 7 epochs\n"

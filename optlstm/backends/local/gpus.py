@@ -55,8 +55,8 @@ def gpus_for(share: Share, device: str = "auto") -> Gpus:
     if share == "auto":
         return Gpus(tuple(gpus), measures=bool(gpus))
     if len(gpus) < share or not gpus:
-        why = f"training.device is {device}" if device not in ("auto", "cuda") else f"there are {len(gpus)} here"
-        raise InputError(f"--gpus-per-trial {share:g}: {why}; 0 keeps to CPUs")
+        why = f"this machine has {len(gpus)}" if device in ("auto", "cuda") else f"training.device is {device}"
+        raise InputError(f"--gpus-per-trial: a trial asks for {share:g} GPU, and {why}; 0 keeps to CPUs")
     if share <= 1:
         return Gpus(tuple(gpus), len(gpus) * math.floor(1 / share + 1e-9))
     size = math.ceil(share)

@@ -69,7 +69,8 @@ def check_room(resources: Mapping[str, float]) -> None:
         nodes = [node["Resources"] for node in _nodes()]
         most = {n: max((node.get(n.upper(), 0) for node in nodes), default=0) for n in resources}
         asked, largest = resources_in_words(resources), resources_in_words(most)
-        raise InputError(f"--backend ray: a trial asks for {asked}, and the largest node has {largest}")
+        hint = "" if places_now({**resources, "gpu": 0}) == 0 else "; --gpus-per-trial 0 keeps to CPUs"
+        raise InputError(f"--backend ray: a trial asks for {asked}, and the largest node has {largest}{hint}")
 
 
 def _fitting(resources: Mapping[str, float], node: Mapping[str, float]) -> int:
@@ -98,6 +99,7 @@ class Cluster:
         self._patience = config.wait_for_nodes
         self._looked = -math.inf
         self._addresses: dict[str, str] = {}
+        self._alive: set[str] = set()  # ids
         self._shown = (-1, -1)
         self._without_since: float | None = None  # when the last node went that a trial fits on
 
@@ -115,6 +117,11 @@ class Cluster:
         self.dead = sum(not node["Alive"] for node in nodes)
         self.draining = frozenset(ray._private.state.state.get_draining_nodes())
         self._addresses |= {node["NodeID"]: node["NodeManagerAddress"] for node in nodes}
+        alive = {node["NodeID"] for node in nodes if node["Alive"]}
+        gone, self._alive = self._alive - alive, alive
+        if self._elastic:
+            for name in sorted(str(self.name_of(node)) for node in gone):
+                run.announce(f"node {name} is gone; trials that ran there are continued elsewhere")
         usable = [node for node in nodes if node["Alive"] and node["NodeID"] not in self.draining]
         fitting = [fits for node in usable if (fits := _fitting(self.resources, node["Resources"]))]
         if self._elastic:

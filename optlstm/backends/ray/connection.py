@@ -34,6 +34,7 @@ SHUTDOWN_S = 10.0  # for Ray to let go of a cluster that has died
 LONGEST_FOLDER = 35  # characters: Ray's sockets below it have 68 more, and Unix allows 103
 LEAST_SPACE = 32 << 20  # bytes: a Ray that finds less is half a minute failing to start
 PR_SET_CHILD_SUBREAPER = 36  # prctl's, from Linux's sys/prctl.h
+TOKEN_HINT = "a cluster with a token needs it here too: RAY_AUTH_MODE=token, in ~/.ray/auth_token or RAY_AUTH_TOKEN"
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"  # and empty settings
 HTTP2_SETTINGS = 4  # the type of the frame that any answer begins with, in its fourth byte
 
@@ -300,7 +301,7 @@ def _joined(address: str) -> Iterator[Watch]:
             ray.init(address, job_config=_Job(), log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"--address {address}: cannot join that cluster ({reason})") from None
+        raise InputError(f"--address {address}: cannot join that cluster ({reason}); {TOKEN_HINT}") from None
     finally:
         constants.NUM_REDIS_GET_RETRIES = tries
     with _guarded(None) as guardian:
@@ -315,7 +316,12 @@ def check_address(address: str) -> None:
         address = os.environ.get("RAY_ADDRESS") or next(iter(services.find_gcs_addresses()), "")
         if not address:
             raise InputError("--address auto: no Ray cluster runs on this machine; start one: ray start --head")
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):
+        raise InputError(
+            f"--address {address}: is for Ray's client; give host:port as `ray start --head` prints it (port 6379), "
+            "on a machine of the cluster"
+        )
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise InputError(f"--address {address}: must be auto or host:port, such as 10.0.0.5:6379")
     try:
