@@ -5,27 +5,29 @@ from __future__ import annotations
 import contextlib
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from optlstm.cli.common import storage_url
 from optlstm.cli.databases import existing
-from optlstm.cli.flags import Overrides
+from optlstm.cli.flags import Overrides, config_flags, read_config
 from optlstm.errors import InputError, StorageError
 from optlstm.util.output_file import OutputFile
 from optlstm.util.program import program
 
 
+@config_flags("init")
 def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV (.gz too), Parquet, .ts or .tsf")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="STUDY.toml", help="file to write (default: FILE's name)")
     ] = None,
+    *,
+    flags: dict[str, Any],
     overrides: Overrides = None,
 ) -> int:
     """Look at a data file and write a study file for it, with every key that one may want to change."""
-    from optlstm.cli.flags import read_config
     from optlstm.config.study_file import study_file
     from optlstm.console.progress import make_console
     from optlstm.data.table import dataset_name
@@ -36,7 +38,7 @@ def init(
         raise InputError(f"-o: {target} exists; name another file")
     database, written = None, OutputFile(target, ".toml")
     written.check()
-    raw, problems = read_config(None, overrides, {"data.path": str(file)})
+    raw, problems = read_config(None, overrides, {**flags, "data.path": str(file)})
     if problems:
         raise InputError(problems)
     with contextlib.suppress(StorageError):  # a file can be written where no database can be reached

@@ -18,6 +18,7 @@ from optlstm.cli.common import (
 )
 from optlstm.errors import InputError
 from optlstm.util.files import check_url
+from optlstm.util.format import visible_lines
 
 if TYPE_CHECKING:
     import optuna
@@ -66,14 +67,18 @@ def show(
 
 
 def _log(study: optuna.Study, number: int, storage_path: str | None) -> str:
-    """What a trial has printed. Raises InputError where there is nothing."""
+    """What a trial has printed; where it hung, its stack, too. Raises InputError where there is nothing."""
     from optlstm.run.trial_log import log_since
+    from optlstm.study.failures import FAILURE_KEY, HUNG
 
     checkpoints = study_checkpoints(study, storage_path)
     try:
         printed = log_since(checkpoints, number, 0) if checkpoints is not None else b""
     except OSError as error:
         raise InputError(f"--log: {error}") from error
+    attrs = next((t.user_attrs for t in study.get_trials(deepcopy=False) if t.number == number), {})
+    if attrs.get(FAILURE_KEY) == HUNG:  # which kept it from writing the stack there
+        printed += visible_lines(attrs.get("traceback", "")).encode() + b"\n"
     if not printed:
         raise InputError(
             f"--log: nothing that trial {number} of study '{study.study_name}' has printed lies here; what custom "

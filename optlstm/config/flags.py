@@ -12,7 +12,7 @@ from optlstm.tasks.registry import TASKS
 from optlstm.tasks.space import PRESETS
 
 STORAGE_VARIABLE = "OPTLSTM_STORAGE"
-STUDY, LR_SEARCH, FIT = "study", "lr-search", "fit"
+STUDY, LR_SEARCH, FIT, INIT = "study", "lr-search", "fit", "init"
 BOTH = (STUDY, LR_SEARCH)
 _OF_FIT = ("Data", "Running", "Ray", "training.loss", "seed", "space.preset", "constraints.max_parameters")
 
@@ -38,7 +38,12 @@ class Flag:
     repeatable: bool = False
 
     def is_of(self, command: str) -> bool:
-        """Whether a command has the flag; `fit` those of `study` that say what is to be learnt, and where it runs."""
+        """Whether a command has the flag.
+
+        `fit` has those of `study` that say what is to be learnt, and where it runs; `init` those of the data.
+        """
+        if command == INIT:
+            return INIT in self.commands or (self.panel == "Data" and self.key not in ("data.path", "task"))
         if command == FIT:
             return STUDY in self.commands and (self.panel in _OF_FIT or self.key in _OF_FIT)
         return command in self.commands
@@ -88,6 +93,7 @@ class Flag:
 FLAGS = (
     Flag("--data", "data.path", "FILE", "Data", BOTH),
     Flag("--task", "task", "|".join(TASKS), "Data", BOTH),
+    Flag("--task", "task", "|".join(TASKS), "Data", (INIT,), help="what to learn (default: told by the columns)"),
     Flag("--time", "data.time", "COL[,COL]", "Data", BOTH),
     Flag("--target", "data.target", "COL[,COL]", "Data", BOTH),
     Flag("--horizon", "data.horizon", "N", "Data", BOTH),

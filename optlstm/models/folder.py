@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from optlstm.models.signature import SIGNATURE_FILE, read_private_key, read_publ
 from optlstm.training.factory import Factory
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.files import LocalFolder, check_folder, check_size
-from optlstm.util.format import visible
+from optlstm.util.format import model_folder, visible
 from optlstm.util.program import program
 
 _log = logging.getLogger(__name__)
@@ -146,7 +147,10 @@ def _check_is_folder(folder: Path) -> None:
     if not folder.is_dir():
         parent = folder.absolute().parent
         models = [path.parent.name for path in parent.glob(f"*/{CARD_FILE}")] if parent.is_dir() else []
-        raise ModelFileError(f"model {folder}: there is no such folder{did_you_mean(folder.name, models)}")
+        hint = did_you_mean(folder.name, models)
+        if not hint and len(folder.parts) == 1:  # as a study is named
+            hint = f"; of a study: {program()} refit {shlex.quote(folder.name)} -o {model_folder(folder.name)}"
+        raise ModelFileError(f"model {folder}: there is no such folder{hint}")
 
 
 def _check_is_model(folder: Path) -> None:

@@ -42,27 +42,33 @@ def with_start(
         folder = str(Path(str(raw[FROM_MODEL])).expanduser())  # `model/` is `model`
         raw = {**raw, FROM_MODEL: folder}
         if find_study(database, name) is None:
-            raw = layer(_started(folder, raw), raw)
+            raw = layer(_config_from_model(folder, raw), raw)
     return with_stored_config(database, name, raw)
 
 
-def _started(folder: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+def _config_from_model(folder: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     """The config of a study that starts from the model in a folder.
 
     Args:
         raw: What is given, and wins.
+
+    Raises:
+        InputError: The study cannot start from it.
     """
     from optlstm.models.folder import card_of  # it brings torch
 
     card = card_of(Path(folder))
     if problems := _problems(folder, card, raw):
         raise InputError(problems)
-    head = _head(card)
+    head, params = _head(card), [{**trained.params, **trained.custom} for trained in card.trials]
+    given = raw.get("enqueue")
+    if given is not None and given != params:  # a report's command gives both
+        raise InputError(f"enqueue: the params of model {folder} are tried first; leave it or --from-model out")
     return {
         "task": card.task.kind,
         "data": data_settings(card),
         "training": {} if head is None else {"loss": head.loss},
-        "enqueue": [{**trained.params, **trained.custom} for trained in card.trials],
+        "enqueue": params,
     }
 
 

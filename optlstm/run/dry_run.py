@@ -13,8 +13,10 @@ from optlstm.run.plan import make_plan
 from optlstm.run.session import check_continuable
 from optlstm.run.study_config import imported_trials, unknown_name, with_name
 from optlstm.study.database.connection import Database
+from optlstm.study.space import Space
 from optlstm.util.files import absolute, shown_location
 from optlstm.util.format import duration
+from optlstm.util.toml_text import toml, toml_key
 from optlstm.util.user_code import Stored
 
 
@@ -51,6 +53,7 @@ def dry_run(
         ("trials", f"{size}, up to {config.training.epochs} epochs each"),
         ("sampler", config.sampler.name if grid is None else f"grid, {grid:,} combinations"),
         ("scheduler", rule),
+        *(("space", line) for line in _in_toml(plan.space)),
         ("storage path", shown_location(config.storage_path)),
         ("backend", config.backend),
     ]
@@ -61,3 +64,12 @@ def dry_run(
 
         return [*rows, *describe(ray_config(config), workers, absolute(config.storage_path))]
     return [*rows, ("at once", str(workers))]
+
+
+def _in_toml(space: Space) -> list[str]:
+    """The space as lines of a study file's `[space]`: what is searched, then what is fixed."""
+    shown = {
+        **{param.name: {k: v for k, v in param.spec().items() if k != "type"} for param in space.params},
+        **space.fixed,
+    }
+    return [f"{toml_key(name)} = {toml(value)}" for name, value in shown.items()]

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from optlstm.errors import InputError, OptlstmError, in_one_line
 from optlstm.study.database.connection import Database
+from optlstm.study.database.url import sqlite_url
 from optlstm.util.files import Location, is_url, open_folder, shown_location
 from optlstm.util.program import program
 
@@ -42,7 +43,7 @@ def owner_problem(folder: Location, database: Database) -> str | None:
 def adopt_command(name: str, storage_path: Location, database: Database) -> str:
     """What makes a study's folder that of this database; a URL that can hold a password is named, not shown."""
     url = database.rdb.engine.url
-    storage = shlex.quote(f"sqlite:///{url.database}") if url.get_backend_name() == "sqlite" else "URL"
+    storage = shlex.quote(sqlite_url(url.database or "")) if url.get_backend_name() == "sqlite" else "URL"
     flags = f"--storage {storage} --storage-path {shlex.quote(str(storage_path))}"
     return f"{program()} doctor {shlex.quote(name)} --adopt {flags}"
 

@@ -41,7 +41,7 @@ from optlstm.study.warm_start import params_problems, possible_part
 from optlstm.tasks.base import Task
 from optlstm.tasks.registry import DEFAULT_TASK, TASKS, task_class
 from optlstm.training.factory import Factory
-from optlstm.training.hparams import Hyperparameters
+from optlstm.training.hparams import NETWORK_PARAMS, Hyperparameters
 from optlstm.training.metric import Goal, Metric
 from optlstm.util.files import Location
 from optlstm.util.user_code import Stored, UserFunction
@@ -292,6 +292,11 @@ def _read_space(
     kept = without_unread(space, read, section)
     if unread := [param.name for param in space.params if param not in kept.params]:
         notes.append(f"model.factory: not searched, as its network does not read them: {', '.join(unread)}")
+    own = {*NETWORK_PARAMS, *custom_names(kept)}
+    if idle := [name for name in kept.defaults() if name in own and name not in read]:
+        notes.append(
+            f"model.factory: searched, though with the defaults its network does not read them: {', '.join(idle)}"
+        )
     return kept
 
 

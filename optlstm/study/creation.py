@@ -20,6 +20,9 @@ from optlstm.study.database.optuna_tables import write_trials
 from optlstm.study.record import CONFIG_KEY, METRIC_NAMES_KEY, RECORD_KEY, UID_KEY, StudyRecord, has_grown
 from optlstm.util.format import many, without_midnight
 
+_SHOWN = 8  # differences
+_OF_FILE = ("data.fingerprint:", "data.rows:", "data.first:", "data.last:", "data.splits:")
+
 
 class StoppableStudy(optuna.Study):
     """Samplers that have tried everything call `stop()`, which Optuna allows only inside `optimize`."""
@@ -73,7 +76,7 @@ def check_study(database: Database, name: str, record: StudyRecord, refit: Seque
     if differences and not _is_mended(rdb, study_id, differences):
         asked, names = record.stored(), optuna.get_all_study_names(rdb)
         free = next(new for i in itertools.count(2) if (new := f"{name}-{i}") not in names)
-        details = [f"  {line}" for line in (*_other_data(stored, asked), *differences)]
+        details = [f"  {line}" for line in _in_few_lines(_other_data(stored, asked), differences)]
         line = f"study '{name}' exists and is another search; give another --name, or keep what it was made with:"
         if all(line.startswith("data.") for line in differences) and has_grown(stored["data"], asked["data"]):
             details.append(
@@ -91,6 +94,13 @@ def _is_mended(rdb: RDBStorage, study_id: int, differences: Sequence[str]) -> bo
         return False
     has_changed = any(line.startswith("objective.fingerprint:") for line in differences)
     return has_changed and all(t.state == TrialState.FAIL for t in rdb.get_all_trials(study_id, deepcopy=False))
+
+
+def _in_few_lines(other_data: Sequence[str], differences: Sequence[str]) -> list[str]:
+    """The differences without those that another file explains; the first of many."""
+    left = [line for line in differences if not (other_data and line.startswith(_OF_FILE))]
+    more = [f"... and {len(left) - _SHOWN} more"] if len(left) > _SHOWN else []
+    return [*other_data, *left[:_SHOWN], *more]
 
 
 def _other_data(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:

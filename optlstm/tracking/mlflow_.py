@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from optlstm.study.database.url import sqlite_url
 from optlstm.tracking import Snapshot, TrackedStudy
 
 STUDY_TAG, TRIAL_TAG = "optlstm.study", "optlstm.trial"
@@ -27,7 +28,7 @@ class MLflow:
             logging.getLogger(name).setLevel(logging.WARNING)
         self.study = study
         study.folder.mkdir(parents=True, exist_ok=True)
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{study.folder / 'mlflow.db'}"
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(study.folder / "mlflow.db")
         self._client = MlflowClient(tracking_uri=uri)
         self._runs: dict[int, str] = {}
         self._parent = ""

@@ -94,8 +94,9 @@ class _Watched(Hyperparameters):
 
     def __getattribute__(self, name: str) -> Any:
         values = super().__getattribute__("__dict__")
-        if "names_read" in values and (name in FACETS or name == "__dict__"):
-            values["names_read"].update([name] if name in FACETS else FACETS)
+        if "names_read" in values:
+            custom = [key for key, _ in values["custom"]]
+            values["names_read"].update({"__dict__": [*FACETS, *custom], "custom": custom}.get(name, [name]))
         return super().__getattribute__(name)
 
 
@@ -170,7 +171,7 @@ class Factory:
         """Make one network and show it zeros.
 
         Returns:
-            The hyperparameters that were read on the way.
+            What was read of its hyperparameters on the way.
 
         Raises:
             InputError: it cannot be made, or gives another shape than the task needs.

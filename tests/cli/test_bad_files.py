@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from pathlib import Path
 
 import pytest
@@ -243,7 +244,11 @@ def test_a_study_is_not_continued_as_another_one(cli: Cli, cached_cli: Cli) -> N
     other_data = cli("study", "tiny.toml", "--trials", 4)
     assert other_data.code == 2
     assert other_data.lines[1].startswith("  data: another file, or another content: the study has 120 rows from ")
-    assert [line for line in other_data.lines if "data.rows: the study has 120, this asks for 121" in line]
+    assert not [line for line in other_data.lines if "data.rows" in line]  # that line has it
+    more = [f"space.{key}" for key in ("batch_size=8", "grad_clip=2.5", "optimizer=sgd", "lr_schedule=cosine")]
+    changes |= {key: ("--set", key) for key in more}
+    refused = cli("study", "tiny.toml", *itertools.chain(*changes.values()))
+    assert refused.lines[10] == "  ... and 1 more"
 
 
 def test_a_copy_gets_no_name_that_a_study_could_not_have(cli: Cli, cached_cli: Cli) -> None:

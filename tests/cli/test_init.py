@@ -18,7 +18,7 @@ def test_a_file_of_any_columns_gets_a_study_file_that_runs(cli: Cli) -> None:
     rows = [f"2020-01-{day:02d},{day % 7},{'' if day == 9 else day % 5}" for day in range(1, 32)]
     Path("sales.csv").write_text("\n".join(["When,Left,Sold", *rows]))
 
-    outcome = cli("init", "sales.csv", "--set", "data.target=Sold", "--set", "data.horizon=2")
+    outcome = cli("init", "sales.csv", "--target", "Sold", "--horizon", 2)
     text = Path("sales.toml").read_text()
 
     assert (outcome.code, outcome.err) == (0, "")

@@ -130,5 +130,7 @@ def test_what_cannot_be_exported_is_refused(cli: Cli, mixed: Path) -> None:
     for own in ("model.json", "model.safetensors"):
         itself = f"model/../model/{own}"
         assert cli("export", "model", "-o", itself).lines == [f"-o: {itself} is the model itself; name another file"]
-    assert cli("export", "nowhere").lines == ["model nowhere: there is no such folder"]
+    assert cli("export", "nowhere").lines == [
+        "model nowhere: there is no such folder; of a study: python -m optlstm refit nowhere -o nowhere-model"
+    ]
     assert cli("export", "modle").lines == ["model modle: there is no such folder; did you mean 'model'?"]

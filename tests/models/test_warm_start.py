@@ -64,6 +64,10 @@ def test_its_networks_params_are_tried_first_as_far_as_the_space_has_them(cli: C
         (("mine.py",), "from_model: model model is of task forecast, and this study has a custom objective"),
         (("--data", "tiny.csv", "--promote", "tiny"), "from_model: promote says what is tried first, too; leave one"),
         (
+            ("--data", "tiny.csv", "--set", "enqueue=[{dropout=0.1}]"),
+            "enqueue: the params of model model are tried first; leave it or --from-model out",
+        ),
+        (
             ("--data", "tiny.csv", "--from-model", "modell"),
             "model modell: there is no such folder; did you mean 'model'?",
         ),

@@ -311,7 +311,7 @@ def test_what_a_network_does_not_read_is_not_searched(
     folder: Path, function: str, space: dict[str, object], unread: set[str]
 ) -> None:
     copies = "\nimport dataclasses\ndef copies(config, *sizes):\n    return make(dataclasses.replace(config), *sizes)\n"
-    Path("networks_of_mine.py").write_text(MODULE + copies)
+    Path("networks_of_mine.py").write_text(MODULE + copies + "search = {'heads': {'choices': [1, 2]}}")
     raw = {"name": "x", "data": {"path": "tiny.csv", "horizon": 4}, "space": space}
     ours, custom = (make_plan({**raw, "model": model}) for model in ({}, {"factory": f"networks_of_mine:{function}"}))
     searched, left = ({param.name for param in plan.space.params} for plan in (ours, custom))
@@ -320,6 +320,9 @@ def test_what_a_network_does_not_read_is_not_searched(
     said = [note for note in custom.notes if "not searched, as its network does not read them" in note]
     assert bool(said) == bool(unread)
     assert all(name in said[0] for name in unread)
+    idle = [note.rpartition(": ")[2] for note in custom.notes if "searched, though with the defaults" in note]
+    asked = ["dropout", "heads"] if "dropout" in space else ["heads"]
+    assert idle == ([", ".join(asked)] if function == "make" else [])
     # A study that exists keeps the space that it was made with.
     kept = make_plan(
         {**raw, "space": {"base": ours.space.spec()}, "model": {"factory": f"networks_of_mine:{function}"}}

@@ -18,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from optlstm.run.owner import OWNER_FILE, claim, owner_problem
 from tests.conftest import Cli
 
-COPY = ("--storage", "sqlite:///copy.db")
+COPY_FILE = "copy?.db"  # what means something in a URL
+COPY = ("--storage", "sqlite:///copy%3F.db")
 
 
 def weights() -> list[Path]:
@@ -35,7 +36,7 @@ def cut_short_copy(path: str, copy: str) -> None:
 def cut_short(cached_cli: Cli) -> list[Path]:
     """A study of three trials, its weights, and a copy of its database that says it had but one."""
     cached_cli("study", "tiny.toml")
-    cut_short_copy("runs/optlstm.db", "copy.db")
+    cut_short_copy("runs/optlstm.db", COPY_FILE)
     return weights()
 
 
@@ -46,7 +47,7 @@ def test_a_copy_of_a_database_removes_no_weights_and_is_not_resumed(cli: Cli, cu
     assert weights() == cut_short
     assert (resumed.code, len(resumed.lines)) == (2, 1)
     assert "belongs to a study of the same id in another database: " in resumed.lines[0]
-    assert f"doctor tiny --adopt --storage sqlite:///copy.db --storage-path {Path('runs')}" in resumed.lines[0]
+    assert f"doctor tiny --adopt --storage sqlite:///copy%3F.db --storage-path {Path('runs')}" in resumed.lines[0]
     assert fixed.code == 1
     assert "belongs to a study of the same id in another database: " in fixed.out
     assert "--fix changes nothing here" in fixed.out
@@ -62,10 +63,10 @@ def test_a_copy_in_the_database_s_place_is_not_the_database(cli: Cli, cached_cli
     cached_cli("study", "tiny.toml")
     assert cli("study", "tiny.toml").code == 0  # here the folder learns which file it is
     before = weights()
-    cut_short_copy("runs/optlstm.db", "copy.db")
+    cut_short_copy("runs/optlstm.db", COPY_FILE)
     for file in Path("runs").glob("optlstm.db*"):
         file.rename(file.name)
-    Path("copy.db").rename("runs/optlstm.db")  # as on another machine, which shares the folder
+    Path(COPY_FILE).rename("runs/optlstm.db")  # as on another machine, which shares the folder
 
     assert cli("study", "tiny.toml").code == 2
     assert cli("doctor", "--fix").code == 1
@@ -75,7 +76,7 @@ def test_a_copy_in_the_database_s_place_is_not_the_database(cli: Cli, cached_cli
 
 def test_a_database_that_was_moved_to_another_disk_is_adopted(cli: Cli, cached_cli: Cli) -> None:
     cached_cli("study", "tiny.toml")
-    shutil.copy("runs/optlstm.db", "copy.db")
+    shutil.copy("runs/optlstm.db", COPY_FILE)
     Path("runs/optlstm.db").unlink()
 
     assert cli("study", "tiny.toml", "--trials", 4, *COPY).code == 2

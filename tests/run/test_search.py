@@ -80,6 +80,8 @@ def test_a_grid_needs_steps_and_says_how_many_combinations_there_are(cli: Cli) -
     dry = cli(*STUDY, "--sampler", "grid", *fixed, *rates, "--trials", 50, "--dry-run").out.splitlines()
     assert "sampler         grid, 2 combinations" in dry
     assert "trials          2 in all, up to 2 epochs each" in dry
+    assert "space           learning_rate = {choices = [0.001, 0.01], default = 0.001}" in dry
+    assert 'space           pooling = "last"' in dry
     outcome = cli(*STUDY, "--sampler", "grid", *fixed, *rates, "--trials", 50)
     assert "; the grid has 2 combinations" in outcome.lines[1]
     assert len(rows()) == 2

@@ -8,10 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 
+from optlstm.cli.show import _log
+from optlstm.errors import InputError
 from optlstm.run import trial_log
 from optlstm.run.trial_log import logs_folder
+from optlstm.study.failures import FAILURE_KEY, HUNG
 from optlstm.util.files import Location
 from tests.backends.contract import INLINE, RAY, Backend, Studies, backend_param
 from tests.run.custom import plan_of, run
@@ -115,3 +119,15 @@ def test_a_log_that_cannot_be_written_is_no_trials_error(tmp_path: Path) -> None
     with trial_log.Output().of_trial(tmp_path / "gone", 0):
         print("nobody reads this")
     assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize(("kind", "shown"), [(HUNG, "File loop.py\n"), ("diverged", None)])
+def test_the_stack_of_a_trial_that_hung_is_shown_with_its_log(kind: str, shown: str | None) -> None:
+    study, attrs = optuna.create_study(), {FAILURE_KEY: kind, "traceback": "File loop.py"}
+    study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs=attrs))
+
+    if shown is None:
+        with pytest.raises(InputError, match="nothing that trial 0"):
+            _log(study, 0, None)
+    else:
+        assert _log(study, 0, None) == shown
