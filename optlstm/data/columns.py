@@ -20,6 +20,7 @@ from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import quoted, short
 
 Fix = Mapping[str, str | bool] | None  # of `Problem`
+SERIES_NAMES = ("series_id", "unique_id")  # columns that name a series, or a sequence
 EMPTY = "empty or NaN"
 INTERPOLATE = "have them interpolated: --gaps interpolate (data.gaps = 'interpolate' in a study file)"  # another remedy
 BY_INTERPOLATION: Fix = {"data.gaps": "interpolate"}
@@ -118,7 +119,7 @@ def column_problems(
         proposed = dates[0] if len(dates) == 1 else "row" if in_order and not dates else None
         problems.append(Problem(line, {"data.time": proposed} if proposed else None))
     if no_target:
-        left = [column for column in numbers if column not in (*(time or ["ds"]), *dates, *parts)]
+        left = [column for column in numbers if column not in (*(time or ["ds"]), *dates, *parts, *SERIES_NAMES)]
         left = [column for column in left if not _is_count(cells[column])] or left
         remedy = f"choose from {list_columns(left)} with --target" if left else "name it with --target COLUMN"
         remedy = f"name it: --target {shlex.quote(short(left[0]))}" if len(left) == 1 else remedy

@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.columns import Flaws, fill_numbers, label_cells, label_problems, label_texts, text_cells
+from optlstm.data.columns import (
+    SERIES_NAMES,
+    Flaws,
+    fill_numbers,
+    label_cells,
+    label_problems,
+    label_texts,
+    text_cells,
+)
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import ticks_of
 from optlstm.data.labels import FEW_NUMBERS, are_meant_as_numbers, joined_labels, label_columns
@@ -24,7 +32,7 @@ from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import first_few, listed, quoted, short
 from optlstm.util.time_formats import INTEGER
 
-SERIES_NAMES, TIME_NAMES = ("series_id", "unique_id"), ("t", "ds")  # columns looked for where none is named
+TIME_NAMES = ("t", "ds")  # columns looked for where none is named
 _IN_ORDER = TimeReading(usual=INTEGER)  # whole numbers are in the same order whatever they stand for
 _LIKE_TIMES = (*TIME_NAMES, "time", "timestamp", "datetime", "date", "step")
 

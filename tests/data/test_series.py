@@ -256,6 +256,10 @@ def test_columns_that_were_not_named(tmp_path: Path) -> None:
         no_time, no_target = problems_of(tmp_path / name)
         assert "'date' looks like the time column: --time date" in no_time
         assert "choose from HUFL, HULL, OT with --target" in no_target
+    pd.DataFrame({"unique_id": [1] * 9, "ds": range(9), "sold": [2.5, 1, 3] * 3}).to_csv(
+        tmp_path / "p.csv", index=False
+    )
+    assert "name it: --target sold" in problems_of(tmp_path / "p.csv")[0]
 
 
 def test_columns_that_do_not_exist_or_do_not_fit(tmp_path: Path) -> None:
