@@ -60,9 +60,9 @@ CONDITIONAL = {
 }
 EVERY_STEP = {**CONDITIONAL, "supervision": "every_step"}
 WIDE = {**CONDITIONAL, "hidden_size": {"choices": [64, 96]}, "window": {"choices": [32, 48]}, "patch": 4}  # uses bf16
-LIKELIHOODS = ("student_t", "negative_binomial")
-# Likelihoods diverge sooner than squared errors: with those learning rates nearly all trials would fail.
-LIKELY = {**CONDITIONAL, "learning_rate": {"low": 1e-3, "high": 1e2, "log": True, "default": 1e-2}}
+PROBABILISTIC = ("quantiles", "student_t", "negative_binomial")
+# They diverge sooner than squared errors: with those learning rates nearly all trials would fail.
+TAMER = {**CONDITIONAL, "learning_rate": {"low": 1e-3, "high": 1e2, "log": True, "default": 1e-2}}
 FINITE = {
     **CONDITIONAL,
     "num_layers": 1,
@@ -133,7 +133,7 @@ def plan_of(folder: Path, sampler: str, pruner: str, task: str = "forecast") -> 
     if task not in ("forecast", "every_step", "bf16", *LOSSES):
         return labelled_plan(folder, task, pruner)
     usual = FINITE if sampler == "grid" else CONDITIONAL
-    space = {"every_step": EVERY_STEP, "bf16": WIDE, **dict.fromkeys(LIKELIHOODS, LIKELY)}.get(task, usual)
+    space = {"every_step": EVERY_STEP, "bf16": WIDE, **dict.fromkeys(PROBABILISTIC, TAMER)}.get(task, usual)
     options = {"n_startup_trials": 5} if sampler in ("tpe", "gp") else {}
     raw = {
         "name": "parity",
@@ -308,9 +308,8 @@ def main() -> int:
         cases.append(("forecast", "tpe", "asha", [("local", 8), ("ray", 16), ("local", 24)]))
         cases += [(t, "tpe", "asha", [(KILLED, 8), ("ray", 16), ("local", 24)]) for t in ("every_step", "bf16")]
         cases.append(("forecast", "tpe", "pbt", [("ray", TRIALS)]))
-        cases.append(("quantiles", "tpe", "asha", [("ray", TRIALS)]))
         legs = [(KILLED, 8), ("ray", 16), ("local", 24)]
-        cases += [(loss, "tpe", "asha", legs) for loss in ("quantiles", *LIKELIHOODS)]
+        cases += [(loss, "tpe", "asha", legs) for loss in PROBABILISTIC]
         cases += [(task, "tpe", "median", [("ray", TRIALS)]) for task in ("sequence", "text", "panel")]
         cases += [(task, "tpe", "median", legs) for task in ("steps", "several", "number", "windows")]
         for task, sampler, pruner, legs in (c for c in cases if given.task in (None, c[0])):
