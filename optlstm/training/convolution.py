@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 _KERNELS = (7, 5, 3)
 _WIDTHS = (1, 2, 1)  # of the layers, times `filters`
-_MOMENTUM = 0.1  # share of a batch in the running statistics
+_MOMENTUM, _EPSILON = 0.1, 1e-5  # share of a batch in the running statistics; of the variance
 
 
 class ConvolutionBranch(nn.Module):
@@ -35,22 +35,36 @@ class ConvolutionBranch(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """x: 0 behind each end. lengths [batch]: the steps of each sequence; None: all have x.shape[1]."""
-        x, inside = x.transpose(1, 2), None
+        inside = None
         if lengths is not None:
             lengths = (lengths + self.stride - 1) // self.stride
-            steps = -(-x.shape[2] // self.stride)
-            inside = (torch.arange(steps, device=x.device) < lengths[:, None])[:, None]  # [batch, 1, steps]
+            steps = -(-x.shape[1] // self.stride)
+            inside = (torch.arange(steps, device=x.device) < lengths[:, None])[:, None, None]  # [batch, 1, 1, steps]
+        # Channels last in memory, which is twice as fast on a CPU.
+        x = x.transpose(1, 2)[:, :, None]  # [batch, channels, 1, steps]
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = F.relu(norm(layer(x), inside))  # [batch, width, steps]
+            assert isinstance(layer, nn.Conv1d)
+            assert isinstance(norm, BatchNorm)
+            x = F.relu(_convolved(x, layer, norm, inside, self.training), inplace=True)
             if inside is not None:
                 x = x * inside
-        mean = x.mean(dim=2) if lengths is None else x.sum(dim=2) / lengths[:, None]
+        mean = x.mean(dim=(2, 3)) if lengths is None else x.sum(dim=(2, 3)) / lengths[:, None]
         scores: Tensor = self.head(self.drop(mean))
         return scores
 
 
+def _convolved(x: Tensor, layer: nn.Conv1d, norm: BatchNorm, inside: Tensor | None, training: bool) -> Tensor:
+    """The layer's sums, normalised: [batch, channels, 1, steps] -> [batch, width, 1, steps]."""
+    weight, bias = layer.weight[:, :, None], None
+    if not training:
+        weight, bias = norm.into(weight)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    x = F.conv2d(x, weight, bias, (1, *layer.stride), (0, layer.kernel_size[0] // 2))
+    return norm(x, inside) if training else x
+
+
 class BatchNorm(nn.Module):
-    """Batch normalisation (Ioffe and Szegedy 2015) of [batch, size, steps], with no padding in its statistics."""
+    """Batch normalisation (Ioffe and Szegedy 2015) of [batch, size, 1, steps], with no padding in its statistics."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -61,19 +75,28 @@ class BatchNorm(nn.Module):
         self.register_buffer("variance", torch.ones(size))
 
     def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
-        """inside [batch, 1, steps]: where a sequence is; None: everywhere."""
-        mean, variance = self._statistics(x, inside) if self.training else (self.mean, self.variance)
-        factor = self.weight * torch.rsqrt(variance + 1e-5)
-        return x * factor[:, None] + (self.bias - mean * factor)[:, None]
-
-    def _statistics(self, x: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor]:
+        """In training. inside [batch, 1, 1, steps]: where a sequence is; None: everywhere."""
         if inside is None:
-            variance, mean = torch.var_mean(x, dim=(0, 2), correction=0)
-        else:
-            count = inside.sum()
-            mean = (x * inside).sum(dim=(0, 2)) / count
-            variance = ((x - mean[:, None]).square() * inside).sum(dim=(0, 2)) / count
-        with torch.no_grad():
-            self.mean.lerp_(mean, _MOMENTUM)
-            self.variance.lerp_(variance, _MOMENTUM)
-        return mean, variance
+            out, mean, inverse = torch.native_batch_norm(x, self.weight, self.bias, None, None, True, 0.0, _EPSILON)
+            self._keep(mean, inverse**-2 - _EPSILON)  # inverse: of the deviation
+            return out
+        count = inside.sum()
+        mean = (x * inside).sum(dim=(0, 2, 3)) / count
+        variance = ((x - mean[:, None, None]).square() * inside).sum(dim=(0, 2, 3)) / count
+        self._keep(mean, variance)
+        factor, shift = self._line(mean, variance)
+        return x * factor[:, None, None] + shift[:, None, None]
+
+    @torch.no_grad()
+    def _keep(self, mean: Tensor, variance: Tensor) -> None:
+        self.mean.lerp_(mean, _MOMENTUM)
+        self.variance.lerp_(variance, _MOMENTUM)
+
+    def into(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights [size, channels, 1, kernel] and bias of a convolution that gives what is normalised after it."""
+        factor, shift = self._line(self.mean, self.variance)
+        return weight * factor[:, None, None, None], shift
+
+    def _line(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        factor = self.weight * torch.rsqrt(variance + _EPSILON)
+        return factor, self.bias - mean * factor

@@ -85,32 +85,43 @@ class Windows:
 
     def rivals(self, kind: str, python: str, seconds: float) -> tuple[Any, dict[str, Any]]:
         """Another library's forecasts, as `ours`, and its summary."""
-        task, panel = self.task, self.task.panel
-        begins = {int(test - begin) for begin, _, test, _ in task.cuts}
-        least, parts = min(begins), []
-        for i, (begin, _, test, _) in enumerate(task.cuts.tolist()):
-            rows = slice(max(begin, test - least), test + task.horizon + self.step * (self.count - 1))
-            for c in range(len(panel.columns)):
-                values = (panel.values[rows, c] - self.data.mean[i, c]) / self.data.std[i, c]
-                parts.append(pd.DataFrame({"unique_id": f"s{i:05}c{c:03}", "ds": panel.time[rows], "y": values}))
+        task = self.task
         with tempfile.TemporaryDirectory() as folder:
-            pd.concat(parts).ffill().to_csv(f"{folder}/series.csv", index=False)
-            job = {
-                "file": f"{folder}/series.csv", "out": f"{folder}/made.csv", "freq": panel.freq,
-                "horizon": task.horizon,
-                "begin": least, "validation": int(min(task.cuts[:, 2] - task.cuts[:, 1])), "step": self.step,
-                "count": self.count, "seconds": seconds, "cores": os.cpu_count(),
-            }  # fmt: skip
-            Path(folder, "job.json").write_text(json.dumps(job))
-            command = [python, str(RIVALS), kind, f"{folder}/job.json"]
-            without = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=without, check=False)
-            if done.returncode:
-                raise RuntimeError(done.stderr.strip().splitlines()[-1])
+            job = job_of(task, self.data, Path(folder), self.step, self.count, seconds)
+            summary = answer(kind, python, job, Path(folder))
             made = pd.read_csv(job["out"]).sort_values(["unique_id", "cutoff", "ds"])
-        shape = (len(task.cuts), len(panel.columns), self.count, task.horizon)
+        shape = (len(task.cuts), len(task.panel.columns), self.count, task.horizon)
         forecasts = made["y_hat"].to_numpy().reshape(shape).swapaxes(1, 2)
-        return forecasts.reshape(-1, len(panel.columns), task.horizon), json.loads(done.stdout)
+        return forecasts.reshape(-1, len(task.panel.columns), task.horizon), summary
+
+
+def job_of(task: Forecast, data: Any, folder: Path, step: int, count: int, seconds: float) -> dict[str, Any]:
+    """What another library is to do: the series, on the scale of `data`, up to the last of `count` forecasts."""
+    panel, parts = task.panel, []
+    least = min(int(test - begin) for begin, _, test, _ in task.cuts)
+    for i, (begin, _, test, _) in enumerate(task.cuts.tolist()):
+        rows = slice(max(begin, test - least), test + task.horizon + step * (count - 1))
+        for c in range(len(panel.columns)):
+            values = (panel.values[rows, c] - data.mean[i, c]) / data.std[i, c]
+            parts.append(pd.DataFrame({"unique_id": f"s{i:05}c{c:03}", "ds": panel.time[rows], "y": values}))
+    pd.concat(parts).ffill().to_csv(folder / "series.csv", index=False)
+    return {
+        "file": f"{folder}/series.csv", "out": f"{folder}/made.csv", "freq": panel.freq, "horizon": task.horizon,
+        "begin": least, "validation": int(min(task.cuts[:, 2] - task.cuts[:, 1])), "step": step, "count": count,
+        "seconds": seconds, "cores": os.cpu_count(),
+    }  # fmt: skip
+
+
+def answer(kind: str, python: str, job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What `fit_rivals.py` prints of a job. Raises RuntimeError where it fails."""
+    (folder / "job.json").write_text(json.dumps(job))
+    without = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [python, str(RIVALS), kind, f"{folder}/job.json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=without, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
 
 
 def fitted(entry: dict[str, Any], name: str, file: Path, minutes: float, folder: Path) -> tuple[dict[str, Any], float]:

@@ -1,16 +1,22 @@
 """Other libraries' automatic forecasts in a limited time: what `fit.py` runs, each in an environment of its own.
 
-    PYTHON scripts/bench/fit_rivals.py autolstm|autogluon JOB.json
+    PYTHON scripts/bench/fit_rivals.py autolstm|autogluon|plain JOB.json
 
 autolstm   neuralforecast's `AutoLSTM` with its default space, Optuna's TPE, the squared error as its loss; refitted on
            the validation rows too. No trial may take more than a third of the time, the search ends when as much is
            left as its longest trial took, and the refit has what is left.
 autogluon  AutoGluon's time series, `medium_quality` without the models whose weights are downloaded, by MSE.
+plain      the search of Optuna's tutorials with the network of `tutorial.py`: TPE, MedianPruner, a small space of six
+           params, 20 epochs. Of one series; only a curve is made.
 
 A job says: file (unique_id, ds, y; standardised), freq, horizon, begin and validation (rows of every series before the
 first forecast, and how many of them are the last to validate with), step and count (of the forecasts: each begins so
 many rows after the one before), seconds, cores, out. The forecasts go to `out` (unique_id, ds, cutoff, y_hat), and
 {"seconds": of search and training, "models": what was trained} is printed. It is run in an empty folder.
+
+With `curve`, a file, each trial of one series adds a line to it: seconds of the processor since the process began, the
+validation value, and the MSE of the same forecasts, whose seconds are not counted. The search ends, with no refit, when
+it has had its seconds; they are the processor's, but for the third that a trial of AutoLSTM may take.
 """
 
 import json
@@ -20,7 +26,40 @@ import sys
 import time
 import warnings
 
+import numpy as np
 import pandas as pd
+
+
+class SearchEnded(Exception):
+    pass
+
+
+class Curve:
+    """Of a search: what its trials reached, by the processor's seconds. See the module."""
+
+    def __init__(self, job):
+        self.path, self.most, self.untimed = job["curve"], job["seconds"], 0.0
+
+    def check(self):
+        if time.process_time() - self.untimed > self.most:
+            raise SearchEnded
+
+    def add(self, value, test):
+        seconds = time.process_time() - self.untimed
+        line = {"seconds": seconds, "value": value, "test": float(test())}
+        self.untimed = time.process_time() - seconds
+        with open(self.path, "a") as file:
+            print(json.dumps(line), file=file)
+
+
+def test_windows(job, frame):
+    """[count, horizon]: what the forecasts of one series should have been."""
+    values = frame["y"].to_numpy()
+    return np.stack([values[at : at + job["horizon"]] for at in test_starts(job)])
+
+
+def test_starts(job):
+    return [job["begin"] + k * job["step"] for k in range(job["count"])]
 
 
 def autolstm(job, frame):
@@ -36,7 +75,7 @@ def autolstm(job, frame):
     default = AutoLSTM.get_default_config(h=horizon, backend="optuna")
     quiet = {"enable_progress_bar": False, "logger": False, "enable_model_summary": False, "accelerator": "cpu"}
     quiet |= {"start_padding_enabled": True}  # of short series most of the windows are longer
-    seen = []
+    seen, curve = [], Curve(job) if job.get("curve") else None
 
     def left():
         return job["seconds"] - (time.monotonic() - began)
@@ -45,12 +84,13 @@ def autolstm(job, frame):
         return max((trial.duration.total_seconds() for trial in seen), default=0.0)
 
     def config(trial):
-        limit = {"seconds": max(5.0, min(job["seconds"] / 3, left() - longest()))}
+        rest = job["seconds"] if curve else left() - longest()
+        limit = {"seconds": max(5.0, min(job["seconds"] / 3, rest))}
         return {**default(trial), **quiet, "max_time": limit}
 
     def after(study, trial):
         seen.append(trial)
-        if left() < 2 * longest():
+        if not curve and left() < 2 * longest():
             study.stop()
 
     class Timed(AutoLSTM):
@@ -60,9 +100,21 @@ def autolstm(job, frame):
             finally:
                 self.ended = time.monotonic()
 
+        def _fit_model(self, *args, dataset, **kwargs):
+            if curve is None:
+                return super()._fit_model(*args, dataset=dataset, **kwargs)
+            curve.check()
+            fitted = super()._fit_model(*args, dataset=dataset, **kwargs)
+            value = float(fitted.metrics["ptl/val_loss"])
+            curve.add(value, lambda: error(fitted.predict(dataset, step_size=job["step"])))
+            return fitted
+
+    def error(made):
+        return ((made.reshape(job["count"], -1) - test_windows(job, frame)) ** 2).mean()
+
     model = Timed(
-        h=horizon, loss=MSE(), config=config, search_alg=optuna.samplers.TPESampler(seed=1), num_samples=1000,
-        refit_with_val=True, backend="optuna", callbacks=[after],
+        h=horizon, loss=MSE(), config=config, search_alg=optuna.samplers.TPESampler(seed=job.get("seed", 1)),
+        num_samples=1000, refit_with_val=True, backend="optuna", callbacks=[after],
     )  # fmt: skip
     forecaster = NeuralForecast([model], freq=job["freq"])
     made = forecaster.cross_validation(
@@ -108,6 +160,59 @@ def autogluon(job, frame):
     return pd.concat(parts), seconds, predictor.model_best
 
 
+def plain(job, frame):
+    import optuna
+    import torch
+    from torch.utils.data import DataLoader
+    from tutorial import Forecaster, WindowDataset, evaluate, train_epoch
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    torch.set_num_threads(job["cores"])
+    began, horizon, test = time.monotonic(), job["horizon"], job["begin"]
+    values = torch.tensor(frame["y"].to_numpy(), dtype=torch.float32)
+    truth, curve = test_windows(job, frame), Curve(job)
+
+    def objective(trial):
+        window = horizon * trial.suggest_categorical("window", [1, 2, 4])
+        batch = trial.suggest_categorical("batch_size", [32, 64, 128])
+        model = Forecaster(
+            trial.suggest_int("hidden_size", 16, 128, log=True), horizon,
+            num_layers=(layers := trial.suggest_int("num_layers", 1, 2)),
+            dropout=trial.suggest_float("dropout", 0.0, 0.5) if layers > 1 else 0.0,
+        )  # fmt: skip
+        optimizer = torch.optim.Adam(model.parameters(), lr=trial.suggest_float("lr", 1e-4, 1e-2, log=True))
+        valid = test - job["validation"]
+        train = DataLoader(WindowDataset(values, 0, valid, window, horizon), batch_size=batch, shuffle=True)
+        held_out = DataLoader(WindowDataset(values, valid - window, test, window, horizon), batch_size=batch)
+        best, state = float("inf"), None
+        try:
+            for epoch in range(20):
+                curve.check()
+                train_epoch(model, optimizer, train)
+                value = evaluate(model, held_out)
+                if value < best:
+                    best, state = value, {k: v.clone() for k, v in model.state_dict().items()}
+                trial.report(value, epoch)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+        finally:
+            if state is not None:
+                model.load_state_dict(state)
+                curve.add(best, lambda: error(model, window))
+        return best
+
+    def error(model, window):
+        inputs = torch.stack([values[at - window : at] for at in test_starts(job)]).unsqueeze(-1)
+        with torch.no_grad():
+            return ((model.eval()(inputs).numpy() - truth) ** 2).mean()
+
+    torch.manual_seed(job["seed"])
+    sampler, pruner = optuna.samplers.TPESampler(seed=job["seed"]), optuna.pruners.MedianPruner()
+    study = optuna.create_study(sampler=sampler, pruner=pruner)
+    study.optimize(objective, n_trials=1000)
+    return None, time.monotonic() - began, f"{len(study.trials)} trials"
+
+
 def main():
     with open(sys.argv[2]) as file:
         job = json.load(file)
@@ -116,7 +221,12 @@ def main():
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     frame = pd.read_csv(job["file"], parse_dates=["ds"])
-    made, seconds, models = {"autolstm": autolstm, "autogluon": autogluon}[sys.argv[1]](job, frame)
+    search = {"autolstm": autolstm, "autogluon": autogluon, "plain": plain}[sys.argv[1]]
+    try:
+        made, seconds, models = search(job, frame)
+    except SearchEnded:
+        print("{}", file=out)
+        return
     made.to_csv(job["out"], index=False)
     print(json.dumps({"seconds": seconds, "models": models}), file=out)
 

@@ -26,9 +26,11 @@ from typing import Any
 
 import torch
 from start_configurations import config_of
+from torch import nn
 
 from optlstm.config.sources import layer
 from optlstm.run.plan import Plan, make_plan
+from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.problem import fold_problems, make_problem
 from optlstm.training.folds import Folds
 from optlstm.training.hparams import Hyperparameters
@@ -36,6 +38,10 @@ from optlstm.training.loop import fit
 
 EPOCHS, NEAR, SHORT = 10, 1.01, 96
 CPU = torch.device("cpu")
+KINDS = ("last_step", "every_step")
+
+
+Line = tuple[Sequence[float], Sequence[float]]  # seconds, and the values reached by then
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,26 @@ class Curve:
     values: list[float]
     test: float
 
-    def until(self, value: float) -> float:
-        """Seconds until a value is reached; infinite where it is not."""
-        return next((s for s, v in zip(self.seconds, self.values, strict=True) if v <= value), math.inf)
+    @property
+    def line(self) -> Line:
+        return self.seconds, [*itertools.accumulate(self.values, min)]
+
+
+def until(line: Line, value: float) -> float:
+    """Seconds until a value is reached; infinite where it is not."""
+    return next((s for s, v in zip(*line, strict=True) if v <= value), math.inf)
+
+
+def with_test(data: ForecastData) -> ForecastData:
+    """The same with the test rows in the validation's place."""
+    return replace(data, folds=(), cuts=data.cuts[:, [0, 2, 3, 3]])
+
+
+def test_mse(data: ForecastData, network: nn.Module, hp: Hyperparameters) -> float:
+    """On the test rows; of folds that of the newest one's network."""
+    newest = network[-1] if isinstance(network, Folds) else network
+    with torch.no_grad():
+        return fold_problems(with_test(data), CPU)[0].validate(newest.eval(), hp)["mse"]
 
 
 def params_of(plan: Plan, patch: str) -> Hyperparameters:
@@ -67,28 +90,22 @@ def train(plan: Plan, hp: Hyperparameters, seed: int) -> Curve:
         values.append(epoch.value)
     network = problem.network(hp)
     network.load_state_dict(epoch.state.part("best"))
-    newest = network[-1] if isinstance(network, Folds) else network
-    part = fold_problems(replace(data, folds=(), cuts=data.cuts[:, [0, 2, 3, 3]]), CPU)[0]
-    with torch.no_grad():
-        return Curve(seconds, values, part.validate(newest.eval(), hp)["mse"])
+    return Curve(seconds, values, test_mse(data, network, hp))
 
 
-def draw(runs: Mapping[str, Sequence[Sequence[Curve]]], path: Path) -> None:
-    """A panel a data set, from its seeds' curves of either kind."""
+def draw(panels: Mapping[str, Mapping[str, Sequence[Line]]], ylabel: str, path: Path) -> None:
+    """A panel a data set, in it the lines of each kind, best values so far by seconds."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.2 * len(runs), 2.6), layout="constrained", dpi=120)
+    figure = Figure(figsize=(3.2 * len(panels), 2.6), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
-    for axes, (name, curves) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
-        for kind, colour, of_kind in zip(
-            ("last_step", "every_step"), ("C0", "C1"), zip(*curves, strict=True), strict=True
-        ):
-            for k, curve in enumerate(of_kind):
-                best = [*itertools.accumulate(curve.values, min)]
-                axes.step(curve.seconds, best, colour, where="post", lw=1.2, label=None if k else kind)
-        ends = [min(curve.values) for pair in curves for curve in pair]
-        axes.set(title=name, xlabel="s", ylabel="validation MSE", xlim=0, ylim=(0.97 * min(ends), 1.2 * max(ends)))
+    for axes, (name, kinds) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for i, (kind, lines) in enumerate(kinds.items()):
+            for k, (seconds, values) in enumerate(lines):
+                axes.step(seconds, values, f"C{i}", where="post", lw=1.2, label=None if k else kind)
+        ends = [values[-1] for lines in kinds.values() for _, values in lines if values]
+        axes.set(title=name, xlabel="s", ylabel=ylabel, xlim=0, ylim=(0.97 * min(ends), 1.2 * max(ends)))
     figure.axes[0].legend(frameon=False)
     figure.savefig(path)
 
@@ -106,19 +123,20 @@ def main() -> None:
     print("| data | patch | last_step: s | every_step: s | times as fast | validation MSE | of it | test MSE | of it |")
     print("|---|---|---|---|---|---|---|---|---|")
     ratios: dict[str, list[float]] = {patch: [] for patch in args.patches}
-    shown: dict[str, list[list[Curve]]] = {}
+    panels: dict[str, dict[str, list[Line]]] = {}
     for name, entry in tomllib.loads(args.list.read_text(encoding="utf-8")).items():
         if args.only and name not in args.only:
             continue
         path = str((args.list.resolve().parent / entry["file"]).resolve())
         raw = layer(config_of(shlex.split(entry.get("flags", ""))), {"data": {"path": path}})
-        plans = [make_plan(layer(raw, {"space": {"supervision": kind}})) for kind in ("last_step", "every_step")]
+        plans = [make_plan(layer(raw, {"space": {"supervision": kind}})) for kind in KINDS]
         for patch in args.patches:
             kinds = [params_of(plan, patch) for plan in plans]
             runs = [[train(plans[0], hp, seed) for hp in kinds] for seed in range(args.seeds)]
-            shown[f"{name}, patch {kinds[0].patch}"] = runs
+            lines = {kind: [run[i].line for run in runs] for i, kind in enumerate(KINDS)}
+            panels[f"{name}, patch {kinds[0].patch}"] = lines
             goals = [NEAR * min(last.values) for last, _ in runs]
-            last_s, every_s = ([run[i].until(goal) for run, goal in zip(runs, goals, strict=True)] for i in (0, 1))
+            last_s, every_s = ([*map(until, of_kind, goals)] for of_kind in lines.values())
             ratio = statistics.median(a / b for a, b in zip(last_s, every_s, strict=True))
             ratios[patch].append(ratio)
             columns = [f"{statistics.median(s):.2f}" for s in (last_s, every_s)] + [f"{ratio:.1f}"]
@@ -128,7 +146,7 @@ def main() -> None:
                 columns += [f"{last:.4f}", f"{every / last:.3f}"]
             print(f"| {name} | {kinds[0].patch} | {' | '.join(columns)} |", flush=True)
     if args.png:
-        draw(shown, args.png)
+        draw(panels, "validation MSE", args.png)
     for patch, of_patch in ratios.items():
         print(f"\npatch {patch}: median of {len(of_patch)} {statistics.median(of_patch):.1f} times as fast")
 

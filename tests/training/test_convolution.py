@@ -11,28 +11,32 @@ from optlstm.training.convolution import BatchNorm, ConvolutionBranch
 from tests.training.test_lengths import hyperparameters
 
 
-def test_statistics_are_those_of_torch_where_nothing_is_padding() -> None:
+@pytest.mark.parametrize(("channels", "stride"), [(1, 1), (2, 3)])
+def test_the_layers_are_torchs_convolutions_and_batch_norms(channels: int, stride: int) -> None:
     torch.manual_seed(1)
-    ours, theirs = BatchNorm(3), nn.BatchNorm1d(3)
-    for _ in range(2):
-        x = 5 + 2 * torch.randn(4, 3, 6)
-        torch.testing.assert_close(ours(x, None), theirs(x))
+    branch = ConvolutionBranch(channels, 3, filters=4, stride=stride, dropout=0.0)
+    theirs = nn.Sequential(
+        *(part for conv in branch.layers for part in (conv, nn.BatchNorm1d(conv.out_channels), nn.ReLU()))
+    )
 
-    torch.testing.assert_close(ours.mean, theirs.running_mean)
-    torch.testing.assert_close(
-        ours.eval()(x, None), theirs.eval()(x), rtol=0.02, atol=0.02
-    )  # its variance: n / (n - 1)
+    for _ in range(2):
+        x = 5 + 2 * torch.randn(6, 40, channels)
+        torch.testing.assert_close(branch(x), branch.head(theirs(x.transpose(1, 2)).mean(dim=2)))
+    for ours, norm in zip(branch.norms, theirs[1::3], strict=True):
+        torch.testing.assert_close(ours.mean, norm.running_mean)
+        norm.running_var.copy_(ours.variance)  # theirs: n / (n - 1) of it
+    torch.testing.assert_close(branch.eval()(x), branch.head(theirs.eval()(x.transpose(1, 2)).mean(dim=2)))
 
 
 def test_padding_is_in_no_statistic() -> None:
     torch.manual_seed(2)
     alone, padded = BatchNorm(3), BatchNorm(3)
-    x = torch.randn(2, 3, 5)
-    inside = torch.tensor([True] * 5 + [False] * 4).expand(2, 1, 9)
+    x = torch.randn(2, 3, 1, 5)
+    inside = torch.tensor([True] * 5 + [False] * 4).expand(2, 1, 1, 9)
 
-    out = padded(torch.cat([x, torch.full((2, 3, 4), 1e6)], dim=2), inside)
+    out = padded(torch.cat([x, torch.full((2, 3, 1, 4), 1e6)], dim=3), inside)
 
-    torch.testing.assert_close(out[:, :, :5], alone(x, None))
+    torch.testing.assert_close(out[..., :5], alone(x, None))
     torch.testing.assert_close(padded.mean, alone.mean)
     torch.testing.assert_close(padded.variance, alone.variance)
 
@@ -50,7 +54,7 @@ def test_a_batch_may_be_one_short_sequence(steps: int) -> None:
 def test_in_training_most_sequences_have_the_scores_of_the_convolutions_alone() -> None:
     torch.manual_seed(3)
     network = SequenceClassifier(hyperparameters(conv_filters=2), channels=1, classes=2)
-    x = torch.randn(1, 8, 1).expand(1000, 8, 1)
+    x = torch.randn(1, 8, 1).repeat(1000, 1, 1)
 
     by_lstm = (network(x) - network.convolution(x)).norm(dim=1)  # type: ignore[misc]
 
