@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from scipy.signal import lfilter
 
 from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers
@@ -104,6 +103,7 @@ def _ets(values: Floats, fitted: int, at: Integers, horizon: int, season: int) -
 
 def _theta(values: Floats, fitted: int, at: Integers, horizon: int, season: int) -> Floats:
     """The Theta method (Assimakopoulos and Nikolopoulos 2000), seasons taken out where a test finds them."""
+    from scipy.signal import lfilter  # 0.7 s
     from statsmodels.tsa.forecasting.theta import ThetaModel
 
     seasonal = season > 1 and fitted >= 2 * season
