@@ -61,6 +61,7 @@ MAY_MAKE_CODE = {
 }
 
 HEAVY = ("torch", "ray", "plotly", "optuna")
+SLOW = ("sklearn", "statsmodels", "matplotlib", "plotly", "scipy.signal", "scipy.stats", "scipy.optimize")
 
 
 def modules(package: Path) -> dict[str, Path]:
@@ -185,6 +186,19 @@ def ray_problems(package: Path) -> list[str]:
     ]
 
 
+def slow_problems(package: Path) -> list[str]:
+    """What takes half a second and not every command needs is imported where it is used."""
+    return [
+        f"{name}:{node.lineno} imports {target}"
+        for name, path in modules(package).items()
+        if name != "optlstm.estimators"  # are scikit-learn's
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for target in (f"{getattr(node, 'module', None) or ''}.{alias.name}".strip(".") for alias in node.names)
+        if any(is_within(target, slow) for slow in SLOW)
+    ]
+
+
 def printing_problems(package: Path) -> list[str]:
     """Only the command line and its progress display print or end the process."""
     return [
@@ -208,7 +222,7 @@ def code_problems(package: Path) -> list[str]:
     ]
 
 
-RULES = [layer_problems, circle_problems, wing_problems, ray_problems, printing_problems, code_problems]
+RULES = [layer_problems, circle_problems, wing_problems, ray_problems, slow_problems, printing_problems, code_problems]
 
 TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
 IMPORTS_A = "importlib.import_module('optlstm.a')"
@@ -273,6 +287,12 @@ BROKEN = [
         "optlstm.data.a -> optlstm.study",
     ),
     (ray_problems, {"backends/local.py": "def f():\n    import ray.tune"}, "optlstm.backends.local imports ray.tune"),
+    (
+        slow_problems,
+        {"tasks/a.py": "from scipy.signal import lfilter"},
+        "optlstm.tasks.a:1 imports scipy.signal.lfilter",
+    ),
+    (slow_problems, {"tasks/a.py": "from scipy import fft, signal"}, "optlstm.tasks.a:1 imports scipy.signal"),
     (printing_problems, {"study/a.py": "print(1)"}, "optlstm.study.a:1 calls print"),
     (printing_problems, {"backends/a.py": "import sys\nsys.exit(2)"}, "optlstm.backends.a:2 calls sys.exit"),
     (printing_problems, {"api.py": "import typer\ntyper.echo('x')"}, "typer.echo"),

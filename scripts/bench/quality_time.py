@@ -93,7 +93,7 @@ def train(plan: Plan, hp: Hyperparameters, seed: int) -> Curve:
     return Curve(seconds, values, test_mse(data, network, hp))
 
 
-def draw(panels: Mapping[str, Mapping[str, Sequence[Line]]], ylabel: str, path: Path) -> None:
+def draw(panels: Mapping[str, Mapping[str, Sequence[Line]]], ylabel: str, path: Path, log: bool = False) -> None:
     """A panel a data set, in it the lines of each kind, best values so far by seconds."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -106,6 +106,7 @@ def draw(panels: Mapping[str, Mapping[str, Sequence[Line]]], ylabel: str, path: 
                 axes.step(seconds, values, f"C{i}", where="post", lw=1.2, label=None if k else kind)
         ends = [values[-1] for lines in kinds.values() for _, values in lines if values]
         axes.set(title=name, xlabel="s", ylabel=ylabel, xlim=0, ylim=(0.97 * min(ends), 1.2 * max(ends)))
+        axes.set_yscale("log" if log else "linear")
     figure.axes[0].legend(frameon=False)
     figure.savefig(path)
 

@@ -111,14 +111,12 @@ def rival(kind: str, python: str, entry: dict[str, Any], file: Path, seed: int, 
 
 
 def line_of(points: Points) -> Line:
-    """The test MSE of the trial that is the best so far on the validation rows."""
-    seconds, tests, best = [], [], math.inf
-    for second, value, test in points:
-        if value < best:
-            best = value
-            seconds.append(second)
-            tests.append(test)
-    return seconds, tests
+    """After each trial, the test MSE of the one that is the best so far on the validation rows."""
+    best, tests = (math.inf, math.inf), list[float]()
+    for _, value, test in points:
+        best = (value, test) if value < best[0] else best
+        tests.append(best[1])
+    return [seconds for seconds, *_ in points], tests
 
 
 def show(results: list[dict[str, Any]], png: Path | None) -> None:
@@ -139,7 +137,7 @@ def show(results: list[dict[str, Any]], png: Path | None) -> None:
         rows.append([name, *(column.replace("inf", "never") for column in columns)])
     table(["data", *(f"MSE, {peer}" for peer in PEERS), "goal", *(f"s, {peer}" for peer in PEERS)], rows)
     if png:
-        draw(panels, "test MSE", png)
+        draw(panels, "test MSE", png, log=True)
 
 
 def main() -> None:
