@@ -68,6 +68,7 @@ def autolstm(job, frame):
     from neuralforecast import NeuralForecast
     from neuralforecast.auto import AutoLSTM
     from neuralforecast.losses.pytorch import MSE
+    from pytorch_lightning import Callback
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(job["cores"])
@@ -83,10 +84,16 @@ def autolstm(job, frame):
     def longest():
         return max((trial.duration.total_seconds() for trial in seen), default=0.0)
 
+    class OfProcessor(Callback):
+        def on_train_start(self, trainer, module):
+            self.end = time.process_time() + job["seconds"] / 3
+
+        def on_train_batch_end(self, trainer, *args):
+            trainer.should_stop |= time.process_time() > self.end
+
     def config(trial):
-        rest = job["seconds"] if curve else left() - longest()
-        limit = {"seconds": max(5.0, min(job["seconds"] / 3, rest))}
-        return {**default(trial), **quiet, "max_time": limit}
+        limit = {"max_time": {"seconds": max(5.0, min(job["seconds"] / 3, left() - longest()))}}
+        return {**default(trial), **quiet, **({"callbacks": [OfProcessor()]} if curve else limit)}
 
     def after(study, trial):
         seen.append(trial)
