@@ -78,6 +78,16 @@ def test_what_listens_and_is_no_ray_is_refused_at_once(other_service: str, monke
         check_address(other_service)
 
 
+def test_a_cluster_that_lets_nobody_in_may_want_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(*_: object, **__: object) -> None:
+        raise ConnectionError("Failed to connect\nto a cluster")
+
+    monkeypatch.setattr(connection, "check_address", lambda _: None)
+    monkeypatch.setattr(connection.ray, "init", init)
+    with pytest.raises(InputError, match=r"cannot join .* \(Failed to connect\); a cluster with a token needs"):
+        connection._joined("127.0.0.1:1").__enter__()
+
+
 @pytest.mark.usefixtures("local_ray")
 def test_a_ray_that_runs_is_recognised_and_its_files_are_this_users_alone() -> None:
     import ray
