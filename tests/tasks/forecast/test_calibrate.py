@@ -87,9 +87,9 @@ def test_widths_follow_a_spread_that_depends_on_the_hour(tmp_path: Path) -> None
 
 
 def test_quantiles_that_are_right_are_not_left_for_another_kind_by_chance(tmp_path: Path) -> None:
-    intervals = []
+    generator, intervals = np.random.default_rng(2), []
     for _ in range(8):
-        values = RNG.normal(size=150)
+        values = generator.normal(size=150)
         for row in range(4, 150):
             values[row] *= 1 + 0.5 * np.tanh(np.abs(values[row - 4 : row]).mean() - 0.7)
         goal = Goal("quantiles", ("wql",))
