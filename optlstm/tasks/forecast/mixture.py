@@ -101,7 +101,8 @@ def choose_mixture(
 
     The selection is repeated on samples of a Bayesian bootstrap (Rubin 1981) over blocks of the windows, each about a
     horizon long, and the weights are the mean over the samples: where the validation rows say little, the samples
-    disagree, and the weights are spread. The fewer blocks there are, the nearer they are to those of a plain mean.
+    disagree, and the weights are spread. The fewer windows there are that do not overlap, the nearer they are to
+    those of a plain mean.
 
     Args:
         trials: each with its network, trained on the training rows alone; of folds one network each.
@@ -130,7 +131,8 @@ def choose_mixture(
     else:
         losses = squared_losses(np.stack([gram for fold in folds for gram in fold.grams()]))
     counts = np.array([windows for fold in folds for windows in fold.counts])
-    weights = shrunk_weights(losses, counts, len(trials) + len(linear), len(trials))
+    independent = sum(fold.independent for fold in folds)
+    weights = shrunk_weights(losses, counts, len(trials) + len(linear), len(trials), independent)
     of_linear = zip(linear, weights[len(trials) :].tolist(), strict=True)
     return Mixture(
         tuple(weights[: len(trials)].tolist()), {part: weight for part, weight in of_linear if weight > 0}, head
@@ -164,6 +166,13 @@ class _Fold:
     def size(self) -> int:
         """Errors of all parts in all windows."""
         return len(self.parts) * len(self.parts[0][1]) * self._numbers
+
+    @property
+    def independent(self) -> int:
+        """How many validation windows of all series would not overlap."""
+        data = self.problem.data
+        windows = data.cuts[:, 2] - data.cuts[:, 1] - data.horizon + 1
+        return sum(max(1, round(count / data.horizon)) for count in windows.tolist() if count > 0)
 
     @cached_property
     def blocks(self) -> Sequence[Tensor]:

@@ -14,28 +14,29 @@ _ROUNDS = 20  # of a greedy selection: a weight is a multiple of 1/20
 _DRAWS = 100  # bootstrap samples
 _LEAST_WEIGHT = 0.01  # smaller ones are noise
 _TINY = 1e-12  # in place of the loss of a forecast without errors
-_PRIOR_BLOCKS = 8  # blocks of windows that the weights known beforehand count as
+_PRIOR_WINDOWS = 8  # that the weights known beforehand count as
 
 Losses = Callable[[Floats], Floats]  # how often each part is chosen -> the loss with one more of each, [blocks, parts]
 
 
-def shrunk_weights(losses: Losses, windows: Floats, parts: int, networks: int) -> Floats:
+def shrunk_weights(losses: Losses, windows: Floats, parts: int, networks: int, independent: int) -> Floats:
     """Bagged weights, shrunk towards those that a mean of networks and linear forecasts has, [parts]; they sum to 1.
 
-    Weights that few blocks of windows choose are worse than a plain mean (Bates and Granger 1969; Timmermann 2006). So
-    these count as `_PRIOR_BLOCKS` blocks that choose the networks, all alike, and the linear forecasts, as they are
-    weighted among themselves, each in inverse proportion to its loss.
+    Weights that few windows choose are worse than a plain mean (Bates and Granger 1969; Timmermann 2006). So it counts
+    as `_PRIOR_WINDOWS` windows more: the networks, all alike, and the linear forecasts, as they are weighted among
+    themselves, each in inverse proportion to its loss.
 
     Args:
         windows: of each block, [blocks].
         networks: how many of the parts are networks: the first ones.
+        independent: how many windows would not overlap.
     """
     bagged = bagged_weights(losses, windows, parts)
     linear = bagged_weights(losses, windows, parts, first=networks)
     of_one = windows / windows.sum() @ losses(np.zeros(parts))
-    even = (np.where(np.arange(parts) < networks, 1 / max(1, networks), linear)) / np.maximum(of_one, _TINY)
-    share = _PRIOR_BLOCKS / (_PRIOR_BLOCKS + len(windows))
-    return _without_noise((1 - share) * bagged + share * even / even.sum())
+    mean = np.where(np.arange(parts) < networks, 1 / max(1, networks), linear) / np.maximum(of_one, _TINY)
+    share = _PRIOR_WINDOWS / (_PRIOR_WINDOWS + independent)
+    return _without_noise((1 - share) * bagged + share * mean / mean.sum())
 
 
 def bagged_weights(losses: Losses, windows: Floats, parts: int, first: int = 0) -> Floats:

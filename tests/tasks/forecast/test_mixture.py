@@ -143,11 +143,12 @@ def test_bagged_weights_sum_to_one_favour_the_better_and_are_spread_where_blocks
     assert useless.tolist() == [1.0, 0.0]
 
 
-def test_weights_of_few_blocks_are_nearly_those_of_a_mean_of_networks_and_linear_forecasts() -> None:
+def test_weights_of_few_windows_are_nearly_those_of_a_mean_of_networks_and_linear_forecasts() -> None:
     losses = np.diag([1.0, 1.0, 2.0, 1.0, 1e6])  # independent errors of two networks and three linear forecasts
 
-    def shrunk(blocks: int, losses: np.ndarray, networks: int = 2) -> np.ndarray:
-        return shrunk_weights(squared_losses(np.stack([losses] * blocks)), np.ones(blocks), len(losses), networks)
+    def shrunk(independent: int, losses: np.ndarray, networks: int = 2) -> np.ndarray:
+        blocks = squared_losses(np.stack([losses] * 4))
+        return shrunk_weights(blocks, np.ones(4), len(losses), networks, independent)
 
     def mean(losses: np.ndarray) -> np.ndarray:
         """The networks alike, the linear forecasts as they are best among themselves, all by inverse loss."""
@@ -155,16 +156,35 @@ def test_weights_of_few_blocks_are_nearly_those_of_a_mean_of_networks_and_linear
         weights = np.array([0.5, 0.5, *of_linear]) / np.diag(losses)
         return weights / weights.sum()
 
-    for blocks in (2, 200):
-        bagged = bagged_weights(squared_losses(np.stack([losses] * blocks)), np.ones(blocks), 5)
-        expected = (8 * mean(losses) + blocks * bagged) / (8 + blocks)
-        np.testing.assert_allclose(shrunk(blocks, losses), expected, atol=1e-6)
-        assert shrunk(blocks, losses)[4] == 0
+    bagged = bagged_weights(squared_losses(np.stack([losses] * 4)), np.ones(4), 5)
+    for independent in (2, 200):
+        expected = (8 * mean(losses) + independent * bagged) / (8 + independent)
+        np.testing.assert_allclose(shrunk(independent, losses), expected, atol=1e-6)
+        assert shrunk(independent, losses)[4] == 0
     useless = np.diag([1e6, 1e6, 1.0, 1.0])
     np.testing.assert_allclose(shrunk(1, useless), [0, 0, 0.5, 0.5], atol=1e-3)
     exact = shrunk(4, np.diag([0.0, 1.0, 1.0]))
     assert exact.tolist() == [1.0, 0.0, 0.0]
     assert shrunk(3, np.diag([1.0, 3.0]), networks=0).sum() == pytest.approx(1)  # as of a study without one
+
+
+def test_windows_of_all_series_and_folds_count_where_they_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+
+    def shrunk(losses: object, windows: np.ndarray, parts: int, networks: int, independent: int) -> np.ndarray:
+        counted.append((networks, independent))
+        return np.full(parts, 1 / parts)
+
+    monkeypatch.setattr("optlstm.tasks.forecast.mixture.shrunk_weights", shrunk)
+    rows = [[0, 20, 40, 40], [40, 60, 65, 65], [65, 85, 87, 87]]  # 17, 2 and no windows of 4 steps to validate
+    scale = {"mean": np.zeros((3, 1)), "std": np.ones((3, 1)), "naive": np.ones((3, 1))}
+    static = np.empty((3, 0), np.float32)
+    data = replace(one_series(NOISE[:87]), ids=("a", "b", "c"), static=static, cuts=np.array(rows), **scale)
+
+    choose_mixture(data, [(HP, Sum(1.0))], [], season=1)
+    choose_mixture(replace(data, folds=(data.cuts,) * 2), [(HP, Folds([Sum(1.0)] * 2))], [], season=1)
+
+    assert counted == [(1, 4 + 1), (1, 2 * (4 + 1))]
 
 
 def test_the_largest_weight_is_kept_however_small_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
