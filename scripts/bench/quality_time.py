@@ -103,7 +103,7 @@ def draw(panels: Mapping[str, Mapping[str, Sequence[Line]]], ylabel: str, path: 
     for axes, (name, kinds) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for i, (kind, lines) in enumerate(kinds.items()):
             for k, (seconds, values) in enumerate(lines):
-                axes.step(seconds, values, f"C{i}", where="post", lw=1.2, label=None if k else kind)
+                axes.step(seconds, values, f"C{i}", where="post", lw=1.2, marker=".", ms=3, label=None if k else kind)
         ends = [values[-1] for lines in kinds.values() for _, values in lines if values]
         axes.set(title=name, xlabel="s", ylabel=ylabel, xlim=0, ylim=(0.97 * min(ends), 1.2 * max(ends)))
         axes.set_yscale("log" if log else "linear")
