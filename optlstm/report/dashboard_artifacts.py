@@ -168,9 +168,13 @@ def _figures(data: PlotData, task: AnyTask, number: int) -> list[Figure]:
 
 
 def _drawn(source: Any, figures: Sequence[Figure]) -> Iterable[bytes | None]:
-    """The figures as files, where the source of their data has workers that draw."""
+    """The figures as files, where the source of their data has workers that draw; this process imports meanwhile."""
     call = getattr(source, "call", None)
-    files: Iterable[bytes | None] = call(png, [(figure, DPI) for figure in figures]) if call else [None] * len(figures)
+    if call is None:
+        return [None] * len(figures)
+    files: Iterable[bytes] = call(png, [(figure, DPI) for figure in figures])
+    with suppress(ImportError):
+        import optuna.importance  # noqa: F401  (scikit-learn, for the note: half a second)
     return files
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from optlstm.report.importance import optuna_importance
 from optlstm.study.record import CONFIG_KEY, NOTES_KEY, RECORD_KEY
 from optlstm.study.results import StudyResults
 from optlstm.tasks.registry import TASKS, goals, task_class
@@ -108,14 +107,15 @@ class StudyView(StudyResults):
         varied = [n for n in self.searched if n in in_all and len({str(t.params[n]) for t in self.by_value}) > 1]
         if len(self.by_value) < LEAST_FOR_IMPORTANCE or len(varied) < 2:
             return {}
-        package = optuna_importance()
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # imports scikit-learn: 1 s
+
         # PED-ANOVA minimizes a target, and warns of it; of a study with one objective it knows the direction.
         target = (lambda trial: self.sign * trial.values[0]) if self.several else None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                evaluator = package.PedAnovaImportanceEvaluator()
-                shares = package.get_param_importances(self.study, evaluator=evaluator, params=varied, target=target)
+                evaluator = PedAnovaImportanceEvaluator()
+                shares = get_param_importances(self.study, evaluator=evaluator, params=varied, target=target)
         except (ValueError, RuntimeError):  # too few trials that differ
             return {}
         clean = {name: float(share) for name, share in shares.items() if math.isfinite(share)}
