@@ -218,13 +218,7 @@ class _SequenceTable:
         groups = self._constant(self.group, codes, ids, notes)
         labels: tuple[str, ...] = ()
         if self.per_step and self.labels:
-            cells = label_cells(self.frame, self.labels, self.flaws)
-            labels = tuple(cells[row] for row in order.tolist())
-            if columns.like is None and not _changes(labels, codes[order]).any():
-                notes.append(
-                    f"data: no label of {self.flaws.file} changes within a sequence; without data.per_step a sequence "
-                    "is a sample, with one label"
-                )
+            labels = self._labels_of_steps(codes, order, columns, notes)
         elif steps is None:
             labels = tuple(joined_labels([self._constant(label, codes, ids, notes) or () for label in self.labels]))
         self.flaws.raise_any()
@@ -280,6 +274,19 @@ class _SequenceTable:
         if not len(given):
             self.flaws.add(f"column {listed(map(quoted, self.labels))} of {self.flaws.file}: no row has a value")
         return [str(text) for text in texts]
+
+    def _labels_of_steps(
+        self, codes: Integers, order: Integers, columns: SequenceColumns, notes: list[str]
+    ) -> tuple[str, ...]:
+        """The label of each step, of one sequence after the other. notes: Gets what is said of them."""
+        cells = label_cells(self.frame, self.labels, self.flaws)
+        labels = tuple(cells[row] for row in order.tolist())
+        if columns.like is None and not _changes(labels, codes[order]).any():
+            notes.append(
+                f"data: no label of {self.flaws.file} changes within a sequence; without data.per_step a sequence "
+                "is a sample, with one label"
+            )
+        return labels
 
     def _numbers(self, *, empty: bool) -> Floats:
         """[rows, channels]. empty: whether cells may be empty; they are NaN."""

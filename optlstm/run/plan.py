@@ -292,8 +292,8 @@ def _read_space(
     kept = without_unread(space, read, section)
     if unread := [param.name for param in space.params if param not in kept.params]:
         notes.append(f"model.factory: not searched, as its network does not read them: {', '.join(unread)}")
-    own = {*NETWORK_PARAMS, *custom_names(kept)}
-    if idle := [name for name in kept.defaults() if name in own and name not in read]:
+    of_network = {*NETWORK_PARAMS, *custom_names(kept)}
+    if idle := [name for name in kept.defaults() if name in of_network and name not in read]:
         notes.append(
             f"model.factory: searched, though with the defaults its network does not read them: {', '.join(idle)}"
         )

@@ -65,7 +65,7 @@ def watched(command: Sequence[str], checkout: Path, folder: Path, seconds: float
     tree, used = psutil.Process(process.pid), [(time.time(), 0.0)]
     while process.poll() is None and used[-1][1] < seconds:
         time.sleep(0.2)
-        spent = [each.cpu_times() for each in [tree, *tree.children(recursive=True)] if each.is_running()]
+        spent = [p.cpu_times() for p in [tree, *tree.children(recursive=True)] if p.is_running()]
         used.append((time.time(), sum(t.user + t.system + t.children_user + t.children_system for t in spent)))
     if process.returncode:
         raise SystemExit(f"exit {process.returncode}: {shlex.join(command)}")

@@ -14,7 +14,8 @@ import torch
 
 import optlstm
 from optlstm.errors import InputError
-from optlstm.tasks.label.predict import LabelPredictor, SequenceSection
+from optlstm.tasks.label.number import Number
+from optlstm.tasks.label.predict import LabelPredictor, SequenceSection, _refuse_options
 from optlstm.tasks.label.problem import LabelProblem
 from optlstm.tasks.label.sequences import SequenceTask
 from optlstm.tasks.options import DataConfig
@@ -94,8 +95,10 @@ def test_from_study_to_predictions_of_whole_sequences(cached_cli: Cli, cli: Cli)
     assert (np.diff(out.iloc[:, 2:].to_numpy(), axis=1) >= 0).all()
     np.testing.assert_array_equal(out["prediction"], out["q50"])
     assert model.score("lines.csv")["rmse"] == pytest.approx(np.sqrt(np.square(out["prediction"] - level).mean()))
-    with pytest.raises(InputError, match=r"labels; a study with loss=.quantiles. predicts a number's"):
+    with pytest.raises(InputError, match=r"this model predicts labels$"):
         model.predict("lines.csv", levels=[80])
+    with pytest.raises(InputError, match=r"labels; a study with --loss quantiles gives quantiles$"):
+        _refuse_options({"levels": [80]}, Number())
     with torch.no_grad():
         x = torch.tensor(frame.to_numpy())[:, :, None]
         exported = model.predictor.export_module().module(x)

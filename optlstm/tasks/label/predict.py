@@ -312,7 +312,8 @@ def _refuse_options(options: Mapping[str, Any], target: Target) -> None:
     reading = options.get("reading")
     given += [f"data.{key}" for key in READING if reading and key in reading.model_fields_set and key not in FORM]
     if given:
-        hint = "; a study with --loss quantiles predicts a number's" if isinstance(target, Number) else ""
+        has_point = isinstance(target, Number) and not target.head.levels
+        hint = "; a study with --loss quantiles gives quantiles" if has_point else ""
         hints = dict.fromkeys(("--level", "--quantiles"), hint)
         raise InputError(
             [f"{flag}: is for forecasts; this model predicts labels{hints.get(flag, '')}" for flag in given]
