@@ -73,7 +73,8 @@ def measured(config: dict[str, Any], rules: list[tuple[float, float]]) -> list[R
     held_out = evaluator.held_out(lambda: [(hp, network)], blend)
     section = evaluator.card_section().model_copy(update=blend.card_updates)
     predictor, rows = section.predictor([network], [hp], blend.extras), []
-    for calibrate.WIDER, calibrate.CHANCE in rules:
+    for wider, chance in rules:
+        calibrate.WIDER, calibrate.CHANCE = wider, chance
         evaluation = evaluator.evaluate(predictor, joined=True, held_out=held_out)
         coverage = {str(level): evaluation.intervals["measured"][str(level)]["coverage"] for level in LEVELS}
         scores = {name: evaluation.test[name] for name in ("wql", "msis")}

@@ -1,14 +1,19 @@
-"""What the live display shows of a trial between two epochs, and what is printed of a refit."""
+"""What the live display shows of a trial between two epochs and of a stop, and what is printed of a refit."""
 
 from __future__ import annotations
 
 import io
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from optlstm.console.progress import Epochs, RunningTrial
+from optlstm.backends.driver import Run
+from optlstm.console.progress import Display, Epochs, RunningTrial
+from optlstm.study.events import TrialStarted
+from tests.backends.contract import Studies
 
 
 def test_a_long_epoch_is_shown_by_the_length_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,3 +44,13 @@ def test_a_network_is_numbered_where_there_are_more(networks: int, line: str) ->
     Epochs(Console(file=out)).on_epoch(2, networks, 7, 7)
 
     assert out.getvalue() == f"{line}: 7 epochs\n"
+
+
+def test_a_run_stops_after_this_epoch_only_where_a_trial_trains(tmp_path: Path) -> None:
+    with closing(Studies(tmp_path)) as studies:
+        display = Display(Console(file=io.StringIO()), Run(studies.ledger(), 1), 2, "mse")
+        assert display.stopping == "stopping"
+
+        display.on_event(TrialStarted(0, {}, 0))
+
+    assert display.stopping == "stopping after this epoch"
