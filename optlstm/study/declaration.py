@@ -206,7 +206,8 @@ def _wrong_type(value: Any, like: Value) -> str | None:
     if expected is bool and isinstance(value, str):  # some can be more than true and false: their own check says
         return None
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    return None if fits else f"must be {words[expected]}, got {value!r}"
+    hint = "; several to search: {choices = [...]}" if isinstance(value, list) else ""
+    return None if fits else f"must be {words[expected]}, got {value!r}{hint}"
 
 
 def _condition_problems(

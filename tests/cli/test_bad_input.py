@@ -134,6 +134,7 @@ def test_of_an_unknown_task_nothing_else_is_judged(cli: Cli) -> None:
         ("learning_rate={low=0, high=1, log=true}", "space.learning_rate: log needs low > 0, got low = 0"),
         ("learning_rate={low=1e-3, high=1, log=true, step=0.1}", "space.learning_rate: step and log cannot be"),
         ("window={choices=[]}", "space.window: choices is empty"),
+        ("window=[24, 48]", "space.window: must be a whole number, got [24, 48]; several to search: {choices = [...]}"),
         ("window={choices=8}", "space.window: choices must be a list, got 8"),
         ("dropout={low=nan, high=0.5}", "space.dropout: low is nan; bounds must be finite"),
         ("dropout={low=0, high=inf}", "space.dropout: high is inf; bounds must be finite"),
