@@ -64,7 +64,7 @@ def predict(
     ] = None,
     plot_series: Annotated[
         list[str] | None,
-        typer.Option("--plot-series", metavar="ID", help="what it shows (default: the first); repeatable"),
+        typer.Option("--plot-series", metavar="ID", help="what it shows (default: the first six); repeatable"),
     ] = None,
     factory: FactoryOption = None,
     verify: VerifyOption = None,

@@ -62,7 +62,7 @@ class Wanted:
             problems.append("--samples: this model has no residuals to draw paths from; make it again with refit")
         if problems:
             raise InputError(problems)
-        return replace(self, levels=tuple(levels), quantiles=tuple(self.quantiles))
+        return replace(self, levels=tuple(dict.fromkeys(levels)), quantiles=tuple(dict.fromkeys(self.quantiles)))
 
     def _together(self) -> Iterator[str]:
         given = {"--backtest": self.backtest, "--quantiles": self.quantiles, "--samples": self.samples}
