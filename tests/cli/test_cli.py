@@ -91,7 +91,7 @@ def test_two_commands_find_what_one_finds(cli: Cli, cached_cli: Cli) -> None:
         (["--set", "pruner.n_warmup_steps=1"], "pruner.n_warmup_steps: the study has 0, this asks for 1"),
         (["--set", "space.hidden_size=5"], "space.hidden_size: the study has 4, this asks for 5"),
         (["--set", "data.splits=[80,20,20]"], "data.splits: the study has [84, 12, 24], this asks for [80, 20, 20]"),
-        (["--data", "other.csv", "--name", "tiny"], "data.rows: the study has 120, this asks for 130"),
+        (["--data", "other.csv", "--name", "tiny"], "data: another file, or another content: the study has 120 rows"),
     ],
 )
 def test_another_search_under_the_name_is_refused_with_both_values(
@@ -105,7 +105,7 @@ def test_another_search_under_the_name_is_refused_with_both_values(
 
     assert outcome.code == 2
     assert outcome.lines[0].startswith("study 'tiny' exists and is another search")
-    assert f"  {expected}" in outcome.lines
+    assert any(line.startswith(f"  {expected}") for line in outcome.lines)
     assert [line for line in outcome.lines[:-1] if "sampler" in line] == [f"  {expected}"] * ("--sampler" in arguments)
     assert outcome.out == ""
     assert (rows(), sorted(Path.cwd().rglob("*"))) == (before, files)
