@@ -29,6 +29,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -65,8 +66,11 @@ def watched(command: Sequence[str], checkout: Path, folder: Path, seconds: float
     tree, used = psutil.Process(process.pid), [(time.time(), 0.0)]
     while process.poll() is None and used[-1][1] < seconds:
         time.sleep(0.2)
-        spent = [p.cpu_times() for p in [tree, *tree.children(recursive=True)] if p.is_running()]
-        used.append((time.time(), sum(t.user + t.system + t.children_user + t.children_system for t in spent)))
+        spent = []
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            spent = [p.cpu_times() for p in [tree, *tree.children(recursive=True)] if p.is_running()]
+        now = sum(t.user + t.system + t.children_user + t.children_system for t in spent)
+        used.append((time.time(), max(now, used[-1][1])))
     if process.returncode:
         raise SystemExit(f"exit {process.returncode}: {shlex.join(command)}")
     process.kill()
