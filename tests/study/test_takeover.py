@@ -241,11 +241,16 @@ def test_leases_are_renewed_while_held_and_released_at_the_end(
 ) -> None:
     monkeypatch.setattr(leases, "LEASE_S", 0.4)
     ledger = Ledger(sqlite, name, record())
+
+    def read() -> Lease | None:
+        with ledger._storage.lock:  # the thread that renews uses the same connections
+            return lease_of(sqlite, name, 0)
+
     with ledger.held():
         assigned(ledger)
-        first = lease_of(sqlite, name, 0)
-        wait_until(lambda: lease_of(sqlite, name, 0) != first)
-        renewed = lease_of(sqlite, name, 0)
+        first = read()
+        wait_until(lambda: read() != first)
+        renewed = read()
     after = lease_of(sqlite, name, 0)
 
     assert first
