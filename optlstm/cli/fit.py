@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,11 +18,13 @@ from optlstm.cli.refit import print_result
 from optlstm.cli.session import run_session
 from optlstm.config.schema import StudyConfig
 from optlstm.config.validate import attempt
+from optlstm.study.record import MODEL_KEY
 from optlstm.util.format import duration, model_folder
 from optlstm.util.interrupts import Interrupted
 from optlstm.util.program import program
 
 if TYPE_CHECKING:
+    from optlstm.models.card import Card
     from optlstm.run.budget import Budget
     from optlstm.run.session import Session
 
@@ -44,6 +47,7 @@ def fit(
 ) -> int:
     """Search, refit and test inside a time limit, and save the model. Stopped, the same command continues it."""
     began = time.monotonic()
+    from optlstm.console.progress import make_console
     from optlstm.run.budget import SUFFIX, Budget, config_problems
     from optlstm.run.study_config import names_of, study_name
 
@@ -58,9 +62,20 @@ def fit(
     folder = out or Path(model_folder(name))
     budget.command = f"fit --name {shlex.quote(name)} --minutes {minutes:g} -o {shlex.quote(str(folder))}"
     attempt(problems, lambda: _check_target(folder))
-    session, code = run_session(raw, problems, None, quiet, budget)
+    session, code = run_session(
+        raw, problems, None, quiet, budget, is_over=lambda session: _stored(session, budget, folder) is not None
+    )
     if code >= 128:  # interrupted; what resumes it is this command
         return code
+    if card := _stored(session, budget, folder):
+        make_console(quiet).print(
+            f"nothing to do: the study has ended, and {folder} holds its model; to search on give more --minutes, for"
+            " another model another --name and -o",
+            markup=False,
+            soft_wrap=True,
+        )
+        _show(session, card, folder, as_json)
+        return 0
     return _make_model(session, budget, folder, raw, quiet, as_json)
 
 
@@ -70,11 +85,18 @@ def _check_target(folder: Path) -> None:
     check_target(folder)
 
 
+def _stored(session: Session, budget: Budget, folder: Path) -> Card | None:
+    """The card of the model that the study has ended with, in as much time or more, where the folder holds it."""
+    from optlstm.models.folder import kept
+
+    made = session.ledger.attrs.get(MODEL_KEY)
+    return kept(folder, made["sha256"]) if made and made["seconds"] >= budget.seconds else None
+
+
 def _make_model(session: Session, budget: Budget, folder: Path, raw: dict[str, Any], quiet: bool, as_json: bool) -> int:
     from optlstm.console.progress import PAUSED, Epochs, make_console
-    from optlstm.console.scores import outcome
     from optlstm.console.study_table import counts_in_words
-    from optlstm.models.fit import MORE_TIME, finished, is_baseline
+    from optlstm.models.fit import finished
     from optlstm.models.folder import described
 
     url = str(raw.get("storage") or StudyConfig.model_fields["storage"].default)
@@ -86,19 +108,30 @@ def _make_model(session: Session, budget: Budget, folder: Path, raw: dict[str, A
         try:
             model = finished(session, database, budget, display.on_epoch, unweighted.append)
         except (Interrupted, KeyboardInterrupt):
-            console.print("stopped while the model was trained; with more --minutes it is trained again:")
+            console.print("stopped while the model was being trained; the search is saved, and this trains the model:")
             console.print(f"  {program()} {budget.command}", markup=False, soft_wrap=True)
             raise
     replaced = described(folder)
     model.save(folder)
-    if as_json:
-        print(json.dumps({**outcome(model.card, str(folder)), "counts": dict(session.ledger.counts)}))
-    else:
-        results = make_console(results=True)
-        if is_baseline(model):
-            results.print(MORE_TIME, markup=False)
-        print_result(results, model, folder, False, unweighted, session.plan.config.data.path or "FILE", replaced)
-        results.print(f"  {program()} show {shlex.quote(session.ledger.name)}", markup=False, soft_wrap=True)
+    session.ledger.set_attrs({MODEL_KEY: {"seconds": budget.seconds, "sha256": model.card.digest}})
+    _show(session, model.card, folder, as_json, unweighted, replaced)
     used = duration(budget.seconds - budget.seconds_left)
     console.print(f"done in {used} of {duration(budget.seconds)}")
     return 0
+
+
+def _show(
+    session: Session, card: Card, folder: Path, as_json: bool, unweighted: Sequence[int] = (), replaced: str = ""
+) -> None:
+    from optlstm.console.progress import make_console
+    from optlstm.console.scores import outcome
+    from optlstm.models.fit import MORE_TIME, is_baseline
+
+    if as_json:
+        print(json.dumps({**outcome(card, str(folder)), "counts": dict(session.ledger.counts)}))
+        return
+    results = make_console(results=True)
+    if is_baseline(card):
+        results.print(MORE_TIME, markup=False)
+    print_result(results, card, folder, False, unweighted, session.plan.config.data.path or "FILE", replaced)
+    results.print(f"  {program()} show {shlex.quote(session.ledger.name)}", markup=False, soft_wrap=True)

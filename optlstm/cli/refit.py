@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,7 @@ from optlstm.util.program import program
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from optlstm.models.model import Model
+    from optlstm.models.card import Card
 
 
 def refit(
@@ -103,12 +104,12 @@ def refit(
         print(json.dumps(outcome(model.card, str(out))))
     else:
         file = data or stored_config(load_study(database, name)).get("data", {}).get("path") or "FILE"
-        print_result(make_console(results=True), model, out, steps, unweighted, file, replaced)
+        print_result(make_console(results=True), model.card, out, steps, unweighted, file, replaced)
     return 0
 
 
 def print_result(
-    console: Console, model: Model, out: Path, steps: bool, unweighted: list[int], file: str, replaced: str
+    console: Console, card: Card, out: Path, steps: bool, unweighted: Sequence[int], file: str, replaced: str
 ) -> None:
     from optlstm.console.scores import (
         ensemble_line,
@@ -120,9 +121,9 @@ def print_result(
         step_table,
     )
 
-    test = model.card.test
-    console.print(heading(model.card))
-    if line := grown_line(model.card):
+    test = card.test
+    console.print(heading(card))
+    if line := grown_line(card):
         console.print(line, markup=False)
     for table in score_tables(test):
         console.print()
@@ -132,15 +133,15 @@ def print_result(
             console.print()
             console.print(step_table(test, metric))
     console.print()
-    if model.card.ensemble:
-        console.print(ensemble_line(model.card, unweighted), markup=False)
+    if card.ensemble:
+        console.print(ensemble_line(card, unweighted), markup=False)
     for line in in_words(test):
         console.print(line, style="yellow", markup=False)
-    for line in (*interval_lines(model.card.intervals), *model.card.task.lines()):
+    for line in (*interval_lines(card.intervals), *card.task.lines()):
         console.print(line, markup=False)
     instead = f", in place of {replaced}" if replaced else ""
     console.print(f"saved: {out}{instead}", soft_wrap=True, markup=False)
-    factory = f" --factory {shlex.quote(model.card.factory)}" if model.card.factory else ""
+    factory = f" --factory {shlex.quote(card.factory)}" if card.factory else ""
     command = f"{program()} predict {shlex.quote(str(out))} --data {shlex.quote(file)} -o OUT.csv{factory}"
     console.print("\nnext", style="bold")
     console.print(visible(f"  {command}"), markup=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
@@ -41,6 +41,7 @@ def run_session(
     quiet: bool,
     budget: Budget | None = None,
     *,
+    is_over: Callable[[Session], bool] = lambda session: False,
     verbose: bool = False,
     in_process: bool = False,
 ) -> tuple[Session, int]:
@@ -48,6 +49,7 @@ def run_session(
 
     Args:
         budget: The time for a whole model, of which the trials get a part; what is said after them is the caller's.
+        is_over: Whether there is nothing to run in the study that was opened.
         verbose: Show what the trials print, too.
         in_process: Run them here, one at a time, where a debugger stops them.
     """
@@ -70,6 +72,8 @@ def run_session(
         session = open_session(config, name, database, create, problems, stored, adapt)
         session = replace(session, in_process=in_process, server=server)
         resources.enter_context(session.resources)  # where it does not come to work
+        if is_over(session):
+            return session, 0
         console, shown = make_console(quiet, plain=in_process), shown_storage(raw)
         announce(console, session)
         baseline = None

@@ -135,6 +135,11 @@ class Card(CardPart):
         """Those of every network. Raises as `Trained.hyperparameters`."""
         return [hp for trained in self.trials for hp in [trained.hyperparameters()] * len(trained.seeds)]
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of `to_bytes`."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
     def to_bytes(self) -> bytes:
         """The text of this card, with the checksum of its content."""
         absent: Any = {} if self.training.tuned_on else {"training": {"tuned_on"}}  # as in older versions

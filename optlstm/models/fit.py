@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from optlstm.errors import InputError
-from optlstm.models.card import Trained
+from optlstm.models.card import Card, Trained
 from optlstm.models.model import Model
 from optlstm.models.refit import Listener, Networks, evaluated, refit
 from optlstm.run.budget import Budget
@@ -49,9 +49,9 @@ def finished(
     )
 
 
-def is_baseline(model: Model) -> bool:
+def is_baseline(card: Card) -> bool:
     """Whether nothing of it was trained."""
-    return all(trained.schedule[-1].last == 0 for trained in model.card.trials)
+    return all(trained.schedule[-1].last == 0 for trained in card.trials)
 
 
 def _baseline(session: Session) -> Model:

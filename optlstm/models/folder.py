@@ -66,6 +66,15 @@ def card_of(folder: Path) -> Card:
         return read_card(_card_bytes(folder))
 
 
+def kept(folder: Path, digest: str) -> Card | None:
+    """The card in a folder, where its model is whole and is the one whose card has this SHA-256, or an update of it."""
+    try:
+        card, _ = _read(folder, None)
+    except (ModelFileError, InputError, OSError, SafetensorError):
+        return None
+    return card if digest in (card.digest, *(step.parent for step in card.history)) else None
+
+
 def pack(networks: Sequence[Mapping[str, Tensor]], extras: Mapping[str, Tensor]) -> tuple[bytes, Weights]:
     """The weight file of a model, and its size and checksum for the card."""
     tensors = {f"{i}.{name}": t.contiguous() for i, weights in enumerate(networks) for name, t in weights.items()}

@@ -5,7 +5,6 @@ The newest rows stay a test, in the share that they were at the refit: they choo
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -133,7 +132,7 @@ class _Candidate:
             "splits": [int((cuts[:, 2] - cuts[:, 0]).sum()), 0, int((cuts[:, 3] - cuts[:, 2]).sum())],
         }
         step = Update(
-            parent=hashlib.sha256(self.card.to_bytes()).hexdigest(),
+            parent=self.card.digest,
             how=how,
             rows=data["rows"],
             first=data["first"],

@@ -18,6 +18,7 @@ METRIC_NAMES_KEY = "study:metric_names"  # what optuna.Study.set_metric_names wr
 FOLDER_KEY, ENVIRONMENT_KEY, NOTES_KEY = "optlstm:folder", "optlstm:environment", "optlstm:notes"
 BUDGET_KEY = "optlstm:budget"  # of `fit`: the seconds that were spent on the search
 PLANNED_KEY = "optlstm:planned"  # of `fit`: the seconds whose lack of time is part of the record
+MODEL_KEY = "optlstm:model"  # of `fit`: the seconds that its last model had, and the SHA-256 of that model's card
 STOPPED_KEY = "optlstm:stopped"  # why the study took no more trials when it was last asked
 NODES_KEY = "optlstm:nodes"  # a trial's system attribute: the nodes of a cluster that it ran on, in words
 REASON_KEY = "reason"  # a trial's user attribute: why it was ended

@@ -38,7 +38,7 @@ def _two_trials(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_cost, "training_cost", lambda problem, hp: TrainingCost(0.001, 0.001, 2))
 
 
-def test_it_searches_refits_and_tests_and_the_same_command_again_only_refits(cli: Cli) -> None:
+def test_it_searches_refits_and_tests_and_the_same_command_again_trains_nothing(cli: Cli) -> None:
     first = cli(*FIT, "--minutes", 5, "--json")
 
     assert first.code == 0, first.err
@@ -52,9 +52,32 @@ def test_it_searches_refits_and_tests_and_the_same_command_again_only_refits(cli
     assert load_study(open_database(URL), "tiny-fit").user_attrs[BUDGET_KEY] > 0
     made, table = Path("m/model.json").read_bytes(), rows("tiny-fit")
     again = cli(*FIT, "--minutes", 5)
+    assert again.lines == [
+        "nothing to do: the study has ended, and m holds its model; to search on give more --minutes, for another model"
+        " another --name and -o"
+    ]
     assert "python -m optlstm predict m --data " in again.out
+    assert json.loads(cli(*FIT, "--minutes", 4, "--json").out) == result
     assert rows("tiny-fit") == table
     assert Path("m/model.json").read_bytes() == made
+
+
+def test_after_its_end_more_minutes_go_on_and_a_lost_model_is_trained_again(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli(*FIT, "--minutes", 5)
+    made = Path("m/model.json").read_bytes()
+
+    Path("m/model.safetensors").unlink()
+    lost = cli(*FIT, "--minutes", 5)
+
+    assert "training the model" in lost.err
+    assert Path("m/model.json").read_bytes() == made
+    monkeypatch.setattr(Budget, "passed", property(lambda budget: len(budget._finished) >= 3))
+    longer = cli(*FIT, "--minutes", 6)
+    assert "training the model" in longer.err
+    assert [state for _, state, *_ in rows("tiny-fit")] == ["COMPLETE"] * 3
+    assert "training the model" not in cli(*FIT, "--minutes", 6).err
 
 
 def test_without_time_for_a_trial_the_model_is_the_best_baseline(cli: Cli) -> None:
@@ -147,6 +170,27 @@ def test_interrupted_it_says_how_to_go_on_and_goes_on(cli: Cli, monkeypatch: pyt
     interrupted = rows("tiny-fit")
     cli(*FIT[:2], "-o", "other", "--name", "other", "--minutes", 5)
     assert rows("other")[:2] == interrupted[:2]
+
+
+def test_interrupted_while_the_model_is_trained_it_says_that_the_search_is_saved(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("optlstm.models.fit.finished", interrupt)
+        stopped = cli(*FIT, "--minutes", 5)
+
+    assert stopped.code == 130
+    assert stopped.lines[-3:-1] == [
+        "stopped while the model was being trained; the search is saved, and this trains the model:",
+        "  python -m optlstm fit --name tiny-fit --minutes 5 -o m",
+    ]
+    assert not Path("m").exists()
+    cli("fit", "--name", "tiny-fit", "--minutes", 5, "-o", "m")
+    assert [state for _, state, *_ in rows("tiny-fit")] == ["COMPLETE"] * 2
+    assert optlstm.load("m").test
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from optlstm.study.record import (
     ENVIRONMENT_KEY,
     FOLDER_KEY,
     METRIC_NAMES_KEY,
+    MODEL_KEY,
     NODES_KEY,
     NOTES_KEY,
     PLANNED_KEY,
@@ -150,6 +151,11 @@ class _Lease(_Table):
     released: Number = 0.0
 
 
+class _Made(_Table):
+    seconds: Number
+    sha256: str
+
+
 STUDY_USER: dict[str, Any] = {
     RECORD_KEY: _Record,
     CONFIG_KEY: _Config,
@@ -162,6 +168,7 @@ STUDY_USER: dict[str, Any] = {
     "optlstm:forgiven": Whole,
     BUDGET_KEY: Annotated[Number, Ge(0)],
     PLANNED_KEY: Annotated[Number, Ge(0)],
+    MODEL_KEY: _Made,
 }
 STUDY_SYSTEM: dict[str, Any] = {METRIC_NAMES_KEY: list[str], "dashboard:note_ver": Whole}
 # Of the trials of our own studies; those of other programs may mean something else.
