@@ -145,6 +145,7 @@ class Card(CardPart):
         absent: Any = {} if self.training.tuned_on else {"training": {"tuned_on"}}  # as in older versions
         absent |= {} if self.history else {"history": True}
         absent |= {} if any(trained.custom for trained in self.trials) else {"trials": {"__all__": {"custom"}}}
+        absent |= {} if getattr(self.task, "known", ()) else {"task": {"known"}}
         content = {"format": FORMAT, **self.model_dump(mode="json", exclude=absent)}
         return _text({**content, "sha256": _checksum(content)})
 

@@ -19,6 +19,7 @@ from optlstm.models.folder import network_with, pack
 from optlstm.models.model import Model
 from optlstm.models.refit import Listener, as_test
 from optlstm.study.seeds import derive_seed
+from optlstm.tasks.forecast.known_rows import known_rows
 from optlstm.tasks.forecast.newer import NewerSeries, evaluator_of, mixture_of, newer_series
 from optlstm.tasks.forecast.predictor import ForecastPredictor, ForecastSection
 from optlstm.tasks.forecast.problem import ForecastProblem
@@ -108,7 +109,9 @@ class _Candidate:
         elif section.linear_window:
             linear = old.forecaster.networks[-1].state_dict()
             self.extras = {f"linear.{name}": tensor for name, tensor in linear.items()}
-        self.section: ForecastSection = section.model_copy(update={"calibrated": 0, "local_scale": None})
+        self.section: ForecastSection = section.model_copy(
+            update={"calibrated": 0, "local_scale": None, "known": known_rows(series.panel)}
+        )
         hps = card.hyperparameters()
         networks = [network_with(self.section, hp, member, factory) for hp, member in zip(hps, members, strict=True)]
         self.predictor = self.section.predictor(networks, hps, self.extras)

@@ -130,3 +130,68 @@ def test_what_cannot_be_updated_is_refused(cli: Cli, made: Path) -> None:
     assert cli("check", "model", "--data", "tiny.csv").lines == [
         "data: tiny.csv has no rows after 119, which the model knows already"
     ]
+
+
+def _with(values: dict[int, float], rows: int = 144) -> str:
+    """The tiny series to a new end, with other values in some rows."""
+    header, *lines = series(rows).splitlines()
+    changed = [f"{i},{values[i]}" if i in values else line for i, line in enumerate(lines)]
+    return "\n".join([header, *changed]) + "\n"
+
+
+def test_another_series_is_refused(cli: Cli, made: Path) -> None:
+    Path("other.csv").write_text(_with({i: 2.0 + i % 5 for i in range(144)}))
+
+    refused = cli("check", "model", "--data", "other.csv")
+
+    assert (refused.code, len(refused.lines)) == (2, 1)
+    assert refused.lines[0].startswith("data: other.csv is another series than the model was made from: ")
+    assert refused.lines[0].endswith(
+        "; give the newer rows of the model's own, or make a model of this one (python -m optlstm fit --data other.csv)"
+    )
+    assert cli("update", "model", "--data", "other.csv", "-o", "new").lines == refused.lines
+    assert not Path("new").exists()
+
+
+def test_a_history_with_corrected_values_goes_on_and_says_so(
+    cli: Cli, made: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("newer.csv").write_text(_with({119: 9.0, 118: 8.0, 3: 0.0}))
+    Path("newest.csv").write_text(series(150))
+
+    updated = cli("update", "model", "--data", "newer.csv", "-o", "new", "--mode", "continue")
+
+    changed = "values known from before have changed since the model was made; going on with the new ones"
+    assert updated.code == 0
+    assert caplog.messages == [f"data: newer.csv: 2 of 42 {changed}"]
+    cli("check", "model", "--data", "newest.csv")
+    assert len(caplog.messages) == 1
+    cli("check", "new", "--data", "newest.csv")  # what the update has read is what it knows
+    assert len(caplog.messages) == 2
+
+
+def test_older_rows_may_be_gone(cli: Cli, made: Path) -> None:
+    header, *lines = series(144).splitlines()
+    Path("newer.csv").write_text("\n".join([header, *lines[100:]]) + "\n")
+    Path("other.csv").write_text("\n".join([header, *(f"{i},{i % 5}" for i in range(100, 144))]) + "\n")
+
+    assert "data:" not in cli("check", "model", "--data", "newer.csv").err
+    assert "is another series" in cli("check", "model", "--data", "other.csv").err
+
+
+def test_forecasts_of_another_series_are_made_and_it_is_said(
+    cli: Cli, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    days = [f"2024-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(28)]
+    for name, values in (("days", [i % 7 for i in range(28)]), ("other", [50 + i % 3 for i in range(28)])):
+        Path(f"{name}.csv").write_text("ds,y\n" + "".join(f"{d},{v}\n" for d, v in zip(days, values, strict=True)))
+    cli("study", "tiny.toml", "--data", "days.csv", "--name", "days", "--trials", 1)
+    cli("refit", "days", "-o", "m")
+
+    done = [cli("predict", "m", "--data", f"{name}.csv", "-o", f"{name}-out.csv").code for name in ("days", "other")]
+
+    assert done == [0, 0]
+    assert caplog.messages == [
+        "data: other.csv is another series than the model was made from: 26 of 26 values compared differ, by 25"
+        " standard deviations (median); it is forecast on the scale of that one"
+    ]

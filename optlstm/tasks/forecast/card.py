@@ -20,6 +20,7 @@ from optlstm.tasks.base import CardPart, FormCard, Positive, Text
 from optlstm.tasks.forecast.calibrate import Method
 from optlstm.tasks.forecast.conformal import LEVELS
 from optlstm.tasks.forecast.data import ForecastData, Inputs, covariate_shape
+from optlstm.tasks.forecast.known_rows import KnownRow
 from optlstm.tasks.forecast.local_scale import LocalScale
 from optlstm.tasks.forecast.losses import HeadSpec
 from optlstm.tasks.forecast.problem import make_network
@@ -68,6 +69,7 @@ class ForecastCard(CardPart):
     calibrated: _Count = 0  # windows behind the intervals' radii; 0: there are none
     calibration: Method = "constant"
     local_scale: LocalScale | None = None
+    known: list[KnownRow] = Field(default_factory=list)  # by which a file of another series is told
     paths: _Count = 0  # whose ranks samples are drawn by; 0: there are none
 
     @field_validator("time_format")

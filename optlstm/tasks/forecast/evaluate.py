@@ -29,6 +29,7 @@ from optlstm.tasks.forecast.conformal import BASE, highest_level, interval, leas
 from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.errors import ErrorSums, Scores, finite, mean_of_given
 from optlstm.tasks.forecast.forecaster import Forecaster, Forecasts
+from optlstm.tasks.forecast.known_rows import known_rows
 from optlstm.tasks.forecast.losses import HeadSpec
 from optlstm.tasks.forecast.mixture import Mixture, choose_mixture, fold_member
 from optlstm.tasks.forecast.paths import ranks
@@ -98,6 +99,7 @@ class ForecastEvaluator:
             std=std.tolist(),
             naive=[[finite(value) for value in row] for row in self._naive],
             head=self.head,
+            known=known_rows(panel),
         )
 
     def blend(

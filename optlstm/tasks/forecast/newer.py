@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from optlstm.data.panel import Panel
 from optlstm.errors import InputError
 from optlstm.tasks.forecast.data import ForecastData, Inputs
 from optlstm.tasks.forecast.evaluate import ForecastEvaluator
+from optlstm.tasks.forecast.known_rows import Likeness
 from optlstm.tasks.forecast.losses import HeadSpec
 from optlstm.tasks.forecast.mixture import Linear, Mixture
 from optlstm.tasks.forecast.predictor import ForecastPredictor
@@ -24,7 +27,9 @@ from optlstm.tasks.options import DataConfig
 from optlstm.training.metric import Goal
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import without_midnight
+from optlstm.util.program import program
 
+_log = logging.getLogger(__name__)
 _RIDGE = re.compile(r"ridge \(window (\d+), penalty ([0-9.e+-]+)\)")
 
 
@@ -67,10 +72,12 @@ def newer_series(predictor: ForecastPredictor, known: Mapping[str, Any], data: P
         known: What the model's card says of the data that it is of.
 
     Raises:
-        InputError: The file does not fit the model, or has no newer rows.
+        InputError: The file does not fit the model, is of another series, or has no newer rows.
     """
     section = predictor.section
     panel = predictor.read(data)
+    ready = section.data(panel)
+    _check_same(Likeness.of(panel, section.known, ready.std))
     new = _new_rows(panel, str(known["last"]))
     if not new.any():
         (last,) = without_midnight([str(known["last"])])
@@ -96,11 +103,26 @@ def newer_series(predictor: ForecastPredictor, known: Mapping[str, Any], data: P
         gaps=0,
         train_rows=test - begin,
         season=section.season,
-        ready=replace(section.data(panel), cuts=cuts, naive=naive, **_of_head(section.head)),
+        ready=replace(ready, cuts=cuts, naive=naive, **_of_head(section.head)),
         covariates=section.inputs,
         errors=naive,
         new=new,
     )
+
+
+def _check_same(likeness: Likeness) -> None:
+    """Raises InputError where it is another series; says so where values were corrected."""
+    if likeness.is_other:
+        fit = f"{program()} fit --data {shlex.quote(likeness.file)}"
+        raise InputError(
+            f"{likeness.as_other}; give the newer rows of the model's own, or make a model of this one ({fit})"
+        )
+    if likeness.changed:
+        _log.warning(
+            "data: %s: %d of %d values known from before have changed since the model was made; going on with the new"
+            " ones",
+            *(likeness.file, likeness.changed, len(likeness.distances)),
+        )
 
 
 def _of_head(head: HeadSpec) -> dict[str, Any]:

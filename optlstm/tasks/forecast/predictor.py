@@ -23,8 +23,10 @@ from optlstm.errors import InputError
 from optlstm.tasks.base import ExportModule, Metrics
 from optlstm.tasks.forecast.calibrate import Bounds, Calibration
 from optlstm.tasks.forecast.card import ForecastCard
+from optlstm.tasks.forecast.data import ForecastData
 from optlstm.tasks.forecast.errors import ErrorSums
 from optlstm.tasks.forecast.forecaster import Forecaster, ForecastGraph, read_newest
+from optlstm.tasks.forecast.known_rows import Likeness
 from optlstm.tasks.forecast.linear import LinearForecaster
 from optlstm.tasks.forecast.origins import Origins
 from optlstm.tasks.forecast.prepared import gaps_line
@@ -119,7 +121,7 @@ class ForecastPredictor:
                 f" {section.horizon})"
             )
         first, series = row_ranges(panel.starts[:-1] + inputs, counts)
-        ready = section.data(panel)
+        ready = self._on_scale(panel)
         sums = ErrorSums(ready.std, section.naive_of(panel.ids), section.horizon)
         for part, by_member in self.forecaster.batches(ready, first, series):
             sums.add(series[part], panel.truth(first[part], section.horizon), self.forecaster.mean(by_member))
@@ -183,13 +185,21 @@ class ForecastPredictor:
             if not len(first):
                 raise InputError(f"--ahead: no row of {panel.file} is forecast from {wanted.ahead} steps before it")
         self._check_future(panel, lengths, first, series)
-        ready = self.section.data(panel)
+        ready = self._on_scale(panel)
         parts = (self.forecaster, panel, ready, first, series, self._calibration)
         if wanted.anomalies:
             return AnomalyTable(*parts, levels=wanted.levels, ahead=wanted.ahead)
         if self._ranks is not None and wanted.samples:
             return SampleTable(*parts, ranks=self._ranks, samples=wanted.samples)
         return ForecastTable(*parts, backtest=backtest > 0, levels=wanted.levels, quantiles=wanted.quantiles)
+
+    def _on_scale(self, panel: Panel) -> ForecastData:
+        """The panel on the model's scale; logs where its series is another one. Numbers of rows may begin anywhere."""
+        ready = self.section.data(panel)
+        likeness = Likeness.of(panel, self.section.known if self.section.freq else (), ready.std)
+        if likeness.is_other:
+            _log.warning("%s; it is forecast on the scale of that one", likeness.as_other)
+        return ready
 
     def _read(self, data: Path, wanted: str | None, reading: DataConfig | None) -> Panel:
         """wanted: what to do about gaps; None: what the study did."""
