@@ -116,7 +116,7 @@ def test_an_interrupted_study_is_continued_in_the_same_runs(cli: Cli, monkeypatc
     assert interrupted.code == 130
     assert [t.state.name for t in study_trials()] == ["RUNNING"]
     assert mlflow_curves() == study_curves()
-    continued = cli("study", "--name", "tiny", "--quiet")  # what to track is kept with the study
+    continued = cli("study", "--name", "tiny", "--quiet", "--workers", 1)  # what to track is kept with the study
     assert continued.code == 0
     assert "tracker" not in interrupted.err + continued.err
     check_trackers()
