@@ -87,8 +87,10 @@ def check(
             " standardised scale)"
         ]
         if coverage is not None:
-            share, least = 100 * coverage["since"], 100 * coverage["limit"]
-            lines.append(f"90 % interval: {share:.0f} % inside, in bounds from {least:.0f} % on")
+            least = coverage["limit"]
+            bound = "" if least is None else f", in bounds from {100 * least:.0f} % on"
+            lines.append(f"90 % interval: {100 * (coverage['since'] or 0.0):.0f} % inside{bound}")
+        lines += [f"not judged: {line}" for line in result.unjudged]
         for line in [*lines, *(result.problems or ["in bounds"])]:
             console.print(line, soft_wrap=True, markup=False)
     return 1 if result.problems else 0

@@ -19,10 +19,11 @@ from optlstm.tasks.forecast.errors import students
 from optlstm.tasks.forecast.newer import NewerSeries, newer_series
 from optlstm.tasks.forecast.predictor import ForecastPredictor
 from optlstm.util.arrays import Floats, Integers, row_ranges
-from optlstm.util.format import many
+from optlstm.util.format import listed, many
 
 _LEVEL = 90  # percent, of the interval whose coverage is checked
 _BOUND = 3.0  # standard errors, were the spread known; a normal's quantile, of which Student's is made
+_TELLING = 2 / 3  # of a level: a lower bound of what its interval holds says nothing
 _SHIFT, _LEAST_BLOCKS = 5.0, 4  # deviations of the means of as many rows; how many of those there must be
 
 
@@ -33,17 +34,20 @@ class Check:
     Args:
         rows: that came since.
         error: mean absolute error on the standardised scale: since, promised, and the highest that is in bounds.
-        coverage: of the 90 % interval: since, and the lowest in bounds; None: there is no interval.
+        coverage: of the 90 % interval: since, and the lowest in bounds (None: too few forecasts to say); None: there is
+            no interval.
         shifts: inputs whose level since is far from what the model was trained on, in their training deviations.
         problems: what is out of bounds, a line each.
+        unjudged: what there are too few rows for, a line each.
     """
 
     rows: int
     windows: int
     error: dict[str, float]
-    coverage: dict[str, float] | None
+    coverage: dict[str, float | None] | None
     shifts: dict[str, float]
     problems: list[str] = field(default_factory=list)
+    unjudged: list[str] = field(default_factory=list)
 
     def stored(self) -> dict[str, Any]:
         return asdict(self)
@@ -77,14 +81,15 @@ def check(model: Model, data: Path) -> Check:
         )
     promised, now = float(np.nanmean(before.error)), float(np.nanmean(since.error))
     limit = promised + _margin(before.error, len(since.error), horizon)
+    coverage, stretches = _coverage(since, before, horizon), _stretches(series)
     result = Check(
         rows=int(series.new.sum()),
         windows=len(since.error),
         error={"since": now, "promised": promised, "limit": limit},
-        coverage=_coverage(since, before, horizon),
-        shifts=_shifts(predictor, series),
+        coverage=coverage,
+        shifts=_shifts(series) if stretches >= _LEAST_BLOCKS else {},
     )
-    return replace(result, problems=_problems(result))
+    return replace(result, problems=_problems(result), unjudged=_unjudged(result, series, stretches))
 
 
 @dataclass(frozen=True)
@@ -132,15 +137,24 @@ def _margin(errors: Floats, windows: int, horizon: int, least: float = 0.0) -> f
     return students(_BOUND, len(blocks) - 1) * error
 
 
-def _coverage(since: _Compared, before: _Compared, horizon: int) -> dict[str, float] | None:
+def _coverage(since: _Compared, before: _Compared, horizon: int) -> dict[str, float | None] | None:
     if since.inside is None or before.inside is None:
         return None
     promised = _LEVEL / 100
     margin = _margin(before.inside, len(since.inside), horizon, LEAST_SPREAD)
-    return {"level": promised, "since": float(since.inside.mean()), "limit": max(0.0, promised - margin)}
+    now, limit = float(since.inside.mean()), max(0.0, promised - margin)
+    return {"level": promised, "since": now, "limit": limit if now < limit or limit >= _TELLING * promised else None}
 
 
-def _shifts(predictor: ForecastPredictor, series: NewerSeries) -> dict[str, float]:
+def _stretches(series: NewerSeries) -> int:
+    """How many stretches as long as what came since stand before it, in all series; a shorter one counts too."""
+    assert series.new is not None
+    new = np.maximum(1, series.new)
+    before = np.where((series.new > 0) & (series.new < series.panel.known), series.panel.known - new, 0)
+    return int(np.where(before > 0, np.maximum(1, before // new), 0).sum())
+
+
+def _shifts(series: NewerSeries) -> dict[str, float]:
     """Each target's mean since, in deviations from that of the rows that it was scaled by, where it is far away."""
     assert series.new is not None
     panel, shifts = series.panel, dict[str, float]()
@@ -154,27 +168,37 @@ def _shifts(predictor: ForecastPredictor, series: NewerSeries) -> dict[str, floa
                 blocks = [np.nanmean(old[k : k + new]) for k in range(0, len(old) - new + 1, new)] or [np.nanmean(old)]
                 moved.append(np.nanmean(scaled[-new:]))
                 usual += blocks
-        if not moved:
-            continue
         now, mean = float(np.mean(moved)), float(np.mean(usual))
-        if len(usual) >= _LEAST_BLOCKS and abs(now - mean) > _SHIFT * float(np.std(usual, ddof=1)):
+        if abs(now - mean) > _SHIFT * float(np.std(usual, ddof=1)):
             shifts[name] = now
     return shifts
 
 
+def _unjudged(result: Check, series: NewerSeries, stretches: int) -> list[str]:
+    assert series.new is not None
+    lines = []
+    if result.coverage is not None and result.coverage["limit"] is None:
+        count = f"{many(result.windows, 'overlapping forecast')} {'is' if result.windows == 1 else 'are'}"
+        lines.append(f"the {_LEVEL} % interval: {count} too few to bound what it holds")
+    if stretches < _LEAST_BLOCKS:
+        came = f"{many(int(series.new.max()), 'row')} came, and as many stand {stretches} times before them"
+        lines.append(f"the mean of {listed(series.panel.columns)}: {came}; {_LEAST_BLOCKS} times are needed")
+    return lines
+
+
 def _problems(result: Check) -> list[str]:
-    error, coverage = result.error, result.coverage
-    problems = []
+    error, coverage, problems = result.error, result.coverage or {}, list[str]()
     if error["since"] > error["limit"]:
         times = error["since"] / error["promised"] if error["promised"] else math.inf
         problems.append(
             f"worse than its test: {times:.1f} times the mean absolute error, {error['since']:.4g} for"
             f" {error['promised']:.4g}; in bounds up to {error['limit']:.4g}"
         )
-    if coverage is not None and coverage["since"] < coverage["limit"]:
+    share, least = coverage.get("since"), coverage.get("limit")
+    if share is not None and least is not None and share < least:
         problems.append(
-            f"outside its intervals: {100 * coverage['since']:.0f} % of the values since are in the {_LEVEL} %"
-            f" interval; in bounds from {100 * coverage['limit']:.0f} % on"
+            f"outside its intervals: {100 * share:.0f} % of the values since are in the {_LEVEL} % interval; in bounds"
+            f" from {100 * least:.0f} % on"
         )
     for name, value in result.shifts.items():
         problems.append(

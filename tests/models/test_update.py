@@ -100,6 +100,23 @@ def test_check_tells_a_level_shift_from_noise(cli: Cli, made: Path, shift: float
     assert ("in bounds\n" in outcome.out) is (code == 0)
 
 
+def test_check_says_what_it_cannot_judge(cli: Cli, made: Path) -> None:
+    Path("few.csv").write_text(series(126))
+    Path("many.csv").write_text(series(180))
+
+    few, many = (json.loads(cli("check", "model", "--data", name, "--json").out) for name in ("few.csv", "many.csv"))
+
+    assert few["coverage"]["limit"] is None
+    assert few["unjudged"] == ["the 90 % interval: 3 overlapping forecasts are too few to bound what it holds"]
+    assert many["unjudged"] == [
+        "the mean of y: 60 rows came, and as many stand 2 times before them; 4 times are needed"
+    ]
+    assert many["coverage"]["limit"] > 0.6
+    text = cli("check", "model", "--data", "few.csv").out
+    assert "90 % interval: 100 % inside\n" in text
+    assert "not judged: the 90 % interval: 3 overlapping forecasts are too few to bound what it holds\n" in text
+
+
 def test_killed_at_any_moment_the_folder_holds_the_old_model_or_the_new_one(
     cli: Cli, newer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
