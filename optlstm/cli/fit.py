@@ -125,13 +125,13 @@ def _show(
 ) -> None:
     from optlstm.console.progress import make_console
     from optlstm.console.scores import outcome
-    from optlstm.models.fit import MORE_TIME, is_baseline
+    from optlstm.models.fit import MORE_TIME
 
     if as_json:
         print(json.dumps({**outcome(card, str(folder)), "counts": dict(session.ledger.counts)}))
         return
     results = make_console(results=True)
-    if is_baseline(card):
+    if not card.trained:
         results.print(MORE_TIME, markup=False)
     print_result(results, card, folder, False, unweighted, session.plan.config.data.path or "FILE", replaced)
     results.print(f"  {program()} show {shlex.quote(session.ledger.name)}", markup=False, soft_wrap=True)

@@ -49,7 +49,10 @@ def heading(card: Card) -> Text:
     training, single = card.training, len(card.trials) == 1
     epochs = sorted({trained.schedule[-1].last for trained in card.trials})
     lasts = many(epochs[0], "epoch") if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
-    how = f"{lasts} on {' + '.join(training.trained_on)}"
+    rows = " + ".join(training.trained_on)
+    if not card.trained and card.task.linear:
+        return Text.assemble((f"study {card.study.name}", "bold"), f": linear forecasts only, on {rows}")
+    how = f"{lasts} on {rows}"
     if not training.refit:
         how = f"as tuning left {'it' if single else 'them'} after {how}"
     kind = "ensemble" if card.ensemble else "mean"

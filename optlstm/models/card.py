@@ -123,13 +123,21 @@ class Card(CardPart):
         return sum(len(trained.seeds) for trained in self.trials)
 
     @property
+    def trained(self) -> bool:
+        """Whether any network was."""
+        return any(trained.schedule[-1].last > 0 for trained in self.trials)
+
+    @property
     def ensemble(self) -> dict[str, float]:
-        """The weight of each trial and of each linear forecast by name; empty where the model is its networks' mean."""
+        """The weight of each trial and of each linear forecast by name; empty where the model is its networks' mean.
+
+        A network that was not trained has none.
+        """
         if not self.task.weights:
             return {}
         weights = iter(self.task.weights)
         trials = {f"trial {t.trial}": sum(islice(weights, len(t.seeds))) for t in self.trials}
-        return trials | dict(sorted(self.task.linear.items(), key=lambda part: -part[1]))
+        return (trials if self.trained else {}) | dict(sorted(self.task.linear.items(), key=lambda part: -part[1]))
 
     def hyperparameters(self) -> list[Hyperparameters]:
         """Those of every network. Raises as `Trained.hyperparameters`."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from optlstm.errors import InputError
-from optlstm.models.card import Card, Trained
+from optlstm.models.card import Trained
 from optlstm.models.model import Model
 from optlstm.models.refit import Listener, Networks, evaluated, refit
 from optlstm.run.budget import Budget
@@ -19,6 +19,7 @@ from optlstm.run.session import Session
 from optlstm.study.database.connection import Database
 from optlstm.study.lineage import Segment
 from optlstm.tasks.base import TunedNetwork
+from optlstm.tasks.forecast.mixture import without_networks
 from optlstm.training.folds import one_of
 from optlstm.training.hparams import NO_PARAMS, Hyperparameters
 
@@ -49,15 +50,10 @@ def finished(
     )
 
 
-def is_baseline(card: Card) -> bool:
-    """Whether nothing of it was trained."""
-    return all(trained.schedule[-1].last == 0 for trained in card.trials)
-
-
 def _baseline(session: Session) -> Model:
     """An ensemble of the linear forecasts, weighted on the validation rows; of labels the classes' shares.
 
-    Its network repeats a window's last value, as one does whose weights are all 0.
+    A model has a network: here one whose weights are all 0. It repeats a window's last value, and has no weight.
     """
     plan = session.plan
     if isinstance(plan.task, CustomTask) or plan.factory is not None:
@@ -76,6 +72,8 @@ def _baseline(session: Session) -> Model:
         return [(hp, network.eval())]
 
     blend = evaluator.blend(tuned, [hp.window], 1, True, plan.metric.name)
+    if blend is not None:
+        blend = without_networks(blend.mixture).blend(evaluator.training_data(joined=True), 1)
     params = {key: value for key, value in asdict(hp).items() if key not in NO_PARAMS}
     trained = Trained(
         trial=0,

@@ -85,7 +85,10 @@ def test_without_time_for_a_trial_the_model_is_the_best_baseline(cli: Cli) -> No
 
     assert done.code == 0, done.err
     assert "there was no time for a trial: the model is linear; give more --minutes and another --name" in done.out
+    assert "\nstudy tiny-fit: linear forecasts only, on train + validation\n" in f"\n{done.out}"
     model = optlstm.load("m")
+    assert sum(model.card.ensemble.values()) == pytest.approx(1)
+    assert not any(name.startswith("trial") for name in model.card.ensemble)
     assert [trained.schedule[-1].last for trained in model.card.trials] == [0]
     assert (model.test["mse"] or 9) < (model.card.test.baselines["naive"]["mse"] or 0)
     assert len(model.predict("tiny.csv")) == 4

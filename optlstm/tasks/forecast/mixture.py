@@ -89,6 +89,15 @@ class Mixture:
         return Blend(kept, updates, extras, self)
 
 
+def without_networks(mixture: Mixture) -> Mixture:
+    """The same, where the networks repeat the last value: the naive forecast in their place."""
+    if not any(mixture.trials):
+        return mixture
+    naive = Linear("naive", 1)
+    linear = {**mixture.linear, naive: mixture.linear.get(naive, 0.0) + sum(mixture.trials)}
+    return replace(mixture, trials=(0.0,) * len(mixture.trials), linear=linear)
+
+
 def choose_mixture(
     data: ForecastData,
     trials: Sequence[TunedNetwork],

@@ -14,7 +14,7 @@ from optlstm.tasks.forecast.baselines import NormalEquations, baselines
 from optlstm.tasks.forecast.forecaster import Forecaster
 from optlstm.tasks.forecast.linear import PENALTIES, LinearForecaster, combined, naive_map, ridge_map, seasonal_map
 from optlstm.tasks.forecast.losses import QUANTILES
-from optlstm.tasks.forecast.mixture import Linear, Mixture, choose_mixture
+from optlstm.tasks.forecast.mixture import Linear, Mixture, choose_mixture, without_networks
 from optlstm.tasks.forecast.selection import (
     absolute_losses,
     bagged_weights,
@@ -333,3 +333,11 @@ def test_the_weight_of_several_linear_forecasts_is_never_above_one() -> None:
     blend = Mixture((0.0,), parts).blend(one_series(NOISE), 1)
 
     assert blend.card_updates["weights"] == [0.0, 1.0]
+
+
+def test_the_weight_of_networks_that_repeat_the_last_value_goes_to_the_naive_forecast() -> None:
+    ridge, naive = Linear("ridge", 8, 0.1), Linear("naive", 1)
+
+    assert without_networks(Mixture((0.25,), {ridge: 0.5, naive: 0.25})).linear == {ridge: 0.5, naive: 0.5}
+    assert without_networks(Mixture((0.25,), {ridge: 0.75})) == Mixture((0.0,), {ridge: 0.75, naive: 0.25})
+    assert without_networks(Mixture((0.0,), {ridge: 1.0})) == Mixture((0.0,), {ridge: 1.0})
