@@ -100,11 +100,13 @@ class Model(model.Model):
 
     def _repr_html_(self) -> str:
         """For a notebook: the test beside the baselines, and the verdict."""
+        from optlstm.console.scores import blank_lines
+
         test = self.card.test
         rows = {"this model": test.metrics, **{name.replace("_", " "): row for name, row in test.baselines.items()}}
         frame = pd.DataFrame.from_dict(rows, orient="index")[list(test.metrics)]
         table = frame.to_html(float_format="{:.4g}".format, na_rep="") if test.metrics else ""
-        lines = [super().__repr__().strip("<>"), *self._verdict()]
+        lines = [super().__repr__().strip("<>"), *self._verdict(), *blank_lines(test)]
         return "".join(
             [f"<p>{html.escape(lines[0])}</p>", table, *(f"<p>{html.escape(line)}</p>" for line in lines[1:])]
         )

@@ -39,7 +39,7 @@ def test_a_result_and_its_model_show_themselves(folder: Path) -> None:
     assert b"waves" in result.report("r.html").read_bytes()
     model = result.refit(ensemble=False)
     beaten = model.card.test.beaten_by
-    assert ("better than this model in mse" in repr(model)) is ("mse" in beaten)
+    assert ("better than this model: in mse" in repr(model)) is ("mse" in beaten)
     shown = model._repr_html_()
     assert all(name in shown for name in ("this model", "seasonal naive", "nlinear"))
     axes = model.plot(frame(), series=["b"])

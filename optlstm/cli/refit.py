@@ -112,6 +112,7 @@ def print_result(
     console: Console, card: Card, out: Path, steps: bool, unweighted: Sequence[int], file: str, replaced: str
 ) -> None:
     from optlstm.console.scores import (
+        blank_lines,
         ensemble_line,
         grown_line,
         heading,
@@ -137,7 +138,7 @@ def print_result(
         console.print(ensemble_line(card, unweighted), markup=False)
     for line in in_words(test):
         console.print(line, style="yellow", markup=False)
-    for line in (*interval_lines(card.intervals), *card.task.lines()):
+    for line in (*blank_lines(test), *interval_lines(card.intervals), *card.task.lines()):
         console.print(line, markup=False)
     instead = f", in place of {replaced}" if replaced else ""
     console.print(f"saved: {out}{instead}", soft_wrap=True, markup=False)

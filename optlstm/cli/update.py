@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from optlstm.cli.common import FactoryOption, VerifyOption
-from optlstm.util.format import many, without_midnight
+from optlstm.util.format import many, told_apart, without_midnight
 
 Newer = Annotated[
     Path, typer.Option("--data", metavar="NEWER", help="the series to their new end, in the same columns")
@@ -32,7 +32,7 @@ def update(
 ) -> int:
     """Train a model on newer rows, keep it where it was better, make its intervals anew."""
     from optlstm.console.progress import Epochs, make_console
-    from optlstm.console.scores import interval_lines, score_tables
+    from optlstm.console.scores import blank_lines, interval_lines, score_tables
     from optlstm.models.folder import check_target
     from optlstm.models.model import Model
     from optlstm.models.update import update as updated
@@ -49,14 +49,15 @@ def update(
     console = make_console(results=True)
     scores = {name: metrics["mse"] or 0.0 for name, metrics in step.scores.items()}
     named = {"keep": "as it was", "continue": "trained on", "refit": "trained anew"}
-    compared = ", ".join(f"{named[name]} {value:.4g}" for name, value in scores.items())
+    shown = zip(scores, told_apart(*scores.values()), strict=True)
+    compared = ", ".join(f"{named[name]} {value}" for name, value in shown)
     splits = newer.card.data["splits"]
     console.print(f"mse on the newest {many(splits[2], 'row')}: {compared}", soft_wrap=True, markup=False)
     kept = "; the model as it was is the better one and was kept" if step.how == "keep" else ""
     console.print(f"{named[step.how]}, to {without_midnight([step.last])[0]}{kept}", soft_wrap=True, markup=False)
     for table in score_tables(newer.card.test):
         console.print(table)
-    for line in interval_lines(newer.card.intervals):
+    for line in (*blank_lines(newer.card.test), *interval_lines(newer.card.intervals)):
         console.print(line, soft_wrap=True, markup=False)
     console.print(f"saved: {out}", soft_wrap=True, markup=False)
     return 0

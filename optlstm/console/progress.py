@@ -194,8 +194,9 @@ class Display:
     def _best_so_far(self, trial: FrozenTrial) -> str:
         if self.baseline is None or not self.baseline[1]:
             return "  best so far"
-        change = 100 * (1 - trial.values[0] / self.baseline[1])
-        return f"  best so far, {abs(change):.0f} % {'better' if change > 0 else 'worse'} than {self.baseline[0]}"
+        name, change = self.baseline[0], round(100 * (1 - trial.values[0] / self.baseline[1]))
+        compared = f"{abs(change)} % {'better' if change > 0 else 'worse'} than" if change else "level with"
+        return f"  best so far, {compared} {name}"
 
     def _render(self) -> RenderableType:
         counts, best = self.ledger.counts, self.ledger.best

@@ -14,11 +14,12 @@ from optlstm.console.tables import plain_table
 from optlstm.models.card import Card, Test
 from optlstm.tasks.base import Metrics
 from optlstm.tasks.registry import goals
-from optlstm.util.format import listed, many, rounded, without_midnight
+from optlstm.util.format import listed, many, rounded, told_apart, without_midnight
 
 MODEL = "this model"
 _SHOWN = ("wql", "crps", "msis", "coverage_", "width_")
 _OF_QUANTILES = (*_SHOWN, "pinball_")
+_WINDOWS = {"crps": 99, "msis": 19}  # of calibration, that a metric's highest level needs
 _OF_CLASSES = ("auc", "average_precision", "brier", "ece")
 MORE_IS_BETTER = {metric.name for metric in goals("sequence").metrics if metric.higher}
 
@@ -98,13 +99,22 @@ def score_tables(test: Test) -> list[Table]:
         "quantiles": [metric for metric in test.metrics if metric.startswith(_SHOWN)],
         "probabilities": [metric for metric in test.metrics if metric in _OF_CLASSES],
     }
-    apart = (*_OF_QUANTILES, *_OF_CLASSES)
-    of_points = [metric for metric in test.metrics if not metric.startswith(apart)]
+    of_points = [metric for metric in test.metrics if not metric.startswith((*_OF_QUANTILES, *_OF_CLASSES))]
     table = _scores("test rows", of_points, test)
     if test.spread:
         table.add_section()
         table.add_row("one network", *(_spread(test.spread, metric) for metric in of_points))
     return [table, *(_scores(title, metrics, test) for title, metrics in others.items() if metrics)]
+
+
+def blank_lines(test: Test) -> list[str]:
+    """Why some metrics of quantiles are blank where others are known, one line at most."""
+    blank = [metric for metric in _WINDOWS if metric in test.metrics and test.metrics[metric] is None]
+    if not blank or test.metrics.get("wql") is None:
+        return []
+    verbs = ("is", "it needs") if len(blank) == 1 else ("are", "they need")
+    needed = listed(str(_WINDOWS[metric]) for metric in blank)
+    return [f"{listed(blank)} {verbs[0]} blank: {verbs[1]} {needed} calibration windows, and there were fewer"]
 
 
 def _scores(title: str, metrics: Sequence[str], test: Test) -> Table:
@@ -130,17 +140,14 @@ def step_table(test: Test, metric: str) -> Table:
 
 
 def in_words(test: Test) -> list[str]:
-    """A sentence for each metric in which a baseline wins, one for those in which a single network does; or no test."""
+    """A line of the metrics in which a baseline wins, one of those in which a single network does; or no test."""
     lines = _single_network(test) if test.metrics else ["not tested: the study has no test rows (data.splits)"]
-    for metric, names in test.beaten_by.items():
-        best = names[0]
-        shown = [name.replace("_", " ") for name in names]
-        lines.append(
-            f"{' and '.join(part for part in (', '.join(shown[:-1]), shown[-1]) if part)} "
-            f"{'is' if len(names) == 1 else 'are'} better than this model in {metric}: "
-            f"{_number(test.baselines[best][metric])} against {_number(test.metrics[metric])}"
-        )
-    return lines
+    beaten = [
+        f"in {metric} {listed(name.replace('_', ' ') for name in names)}"
+        f" ({_compared(test.baselines[names[0]][metric], test.metrics[metric])})"
+        for metric, names in test.beaten_by.items()
+    ]
+    return lines + ([f"better than this model: {', '.join(beaten)}"] if beaten else [])
 
 
 def _single_network(test: Test) -> list[str]:
@@ -160,9 +167,13 @@ def _single_network(test: Test) -> list[str]:
     metric, mean = better[0], means[better[0]]
     single = "its network alone is" if len(test.members) == 1 else "a single network is, on average,"
     return [
-        f"{single} better than this model in {listed(better)}: {_number(mean)} against"
-        f" {_number(test.metrics[metric])}{'' if len(better) == 1 else f' ({metric})'}"
+        f"{single} better than this model in {listed(better)}:"
+        f" {_compared(mean, test.metrics[metric])}{'' if len(better) == 1 else f' ({metric})'}"
     ]
+
+
+def _compared(value: float | None, other: float | None) -> str:
+    return " against ".join(told_apart(value or 0.0, other or 0.0))
 
 
 def interval_lines(intervals: Mapping[str, Any]) -> list[str]:
@@ -172,13 +183,18 @@ def interval_lines(intervals: Mapping[str, Any]) -> list[str]:
         return unmeasured_lines(intervals)
     parts = ", ".join(f"{level} %: {100 * m['coverage']:.1f} %" for level, m in measured.items())
     lines = [f"coverage of the prediction intervals on the test rows: {parts}", *_kind_lines(intervals)]
-    short = {level: m for level, m in measured.items() if m["coverage"] < m["least"]}
-    if short:
-        level, worst = max(short.items(), key=lambda item: item[1]["least"] - item[1]["coverage"])
+    narrow = {
+        level: told_apart(100 * m["coverage"], 100 * m["least"], digits=0, form=".{}f")
+        for level, m in measured.items()
+        if m["coverage"] < m["least"]
+    }
+    if narrow:
+        (level, (share, least)), *others = narrow.items()
+        more = "".join(f", the {level} % one {share} % ({least} %)" for level, (share, least) in others)
         lines.append(
-            f"the intervals are too narrow: of the test rows {100 * worst['coverage']:.0f} % lie in the {level} %"
-            f" interval, where chance alone would leave {100 * worst['least']:.0f} % or more; new rows may differ as"
-            " much from those that made it: take a higher --level, or refit on newer rows (docs/probabilities.md)"
+            f"the intervals are too narrow: the {level} % one holds {share} % of the test rows, where chance alone"
+            f" would leave {least} %{more}; new rows may differ as much from those that made them: take a higher"
+            " --level, or refit on newer rows (docs/probabilities.md)"
         )
     return lines
 

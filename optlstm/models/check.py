@@ -19,7 +19,7 @@ from optlstm.tasks.forecast.errors import students
 from optlstm.tasks.forecast.newer import NewerSeries, newer_series
 from optlstm.tasks.forecast.predictor import ForecastPredictor
 from optlstm.util.arrays import Floats, Integers, row_ranges
-from optlstm.util.format import listed, many
+from optlstm.util.format import listed, many, told_apart
 
 _LEVEL = 90  # percent, of the interval whose coverage is checked
 _BOUND = 3.0  # standard errors, were the spread known; a normal's quantile, of which Student's is made
@@ -190,15 +190,17 @@ def _problems(result: Check) -> list[str]:
     error, coverage, problems = result.error, result.coverage or {}, list[str]()
     if error["since"] > error["limit"]:
         times = error["since"] / error["promised"] if error["promised"] else math.inf
+        now, promised, limit = told_apart(error["since"], error["promised"], error["limit"])
         problems.append(
-            f"worse than its test: {times:.1f} times the mean absolute error, {error['since']:.4g} for"
-            f" {error['promised']:.4g}; in bounds up to {error['limit']:.4g}"
+            f"worse than its test: {times:.1f} times the mean absolute error, {now} for {promised}; in bounds up to"
+            f" {limit}"
         )
     share, least = coverage.get("since"), coverage.get("limit")
     if share is not None and least is not None and share < least:
+        inside, bound = told_apart(100 * share, 100 * least, digits=0, form=".{}f")
         problems.append(
-            f"outside its intervals: {100 * share:.0f} % of the values since are in the {_LEVEL} % interval; in bounds"
-            f" from {100 * least:.0f} % on"
+            f"outside its intervals: {inside} % of the values since are in the {_LEVEL} % interval; in bounds from"
+            f" {bound} % on"
         )
     for name, value in result.shifts.items():
         problems.append(

@@ -79,6 +79,18 @@ def rounded(value: float, digits: int = 4) -> float:
     return float(f"{value:.{digits}g}")
 
 
+def told_apart(*values: float, digits: int = 4, form: str = "#.{}g") -> list[str]:
+    """Numbers that are compared, each in so many digits, or in as many more as tell unequal ones apart.
+
+    form: of a format specification, with the place of the digits.
+    """
+    for count in range(digits, 18):
+        texts = [format(value, form.format(count)).rstrip(".") for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
+
+
 def decimals(value: float, digits: int) -> str:
     """So many decimals; from a million on (a loss that diverged) `1.2e+29`."""
     return f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:g}"

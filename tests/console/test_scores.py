@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from optlstm.console.scores import in_words, interval_lines, score_tables
+from optlstm.console.scores import blank_lines, in_words, interval_lines, score_tables
 from optlstm.models.card import Test as Scores
 
 
@@ -29,9 +29,45 @@ def test_intervals_are_too_narrow_where_chance_does_not_explain_what_they_held(l
     first, *more = interval_lines({"measured": {**measured, "95": {"coverage": None, "least": None}}})
 
     assert first == "coverage of the prediction intervals on the test rows: 50 %: 50.0 %, 90 %: 81.0 %"
-    assert [
-        line.startswith("the intervals are too narrow: of the test rows 81 % lie in the 90 %") for line in more
-    ] == [True] * said
+    narrow = (
+        "the intervals are too narrow: the 90 % one holds 81 % of the test rows, where chance alone would leave 84 %"
+    )
+    assert [line.startswith(f"{narrow}; new rows") for line in more] == [True] * said
+
+
+def test_every_level_that_is_too_narrow_is_named_in_digits_that_tell() -> None:
+    measured = {"80": {"coverage": 0.798, "least": 0.802}, "90": {"coverage": 0.81, "least": 0.84}}
+
+    assert interval_lines({"measured": measured})[-1].startswith(
+        "the intervals are too narrow: the 80 % one holds 79.8 % of the test rows, where chance alone would leave"
+        " 80.2 %, the 90 % one 81 % (84 %); new rows"
+    )
+
+
+def test_the_metrics_in_which_baselines_are_better_are_one_line() -> None:
+    test = Scores.model_construct(
+        metrics={"mse": 2.0, "mae": 0.0330041, "wql": 1.0},
+        baselines={"nlinear": {"mse": 1.0, "mae": 0.0330039}, "seasonal_quantiles": {"mse": 1.5, "wql": 0.5}},
+        members=[],
+        beaten_by={"mse": ["nlinear", "seasonal_quantiles"], "mae": ["nlinear"], "wql": ["seasonal_quantiles"]},
+    )
+
+    assert in_words(test) == [
+        "better than this model: in mse nlinear and seasonal quantiles (1.000 against 2.000), in mae nlinear"
+        " (0.0330039 against 0.0330041), in wql seasonal quantiles (0.5000 against 1.000)"
+    ]
+
+
+def test_it_is_said_why_a_metric_is_blank() -> None:
+    blank: dict[str, float | None] = {"wql": 1.0, "crps": None, "msis": None}
+
+    assert blank_lines(Scores.model_construct(metrics=blank)) == [
+        "crps and msis are blank: they need 99 and 19 calibration windows, and there were fewer"
+    ]
+    assert blank_lines(Scores.model_construct(metrics={**blank, "msis": 2.0})) == [
+        "crps is blank: it needs 99 calibration windows, and there were fewer"
+    ]
+    assert blank_lines(Scores.model_construct(metrics={"wql": None, "crps": None})) == []
 
 
 def test_single_networks_that_are_better_than_the_model_are_said_in_a_line() -> None:

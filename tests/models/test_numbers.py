@@ -88,7 +88,7 @@ def test_from_study_to_predictions_of_whole_sequences(cached_cli: Cli, cli: Cli)
     assert list(result["test"]) == ["rmse", "mae", "r2", "mape", "pinball"]
     assert len(result["members"]) == 3
     assert "linear_on_summary" in result["beaten_by"]["rmse"]
-    assert "are better than this model in rmse" in cli("refit", "n", "-o", "again", "--seeds", "1").out
+    assert "better than this model: in rmse " in cli("refit", "n", "-o", "again", "--seeds", "1").out
     model = optlstm.load("model")
     out = model.predict("lines.csv")
     assert list(out.columns) == ["row", "prediction", "q5", "q10", "q25", "q50", "q75", "q90", "q95"]

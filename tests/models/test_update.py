@@ -212,3 +212,13 @@ def test_forecasts_of_another_series_are_made_and_it_is_said(
         "data: other.csv is another series than the model was made from: 26 of 26 values compared differ, by 25"
         " standard deviations (median); it is forecast on the scale of that one"
     ]
+
+
+def test_scores_that_are_near_each_other_are_told_apart(cli: Cli, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("newer.csv").write_text(series(144))
+    near = iter([0.0330041, 0.0330039])
+    monkeypatch.setattr("optlstm.models.update._Candidate.scores", property(lambda _: {"mse": next(near)}))
+
+    done = cli("update", "model", "--data", "newer.csv", "-o", "new", "--mode", "continue")
+
+    assert "mse on the newest 29 rows: as it was 0.0330041, trained on 0.0330039\n" in done.out

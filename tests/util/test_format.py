@@ -16,6 +16,7 @@ from optlstm.util.format import (
     nodes_in_words,
     quoted,
     seconds,
+    told_apart,
     visible,
     without_midnight,
 )
@@ -96,3 +97,16 @@ def test_a_stored_day_is_shown_without_a_clock(value: object, shown: str) -> Non
 def test_nodes_and_their_trials_in_words() -> None:
     nodes = {"10.0.0.4/3f2a91": [0, 3, 4, 5, 9], "10.0.0.5/77ab10": [1]}
     assert nodes_in_words(nodes) == "2 nodes: 10.0.0.4/3f2a91 (trials 0, 3-5, 9), 10.0.0.5/77ab10 (trial 1)"
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ((0.0330041, 0.0330039), ["0.0330041", "0.0330039"]),
+        ((0.5, 2.0), ["0.5000", "2.000"]),
+        ((1.0, 1.0), ["1.000", "1.000"]),
+        ((0.1 + 0.2, 0.3), ["0.30000000000000004", "0.29999999999999999"]),
+    ],
+)
+def test_what_is_compared_is_shown_in_digits_that_tell(values: tuple[float, ...], shown: list[str]) -> None:
+    assert told_apart(*values) == shown

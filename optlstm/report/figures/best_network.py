@@ -24,7 +24,7 @@ from optlstm.tasks.plot_data import Example, Forecasts, PlotData
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats
 from optlstm.util.files import Location
-from optlstm.util.format import listed, many, number, short, without_midnight
+from optlstm.util.format import listed, many, number, short, told_apart, without_midnight
 
 _DRAWN = (50, 80, 90)  # percent, of the coverage by step
 FEW_FORECASTS = 10  # of fewer, a difference in percent says nothing
@@ -123,7 +123,8 @@ def forecast_baseline_text(trial: int, plot_data: Forecasts, untuned: Mapping[st
     error = fmean(map(float, plot_data.by_step["mse"]))
     means = {name: fmean(errors) for name, errors in untuned.items()}
     best = min(means, key=lambda name: means[name])
-    others = ", ".join(f"{name} {number(value)}" for name, value in means.items())
+    mine, *shown = told_apart(error, *means.values(), form=".{}g")
+    others = ", ".join(f"{name} {value}" for name, value in zip(means, shown, strict=True))
     percent = f"{100 * abs(error - means[best]) / means[best]:.1f} % " if means[best] else ""
     difference = percent if plot_data.windows >= FEW_FORECASTS else ""
     verdict = f"{difference}{'less' if error < means[best] else 'more'} than {best}, the best of them"
@@ -131,7 +132,7 @@ def forecast_baseline_text(trial: int, plot_data: Forecasts, untuned: Mapping[st
     folds = " Its value in the study is the mean over all folds." if plot_data.last_fold else ""
     return (
         f"Forecasts that need no tuning, on {plot_data.rows}{count}: mse {others}."
-        f" Trial {trial} has {number(error)}: {verdict}.{folds}"
+        f" Trial {trial} has {mine}: {verdict}.{folds}"
     )
 
 

@@ -12,7 +12,7 @@ from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel
 from optlstm.tasks.label.task import LabelTask
 from optlstm.tasks.plot_data import Confusion, Regression
 from optlstm.util.arrays import Floats
-from optlstm.util.format import many, number, short
+from optlstm.util.format import many, number, short, told_apart
 
 MAX_LABELS = 40
 TICK = 14  # characters of a class beside the matrix, so that a telephone has room for it
@@ -71,10 +71,10 @@ def label_baseline_text(trial: int, plot_data: Confusion | Regression, task: Lab
 def _number_baseline_text(trial: int, plot_data: Regression, task: LabelTask) -> str:
     parts = [(task.truth_of(fold.validation), task.truth_of(fold.train).mean()) for fold in task.split.folds]
     guessed = np.concatenate([truth - mean for truth, mean in parts])
-    error, other = _rmse(plot_data.predicted - plot_data.truth), _rmse(guessed)
+    error, other = told_apart(_rmse(plot_data.predicted - plot_data.truth), _rmse(guessed), form=".{}g")
     return (
-        f"Of {many(len(plot_data.truth), 'validation example')} trial {trial} has an rmse of {number(error)};"
-        f" the mean of the training data's labels, predicted for all, has {number(other)}."
+        f"Of {many(len(plot_data.truth), 'validation example')} trial {trial} has an rmse of {error};"
+        f" the mean of the training data's labels, predicted for all, has {other}."
     )
 
 
