@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from optlstm.study.database.connection import Database
 
 POINT = "optlstm"  # column of `forecast`
+_PLOTTED = 80  # percent, of the interval that is drawn unasked
 SHOWN_DPI = 100  # of a figure in a notebook, whose picture has twice as many
 
 
@@ -45,15 +46,15 @@ class Model(model.Model):
         same.__dict__.update(made.__dict__)
         return same
 
-    def forecast(self, data: Data, level: Sequence[int] = (), **options: Any) -> pd.DataFrame:
+    def forecast(self, data: Data, level: int | Sequence[int] = (), **options: Any) -> pd.DataFrame:
         """As `predict`, with the columns of nixtla's libraries: unique_id, ds, optlstm, optlstm-lo-90, ...
 
         Of several targets each is a series by its name.
 
         Args:
-            level: of prediction intervals, in percent.
+            level: of prediction intervals, in percent; a number, or several.
         """
-        frame, section = self.predict(data, levels=list(level), **options), self.card.task
+        frame, section = self.predict(data, levels=level, **options), self.card.task
         columns = getattr(section, "columns", None)
         if columns is None:
             raise InputError("forecast: is for forecasts, and this model classifies; use predict")
@@ -71,12 +72,15 @@ class Model(model.Model):
         joined: pd.DataFrame = pd.concat(parts, ignore_index=True)
         return joined
 
-    def plot(self, data: Data, levels: Sequence[int] = (80,), series: Sequence[str] = ()) -> Any:
+    def plot(self, data: Data, levels: int | Sequence[int] | None = None, series: str | Sequence[str] = ()) -> Any:
         """The last known rows, the forecast, and its intervals: matplotlib's axes, a list where there are several.
 
         Args:
-            levels: of the intervals, in percent; those that the model has none of are left out.
+            levels: of the intervals, in percent; None: 80, where the model has it.
             series: the names of those to draw; none: the first ones.
+
+        Raises:
+            InputError: the model has no such level, the data no such series.
         """
         from optlstm.data.frames import as_file
         from optlstm.report.figures.forecast import forecast_figure
@@ -85,10 +89,11 @@ class Model(model.Model):
         make = getattr(self.predictor, "table", None)
         if make is None:
             raise InputError("plot: draws forecasts, and this model classifies; use predict")
-        highest = int(self.card.intervals.get("highest_level") or 0)
+        if levels is None:
+            levels = [_PLOTTED] if (self.card.intervals.get("highest_level") or 0) >= _PLOTTED else []
         with errors_in_python(), as_file(data) as path:
-            table = make(path, levels=[level for level in levels if level <= highest])
-            return _shown(draw(forecast_figure(table, list(series))))
+            table = make(path, levels=levels)
+            return _shown(draw(forecast_figure(table, [series] if isinstance(series, str) else series)))
 
     def __repr__(self) -> str:
         return "\n".join([super().__repr__(), *self._verdict()])
@@ -163,13 +168,15 @@ class Result:
 
     def plot(self, figure: str = "history") -> Any:
         """A figure of the report by its key, `history` or `importance`, say: matplotlib's axes, or a list of them."""
+        from optlstm.report.figures.search_space import without_importance
         from optlstm.report.html import make_report
         from optlstm.report.png import draw
 
         figures = {drawn.key: drawn for drawn in make_report(self.study, self._folder).figures}
         if figure not in figures:
-            known = ", ".join(figures)
-            raise InputError(f"plot: there is no figure {figure!r}{did_you_mean(figure, figures)} (figures: {known})")
+            reason = without_importance(self.study) if figure == "importance" else ""
+            reason = reason or f"there is no figure {figure!r}{did_you_mean(figure, figures)}"
+            raise InputError(f"plot: {reason} (figures: {', '.join(figures)})")
         return _shown(draw(figures[figure]))
 
     def report(self, path: str | Path) -> Path:

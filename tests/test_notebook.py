@@ -36,6 +36,10 @@ def test_a_result_and_its_model_show_themselves(folder: Path) -> None:
     assert isinstance(result.plot(), matplotlib.axes.Axes)
     with pytest.raises(InputError, match="there is no figure 'histroy'; did you mean 'history'"):
         result.plot("histroy")
+    with pytest.raises(
+        InputError, match=r"^plot: no importance is known of 2 complete trials; 6 are needed \(figures: "
+    ):
+        result.plot("importance")
     assert b"waves" in result.report("r.html").read_bytes()
     model = result.refit(ensemble=False)
     beaten = model.card.test.beaten_by
@@ -49,6 +53,17 @@ def test_a_result_and_its_model_show_themselves(folder: Path) -> None:
     assert ahead["unique_id"].tolist() == ["a"] * 3 + ["b"] * 3
     predicted = model.predict(frame(), levels=[50])
     assert ahead["optlstm"].tolist() == predicted["y"].tolist()
+    assert model.forecast(frame(), level=50).equals(ahead)
+    assert model.predict(frame(), levels=50).equals(predicted)
+    assert len(model.plot(frame(), levels=50, series="b").collections) == 1  # a band
+    for made in (model.plot, model.forecast, model.predict):
+        level = "level" if made == model.forecast else "levels"
+        with pytest.raises(InputError, match=r"^levels: this model has no 99 % interval; the highest is \d\d$"):
+            made(frame(), **{level: [99]})
+    with pytest.raises(InputError, match=r"^levels: must be a list of whole percent"):
+        model.forecast(frame(), level="80")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^top: must be at least 1, got 0$"):
+        result.refit(top=0)
     model.save("m")
     assert isinstance(optlstm.load("m"), optlstm.Model)
 

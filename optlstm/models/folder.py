@@ -156,7 +156,8 @@ def _check_is_folder(folder: Path) -> None:
     if not folder.is_dir():
         parent = folder.absolute().parent
         models = [path.parent.name for path in parent.glob(f"*/{CARD_FILE}")] if parent.is_dir() else []
-        hint = did_you_mean(folder.name, models)
+        usual = model_folder(folder.name)  # of a study
+        hint = did_you_mean(usual if usual in models else folder.name, models)
         if not hint and len(folder.parts) == 1:  # as a study is named
             hint = f"; of a study: {program()} refit {shlex.quote(folder.name)} -o {model_folder(folder.name)}"
         raise ModelFileError(f"model {folder}: there is no such folder{hint}")

@@ -53,7 +53,7 @@ def update(
         InputError: The model is not of forecasts, the file does not fit it, or has no newer rows.
     """
     if mode not in MODES:
-        raise InputError(f"--mode: must be one of {', '.join(MODES)}, got {mode!r}")
+        raise InputError(f"mode: must be one of {', '.join(MODES)}, got {mode!r}")
     predictor = model.predictor
     if not isinstance(predictor, ForecastPredictor):
         raise InputError("update: is for forecasts, and this model classifies")

@@ -24,6 +24,9 @@ from optlstm.config.in_python import errors_in_python, in_python
         ("features of the calendar are off: --calendar", "features of the calendar are off: calendar=True"),
         ("--calendar features need none", "--calendar features need none"),
         ("--target and --past are", "--target and --past are"),
+        ("--level: must be", "levels: must be"),
+        ("--anomalies: looks at every row; leave out --backtest", "anomalies: looks at every row; leave out backtest"),
+        ("leave out --no-refit to train it", "leave out retrain=False to train it"),
     ],
 )
 def test_what_to_type(line: str, expected: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -133,4 +134,6 @@ def test_what_cannot_be_exported_is_refused(cli: Cli, mixed: Path) -> None:
     assert cli("export", "nowhere").lines == [
         "model nowhere: there is no such folder; of a study: python -m optlstm refit nowhere -o nowhere-model"
     ]
+    shutil.copytree("model", "tiny-model")
+    assert cli("export", "tiny").lines == ["model tiny: there is no such folder; did you mean 'tiny-model'?"]
     assert cli("export", "modle").lines == ["model modle: there is no such folder; did you mean 'model'?"]

@@ -142,7 +142,7 @@ def test_killed_at_any_moment_the_folder_holds_the_old_model_or_the_new_one(
 
 def test_what_cannot_be_updated_is_refused(cli: Cli, made: Path) -> None:
     assert cli("update", "model", "--data", "tiny.csv", "-o", "n", "--mode", "x").lines == [
-        "--mode: must be one of auto, continue, refit, got 'x'"
+        "mode: must be one of auto, continue, refit, got 'x'"
     ]
     assert cli("check", "model", "--data", "tiny.csv").lines == [
         "data: tiny.csv has no rows after 119, which the model knows already"

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
 from optlstm.report.figures.curves import MAX_POINTS, caption, tip, value_axis
 from optlstm.report.figures.figure import Axis, Figure, Heat, Marks, Panel, Position
 from optlstm.report.figures.palette import SCALE
-from optlstm.report.view import StudyView, choose, chosen_in_words
-from optlstm.util.format import number, short
+from optlstm.report.view import LEAST_FOR_IMPORTANCE, StudyView, choose, chosen_in_words
+from optlstm.util.format import many, number, short
 
 MAX_LINES = 300
 LEAST_FOR_CONTOUR = 8
@@ -89,7 +90,7 @@ def importance_figure(view: StudyView) -> Figure | None:
     )  # fmt: skip
     left = [short(name, 28) for name in view.searched if name not in weights]
     return Figure(
-        "importances",
+        "importance",
         "What mattered",
         caption(
             f"Share of each hyperparameter in what sets the better of the {len(view.by_value):,} complete trials"
@@ -98,6 +99,14 @@ def importance_figure(view: StudyView) -> Figure | None:
         ),
         [Panel(Axis("importance", low=0), axis, [bars], height=90 + 28 * len(names), down=True)],
     )
+
+
+def without_importance(study: optuna.Study) -> str:
+    """Why a study has no importances."""
+    count = len(StudyView(study).by_value)
+    if count < LEAST_FOR_IMPORTANCE:
+        return f"no importance is known of {many(count, 'complete trial')}; {LEAST_FOR_IMPORTANCE} are needed"
+    return "no importance is known: it needs two hyperparameters that differ between the complete trials"
 
 
 def parallel(view: StudyView) -> Figure | None:

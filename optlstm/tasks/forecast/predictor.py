@@ -46,7 +46,7 @@ class ForecastPredictor:
     Options of `predict` and `write_csv`, for every series of the file:
         start: the first time to forecast, as text; the rows before it are the input. Default: the first after the data.
         backtest: how many successive rows to forecast from, beside the true values. Default: the last ones possible.
-        levels: of prediction intervals, in percent.
+        levels: of prediction intervals, in percent; a number, or several.
         quantiles: levels of quantiles, between 0 and 1.
         samples: how many joint paths to draw, in place of all that.
         anomalies: whether to mark the rows that lie outside the interval of their one-step forecast (of one level,

@@ -46,6 +46,8 @@ class Wanted:
         Raises:
             InputError: with every option that makes no sense, or that the model cannot do.
         """
+        if type(self.levels) is int:
+            return replace(self, levels=(self.levels,)).check(calibrated, paths, horizon)
         default = self.anomalies and not self.levels and isinstance(self.levels, Sequence)
         highest = highest_level(calibrated)
         levels = (min(_ANOMALY_LEVEL, highest or _ANOMALY_LEVEL),) if default else self.levels
