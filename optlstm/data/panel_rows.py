@@ -22,6 +22,7 @@ from optlstm.util.format import many
 
 _log = logging.getLogger(__name__)
 
+UNSEASONAL_HORIZON = 12  # rows, where the times have no season
 _ORIGINS = 10  # horizons of validation rows that are enough
 _MANY_ROWS = 1500  # before the test: several folds would take long, and one validation part is long enough
 
@@ -141,14 +142,34 @@ def default_folds(cuts: Integers, horizon: int) -> tuple[Integers, ...]:
     return tuple(np.column_stack([start, begin, stop, end]) for begin, stop in zip(begins, ends, strict=True))
 
 
-def fitting_horizon(panel: Panel, cuts: Integers, splits: Sequence[float] | Sequence[int]) -> int:
-    """A horizon that every series holds in each part of the split, with as much to train on; 0: there is none."""
-    parts = np.diff(cuts, axis=1)
+def usual_horizon(panel: Panel) -> int:
+    """A season of the times, or 12 rows where they have none."""
+    return panel.season if panel.season > 1 else UNSEASONAL_HORIZON
+
+
+def default_horizon(panel: Panel, splits: Sequence[float] | Sequence[int]) -> int:
+    """The usual one; less where most series are too short for that."""
+    usual = usual_horizon(panel)
+    parts = np.diff(_series_cuts(panel, splits, usual), axis=1)
+    fits = (parts[:, 0] > usual) & ((parts[:, 1:] >= usual) | (np.array(splits[1:]) == 0)).all(axis=1)
+    if 2 * np.count_nonzero(fits) > len(fits):
+        return usual
+    return min(usual, fitting_horizon(panel, splits, rank=0.5)) or usual
+
+
+def fitting_horizon(panel: Panel, splits: Sequence[float] | Sequence[int], rank: float = 0.0) -> int:
+    """A horizon that a series holds in each part of the split, with as much to train on; 0: there is none.
+
+    Args:
+        rank: 0: that of the shortest series; 0.5: of the median one.
+    """
+    i = np.argsort(panel.known, kind="stable")[int(rank * len(panel.ids))]
     if are_counts(splits) or not all(splits[1:]):
-        return int(min(parts[:, 0].min() // 2, *(part.min() for part in parts.T[1:] if part.any())))
-    rows = int(panel.known.min()) - 1
+        train, *others = np.diff(_series_cuts(panel, splits, 0)[i]).tolist()
+        return int(min([train // 2, *(rows for rows in others if rows > 0)]))
     # The split gives each part a horizon, and another fold, so that there are windows enough for intervals.
-    return max(rows // 6, min(1, rows // 4))
+    rows = int(panel.known[i])
+    return max(rows // 6, int(rows > 4))
 
 
 def check_lengths(panel: Panel, cuts: Integers, window: int, horizon: int, fitting: int = 0) -> None:

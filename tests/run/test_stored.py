@@ -133,6 +133,6 @@ def test_monthly_car_sales_of_nine_years_are_accepted(cli: Cli) -> None:
     assert outcome.code == 0, outcome.err
     assert "cars, 108 rows (3 folds of 12 validation rows, 22 test), target y, horizon 12" in outcome.out + outcome.err
     Path("cars.csv").write_text("\n".join(["ds,y", *lines[:30]]) + "\n")
-    refused = cli("study", "--data", "cars.csv", "--dry-run")
+    refused = cli("study", "--data", "cars.csv", "--dry-run", "--horizon", 12)
     assert refused.code == 2
-    assert "data.splits: validation has 3 rows and needs at least 12 (one horizon); give --horizon 4" in refused.err
+    assert "data.splits: validation has 3 rows and needs at least 12 (one horizon); lower the horizon" in refused.err

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from optlstm.data.panel_reader import PanelColumns
     from optlstm.tasks.base import Evaluator
 
-UNSEASONAL_HORIZON = 12  # steps, where the data has no natural season
 _YEAR = {"D": 365, "B": 260}  # rows, by step
 _NO_CALENDAR = (
     "data: a year or more of days, and features of the calendar (weekday, day of the year) are off: --calendar"
@@ -85,7 +84,7 @@ class Forecast(PreparedSeries):
             raise InputError(f"data.positive: column '{column}' of {panel.file} has {least:g}; leave it out")
         if data.gaps != "refuse":
             panel = rows.with_missing_rows(panel)
-        horizon = data.horizon or (panel.season if panel.season > 1 else UNSEASONAL_HORIZON)
+        horizon = data.horizon or rows.default_horizon(panel, data.splits)
         if data.short == "omit":
             panel = rows.long_enough(panel, data.splits, horizon)
         cuts, gaps = rows.panel_cuts(panel, data.splits, least=horizon), 0
@@ -121,7 +120,12 @@ class Forecast(PreparedSeries):
     @property
     def warnings(self) -> Sequence[str]:
         """What was understood of the file, other seasons than the frequency's, constant series, and missing values."""
-        panel, warnings = self.panel, [*self.panel.notes]
+        from optlstm.data.panel_rows import usual_horizon
+
+        panel, warnings, usual = self.panel, [*self.panel.notes], usual_horizon(self.panel)
+        if self.config.horizon is None and self.horizon < usual:
+            short = f"{many(usual, 'row')}, the default, do not fit into each part of the split"
+            warnings.append(f"data: the horizon is {self.horizon}, for {short}; for another one --horizon N")
         if self.config.season is None and self.season != panel.season:
             season = f"data: a season of {many(self.season, 'row')} shows in the training rows"
             warnings.append(f"{season}; for another one --set data.season=N, for none 0")
@@ -202,7 +206,7 @@ class Forecast(PreparedSeries):
                 " space.supervision = 'last_step', or space.bidirectional = false"
             )
         window = int(space.largest("window") or Hyperparameters().window)
-        fitting = 0 if self.config.horizon else fitting_horizon(self.panel, self.first_cuts, self.config.splits)
+        fitting = 0 if self.config.horizon else fitting_horizon(self.panel, self.config.splits)
         check_lengths(self.panel, self.first_cuts, window, self.horizon, fitting)
         self.scales()
         self.inputs()
