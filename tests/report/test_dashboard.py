@@ -1,4 +1,4 @@
-"""optuna-dashboard with optlstm's pictures and note, in a real browser, on each kind of database."""
+"""optuna-dashboard with optlstm's pictures and note, in a real browser."""
 
 from __future__ import annotations
 
@@ -40,15 +40,11 @@ def dashboard(*arguments: str) -> Iterator[str]:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_the_dashboard_shows_pictures_and_the_note(
-    cli: Cli, browser: Browser, database: str, request: pytest.FixtureRequest
-) -> None:
-    url = URL if database == "sqlite" else request.getfixturevalue("postgresql_url")
-    assert cli(*STUDY, "--storage", url, "--name", "seen").code == 0
-    best = json.loads(cli("show", "seen", "--storage", url, "--format", "json").out)["best"]["number"]
+def test_the_dashboard_shows_pictures_and_the_note(cli: Cli, browser: Browser, postgresql_url: str) -> None:
+    assert cli(*STUDY, "--storage", postgresql_url, "--name", "seen").code == 0
+    best = json.loads(cli("show", "seen", "--storage", postgresql_url, "--format", "json").out)["best"]["number"]
 
-    with dashboard("seen", "--storage", url) as address:
+    with dashboard("seen", "--storage", postgresql_url) as address:
         browser.open(f"{address}/trials?numbers={best}")
         picture = "[...document.images].filter(i => i.src.includes('/artifacts/') && i.naturalWidth > 300)"
         assert browser.wait_for(f"{picture}.length") == 1
