@@ -25,6 +25,7 @@ from optlstm.data.frequency import ticks_of
 from optlstm.data.labels import FEW_NUMBERS, are_meant_as_numbers, joined_labels, label_columns
 from optlstm.data.sequences import Sequences
 from optlstm.data.stand_ins import likely_stand_in
+from optlstm.data.step_columns import LIKE_TIMES, StepColumns, changes_of, matching
 from optlstm.data.table import SHOWN, DataFile, dataset_name, list_columns, read_table, unknown_column
 from optlstm.data.time_column import TimeReading, read_times
 from optlstm.errors import InputError, Problem
@@ -34,7 +35,6 @@ from optlstm.util.time_formats import INTEGER
 
 TIME_NAMES = ("t", "ds")  # columns looked for where none is named
 _IN_ORDER = TimeReading(usual=INTEGER)  # whole numbers are in the same order whatever they stand for
-_LIKE_TIMES = (*TIME_NAMES, "time", "timestamp", "datetime", "date", "step")
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,12 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
     others = [name for name in names if name not in (*labels_of, series, time, columns.group)]
     unnamed = [name for name in file.unnamed if name in others]  # as `to_csv` numbers the rows: no values
     first = unnamed[0] if unnamed else ""  # which models of older versions have as a column with the name ""
-    channels = [name or first for name in columns.channels or [name for name in others if name not in unnamed]]
-    problems = _column_problems(file, names, columns, series)
+    taken = StepColumns(matching([name or first for name in columns.channels or ()], others))
+    if not columns.channels:
+        named = [name for name in others if name not in unnamed]
+        taken = StepColumns.without_ids(named, "channels") if series else StepColumns.of_rows(named)
+    channels = taken.names
+    problems = _column_problems(file, names, columns, series, channels)
     extra = _unknown([name for name in others if name not in unnamed], channels) if columns.like else ""
     if columns.like and (lacking := _unknown(channels, others)):
         kind, besides = "channels" if series else "columns", f" and has {extra} besides" if extra else ""
@@ -100,21 +104,43 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
         _check_rows_are_sequences(file, labels_of[0], others)
     texts = [name for name in (*labels, series, columns.group) if name]
     frame = read_table(file, [*texts, *([time] if time else []), *channels], texts=texts, times=[time] if time else ())
-    table = _SequenceTable(frame, Flaws(file), labels, columns.group, channels, columns.per_step)
+    notes: list[str] = []
+    if not columns.channels:
+        codes = frame[series].astype("str").factorize()[0] if series else None
+        time = time or (_told_time(frame, taken, codes, notes, file) if codes is not None else None)
+        taken.leave_text(frame)
+        if not taken.numbered:
+            taken.leave_counts(frame, codes)
+    table = _SequenceTable(frame, Flaws(file), labels, columns.group, taken.names, columns.per_step)
     sequences = table.long(series, time, columns) if series else table.wide()
-    notes = [*file.notes, *table.flaws.notes, *sequences.notes]
-    if left := [name for name in unnamed if name not in channels]:
+    notes = [*file.notes, *table.flaws.notes, *sequences.notes, *notes, *taken.note(file.name)]
+    if left := [name for name in unnamed if name not in taken.names]:
         notes.append(f"data: columns of {file.name} without a name are not read: {list_columns(left)}")
     if extra:
         notes.append(f"data: {file.name} has columns that are none of {columns.like}'s; they are not read: {extra}")
     return replace(sequences, notes=tuple(notes)) if notes else sequences
 
 
-def _column_problems(file: DataFile, names: Sequence[str], columns: SequenceColumns, series: str | None) -> list[str]:
+def _told_time(
+    frame: pd.DataFrame, taken: StepColumns, codes: Integers, notes: list[str], file: DataFile
+) -> str | None:
+    """The channel that is called as times are, and holds some: text, or numbers that rise in each sequence."""
+    for name in [name for name in taken.names if name.lower() in LIKE_TIMES]:
+        changes = changes_of(frame[name], codes)
+        if len(taken.names) > 1 and all(len(change) and (change > 0).all() for change in changes[1:]):
+            taken.names.remove(name)
+            notes.append(f"data: {quoted(name)} of {file.name} is taken for the time; --time {short(name)} says so")
+            return name
+    return None
+
+
+def _column_problems(
+    file: DataFile, names: Sequence[str], columns: SequenceColumns, series: str | None, channels: Sequence[str]
+) -> list[str]:
     """What is wrong with the columns that were asked for by name."""
     problems = label_problems(file, names, columns.label) if columns.labelled else []
     asked = [columns.series, columns.time if series else None, columns.group]
-    asked += [] if columns.like else (columns.channels or [])
+    asked += [] if columns.like else channels
     missing = [name for name in dict.fromkeys(asked) if name and name not in names]
     problems += [unknown_column(file, names, name) for name in missing if name != columns.label]
     if columns.time and not series:
@@ -127,7 +153,7 @@ def _column_problems(file: DataFile, names: Sequence[str], columns: SequenceColu
 
 def _check_rows_are_sequences(file: DataFile, label: str, others: Sequence[str]) -> None:
     """Raises InputError where a row seems to be a step of a sequence that another column names."""
-    time = next((name for name in others if name.lower() in _LIKE_TIMES), None)
+    time = next((name for name in others if name.lower() in LIKE_TIMES), None)
     names = sorted((name for name in others if name != time), key=lambda name: not name.lower().endswith("id"))
     if time is None or not names:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_columns_by_name(tmp_path: Path) -> None:
 
 
 def test_a_step_may_be_called_t(tmp_path: Path) -> None:
-    text = "label,t,u,id\nup,1,2,3\ndown,1,2,3\nup,4,4,3\ndown,2,9,3\n"
+    text = "label,t,u,v\nup,1,2,3\ndown,1,2,3\nup,4,4,3\ndown,2,9,3\n"
 
     assert read_sequences(write(tmp_path, text), SequenceColumns()).starts.tolist() == [0, 3, 6, 9, 12]
 
@@ -137,3 +138,64 @@ def test_columns_without_a_name_are_no_steps(tmp_path: Path) -> None:
     )
     older = SequenceColumns(channels=["", *plain.columns], wide=True, like="the model")
     assert read_sequences(path, older).columns == ("Unnamed: 0", *plain.columns)
+
+
+def rows_of(head: str, row: Callable[[int], str], rows: int = 12) -> str:
+    return head + "\n" + "".join(f"{row(i)}\n" for i in range(rows))
+
+
+@pytest.mark.parametrize(
+    ("text", "channels", "note"),
+    [
+        (
+            rows_of("index,t0,t1,t2,t3,age,label", lambda i: f"{i},1,2,3,4,{20 + i * 7 % 9},up"),
+            ("t0", "t1", "t2", "t3"),
+            "the steps of s.csv are t0 to t3; not read: index, age; data.channels names others",
+        ),
+        (
+            rows_of("t0,t1,t2,t3,patient,target2,label", lambda i: f"1,2,3,4,P0{i},5,up"),
+            ("t0", "t1", "t2", "t3"),
+            "the steps of s.csv are t0 to t3; not read: patient, target2; data.channels names others; "
+            "where 'patient' says whose a row is, --set data.group=patient",
+        ),
+        (
+            rows_of("ax_1,ax_2,ay_1,ay_2,Day,label", lambda i: f"1,2,3,4,2020-01-{i + 1:02},up"),
+            ("ax_1", "ax_2", "ay_1", "ay_2"),
+            "the steps of s.csv are ax_1, ax_2, ay_1, ay_2; not read: Day; data.channels names others",
+        ),
+        (
+            rows_of("row,jan,feb,customerId,label", lambda i: f"{i},1,2,7,up"),
+            ("jan", "feb"),
+            "the steps of s.csv are jan, feb; not read: customerId, row (counts the rows); data.channels names others; "
+            "where 'customerId' says whose a row is, --set data.group=customerId",
+        ),
+        (
+            rows_of("series_id,n,x,device,label", lambda i: f"{'ab'[i % 2]},{i // 2},{i * 7 % 5},A,up", 30),
+            ("x",),
+            "the channels of s.csv are x; not read: device (text), n (counts the rows); data.channels names others",
+        ),
+        (
+            rows_of("series_id,Timestamp,x,label", lambda i: f"{'ab'[i % 2]},{i * i},{i * 7 % 5},up", 30),
+            ("x",),
+            "'Timestamp' of s.csv is taken for the time; --time Timestamp says so",
+        ),
+    ],
+)
+def test_columns_that_are_no_values_are_left_out_with_a_note(
+    tmp_path: Path, text: str, channels: tuple[str, ...], note: str
+) -> None:
+    path = write(tmp_path, text)
+
+    sequences = read_sequences(path, SequenceColumns())
+
+    assert (sequences.columns, sequences.notes) == (channels, (f"data: {note}",))
+    everything = [name for name in text.splitlines()[0].split(",") if name not in ("label", "series_id")]
+    numbers = [name for name in everything if name not in ("patient", "Day", "device")]
+    assert read_sequences(path, SequenceColumns(channels=numbers)).columns == tuple(numbers)
+    assert read_sequences(path, SequenceColumns(channels=[f"{channels[0][:1]}*"])).columns[0] == channels[0]
+
+
+def test_a_column_called_time_whose_numbers_fall_is_a_channel(tmp_path: Path) -> None:
+    text = rows_of("series_id,time,x,label", lambda i: f"{'ab'[i % 2]},{i * 3 % 7},{i * 7 % 5},up", 30)
+
+    assert read_sequences(write(tmp_path, text), SequenceColumns()).columns == ("time", "x")

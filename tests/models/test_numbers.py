@@ -114,7 +114,7 @@ def test_from_study_to_predictions_of_windows(cli: Cli) -> None:
     done = cli(*command, "w", "--set", "training.metric=rul_score")
 
     assert "windows (" in done.err
-    assert "4 test), a number up to 9, 16 sequences of 10 to 18 steps of 2 channels" in done.err
+    assert "4 test), a number up to 9, 16 sequences of 10 to 18 steps of 2 channels (" in done.err
     result = json.loads(cli("refit", "w", "-o", "model", "--json", "--seeds", "1").out)
     assert json.loads(Path("model/model.json").read_text())["data"]["splits"][2] == 4  # the labelled steps alone
     assert set(result["test"]) == {"rmse", "mae", "r2", "mape", "rul_score"}

@@ -80,7 +80,7 @@ def test_test_rows_of_their_own(cli: Cli) -> None:
 
     done = cli(*SEQUENCES, "--test-data", "test.csv", "--dry-run")
 
-    assert "lines, 34 sequences (24 in 2 folds, 10 test), 2 classes, 4 to 6 steps" in done.out
+    assert "lines, 34 sequences (24 in 2 folds, 10 test), 2 classes, 4 to 6 steps (t0 to t5)" in done.out
 
 
 @pytest.mark.parametrize("tested", [True, False])

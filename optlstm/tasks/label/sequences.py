@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from optlstm.data.scaling import Standardizer
+from optlstm.data.step_columns import span
 from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds, FormCard, Metrics
 from optlstm.tasks.label.baselines import nearest_neighbour, on_features, window_of_steps
@@ -146,14 +147,15 @@ class SequenceTask(LabelTask):
         return {"nearest_neighbour": nearest_neighbour(data, train, window), **linear}
 
     def describe(self) -> str:
-        """Also how many steps and channels: `..., 2 classes, 24 steps`."""
+        """Also how many steps and channels, and which: `..., 2 classes, 24 steps (t0 to t23)`."""
         shortest, longest = int(self._lengths.min()), int(self._lengths.max())
         steps = f"{longest} steps" if shortest == longest else f"{shortest} to {longest} steps"
-        channels = len(self.samples.channels)
+        channels, names = len(self.samples.channels), span(self.samples.columns)
+        steps += f" ({names})" if self.samples.series is None else ""
         steps = f"a label for each of {steps}" if self.options.per_step else steps
         if self.samples.ends is not None:
             steps = f"{len(self._lengths)} sequences of {steps}"
-        return f"{super().describe()}, {steps}" + (f" of {channels} channels" if channels > 1 else "")
+        return f"{super().describe()}, {steps}" + (f" of {channels} channels ({names})" if channels > 1 else "")
 
     @property
     def _lengths(self) -> Integers:

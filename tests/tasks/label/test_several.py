@@ -111,7 +111,6 @@ def test_from_study_to_a_column_for_every_label(cli: Cli) -> None:
     model = optlstm.load("model")
     assert model.score("many.csv")["accuracy"] == pytest.approx((out["up"] == many()["up"]).mean())
     x = torch.tensor(many()[[f"t{i}" for i in range(6)]].to_numpy())[:, :, None]
-    x = torch.cat([x, torch.tensor(many()["high"].to_numpy(dtype=np.float64)).reshape(-1, 1, 1)], dim=1)
     with torch.no_grad():
         given = model.predictor.export_module().module(x)
     np.testing.assert_allclose(given.numpy(), model.predict("new.csv")[["p_up", "level"]], atol=1e-6)
