@@ -34,10 +34,11 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 class Flaws:
     """What is wrong with the rows of a file, collected so that all of it is reported at once."""
 
-    def __init__(self, file: DataFile, unread: Sequence[str] = ()) -> None:
+    def __init__(self, file: DataFile, unread: Sequence[str] = (), series: Sequence[str] = ()) -> None:
         self.file = file.name
         self.source = file
         self.unread = unread  # columns that have no role
+        self.series = series  # those that name the series
         self.day_and_month = False  # the times are texts with both in one order
         self.notes: list[str] = []  # what was understood, or looks odd, and is no flaw
         self._flaws: list[tuple[str, list[int], str, Sequence[str], tuple[Fix, Fix]]] = []

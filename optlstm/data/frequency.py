@@ -20,6 +20,10 @@ _PER_CYCLE = {"h": 24, "D": 7, "B": 5, "W": 52, "WOM": 12}
 _PER_LONGER = {"min": 7 * 24 * 60, "h": 7 * 24, "D": 365, "B": 260}  # a week, a year of whole weeks or days
 _UNITS = {"s": "second", "min": "minute", "h": "hour", "D": "day", "B": "business day", "W": "week"}
 _UNITS |= {"M": "month", "Q": "quarter", "Y": "year"}
+_CLOCK = {f"{n if n > 1 else ''}s": n for n in (1, 2, 5, 10, 15, 20, 30)}  # alias: seconds
+_CLOCK |= {f"{n if n > 1 else ''}min": 60 * n for n in (1, 2, 5, 10, 15, 20, 30)}
+_CLOCK |= {f"{n if n > 1 else ''}h": 3600 * n for n in (1, 2, 3, 4, 6, 8, 12)} | {"D": 86_400}
+_NEAR = 0.02
 _SHORT_STEPS = 5  # from 5min on the season is a day, from 5s on an hour; below, the next larger unit
 
 
@@ -121,6 +125,15 @@ def in_words(freq: str | None) -> str:
     match = re.fullmatch(r"(\d*)([A-Za-z]+?)[SE]?(-\w+)?", freq or "")
     unit = _UNITS.get(match[2]) if match else None
     return f"{freq} ({many(int(match[1] or 1), unit)})" if match and unit else str(freq)
+
+
+def usual_step(freq: str | None) -> str | None:
+    """An alias of seconds or less as the usual length that is near it, as clocks write it: `3601s` is `h`."""
+    if freq is None or not re.fullmatch(r"\d*(us|ms|s)", freq):
+        return freq
+    seconds = pd.Timedelta(pd.tseries.frequencies.to_offset(freq)).total_seconds()
+    near = [alias for alias, length in _CLOCK.items() if abs(length - seconds) < _NEAR * length]
+    return near[0] if near else freq
 
 
 def following(time: pd.Index, freq: str | None, steps: int) -> pd.Index:

@@ -102,26 +102,27 @@ def read_series_columns(frame: pd.DataFrame, names: Sequence[str]) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(of_row, categories=pd.Index(ids, dtype="str")))
 
 
-def columns_of_series(file: DataFile, names: Sequence[str], ticks: Integers) -> tuple[str, ...]:
+def columns_of_series(file: DataFile, names: Sequence[str], keys: Integers) -> tuple[str, ...]:
     """One or two of these columns, of text before whole numbers, whose values make the times unique; () if none do.
 
-    ticks: the times of all rows, as they are in the file.
+    keys: [2, rows] as they are in the file: their times, and what numbers the series that are known.
     """
     names = [name for name in names if list(file.names).count(name) == 1]
     frame = read_table(file, names) if names else pd.DataFrame()
-    if len(frame) != len(ticks):
+    rows = keys.shape[1]
+    if len(frame) != rows:
         return ()
     numbered = {}
     for name in sorted(names, key=lambda name: pd.api.types.is_numeric_dtype(frame[name])):
         column = frame[name]
         codes, distinct = pd.factorize(column)
         text = not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_datetime64_any_dtype(column)
-        few = 1 < len(distinct) <= len(ticks) / _ROWS_OF_SERIES and (codes >= 0).all()
+        few = 1 < len(distinct) <= rows / _ROWS_OF_SERIES and (codes >= 0).all()
         if few and (text or pd.api.types.is_integer_dtype(column)):
             numbered[name] = codes
     candidates = list(numbered)[:_CANDIDATES]
     for chosen in [*((name,) for name in candidates), *itertools.combinations(candidates, 2)]:
-        if not pd.DataFrame({"": ticks, **{name: numbered[name] for name in chosen}}).duplicated().any():
+        if not pd.DataFrame(np.column_stack([*keys, *(numbered[name] for name in chosen)])).duplicated().any():
             return chosen
     return ()
 

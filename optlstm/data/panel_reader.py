@@ -104,9 +104,8 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
         frame[series] = read_series_columns(frame, of_series)
     if columns.plain and columns.series is None and series and not 1 < frame[series].nunique() < len(frame):
         frame, series, of_series = frame.drop(columns=series), None, ()  # one series, or the number of each row
-    return _Reader(
-        frame, Flaws(file, [name for name in names if name not in read]), columns, series, of_series, times, targets
-    ).panel()
+    flaws = Flaws(file, [name for name in names if name not in read], of_series)
+    return _Reader(frame, flaws, columns, series, of_series, times, targets).panel()
 
 
 def _problems_of_roles(

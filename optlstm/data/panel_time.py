@@ -25,7 +25,11 @@ Order = Integers | None  # the table's row of each row here; None: they are the 
 _MANY_MISSING = 0.9  # rows to be filled for each that there is, from where this is not proposed
 _MOST_MISSING = 10  # rows to be filled for each that there is
 _CHUNK = 1 << 18  # rows
-_MOSTLY_REPEATED = 3  # one in so many times, or more: these are several series
+_MOSTLY_REPEATED = 3  # one in so many times, or more: these are several series, or events
+_LEAST_STEPS = 10  # that show whether they are alike
+_ALIKE = 0.1  # of the usual step
+_ONE_ROW = "make one row of those of a step:"
+_BY_DAY = "resample=D, for example (means; sums with --set data.resample_sum=COL)"
 _OFTEN_BACK = 20  # one in so many times, or more, where day and month may be mixed
 _HOUR_US = 3600 * 10**6
 _CLOCK_MONTHS = (3, 4, 9, 10, 11)  # when clocks change, north and south
@@ -85,6 +89,9 @@ class Times:
             times = self.index[self.starts[longest] : self.starts[longest + 1]]
             return frequency.date_steps(times).freq if isinstance(times, pd.DatetimeIndex) else None
         kept, starts = self._in_order(ticks)
+        scattered = self._scattered(ticks[kept], starts)
+        if len(kept) < len(ticks) and (scattered or _mostly_repeated(len(ticks) - len(kept), len(ticks))):
+            return None
         steps = _steps(self.index[kept], starts)
         freq = _usual_freq(steps, starts)
         others = [i for i, step in steps.items() if self._has_other_step(step, freq, kept[starts[i] : starts[i + 1]])]
@@ -92,8 +99,9 @@ class Times:
         missing = {int(starts[i]) + at: count for i, step in same.items() for at, count in step.gaps.items()}
         uneven = [int(starts[i]) + at for i, step in same.items() for at in step.uneven]
         fix: Fix
-        step_words = f" at a step of {frequency.in_words(freq)}" if freq else ""
-        if missing and not gaps:
+        near = frequency.usual_step(freq)
+        step_words = f" at a step of {frequency.in_words(near)}" if near else ""
+        if missing and not gaps and not scattered:
             of = f" of {sum(bool(step.gaps) for step in same.values())} series" if self._many else ""
             kind = f"{sum(missing.values())} missing row(s) in {len(missing)} gap(s){of}{step_words}"
             remedy, fix = f"fill in the missing rows, or {INTERPOLATE}", BY_INTERPOLATION
@@ -101,15 +109,20 @@ class Times:
                 remedy, fix = "these whole numbers may be dates: say which with --set data.time_format=FORMAT", None
             elif sum(missing.values()) > _MANY_MISSING * len(self.index):
                 remedy, fix = "as many as there are rows: are the times right, and read as they are meant?", None
+                if _recur(missing):  # nights, weekends
+                    remedy = "where nothing is recorded then, --time row numbers the rows that there are, and "
+                    remedy += "--gaps mask keeps the times"
             elif self._mixed_order(ticks):
                 remedy, fix = "put the times in order first", None
             self._add_flaw(kind, kept[list(missing)], kept[np.add(list(missing), 1)], remedy, fix=fix)
         if uneven:
             kind = f"{len(uneven)} uneven step(s){step_words}"
-            step = freq if freq and re.fullmatch(STEP, freq) else "STEP"
+            step = near if near and re.fullmatch(STEP, near) else "STEP"
             remedy = "resample the series to equal steps" + self.rules.remedy(f"resample={step}")
             as_it_is = step == "STEP" or self._clock_hint(kept[uneven], kept[np.add(uneven, 1)])
             fix = None if as_it_is else {"data.resample": step}
+            if scattered:
+                remedy, fix = f"these may be events: {_ONE_ROW}{self.rules.remedy(_BY_DAY)[4:]}", None
             self._add_flaw(kind, kept[uneven], kept[np.add(uneven, 1)], remedy, fix=fix)
         if others:
             notes = [f"{quoted(self.ids[i])} at {steps[i].freq}" for i in others[:SHOWN]]
@@ -141,19 +154,8 @@ class Times:
         new[1:] = (np.diff(ticks[by_time]) > 0) | (np.diff(series[by_time]) > 0)
         kept, repeated, back = by_time[new], np.sort(by_time[~new]), np.flatnonzero(steps < 0) + 1
         starts = np.concatenate([[0], np.cumsum(np.bincount(series[kept]))])
-        if len(repeated) and self.rules.repeated == "refuse":
-            remedy = "keep one row per time" + (" of a series" if self._many else " (many series: --series COL)")
-            remedy += self.rules.remedy("repeated=last")
-            fix: Fix = {"data.repeated": "last"}
-            if not self._many and _MOSTLY_REPEATED * len(repeated) >= len(ticks):
-                names = ",".join(columns_of_series(self.flaws.source, self.flaws.unread, ticks))
-                fix = {"data.series": names} if names else None
-                if names:
-                    remedy = f"these are many series: --series {shlex.quote(names)}"
-            kind = f"{len(repeated)} repeated time(s)"
-            self._add_flaw(kind, repeated, repeated, remedy, between=False, fix=fix)
-            if self.flaws.unread and fix != {"data.repeated": "last"}:
-                return kept, starts  # in other series they have another order
+        if len(repeated) and self.rules.repeated == "refuse" and self._refuse_repeated(repeated, ticks, kept, starts):
+            return kept, starts  # in other series, or as events, they have another order
         if len(back):
             within = " in their series" if self._many else ""
             kind, remedy = (
@@ -165,6 +167,41 @@ class Times:
                 remedy, fix = "day and month may be mixed: write all times as YYYY-MM-DD, or " + remedy, None
             self._add_flaw(kind, back - 1, back, remedy.format(self.index.name), fix=fix)
         return kept, starts
+
+    def _refuse_repeated(self, repeated: Integers, ticks: Integers, kept: Integers, starts: Integers) -> bool:
+        """Add the flaw of rows at one time, but of those of a step that are made one. Whether these are events."""
+        rules, mostly = self.rules, _mostly_repeated(len(repeated), len(ticks))
+        mostly |= self._scattered(ticks[kept], starts)
+        one_row = rules.resample is not None and (bool(rules.sums) or not rules.by_flag)  # that is meant
+        names = self._more_series(ticks) if mostly and not one_row else ""
+        if rules.resample is not None and not names:
+            return False
+        fix: Fix = {"data.repeated": "last"}
+        remedy = "keep one row per time" + (" of a series" if self._many else " (many series: --series COL)")
+        if names:
+            remedy, fix = f"these are many series: --series {shlex.quote(names)}", {"data.series": names}
+            remedy += f"; or {_ONE_ROW}{rules.remedy(_BY_DAY)[4:]}"
+        elif mostly:
+            remedy, fix = f"{remedy}; or {_ONE_ROW}{rules.remedy(_BY_DAY)[4:]}", None
+        else:
+            remedy += rules.remedy("repeated=last")
+        self._add_flaw(f"{len(repeated)} repeated time(s)", repeated, repeated, remedy, between=False, fix=fix)
+        return mostly
+
+    def _scattered(self, ticks: Integers, starts: Integers) -> bool:
+        """Whether most steps are unlike the usual one, as between events. ticks: in order, none twice."""
+        steps = np.delete(np.diff(ticks), starts[1:-1] - 1)
+        if not isinstance(self.index, pd.DatetimeIndex) or len(steps) < _LEAST_STEPS:
+            return False
+        usual = np.median(steps)
+        return bool(2 * np.count_nonzero(np.abs(steps - usual) <= _ALIKE * usual) < len(steps))
+
+    def _more_series(self, ticks: Integers) -> str:
+        """The columns that name the series, where more than those that do are needed: `store,item`."""
+        keys = np.empty((2, len(ticks)), dtype=np.int64)
+        keys[:, slice(None) if self.order is None else self.order] = ticks, self._series(np.arange(len(ticks)))
+        more = columns_of_series(self.flaws.source, self.flaws.unread, keys)
+        return ",".join([*self.flaws.series, *more]) if more else ""
 
     def _mixed_order(self, ticks: Integers) -> bool:
         """Whether the order of day and month may not be the same in all texts."""
@@ -207,6 +244,10 @@ class Times:
         times = self.index[before]
         at_night = np.isin(times.month, _CLOCK_MONTHS) & (times.hour <= 3) & (usual < 24 * _HOUR_US)
         return _TO_UTC if ((off_by_hour | (jumps == 0)) & at_night).any() else ""
+
+
+def _mostly_repeated(repeated: int, rows: int) -> bool:
+    return repeated > 0 and _MOSTLY_REPEATED * repeated >= rows
 
 
 def _recur(missing: Mapping[int, int]) -> bool:

@@ -62,7 +62,7 @@ def regular(
         InputError: they cannot be resampled.
     """
     notes: list[str] = []
-    if rules.sort:
+    if rules.sort or _is_newest_first(rows):
         rows, notes = in_order(rows)
     if rules.repeated != "refuse" and not (rows.steps() < 0).any():
         rows, more = merged(rows, rules.repeated)
@@ -80,8 +80,15 @@ def in_order(rows: Rows) -> tuple[Rows, list[str]]:
     count = int(np.count_nonzero(rows.steps() < 0))
     if not count:
         return rows, []
-    note = f"data: rows sorted by {quoted(rows.index.name)}: {many(count, 'row')} stood behind a later one"
+    stood = "the newest stood first" if _is_newest_first(rows) else f"{many(count, 'row')} stood behind a later one"
+    note = f"data: rows sorted by {quoted(rows.index.name)}: {stood}"
     return rows.taken(np.lexsort((ticks_of(rows.index), rows.series))), [note]
+
+
+def _is_newest_first(rows: Rows) -> bool:
+    """Whether all rows of every series stand before earlier ones."""
+    within = len(rows.index) - (len(rows.starts) - 1)
+    return within > 0 and bool(np.count_nonzero(rows.steps() < 0) == within)
 
 
 def merged(rows: Rows, repeated: str) -> tuple[Rows, list[str]]:
@@ -125,7 +132,9 @@ def resampled(rows: Rows, rules: RowRules, columns: Sequence[str]) -> tuple[Rows
     numbers = [*columns, *(name for name, column in rows.covariates.items() if not isinstance(column, Categories))]
     kinds += [f"means of {'the other ' if kinds else ''}numbers"] if set(numbers) - set(rules.sums) else []
     kinds += ["the last of categories"] if len(numbers) < len(columns) + len(rows.covariates) else []
-    note = f"data: {len(number):,} rows resampled to {len(steps.index):,} at {rules.resample}: {listed(kinds)}"
+    repeated = int(np.count_nonzero(rows.steps() == 0))
+    taken = f"{len(number):,} rows" + (f" ({repeated:,} at the time of another)" if repeated else "")
+    note = f"data: {taken} resampled to {len(steps.index):,} at {rules.resample}: {listed(kinds)}"
     partial = len(first) - len(whole)
     note += f"; {many(partial, 'step')} at an end left out, of which there are only some rows" if partial else ""
     return steps, [note]

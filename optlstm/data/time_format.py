@@ -171,9 +171,9 @@ def is_of_digits(form: str) -> bool:
 
 
 def has_day_first(form: str | None) -> bool | None:
-    """Whether a format has the day before the month; None where it has not both."""
+    """Whether a format has the day before the month; None where it has not both, or begins with the year."""
     at_day, at_month = (form or "").find("%d"), (form or "").find("%m")
-    return None if min(at_day, at_month) < 0 else at_day < at_month
+    return None if min(at_day, at_month) < 0 or str(form).startswith("%Y") else at_day < at_month
 
 
 def in_words(form: str, cell: object, time: object) -> str:

@@ -155,7 +155,7 @@ def last_line_mends(cli: Cli, *arguments: str, dry: bool = True) -> str:
         ("tiny.toml --objectives mse,parameters --pruner asha", "tiny.toml --objectives mse,parameters --pruner none"),
         ("--data gap.csv --horizon 4", "--data gap.csv --horizon 4 --gaps interpolate"),
         ("--data back.csv --horizon 4", "--data back.csv --horizon 4 --set data.sort=true"),
-        ("--data short.csv", "--data short.csv --horizon 3"),
+        ("--data shop.csv --series shop", "--data shop.csv --series shop,item"),
         ("--data plain.csv --horizon 4", "--data plain.csv --horizon 4 --time row --target value"),
         ("--data commas.csv --horizon 4", "--data commas.csv --horizon 4 --set data.decimal=,"),
         ("--data panel.csv", "--data panel.csv --short omit"),
@@ -168,7 +168,8 @@ def test_a_refusal_ends_with_the_command_that_is_accepted(cli: Cli, arguments: s
     lines = series().splitlines()
     Path("gap.csv").write_text("\n".join([*lines[:50], *lines[52:]]))
     Path("back.csv").write_text("\n".join([*lines[:50], *lines[52:], *lines[50:52]]))
-    Path("short.csv").write_text("ds,y\n" + "".join(f"2020-01-01 {i:02}:00,{i % 5}\n" for i in range(20)))
+    items = [f"{shop},{item},{i},{i % 5}" for shop in (1, 2) for item in "ab" for i in range(60)]
+    Path("shop.csv").write_text("\n".join(["shop,item,ds,y", *items]))
     Path("plain.csv").write_text("value\n" + "".join(f"{i % 7}\n" for i in range(60)))
     Path("commas.csv").write_text("ds,y\n" + "".join(f'{i},"{i % 7},{i % 10}"\n' for i in range(60)))
     months = [

@@ -20,9 +20,11 @@ def panel_of(folder: Path, frame: pd.DataFrame, *, columns: dict[str, object] | 
     return read_panel(folder / "x.csv", PanelColumns(rules=RowRules(**rules), **(columns or {})))  # type: ignore[arg-type]
 
 
-def problems_of(folder: Path, frame: pd.DataFrame, **rules: object) -> list[str]:
+def problems_of(
+    folder: Path, frame: pd.DataFrame, *, columns: dict[str, object] | None = None, **rules: object
+) -> list[str]:
     with pytest.raises(InputError) as caught:
-        panel_of(folder, frame, **rules)
+        panel_of(folder, frame, columns=columns, **rules)
     return caught.value.problems
 
 
@@ -127,6 +129,71 @@ def test_steps_of_months_of_many_series_and_ends_that_are_cut_off(tmp_path: Path
     assert panel.notes[0].endswith("; 2 steps at an end left out, of which there are only some rows")
 
 
+def test_events_are_summed_or_averaged_without_a_rule_for_rows_at_one_time(tmp_path: Path) -> None:
+    times = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.random.default_rng(0).integers(0, 60 * 24 * 30, 900), "min")
+    frame = pd.DataFrame({"ds": sorted([*times, *times[:300]]), "y": 2.0})
+
+    sums, means = (panel_of(tmp_path, frame, resample="D", sums=sums) for sums in (("y",), ()))
+
+    assert sums.values.sum() == frame[frame["ds"].dt.floor("D").isin(sums.time)]["y"].sum()
+    assert set(means.values[:, 0]) == {2.0}
+    assert " at the time of another) resampled to" in sums.notes[0]
+    (problem,) = problems_of(tmp_path, frame)
+    assert "repeated time(s)" in problem
+    assert problem.endswith(
+        "make one row of those of a step: --set data.resample=D, for example (means; sums with "
+        "--set data.resample_sum=COL)"
+    )
+    assert not getattr(problem, "fix", None)
+    (alone,) = problems_of(tmp_path, frame.drop_duplicates("ds"))
+    assert "these may be events: make one row of those of a step" in alone
+
+
+@pytest.mark.parametrize("series", [None, "shop", "item"])
+@pytest.mark.parametrize("rules", [{}, {"sort": True}, {"resample": "W", "sort": True}])
+def test_mixed_series_are_never_made_one(series: str | None, rules: dict[str, object], tmp_path: Path) -> None:
+    frame = pd.concat([days(120).assign(shop=shop, item=item) for shop in (1, 2) for item in "abc"])
+
+    (problem,) = problems_of(tmp_path, frame, columns={"series": series}, **rules)
+
+    both = "item,shop" if series != "shop" else "shop,item"
+    assert f"these are many series: --series {both}" in problem
+    assert isinstance(problem, Problem)
+    assert problem.fix == {"data.series": both}
+    totals = panel_of(tmp_path, frame, resample="W", sort=True, sums=("y",))
+    assert len(totals.ids) == 1
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_rows_with_the_newest_first_are_put_in_order(many: bool, tmp_path: Path) -> None:
+    frame = two_series() if many else days()
+
+    panel = panel_of(tmp_path, frame.iloc[::-1])
+
+    assert panel.notes == ("data: rows sorted by 'ds': the newest stood first",)
+    assert len(panel.values) == len(frame)
+    assert "1 time(s) earlier" in problems_of(tmp_path, days().iloc[[1, 0, *range(2, 40)]])[0]
+
+
+@pytest.mark.parametrize(("unit", "late", "step"), [("h", "1s", "h"), ("min", "7ms", "min"), ("s", "1ms", "s")])
+def test_jitter_is_resampled_to_a_step_of_clocks(unit: str, late: str, step: str, tmp_path: Path) -> None:
+    times = pd.date_range("2020-01-01", periods=200, freq=unit) + pd.Timedelta(late) * (np.arange(200) * 7 % 5)
+
+    (problem,) = problems_of(tmp_path, pd.DataFrame({"ds": times, "y": 1.0}))
+
+    assert isinstance(problem, Problem)
+    assert problem.fix == {"data.resample": step}
+
+
+def test_hours_at_which_nothing_is_recorded_are_named_as_such(tmp_path: Path) -> None:
+    times = pd.date_range("2020-01-06", periods=24 * 60, freq="h")
+    frame = pd.DataFrame({"ds": times, "y": 1.0})[(times.hour >= 8) & (times.hour < 18) & (times.day_of_week < 7)]
+
+    (problem,) = problems_of(tmp_path, frame)
+
+    assert problem.endswith("--time row numbers the rows that there are, and --gaps mask keeps the times")
+
+
 def test_a_step_without_rows_is_a_gap_and_never_invented(tmp_path: Path) -> None:
     frame = jittered().drop(index=range(96, 108))
     assert "x.csv: 2 row(s) with an empty or NaN target (row 97)" in problems_of(tmp_path, frame, resample="min")[0]
@@ -152,7 +219,6 @@ def test_what_cannot_be_resampled(tmp_path: Path) -> None:
     ]
     far = days().assign(ds=lambda f: [*f["ds"][:-1], pd.Timestamp("2999-01-01")])
     assert "is every time right?" in problems_of(tmp_path, far, resample="D")[0]
-    assert ["repeated" in line for line in problems_of(tmp_path, pd.concat([days(), days()]), resample="D", sort=True)]
 
 
 @pytest.mark.parametrize(

@@ -237,8 +237,8 @@ def test_half_hours_that_repeat_in_autumn(tmp_path: Path) -> None:
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
-    times = ["2020-01-01", "2020-01-02", "2020-01-02", "2020-01-01", "2020-01-09"]
-    found = problems_of(write(tmp_path, times, [1, "", "1e400", 4, 5]))
+    times = [f"2020-01-{day:02}" for day in (1, 2, 4, 3, 3, 5, 12)]
+    found = problems_of(write(tmp_path, times, [1, "", "1e400", 4, 5, 6, 7]))
     words = ["empty or NaN", "infinite", "repeated", "earlier", "missing row"]
     assert [word in problem for word, problem in zip(words, found, strict=True)] == [True] * 5
 

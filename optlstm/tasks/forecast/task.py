@@ -121,6 +121,7 @@ class Forecast(PreparedSeries):
     def warnings(self) -> Sequence[str]:
         """What was understood of the file, other seasons than the frequency's, constant series, and missing values."""
         from optlstm.data.panel_rows import usual_horizon
+        from optlstm.data.time_format import has_day_first
 
         panel, warnings, usual = self.panel, [*self.panel.notes], usual_horizon(self.panel)
         if self.config.horizon is None and self.horizon < usual:
@@ -133,7 +134,9 @@ class Forecast(PreparedSeries):
             inside = ", each inside its part of the split" if self.config.gaps == "interpolate" else ""
             warnings.append(f"data: {gaps_line(self.gaps, self.config.gaps, inside)}")
             if self.gaps > panel.values.size / 2:
-                times = "if the times were read wrongly: --set data.dayfirst=true (or false), or --time row"
+                times = "if nothing is recorded at some times, --time row leaves them out"
+                if has_day_first(panel.time_format) is not None:
+                    times += "; if they were read wrongly, --set data.dayfirst=true (or false)"
                 warnings.append(f"data: more values are missing than given; {times}")
         if not self.calendar and panel.known.max() >= _YEAR.get(panel.freq or "", np.inf):
             warnings.append(_NO_CALENDAR)
