@@ -26,6 +26,8 @@ INTERPOLATE = "have them interpolated: --gaps interpolate (data.gaps = 'interpol
 BY_INTERPOLATION: Fix = {"data.gaps": "interpolate"}
 _EXACT = 2**53  # up to here a float holds every whole number
 _LONGEST_MARK = 12  # characters of a text that stands for a gap
+_MOSTLY = 0.9  # of texts that differ
+_OF_MARKS = ("<", "#")  # a number below a limit, an error of a spreadsheet
 _LARGEST = 1e140  # the squares of a hundred million of these can be added up
 _DECIMAL = re.compile(r"[+-]?[\d. ]*,\d+")  # with a comma
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
@@ -236,13 +238,16 @@ def fill_numbers(
         missing = empty_cells(column, into, options)
         wrong = np.flatnonzero(np.isnan(into) & ~missing)
         notes = [quoted(texts[i]) for i in wrong[:SHOWN]]
-        mark = _gap_mark({texts[i] for i in wrong}, len(wrong))
+        most = bool(2 * len(wrong) > len(texts) - np.count_nonzero(missing))
+        mark = "" if most else _gap_mark({texts[i] for i in wrong}, len(wrong))
         commas = not flaws.source.is_parquet and bool(len(wrong)) and all(_DECIMAL.fullmatch(texts[i]) for i in wrong)
+        commas &= not any("." in text for text in texts)
         remedy = f"if it stands for a missing value, --set data.missing={shlex.quote(mark)}" if mark else ""
         remedy = "if these are decimal commas, --set data.decimal=," if commas else remedy
-        remedy = remedy or _number_hint(notes, instead)
+        remedy = remedy or _number_hint(notes, instead, most)
         fix: Fix = {"data.missing": mark} if mark else {"data.decimal": ","} if commas else None
         flaws.add(f"{name}: {len(wrong)} cell(s) are not numbers", wrong, remedy, notes, fix)
+        into[wrong] = 0.0  # they are not empty, too
     if pd.api.types.is_integer_dtype(column):
         inexact = np.flatnonzero(np.abs(into) > _EXACT)
         remedy = "subtract a constant, or write them as decimals"
@@ -264,17 +269,31 @@ def fill_numbers(
 
 
 def _gap_mark(distinct: set[str], count: int) -> str:
-    """The text of cells that are no numbers, where all have the same, without a digit, and few characters."""
-    mark = next(iter(distinct)) if len(distinct) == 1 and count > 1 else ""
-    return "" if len(mark) > _LONGEST_MARK or any(map(str.isdigit, mark)) else mark
+    """The text of cells that are no numbers, where all have the same of few characters: `-`, `closed`, `<1`, `#REF!`.
+
+    One alone has neither letters nor digits.
+    """
+    mark = next(iter(distinct)) if len(distinct) == 1 else ""
+    if len(mark) > _LONGEST_MARK or (any(map(str.isdigit, mark)) and not mark.startswith(_OF_MARKS)):
+        return ""
+    return mark if count > 1 or mark.startswith(_OF_MARKS) or not any(map(str.isalnum, mark)) else ""
 
 
-def _number_hint(notes: Sequence[str], instead: str) -> str:
+def _number_hint(notes: Sequence[str], instead: str, most: bool) -> str:
+    """most: Of the cells are no numbers."""
     if all(re.fullmatch(r"'[+-]?\d{1,3}(,\d{3})+(\.\d*)?'", note) for note in notes):
         return "write numbers without thousands separators: 1234, not 1,234"
     if all(re.fullmatch(r"'[+-]?[\d. ]*,\d+'", note) for note in notes):
         return "write decimal points, not decimal commas: 1.5, not 1,5"
+    if most:
+        return "it is no column of numbers: name another one, or write numbers"
     return f"correct them{instead and f', or empty the cells and {instead}'}"
+
+
+def are_mostly_numbers(column: pd.Series) -> bool:
+    """Whether the texts of a column that differ are numbers, all but a few mistakes."""
+    distinct = [str(text) for text in column.dropna().unique()]
+    return sum(not np.isnan(_number(text)) for text in distinct) > _MOSTLY * len(distinct)
 
 
 def label_texts(column: pd.Series) -> tuple[list[str], Integers]:

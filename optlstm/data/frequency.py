@@ -129,9 +129,10 @@ def in_words(freq: str | None) -> str:
 
 def usual_step(freq: str | None) -> str | None:
     """An alias of seconds or less as the usual length that is near it, as clocks write it: `3601s` is `h`."""
-    if freq is None or not re.fullmatch(r"\d*(us|ms|s)", freq):
+    match = re.fullmatch(r"(\d*)(us|ms|s)", freq or "")
+    if match is None:
         return freq
-    seconds = pd.Timedelta(pd.tseries.frequencies.to_offset(freq)).total_seconds()
+    seconds = int(match[1] or 1) / {"us": 10**6, "ms": 10**3, "s": 1}[match[2]]
     near = [alias for alias, length in _CLOCK.items() if abs(length - seconds) < _NEAR * length]
     return near[0] if near else freq
 

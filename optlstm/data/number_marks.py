@@ -1,7 +1,9 @@
-"""Numbers in text with decimal commas or thousands apart: read where the column leaves no doubt, or refused."""
+"""Numbers in text with decimal commas, thousands apart or units: read where the column leaves no doubt, or refused."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +17,23 @@ from optlstm.errors import InputError, Problem
 from optlstm.util.format import quoted
 
 _OTHER = {".": ",", ",": "."}
+_PAIRS = {",": "2,", ".": ""}  # digits of a group that is not the last, beside three
 _GAP = "[ '\u2019\u00a0\u202f]"  # between groups of digits, and never a decimal mark
 _EXPONENT = r"([eE][-+]?\d+)?"
 _WHOLE = r"^[-+]?\d+$"
+_NUMBER = rf"\d(?:[\d.,]|{_GAP}\d)*(?:[eE][-+]?\d+)?"
+_WITH_UNIT = re.compile(
+    rf"[-+]?(?P<before>[^\d\s.,()+-]{{0,3}})\s*[-+]?{_NUMBER}\s*(?P<after>[^\d\s.,:()+-][^\d\s.,:()]{{0,7}})?"
+)
+# Signs as typesetters write them, as accountants do, and as SAP does: each becomes a hyphen in front.
+_SIGNS = (
+    (r"^[\x{2212}\x{2013}]\s*(\S*\d)", r"-\1"),
+    (rf"^\(\s*-?([^\d\s]{{0,3}}\s*{_NUMBER}\s*[^\d\s]{{0,8}})\s*\)$", r"-\1"),
+    (r"^(\d[\d.,]*)-$", r"-\1"),
+)
+_SIGNED = "|".join(pattern for pattern, _ in _SIGNS)
+_UNIT_MARKS = "%‰°²³/·"  # of units, beside letters and currencies
+_HEAD = 1000  # cells that show a unit
 
 
 def _decimal(mark: str) -> str:
@@ -31,9 +47,9 @@ def _open(mark: str) -> str:
 
 
 def _grouped(mark: str) -> str:
-    """Numbers in which this mark can only part thousands: 1,234,567 and 1,234.5."""
-    groups = rf"[1-9]\d{{0,2}}([{mark}]\d{{3}})"
-    return rf"^[-+]?({groups}{{2,}}([{_OTHER[mark]}]\d*)?|{groups}+[{_OTHER[mark]}]\d*)$"
+    """Numbers in which this mark can only part thousands: 1,234,567 and 1,234.5, and in India 12,34,567."""
+    groups = rf"[1-9]\d{{0,2}}([{mark}]\d{{{_PAIRS[mark]}3}})"
+    return rf"^[-+]?({groups}+[{mark}]\d{{3}}([{_OTHER[mark]}]\d*)?|{groups}*[{mark}]\d{{3}}[{_OTHER[mark]}]\d*)$"
 
 
 def _apart(mark: str) -> str:
@@ -69,6 +85,8 @@ def read_marked(
         InputError: Nothing tells decimal commas from thousands.
     """
     columns = {name: _trimmed(column, (*MISSING, *options.missing_texts)) for name, column in columns.items()}
+    bare = {name: _bare(column) for name, column in columns.items()}
+    columns = {name: column for name, (column, _) in bare.items()}
     marks = {name: shown for name, column in columns.items() if (shown := _marks(column)) is not None}
     given = options.decimal or _OTHER.get(options.thousands or "")
     proven = {mark for shown in marks.values() for mark in shown.proven}
@@ -86,13 +104,14 @@ def read_marked(
             numbers[name] = column
             understood |= {"decimal commas"} if mark == "," and shown.proven | shown.open else set()
             understood |= {"thousands separators"} if grouped else set()
+            understood |= set(bare[name][1])
     if problems:
         raise InputError(problems)
     return numbers, ", ".join(sorted(understood)), given or decided
 
 
 def _question(file: str, name: str, shown: Marks) -> str:
-    mark = next(iter(shown.open))
+    mark = next(mark for mark in shown.open if mark in shown.example)
     whole, decimal = shown.example.replace(mark, ""), shown.example.replace(mark, ".")
     line = (
         f"data: column {quoted(name)} of {file}: {quoted(shown.example)} may be {whole} or {decimal}; "
@@ -111,8 +130,39 @@ def _has(column: Any, pattern: str) -> bool:
 
 
 def looks_marked(column: Any) -> bool:
-    """Whether some cell of a column of text may be a number with thousands apart."""
-    return _has(column, rf"^\s*[-+]?\d{{1,3}}([,.]|{_GAP})\d")
+    """Whether some cell of a column of text may be a number with thousands apart, a unit or an unusual sign."""
+    head = column.slice(0, _HEAD)
+    return _has(column, rf"^\s*[-+]?\d{{1,3}}([,.]|{_GAP})\d") or any(_bare(_trimmed(head, MISSING))[1])
+
+
+def _bare(column: Any) -> tuple[Any, list[str]]:
+    """Cells with the sign in front and without the unit that all numbers have; what was changed, in words."""
+    understood: list[str] = []
+    if _has(column, _SIGNED):
+        for pattern, sign in _SIGNS:
+            column = compute.replace_substring_regex(column, pattern, sign)
+        understood.append("minus signs of all kinds")
+    unit = _unit(column)
+    if unit is None:
+        return column, understood
+    before, after = (re.escape(mark) for mark in unit)
+    whole = rf"^([-+]?)\s*{before}\s*([-+]?{_NUMBER})\s*{after}$"
+    have = compute.sum(compute.match_substring_regex(column, whole)).as_py() or 0
+    alike = compute.sum(compute.match_substring_regex(column, f"^(?:{_WITH_UNIT.pattern})$")).as_py() or 0
+    if have < alike or 2 * have < len(column) - column.null_count:
+        return column, understood  # nobody can tell what 5 is among 5 %, or 1M among 900K
+    understood.append(f"{quoted(''.join(unit))} of numbers left out")
+    return compute.replace_substring_regex(column, whole, r"\1\2"), understood
+
+
+def _unit(column: Any) -> tuple[str, str] | None:
+    """What the first number has before it and behind it: a currency's sign, or that, `%`, `kWh`."""
+    first = column.slice(0, _HEAD).drop_null()[:1].to_pylist()
+    match = _WITH_UNIT.fullmatch(first[0]) if first else None
+    before, after = (match["before"] or "", match["after"] or "") if match else ("", "")
+    money = any(unicodedata.category(sign) == "Sc" for sign in before)
+    fits = all(sign.isalpha() or sign in _UNIT_MARKS or unicodedata.category(sign) == "Sc" for sign in before + after)
+    return (before, after) if (money or (after and not before)) and fits else None
 
 
 def _marks(column: Any) -> Marks | None:
@@ -135,13 +185,14 @@ def _marks(column: Any) -> Marks | None:
 
 def _numbers(column: Any, decimal: str) -> tuple[Any, bool]:
     """The numbers of a column (None: it has none), or its text where a cell is none; and were thousands apart?"""
-    thousands = rf"(?:{_GAP}|[{_OTHER[decimal]}])"
-    grouping = "|".join(rf"[1-9]\d{{0,2}}({mark}\d{{3}})+" for mark in (_GAP, f"[{_OTHER[decimal]}]"))
+    other = _OTHER[decimal]
+    marked = rf"[1-9]\d{{0,2}}([{other}]\d{{{_PAIRS[other]}3}})*[{other}]\d{{3}}"
+    grouping = rf"[1-9]\d{{0,2}}({_GAP}\d{{3}})+|{marked}"
     number = rf"^[-+]?(\d+|{grouping})?([{decimal}]\d*)?{_EXPONENT}$"
     fits = compute.and_(compute.match_substring_regex(column, number), compute.match_substring_regex(column, r"\d"))
     if not compute.any(fits).as_py():
         return None, False
-    plain = compute.replace_substring_regex(column, thousands, "")
+    plain = compute.replace_substring_regex(column, rf"(?:{_GAP}|[{other}])", "")
     grouped = bool(compute.any(compute.and_(fits, compute.not_equal(plain, column))).as_py())
     plain = compute.replace_substring_regex(compute.replace_substring(plain, decimal, "."), r"^\+", "")
     cells = compute.if_else(fits, plain, column)

@@ -13,7 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.columns import BY_INTERPOLATION, EMPTY, INTERPOLATE, Flaws, column_problems, fill_numbers, label_texts
+from optlstm.data.columns import (
+    BY_INTERPOLATION,
+    EMPTY,
+    INTERPOLATE,
+    Flaws,
+    are_mostly_numbers,
+    column_problems,
+    fill_numbers,
+    label_texts,
+)
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import season_of, ticks_of
 from optlstm.data.key_columns import ROW, read_series_columns, read_time_columns, row_numbers, split_names, texts_of_day
@@ -236,10 +245,16 @@ class _Reader:
             self.flaws.add(problem, remedy="leave it out; --calendar makes features of the times")
             return np.zeros(len(column))
         text = not pd.api.types.is_numeric_dtype(column) and name not in self.wanted.numeric
-        if name in self.wanted.categorical or (text and not column.isna().all()):
+        if name in self.wanted.categorical:
             return _categories(column)
+        if text and not column.isna().all() and not are_mostly_numbers(column):
+            categories = _categories(column)
+            shown = list_columns(categories.names, most=3)
+            self.flaws.notes.append(f"data: covariate '{name}' is text, and read as categories: {shown}")
+            return categories
         numbers = np.empty(len(column), dtype=np.float64)
-        fill_numbers(numbers, column, self.flaws, empty=True)
+        instead = f"{INTERPOLATE}; or, of categories, --set data.categorical={name}" if text else ""
+        fill_numbers(numbers, column, self.flaws, empty=True, instead=instead)
         self.flaws.notes += likely_stand_in(self.flaws.file, [name], numbers)
         return numbers
 

@@ -119,10 +119,10 @@ class Times:
             kind = f"{len(uneven)} uneven step(s){step_words}"
             step = near if near and re.fullmatch(STEP, near) else "STEP"
             remedy = "resample the series to equal steps" + self.rules.remedy(f"resample={step}")
-            as_it_is = step == "STEP" or self._clock_hint(kept[uneven], kept[np.add(uneven, 1)])
-            fix = None if as_it_is else {"data.resample": step}
+            unclear = step == "STEP" or scattered or self._clock_hint(kept[uneven], kept[np.add(uneven, 1)])
+            fix = None if unclear else {"data.resample": step}
             if scattered:
-                remedy, fix = f"these may be events: {_ONE_ROW}{self.rules.remedy(_BY_DAY)[4:]}", None
+                remedy = f"these may be events: {_ONE_ROW}{self.rules.remedy(_BY_DAY)[4:]}"
             self._add_flaw(kind, kept[uneven], kept[np.add(uneven, 1)], remedy, fix=fix)
         if others:
             notes = [f"{quoted(self.ids[i])} at {steps[i].freq}" for i in others[:SHOWN]]
@@ -162,7 +162,7 @@ class Times:
                 f"{len(back)} time(s) earlier than the one before{within}",
                 "sort the rows by '{}'" + self.rules.remedy("sort=true"),
             )
-            fix = {"data.sort": True}
+            fix: Fix = {"data.sort": True}
             if self._mixed_order(ticks):
                 remedy, fix = "day and month may be mixed: write all times as YYYY-MM-DD, or " + remedy, None
             self._add_flaw(kind, back - 1, back, remedy.format(self.index.name), fix=fix)

@@ -52,6 +52,11 @@ FILES: dict[str, tuple[bytes | str, Lines]] = {
     "last NaN": (column(["1"] * 118 + [""] * 2), [["column 'y'", "2 empty", "leave these last rows out", "--gaps"]]),
     "all NaN": (column([""] * 120), [["column 'y'", "120 empty or NaN value(s)", "row 2"]]),
     "text": (numbers(cell="much"), [["column 'y'", "row 7: 'much'"]]),
+    "no numbers": (column(["yes", "no"] * 60), [["120 cell(s) are not numbers", "it is no column of numbers"]]),
+    "both marks": (
+        column(["1.5", '"2,5"'] * 60),
+        [["60 cell(s) are not numbers", "write decimal points, not decimal commas"]],
+    ),
     "thousands separators": (numbers(cell='"1,500"'), [["'1,500' may be 1500 or 1.500"]]),
     "1e400": (numbers(cell="1e400"), [["column 'y'", "1 infinite value(s)", "row 7"]]),
     "integers above 2^53": (column([2**54 + i for i in range(120)]), [["120 whole number(s) above 2^53", "row 2"]]),

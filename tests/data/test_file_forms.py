@@ -40,6 +40,34 @@ FORMS: dict[str, tuple[str, str, str, str]] = {
         *("x.csv", "ds;y\n2020-01-01;1\u00a0234,5\n2020-01-02;12,25\n2020-01-03;-3\n", "windows-1252"),
         "separated by ';', decimal commas, thousands separators, windows-1252",
     ),
+    "units behind": (
+        *("x.csv", "ds;y\n2020-01-01;1.234,5 €\n2020-01-02;12,25 €\n2020-01-03;-3 €\n", "utf-8"),
+        "separated by ';', '€' of numbers left out, decimal commas, thousands separators",
+    ),
+    "units before": (
+        *("x.csv", 'ds,y\n2020-01-01,"$1,234.50"\n2020-01-02,$12.25\n2020-01-03,-$3\n', "utf-8"),
+        "'$' of numbers left out, thousands separators",
+    ),
+    "percent": (
+        *("x.csv", "ds,y\n2020-01-01,1234.5%\n2020-01-02,12.25%\n2020-01-03,-3%\n", "utf-8"),
+        "'%' of numbers left out",
+    ),
+    "kWh": (
+        *("x.csv", "ds,y\n2020-01-01,1234.5 kWh\n2020-01-02,12.25 kWh\n2020-01-03,-3 kWh\n", "utf-8"),
+        "'kWh' of numbers left out",
+    ),
+    "typographic minus": (
+        *("x.csv", "ds,y\n2020-01-01,1234.5\n2020-01-02,12.25\n2020-01-03,\u22123\n", "utf-8"),
+        "minus signs of all kinds",
+    ),
+    "brackets": (
+        *("x.csv", "ds,y\n2020-01-01,1234.5\n2020-01-02,12.25\n2020-01-03,(3)\n", "utf-8"),
+        "minus signs of all kinds",
+    ),
+    "a minus behind": (
+        *("x.csv", "ds,y\n2020-01-01,1234.5\n2020-01-02,12.25\n2020-01-03,3-\n", "utf-8"),
+        "minus signs of all kinds",
+    ),
     "tabs": ("x.tsv", "ds\ty\n2020-01-01\t1234.5\n2020-01-02\t12.25\n2020-01-03\t-3\n", "utf-8", "separated by tabs"),
     "bars": ("x.csv", "ds|y\n2020-01-01|1234.5\n2020-01-02|12.25\n2020-01-03|-3\n", "utf-8-sig", "separated by '|'"),
     "blanks": (
@@ -229,6 +257,17 @@ def test_what_is_refused(text: str, encoding: str, words: str, tmp_path: Path) -
     file = DataFile(write(tmp_path, text, encoding=encoding), FileOptions(encoding="ascii"))
     with pytest.raises(InputError, match=words):
         read_table(file)
+
+
+def test_lakhs_and_crores(tmp_path: Path) -> None:
+    file = DataFile(write(tmp_path, 'ds,y\n1,"12,34,501.50"\n2,"1,23,45,678"\n3,7\n'))
+    assert read_table(file, ["y"])["y"].tolist() == [1234501.5, 12345678, 7]
+
+
+@pytest.mark.parametrize("cells", ["5%,5", "5 kg,5 g", "10A,20B", "V1,V2", "2:30,2:40", "5;x,6;x", "(see 3),(see 4)"])
+def test_what_has_not_one_unit_stays_text(cells: str, tmp_path: Path) -> None:
+    file = DataFile(write(tmp_path, "ds,y\n" + "".join(f"{i},{cell}\n" for i, cell in enumerate(cells.split(",")))))
+    assert read_table(file, ["y"])["y"].astype("str").tolist() == cells.split(",")
 
 
 def test_two_tables_in_one_file_are_no_header_and_rows(tmp_path: Path) -> None:

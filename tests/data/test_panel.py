@@ -137,6 +137,39 @@ def test_categories_are_texts_or_what_is_named_as_such(tmp_path: Path) -> None:
         read(tmp_path, frame.assign(when=frame["ds"]), past=["when"])
 
 
+@pytest.mark.parametrize(
+    ("cell", "remedy"),
+    [
+        ("-", "if it stands for a missing value, --set data.missing=-"),
+        ("#DIV/0!", "if it stands for a missing value, --set data.missing='#DIV/0!'"),
+        ("<1", "if it stands for a missing value, --set data.missing='<1'"),
+        ("closed", "of categories, --set data.categorical=price"),
+    ],
+)
+def test_a_bad_cell_makes_no_categories_of_numbers(tmp_path: Path, cell: str, remedy: str) -> None:
+    prices = [f"{i}.5" for i in range(40)]
+    frame = pd.DataFrame({"ds": range(40), "y": range(40), "price": [*prices[:20], cell, *prices[21:]]})
+
+    with pytest.raises(
+        InputError, match=rf"column 'price' .*: 1 cell\(s\) are not numbers \(row 22: '{cell}'\)"
+    ) as caught:
+        read(tmp_path, frame, past=["price"])
+
+    assert remedy in str(caught.value)
+    assert len(caught.value.problems) == 1
+    column = read(tmp_path, frame, past=["price"], categorical=["price"]).covariates["price"]
+    assert isinstance(column, Categories)
+
+
+def test_categories_that_were_not_asked_for_are_named(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"ds": range(8), "y": range(8), "kind": list("abcdabcd")})
+
+    panel = read(tmp_path, frame, past=["kind"])
+
+    assert panel.notes == ("data: covariate 'kind' is text, and read as categories: a, b, c, ... (4 in all)",)
+    assert read(tmp_path, frame, past=["kind"], categorical=["kind"]).notes == ()
+
+
 def test_gaps_are_filled_inside_a_part_alone(tmp_path: Path) -> None:
     frame = table((10,)).drop(index=[2, 5, 6]).drop(columns="unique_id")
     frame.loc[8, "y"] = None

@@ -70,7 +70,8 @@ def test_repeated_times(repeated: str, y: list[float], x: list[float], words: st
     kinds = panel.covariates["k"]
     assert isinstance(kinds, Categories)
     assert [kinds.names[code] for code in kinds.codes] == ["u", "w", "z"]
-    assert panel.notes == (f"data: 1 repeated time in 'ds': {words}",)
+    kinds_note = "data: covariate 'k' is text, and read as categories: u, v, w, ... (4 in all)"
+    assert panel.notes == (kinds_note, f"data: 1 repeated time in 'ds': {words}")
     twice = pd.concat([frame.assign(unique_id="a"), frame.assign(unique_id="b")])
     assert np.diff(panel_of(tmp_path, twice, columns=past, repeated=repeated).starts).tolist() == [3, 3]
     assert problems_of(tmp_path, frame)[0].endswith("(many series: --series COL), or --set data.repeated=last")
@@ -111,7 +112,7 @@ def test_means_sums_and_the_last_of_categories(step: str, zone: str, tmp_path: P
     assert isinstance(kinds, Categories)
     assert [kinds.names[code] for code in kinds.codes] == expected["k"].tolist()
     end = f"at {step}: sums of 'rain', means of the other numbers and the last of categories"
-    assert panel.notes[0].endswith(end)
+    assert panel.notes[-1].endswith(end)
 
 
 def test_steps_of_months_of_many_series_and_ends_that_are_cut_off(tmp_path: Path) -> None:
