@@ -41,7 +41,7 @@ class WorkerProcess:
         self.assignment: Assignment | None = None
         self.gpus: str | None = None
         self._told = time.monotonic()  # when it was last given something to do
-        self._kernel_kills = 0  # of any process, before its trial
+        self._kernel_kills = kernel_kills()  # of any process, before its trial
         self._stack = stack
         ours, theirs = socket.socketpair()
         self.connection = Connection(ours.detach())

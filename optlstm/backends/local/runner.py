@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from optlstm.backends.driver import MAX_RESTARTS, Run
 from optlstm.backends.local.fork_server import ForkServer
 from optlstm.backends.local.gpus import Gpus, trials_on_one
 from optlstm.backends.local.process import WorkerProcess, how_it_died
-from optlstm.backends.local.shared_data import SharedData
+from optlstm.backends.local.workers import Workers
 from optlstm.backends.trial import Decision, Failed, Job, decode, hung, run_trial
 from optlstm.errors import OptlstmError, StopTrial
 from optlstm.study.events import Assignment
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 POLL_S = 0.5
 PLOT_DATA_S = 300.0  # for a worker to forecast the validation rows, or to draw them
-END_S = 5.0  # for a worker to end by itself
 
 
 def run_local(
@@ -92,18 +90,14 @@ class _InlineReports:
             raise StopTrial from error
 
 
-class _Pool:
+class _Pool(Workers):
     """Worker processes and the trials they run."""
 
     def __init__(self, run: Run, job: Job, server: ForkServer | None = None, gpus: Gpus = Gpus()) -> None:  # noqa: B008
+        super().__init__(job, server, gpus)
         self.run = run
-        self.job = job
-        self.gpus = gpus
         self.more = 0  # workers that are started when the first trial has shown what it needs of a GPU
-        self.server = server if server and server.threads == job.threads else None
-        self.workers: list[WorkerProcess] = []
         self.restarts: Counter[int] = Counter()
-        self.shared: SharedData | None = None  # until every worker has it
         self.lost = 0  # workers that died without a trial
         self.drained = False  # the study has no further trial for us
         self.backlog: list[Assignment] = []  # trials that have no worker yet, or whose worker died
@@ -117,7 +111,7 @@ class _Pool:
             count, self.more = 1, count
         try:
             for _ in range(count):
-                self._start()
+                self.start()
             while True:
                 self._assign()
                 idle = not any(w.assignment for w in self.workers)
@@ -128,7 +122,9 @@ class _Pool:
                 self._end_hung()
             self.run.finish(lambda: _WorkersPlotData([worker for worker in self.workers if worker.ready]))
         finally:
-            self._close()
+            self.close()
+            if self.server:
+                self.server.close()
 
     def _assign(self) -> None:
         for worker in self.workers:
@@ -141,18 +137,11 @@ class _Pool:
 
     def _receive(self, worker: WorkerProcess) -> None:
         try:
-            message = worker.connection.recv()
+            message = self.receive(worker)
         except (EOFError, ConnectionError):
             self._replace(worker)
             return
         match message:
-            case ("ready",):
-                worker.ready = True
-                if self.shared and all(w.ready for w in self.workers):
-                    self.shared.close()
-                    self.shared = None
-            case ("setup failed", reason):
-                raise OptlstmError(reason)
             case ("report", epoch, value):
                 assert worker.assignment is not None
                 worker.send(self.run.report(worker.assignment.number, epoch, value))
@@ -175,7 +164,7 @@ class _Pool:
             room = f"{trials_on_one(share)} fit on each of {many(len(self.gpus.devices), 'GPU')}"
             self.run.announce(f"{took}: {room}, {most} at a time")
         for _ in range(most - len(self.workers)):
-            self._start()
+            self.start()
 
     def _replace(self, worker: WorkerProcess) -> None:
         """A worker died: another takes its place."""
@@ -189,7 +178,7 @@ class _Pool:
                 how = how_it_died(status)
                 raise OptlstmError(f"a worker process could not start ({how}); its error output stands above")
         if not self.run.stopping:
-            self._start()
+            self.start()
 
     def _resolve_lost(self, worker: WorkerProcess, assignment: Assignment, status: int) -> None:
         """The trial of a worker that died is resumed in another, unless it kills every worker it gets."""
@@ -218,28 +207,6 @@ class _Pool:
             worker.kill()
             self.run.record_outcome(number, hung(limit, stack))
             self._replace(worker)
-
-    def _start(self) -> None:
-        try:
-            self.shared = self.shared or SharedData.write(self.job.data)
-            stack = tempfile.TemporaryFile()  # noqa: SIM115  (closed with its worker)
-        except OSError as error:
-            raise OptlstmError(f"{tempfile.gettempdir()}: cannot write: {error.strerror or error}") from error
-        worker = WorkerProcess(self.job.threads, stack, self.shared.fd, self.server)
-        busy = Counter(worker.gpus for worker in self.workers)
-        worker.gpus = min(self.gpus.devices, key=lambda gpus: busy[gpus], default=None)
-        self.workers.append(worker)
-        worker.send((self.job.make_objective, self.shared, worker.gpus))
-
-    def _close(self) -> None:
-        for worker in self.workers:
-            worker.end()
-        for worker in self.workers:
-            worker.wait(END_S)
-        if self.server:
-            self.server.close()
-        if self.shared:
-            self.shared.close()
 
 
 class _WorkersPlotData:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from optlstm.backends.local import gpus
 from optlstm.backends.local.fork_server import MESSAGE_BYTES, RUNS
 from optlstm.backends.trial import Decision, decode, encode, run_trial, setup_failure
-from optlstm.errors import named
+from optlstm.errors import OptlstmError, named
 
 PR_SET_PDEATHSIG = 1  # prctl's, from Linux's sys/prctl.h
 WORKER_DESCRIPTORS = 3  # its connection, and the files of its stack and of its data
@@ -80,6 +80,9 @@ def main(parent: int, fd: int, stack: int, data: int) -> None:
         answer: str = driver.recv()
         return answer
 
+    def say(*numbers: Any) -> None:
+        driver.send(("report", *numbers))
+
     while True:
         match driver.recv():
             case ("trial", text):
@@ -89,12 +92,16 @@ def main(parent: int, fd: int, stack: int, data: int) -> None:
                 driver.send(answer(lambda: objective.plot_data(number)))
             case ("call", function, arguments):
                 driver.send(answer(lambda: function(*arguments)))
+            case ("call with objective", function, arguments):
+                driver.send(("returned", *answer(lambda: function(objective, *arguments, say))))
 
 
 def answer(call: Callable[[], Any]) -> tuple[Any, str]:
     """What it returns, or why it does not."""
     try:
         return call(), ""
+    except OptlstmError as error:
+        return None, str(error)
     except Exception as error:
         return None, named(error)
 
