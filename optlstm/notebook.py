@@ -156,15 +156,17 @@ class Result:
 
         Args:
             data: newer data of the same columns, to train on instead.
-            options: `trial`, `top`, `seeds`, `ensemble`, `averaging`, `retrain`: see `optlstm.models.refit.refit`.
+            options: `trial`, `top`, `seeds`, `ensemble`, `averaging`, `retrain`, `workers`: see
+                `optlstm.models.refit.refit`.
         """
         from optlstm.data.frames import as_file
         from optlstm.models.refit import refit
+        from optlstm.run.concurrency import local_workers
 
         with unchanged_process(), errors_in_python(), as_file(data) if data is not None else nullcontext() as path:
             options["data"] = None if path is None else str(path)
-            where = self.config.storage_path
-            return Model.of(refit(self.database, self.study.study_name, storage_path=where, **options))
+            options = {"storage_path": self.config.storage_path, "workers": local_workers(self.config), **options}
+            return Model.of(refit(self.database, self.study.study_name, **options))
 
     def plot(self, figure: str = "history") -> Any:
         """A figure of the report by its key, `history` or `importance`, say: matplotlib's axes, or a list of them."""

@@ -68,6 +68,10 @@ def refit(
         str | None, typer.Option("--data", metavar="FILE", help="where the study's data is now, or a longer file")
     ] = None,
     factory: FactoryOption = None,
+    workers: Annotated[
+        str,
+        typer.Option("--workers", metavar="N|auto", help="networks at a time; auto: one per core where it pays"),
+    ] = "auto",
     sign: Annotated[
         Path | None,
         typer.Option("--sign", metavar="KEY.pem", help="sign the folder with this Ed25519 key, for predict --verify"),
@@ -95,7 +99,7 @@ def refit(
         model = make_model(
             database, name, trial=trial, pick=pick, top=top, seeds=seeds, ensemble=not no_ensemble, averaging=averaging,
             retrain=not no_refit, rivals=rivals, threshold=threshold, data=data,
-            storage_path=storage_path, factory=factory,
+            storage_path=storage_path, factory=factory, workers=int(workers) if workers.isdecimal() else workers,
             on_epoch=display.on_epoch, on_unweighted=unweighted.append,
         )  # fmt: skip
     replaced = described(out)

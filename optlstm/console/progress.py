@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -249,6 +249,7 @@ class Epochs:
             console=console,
             transient=True,
         )
+        self.tasks: dict[int, TaskID] = {}  # by network
 
     def __enter__(self) -> Epochs:
         if self.console.is_terminal:
@@ -265,10 +266,11 @@ class Epochs:
         label = (
             "training" if members == 1 else f"training {member}/{members}" if members else f"training network {member}"
         )
-        if member > len(self.bar.tasks):
-            self.bar.add_task(label, done="")
+        if member not in self.tasks:
+            waiting = [] if self.tasks else self.bar.task_ids
+            self.tasks[member] = waiting[0] if waiting else self.bar.add_task(label, done="")
         self.bar.update(
-            self.bar.task_ids[-1], description=label, completed=epoch, total=epochs, done=f"epoch {epoch}/{epochs}"
+            self.tasks[member], description=label, completed=epoch, total=epochs, done=f"epoch {epoch}/{epochs}"
         )
         if epoch == epochs:
             self.console.print(Text(f"{label.replace('training', 'trained')}: {many(epochs, 'epoch')}"), soft_wrap=True)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from optlstm.errors import InputError
 from optlstm.models.card import Trained
 from optlstm.models.model import Model
-from optlstm.models.refit import Listener, Networks, evaluated, refit
+from optlstm.models.networks import Listener, Networks
+from optlstm.models.refit import evaluated, refit
 from optlstm.run.budget import Budget
+from optlstm.run.concurrency import local_workers
 from optlstm.run.custom_objective import CustomTask
 from optlstm.run.objective import Objective
 from optlstm.run.session import Session
@@ -44,6 +46,7 @@ def finished(
         session.ledger.name,
         storage_path=config.storage_path,
         factory=config.model.factory,
+        workers=local_workers(config),
         on_epoch=on_epoch,
         on_unweighted=on_unweighted,
         **options,

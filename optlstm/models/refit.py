@@ -2,66 +2,37 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
-from itertools import count
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from optlstm import __version__
 from optlstm.errors import InputError
-from optlstm.models.card import Card, Origin, Test, Trained, Training
+from optlstm.models.card import Card, Origin, Test, Training
 from optlstm.models.folder import network_with, pack
 from optlstm.models.model import Model
-from optlstm.models.selection import Choice, choose, default_networks, refit_schedule, study_plan
+from optlstm.models.networks import Listener, More, Networks, trainer
+from optlstm.models.selection import Choice, choose, default_networks, study_plan
+from optlstm.run.budget import MOST_SEEDS
 from optlstm.run.custom_objective import CustomTask
-from optlstm.run.objective import Objective
 from optlstm.run.plan import Plan
 from optlstm.run.retention import study_folder
 from optlstm.run.task_space import hyperparameters
 from optlstm.study.database.connection import Database
-from optlstm.study.lineage import Segment
 from optlstm.study.record import UID_KEY
 from optlstm.study.results import load_study
 from optlstm.study.seeds import derive_seed
-from optlstm.tasks.base import Blend, Evaluation, Evaluator, TunedNetwork
+from optlstm.tasks.base import Blend, Evaluation, Evaluator
 from optlstm.tasks.forecast.errors import mean_and_spread
 from optlstm.training.checkpoints import newest_checkpoint
-from optlstm.training.hparams import NO_PARAMS, Hyperparameters, validate_value
-from optlstm.training.loop import Problem, State
-from optlstm.training.metric import Metric
+from optlstm.training.hparams import validate_value
+from optlstm.training.loop import State
 from optlstm.training.morph import with_growth
 from optlstm.training.runtime import use_threads
 from optlstm.util.files import Location, absolute, trial_folder
-
-# network (from 1), networks (0: as many as there is time for), epoch, epochs
-Listener = Callable[[int, int, int, int], None]
-
-
-@dataclass(frozen=True)
-class Networks:
-    """Networks trained with one trial's params: what the card says of them, and each one's weights."""
-
-    trained: Trained
-    hp: Hyperparameters
-    members: list[dict[str, Tensor]]
-
-
-class _Unvalidated:
-    """A problem without validation rows: its validation values are those of the study, which `plateau` follows."""
-
-    def __init__(self, problem: Problem, values: Sequence[float], metric: Metric) -> None:
-        self._values, self._metric = iter(values), metric
-        self.device, self.network, self.loss = problem.device, problem.network, problem.loss
-        self.steps_per_epoch, self.batches = problem.steps_per_epoch, problem.batches
-
-    def validate(self, network: nn.Module, hp: Hyperparameters) -> dict[str, float]:
-        value = next(self._values)
-        return {self._metric.name: 1 - value if self._metric.higher else value}
 
 
 def refit(
@@ -73,7 +44,7 @@ def refit(
     top: int | None = None,
     seeds: int | None = None,
     ensemble: bool = True,
-    more: Callable[[float], bool] | None = None,
+    more: More | None = None,
     averaging: float | None = None,
     retrain: bool = True,
     rivals: bool = False,
@@ -81,6 +52,7 @@ def refit(
     data: str | None = None,
     storage_path: Location,
     factory: str | None = None,
+    workers: int | str = "auto",
     on_epoch: Listener = lambda member, members, epoch, epochs: None,
     on_unweighted: Callable[[int], None] = lambda trial: None,
 ) -> Model:
@@ -96,8 +68,8 @@ def refit(
             (`optlstm.tasks.forecast.mixture`); otherwise, and of other tasks, the model is the mean of all networks.
         seeds: how many networks to train of each trial, from as many seeds; None: of labels three, else one; one
             without `ensemble`.
-        more: in place of `seeds`: whether to train another network of each trial, asked with the seconds that the last
-            of each took.
+        more: in place of `seeds`: how many more networks of each trial there is time for, asked with those that there
+            are and the seconds that the last of each took, side by side.
         averaging: memory of the weights' moving average as a share of all steps, in place of the trials' value: where a
             series drifts, a longer one may be better than the validation rows of the study show (docs/accuracy.md).
         retrain: train again on training and validation rows; otherwise the weights that tuning kept are the model.
@@ -109,14 +81,16 @@ def refit(
             the study's shares of training, validation and test rows. None: where the study read it.
         storage_path: where the study's checkpoints are; of an ensemble, networks that are gone are trained again.
         factory: `module:function` of custom networks; None: the study's, where an earlier command of yours ran it here.
+        workers: networks that are trained at a time, each in a process; with one, in this process. auto: as many as
+            `study` trains, but one where all of them take seconds. The model is the same.
         on_epoch: called after every epoch.
         on_unweighted: called with the number of each trial that has no weight in the ensemble, and so is not in it.
 
     Raises:
         InputError: there is no such study or trial, the data differs from the study's, or the weights were not kept.
-        TrialFailed: the training diverged.
+        OptlstmError: the training diverged, or one of its processes died.
     """
-    _check(trial, pick, top, seeds, averaging, retrain)
+    _check(trial, pick, top, seeds, averaging, retrain, workers)
     study = load_study(database, name)
     trials, networks = default_networks(study, retrain) if ensemble else (1, 1)
     if top is None:
@@ -126,87 +100,32 @@ def refit(
     plan, tuned_on = study_plan(study, data, factory)
     assert not isinstance(plan.task, CustomTask)  # `choose` refuses it
     evaluator = plan.task.evaluator(plan.goal if threshold is None else replace(plan.goal, threshold=threshold))
-    if not retrain and plan.task.record().get("folds"):
-        raise InputError(
-            "--no-refit: a trial of a cross-validation is several networks, each of a part; "
-            "leave it out, or tune with data.folds=0"
-        )
-    if not retrain and tuned_on:
-        raise InputError(
-            "--no-refit: the weights that tuning kept are of the study's rows, not of --data; leave one out"
-        )
     if rivals:
         evaluator.check_rivals()
     folder = study_folder(absolute(storage_path), name, str(study.user_attrs[UID_KEY]))
-    kept = [] if retrain else [_kept(plan, choice, folder) for choice in chosen]
-    # What tuning kept is on the scale of its data.
-    tuned = cache(partial(_tuned, plan, chosen, "" if tuned_on else folder))
-    blend = evaluator.blend(tuned, _windows(plan), seeds, retrain, plan.metric.name) if ensemble else None
-    held_out = evaluator.held_out(tuned, blend)
-    positions = blend.trials if blend else range(len(chosen))
-    for i in sorted(set(range(len(chosen))) - set(positions)):
-        on_unweighted(chosen[i].trial.number)
-    if retrain:
-        training_data = evaluator.training_data(joined=True)
-        kept_trials = [chosen[i] for i in positions]
-        weights = _train(plan, kept_trials, training_data, more or seeds, averaging, on_epoch)
-        blend = _with_networks(blend, len(weights[0].members)) if blend and more else blend
-    else:
-        weights = [kept[i] for i in positions]
+    kept = [] if retrain else _all_kept(plan, chosen, folder, tuned_on)
+    with trainer(plan, chosen, MOST_SEEDS if more else seeds, workers if retrain else 1) as train:
+        # What tuning kept is on the scale of its data.
+        tuned = cache(partial(train.tuned, chosen, "" if tuned_on else folder))
+        blend = evaluator.blend(tuned, _windows(plan), seeds, retrain, plan.metric.name) if ensemble else None
+        held_out = evaluator.held_out(tuned, blend)
+        positions = blend.trials if blend else range(len(chosen))
+        for i in sorted(set(range(len(chosen))) - set(positions)):
+            on_unweighted(chosen[i].trial.number)
+        if retrain:
+            joined = evaluator.training_data(joined=True)
+            weights = train.refitted([chosen[i] for i in positions], joined, seeds, more, averaging, on_epoch)
+            blend = _with_networks(blend, len(weights[0].members)) if blend and more else blend
+        else:
+            weights = [kept[i] for i in positions]
     return evaluated(
         evaluator, plan, weights, retrain, rivals=rivals, blend=blend, held_out=held_out, tuned_on=tuned_on
     )
 
 
-def _tuned(plan: Plan, chosen: Sequence[Choice], folder: Location) -> list[TunedNetwork]:
-    """Each trial's network of tuning, trained on the training rows alone."""
-    objective = plan.job(folder).make_objective(plan.task.data())
-    assert isinstance(objective, Objective)
-    return [objective.best_network(choice.until(choice.best_epoch)) for choice in chosen]
-
-
 def _windows(plan: Plan) -> list[int]:
     """The window lengths that a study of forecasts chooses from; none of other tasks."""
     return sorted({int(value) for param in plan.space.params if param.name == "window" for value in param.choices})
-
-
-def _train(
-    plan: Plan,
-    chosen: Sequence[Choice],
-    data: Any,
-    seeds: int | Callable[[float], bool],
-    averaging: float | None,
-    on_epoch: Listener,
-) -> list[Networks]:
-    """Networks of each trial, one of each at a time, each from its own seed. seeds: how many, or `more` of `refit`."""
-    objective = plan.job("").make_objective(data)
-    assert isinstance(objective, Objective)
-    schedules = [refit_schedule(choice, plan) for choice in chosen]
-    if averaging is not None:
-        schedules = [
-            [replace(s, params={**s.params, "averaging": averaging}) for s in segments] for segments in schedules
-        ]
-    trained: list[list[Networks]] = [[] for _ in chosen]
-    for member in count():
-        began = time.monotonic()
-        for networks, choice, segments in zip(trained, chosen, schedules, strict=True):
-            number = 1 + sum(map(len, trained))
-
-            def on_member(epoch: int, last: int, number: int = number, member: int = member) -> None:
-                on_epoch(number, len(chosen) * seeds if isinstance(seeds, int) else 0, epoch, last)
-
-            networks.append(_trained(objective, choice, segments, member, on_member))
-        if not (member + 1 < seeds if isinstance(seeds, int) else seeds(time.monotonic() - began)):
-            break
-    return [_joined(networks) for networks in trained]
-
-
-def _joined(networks: Sequence[Networks]) -> Networks:
-    """All networks of a trial."""
-    first = networks[0]
-    seeds = [seed for part in networks for seed in part.trained.seeds]
-    members = [member for part in networks for member in part.members]
-    return Networks(first.trained.model_copy(update={"seeds": seeds}), first.hp, members)
 
 
 def _with_networks(blend: Blend, networks: int) -> Blend:
@@ -217,7 +136,13 @@ def _with_networks(blend: Blend, networks: int) -> Blend:
 
 
 def _check(
-    trial: int | None, pick: str | None, top: int | None, seeds: int | None, averaging: float | None, retrain: bool
+    trial: int | None,
+    pick: str | None,
+    top: int | None,
+    seeds: int | None,
+    averaging: float | None,
+    retrain: bool,
+    workers: int | str,
 ) -> None:
     """Raises InputError with every invalid argument, and those that exclude each other."""
     counts = {"--top": 1 if top is None else top, "--seeds": 1 if seeds is None else seeds}
@@ -232,6 +157,8 @@ def _check(
         problems.append(f"--averaging: {wrong}")
     if averaging is not None and not retrain:
         problems.append("--averaging: the weights that tuning kept cannot be averaged again; leave out --no-refit")
+    if workers != "auto" and not (isinstance(workers, int) and workers > 0):
+        problems.append(f"--workers: must be a whole number of at least 1 or 'auto', got {workers!r}")
     if problems:
         raise InputError(problems)
 
@@ -279,20 +206,18 @@ def evaluated(
     return Model(card, blob, networks, extras)
 
 
-def _trained(
-    objective: Objective, chosen: Choice, segments: list[Segment], member: int, on_epoch: Callable[[int, int], None]
-) -> Networks:
-    """The network of a seed. on_epoch: called with an epoch and the last one."""
-    use_threads(objective.threads)
-    problem = _Unvalidated(objective.problem, chosen.values(segments), objective.metric or Metric("tuned"))
-
-    def seed_of(trial: int) -> int:
-        return derive_seed("refit", objective.seed, trial, member)
-
-    for used, epoch in replace(objective, problem=problem).train_schedule(segments, seed_of):
-        hp, state = used, epoch.state
-        on_epoch(epoch.epoch, segments[-1].last)
-    return _networks(chosen, hp, [state.weights], [seed_of(chosen.trial.number)], segments)
+def _all_kept(plan: Plan, chosen: Sequence[Choice], folder: Location, tuned_on: Mapping[str, Any]) -> list[Networks]:
+    """The networks that tuning kept of these trials."""
+    if plan.record.task.get("data", {}).get("folds"):
+        raise InputError(
+            "--no-refit: a trial of a cross-validation is several networks, each of a part; "
+            "leave it out, or tune with data.folds=0"
+        )
+    if tuned_on:
+        raise InputError(
+            "--no-refit: the weights that tuning kept are of the study's rows, not of --data; leave one out"
+        )
+    return [_kept(plan, choice, folder) for choice in chosen]
 
 
 def _kept(plan: Plan, chosen: Choice, folder: Location) -> Networks:
@@ -308,24 +233,7 @@ def _kept(plan: Plan, chosen: Choice, folder: Location) -> Networks:
     best = state.part("best")
     hp = with_growth(hyperparameters(plan.space, chosen.trial.params), best)
     seeds = [derive_seed("train", plan.config.seed, number)]
-    return _networks(chosen, hp, [best], seeds, chosen.until(chosen.best_epoch))
-
-
-def _networks(
-    chosen: Choice, hp: Hyperparameters, members: list[dict[str, Tensor]], seeds: list[int], segments: list[Segment]
-) -> Networks:
-    """Networks of a trial, and what the card says of them. segments: the schedule they were trained by."""
-    trained = Trained(
-        trial=chosen.trial.number,
-        value=chosen.trial.intermediate_values[chosen.best_epoch],
-        params={k: v for k, v in asdict(hp).items() if k not in NO_PARAMS},
-        custom=dict(hp.custom),
-        grown_layers=hp.grown_layers,
-        pooled_width=hp.pooled_width,
-        schedule=segments,
-        seeds=seeds,
-    )
-    return Networks(trained, hp, members)
+    return Networks.of(chosen, hp, [best], seeds, chosen.until(chosen.best_epoch))
 
 
 def _origin(plan: Plan, name: str) -> Origin:

@@ -112,18 +112,22 @@ def _choice(study: optuna.Study, number: int) -> Choice:
     return Choice(study, trial, segments, best)
 
 
-def refit_schedule(chosen: Choice, plan: Plan) -> list[Segment]:
+def refit_schedule(chosen: Choice, plan: Plan, averaging: float | None = None) -> list[Segment]:
     """The schedule to train again: to the best epoch, or to the end where the learning rate falls to 0 there.
 
     A trial that early stopping let live to the end of an annealed schedule had its best epoch among the last ones, and
     which of them is mostly chance; a schedule that is finished is a little better (docs/accuracy.md has the figures).
+
+    averaging: as of `refit`.
     """
     training, last = plan.config.training, chosen.segments[-1]
     hp = hyperparameters(plan.space, last.params)
     annealed = hp.lr_schedule in ("one_cycle", "cosine")
     patient = plan.config.scheduler != "pbt" and training.epochs - chosen.best_epoch < training.patience
     finished = last.last == training.epochs
-    return chosen.until(training.epochs if annealed and patient and finished else chosen.best_epoch)
+    segments = chosen.until(training.epochs if annealed and patient and finished else chosen.best_epoch)
+    given = {} if averaging is None else {"averaging": averaging}
+    return [replace(segment, params={**segment.params, **given}) for segment in segments]
 
 
 def study_plan(study: optuna.Study, data: str | None, factory: str | None = None) -> tuple[Plan, dict[str, Any]]:

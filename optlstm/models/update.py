@@ -17,7 +17,8 @@ from optlstm.errors import InputError
 from optlstm.models.card import Card, Update
 from optlstm.models.folder import network_with, pack
 from optlstm.models.model import Model
-from optlstm.models.refit import Listener, as_test
+from optlstm.models.networks import Listener
+from optlstm.models.refit import as_test
 from optlstm.study.seeds import derive_seed
 from optlstm.tasks.forecast.known_rows import known_rows
 from optlstm.tasks.forecast.newer import NewerSeries, evaluator_of, mixture_of, newer_series

@@ -23,7 +23,7 @@ from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialFinished
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import BUDGET_KEY, PLANNED_KEY
-from optlstm.study.results import find_study
+from optlstm.study.results import find_study, train_seconds
 from optlstm.util.format import duration
 from optlstm.util.processor import cores
 
@@ -34,7 +34,7 @@ _SLOWEST = 2.0  # times its share of the search that a trial may take
 _BOUNDLESS = 30  # times the defaults' work that no configuration reaches
 _LEAST_RESERVE, _MOST_RESERVE = 0.1, 0.3  # shares of the time that are kept for the refit
 _MARGIN = 1.3  # times what the refit should take
-_TOP, _SEEDS, _MOST_SEEDS = 3, 3, 9  # trials of the model, networks of each that time is kept for, and the most of each
+_TOP, _SEEDS, MOST_SEEDS = 3, 3, 9  # trials of the model, networks of each that time is kept for, and the most of each
 _OUTGROWN = 2.0  # times the time that a study was cut down for: another is begun
 _DECIDED = ("trials", "timeout", "scheduler", "objective", "objectives")  # keys that fit decides, or has no use for
 
@@ -62,7 +62,6 @@ class Budget(Deadline):
         self._hopeless = False  # no epoch fits into the time
         self._cut_down = False  # a new study, whose record shows the lack of time
         self._evaluation = 2.0  # seconds that the refit takes beside its training, about
-        self._networks = 0  # of each trial, that the refit has trained
         self.baselines: dict[str, float] = {}  # their validation values by name, the best first
         self.notes: list[str] = []
 
@@ -78,7 +77,7 @@ class Budget(Deadline):
     @property
     def allows_trial(self) -> bool:
         trials = self._finished
-        usual = sum(map(_seconds, trials)) / len(trials) if trials else 0.0
+        usual = sum(map(train_seconds, trials)) / len(trials) if trials else 0.0
         return not self._hopeless and self.seconds_left - self._reserve > usual / 2
 
     @property
@@ -184,29 +183,23 @@ class Budget(Deadline):
                 return {"top": top, "more": self._more}
         return {"top": 1} if self._folds else {"top": len(self._best), "retrain": False}
 
-    def _more(self, seconds: float) -> bool:
-        """Whether there is time for another network of each trial; the last ones took so many seconds."""
-        self._networks += 1
-        return self._networks < _MOST_SEEDS and self.seconds_left - self._evaluation > seconds
+    def _more(self, networks: int, seconds: float) -> int:
+        """As `more` of `refit`: the ones that are trained side by side take as long as the last ones did."""
+        return MOST_SEEDS - networks if self.seconds_left - self._evaluation > seconds else 0
 
     def _refit_seconds(self, trial: FrozenTrial) -> float:
         """What one network of a trial should take: to its best epoch, or to the end where it came so far."""
         assert self._ledger is not None
         last, best = trial.last_step or 1, trial.user_attrs.get("best_epoch")
         if last >= self._ledger.record.epochs or not isinstance(best, int):
-            return _seconds(trial)
-        return _seconds(trial) * best / last
+            return train_seconds(trial)
+        return train_seconds(trial) * best / last
 
     @property
     def _folds(self) -> Any:
         assert self._ledger is not None
         data: Mapping[str, Any] = self._ledger.record.task.get("data", {})
         return data.get("folds")
-
-
-def _seconds(trial: FrozenTrial) -> float:
-    seconds = trial.user_attrs.get("train_seconds", 0.0)
-    return float(seconds) if isinstance(seconds, int | float) else 0.0
 
 
 def _in_words(epoch: float, epochs: int, changes: Mapping[str, Any]) -> str:

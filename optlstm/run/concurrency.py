@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from optlstm.backends.ray.runner import PreparedRay
 
 
+_WORTH_S = 5.0
+
+
 def local_gpus(config: StudyConfig) -> Gpus:
     """Of this machine, those that the trials may use."""
     return gpus_for(config.ray.gpus_per_trial, config.training.device)
@@ -27,6 +30,23 @@ def workers_at_once(config: StudyConfig, left: int) -> int | None:
     places = local_gpus(config).places
     most = (places or cores()) if config.workers == "auto" else config.workers
     return max(1, min(most, left, places or most))
+
+
+def local_workers(config: StudyConfig) -> int | str:
+    """What a study's command says of processes on this machine."""
+    return config.workers if config.backend == "local" else "auto"
+
+
+def networks_at_once(config: StudyConfig, workers: int | str, networks: int, seconds: float) -> int:
+    """How many networks of a model to train at a time: as many as `study` runs trials on this machine.
+
+    Args:
+        config: Of the study.
+        workers: As of `study`; auto: one where all of them take so few `seconds` that a second process saves none.
+    """
+    if workers == "auto" and seconds < _WORTH_S:
+        return 1
+    return workers_at_once(config.model_copy(update={"workers": workers, "backend": "local"}), networks) or 1
 
 
 def crowding(config: StudyConfig, workers: int | None) -> list[str]:

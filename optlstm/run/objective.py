@@ -188,32 +188,24 @@ class Objective:
         with torch.no_grad():
             return show(network, hp)
 
-    def best_network(self, segments: Sequence[Segment]) -> tuple[Hyperparameters, nn.Module]:
+    def kept_network(self, segments: Sequence[Segment]) -> tuple[Hyperparameters, nn.Module] | None:
         """The network at the end of a schedule, a trial's best epoch, and its hyperparameters; in eval mode.
 
-        It is that of the trial's checkpoint; where that is gone, it is trained again, which gives the same weights.
-
-        Raises:
-            TrialFailed: the training diverged.
+        It is that of the trial's checkpoint; None where that is gone.
         """
         use_threads(self.threads)
         state = self._resume(segments[-1].trial)
-        kept = self._best_of(state) if state and state.meta["best_epoch"] == segments[-1].last else None
-        if kept is not None:
-            return kept
-        for used, epoch in self.train_schedule(segments, partial(derive_seed, "train", self.seed)):
-            hp, state = used, epoch.state
-        assert state is not None
-        return hp, self._network(hp, state.weights)
+        return self._best_of(state) if state and state.meta["best_epoch"] == segments[-1].last else None
 
     def _best_of(self, state: State) -> tuple[Hyperparameters, nn.Module] | None:
         """The network after a checkpoint's best epoch; None where the checkpoint does not hold it."""
         if not state.part("best"):
             return None
         hp = with_growth(hyperparameters(self.space, state.meta["params"]), state.tensors)
-        return hp, self._network(hp, state.part("best"))
+        return hp, self.network(hp, state.part("best"))
 
-    def _network(self, hp: Hyperparameters, weights: Mapping[str, Tensor]) -> nn.Module:
+    def network(self, hp: Hyperparameters, weights: Mapping[str, Tensor]) -> nn.Module:
+        """A network of these weights, on the problem's device, in eval mode."""
         network = self.problem.network(hp)
         network.load_state_dict(weights)
         return network.to(self.problem.device).eval()

@@ -198,6 +198,12 @@ def _seconds(trial: FrozenTrial) -> float | None:
     return max(0.0, lease.last_held - trial.datetime_start.timestamp())
 
 
+def train_seconds(trial: FrozenTrial) -> float:
+    """What its epochs took, without the time around them; 0 where it does not say."""
+    seconds = trial.user_attrs.get("train_seconds", 0.0)
+    return float(seconds) if isinstance(seconds, int | float) else 0.0
+
+
 def _text(value: Any) -> str | None:
     """Of another program's attribute, which may hold anything."""
     return None if value is None else str(value)

@@ -96,7 +96,9 @@ def ours(checkout: Path, entry: dict[str, Any], file: Path, seed: int, seconds: 
         test = math.nan
         if trial.value < min((value for _, value, _ in points), default=math.inf):
             (choice,) = choose(study, trial.number)
-            hp, network = objective.best_network(choice.until(choice.best_epoch))
+            kept = objective.kept_network(choice.until(choice.best_epoch))
+            assert kept is not None  # `keep`
+            hp, network = kept
             test = test_mse(data, network, hp)
         points.append((float(np.interp(moment.timestamp(), clock, used)), trial.value, test))
     return points

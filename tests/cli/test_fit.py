@@ -134,7 +134,9 @@ def test_what_is_left_decides_how_much_is_refitted() -> None:
         options = budget.refit_options() or {}
         more = options.pop("more", None)
         chosen.append(options)
-        rounds.append(more and next(n for n in range(1, 20) if not (setattr(budget, "_spent", 30.0 * n) or more(30.0))))
+        rounds.append(
+            more and next(n for n in range(1, 20) if not (setattr(budget, "_spent", 30.0 * n) or more(n, 30.0)))
+        )
 
     assert chosen == [{"top": 3}, {"top": 3}, {"top": 2}, {"top": 1}, {"top": 3, "retrain": False}]
     assert rounds == [9, 3, 1, 1, None]

@@ -46,6 +46,16 @@ def test_a_network_is_numbered_where_there_are_more(networks: int, line: str) ->
     assert out.getvalue() == f"{line}: 7 epochs\n"
 
 
+def test_networks_that_are_trained_at_a_time_have_a_bar_each() -> None:
+    with Epochs(Console(file=io.StringIO(), force_terminal=True)) as display:
+        for member, epoch in ((2, 1), (1, 1), (2, 2), (2, 3)):
+            display.on_epoch(member, 2, epoch, 4)
+
+        shown = {task.description: task.fields["done"] for task in display.bar.tasks}
+
+    assert shown == {"training 2/2": "epoch 3/4", "training 1/2": "epoch 1/4"}
+
+
 def test_a_run_stops_after_this_epoch_only_where_a_trial_trains(tmp_path: Path) -> None:
     with closing(Studies(tmp_path)) as studies:
         display = Display(Console(file=io.StringIO()), Run(studies.ledger(), 1), 2, "mse")
