@@ -112,11 +112,16 @@ def job_of(task: Forecast, data: Any, folder: Path, step: int, count: int, secon
     }  # fmt: skip
 
 
-def answer(kind: str, python: str, job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What `fit_rivals.py` prints of a job. Raises RuntimeError where it fails."""
+def command_of(kind: str, python: str, job: dict[str, Any], folder: Path) -> tuple[list[str], dict[str, str]]:
+    """What has `fit_rivals.py` do a job, and its environment."""
     (folder / "job.json").write_text(json.dumps(job))
     without = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    command = [python, str(RIVALS), kind, f"{folder}/job.json"]
+    return [python, str(RIVALS), kind, f"{folder}/job.json"], without
+
+
+def answer(kind: str, python: str, job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What it prints. Raises RuntimeError where it fails."""
+    command, without = command_of(kind, python, job, folder)
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=without, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])

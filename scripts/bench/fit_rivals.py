@@ -1,10 +1,12 @@
 """Other libraries' automatic forecasts in a limited time: what `fit.py` runs, each in an environment of its own.
 
-    PYTHON scripts/bench/fit_rivals.py autolstm|autogluon|plain JOB.json
+    PYTHON scripts/bench/fit_rivals.py autolstm|autolstm_asha|autogluon|plain JOB.json
 
 autolstm   neuralforecast's `AutoLSTM` with its default space, Optuna's TPE, the squared error as its loss; refitted on
            the validation rows too. No trial may take more than a third of the time, the search ends when as much is
            left as its longest trial took, and the refit has what is left.
+autolstm_asha  the same on its Ray backend, one trial at a time, with Ray's `ASHAScheduler` and Optuna's TPE; only a
+           curve is made, in which trials that the scheduler stops have no line.
 autogluon  AutoGluon's time series, `medium_quality` without the models whose weights are downloaded, by MSE.
 plain      the search of Optuna's tutorials with the network of `tutorial.py`: TPE, MedianPruner, a small space of six
            params, 20 epochs. Of one series; only a curve is made.
@@ -14,42 +16,40 @@ first forecast, and how many of them are the last to validate with), step and co
 many rows after the one before), seconds, cores, out. The forecasts go to `out` (unique_id, ds, cutoff, y_hat), and
 {"seconds": of search and training, "models": what was trained} is printed. It is run in an empty folder.
 
-With `curve`, a file, each trial of one series adds a line to it: seconds of the processor since the process began, the
-validation value, and the MSE of the same forecasts, whose seconds are not counted. The search ends, with no refit, when
-it has had its seconds; they are the processor's, but for the third that a trial of AutoLSTM may take.
+With `curve`, a file, each trial of one series adds a line to it: the clock when it ended, its validation value, the MSE
+of the same forecasts, and the processor's seconds that these took, which are not its own. SIGUSR1 ends the search, with
+no refit; a third of the `seconds`, the processor's, is what a trial of AutoLSTM may take.
 """
 
 import json
 import logging
 import os
+import signal
 import sys
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 
-class SearchEnded(Exception):
+class SearchEnded(BaseException):
     pass
 
 
-class Curve:
-    """Of a search: what its trials reached, by the processor's seconds. See the module."""
+def end_search(*_):
+    raise SearchEnded
 
-    def __init__(self, job):
-        self.path, self.most, self.untimed = job["curve"], job["seconds"], 0.0
 
-    def check(self):
-        if time.process_time() - self.untimed > self.most:
-            raise SearchEnded
-
-    def add(self, value, test):
-        seconds = time.process_time() - self.untimed
-        line = {"seconds": seconds, "value": value, "test": float(test())}
-        self.untimed = time.process_time() - seconds
-        with open(self.path, "a") as file:
-            print(json.dumps(line), file=file)
+def add_to(curve, value, test):
+    """A trial has ended: see the module."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    line, began = {"clock": time.time(), "value": value}, time.process_time()
+    line |= {"test": float(test()), "untimed": time.process_time() - began}
+    with open(curve, "a") as file:
+        print(json.dumps(line), file=file)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
 
 
 def test_windows(job, frame):
@@ -62,7 +62,7 @@ def test_starts(job):
     return [job["begin"] + k * job["step"] for k in range(job["count"])]
 
 
-def autolstm(job, frame):
+def autolstm(job, frame, asha=False):
     import optuna
     import torch
     from neuralforecast import NeuralForecast
@@ -73,10 +73,11 @@ def autolstm(job, frame):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(job["cores"])
     began, horizon = time.monotonic(), job["horizon"]
-    default = AutoLSTM.get_default_config(h=horizon, backend="optuna")
+    backend = "ray" if asha else "optuna"
+    default = AutoLSTM.get_default_config(h=horizon, backend=backend)
     quiet = {"enable_progress_bar": False, "logger": False, "enable_model_summary": False, "accelerator": "cpu"}
     quiet |= {"start_padding_enabled": True}  # of short series most of the windows are longer
-    seen, curve = [], Curve(job) if job.get("curve") else None
+    seen, curve = [], job.get("curve")
 
     def left():
         return job["seconds"] - (time.monotonic() - began)
@@ -108,21 +109,21 @@ def autolstm(job, frame):
                 self.ended = time.monotonic()
 
         def _fit_model(self, *args, dataset, **kwargs):
-            if curve is None:
-                return super()._fit_model(*args, dataset=dataset, **kwargs)
-            curve.check()
             fitted = super()._fit_model(*args, dataset=dataset, **kwargs)
-            value = float(fitted.metrics["ptl/val_loss"])
-            curve.add(value, lambda: error(fitted.predict(dataset, step_size=job["step"])))
+            if curve:
+                value = float(fitted.metrics["ptl/val_loss"])
+                add_to(curve, value, lambda: error(fitted.predict(dataset, step_size=job["step"])))
             return fitted
 
     def error(made):
         return ((made.reshape(job["count"], -1) - test_windows(job, frame)) ** 2).mean()
 
-    model = Timed(
-        h=horizon, loss=MSE(), config=config, search_alg=optuna.samplers.TPESampler(seed=job.get("seed", 1)),
-        num_samples=1000, refit_with_val=True, backend="optuna", callbacks=[after],
-    )  # fmt: skip
+    seed = job.get("seed", 1)
+    if asha:
+        search = ray_search({**default, **quiet, "callbacks": [OfProcessor()]}, seed)
+    else:
+        search = {"config": config, "search_alg": optuna.samplers.TPESampler(seed=seed), "callbacks": [after]}
+    model = Timed(h=horizon, loss=MSE(), num_samples=1000, refit_with_val=True, backend=backend, **search)
     forecaster = NeuralForecast([model], freq=job["freq"])
     made = forecaster.cross_validation(
         frame, val_size=job["validation"], test_size=horizon + job["step"] * (job["count"] - 1),
@@ -132,6 +133,19 @@ def autolstm(job, frame):
     name = next(column for column in made.columns if column not in ("unique_id", "ds", "cutoff", "y"))
     out = made.reset_index().rename(columns={name: "y_hat"})[["unique_id", "ds", "cutoff", "y_hat"]]
     return out, fitted.ended - began, f"{len(seen)} trials"
+
+
+def ray_search(config, seed):
+    """One trial at a time on a Ray of its own."""
+    import ray
+    from neuralforecast.common._base_auto import RayOptions
+    from ray.tune import RunConfig
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search.optuna import OptunaSearch
+
+    ray.init("local", num_cpus=1, include_dashboard=False, object_store_memory=10**8)
+    options = RayOptions(RunConfig(storage_path=os.getcwd(), verbose=0), ASHAScheduler(), cpus=1)
+    return {"config": config, "search_alg": OptunaSearch(seed=seed), "ray_options": options}
 
 
 def autogluon(job, frame):
@@ -177,7 +191,7 @@ def plain(job, frame):
     torch.set_num_threads(job["cores"])
     began, horizon, test = time.monotonic(), job["horizon"], job["begin"]
     values = torch.tensor(frame["y"].to_numpy(), dtype=torch.float32)
-    truth, curve = test_windows(job, frame), Curve(job)
+    truth = test_windows(job, frame)
 
     def objective(trial):
         window = horizon * trial.suggest_categorical("window", [1, 2, 4])
@@ -194,7 +208,6 @@ def plain(job, frame):
         best, state = float("inf"), None
         try:
             for epoch in range(20):
-                curve.check()
                 train_epoch(model, optimizer, train)
                 value = evaluate(model, held_out)
                 if value < best:
@@ -205,7 +218,7 @@ def plain(job, frame):
         finally:
             if state is not None:
                 model.load_state_dict(state)
-                curve.add(best, lambda: error(model, window))
+                add_to(job["curve"], best, lambda: error(model, window))
         return best
 
     def error(model, window):
@@ -227,8 +240,10 @@ def main():
     os.dup2(2, 1)  # what others print must not be taken for the answer
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
+    signal.signal(signal.SIGUSR1, end_search)
     frame = pd.read_csv(job["file"], parse_dates=["ds"])
-    search = {"autolstm": autolstm, "autogluon": autogluon, "plain": plain}[sys.argv[1]]
+    searches = {"autolstm": autolstm, "autogluon": autogluon, "plain": plain}
+    search = {**searches, "autolstm_asha": partial(autolstm, asha=True)}[sys.argv[1]]
     try:
         made, seconds, models = search(job, frame)
     except SearchEnded:

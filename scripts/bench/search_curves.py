@@ -1,11 +1,12 @@
 """Whole searches side by side: the test MSE that each has reached, by the processor's seconds.
 
     python scripts/bench/search_curves.py LIST.toml RESULTS.jsonl --before CHECKOUT --autolstm PYTHON
-        [--only NAME ...] [--seeds 1 2 3] [--seconds 60] [--core 1] [--png FILE]
+        [--only NAME ...] [--peers PEER ...] [--seeds 1 2 3] [--seconds 60] [--core 1] [--png FILE]
 
 now           `study` with its defaults, as long as `--seconds` of the processor let it
 before        the same command of another version of this repository, whose root is CHECKOUT
 AutoLSTM      neuralforecast's, its default space and TPE (`fit_rivals.py`); PYTHON is of an environment that has it
+with ASHA     the same on its Ray backend, with Ray's `ASHAScheduler`; `ray[tune]` is needed there
 plain script  Optuna and an `nn.LSTM`, as a tutorial writes them (`fit_rivals.py`)
 
 LIST.toml has one table a data set of one series: `file`, relative to the list, and `flags` of `study`. Every search has
@@ -22,13 +23,14 @@ import json
 import math
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -38,10 +40,10 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from fit import answer, job_of
+from fit import command_of, job_of
 from optuna.trial import TrialState
 from quality_time import NEAR, Line, draw, test_mse, until, with_test
-from rounds import table
+from rounds import spread, table
 from start_configurations import config_of
 
 from optlstm.config.sources import layer
@@ -55,34 +57,51 @@ from optlstm.study.results import load_study
 from optlstm.tasks.forecast.task import Forecast
 
 HERE, MOST = Path(__file__).resolve().parents[2], 400
-PEERS = ("now", "before", "AutoLSTM", "plain script")
+PEERS = ("now", "before", "AutoLSTM", "with ASHA", "plain script")
+OTHERS = PEERS[2:]  # of which the best one's end is what all are to reach
 Points = list[tuple[float, float, float]]  # of ended trials: seconds, validation value, test MSE
 
 
-def watched(command: Sequence[str], checkout: Path, folder: Path, seconds: float) -> list[tuple[float, float]]:
-    """Run a command until it has had so many seconds of the processor: clock times, and its seconds until then."""
-    environment = os.environ | {"PYTHONPATH": str(checkout)}
+def watched(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    seconds: float,
+    *,
+    untimed: Callable[[], float] = lambda: 0.0,
+    end: signal.Signals = signal.SIGKILL,
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Run a command until it has had so many seconds of the processor: clock times, and its seconds until then.
+
+    Its seconds are those of all processes that it has started. untimed: of them, what is not its own.
+    """
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-    tree, used = psutil.Process(process.pid), [(time.time(), 0.0)]
+    tree, spent, used = psutil.Process(process.pid), dict[psutil.Process, float](), [(time.time(), 0.0)]
     while process.poll() is None and used[-1][1] < seconds:
         time.sleep(0.2)
-        spent = []
         with suppress(psutil.NoSuchProcess):  # it ended meanwhile
-            spent = [p.cpu_times() for p in [tree, *tree.children(recursive=True)] if p.is_running()]
-        now = sum(t.user + t.system + t.children_user + t.children_system for t in spent)
-        used.append((time.time(), max(now, used[-1][1])))
+            for one in [tree, *tree.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    spent[one] = sum(one.cpu_times()[:2])
+        used.append((time.time(), sum(spent.values()) - untimed()))
     if process.returncode:
         raise SystemExit(f"exit {process.returncode}: {shlex.join(command)}")
-    process.kill()
+    process.send_signal(end)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(60)
+    for one in spent:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
     process.wait()
-    return used
+    clock, had = zip(*used, strict=True)
+    return clock, had
 
 
 def ours(checkout: Path, entry: dict[str, Any], file: Path, seed: int, seconds: float, folder: Path) -> Points:
     flags = [*shlex.split(entry.get("flags", "")), "--seed", str(seed), "--timeout", f"{10 * seconds:g}s"]
     command = [sys.executable, "-m", "optlstm", "study", "--data", str(file), *flags, "--name", "curve"]
     command += ["--workers", "1", "--quiet", "--set", "keep=1000"]
-    clock, used = zip(*watched(command, checkout, folder, seconds), strict=True)
+    clock, used = watched(command, os.environ | {"PYTHONPATH": str(checkout)}, folder, seconds)
     study = load_study(open_database(f"sqlite:///{folder}/runs/optlstm.db"), "curve")
     plan = study_plan(study, None)[0]
     data = replace(plan.task.data(), epoch_windows=MOST)
@@ -111,9 +130,18 @@ def rival(kind: str, python: str, entry: dict[str, Any], file: Path, seed: int, 
     rows = int(test.cuts[0, 2] - test.cuts[0, 1])
     count = (rows - test.horizon) // test.validation_step + 1
     job = job_of(plan.task, test, folder, test.validation_step, count, seconds)
-    answer(kind, python, job | {"cores": 1, "seed": seed, "curve": f"{folder}/curve"}, folder)
-    lines = [json.loads(line) for line in (folder / "curve").read_text().splitlines()]
-    return [(line["seconds"], line["value"], line["test"]) for line in lines]
+    curve = folder / "curve"
+    curve.touch()
+
+    def lines() -> list[dict[str, float]]:
+        return [json.loads(line) for line in curve.read_text().splitlines()]
+
+    def untimed() -> float:
+        return sum(line["untimed"] for line in lines())
+
+    command, environment = command_of(kind, python, job | {"cores": 1, "seed": seed, "curve": str(curve)}, folder)
+    clock, used = watched(command, environment, folder, seconds, untimed=untimed, end=signal.SIGUSR1)
+    return [(float(np.interp(line["clock"], clock, used)), line["value"], line["test"]) for line in lines()]
 
 
 def line_of(points: Points) -> Line:
@@ -136,10 +164,10 @@ def show(results: list[dict[str, Any]], png: Path | None) -> None:
     }
     rows = []
     for name, lines in panels.items():
-        ends = {peer: statistics.median(v[-1] if v else math.inf for _, v in lines[peer]) for peer in PEERS}
-        goal = NEAR * min(ends["AutoLSTM"], ends["plain script"])
-        reached = [statistics.median(until(line, goal) for line in lines[peer]) for peer in PEERS]
-        columns = [f"{ends[peer]:.4f}" for peer in PEERS] + [f"{goal:.4f}"] + [f"{seconds:.1f}" for seconds in reached]
+        ends = {peer: [v[-1] if v else math.inf for _, v in lines[peer]] for peer in PEERS}
+        goal = NEAR * min(statistics.median(ends[peer] or [math.inf]) for peer in OTHERS)
+        reached = [[until(line, goal) for line in lines[peer]] for peer in PEERS]
+        columns = [spread(values) if values else "" for values in (*ends.values(), [goal], *reached)]
         rows.append([name, *(column.replace("inf", "never") for column in columns)])
     table(["data", *(f"MSE, {peer}" for peer in PEERS), "goal", *(f"s, {peer}" for peer in PEERS)], rows)
     if png:
@@ -153,6 +181,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, required=True, metavar="CHECKOUT")
     parser.add_argument("--autolstm", required=True, metavar="PYTHON")
     parser.add_argument("--only", nargs="*")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=PEERS)
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
@@ -162,12 +191,14 @@ def main() -> None:
     torch.set_num_threads(1)
     peers: dict[str, Callable[..., Points]] = {
         "now": partial(ours, HERE), "before": partial(ours, args.before.resolve()),
-        "AutoLSTM": partial(rival, "autolstm", args.autolstm), "plain script": partial(rival, "plain", sys.executable),
+        "AutoLSTM": partial(rival, "autolstm", args.autolstm),
+        "with ASHA": partial(rival, "autolstm_asha", args.autolstm),
+        "plain script": partial(rival, "plain", sys.executable),
     }  # fmt: skip
     results = [json.loads(line) for line in args.results.read_text().splitlines()] if args.results.exists() else []
     for name, entry in tomllib.loads(args.list.read_text(encoding="utf-8")).items():
         file = (args.list.resolve().parent / entry["file"]).resolve()
-        for seed, peer in ((s, p) for s in args.seeds for p in PEERS):
+        for seed, peer in ((s, p) for s in args.seeds for p in args.peers):
             key = {"data": name, "peer": peer, "seed": seed}
             if (args.only and name not in args.only) or any(key.items() <= result.items() for result in results):
                 continue
