@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.date_parts import columns_of_day, date_columns
-from optlstm.data.labels import joined_labels, label_columns
+from optlstm.data.labels import FEW_NUMBERS, are_meant_as_numbers, joined_labels, label_columns
 from optlstm.data.stand_ins import empty_cells
 from optlstm.data.table import SHOWN, DataFile, file_rows, first_cells, list_columns, listed, unknown_column
 from optlstm.data.time_format import parse_times, whole_number_format
@@ -305,6 +305,33 @@ def label_texts(column: pd.Series) -> tuple[list[str], Integers]:
         names = {text: text if text.lstrip("+-").isdecimal() else str(int(float(text))) for text in distinct}
         texts = [names.get(text, "") for text in texts]
     return texts, np.array([i for i, text in enumerate(texts) if not text], dtype=np.int64)
+
+
+def read_label_numbers(frame: pd.DataFrame, columns: Sequence[str], flaws: Flaws) -> None:
+    """Write labels that are numbers with marks, percent or a currency as plain numbers: 3,5 as 3.5. A note says so.
+
+    Raises InputError where nothing tells decimal commas from thousands, and they are too many to be classes.
+    """
+    if flaws.source.is_parquet or flaws.source.is_archive:
+        return
+    for column in columns:
+        names = {cell: str(cell).strip() for cell in frame[column].dropna().unique()}
+        if all(map(str.isdecimal, names.values())):
+            continue
+        try:
+            numbers = flaws.source.marked_numbers(column, [*names.values()])
+        except InputError:
+            if len(names) > FEW_NUMBERS:
+                raise
+            continue
+        plain = {cell: numbers.get(name, name) for cell, name in names.items()}
+        marked = [cell for cell, name in names.items() if _number(name) != _number(plain[cell])]
+        marked = [cell for cell in marked if not np.isnan(_number(plain[cell]))]
+        if marked and are_meant_as_numbers([*plain.values()]):
+            frame[column] = frame[column].map(plain | {cell: cell for cell in names if cell not in marked})
+            longest = max(marked, key=len)
+            said = f"{quoted(names[longest])} is read as {plain[longest]}"
+            flaws.notes.append(f"data: column '{column}' of {flaws.file}: {said}")
 
 
 def label_problems(file: DataFile, names: Sequence[str], label: str | None) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from optlstm.data.splits import are_counts, split_rows
-from optlstm.errors import InputError
+from optlstm.errors import InputError, Problem
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import first_few, quoted
 
@@ -19,6 +19,8 @@ BINS = (
     "data.kind=number learns them as numbers; or write classes in their place (low, middle, high: "
     "pandas.qcut(column, 3)), or name another with --label COL"
 )
+_DECIMAL_COMMAS = "if these are decimal commas, --set data.decimal=,"
+_LIKE_A_NUMBER = re.compile(r"[^\w\s]?\s?\d[\d.,]*\s?([^\W\d_]{1,8}|[^\w\s])?")  # with a unit before or behind it
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _BETWEEN = "\x1f"  # between labels of several columns: ASCII's unit separator
 FEW_NUMBERS = 20  # different ones that may still be classes: marks, levels, counts
@@ -102,16 +104,23 @@ def are_meant_as_numbers(names: Sequence[str]) -> bool:
     return sum(are_numbers([name]) for name in names) > _MOSTLY * len(names)
 
 
+def as_numbers(names: Sequence[str]) -> str:
+    """How labels such as `3,5`, `10 kg` and `3 stars` are learned as numbers; empty where they are none."""
+    if not all(map(_LIKE_A_NUMBER.fullmatch, names)):
+        return ""
+    commas = are_numbers([name.replace(",", ".") for name in names])
+    return _DECIMAL_COMMAS if commas else "if they stand for numbers, write these without a unit"
+
+
 def label_numbers(labels: Sequence[str], file: str, column: str) -> Floats:
     """Labels as numbers [n]. Raises InputError for those that are none."""
     wrong = list(dict.fromkeys(label for label in labels if not are_numbers([label])))
     if wrong:
         count, names = sum(label in set(wrong) for label in labels), first_few([quoted(label) for label in wrong])
         commas = all(are_numbers([label.replace(",", ".")]) for label in wrong)
-        remedy = "write decimal points, not decimal commas" if commas else "correct them, or set data.kind=classes"
-        raise InputError(
-            f"data: column '{column}' of {file}: {count} label(s) are not finite numbers ({names}); {remedy}"
-        )
+        remedy = _DECIMAL_COMMAS if commas else "correct them, or set data.kind=classes"
+        line = f"data: column '{column}' of {file}: {count} label(s) are not finite numbers ({names}); {remedy}"
+        raise InputError(Problem(line, {"data.decimal": ","} if commas else None))
     return np.array([float(label) for label in labels], dtype=np.float64)
 
 
@@ -227,7 +236,9 @@ def check_split(
     single, why = int((np.bincount(codes) == 1).sum()), ""
     if single and not group:
         why = f"{single:,} of {len(names):,} classes have a single sequence"
-        why += f"; numbers are no classes: {BINS}" if _are_whole(names) else " (another column? --label COL)"
+        like = as_numbers(names)
+        remedy = f"; {like}" if like else " (another column? --label COL)"
+        why += f"; numbers are no classes: {BINS}" if _are_whole(names) else remedy
     check_parts(split, group, tested=tested, why=why)
     for fold in split.folds:
         absent = np.setdiff1d(np.arange(len(names)), codes[fold.train])

@@ -18,6 +18,7 @@ from optlstm.data.columns import (
     label_cells,
     label_problems,
     label_texts,
+    read_label_numbers,
     text_cells,
 )
 from optlstm.data.file_format import TOLD, FileOptions
@@ -104,14 +105,15 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
         _check_rows_are_sequences(file, labels_of[0], others)
     texts = [name for name in (*labels, series, columns.group) if name]
     frame = read_table(file, [*texts, *([time] if time else []), *channels], texts=texts, times=[time] if time else ())
-    notes: list[str] = []
+    flaws, notes = Flaws(file), list[str]()
+    read_label_numbers(frame, labels, flaws)
     if not columns.channels:
         codes = frame[series].astype("str").factorize()[0] if series else None
         time = time or (_told_time(frame, taken, codes, notes, file) if codes is not None else None)
         taken.leave_text(frame)
         if not taken.numbered:
             taken.leave_counts(frame, codes)
-    table = _SequenceTable(frame, Flaws(file), labels, columns.group, taken.names, columns.per_step)
+    table = _SequenceTable(frame, flaws, labels, columns.group, taken.names, columns.per_step)
     sequences = table.long(series, time, columns) if series else table.wide()
     notes = [*file.notes, *table.flaws.notes, *sequences.notes, *notes, *taken.note(file.name)]
     if left := [name for name in unnamed if name not in taken.names]:

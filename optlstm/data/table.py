@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = ["SHOWN", "DataFile", "dataset_name", "first_cells", "list_columns", "
 
 _TEXT = (".csv", ".tsv", ".txt")
 _SUFFIXES = (*_TEXT, *(f"{suffix}.gz" for suffix in _TEXT), ".parquet", *ARCHIVES)
+_UNITS = "%$€£¥ \u00a0"  # of labels that are numbers
 _PANDAS = {  # what reads other files, for a command that writes a CSV file
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "read_excel({name!r})"),
     **dict.fromkeys((".jsonl", ".ndjson"), "read_json({name!r}, lines=True)"),
@@ -124,12 +126,32 @@ class DataFile:
         self._empty_rows = empty
         return table.slice(0, table.num_rows - empty)
 
+    @property
+    def _commas(self) -> bool:
+        """Whether the config says that decimal marks are commas."""
+        return self.options.decimal == "," or self.options.thousands == "."
+
+    @property
+    def _points(self) -> bool:
+        """Whether commas are between the columns, and so no decimal marks; else 1.234 may be 1234."""
+        return self.form.separator == "," and not self._commas
+
+    def marked_numbers(self, column: str, cells: Sequence[str]) -> dict[str, str]:
+        """Those cells of a column of a text file that are numbers with marks, percent or a currency, as plain ones.
+
+        They are read as the file's other numbers are. Raises InputError where nothing tells decimal commas from
+        thousands.
+        """
+        plain = [cell.strip(_UNITS) for cell in cells]
+        options = replace(self.options, usual_decimal=self.decimal or self.options.usual_decimal)
+        numbers, *_ = read_marked(self.name, {column: pa.array(plain)}, options, points=self._points)
+        read = zip(cells, numbers[column].to_pylist() if column in numbers else plain, strict=True)
+        return {cell: str(number).removesuffix(".0") for cell, number in read if str(number) != cell}
+
     def _with_numbers(self, table: Any, columns: Sequence[int]) -> Any:
         """The table with numbers where text of these columns has decimal commas, or thousands apart."""
-        given = self.options.decimal == "," or self.options.thousands == "."
-        points = self.form.separator == "," and not given  # else 1.234 may be 1234
         types = {i: table.column(str(i)).type for i in columns}
-        literal = points and not self.form.quoted_commas
+        literal = self._points and not self.form.quoted_commas
         unsure = [i for i in columns if pa.types.is_string(types[i])]
         if literal:
             unsure = [i for i in unsure if looks_marked(table.column(str(i)))]
@@ -139,9 +161,9 @@ class DataFile:
             return table
         text, _ = read_rows(self.path, self.form, unsure, dict.fromkeys(unsure, pa.string()), self.options)
         as_text = {self.names[i]: text.column(str(i)) for i in unsure}
-        numbers, self._marks, self.decimal = read_marked(self.name, as_text, self.options, points=points)
+        numbers, self._marks, self.decimal = read_marked(self.name, as_text, self.options, points=self._points)
         for i in unsure:
-            column = numbers.get(self.names[i], as_text[self.names[i]] if given else None)
+            column = numbers.get(self.names[i], as_text[self.names[i]] if self._commas else None)
             if column is not None:
                 table = table.set_column(table.schema.get_field_index(str(i)), str(i), column)
         return table

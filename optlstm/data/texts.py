@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from optlstm.data.columns import Flaws, label_cells, label_problems, named_column_problems, text_cells
+from optlstm.data.columns import (
+    Flaws,
+    label_cells,
+    label_problems,
+    named_column_problems,
+    read_label_numbers,
+    text_cells,
+)
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.labels import LabelledSamples, label_columns
 from optlstm.data.table import DataFile, dataset_name, read_table, unknown_column
@@ -65,8 +72,11 @@ def read_texts(
     text, labels_of = text or "text", label_columns(label or "label", names) if labelled else ()
     columns = [column for column in (text, *labels_of, group) if column]
     frame, flaws = read_table(file, columns, texts=columns), Flaws(file)
+    read_label_numbers(frame, labels_of, flaws)
     cells = frame[text]
     texts = tuple("" if missing else str(cell) for cell, missing in zip(cells, cells.isna(), strict=True))
     labels, groups = label_cells(frame, labels_of, flaws), text_cells(frame, group, flaws)
     flaws.raise_any()
-    return Texts(name=dataset_name(path.name), texts=texts, labels=labels, groups=groups, notes=file.notes)
+    return Texts(
+        name=dataset_name(path.name), texts=texts, labels=labels, groups=groups, notes=(*file.notes, *flaws.notes)
+    )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from optlstm.data.file_format import FileOptions
 from optlstm.data.labels import check_classes, check_split, class_names, split_labels
 from optlstm.data.sequence_reader import SequenceColumns, read_sequences
-from optlstm.data.texts import read_texts
+from optlstm.data.texts import Texts, read_texts
 from optlstm.errors import InputError
 
 CODES = np.repeat([0, 1, 2], [50, 30, 20])
@@ -129,3 +132,40 @@ def test_measured_numbers_are_no_classes() -> None:
 def test_classes_are_in_the_order_one_expects() -> None:
     assert class_names(["10", "9", "-1"]) == ("-1", "9", "10")
     assert class_names(["b", "a", "10"]) == ("10", "a", "b")
+
+
+def as_labels(folder: Path, cells: Sequence[str], separator: str = ";", **options: Any) -> Texts:
+    path = folder / "s.csv"
+    path.write_text(f"text{separator}label\n" + "".join(f"a b{separator}{cell}\n" for cell in cells))
+    return read_texts(path, None, None, None, options=FileOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("separator", "cells", "labels", "options"),
+    [
+        (";", ["3,5", "1.234,5", "-0,25", "7"], ("3.5", "1234.5", "-0.25", "7"), {}),
+        (";", ["17%", "2,5 %", "10%"], ("17", "2.5", "10"), {}),
+        (",", ['"$1,013.50"', "$7", "€9"], ("1013.5", "7", "9"), {}),
+        (",", ['"1,013.5"', "7.5", '"2,000"'], ("1013.5", "7.5", "2000"), {}),
+        (",", ['"3,5"', '"4,5"'], ("3.5", "4.5"), {"decimal": ","}),
+        (";", ["1.234", "2.345"], ("1234", "2345"), {"decimal": ","}),
+    ],
+)
+def test_labels_that_are_numbers_with_marks_are_read_as_other_numbers_are(
+    tmp_path: Path, separator: str, cells: list[str], labels: tuple[str, ...], options: dict[str, Any]
+) -> None:
+    texts = as_labels(tmp_path, cells, separator, **options)
+
+    assert texts.labels == labels
+    shown, plain = max(((c.strip('"'), p) for c, p in zip(cells, labels, strict=True)), key=lambda pair: len(pair[0]))
+    assert texts.notes[-1] == f"data: column 'label' of s.csv: '{shown}' is read as {plain}"
+
+
+@pytest.mark.parametrize("cells", [["1.0", "01", "2.50"], ["a,b", "b"], ["1.234", "2.345"], ["v1,5", "v2,5"]])
+def test_labels_that_are_no_such_numbers_stay_as_they_are(tmp_path: Path, cells: list[str]) -> None:
+    assert as_labels(tmp_path, cells).labels == tuple(cells)
+
+
+def test_labels_that_may_be_thousands_or_decimals_are_refused_where_they_are_many(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'1.234' may be 1234 or 1.234; --set data.thousands"):
+        as_labels(tmp_path, [f"1.{i}" for i in range(234, 284)])

@@ -10,6 +10,7 @@ from optlstm.data.labels import (
     are_meant_as_numbers,
     are_measured,
     are_numbers,
+    as_numbers,
     label_parts,
 )
 from optlstm.tasks.label.classes import Classes
@@ -17,6 +18,7 @@ from optlstm.tasks.label.number import Number
 from optlstm.tasks.label.several import Several
 from optlstm.tasks.label.target import LabelColumn, Target
 from optlstm.tasks.options import DataConfig
+from optlstm.util.format import quoted
 
 # The first: of studies that do not say.
 KINDS: dict[str, type[Target]] = {"classes": Classes, "number": Number, "several": Several}
@@ -38,12 +40,20 @@ def read_target(samples: LabelledSamples, column: LabelColumn, options: DataConf
     reason = _number_reason(labels, samples.of_steps)
     if not reason:
         classes = Classes.read(labels, column, options)
-        if len(classes.names) < _GRADES or not are_numbers(classes.names):
+        if len(classes.names) < _GRADES:
             return classes, ()
+        if not are_numbers(classes.names):
+            return classes, _like_numbers(classes.names)
         taken = f"the labels are {len(classes.names)} different numbers, taken for classes"
         return classes, (f"data: {taken}; to learn a number: --set data.kind=number",)
     target = Number.read(labels, column, options)
     return target, (f"data: {reason}, so a number is learned; to learn classes: --set data.kind=classes",)
+
+
+def _like_numbers(names: Sequence[str]) -> tuple[str, ...]:
+    """A line where most classes have names that may stand for numbers, such as `$10` and `3 stars`."""
+    remedy = as_numbers(names)
+    return (f"data: the labels are {len(names)} classes such as {quoted(names[0])}; {remedy}",) if remedy else ()
 
 
 def _number_reason(labels: Sequence[str], of_steps: bool) -> str:

@@ -60,7 +60,7 @@ def test_numbers_that_are_taken_for_classes_are_said() -> None:
     [
         (["1", "two", "2"], {}, r"column 'y' of d.csv: 1 label\(s\) are not finite numbers \('two'\); correct them"),
         (["1", "nan", "inf"], {}, r"2 label\(s\) are not finite numbers \('nan', 'inf'\)"),
-        (["1,5", "2,5"], {}, "write decimal points, not decimal commas"),
+        (["1,5", "2,5"], {}, "if these are decimal commas, --set data.decimal=,"),
         (["3", "3.0"], {}, r"holds only one number \(3\); there is nothing to learn"),
         (["3", "4"], {"cap": 2.0}, r"holds only one number \(2, with data.cap\)"),
         (["3", "4"], {"class_weights": True}, "data.class_weights: the labels are numbers, not classes"),
@@ -120,3 +120,23 @@ def test_parts_have_their_share_of_small_and_large_numbers() -> None:
 
     assert np.bincount(strata).tolist() == [11, 11, 10, 11, 10, 11, 10, 11, 10]
     assert all(truth[strata == k].max() <= truth[strata == k + 1].min() for k in range(8))
+
+
+@pytest.mark.parametrize(
+    ("form", "note"),
+    [
+        (
+            "{} stars",
+            "the labels are 5 classes such as '1 stars'; if they stand for numbers, write these without a unit",
+        ),
+        ("{},5", "the labels are 5 classes such as '1,5'; if these are decimal commas, --set data.decimal=,"),
+        ("{}", "the labels are 5 different numbers, taken for classes; to learn a number: --set data.kind=number"),
+        ("level {}", ""),
+    ],
+)
+def test_classes_that_may_stand_for_numbers_are_pointed_out(form: str, note: str) -> None:
+    samples = LabelledSamples(name="d", labels=tuple(form.format(i % 5 + 1) for i in range(60)), groups=None)
+
+    target, notes = read_target(samples, COLUMN, DataConfig())
+
+    assert (target.kind, notes) == ("classes", (f"data: {note}",) if note else ())
