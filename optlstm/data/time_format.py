@@ -35,6 +35,7 @@ _US = 10**6
 _CHUNK = 1 << 18  # rows whose digits are taken apart together
 _FIRST = 500  # numbers
 _SAMPLE = 20_000  # texts that show whether each stands there repeatedly
+_SHORT_YEAR = re.compile(r"(\s*\d{1,2}([ ./-]?)[A-Za-z]{3,}\2)(?=\d\d(?!\d))")
 _ZONE = r"\d:\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*$"
 _MIDNIGHT = r"(?<=[ T])24(?=:00(?::00(?:\.0+)?)?(?![\d:.]))"  # the end of a day
 # Texts that stand for months, quarters and weeks, of which pandas guesses none.
@@ -285,16 +286,20 @@ def _suggested_formats(text: pd.Series[str], day_first: bool | None) -> list[str
 
 
 def _guessed_formats(samples: Iterable[str], day_first: bool | None) -> list[str]:
-    """The formats, month first and day first, that fit a sample; of hours to 12, which pandas guesses not, by 24."""
+    """The formats, month first and day first, that fit a sample.
+
+    Pandas guesses neither hours to 12 nor years of two digits: by those to 24, and of four digits.
+    """
     from pandas.tseries.api import guess_datetime_format
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it warns where only one of the two orders fits
         guesses = [
-            form.replace("%H", "%I") + suffix if suffix else form
+            (form.replace("%H", "%I") if suffix else form).replace("%Y", year) + suffix
             for text, suffix in map(_without_half, samples)
+            for whole, year in [(_SHORT_YEAR.sub(r"\g<1>20", text), "%y" if _SHORT_YEAR.match(text) else "%Y")]
             for first in (False, True)
-            if (form := guess_datetime_format(text, dayfirst=first)) is not None
+            if (form := guess_datetime_format(whole, dayfirst=first)) is not None
         ]
     forms = [form for form in guesses if not re.match("%Y.%d", form)]
     if day_first is not None:
