@@ -236,9 +236,9 @@ def test_the_picture_shows_what_was_known_the_forecast_and_its_bands(cli: Cli, m
     (panel,) = json.loads(re.search(r'"panels":(\[.*?\]),"light"', Path("p.html").read_text())[1])  # type: ignore[index]
     known, band, forecast = panel["data"]
     assert (known["name"], band["name"], forecast["name"]) == ("known", "50 &#37;", "forecast")
-    assert (known["x"][-1], forecast["x"]) == (119, [120, 121, 122, 123])
+    assert (known["x"][-1], forecast["x"]) == (119, [119, 120, 121, 122, 123])  # joined, as a weekend is wide
     frame = pd.read_csv("out.csv")
-    assert forecast["y"] == pytest.approx(frame["y"].tolist(), abs=1e-5)
+    assert forecast["y"] == pytest.approx([known["y"][-1], *frame["y"]], abs=1e-5)
     assert band["y"][1:5] == pytest.approx(frame["y-hi-50"].tolist(), abs=1e-5)
     assert cli("predict", "model", "--data", "tiny.csv", "-o", "out.csv", "--plot", "p.png").code == 0
     assert Path("p.png").read_bytes().startswith(b"\x89PNG")

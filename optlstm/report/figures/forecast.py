@@ -100,8 +100,9 @@ def _panel(table: ForecastTable, forecast: pd.DataFrame, window: int, column: st
         low, high = (forecast[f"{column}-{end}-{level}"].tolist() for end in ("lo", "hi"))
         opacity = _OPACITY[min(k, len(_OPACITY) - 1)]
         marks.append(Marks("band", joined, [*last, *high], "accent", f"{level} %", opacity=opacity, base=[*last, *low]))
-    tips = [f"{when}\n{value:.6g}" for when, value in zip(ahead, forecast[column], strict=True)]
-    marks.append(Marks("line", ahead, forecast[column].tolist(), "accent", "forecast", tips))
+    values = [*last, *forecast[column]]
+    tips = [f"{when}\n{value:.6g}" for when, value in zip(joined, values, strict=True)]
+    marks.append(Marks("line", joined, _gaps(values), "accent", "forecast", tips))
     if table.backtest:
         marks.append(Marks("line", ahead, _gaps(forecast[f"{column}-actual"].tolist()), "text", "what came", dash=True))
     names = [*([panel.ids[series]] if len(panel.ids) > 1 else []), column]
