@@ -17,6 +17,7 @@ from optlstm.tasks.registry import goals
 from optlstm.util.format import listed, many, rounded, told_apart, without_midnight
 
 MODEL = "this model"
+_FIRST = ("log_loss", "accuracy", "rmse", "mse", "mae", "mse_raw", "mae_raw", "mase", "smape", "wql", "crps", "msis")
 _SHOWN = ("wql", "crps", "msis", "coverage_", "width_")
 _OF_QUANTILES = (*_SHOWN, "pinball_")
 _WINDOWS = {"crps": 99, "msis": 19}  # of calibration, that a metric's highest level needs
@@ -95,11 +96,12 @@ def score_tables(test: Test) -> list[Table]:
     """
     if not test.metrics:
         return []
+    known = sorted(test.metrics, key=lambda metric: _FIRST.index(metric) if metric in _FIRST else len(_FIRST))
     others = {
-        "quantiles": [metric for metric in test.metrics if metric.startswith(_SHOWN)],
-        "probabilities": [metric for metric in test.metrics if metric in _OF_CLASSES],
+        "quantiles": [metric for metric in known if metric.startswith(_SHOWN)],
+        "probabilities": [metric for metric in known if metric in _OF_CLASSES],
     }
-    of_points = [metric for metric in test.metrics if not metric.startswith((*_OF_QUANTILES, *_OF_CLASSES))]
+    of_points = [metric for metric in known if not metric.startswith((*_OF_QUANTILES, *_OF_CLASSES))]
     table = _scores("test rows", of_points, test)
     if test.spread:
         table.add_section()

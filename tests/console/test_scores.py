@@ -84,3 +84,15 @@ def test_single_networks_that_are_better_than_the_model_are_said_in_a_line() -> 
     test = test.model_copy(update={"members": [{"mse": 1.0, "mae": 2.0, "accuracy": 0.95}]})
     (line,) = in_words(test)
     assert line == "its network alone is better than this model in mse, mae and accuracy: 1.000 against 2.000 (mse)"
+
+
+def test_the_columns_of_a_model_that_was_read_are_in_the_order_of_one_that_was_made() -> None:
+    metrics = dict.fromkeys(("mse", "mae", "mse_raw", "mae_raw", "mase", "smape", "wql", "crps", "coverage_80"), 1.0)
+    made, read = (
+        Scores.model_construct(metrics=part, baselines={}, spread={})
+        for part in (metrics, dict(sorted(metrics.items())))
+    )
+
+    assert [[column.header for column in table.columns] for table in score_tables(read)] == [
+        [column.header for column in table.columns] for table in score_tables(made)
+    ]
