@@ -181,8 +181,12 @@ def _unjudged(result: Check, series: NewerSeries, stretches: int) -> list[str]:
         count = f"{many(result.windows, 'overlapping forecast')} {'is' if result.windows == 1 else 'are'}"
         lines.append(f"the {_LEVEL} % interval: {count} too few to bound what it holds")
     if stretches < _LEAST_BLOCKS:
-        came = f"{many(int(series.new.max()), 'row')} came, and as many stand {stretches} times before them"
-        lines.append(f"the mean of {listed(series.panel.columns)}: {came}; {_LEAST_BLOCKS} times are needed")
+        came = many(int(series.new.max()), "row")
+        before = f"{'is' if stretches == 1 else 'are'} {many(stretches, 'stretch', 'stretches')} of as many"
+        lines.append(
+            f"the mean of {listed(series.panel.columns)}: {came} came, and before them there {before};"
+            f" {_LEAST_BLOCKS} are needed"
+        )
     return lines
 
 

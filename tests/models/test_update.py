@@ -109,7 +109,7 @@ def test_check_says_what_it_cannot_judge(cli: Cli, made: Path) -> None:
     assert few["coverage"]["limit"] is None
     assert few["unjudged"] == ["the 90 % interval: 3 overlapping forecasts are too few to bound what it holds"]
     assert many["unjudged"] == [
-        "the mean of y: 60 rows came, and as many stand 2 times before them; 4 times are needed"
+        "the mean of y: 60 rows came, and before them there are 2 stretches of as many; 4 are needed"
     ]
     assert many["coverage"]["limit"] > 0.6
     text = cli("check", "model", "--data", "few.csv").out

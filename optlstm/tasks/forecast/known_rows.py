@@ -15,7 +15,7 @@ from optlstm.util.arrays import Floats, row_ranges
 from optlstm.util.format import many
 
 _ROWS, _COLUMNS = 64, 8  # of a model's data that are kept
-_CHANGED, _OTHER = 1e-3, 0.25  # deviations: of a value that is another one; of half the values of another series
+_CHANGED, _OTHER = 1e-3, 0.1  # deviations: of a value that is another one; of half the values of another series
 
 
 class KnownRow(CardPart):
