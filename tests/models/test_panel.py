@@ -95,7 +95,7 @@ def test_a_short_series_is_forecast_as_if_its_first_row_stood_before_it(
         "1 of 3 series is shorter than what the model reads (24 rows): 's2' (20 rows); padded with the"
         " series' first row"
     ]
-    with pytest.raises(InputError, match=r"^--backtest: no row is left .* 1 of 3 series .*'s2' \(20 rows\); at most 1"):
+    with pytest.raises(InputError, match=r"^backtest: no row is left .* 1 of 3 series .*'s2' \(20 rows\); at most 1"):
         model.predict("p.csv", backtest=30, short="refuse")
     longer = model.predict("longer.csv").sort_values(["unique_id", "ds"], ignore_index=True)
     pd.testing.assert_frame_equal(short, longer)

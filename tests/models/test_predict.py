@@ -206,11 +206,11 @@ def test_scores_of_another_file_are_those_of_its_windows(made: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"levels": 90}, r"--level: must be a list of whole percent, such as \[80, 90\], got 90"),
-        ({"levels": ["90"]}, "--level: must be a whole number, 1 to 99 percent, got '90'"),
-        ({"levels": [90.0]}, "--level: must be a whole number"),
-        ({"backtest": "3"}, "--backtest: must be a whole number of at least 1, got '3'"),
-        ({"start": [1]}, r"--from: \[1\] is no time"),
+        ({"levels": "90"}, r"^levels: must be a list of whole percent, such as \[80, 90\], got '90'"),
+        ({"levels": ["90"]}, "levels: must be a whole number, 1 to 99 percent, got '90'"),
+        ({"levels": [90.0]}, "levels: must be a whole number"),
+        ({"backtest": "3"}, "backtest: must be a whole number of at least 1, got '3'"),
+        ({"start": [1]}, r"start: \[1\] is no time"),
     ],
 )
 def test_options_of_the_wrong_kind_are_refused(made: Path, options: dict[str, object], expected: str) -> None:
