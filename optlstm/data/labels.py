@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from optlstm.data.splits import are_counts, split_rows
 from optlstm.errors import InputError, Problem
 from optlstm.util.arrays import Floats, Integers
-from optlstm.util.format import first_few, quoted
+from optlstm.util.format import first_few, listed, quoted
 
 BINS = (
     "data.kind=number learns them as numbers; or write classes in their place (low, middle, high: "
@@ -147,6 +148,23 @@ def check_classes(labels: Sequence[str], file: str, column: str) -> tuple[str, .
     return names
 
 
+def parts_lacking(codes: Integers, names: Sequence[str], split: LabelledSplit, noun: str) -> tuple[str, ...]:
+    """Lines on classes of which no sample is tested or validated on. codes: of all samples. noun: of the samples."""
+    validated = np.concatenate([fold.validation for fold in split.folds])
+    parts: dict[tuple[int, ...], list[str]] = {}
+    for part, samples in (("test", split.test), ("validation", validated)):
+        absent = np.setdiff1d(np.arange(len(names)), codes[samples]) if len(samples) else np.arange(0)
+        parts.setdefault(tuple(absent.tolist()), []).append(part)
+    lines = []
+    for lacking, of in parts.items():
+        lacks = f"lack {len(lacking)} of {len(names)} classes ({first_few([quoted(names[i]) for i in lacking])})"
+        alone = len(lacking) == len(names) - 1
+        meaning = "all are of one class, so their scores say nothing" if alone else "no score is of them"
+        if lacking:
+            lines.append(f"data: the {listed(of)} {noun} {lacks}: {meaning}")
+    return tuple(lines)
+
+
 def check_test_classes(classes: Sequence[str], test_labels: Sequence[str], file: str) -> None:
     """Raises InputError where the test file has a class that the training file lacks."""
     unknown = sorted(set(test_labels) - set(classes))
@@ -215,47 +233,67 @@ def split_labels(
         return LabelledSplit((Fold(np.flatnonzero(part == 0), np.flatnonzero(part == 1)),), test)
     members = len(rest) if groups is None else len(np.unique(groups[rest]))
     if folds == 1 or folds > members:
-        noun = "sequences" if groups is None else "groups"
+        noun = "samples" if groups is None else "groups"
         raise InputError(f"data.folds: {folds} is not between 2 and the {members} {noun} outside the test; or give 0")
     held_out = _allot(codes[rest], None if groups is None else groups[rest], np.full(folds, 1 / folds))
+    held_out[_never_held_out(codes[rest], held_out, None if groups is None else groups[rest])] = -1
     made = (Fold(rest[held_out != k], rest[held_out == k]) for k in range(folds))
     return LabelledSplit(tuple(made), test)
 
 
+def _never_held_out(codes: Integers, held_out: Integers, groups: Integers | None) -> npt.NDArray[np.bool_]:
+    """Which rows all folds train on: those of a class that one fold would hold out whole, with their groups."""
+    whole = np.zeros(len(codes), dtype=np.bool_)
+    for code in np.unique(codes):
+        rows = codes == code
+        if len(np.unique(held_out[rows])) == 1:
+            whole |= rows
+    return whole if groups is None else np.isin(groups, groups[whole])
+
+
 def check_split(
-    codes: Integers, names: Sequence[str], split: LabelledSplit, column: str, group: str | None = None, *, tested: bool
+    codes: Integers,
+    names: Sequence[str],
+    split: LabelledSplit,
+    group: str | None = None,
+    *,
+    tested: bool,
+    noun: str = "sequences",
 ) -> None:
     """See that there is something to train on, to validate on and (`tested`) to test on, and of every class.
 
     Args:
-        codes: classes [n] of the sequences that were split. column, group: the columns of labels and groups.
+        codes: classes [n] of the samples that were split. group: the column of the groups. noun: of the samples.
 
     Raises:
         InputError: there is not, and why.
     """
     single, why = int((np.bincount(codes) == 1).sum()), ""
     if single and not group:
-        why = f"{single:,} of {len(names):,} classes have a single sequence"
+        why = f"{single:,} of {len(names):,} classes have a single {noun.removesuffix('s')}"
         like = as_numbers(names)
         remedy = f"; {like}" if like else " (another column? --label COL)"
         why += f"; numbers are no classes: {BINS}" if _are_whole(names) else remedy
-    check_parts(split, group, tested=tested, why=why)
+    check_parts(split, group, tested=tested, why=why, noun=noun)
     for fold in split.folds:
         absent = np.setdiff1d(np.arange(len(names)), codes[fold.train])
         if len(absent):
             missing = first_few([quoted(names[i]) for i in absent])
             raise InputError(
-                f"data: {len(absent)} class(es) have no sequence to train on ({missing}); "
+                f"data: {len(absent)} class(es) have no {noun.removesuffix('s')} to train on ({missing}); "
                 "give more of them, or leave their rows out"
             )
 
 
-def check_parts(split: LabelledSplit, group: str | None, *, tested: bool, why: str = "") -> None:
+def check_parts(
+    split: LabelledSplit, group: str | None, *, tested: bool, why: str = "", noun: str = "sequences"
+) -> None:
     """See that there is something to train on, to validate on and (`tested`) to test on.
 
     Args:
         group: the column of the groups.
         why: there is not; empty: there are too few samples.
+        noun: of the samples.
 
     Raises:
         InputError: there is not.
@@ -267,9 +305,9 @@ def check_parts(split: LabelledSplit, group: str | None, *, tested: bool, why: s
     }
     empty = [part for part, there in parts.items() if not there]
     if empty:
-        few = f"values in column '{group}'" if group else "sequences"
+        few = f"values in column '{group}'" if group else noun
         why = why or f"there are too few {few} for so many parts"
-        raise InputError(f"data: no sequence is left to {' or to '.join(empty)}: {why}")
+        raise InputError(f"data: no {noun.removesuffix('s')} is left to {' or to '.join(empty)}: {why}")
 
 
 def _shares(n: int, splits: Sequence[float] | Sequence[int], *, validation: bool, test: bool) -> Floats:
@@ -280,9 +318,9 @@ def _shares(n: int, splits: Sequence[float] | Sequence[int], *, validation: bool
             raise InputError(f"data.splits: {list(splits)} takes test rows, and they are in a separate file; end in 0")
         total = sum(splits[:2])
         splits = splits if counts or total <= 0 else (splits[0] / total, splits[1] / total, 0.0)
-    rows = np.array([n, 0, 0] if validation and test else split_rows(n, splits), dtype=np.float64)
+    rows = np.array([n, 0, 0] if validation and test else split_rows(n, splits, least=1), dtype=np.float64)
     if counts and sum(splits) != n:
-        raise InputError(f"data.splits: {list(splits)} sums to {sum(splits)}, and there are {n} sequences")
+        raise InputError(f"data.splits: {list(splits)} sums to {sum(splits)}, and there are {n} samples")
     shares: Floats = rows / rows.sum()
     return shares
 
@@ -308,4 +346,13 @@ def _allot(codes: Integers, groups: Integers | None, shares: Floats) -> Integers
         part[unit] = int(np.argmax(np.round(best, 9)))
         given[part[unit]] += sizes
         filled[part[unit]] += sizes.sum()
+    for empty in np.flatnonzero((shares > 0) & (filled == 0)):  # small classes have no row to spare for each part
+        largest = int(filled.argmax())
+        others = np.flatnonzero((part == largest) & (holds[:, given[largest].argmax()] > 0))
+        if len(others) > 1:
+            unit = others[-1]
+            part[unit] = empty
+            for table, change in ((given, holds[unit]), (filled, holds[unit].sum())):
+                table[largest] -= change
+                table[empty] += change
     return part[units]

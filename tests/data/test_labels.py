@@ -11,7 +11,15 @@ import pandas as pd
 import pytest
 
 from optlstm.data.file_format import FileOptions
-from optlstm.data.labels import check_classes, check_split, class_names, split_labels
+from optlstm.data.labels import (
+    Fold,
+    LabelledSplit,
+    check_classes,
+    check_split,
+    class_names,
+    parts_lacking,
+    split_labels,
+)
 from optlstm.data.sequence_reader import SequenceColumns, read_sequences
 from optlstm.data.texts import Texts, read_texts
 from optlstm.errors import InputError
@@ -99,16 +107,49 @@ def test_numbers_of_sequences_instead_of_fractions() -> None:
 @pytest.mark.parametrize(
     ("splits", "options", "message"),
     [
-        ((70, 20, 5), {}, "sums to 95, and there are 100 sequences"),
+        ((70, 20, 5), {}, "sums to 95, and there are 100 samples"),
         ((0.5, 0.2, 0.2), {}, "sums to 0.9, not to 1"),
         ((60, 20, 10), {"tests_apart": 10}, "takes test rows, and they are in a separate file"),
-        ((0.7, 0.1, 0.2), {"folds": 99}, "99 is not between 2 and the 80 sequences"),
+        ((0.7, 0.1, 0.2), {"folds": 99}, "99 is not between 2 and the 80 samples"),
         ((0.7, 0.1, 0.2), {"folds": 1}, "1 is not between 2 and"),
     ],
 )
 def test_what_cannot_be_had_is_refused(splits: tuple[float, ...], options: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         split_labels(CODES, None, splits, **options)
+
+
+@pytest.mark.parametrize("n", range(5, 40))
+def test_small_sets_and_rare_classes_are_split_at_every_size(n: int) -> None:
+    for sizes in {(n - rare, rare) for rare in range(1, n // 2 + 1)} | {(n - 3, 1, 2)}:
+        codes = np.random.default_rng(n).permutation(np.repeat(np.arange(len(sizes)), sizes))
+        for folds in {0, min(sizes) if min(sizes) > 1 else 2}:
+            split = split_labels(codes, None, (0.7, 0.1, 0.2), folds=folds)
+            check_split(codes, ["a", "b", "c"][: len(sizes)], split, tested=True)
+            parts = [split.test, *(fold.validation for fold in split.folds)]
+            assert min(map(len, parts)) > 0
+            assert len(np.unique(np.concatenate(parts))) == sum(map(len, parts))
+
+
+def test_the_group_of_a_class_that_one_fold_has_alone_is_always_trained_on() -> None:
+    groups = np.repeat(np.arange(12), 5)
+    codes = np.where(groups == 7, 1, 0)
+    codes[::9] = 2
+
+    split = split_labels(codes, groups, (0.8, 0.2, 0.0), folds=3)
+
+    check_split(codes, ["a", "b", "c"], split, "who", tested=False)
+    assert all(7 in groups[fold.train] and 7 not in groups[fold.validation] for fold in split.folds)
+
+
+def test_parts_that_lack_classes_are_named() -> None:
+    split = LabelledSplit((Fold(np.arange(6), np.array([6, 7])),), np.array([8, 9]))
+
+    assert parts_lacking(np.array([0, 1, 2, 0, 1, 2, 0, 1, 0, 0]), ["a", "b", "c"], split, "texts") == (
+        "data: the test texts lack 2 of 3 classes ('b', 'c'): all are of one class, so their scores say nothing",
+        "data: the validation texts lack 1 of 3 classes ('c'): no score is of them",
+    )
+    assert parts_lacking(np.array([0, 1, 0, 1, 0, 1, 0, 1, 0, 1]), ["a", "b"], split, "texts") == ()
 
 
 def test_measured_numbers_are_no_classes() -> None:
@@ -124,9 +165,9 @@ def test_measured_numbers_are_no_classes() -> None:
     codes = np.arange(60)
     split = split_labels(codes, None, (0.7, 0.1, 0.2))
     with pytest.raises(InputError, match=r"60 of 60 classes have a single sequence; numbers are no classes: data.k"):
-        check_split(codes, [*map(str, codes)], split, "age", tested=True)
+        check_split(codes, [*map(str, codes)], split, tested=True)
     with pytest.raises(InputError, match=r"60 of 60 classes have a single sequence \(another column\? --label COL\)"):
-        check_split(codes, [f"c{i}" for i in codes], split, "age", tested=True)
+        check_split(codes, [f"c{i}" for i in codes], split, tested=True)
 
 
 def test_classes_are_in_the_order_one_expects() -> None:

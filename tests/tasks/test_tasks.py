@@ -145,10 +145,9 @@ def test_empty_texts_are_texts_and_counted(cli: Cli) -> None:
         (lines().replace("label", "kind", 1), ["no label column 'label' in lines.csv", "--label COLUMN"]),
         (lines().replace("\nup", "\n", 1), ["column 'label' of lines.csv: 1 row(s) without a value", "row 3"]),
         (lines(names=("up",)), ["column 'label' of lines.csv holds only one class ('up')"]),
-        (lines() + "left,1,2,3,4,5,6\n", ["1 class(es) have no sequence to train on ('left')"]),
         (lines() + "up,,,,,,\n", ["1 sequence(s) of lines.csv have no value (row 26)"]),
     ],
-    ids=["no-label", "missing", "one-class", "absent", "empty"],
+    ids=["no-label", "missing", "one-class", "empty"],
 )
 def test_bad_sequences_are_refused_in_one_line(cli: Cli, text: str, expected: list[str]) -> None:
     Path("lines.csv").write_text(text)
@@ -179,9 +178,10 @@ def test_a_class_of_one_sequence_says_why_there_is_no_cross_validation() -> None
     Path("texts.csv").write_text(texts() + "once,2\n")
     found = SequenceTask.read(DataConfig(path="lines.csv")), TextTask.read(DataConfig(path="texts.csv"))
 
-    for task, name in zip(found, ("left", "2"), strict=True):
-        (line,) = task.warnings
-        assert f"1 class(es) have a single sequence ('{name}'), so there is no cross-validation" in line
+    for task, name, noun in zip(found, ("left", "2"), ("sequence", "text"), strict=True):
+        single, lacking = task.warnings
+        assert f"1 class(es) have a single {noun} ('{name}'), so there is no cross-validation" in single
+        assert lacking == f"data: the test and validation {noun}s lack 1 of 3 classes ('{name}'): no score is of them"
 
 
 def test_labels_and_texts_that_are_read_otherwise_than_meant_are_named() -> None:
@@ -229,7 +229,7 @@ def test_the_steps_of_the_test_file_are_matched_by_name(cli: Cli) -> None:
     Path("test.csv").write_text("label,s0,s1,s2,s3,t4,t5\nup,1,2,3,4,5,6\n")
     problem = ["test.csv does not have the columns of lines.csv: it lacks t0, t1, t2 (and 1 more) and has s0, s1, s2"]
     refuses(cli, command, [problem])
-    Path("test.csv").write_text("label,t0,t1,t2,t3,t4,t5,t6\nup,1,2,3,4,5,6,7\n")
+    Path("test.csv").write_text("label,t0,t1,t2,t3,t4,t5,t6\nup,1,2,3,4,5,6,7\ndown,1,2,3,4,5,6,7\n")
     note = "data: test.csv has columns that are none of lines.csv's; they are not read: t6"
     assert SequenceTask.read(DataConfig.model_validate(data)).warnings == (note,)
     assert "note            data: test.csv has columns" in cli(*command).out

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from optlstm.data.labels import are_measured, check_classes, check_split, check_test_classes
+from optlstm.data.labels import are_measured, check_classes, check_split, check_test_classes, parts_lacking
 from optlstm.errors import InputError
 from optlstm.tasks.base import Text
 from optlstm.tasks.label.calibrate import Temperature, Threshold, choose_threshold, fit_temperature, tempered
@@ -90,12 +90,12 @@ class Classes(Target):
         return truth
 
     def check_split(
-        self, truth: Truth, split: LabelledSplit, column: LabelColumn, group: str | None, *, tested: bool
+        self, truth: Truth, split: LabelledSplit, column: LabelColumn, group: str | None, *, tested: bool, noun: str
     ) -> None:
         """Raises InputError also where a fold has no training sample of a class."""
-        check_split(truth, self.names, split, column.name, group, tested=tested)
+        check_split(truth, self.names, split, group, tested=tested, noun=noun)
 
-    def notes(self, truth: Truth, folded: bool) -> tuple[str, ...]:
+    def notes(self, truth: Truth, folded: bool, noun: str) -> tuple[str, ...]:
         """Lines where labels are measured numbers, and where classes of one sample prevent a cross-validation."""
         notes = []
         if are_measured(self.names):
@@ -105,9 +105,13 @@ class Classes(Target):
         single = np.flatnonzero(np.bincount(truth) == 1)
         if folded and len(single):
             named = first_few([quoted(self.names[i]) for i in single.tolist()])
-            reason = f"{len(single)} class(es) have a single sequence ({named}), so there is no cross-validation"
-            notes.append(f"data: {reason}; leave such rows out, or set data.folds")
+            have = f"{len(single)} class(es) have a single {noun.removesuffix('s')} ({named})"
+            notes.append(f"data: {have}, so there is no cross-validation; leave such rows out, or set data.folds")
         return tuple(notes)
+
+    def split_notes(self, truth: Truth, split: LabelledSplit, noun: str) -> tuple[str, ...]:
+        """Lines on classes that are not among them."""
+        return parts_lacking(truth, self.names, split, noun)
 
     def describe(self) -> str:
         return f"{len(self.names)} classes"

@@ -89,10 +89,10 @@ class Number(Target):
         return strata
 
     def check_split(
-        self, truth: Truth, split: LabelledSplit, column: LabelColumn, group: str | None, *, tested: bool
+        self, truth: Truth, split: LabelledSplit, column: LabelColumn, group: str | None, *, tested: bool, noun: str
     ) -> None:
         """Raises InputError also where the training labels of a fold are all the same."""
-        check_parts(split, group, tested=tested)
+        check_parts(split, group, tested=tested, noun=noun)
         if any(len(np.unique(truth[fold.train])) < 2 for fold in split.folds):
             raise InputError(
                 f"data: column '{column.name}' of {column.file} holds only one number among the training samples"

@@ -100,10 +100,10 @@ class Several(Target):
         return np.zeros(len(truth), dtype=np.int64)
 
     def check_split(
-        self, truth: Truth, split: LabelledSplit, column: LabelColumn, group: str | None, *, tested: bool
+        self, truth: Truth, split: LabelledSplit, column: LabelColumn, group: str | None, *, tested: bool, noun: str
     ) -> None:
         """Raises InputError also where a label is always the same among the training samples of a fold."""
-        check_parts(split, group, tested=tested)
+        check_parts(split, group, tested=tested, noun=noun)
         for i, label in enumerate(self.each):
             if any(len(np.unique(truth[fold.train, i])) < 2 for fold in split.folds):
                 what = f"column {quoted(label.name)} of {column.file} holds only one value"

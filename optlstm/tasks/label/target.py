@@ -67,22 +67,26 @@ class Target(CardPart, ABC):
 
     @abstractmethod
     def check_split(
-        self, truth: Truth, split: LabelledSplit, column: LabelColumn, group: str | None, *, tested: bool
+        self, truth: Truth, split: LabelledSplit, column: LabelColumn, group: str | None, *, tested: bool, noun: str
     ) -> None:
         """Raises InputError where a part has too little to learn from, to validate or (`tested`) to test on, and why.
 
-        truth: of the training file. group: the column of the groups.
+        truth: of the training file. group: the column of the groups. noun: of the samples.
         """
 
     def fitted(self, known: Truth) -> Self:
         """With the scale of these training labels."""
         return self
 
-    def notes(self, truth: Truth, folded: bool) -> tuple[str, ...]:
+    def notes(self, truth: Truth, folded: bool, noun: str) -> tuple[str, ...]:
         """What looks odd in the labels of the training file, a line each.
 
-        folded: whether a cross-validation is the default, as there are few samples.
+        folded: whether a cross-validation is the default, as there are few samples. noun: of the samples.
         """
+        return ()
+
+    def split_notes(self, truth: Truth, split: LabelledSplit, noun: str) -> tuple[str, ...]:
+        """What the test and the validation samples lack, a line each. truth: of all samples. noun: as of `notes`."""
         return ()
 
     @abstractmethod

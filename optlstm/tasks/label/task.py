@@ -88,9 +88,10 @@ class LabelTask(ABC):
             folds=_folds(data, strata[:n], None if owners is None or groups is None else len(np.unique(groups[:n]))),
         )
         tested = not tests_apart and data.splits[2] > 0
-        target.check_split(truth[:n], split, column, data.group, tested=tested)
+        target.check_split(truth[:n], split, column, data.group, tested=tested, noun=cls.noun)
         target = target.fitted(truth[_fitted_on(split)])
-        notes = (*chosen, *target.notes(truth[:n], owners is None and _folded(data, n, _SMALL)))
+        notes = (*chosen, *target.notes(truth[:n], owners is None and _folded(data, n, _SMALL), cls.noun))
+        notes += target.split_notes(truth, split, cls.noun)
         split = split if owners is None else split.of_samples(owners)
         return cls(samples, target, truth, split, data, notes)
 
