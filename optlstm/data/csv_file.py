@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -18,7 +19,7 @@ import pyarrow as pa
 from pyarrow import csv as pa_csv
 
 from optlstm.data.arrow import Watched
-from optlstm.data.detect import MISSING, detect
+from optlstm.data.detect import MISSING, MOST_NOTES, detect, is_value
 from optlstm.data.encoding import STRAY, WESTERN, guess_encoding, told_encoding
 from optlstm.data.file_format import BLANKS, UTF8, FileFormat, FileOptions, separator_name
 from optlstm.data.text_stream import BREAKS_OFF, DAMAGED, LONGEST_LINE, TOO_LONG, open_bytes, open_utf8
@@ -201,6 +202,8 @@ def read_rows(
         if reader.suspicious or any(pa.types.is_binary(field.type) for field in table.schema):
             problems = _problems(path, form, wanted)
     except (pa.ArrowInvalid, *DAMAGED) as error:
+        if not form.notes and (notes := _notes_at_end(path, form)):
+            return read_rows(path, replace(form, notes=notes), wanted, kinds, options)
         problems = _problems(path, form, wanted)
         if not problems:
             raise InputError(f"data: {path.name} cannot be read: {in_a_line(error, 200)}") from error
@@ -210,6 +213,19 @@ def read_rows(
     if told in (None, form.encoding):
         raise InputError(problems.values())
     return read_rows(path, replace(form, encoding=str(told)), wanted, kinds, options)
+
+
+def _notes_at_end(path: Path, form: FileFormat) -> tuple[str, ...]:
+    """The cells of the last rows that have one of text alone, where all others have as many as there are columns."""
+    notes: list[str] = []
+    with suppress(csv.Error, *DAMAGED):
+        for _, cells in rows_of(path, form):
+            if len(form.names) > 1 == len(cells) and len(notes) < MOST_NOTES and not is_value(cells[0]):
+                notes += cells
+            elif notes or len(cells) != len(form.names):
+                return ()
+        return tuple(notes)
+    return ()
 
 
 @dataclass
@@ -230,7 +246,12 @@ class _Reader:
             skip_rows=form.data_line - 1,
         )
         quote = False if form.separator == BLANKS else '"'
-        parsing = pa_csv.ParseOptions(delimiter=form.separator, quote_char=quote, newlines_in_values=True)
+        parsing = pa_csv.ParseOptions(
+            delimiter=form.separator,
+            quote_char=quote,
+            newlines_in_values=True,
+            invalid_row_handler=(lambda _: "skip") if form.notes else None,
+        )
         converting = pa_csv.ConvertOptions(
             include_columns=[str(i) for i in self.wanted],
             null_values=self.missing,

@@ -22,6 +22,7 @@ _LIKE_A_TIME = re.compile(r"\d[-/:T]|\d\.\d+\.\d")  # of values
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?(0|\d+(\.\d{3})*),(\d{1,2}|\d{4,9})\s*")  # for sure
 _LONGEST_VALUE = 64  # characters
 _MOST_ABOVE = 60  # lines above a header
+MOST_NOTES = 5  # rows at the end of a file that are none of the table
 _LEAST_BELOW = 2  # rows that agree with a header, where there are lines above it
 _MOST_VALUES = 1  # rows of values above a header: with more, two tables stand in the file
 
@@ -44,9 +45,11 @@ class _Layout:
 
     @property
     def regular(self) -> bool:
-        """Whether every row has as many cells as the header, and more than one."""
-        width = len(self.header)
-        return width > 1 and len(self.rows) > 1 and all(len(cells) == width for _, cells in self.rows[1:])
+        """Whether every row has as many cells as the header, and more than one; but for notes at the end."""
+        width, rows = len(self.header), self.rows[1:]
+        while width > 1 and len(rows) > 1 and len(rows[-1][1]) == 1 and len(self.rows) - len(rows) <= MOST_NOTES:
+            rows = rows[:-1]
+        return width > 1 and bool(rows) and all(len(cells) == width for _, cells in rows)
 
 
 def detect(name: str, lines: Sequence[str], options: FileOptions, encoding: str) -> FileFormat:
@@ -70,7 +73,7 @@ def detect(name: str, lines: Sequence[str], options: FileOptions, encoding: str)
         raise InputError(f"data: {name} may be separated by {error}; --set data.separator=NAME says by which") from None
     if layout is None:
         return FileFormat((), given or ",", encoding)
-    values = all(map(_is_value, layout.header))
+    values = all(map(is_value, layout.header))
     data = values and _certainly_data(layout)
     if header is None and values and not data and all(map(_WHOLE.fullmatch, layout.header)):
         shown = ", ".join(cell.strip() for cell in layout.header[:3]) + (", ..." if len(layout.header) > 3 else "")
@@ -127,7 +130,7 @@ def _found(lines: Sequence[str], given: str | None) -> _Layout | None:
     first = next((i for i, line in enumerate(lines) if line.strip()), 0)
     start = comment_lines(lines)
     plain = _best(lines, first, given)
-    if plain is None or (plain.regular and start == first):
+    if plain is None or (plain.regular and start == first and not _is_padded_title(plain)):
         return plain
     if start > first:
         below = _below(lines, start, given)
@@ -138,12 +141,27 @@ def _found(lines: Sequence[str], given: str | None) -> _Layout | None:
         return plain
     for at in range(first + 1, min(first + _MOST_ABOVE, len(lines))):
         below = _below(lines, at, given) if lines[at].strip() else None
-        if below is not None and below.regular and len(below.rows) > _LEAST_BELOW and _is_header(below):
-            above = _cut(lines[:at], 0, below.separator)
-            values = sum(len(cells) > 1 and any(map(_is_value, cells)) for _, cells in above)
-            alike = any(len(cells) == len(below.header) for _, cells in above)
+        named = below is not None and (_is_header(below) or _is_wide_header(below))
+        if below is not None and below.regular and len(below.rows) > _LEAST_BELOW and named:
+            above = [cells for _, cells in _cut(lines[:at], 0, below.separator)]
+            values = sum(len(cells) > 1 and any(map(is_value, cells)) for cells in above)
+            alike = any(len(cells) == len(below.header) and all(map(str.strip, cells)) for cells in above)
             return plain if alike or values > _MOST_VALUES else below
     return plain
+
+
+def _is_padded_title(layout: _Layout) -> bool:
+    """Whether the first row may be a title that was made as wide as the table: `Sales 2020,,`."""
+    return not all(map(str.strip, layout.header)) and not _is_header(layout)
+
+
+def _is_wide_header(layout: _Layout) -> bool:
+    """Whether the first row names a column of text, then years: each is a column of numbers."""
+    cells = [cell.strip() for cell in layout.header]
+    years = [int(cell) for cell in cells if re.fullmatch(r"1[89]\d\d|2[01]\d\d", cell)]
+    return (
+        not is_value(cells[0]) and len(years) > _LEAST_BELOW and years == list(range(years[0], years[0] + len(years)))
+    )
 
 
 def _below(lines: Sequence[str], at: int, given: str | None) -> _Layout | None:
@@ -156,7 +174,7 @@ def _commented_header(lines: Sequence[str], start: int, below: _Layout) -> _Layo
     """The header in the last comment (`# ds y`), where its names are as many as the columns."""
     at = max(i for i in range(start) if lines[i].strip())
     cells = _cut([lines[at].lstrip().lstrip("#").strip() + "\n"], at, below.separator)[:1]
-    if not cells or len(cells[0][1]) != len(below.header) or any(map(_is_value, cells[0][1])):
+    if not cells or len(cells[0][1]) != len(below.header) or any(map(is_value, cells[0][1])):
         return None
     above = sum(bool(line.strip()) for line in lines[:at])
     return _Layout(below.separator, [cells[0], *below.rows], above)
@@ -165,7 +183,7 @@ def _commented_header(lines: Sequence[str], start: int, below: _Layout) -> _Layo
 def _is_header(layout: _Layout) -> bool:
     """Whether the first row names columns: text, above a column of numbers or times."""
     header = layout.header
-    if any(_is_value(cell) for cell in header) or not any(cell.strip() for cell in header):
+    if any(is_value(cell) for cell in header) or not any(cell.strip() for cell in header):
         return False
     return any(_holds_values(layout.rows[1:], i) for i in range(len(header)))
 
@@ -174,10 +192,10 @@ def _holds_values(rows: Sequence[tuple[int, list[str]]], i: int) -> bool:
     """Whether a column holds numbers or times and nothing else."""
     cells = [cells[i].strip() for _, cells in rows if i < len(cells)]
     given = [cell for cell in cells if cell not in MISSING]
-    return bool(given) and all(map(_is_value, given))
+    return bool(given) and all(map(is_value, given))
 
 
-def _is_value(cell: str) -> bool:
+def is_value(cell: str) -> bool:
     """Whether it is a number or a time."""
     return len(cell) < _LONGEST_VALUE and bool(_VALUE.fullmatch(cell.strip()))
 
@@ -188,7 +206,7 @@ def _holds_units(layout: _Layout) -> bool:
         return False
     units, rows = [cell.strip() for cell in layout.rows[1][1]], layout.rows[2:]
     above = [units[i] for i in range(len(units)) if _holds_values(rows, i)]
-    text = [cell for cell in above if cell and cell not in MISSING and not _is_value(cell)]
+    text = [cell for cell in above if cell and cell not in MISSING and not is_value(cell)]
     named = any(re.search(r"[^\W\d_]|[%°]", cell) for cell in text)  # else they stand for gaps: ?, -, .
     return len(above) > 1 and named and all(cell in text or not cell for cell in above)
 
@@ -225,7 +243,7 @@ def _of_values(lines: Sequence[str], at: int, commas: _Layout) -> _Layout:
 
 def _is_row_of_values(layout: _Layout) -> bool:
     cells = layout.header
-    return layout.regular and all(_is_value(cell) and not ("," in cell and ":" in cell) for cell in cells)
+    return layout.regular and all(is_value(cell) and not ("," in cell and ":" in cell) for cell in cells)
 
 
 def _holds_numbers(layout: _Layout) -> bool:
@@ -233,7 +251,7 @@ def _holds_numbers(layout: _Layout) -> bool:
     rows = layout.rows[2:] or layout.rows[-1:]  # there may be units under the header
     if any('"' in cell for _, cells in layout.rows for cell in cells):
         return False
-    return any(all(_is_value(cells[i]) for _, cells in rows) for i in range(len(layout.header)))
+    return any(all(is_value(cells[i]) for _, cells in rows) for i in range(len(layout.header)))
 
 
 def _layout(lines: Sequence[str], at: int, separator: str) -> _Layout | None:

@@ -58,6 +58,7 @@ class FileFormat:
         skipped: Lines above the header that are neither blank nor part of the table.
         units: The row under the header that holds no data; empty where there is none.
         quoted_commas: Commas are between the columns, and in quotes some are decimal ones.
+        notes: Rows at the end of a single cell, which are none of the table.
     """
 
     names: tuple[str, ...]
@@ -69,6 +70,7 @@ class FileFormat:
     units: tuple[str, ...] = ()
     units_line: int = 0
     quoted_commas: bool = False
+    notes: tuple[str, ...] = ()
 
     def parts(self, marks: str = "") -> list[str]:
         """What differs from commas, UTF-8 and a header in the first line; marks: what was understood of numbers."""
@@ -82,6 +84,9 @@ class FileFormat:
         if self.units:
             shown = first_few([quoted(cell.strip()) for cell in self.units if cell.strip()])
             parts.append(f"row {self.units_line} left out, it holds units ({shown})")
+        if self.notes:
+            shown = first_few([quoted(cell.strip()) for cell in self.notes])
+            parts.append(f"{many(len(self.notes), 'row')} of a single cell at the end left out ({shown})")
         return parts
 
 

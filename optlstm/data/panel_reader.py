@@ -31,7 +31,7 @@ from optlstm.data.panel_time import AS_THEY_ARE, RowRules, Times, in_table
 from optlstm.data.row_rules import Rows, regular
 from optlstm.data.stand_ins import likely_stand_in
 from optlstm.data.table import SHOWN, DataFile, list_columns, read_table, unknown_column
-from optlstm.data.time_column import BY_THE_CELLS, TimeColumn, TimeReading, read_times
+from optlstm.data.time_column import BY_THE_CELLS, TimeColumn, TimeReading, read_times, without_totals
 from optlstm.data.time_format import is_of_numbers
 from optlstm.errors import InputError, did_you_mean
 from optlstm.util.arrays import Floats, Integers
@@ -114,6 +114,8 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
     if columns.plain and columns.series is None and series and not 1 < frame[series].nunique() < len(frame):
         frame, series, of_series = frame.drop(columns=series), None, ()  # one series, or the number of each row
     flaws = Flaws(file, [name for name in names if name not in read], of_series)
+    if times:
+        frame = without_totals(frame, times[0], flaws)
     return _Reader(frame, flaws, columns, series, of_series, times, targets).panel()
 
 

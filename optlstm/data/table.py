@@ -120,7 +120,7 @@ class DataFile:
         """The table without rows at its end that are separators and nothing else, as spreadsheets write them."""
         empty = empty_at_end(table)
         if empty:
-            rows = islice(rows_of(self.path, self.form), table.num_rows - empty, None)
+            rows = islice(rows_of(self.path, self.form), table.num_rows - empty, table.num_rows)
             filled = [i for i, (_, cells) in enumerate(rows, 1) if any(map(str.strip, cells))]
             empty -= max(filled, default=0)  # a column that is not read may hold something
         self._empty_rows = empty

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.columns import Flaws
+from optlstm.data.detect import MOST_NOTES
 from optlstm.data.frequency import in_microseconds
 from optlstm.data.table import SHOWN
 from optlstm.data.time_format import (
@@ -27,6 +28,7 @@ from optlstm.data.time_format import (
 from optlstm.util.format import quoted
 from optlstm.util.time_formats import INTEGER
 
+_FEW = 10  # one in so many cells, or less
 _DATES = "write them as YYYY-MM-DD HH:MM:SS, or name their form: --set data.time_format='%d.%m.%Y %H:%M', for example"
 
 
@@ -90,7 +92,8 @@ def read_times(column: pd.Series, flaws: Flaws, reading: TimeReading = BY_THE_CE
         except ValueError as error:
             flaws.add(f"{name}: {error}")
             return None
-        wrong, remedy = index.isna() & ~missing, _remedy(form, reading)
+        wrong = index.isna() & ~missing
+        remedy = _remedy(form, reading, few=bool(_FEW * np.count_nonzero(wrong) < len(column)))
     flaws.day_and_month = not pd.api.types.is_numeric_dtype(column) and has_day_first(form) is not None
     empty, bad = np.flatnonzero(missing), np.flatnonzero(wrong)
     flaws.add(f"{name}: {len(empty)} empty time(s)", empty, "fill them in or leave the rows out")
@@ -104,10 +107,33 @@ def read_times(column: pd.Series, flaws: Flaws, reading: TimeReading = BY_THE_CE
     return TimeColumn(index.rename(column.name), form, note)
 
 
-def _remedy(form: str | None, reading: TimeReading) -> str:
-    """What would help where texts are no times; form: that of the others."""
+def without_totals(frame: pd.DataFrame, time: str, flaws: Flaws) -> pd.DataFrame:
+    """The table without the rows at its end whose time is empty, or text without a digit: totals and notes."""
+    column = frame[time]
+    last = [None if pd.isna(cell) else str(cell) for cell in column.iloc[-MOST_NOTES - 1 :]]
+    times = [i for i, cell in enumerate(last, 1) if cell and any(map(str.isdigit, cell))]
+    count = len(last) - max(times, default=0)
+    if not count or not times:
+        return frame
+    shown = " and ".join("no time" if cell is None else quoted(cell) for cell in last[-count:])
+    rows = "the last row" if count == 1 else f"the last {count} rows"
+    flaws.notes.append(f"data: {rows} of {flaws.file} left out, with {shown} in the column '{time}'")
+    frame = frame.iloc[:-count]
+    column = frame[time]
+    if column.astype("str").str.fullmatch(r"\d{1,18}(\.0)?").all():
+        column = (
+            column.astype("float64").astype("int64") if pd.api.types.is_float_dtype(column) else column.astype("int64")
+        )
+    used = {str(name): cells.cat.remove_unused_categories() for name, cells in frame.items() if hasattr(cells, "cat")}
+    return frame.assign(**{time: column, **used})
+
+
+def _remedy(form: str | None, reading: TimeReading, few: bool) -> str:
+    """What would help where texts are no times. form: that of the others. few: they are a few among times."""
     if reading.format is not None:
         return f"correct them: data.time_format is {reading.format}"
+    if few:
+        return "correct them, or leave these rows out, if they are totals, notes or the header again"
     return _DATES if form is None else f"correct them, or {_DATES}"
 
 

@@ -90,6 +90,18 @@ FORMS: dict[str, tuple[str, str, str, str]] = {
         *("x.csv", "ds;y\n2020-01-01;1234,5\n2020-01-02;12,25\n2020-01-03;-3\n", "utf-16"),
         "separated by ';', decimal commas, utf-16",
     ),
+    "a title as wide as the table": (
+        *("x.csv", "Sales,,\nIn EUR,,\n,,\nds,y,z\n2020-01-01,1234.5,\n2020-01-02,12.25,\n2020-01-03,-3,\n", "utf-8"),
+        "3 lines above the header left out",
+    ),
+    "separators above the header": (
+        *("x.csv", ",\n,\nds,y\n2020-01-01,1234.5\n2020-01-02,12.25\n2020-01-03,-3\n", "utf-8"),
+        "2 lines above the header left out",
+    ),
+    "notes at the end": (
+        *("x.csv", "ds;y;z\n2020-01-01;1234.5;\n2020-01-02;12.25;\n2020-01-03;-3;\n;;\n_\nAmt\n", "utf-8"),
+        "separated by ';', 2 rows of a single cell at the end left out ('_', 'Amt'), 1 empty row at the end left out",
+    ),
     "comments": (
         *("x.csv", "# made by, a station\n#\n\nds,y\n2020-01-01,1234.5\n2020-01-02,12.25\n2020-01-03,-3\n", "utf-8"),
         "2 lines above the header left out",
@@ -257,6 +269,19 @@ def test_what_is_refused(text: str, encoding: str, words: str, tmp_path: Path) -
     file = DataFile(write(tmp_path, text, encoding=encoding), FileOptions(encoding="ascii"))
     with pytest.raises(InputError, match=words):
         read_table(file)
+
+
+@pytest.mark.parametrize("end", ["2020-01-04", "17", "Note\n2020-01-04,5"])
+def test_a_row_that_breaks_off_is_no_note(end: str, tmp_path: Path) -> None:
+    path = write(tmp_path, f"ds,y\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n{end}\n")
+    with pytest.raises(InputError, match=r"1 row\(s\) without the 2 fields of the header \(row 5 has 1\)"):
+        read_table(DataFile(path))
+
+
+def test_a_header_of_years_below_titles_is_found(tmp_path: Path) -> None:
+    lines = ['"Source","Bank",', "", '"Updated","2023-12-18",', "", "Country,Code,2000,2001,2002,"]
+    path = write(tmp_path, "\n".join([*lines, *(f"C{i},X{i},1.5,2.5,3.5," for i in range(4))]) + "\n")
+    assert DataFile(path).names == ["Country", "Code", "2000", "2001", "2002", "Unnamed: 5"]
 
 
 def test_lakhs_and_crores(tmp_path: Path) -> None:

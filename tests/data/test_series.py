@@ -13,6 +13,7 @@ import pytest
 from optlstm.data.frequency import following, season_of
 from optlstm.data.panel import Panel
 from optlstm.data.panel_reader import PanelColumns, bundled, read_panel
+from optlstm.data.time_column import TimeReading
 from optlstm.errors import InputError, Problem
 from optlstm.tasks.forecast.task import Forecast
 from optlstm.tasks.options import DataConfig
@@ -241,6 +242,35 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     found = problems_of(write(tmp_path, times, [1, "", "1e400", 4, 5, 6, 7]))
     words = ["empty or NaN", "infinite", "repeated", "earlier", "missing row"]
     assert [word in problem for word, problem in zip(words, found, strict=True)] == [True] * 5
+
+
+@pytest.mark.parametrize("first", ["0,1", "2020-01-01,2020-01-02", "1.1.2020,2.1.2020", "2001Q1,2001Q2"])
+@pytest.mark.parametrize(
+    ("end", "shown"),
+    [("Total,9", "'Total'"), (",9", "no time"), ("Summe,9\nQuelle: Amt,", "'Summe' and 'Quelle: Amt'")],
+)
+def test_totals_and_notes_at_the_end_are_left_out(tmp_path: Path, first: str, end: str, shown: str) -> None:
+    times = first.split(",")
+    (tmp_path / "x.csv").write_text(f"ds,y\n{times[0]},1\n{times[1]},2\n{end}\n")
+
+    panel = read_panel(tmp_path / "x.csv", PanelColumns(times=TimeReading(day_first=True)))
+
+    assert panel.values[:, 0].tolist() == [1, 2]
+    assert isinstance(panel.time, pd.DatetimeIndex) == (first != "0,1")
+    rows = "the last row" if "\n" not in end else "the last 2 rows"
+    assert f"data: {rows} of x.csv left out, with {shown} in the column 'ds'" in panel.notes
+
+
+def test_a_total_of_many_series_is_no_series(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("unique_id,ds,y\na,0,1\na,1,2\nb,0,3\nb,1,4\nTotal,,10\n")
+    assert read_panel(tmp_path / "x.csv", PanelColumns()).ids == ("a", "b")
+
+
+def test_totals_between_the_rows_are_named(tmp_path: Path) -> None:
+    times = [*(f"2010-{month:02}" for month in range(1, 13)), "2010 Total", "2011-01"]
+    (problem, *_) = problems_of(write(tmp_path, times, range(14)))
+    assert "1 cell(s) are not times (row 14: '2010 Total')" in problem
+    assert problem.endswith("leave these rows out, if they are totals, notes or the header again")
 
 
 def test_finer_than_a_microsecond(tmp_path: Path) -> None:
