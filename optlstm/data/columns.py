@@ -255,9 +255,9 @@ def fill_numbers(
     if not empty:
         gone = np.flatnonzero(missing)
         remedy = f"fill them in before reading{instead and f', {instead}'}, or leave the column out"
-        if instead and 0 < len(gone) == len(into) - int(gone[0]) < len(into):
+        if instead == INTERPOLATE and 0 < len(gone) == len(into) - int(gone[0]) < len(into):
             remedy = "leave these last rows out, or give --gaps interpolate: forecasts begin behind the last value"
-        filled = BY_INTERPOLATION if instead == INTERPOLATE else None
+        filled = BY_INTERPOLATION if "--gaps interpolate" in instead else None
         flaws.add(f"{name}: {len(gone)} {EMPTY} value(s)", gone, remedy, fix=filled)
     infinite = np.flatnonzero(np.isinf(into))
     remedy = "a value must be finite and below 1.8e308"
@@ -354,6 +354,20 @@ def text_cells(frame: pd.DataFrame, column: str | None, flaws: Flaws) -> tuple[s
     return tuple(texts)
 
 
-def label_cells(frame: pd.DataFrame, columns: Sequence[str], flaws: Flaws) -> tuple[str, ...]:
-    """The labels of a column, or of several as `joined_labels`; empty where there is no column."""
-    return tuple(joined_labels([text_cells(frame, column, flaws) or () for column in columns]))
+def label_cells(frame: pd.DataFrame, columns: Sequence[str], flaws: Flaws, *, gaps: bool = False) -> tuple[str, ...]:
+    """The labels of a column, or of several as `joined_labels`; empty where there is no column.
+
+    gaps: whether some rows may have none: theirs is empty.
+    """
+    cells = [label_texts(frame[column])[0] if gaps else text_cells(frame, column, flaws) or () for column in columns]
+    labels = tuple(joined_labels(cells))
+    if gaps and columns and not any(labels):
+        flaws.add(f"column {', '.join(map(quoted, columns))} of {flaws.file}: no row has a value")
+    return labels
+
+
+def unlabelled_note(labels: Sequence[str], columns: Sequence[str], file: str, noun: str) -> tuple[str, ...]:
+    """A line where samples without a label are left out."""
+    empty = sum(not label for label in labels)
+    where = f"column {', '.join(map(quoted, columns))} of {file}"
+    return (f"data: {where}: {empty:,} of {len(labels):,} {noun} have no value; they are left out",) if empty else ()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.columns import (
+    BY_INTERPOLATION,
     SERIES_NAMES,
     Flaws,
     fill_numbers,
@@ -20,11 +21,12 @@ from optlstm.data.columns import (
     label_texts,
     read_label_numbers,
     text_cells,
+    unlabelled_note,
 )
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import ticks_of
 from optlstm.data.labels import FEW_NUMBERS, are_meant_as_numbers, joined_labels, label_columns
-from optlstm.data.sequences import Sequences
+from optlstm.data.sequences import Sequences, fill_gaps
 from optlstm.data.stand_ins import likely_stand_in
 from optlstm.data.step_columns import LIKE_TIMES, StepColumns, changes_of, matching
 from optlstm.data.table import SHOWN, DataFile, dataset_name, list_columns, read_table, unknown_column
@@ -35,6 +37,7 @@ from optlstm.util.format import first_few, listed, quoted, short
 from optlstm.util.time_formats import INTEGER
 
 TIME_NAMES = ("t", "ds")  # columns looked for where none is named
+_FILL = "have them filled from their sequence: --gaps interpolate"  # another remedy
 _IN_ORDER = TimeReading(usual=INTEGER)  # whole numbers are in the same order whatever they stand for
 
 
@@ -45,6 +48,7 @@ class SequenceColumns:
     `by_step`: whether labels are of steps; None: where they change within a sequence and are numbers, of which more
     differ than may be classes. `numbers`: whether labels are to be numbers; then they need only change.
     `every`: of the labelled steps of a sequence one in so many, counted back from the last.
+    `gaps`: whether empty cells are filled; where samples are windows, or labels `causal`, from the steps before alone.
 
     `wide`: one row a sequence, whatever the columns are called. `like`: what `channels` are the columns of; they are
     read in their order, those that lack are told in one line, and others are left out with a note. `per_step`: a label
@@ -64,6 +68,8 @@ class SequenceColumns:
     by_step: bool | None = False
     numbers: bool = False
     every: int = 1
+    gaps: bool = False
+    causal: bool = False
 
 
 def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
@@ -113,14 +119,27 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
         taken.leave_text(frame)
         if not taken.numbered:
             taken.leave_counts(frame, codes)
-    table = _SequenceTable(frame, flaws, labels, columns.group, taken.names, columns.per_step)
+    table = _SequenceTable(frame, flaws, labels, columns.group, taken.names, columns.per_step, columns.gaps)
     sequences = table.long(series, time, columns) if series else table.wide()
+    notes += unlabelled_note(sequences.labels, labels, file.name, "sequences")
+    if not all(sequences.labels):
+        sequences = sequences.taken(np.array([label != "" for label in sequences.labels]))
+    notes += _without_gaps(sequences, file.name, causal=columns.causal) if columns.gaps else []
     notes = [*file.notes, *table.flaws.notes, *sequences.notes, *notes, *taken.note(file.name)]
     if left := [name for name in unnamed if name not in taken.names]:
         notes.append(f"data: columns of {file.name} without a name are not read: {list_columns(left)}")
     if extra:
         notes.append(f"data: {file.name} has columns that are none of {columns.like}'s; they are not read: {extra}")
     return replace(sequences, notes=tuple(notes)) if notes else sequences
+
+
+def _without_gaps(sequences: Sequences, file: str, *, causal: bool) -> list[str]:
+    """A line on the values that were filled in."""
+    filled, left = fill_gaps(sequences.values, sequences.starts, from_past=causal or sequences.of_steps)
+    how = "replaced by the last ones before them" if causal or sequences.of_steps else "interpolated"
+    lines = [f"data: {file}: {filled:,} missing value(s) were {how} within their sequences"] if filled else []
+    without = f"{left:,} missing value(s), whose sequences have none to fill them from, are read as the channel's mean"
+    return lines + ([f"data: {file}: {without}"] if left else [])
 
 
 def _told_time(
@@ -203,6 +222,7 @@ class _SequenceTable:
     group: str | None
     channels: list[str]
     per_step: bool = False
+    gaps: bool = False  # may be filled
 
     def wide(self) -> Sequences:
         """A row is a sequence of one channel; empty cells at its end make it shorter."""
@@ -212,10 +232,11 @@ class _SequenceTable:
         inside = np.arange(table.shape[1]) < lengths[:, None]
         gaps, empty = np.flatnonzero((inside & ~given).any(axis=1)), np.flatnonzero(lengths == 0)
         problem = f"{len(gaps)} sequence(s) of {self.flaws.file} with an empty or NaN value before their end"
-        self.flaws.add(problem, gaps, "fill them in, or leave the rows out")
+        if not self.gaps:
+            self.flaws.add(problem, gaps, f"leave the rows out, or {_FILL}", fix=BY_INTERPOLATION)
         problem = f"{len(empty)} sequence(s) of {self.flaws.file} have no value"
         self.flaws.add(problem, empty, "leave the rows out")
-        labels = label_cells(self.frame, self.labels, self.flaws)
+        labels = label_cells(self.frame, self.labels, self.flaws, gaps=True)
         groups = text_cells(self.frame, self.group, self.flaws)
         self.flaws.raise_any()
         return Sequences(
@@ -236,7 +257,7 @@ class _SequenceTable:
         missing = np.flatnonzero(codes < 0)
         problem = f"column '{series}' of {self.flaws.file}: {len(missing)} row(s) name no sequence"
         self.flaws.add(problem, missing, "fill them in or leave the rows out")
-        values = self._numbers(empty=False)
+        values = self._numbers(empty=self.gaps)
         if time is not None:
             self._check_times(codes, series, time)
         order = np.argsort(codes, kind="stable")
@@ -320,7 +341,7 @@ class _SequenceTable:
         """[rows, channels]. empty: whether cells may be empty; they are NaN."""
         table = np.empty((len(self.frame), len(self.channels)), dtype=np.float64)
         for i, name in enumerate(self.channels):
-            missing = fill_numbers(table[:, i], self.frame[name], self.flaws, empty=empty)
+            missing = fill_numbers(table[:, i], self.frame[name], self.flaws, empty=empty, instead=_FILL)
             table[~missing & np.isnan(table[:, i]), i] = 0.0  # no number: a flaw already, and not an empty cell
         self.flaws.notes += likely_stand_in(self.flaws.file, self.channels, table)
         return table
@@ -356,14 +377,16 @@ class _SequenceTable:
         lacking = np.flatnonzero(first < 0)
         name, rows = f"column '{column}' of {self.flaws.file}", np.flatnonzero(np.isin(codes, lacking))
         problem = f"{name}: no row of {len(lacking)} sequence(s) has a value ({self._names(ids, lacking)})"
-        self.flaws.add(problem, rows, "fill it in for one row of each, or leave their rows out")
+        if column not in self.labels or len(lacking) == len(ids):
+            self.flaws.add(problem, rows, "fill it in for one row of each, or leave their rows out")
         mixed = np.sort(given[numbers[given] != numbers[first[codes[given]]]])
         problem = f"{name} changes within a sequence ({self._names(ids, codes[mixed])})"
         of_steps = "; a label of every step: --set data.per_step=true" if column in self.labels else ""
         self.flaws.add(problem, mixed, f"a sequence has one value of it{of_steps}")
-        if len(empty):
-            notes.append(f"data: {name}: {len(empty)} empty row(s) take the value of their sequence's other rows")
-        return tuple(texts[row] for row in first)
+        taking = len(empty) - len(rows)
+        if taking > 0:
+            notes.append(f"data: {name}: {taking} empty row(s) take the value of their sequence's other rows")
+        return tuple("" if row < 0 else texts[row] for row in first.tolist())
 
     @staticmethod
     def _names(ids: pd.Index, codes: Integers) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress, pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -59,6 +60,18 @@ class Sequences(LabelledSamples):
             }
         return super().joined(other, values=values, starts=starts, ids=self.ids + other.ids, **samples)
 
+    def taken(self, keep: npt.NDArray[np.bool_]) -> Self:
+        """Some of the sequences, with a label each. keep: [n]."""
+        lengths, groups = np.diff(self.starts), self.groups
+        return replace(
+            self,
+            values=self.values[np.repeat(keep, lengths)],
+            starts=np.concatenate([[0], np.cumsum(lengths[keep])]).astype(np.int64),
+            ids=tuple(compress(self.ids, keep)),
+            labels=tuple(compress(self.labels, keep)),
+            groups=None if groups is None else tuple(compress(groups, keep)),
+        )
+
     @property
     def owners(self) -> Integers | None:
         return np.repeat(np.arange(len(self.ids)), np.diff(self.starts)) if self.per_step else None
@@ -72,3 +85,27 @@ class Sequences(LabelledSamples):
         if self.ends is not None:
             digest.update(self.ends.astype("<i8").data)
         return digest.hexdigest()
+
+
+def fill_gaps(values: Floats, starts: Integers, *, from_past: bool) -> tuple[int, int]:
+    """Fill NaN of each channel from the same sequence: linearly, at its ends with the nearest value.
+
+    Returns how many were filled, and how many stay NaN, as a sequence has no value to fill them from.
+
+    Args:
+        values: [rows, channels], written into. starts: [sequences + 1].
+        from_past: with the last value before each, as no later one may be known.
+    """
+    missing = np.isnan(values)
+    count = int(missing.sum())
+    for first, end in pairwise(starts.tolist()):
+        for channel in np.flatnonzero(missing[first:end].any(axis=0)).tolist():
+            numbers, known = values[first:end, channel], np.flatnonzero(~missing[first:end, channel])
+            gaps = np.flatnonzero(missing[first:end, channel])
+            if from_past:
+                gaps = gaps[gaps > known[0]] if len(known) else gaps[:0]
+                numbers[gaps] = numbers[known[np.searchsorted(known, gaps) - 1]]
+            elif len(known):
+                numbers[gaps] = np.interp(gaps, known, numbers[known])
+    left = int(np.isnan(values).sum())
+    return count - left, left

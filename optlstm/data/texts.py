@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,10 +17,11 @@ from optlstm.data.columns import (
     named_column_problems,
     read_label_numbers,
     text_cells,
+    unlabelled_note,
 )
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.labels import LabelledSamples, label_columns
-from optlstm.data.table import DataFile, dataset_name, read_table, unknown_column
+from optlstm.data.table import SHOWN, DataFile, dataset_name, file_rows, read_table, unknown_column
 from optlstm.errors import InputError
 from optlstm.util.format import first_few
 
@@ -33,19 +36,18 @@ class Texts(LabelledSamples):
         """These texts, then the other's."""
         return super().joined(other, texts=self.texts + other.texts, **samples)
 
+    def labelled(self, notes: tuple[str, ...]) -> Self:
+        """Those with a label, and more notes."""
+        keep = [bool(label) for label in self.labels]
+        labels, texts = tuple(compress(self.labels, keep)), tuple(compress(self.texts, keep))
+        groups = None if self.groups is None else tuple(compress(self.groups, keep))
+        return replace(self, labels=labels, texts=texts, groups=groups, notes=self.notes + notes)
+
     @property
     def fingerprint(self) -> str:
         """sha256 over texts, labels and groups."""
         content = json.dumps([self.texts, self.labels, self.groups], ensure_ascii=False)
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
-
-    @property
-    def empty_note(self) -> tuple[str, ...]:
-        """A line where there are empty texts."""
-        empty = [str(i + 2) for i, text in enumerate(self.texts) if not text.strip()]
-        if not empty:
-            return ()
-        return (f"data: {len(empty)} empty text(s) (row {first_few(empty)}); each is read as one unknown token",)
 
 
 def read_texts(
@@ -75,8 +77,17 @@ def read_texts(
     read_label_numbers(frame, labels_of, flaws)
     cells = frame[text]
     texts = tuple("" if missing else str(cell) for cell, missing in zip(cells, cells.isna(), strict=True))
-    labels, groups = label_cells(frame, labels_of, flaws), text_cells(frame, group, flaws)
+    labels, groups = label_cells(frame, labels_of, flaws, gaps=True), text_cells(frame, group, flaws)
     flaws.raise_any()
-    return Texts(
-        name=dataset_name(path.name), texts=texts, labels=labels, groups=groups, notes=(*file.notes, *flaws.notes)
-    )
+    notes = (*file.notes, *flaws.notes, *_empty_note(file, texts))
+    samples = Texts(name=dataset_name(path.name), texts=texts, labels=labels, groups=groups, notes=notes)
+    return samples if all(labels) else samples.labelled(unlabelled_note(labels, labels_of, file.name, "texts"))
+
+
+def _empty_note(file: DataFile, texts: Sequence[str]) -> tuple[str, ...]:
+    """A line where there are empty texts."""
+    empty = [i for i, text in enumerate(texts) if not text.strip()]
+    if not empty:
+        return ()
+    rows = first_few([str(row) for row in file_rows(file, empty[: SHOWN + 1]).values()])
+    return (f"data: {len(empty)} empty text(s) (row {rows}); each is read as one unknown token",)

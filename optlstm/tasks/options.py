@@ -85,7 +85,7 @@ class DataConfig(Section):
         None, description="step to bring the rows to, as 10min, h, D or MS: means of numbers, the last of categories"
     )
     resample_sum: tuple[str, ...] = Field((), description="columns of numbers that `resample` sums")
-    gaps: Gaps = Field("refuse", description="missing rows and values of a series: refuse, interpolate or mask")
+    gaps: Gaps = Field("refuse", description="missing rows and values: refuse, interpolate, or mask (of forecasts)")
     short: Literal["refuse", "omit"] = Field("refuse", description="series of many that are too short to be split")
     scaling: Literal["series", "global"] = Field("series", description="many series: each on its own scale, or on one")
     epoch_windows: int = Field(

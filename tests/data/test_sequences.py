@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from optlstm.data.sequence_reader import SequenceColumns, read_sequences
-from optlstm.errors import InputError
+from optlstm.errors import InputError, Problem
 
 WIDE = "label,t0,t1,t2\nup,1,2,3\ndown,5,4,\nup,0,2,4\n"
 LONG = "series_id,t,x,y,label\na,0,1,10,up\nb,0,5,50,down\na,1,2,20,up\nb,1,4,40,down\na,2,3,30,up\n"
@@ -95,7 +95,11 @@ def test_without_labels_where_none_are_needed(tmp_path: Path) -> None:
             ["1 sequence(s) of s.csv with an empty or NaN value", "row 3"],
         ),
         (WIDE.replace("5,4,", ",,"), SequenceColumns(), ["1 sequence(s) of s.csv have no value", "row 3"]),
-        (WIDE.replace("down", ""), SequenceColumns(), ["column 'label' of s.csv: 1 row(s) without a value", "row 3"]),
+        (
+            WIDE.replace("down", "").replace("up", ""),
+            SequenceColumns(),
+            ["column 'label' of s.csv: no row has a value"],
+        ),
         (WIDE.replace("5,4", "x,4"), SequenceColumns(), ["column 't0' of s.csv: 1 cell(s) are not numbers"]),
         (WIDE.replace("5,4", "5,four"), SequenceColumns(), ["column 't1' of s.csv: 1 cell(s) are not numbers"]),
         (LONG.replace("a,1,2", "a,0,2"), SequenceColumns(), ["1 row(s) repeat a (series_id, t)", "row 4: 'a' at 0"]),
@@ -106,9 +110,9 @@ def test_without_labels_where_none_are_needed(tmp_path: Path) -> None:
             ["column 'label' of s.csv changes within", "'a'", "row 4"],
         ),
         (
-            LONG.replace("down", ""),
+            LONG.replace("down", "").replace("up", ""),
             SequenceColumns(),
-            ["column 'label' of s.csv: no row of 1 sequence(s) has a value ('b') (row 3, row 5); fill it in for one"],
+            ["column 'label' of s.csv: no row of 2 sequence(s) has a value ('a', 'b')", "fill it in for one"],
         ),
         (LONG.replace("series_id", "id"), SequenceColumns(), ["one row a step", "--series id --time t; if"]),
         (LONG.replace("series_id,t", "who,Date"), SequenceColumns(channels=["x"]), ["--series who --time Date; if"]),
@@ -121,6 +125,59 @@ def test_a_flaw_is_named_with_its_row(tmp_path: Path, text: str, columns: Sequen
 
     (problem,) = caught.value.problems
     assert all(line in problem for line in lines), problem
+
+
+@pytest.mark.parametrize("text", [WIDE.replace("down", " "), LONG.replace("down", "")])
+def test_sequences_without_a_label_are_left_out_with_a_note(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+
+    sequences, every = read_sequences(path, SequenceColumns()), read_sequences(path, SequenceColumns(labelled=False))
+
+    kept = [i for i, name in enumerate(every.ids) if name in sequences.ids]
+    assert (set(sequences.labels), len(kept)) == ({"up"}, len(every.ids) - 1)
+    np.testing.assert_array_equal(np.diff(sequences.starts), np.diff(every.starts)[kept])
+    np.testing.assert_array_equal(sequences.values[:3], every.values[:3])
+    (note,) = sequences.notes
+    assert note.startswith(
+        f"data: column 'label' of s.csv: 1 of {len(every.ids)} sequences have no value; they are left"
+    )
+
+
+GAPS = "label,t0,t1,t2,t3\nup,1,,3,\ndown,,4,,8\n"
+
+
+def test_gaps_are_interpolated_within_a_sequence_where_that_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        read_sequences(write(tmp_path, GAPS), SequenceColumns())
+    (problem,) = refused.value.problems
+    assert "have them filled from their sequence: --gaps interpolate" in problem
+    assert isinstance(problem, Problem)
+    assert problem.fix == {"data.gaps": "interpolate"}
+
+    wide = read_sequences(write(tmp_path, GAPS), SequenceColumns(gaps=True))
+
+    assert wide.values[:, 0].tolist() == [1, 2, 3, 4, 4, 6, 8]  # the empty cell at an end is no gap
+    assert wide.notes == ("data: s.csv: 3 missing value(s) were interpolated within their sequences",)
+
+    text = LONG.replace("1,2,20", "1,,20").replace("0,5,50", "0,,50").replace("1,4,40", "1,,40")
+    with pytest.raises(InputError, match="--gaps interpolate"):
+        read_sequences(write(tmp_path, text), SequenceColumns())
+    steps = read_sequences(write(tmp_path, text), SequenceColumns(gaps=True))
+    np.testing.assert_array_equal(steps.values, [[1, 10], [2, 20], [3, 30], [np.nan, 50], [np.nan, 40]])
+    assert steps.notes == (
+        "data: s.csv: 1 missing value(s) were interpolated within their sequences",
+        "data: s.csv: 2 missing value(s), whose sequences have none to fill them from, are read as the channel's mean",
+    )
+
+
+@pytest.mark.parametrize("columns", [{"by_step": True}, {"per_step": True, "causal": True}])
+def test_gaps_are_filled_from_the_past_where_the_future_is_not_known(tmp_path: Path, columns: dict[str, bool]) -> None:
+    text = rows_of("series_id,t,x,label", lambda i: f"a,{i},{i if i % 3 == 1 else ''},{i}", 6)
+
+    sequences = read_sequences(write(tmp_path, text), SequenceColumns(gaps=True, **columns))
+
+    np.testing.assert_array_equal(sequences.values[:, 0], [np.nan, 1, 1, 1, 4, 4])
+    assert "3 missing value(s) were replaced by the last ones before them" in sequences.notes[0]
 
 
 def test_columns_without_a_name_are_no_steps(tmp_path: Path) -> None:

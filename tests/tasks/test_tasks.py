@@ -131,19 +131,41 @@ def test_covariates_by_flags(cli: Cli) -> None:
 
 
 def test_empty_texts_are_texts_and_counted(cli: Cli) -> None:
-    Path("texts.csv").write_text(texts() + ",1\n,0\n")
+    Path("texts.csv").write_text(texts() + ",1\nunlabelled,\n,0\n")
 
     done = cli(*TEXTS)
 
     assert done.code == 0
-    assert "2 empty text(s) (row 26, 27); each is read as one unknown token" in done.err
+    assert "2 empty text(s) (row 26, 28); each is read as one unknown token" in done.err
+    assert "column 'label' of texts.csv: 1 of 27 texts have no value; they are left out" in done.err
+
+
+def test_gaps_of_sequences_are_filled_when_tuned_and_when_predicted(cli: Cli) -> None:
+    cells = [line.split(",") for line in lines().splitlines()]
+    for i in range(1, len(cells)):
+        cells[i][1 + i % 3] = ""
+    Path("lines.csv").write_text("".join(",".join(row) + "\n" for row in cells))
+    refuses(cli, SEQUENCES, [["24 sequence(s) of lines.csv with an empty or NaN value", "--gaps interpolate"]])
+    refuses(cli, (*SEQUENCES, "--gaps", "mask"), [["data.gaps: mask is for forecasts"]])
+    refuses(cli, (*TEXTS, "--gaps", "interpolate"), [["data.gaps"]])
+
+    assert cli(*SEQUENCES, "--gaps", "interpolate", "--name", "s").code == 0
+    assert cli("refit", "s", "-o", "model", "--seeds", "1").code == 0
+
+    predict = ("predict", "model", "--data", "lines.csv", "-o", "out.csv")
+    assert cli(*predict).code == 0
+    out = pd.read_csv("out.csv")
+    assert len(out) == 24
+    assert not out.isna().any(axis=None)
+    refuses(cli, (*predict, "--gaps", "refuse"), [["24 sequence(s) of lines.csv with an empty"]])
+    refuses(cli, (*predict, "--gaps", "mask"), [["--gaps: of sequences must be refuse or interpolate, got 'mask'"]])
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         (lines().replace("label", "kind", 1), ["no label column 'label' in lines.csv", "--label COLUMN"]),
-        (lines().replace("\nup", "\n", 1), ["column 'label' of lines.csv: 1 row(s) without a value", "row 3"]),
+        (lines(names=("", "")), ["column 'label' of lines.csv: no row has a value"]),
         (lines(names=("up",)), ["column 'label' of lines.csv holds only one class ('up')"]),
         (lines() + "up,,,,,,\n", ["1 sequence(s) of lines.csv have no value (row 26)"]),
     ],

@@ -14,7 +14,7 @@ from optlstm.tasks.label.target import Target, Truth
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.training.metric import DEFAULT_GOAL, Goal
-from optlstm.util.arrays import Integers, row_ranges
+from optlstm.util.arrays import Floats, Integers, row_ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +78,11 @@ class LabelledData:
         if self.vocabulary:
             return Shape({"vocabulary": self.vocabulary}, outputs)
         return sequence_shape(int(self.values.shape[1]), outputs, self.per_step)
+
+
+def scaled(values: Floats, scaler: Standardizer) -> npt.NDArray[np.float32]:
+    """Standardised values [rows, channels]; a gap that could not be filled is the mean."""
+    return np.nan_to_num(scaler.transform(values), nan=0.0).astype(np.float32)
 
 
 def sequence_shape(channels: int, outputs: int, per_step: bool) -> Shape:

@@ -17,6 +17,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from torch import Tensor, nn
 
 from optlstm.data.labels import Fold
+from optlstm.data.scaling import Standardizer
 from optlstm.data.sequence_reader import SequenceColumns, read_sequences
 from optlstm.data.texts import read_texts
 from optlstm.data.vocabulary import Tokenizer, Vocabulary
@@ -25,7 +26,7 @@ from optlstm.tasks.base import CardPart, ExportModule, FormCard, Metrics, Positi
 from optlstm.tasks.label.calibrate import Temperature, Threshold
 from optlstm.tasks.label.chunks import CHUNK
 from optlstm.tasks.label.classes import Classes
-from optlstm.tasks.label.data import LabelledData, sequence_shape, sequences_of
+from optlstm.tasks.label.data import LabelledData, scaled, sequence_shape, sequences_of
 from optlstm.tasks.label.number import Number
 from optlstm.tasks.label.problem import fold_problem, make_network
 from optlstm.tasks.label.several import Several
@@ -34,7 +35,7 @@ from optlstm.tasks.options import FORM, READING, DataConfig
 from optlstm.training.factory import Shape
 from optlstm.training.hparams import Hyperparameters
 from optlstm.util.arrays import Floats, Integers
-from optlstm.util.format import csv_cell
+from optlstm.util.format import csv_cell, quoted
 from optlstm.util.output_file import OutputFile
 
 _log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class LabelSection(CardPart):
 
     @model_serializer(mode="wrap")
     def _without_the_other_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        absent = {key for key in ("classes", "labels", "windows") if getattr(self, key, None) is None}
+        absent = {key for key in ("classes", "labels", "windows", "gaps") if getattr(self, key, None) is None}
         return {key: value for key, value in handler(self).items() if key not in absent}
 
     @staticmethod
@@ -103,8 +104,8 @@ class LabelSection(CardPart):
         """The networks' `Shape.inputs`."""
         raise NotImplementedError
 
-    def read(self, path: Path, *, labelled: bool, reading: DataConfig | None = None) -> Rows:
-        """The samples of a file. Raises InputError where its columns do not fit."""
+    def read(self, path: Path, *, labelled: bool, reading: DataConfig | None = None, gaps: str | None = None) -> Rows:
+        """The samples of a file. gaps: `data.gaps`; None: as tuned. Raises InputError where its columns do not fit."""
         raise NotImplementedError
 
     def predictor(
@@ -152,6 +153,7 @@ class SequenceSection(LabelSection):
     per_step: bool = False
     causal: bool = False
     windows: Literal[True] | None = None  # whether a sample is a window of a longer sequence
+    gaps: Literal["interpolate"] | None = None  # what is done about them; None: refused
 
     @model_validator(mode="after")
     def _every_channel_has_its_scale(self) -> SequenceSection:
@@ -171,7 +173,7 @@ class SequenceSection(LabelSection):
             return data
         return replace(data, truth=np.zeros(len(values), dtype=np.int64), per_step=True, causal=self.causal)
 
-    def read(self, path: Path, *, labelled: bool, reading: DataConfig | None = None) -> Rows:
+    def read(self, path: Path, *, labelled: bool, reading: DataConfig | None = None, gaps: str | None = None) -> Rows:
         """The sequences of a file. Raises InputError where its columns are not the training file's."""
         wide = self.series is None
         columns = SequenceColumns(
@@ -186,11 +188,13 @@ class SequenceSection(LabelSection):
             options=self.form.options_with(reading),
             per_step=self.per_step,
             by_step=bool(self.windows),
+            gaps=(gaps or self.gaps) == "interpolate",
+            causal=self.causal,
         )
         sequences = read_sequences(path, columns)
         for note in sequences.notes:
             _log.warning("%s", note)
-        values = ((sequences.values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
+        values = scaled(sequences.values, Standardizer(np.array(self.mean), np.array(self.std)))
         times = {self.time: sequences.times} if self.time and sequences.times else {}
         ids, ends, steps = sequences.ids, sequences.ends, None
         if ends is not None:
@@ -217,7 +221,7 @@ class TextSection(LabelSection):
         """The networks' `Shape.inputs`."""
         return {"vocabulary": len(self.vocabulary) + 2}
 
-    def read(self, path: Path, *, labelled: bool, reading: DataConfig | None = None) -> Rows:
+    def read(self, path: Path, *, labelled: bool, reading: DataConfig | None = None, gaps: str | None = None) -> Rows:
         """The token numbers of a file's texts. Raises InputError where it lacks a column."""
         options = self.form.options_with(reading)
         texts = read_texts(path, self.text, self.label, None, labelled=labelled, options=options)
@@ -243,8 +247,8 @@ class LabelPredictor:
 
         Raises InputError where the file's columns do not fit the model; the label column need not be there.
         """
-        _refuse_options(options, self.section.target)
-        rows, target = self.section.read(data, labelled=False, reading=options.get("reading")), self.section.target
+        _refuse_options(options, self.section)
+        rows, target = self._read(data, labelled=False, **options), self.section.target
         ready = self.section.data(rows.values, rows.starts, rows.ends)
         samples = np.arange(ready.n)
         if options.get("last"):
@@ -259,6 +263,9 @@ class LabelPredictor:
         steps = {} if rows.steps is None else {rows.steps[0]: rows.steps[1][samples]}
         return pd.DataFrame({rows.id_column: [rows.ids[i] for i in samples], **steps, **columns})
 
+    def _read(self, data: Path, *, labelled: bool, reading: Any = None, gaps: str | None = None, **others: Any) -> Rows:
+        return self.section.read(data, labelled=labelled, reading=reading, gaps=gaps)
+
     def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there."""
         predictions = self.predict(data, **options)
@@ -269,8 +276,8 @@ class LabelPredictor:
 
     def score(self, data: Path, **options: Any) -> Metrics:
         """The metrics on a file with labels. Raises InputError as `predict`, and for labels unknown to the model."""
-        _refuse_options(options, self.section.target)
-        rows = self.section.read(data, labelled=True, reading=options.get("reading"))
+        _refuse_options(options, self.section)
+        rows = self._read(data, labelled=True, **options)
         target = self.section.target
         truth = target.truth(rows.labels, LabelColumn(data.name, self.section.label))
         mean = self.outputs(self.section.data(rows.values, rows.starts, rows.ends)).mean(axis=0)
@@ -304,9 +311,14 @@ class LabelPredictor:
         return ExportModule(module, x, "x", (target.output_name,), notes)
 
 
-def _refuse_options(options: Mapping[str, Any], target: Target) -> None:
+def _refuse_options(options: Mapping[str, Any], section: LabelSection) -> None:
     """Raises InputError for those of forecasts."""
-    flags = {"--from": "start", "--backtest": "backtest", "--level": "levels", "--gaps": "gaps", "--short": "short"}
+    flags = {"--from": "start", "--backtest": "backtest", "--level": "levels", "--short": "short"}
+    target = section.target
+    if not isinstance(section, SequenceSection):
+        flags["--gaps"] = "gaps"
+    elif options.get("gaps") not in (None, "refuse", "interpolate"):
+        raise InputError(f"--gaps: of sequences must be refuse or interpolate, got {quoted(options['gaps'])}")
     flags |= {f"--{key}": key for key in ("quantiles", "samples", "anomalies")}
     given = [flag for flag, key in flags.items() if options.get(key)]
     reading = options.get("reading")

@@ -14,7 +14,7 @@ from optlstm.data.step_columns import span
 from optlstm.errors import InputError
 from optlstm.tasks.base import Bounds, FormCard, Metrics
 from optlstm.tasks.label.baselines import nearest_neighbour, on_features, window_of_steps
-from optlstm.tasks.label.data import LabelledData
+from optlstm.tasks.label.data import LabelledData, scaled
 from optlstm.tasks.label.task import LABEL_KEYS, LabelTask
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import sequence_space, step_space, window_space, with_convolutions
@@ -30,7 +30,7 @@ class SequenceTask(LabelTask):
     """Sequences of numbers, one or several channels at each step."""
 
     name: ClassVar[str] = "sequence"
-    keys: ClassVar[tuple[str, ...]] = (*LABEL_KEYS, "series", "time", "channels", "per_step", "causal", "every")
+    keys: ClassVar[tuple[str, ...]] = (*LABEL_KEYS, "series", "time", "channels", "per_step", "causal", "every", "gaps")
     noun: ClassVar[str] = "sequences"
 
     samples: Sequences
@@ -43,6 +43,8 @@ class SequenceTask(LabelTask):
             raise InputError("data.causal: is for a label of every step; give data.per_step = true, or leave it out")
         if data.every is not None and data.per_step:
             raise InputError("data.every: is for windows, and data.per_step for every step; leave one of the two out")
+        if data.gaps == "mask":
+            raise InputError("data.gaps: mask is for forecasts; sequences have refuse or interpolate")
         by_step = True if data.every is not None else False if data.kind == "classes" else None
         columns = SequenceColumns(
             data.label,
@@ -55,6 +57,8 @@ class SequenceTask(LabelTask):
             by_step=by_step,
             every=data.every or 1,
             numbers=data.kind == "number",
+            gaps=data.gaps == "interpolate",
+            causal=data.causal,
         )
         if like is not None:
             columns = replace(
@@ -116,7 +120,7 @@ class SequenceTask(LabelTask):
         """The values standardised by `fitted_on`; a fold standardises them again by its training sequences."""
         values, starts, scaler = self.samples.values, self.samples.starts, self._scaler()
         steps = {"per_step": self.options.per_step, "causal": self.options.causal, "ends": self.samples.ends}
-        return self.labelled_data(scaler.transform(values).astype(np.float32), starts, scaler=scaler, **steps)
+        return self.labelled_data(scaled(values, scaler), starts, scaler=scaler, **steps)
 
     def section(self, data: LabelledData) -> SequenceSection:
         """The task's part of the card."""
@@ -135,6 +139,7 @@ class SequenceTask(LabelTask):
             per_step=self.options.per_step,
             causal=self.options.causal,
             windows=True if self.samples.ends is not None else None,
+            gaps="interpolate" if self.options.gaps == "interpolate" else None,
         )
 
     def baselines(self, data: LabelledData, train: Integers, window: int) -> dict[str, Metrics | None]:

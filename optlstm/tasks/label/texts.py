@@ -69,8 +69,8 @@ class TextTask(LabelTask):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """Also empty texts, those without blanks, and how many tokens have a pretrained vector."""
-        lines = (*super().warnings, *self.samples.empty_note)
+        """Also texts without blanks, and how many tokens have a pretrained vector."""
+        lines = (*super().warnings,)
         if self.options.level == "word" and lack_blanks(self.samples.texts):
             known = len(self.vocabulary.tokens)
             lines = (

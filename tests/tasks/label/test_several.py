@@ -147,7 +147,7 @@ def test_a_column_of_that_very_name_is_one_label(tmp_path: Path) -> None:
         (("--label", "up,up"), [["data.label: 'up' stands there twice; name each column once"]]),
         (("--label", "up,word"), [["column 'word' of many.csv: 60 label(s) are not finite numbers", "0 or 1, or a"]]),
         (("--label", "up,one"), [["column 'one' of many.csv holds only one value (1); there is nothing to learn"]]),
-        (("--label", "up,gaps"), [["column 'gaps' of many.csv: 1 row(s) without a value"]]),
+        (("--label", "up,gaps"), [["column 'up', 'gaps' of many.csv: no row has a value"]]),
         (("--label", "up,high", "--set", "data.kind=number"), [["data.kind: is for one label; leave it out"]]),
         (("--label", "up,high", "--set", "data.class_weights=true"), [["data.class_weights: is for one label"]]),
         (("--label", "up,high", "--loss", "focal"), [["focal is not defined on these data"]]),
@@ -169,7 +169,7 @@ def test_what_cannot_be_several_labels_is_refused_in_a_line(
     frame = many()
     frame.assign(high=3, one=1).to_csv("other.csv", index=False)
     if "up,gaps" in arguments:
-        frame["gaps"] = np.where(np.arange(60) == 5, np.nan, 1)
+        frame["gaps"] = np.nan
     if "up,word" in arguments:
         frame["word"] = "x"
     frame.assign(one=1).to_csv("many.csv", index=False)
