@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pandas as pd
 import pyarrow as pa
+from pyarrow import compute
 
 from optlstm.data.archive_file import SUFFIXES as ARCHIVES
 from optlstm.data.archive_file import ArchiveTable, read_archive
@@ -112,9 +113,21 @@ class DataFile:
         kinds = {positions[name]: pa.string() for name in texts}
         kinds |= {positions[coded]: pa.dictionary(pa.int32(), pa.string())} if coded in positions else {}
         table, self.form = read_rows(self.path, self.form, at, kinds, self.options)
+        table = self._with_texts(table, [positions[name] for name in times])
         table = self._with_numbers(table, [i for i in at if i not in kinds and self.names[i] not in times])
         table = self._without_empty_end(table) if times else table  # elsewhere it may be an empty text
         return table.rename_columns(list(wanted))
+
+    def _with_texts(self, table: Any, times: Sequence[int]) -> Any:
+        """The table with the text of columns of times that look like numbers with decimals: 01.2020 is a month."""
+        floats = [i for i in times if pa.types.is_floating(table.column(str(i)).type)]
+        if not floats:
+            return table
+        text, _ = read_rows(self.path, self.form, floats, dict.fromkeys(floats, pa.string()), self.options)
+        for i in floats:
+            if _are_months(text.column(str(i))):
+                table = table.set_column(table.schema.get_field_index(str(i)), str(i), text.column(str(i)))
+        return table
 
     def _without_empty_end(self, table: Any) -> Any:
         """The table without rows at its end that are separators and nothing else, as spreadsheets write them."""
@@ -264,6 +277,11 @@ def list_columns(names: Sequence[str], most: int = 12) -> str:
     """`a, b, c`, cut after `most` names with the number of all of them."""
     shown = ", ".join(short(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
+
+
+def _are_months(column: Any) -> bool:
+    """Whether all texts are as 01.2020, or empty."""
+    return bool(compute.all(compute.match_substring_regex(column, r"^\s*\d{1,2}\.\d{4}\s*$")).as_py())
 
 
 def _check_file(path: Path) -> None:

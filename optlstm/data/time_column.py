@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.columns import Flaws
+from optlstm.data.columns import Fix, Flaws
 from optlstm.data.detect import MOST_NOTES
 from optlstm.data.frequency import in_microseconds
 from optlstm.data.table import SHOWN
@@ -20,16 +20,20 @@ from optlstm.data.time_format import (
     in_words,
     is_of_digits,
     likely_formats,
+    may_be_excel,
+    nameable_format,
     parse_times,
     read_numbers,
     read_texts,
     whole_number_format,
 )
+from optlstm.util.arrays import Floats
 from optlstm.util.format import quoted
-from optlstm.util.time_formats import INTEGER
+from optlstm.util.time_formats import EXCEL, INTEGER
 
+_EVEN = 0.5  # of the steps, at least, are as the first
 _FEW = 10  # one in so many cells, or less
-_DATES = "write them as YYYY-MM-DD HH:MM:SS, or name their form: --set data.time_format='%d.%m.%Y %H:%M', for example"
+_DATES = "write them as YYYY-MM-DD HH:MM:SS"
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ def read_times(column: pd.Series, flaws: Flaws, reading: TimeReading = BY_THE_CE
     missing = column.isna().to_numpy()
     index: pd.Index
     form: str | None = None
+    fix: Fix = None
     if pd.api.types.is_datetime64_any_dtype(column):
         index, wrong = in_microseconds(pd.DatetimeIndex(column))
         remedy = "round them to microseconds"
@@ -93,17 +98,19 @@ def read_times(column: pd.Series, flaws: Flaws, reading: TimeReading = BY_THE_CE
             flaws.add(f"{name}: {error}")
             return None
         wrong = index.isna() & ~missing
-        remedy = _remedy(form, reading, few=bool(_FEW * np.count_nonzero(wrong) < len(column)))
+        remedy, fix = _remedy(column.astype("str")[wrong], len(column), form, reading)
     flaws.day_and_month = not pd.api.types.is_numeric_dtype(column) and has_day_first(form) is not None
     empty, bad = np.flatnonzero(missing), np.flatnonzero(wrong)
     flaws.add(f"{name}: {len(empty)} empty time(s)", empty, "fill them in or leave the rows out")
     notes = [quoted(column.iloc[i]) for i in bad[:SHOWN]]
-    flaws.add(f"{name}: {len(bad)} cell(s) are not times", bad, remedy, notes)
+    flaws.add(f"{name}: {len(bad)} cell(s) are not times", bad, remedy, notes, fix)
     if len(empty) or len(bad):
         return None
     note = ""
     if form is not None and form not in (INTEGER, reading.usual):
         note = f"times: {quoted(column.name)} holds {in_words(form, column.iloc[0], index[0])}"
+    elif form == INTEGER and reading == BY_THE_CELLS and may_be_excel(np.asarray(index)):
+        note = f"times: {quoted(column.name)} holds counts; if they are Excel's dates, --set data.time_format=excel"
     return TimeColumn(index.rename(column.name), form, note)
 
 
@@ -128,13 +135,27 @@ def without_totals(frame: pd.DataFrame, time: str, flaws: Flaws) -> pd.DataFrame
     return frame.assign(**{time: column, **used})
 
 
-def _remedy(form: str | None, reading: TimeReading, few: bool) -> str:
-    """What would help where texts are no times. form: that of the others. few: they are a few among times."""
+def _remedy(wrong: pd.Series[str], rows: int, form: str | None, reading: TimeReading) -> tuple[str, Fix]:
+    """What would help where texts are no times, and what to type. form: that of the others, of so many rows."""
     if reading.format is not None:
-        return f"correct them: data.time_format is {reading.format}"
-    if few:
-        return "correct them, or leave these rows out, if they are totals, notes or the header again"
-    return _DATES if form is None else f"correct them, or {_DATES}"
+        return f"correct them: data.time_format is {reading.format}", None
+    if _FEW * len(wrong) < rows:
+        return "correct them, or leave these rows out, if they are totals, notes or the header again", None
+    correct = _DATES if form is None else f"correct them, or {_DATES}"
+    if (named := nameable_format(wrong)) is not None:
+        return f"{correct}, or name their form: --set data.time_format='{named}'", {"data.time_format": named}
+    if wrong.str.fullmatch(r".*\d\s+-\s+\d.*").all():
+        return f"keep one of the two times of each cell, and {_DATES}", None
+    codes = "in strptime's codes (month names in English)"
+    return f"{correct}, or name their form {codes}: --set data.time_format=FORMAT", None
+
+
+def _is_of_days(numbers: Floats) -> bool:
+    """Whether these can only be Excel's: days with fractions, evenly spaced as times of whole seconds."""
+    if not may_be_excel(numbers) or not (numbers % 1).any():
+        return False
+    steps = np.diff(read_numbers(numbers, EXCEL).to_numpy())
+    return len(steps) > 0 and bool((steps == steps[0]).mean() > _EVEN)
 
 
 def _of_numbers(
@@ -142,6 +163,9 @@ def _of_numbers(
 ) -> tuple[pd.Index, str | None, npt.NDArray[np.bool_], str]:
     """(the times, their format, where cells are none, what would help)."""
     present = column.fillna(0).to_numpy(dtype=np.float64)
+    if not missing.any() and (reading.format == EXCEL or (reading.usual == EXCEL or _is_of_days(present))):
+        index = read_numbers(present, EXCEL)
+        return index, EXCEL, np.asarray(index.isna()), f"correct them: data.time_format is {EXCEL}"
     wrong, remedy = ~(np.abs(present) < 2**63) | (present % 1 != 0), "number the rows 0, 1, 2, ... or write dates"
     nothing = pd.Index([])
     if wrong.any() or missing.any():

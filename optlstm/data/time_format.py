@@ -1,7 +1,8 @@
 """How the cells of a time column are written: told from all of them together, read, and written again.
 
-A format is one of strptime (with `%q`, the quarter), `integer` (plain counts), or `unix_s`, `unix_ms`, `unix_us`,
-`unix_ns` (since 1970, in UTC). None stands for ISO 8601, and for what the file itself holds as times.
+A format is one of strptime (with `%q`, the quarter), `integer` (plain counts), `excel` (days since 1899), or `unix_s`,
+`unix_ms`, `unix_us`, `unix_ns` (since 1970, in UTC). None stands for ISO 8601, and for what the file itself holds as
+times.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.frequency import date_steps
-from optlstm.util.arrays import Integers
+from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import quoted
-from optlstm.util.time_formats import INTEGER, UNIX
+from optlstm.util.time_formats import EXCEL, INTEGER, UNIX
 
 # Of whole numbers, by their digits; what a row of each is.
 DIGITS = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
@@ -29,6 +30,7 @@ _DIRECTIVES |= {"%G": "YYYY", "%V": "WW", "%q": "Q", "%y": "YY"}
 _BY_STEPS = {"%G%V": 220_053, "%Y%q": 22_004}
 _LIKELY = {"%d%m%Y": 31_122_200, "%m%d%Y": 12_312_200, "%y%m%d": 991_231} | _BY_STEPS
 _FIRST_YEAR, _LAST_YEAR = 1800, 2200
+_FIRST_EXCEL, _LAST_EXCEL = 20_000, 60_000
 _UNIX_FROM, _UNIX_TO = 10**8, 7_258_118_400  # seconds: 1973, below which counts are likelier, and 2200
 _UNIX_ODD_FROM = 10**9  # where not all are whole minutes
 _US = 10**6
@@ -49,7 +51,15 @@ _COARSE = (
     (r"\d{4}([ ./-]?)[Qq]\d", "%Y{}Q%q"),
     (r"[Qq]\d([ ./-]?)\d{4}", "Q%q{}%Y"),
     (r"\d{4}([ -]?)[Ww]\d\d", "%G{}W%V"),
+    (r"KW\d{1,2}([ /-])\d{4}", "KW%V{}%G"),
+    (r"KW \d{1,2}([ /-])\d{4}", "KW %V{}%G"),
+    (r"\d{4}(年)\d{1,2}月", "%Y年%m月"),
+    (r"\d{4}(年)\d{1,2}月\d{1,2}日", "%Y年%m月%d日"),
 )
+# Forms that are not read unasked: they may be another, or are rare.
+_NAMEABLE = ("%y-%b", "%y %b", "%Y-%j", "%Y%j", "%G-W%V-%u", "%a, %d %b %Y", "%d/%b/%Y:%H:%M:%S %z", "FY%Y")
+_MONTH_AND_YEAR = r"[A-Za-z]{3}([ ./'-])\d\d"  # Jan-04, of which two months at least show that 04 is no day
+_SHORT = r"\d{1,2}([./-])\d{1,2}\1\d\d(?:( +)\d{1,2}:\d\d(:\d\d)?( *[AaPp][Mm])?)?"
 _Mask = npt.NDArray[np.bool_]
 
 
@@ -71,7 +81,7 @@ def whole_number_format(numbers: Integers) -> tuple[str | None, _Mask]:
                 if len(np.unique(np.diff(numbers))) == 1:
                     return None, none
                 mostly = wrong
-    for form in _BY_STEPS:
+    for form in (*_BY_STEPS, EXCEL):
         if _other_steps(numbers, form) == 0:
             return form, none
     if mostly.any():
@@ -88,15 +98,30 @@ def likely_formats(numbers: Integers) -> list[str]:
     return [form for form in _LIKELY if _other_steps(numbers, form) is not None]
 
 
+def may_be_excel(numbers: Integers | Floats) -> bool:
+    """Whether all are numbers of days as Excel counts them, from 1954 to 2064."""
+    return bool(len(numbers) and numbers.min() >= _FIRST_EXCEL and numbers.max() < _LAST_EXCEL)
+
+
+def nameable_format(text: pd.Series[str]) -> str | None:
+    """A format that is not taken unasked, and reads all of these texts."""
+    first = text.iloc[:_FIRST]
+    return next((form for form in _NAMEABLE if not _parsed(first, form, utc="%z" in form).hasnans), None)
+
+
 def digits_in_words(form: str) -> str:
     """`YYYYMM`."""
     return re.sub("%.", lambda match: _DIRECTIVES[match[0]], form)
 
 
-def read_numbers(numbers: Integers, form: str) -> pd.Index:
-    """Whole numbers in this format; NaT where one is no time of it. Unix times come in UTC."""
+def read_numbers(numbers: Integers | Floats, form: str) -> pd.Index:
+    """Whole numbers (of `excel` any) in this format; NaT where one is no time of it. Unix times come in UTC."""
     if form == INTEGER:
         return pd.Index(numbers)
+    if form == EXCEL:
+        days = np.where((numbers > 0) & (numbers < 2 * _LAST_EXCEL), numbers, np.nan)
+        return (pd.Timestamp("1899-12-30") + pd.to_timedelta(days, unit="D")).round("s").as_unit("us")
+    numbers = np.asarray(numbers, dtype=np.int64)
     if form in UNIX:
         per_second = UNIX[form]
         ticks = numbers * (_US // per_second) if per_second <= _US else numbers // (per_second // _US)
@@ -146,6 +171,9 @@ def written(times: pd.DatetimeIndex, form: str) -> npt.NDArray[np.generic]:
     if form in UNIX:
         ticks, per_second = times.as_unit("us").asi8, UNIX[form]
         return np.asarray(ticks // (_US // per_second) if per_second <= _US else ticks * (per_second // _US))
+    if form == EXCEL:
+        days = (times - pd.Timestamp("1899-12-30")) / pd.Timedelta(days=1)
+        return np.asarray(np.round(days, 10) if (days % 1).any() else days.astype("int64"))
     if form in DIGITS.values():
         numbers = np.zeros(len(times), dtype=np.int64)
         for part in ("year", "month", "day", "hour", "minute", "second")[: len(form) // 2]:
@@ -163,7 +191,7 @@ def written(times: pd.DatetimeIndex, form: str) -> npt.NDArray[np.generic]:
 
 def is_of_numbers(form: str | None) -> bool:
     """Whether a column of this format holds whole numbers."""
-    return form is not None and (is_of_digits(form) or form in _BY_STEPS)
+    return form is not None and (is_of_digits(form) or form in _BY_STEPS or form == EXCEL)
 
 
 def is_of_digits(form: str) -> bool:
@@ -174,25 +202,28 @@ def is_of_digits(form: str) -> bool:
 def has_day_first(form: str | None) -> bool | None:
     """Whether a format has the day before the month; None where it has not both, or begins with the year."""
     at_day, at_month = (form or "").find("%d"), (form or "").find("%m")
-    return None if min(at_day, at_month) < 0 or str(form).startswith("%Y") else at_day < at_month
+    return None if min(at_day, at_month) < 0 or re.match("%[Yy]", str(form)) else at_day < at_month
 
 
 def in_words(form: str, cell: object, time: object) -> str:
     """`YYYYMM, read as months`; or `texts such as '1991 Jul', read as 1991-07-01`, of the first cell."""
+    shown = str(time).removesuffix(" 00:00:00")
     if form in UNIX:
         units = {"unix_s": "seconds", "unix_ms": "milliseconds", "unix_us": "microseconds", "unix_ns": "nanoseconds"}
         return f"Unix {units[form]}, read as times in UTC"
+    if form == EXCEL:
+        return f"dates as Excel numbers them ({cell} is {shown})"
     if form in _ROWS:
         return f"{digits_in_words(form)}, read as {_ROWS[form]}"
-    shown = str(time).removesuffix(" 00:00:00")
     order = {True: "day first, ", False: "month first, ", None: ""}[has_day_first(form)]
     return f"texts such as {quoted(cell)}, read as {shown} ({order}{form})"
 
 
 def _other_steps(numbers: Integers, form: str) -> int | None:
     """How many steps are unlike most, where these are dates that have fewer of them than the numbers have; or None."""
-    low, high, most = int(numbers.min()), int(numbers.max()), _LIKELY[form]
-    if low < (_FIRST_YEAR * most // _LAST_YEAR if form in _BY_STEPS else 10_101) or high > most:
+    low, high, most = int(numbers.min()), int(numbers.max()), _LIKELY.get(form, _LAST_EXCEL)
+    least = _FIRST_YEAR * most // _LAST_YEAR if form in _BY_STEPS else _FIRST_EXCEL if form == EXCEL else 10_101
+    if low < least or high > most:
         return None
     if form == "%Y%q" and not np.isin(numbers % 10, (1, 2, 3, 4)).all():
         return None
@@ -282,7 +313,28 @@ def _suggested_formats(text: pd.Series[str], day_first: bool | None) -> list[str
         for match in (re.fullmatch(pattern, sample.strip()) for sample in samples)
         if match
     ]
-    return list(dict.fromkeys([*coarse, *_guessed_formats(samples, day_first)]))
+    months = [match for sample in samples if (match := re.fullmatch(_MONTH_AND_YEAR, sample.strip()))]
+    if len({match[0][:3].lower() for match in months}) > 1:
+        coarse.append(f"%b{months[0][1]}%y")
+    short = [form for form in _short_years(text) if day_first is None or has_day_first(form) in (None, day_first)]
+    return list(dict.fromkeys([*coarse, *short, *_guessed_formats(samples, day_first)]))
+
+
+def _short_years(text: pd.Series[str]) -> list[str]:
+    """The formats of dates with two digits of the year that read the first texts, in order of time if any do so."""
+    first = text.iloc[:_FIRST].str.strip()
+    match = re.fullmatch(_SHORT, first.iloc[0])
+    if match is None or not first.str.fullmatch(_SHORT).all():
+        return []
+    half = f"{match[4][:-2]}%p" if match[4] else ""
+    of_day = f"{match[2]}{'%I' if half else '%H'}:%M{':%S' if match[3] else ''}{half}" if match[2] else ""
+    read = {
+        form: times
+        for order in ("%m %d %y", "%d %m %y", "%y %m %d")
+        if not (times := _parsed(first, form := order.replace(" ", match[1]) + of_day, utc=False)).hasnans
+    }
+    in_order = [form for form, times in read.items() if times.is_monotonic_increasing or times.is_monotonic_decreasing]
+    return in_order or list(read)
 
 
 def _guessed_formats(samples: Iterable[str], day_first: bool | None) -> list[str]:

@@ -46,7 +46,8 @@ class DataConfig(Section):
         None, description="time column (default: ds), several such as year,month,day, or row: the rows are in order"
     )
     time_format: str | None = Field(
-        None, description="of the time column's cells: strptime's, or integer, unix_s, unix_ms (default: by the cells)"
+        None,
+        description="of the time column's cells: strptime's, integer, excel, unix_s, unix_ms (default: by the cells)",
     )
     dayfirst: bool | None = Field(None, description="01/02/2020: true is February 1, false January 2")
     target: tuple[str, ...] | None = Field(None, description="target columns (default: y)", min_length=1)

@@ -35,6 +35,48 @@ def problem_of(folder: Path, times: Sequence[object], **reading: object) -> str:
 
 
 @pytest.mark.parametrize(
+    ("times", "advice"),
+    [
+        (["04-Jan", "04-Feb"], "or name their form: --set data.time_format='%y-%b'"),
+        (["2020-001", "2020-002"], "or name their form: --set data.time_format='%Y-%j'"),
+        (["FY2019", "FY2020"], "or name their form: --set data.time_format='FY%Y'"),
+        (
+            ["1.1.2020 00:00 - 1.1.2020 01:00"] * 2,
+            "keep one of the two times of each cell, and write them as YYYY-MM-DD",
+        ),
+        (["Mär 2004", "Mai 2004"], "in strptime's codes (month names in English): --set data.time_format=FORMAT"),
+        (
+            ["1950/51", "1951/52"],
+            "or name their form in strptime's codes (month names in English): --set data.time_format=FORMAT",
+        ),
+    ],
+)
+def test_the_advice_fits_the_cells(times: list[str], advice: str, tmp_path: Path) -> None:
+    problem = problem_of(tmp_path, times)
+    assert advice in problem
+    if isinstance(problem, Problem) and problem.fix:
+        assert read(tmp_path, times, format=problem.fix["data.time_format"]).time.name == "ds"
+
+
+def test_a_two_digit_year_that_may_be_another_part_is_asked_for(tmp_path: Path) -> None:
+    problem = problem_of(tmp_path, ["1/1/20", "2/1/20", "3/1/20"])
+    assert "day and month cannot be told apart" in problem
+    assert read(tmp_path, ["1/1/20", "2/1/20", "3/1/20"], day_first=False).freq == "MS"
+    assert "not times" in problem_of(tmp_path, ["Jan-01", "Jan-02", "Jan-03"])  # days, perhaps
+
+
+def test_counts_that_may_be_dates_of_excel_are_pointed_out(tmp_path: Path) -> None:
+    days = list(range(43831, 43861))
+    panel = read(tmp_path, days)
+    assert panel.notes == ("times: 'ds' holds counts; if they are Excel's dates, --set data.time_format=excel",)
+    assert panel.freq is None
+    dates = read(tmp_path, days, format="excel")
+    assert (str(dates.time[0].date()), dates.freq) == ("2020-01-01", "D")
+    assert read(tmp_path, days, format="integer").notes == ()
+    assert "not times" in problem_of(tmp_path, ["43831.5", "x"])
+
+
+@pytest.mark.parametrize(
     ("times", "first", "freq", "season", "note"),
     [
         (MONTHS, "2000-01-01", "MS", 12, "YYYYMM, read as months"),
@@ -67,6 +109,18 @@ def problem_of(folder: Path, times: Sequence[object], **reading: object) -> str:
         (["30-Jan-20", "31-Jan-20", "01-Feb-20"], "2020-01-30", "D", 7, "'30-Jan-20', read as 2020-01-30 (%d-%b-%y)"),
         (["30 Jun 98 22:00", "30 Jun 98 23:00"], "1998-06-30 22:00", "h", 24, "(%d %b %y %H:%M)"),
         (["30/01/2020", "31/01/2020", "01/02/2020"], "2020-01-30", "D", 7, "(day first, %d/%m/%Y)"),
+        (["01/30/20", "01/31/20", "02/01/20"], "2020-01-30", "D", 7, "(month first, %m/%d/%y)"),
+        (["30.01.20", "31.01.20", "01.02.20"], "2020-01-30", "D", 7, "(day first, %d.%m.%y)"),
+        (["20/01/30", "20/01/31", "20/02/01"], "2020-01-30", "D", 7, "(%y/%m/%d)"),
+        (["1/31/20 0:00", "1/31/20 1:00"], "2020-01-31", "h", 24, "(month first, %m/%d/%y %H:%M)"),
+        (["01/31/20 11:00 AM", "01/31/20 12:00 PM"], "2020-01-31 11:00", "h", 24, "%I:%M %p)"),
+        (["Dec-04", "Jan-05", "Feb-05"], "2004-12-01", "MS", 12, "'Dec-04', read as 2004-12-01 (%b-%y)"),
+        (["11.2004", "12.2004", "01.2005"], "2004-11-01", "MS", 12, "'11.2004', read as 2004-11-01 (%m.%Y)"),
+        (["2004年11月", "2004年12月", "2005年01月"], "2004-11-01", "MS", 12, "(%Y年%m月)"),
+        (["2020年01月31日", "2020年02月01日"], "2020-01-31", "D", 7, "(%Y年%m月%d日)"),
+        (["KW 52 2020", "KW 53 2020", "KW 01 2021"], "2020-12-21", "W-MON", 52, "(KW %V %G)"),
+        ([37987, 38018, 38047, 38078], "2004-01-01", "MS", 12, "dates as Excel numbers them (37987 is 2004-01-01)"),
+        ([44166.0, "44166.0416666667", "44166.0833333333"], "2020-12-01", "h", 24, "dates as Excel numbers them"),
         (["1/30/2020 0:00", "1/31/2020 0:00", "2/1/2020 0:00"], "2020-01-30", "D", 7, "(month first, %m/%d/%Y"),
         (["30.01.2020 23:00", "30.01.2020 24:00"], "2020-01-30 23:00", "h", 24, "(day first, %d.%m.%Y %H:%M)"),
     ],
