@@ -15,6 +15,7 @@ from optlstm.data.labels import FEW_NUMBERS, are_meant_as_numbers, joined_labels
 from optlstm.data.stand_ins import empty_cells
 from optlstm.data.table import SHOWN, DataFile, file_rows, first_cells, list_columns, listed, unknown_column
 from optlstm.data.time_format import parse_times, whole_number_format
+from optlstm.data.wide_file import wide_problem
 from optlstm.errors import InputError, Problem, nearest
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import quoted, short
@@ -30,6 +31,7 @@ _MOSTLY = 0.9  # of texts that differ
 _OF_MARKS = ("<", "#")  # a number below a limit, an error of a spreadsheet
 _LARGEST = 1e140  # the squares of a hundred million of these can be added up
 _DECIMAL = re.compile(r"[+-]?[\d. ]*,\d+")  # with a comma
+_MARKED = re.compile(r"[-+(\u2212]?[^\w\s]{0,2}\s*\d[\d.,'\u2019\u00a0\u202f ]*[^\d\s]{0,6}")  # with marks and units
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -101,6 +103,8 @@ def column_problems(
         return problems
     cells = first_cells(file)
     dates, numbers = _guess(cells)
+    if (no_time or no_target) and (wide := wide_problem(file, cells, dates)) is not None:
+        return [*problems, wide]
     if not no_time and not no_target:
         return [*problems, *_swapped(file, cells, dates, numbers, time or [], target or [])]
     if no_time and no_target and not dates and (kind := _labelled(names, numbers)):
@@ -119,13 +123,17 @@ def column_problems(
         line = f"data: no time column 'ds' in {file.name}; {remedy} {columns}"
         one = set(numbers) == set(names) and not any(_is_count(cells[name]) for name in names)
         in_order = one and (len(names) == 1 or target is not None or "y" in names)
-        proposed = dates[0] if len(dates) == 1 else "row" if in_order and not dates else None
-        problems.append(Problem(line, {"data.time": proposed} if proposed else None))
+        ways = [{"data.time": name} for name in (dates if len(dates) < 3 else [])]  # two: from and to
+        ways = ways or ([{"data.time": "row"}] if in_order and not dates else [])
+        problems.append(Problem(line, *ways[:1], otherwise=ways[1] if len(ways) > 1 else None))
     if no_target:
         left = [column for column in numbers if column not in (*(time or ["ds"]), *dates, *parts, *SERIES_NAMES)]
         left = [column for column in left if not _is_count(cells[column])] or left
         remedy = f"choose from {list_columns(left)} with --target" if left else "name it with --target COLUMN"
         remedy = f"name it: --target {shlex.quote(short(left[0]))}" if len(left) == 1 else remedy
+        stem = re.sub(r"\d+$", "", left[0]) if left else ""
+        if stem and sum(bool(re.fullmatch(re.escape(stem) + r"\d+", name)) for name in left) > 2:
+            remedy += f", or all with --target '{stem}*'"
         line = f"data: no target column 'y' in {file.name}; {remedy} {columns}"
         problems.append(Problem(line, {"data.target": left[0]} if left else None))
     return problems
@@ -188,7 +196,10 @@ def _guess(cells: dict[str, list[str]]) -> tuple[list[str], list[str]]:
         elif given:
             try:
                 times, _ = parse_times(pd.Series(given, dtype="str"))
-                dates += [name] if not times.hasnans else []
+                if not times.hasnans:
+                    dates.append(name)
+                elif 2 * sum(bool(_MARKED.fullmatch(text.strip())) for text in given) > len(given):
+                    numbers.append(name)
             except ValueError:  # times, of which it is to be said which
                 dates.append(name)
     return dates, numbers

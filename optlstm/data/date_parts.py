@@ -6,15 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 
 _NAMES = {
-    "year": ("year", "yr", "yyyy"),
-    "month": ("month", "mon", "mnth", "mo", "mm"),
-    "day": ("day", "dd", "mday", "day_of_month", "dayofmonth"),
-    "hour": ("hour", "hr", "hh"),
-    "minute": ("minute", "min", "mi"),
-    "second": ("second", "sec", "ss"),
+    "year": ("year", "yr", "yyyy", "jahr", "année", "annee", "año", "anno", "ano"),
+    "month": ("month", "mon", "mnth", "mo", "mm", "monat", "mois", "mes", "mese"),
+    "day": ("day", "dd", "mday", "day_of_month", "dayofmonth", "tag", "jour", "día", "dia", "giorno"),
+    "hour": ("hour", "hr", "hh", "stunde", "heure", "hora", "ora"),
+    "minute": ("minute", "min", "mi", "minuto"),
+    "second": ("second", "sec", "ss", "sekunde", "seconde", "segundo", "secondo"),
+    "quarter": ("quarter", "qtr", "quartal", "trimestre"),
+    "week": ("week", "wk", "isoweek", "iso_week", "week_of_year", "weekofyear", "kw", "woche", "semaine", "semana"),
 }
-PARTS = tuple(_NAMES)
+PARTS = ("year", "month", "day", "hour", "minute", "second")
 OF_DAY = PARTS[3:]
+OF_YEAR = {"quarter": "%Y%q", "week": "%G%V"}  # beside a year, and the form of both as digits
 _CLOCK = r"\s*\d{1,2}(:\d\d(:\d\d(\.\d+)?)?|\.\d\d\.\d\d)(\s*[AaPp][Mm])?\s*"
 
 
@@ -25,9 +28,9 @@ def part_of(name: str) -> str | None:
 
 
 def date_columns(names: Sequence[str]) -> tuple[str, ...]:
-    """The file's columns of year, month, and what follows them; () where there are none."""
-    parts = _in_a_row(names, PARTS)
-    return parts if len(parts) > 1 else ()
+    """The file's columns of year, month, and what follows, or of year and quarter, or week; () if there are none."""
+    rows = (_in_a_row(names, parts) for parts in (PARTS, *(("year", part) for part in OF_YEAR)))
+    return next((columns for columns in rows if len(columns) > 1), ())
 
 
 def columns_of_day(cells: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

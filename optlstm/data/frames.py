@@ -52,6 +52,11 @@ def shown_name(path: Path) -> str:
     return _FRAME if path.name == _TEMPORARY else path.name
 
 
+def is_frame(path: Path) -> bool:
+    """Whether a file holds a DataFrame."""
+    return shown_name(path) == _FRAME
+
+
 def frame_file(content: bytes) -> str:
     """The name of the file that keeps a DataFrame for its study."""
     return f"data-{hashlib.sha256(content).hexdigest()[:12]}.parquet"

@@ -7,13 +7,14 @@ import io
 import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.columns import Flaws, label_texts
-from optlstm.data.date_parts import OF_DAY, PARTS, part_of
+from optlstm.data.date_parts import OF_DAY, OF_YEAR, PARTS, part_of
 from optlstm.data.table import SHOWN, DataFile, read_table
 from optlstm.data.time_column import BY_THE_CELLS, TimeColumn, TimeReading, read_times
 from optlstm.data.time_format import DIGITS, read_numbers
@@ -36,6 +37,18 @@ def texts_of_day(times: Sequence[str]) -> list[str]:
 def split_names(asked: str, names: Collection[str]) -> tuple[str, ...]:
     """The columns that are asked for: one, or several with commas between them."""
     return (asked,) if asked in names else tuple(part.strip() for part in asked.split(","))
+
+
+def whole_names(asked: Sequence[str], names: Sequence[str], others: Collection[str] = ()) -> tuple[str, ...]:
+    """The columns that are asked for: `store_*` is all of those but `others`; parts of a name with commas are one."""
+    plain = {re.sub(r"\s*,\s*", ",", name): name for name in names}
+    rest, found = list(asked), list[str]()
+    while rest:
+        parts = next((n for n in range(len(rest), 1, -1) if ",".join(rest[:n]) in plain), 1)
+        name, rest = ",".join(rest[:parts]), rest[parts:]
+        like = [other for other in names if "*" in name and fnmatchcase(other, name) and other not in others]
+        found += like if name not in plain and like else [plain.get(name, name)]
+    return tuple(dict.fromkeys(found)) if len(set(asked)) == len(asked) else tuple(found)
 
 
 def row_numbers(codes: npt.NDArray[np.int32]) -> TimeColumn:
@@ -142,8 +155,14 @@ def csv_line(cells: Sequence[str]) -> str:
 def _of_parts(frame: pd.DataFrame, parts: Mapping[str, str | None], flaws: Flaws) -> pd.DatetimeIndex | None:
     """Of columns of year, month and what follows them. parts: by column."""
     given = set(parts.values())
+    if len(parts) == 2 and (part := next(iter(given - {"year"}))) in OF_YEAR:
+        year, other = (_numbers(frame[name]) for name in sorted(parts, key=lambda name: parts[name] != "year"))
+        fits = (year % 1 == 0) & (other % 1 == 0) & (other > 0) & (other < 54)
+        digits = np.where(fits, year * (10 if part == "quarter" else 100) + other, 0).astype(np.int64)
+        return pd.DatetimeIndex(read_numbers(digits, OF_YEAR[part]))
     if None in given or len(given) < len(parts) or given != set(PARTS[: len(given)]):
-        flaws.add(f"--time: {', '.join(parts)} are not {', '.join(PARTS[:4])} and so on", remedy="name all, each once")
+        line = f"--time: {', '.join(parts)} are not {', '.join(PARTS[:4])} and so on, nor year and quarter or week"
+        flaws.add(line, remedy="name all, each once")
         return None
     by_part = {part: frame[name] for name, part in parts.items()}
     numbers = np.zeros(len(frame), dtype=np.int64)
@@ -156,10 +175,10 @@ def _of_parts(frame: pd.DataFrame, parts: Mapping[str, str | None], flaws: Flaws
 
 
 def _numbers(column: pd.Series) -> Floats:
-    """A column's numbers, those of months for their names; NaN where a cell is neither."""
+    """A column's numbers, those of months for their names, 1 for Q1 or W1; NaN where a cell is none of these."""
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy(dtype=np.float64)
-    text = column.astype("str").str.strip()
+    text = column.astype("str").str.strip().str.replace(r"^(?:Q|KW|W)\s*(?=\d)", "", regex=True, flags=re.IGNORECASE)
     numbers = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64)
     for form in ("%b", "%B"):
         months = pd.to_datetime(text, format=form, errors="coerce").dt.month.to_numpy(dtype=np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,15 @@ from optlstm.data.columns import (
 )
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import season_of, ticks_of
-from optlstm.data.key_columns import ROW, read_series_columns, read_time_columns, row_numbers, split_names, texts_of_day
+from optlstm.data.key_columns import (
+    ROW,
+    read_series_columns,
+    read_time_columns,
+    row_numbers,
+    split_names,
+    texts_of_day,
+    whole_names,
+)
 from optlstm.data.panel import Categories, Column, Panel, named, taken
 from optlstm.data.panel_time import AS_THEY_ARE, RowRules, Times, in_table
 from optlstm.data.row_rules import Rows, regular
@@ -94,9 +102,11 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
     file = DataFile(path, columns.options)
     names = file.names
     series = (columns.series or None) if columns.series is not None or SERIES not in names else SERIES
-    time, targets = columns.time or "ds", tuple(columns.target or ["y"])
+    time = columns.time or "ds"
     times = () if time == ROW and ROW not in names else split_names(time, names)
     of_series = split_names(series, names) if series else ()
+    columns = _with_whole_names(columns, names, [*times, *of_series])
+    targets = tuple(columns.target or ["y"])
     problems = column_problems(file, names, times if columns.time is not None else None, columns.target)
     problems += _problems_of_roles(file, names, columns, [*times, *targets], of_series)
     if problems and not columns.rules.by_flag:
@@ -117,6 +127,21 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
     if times:
         frame = without_totals(frame, times[0], flaws)
     return _Reader(frame, flaws, columns, series, of_series, times, targets).panel()
+
+
+def _with_whole_names(columns: PanelColumns, names: Sequence[str], keys: Sequence[str]) -> PanelColumns:
+    """With the file's names of the columns that were asked for. keys: those of times and series."""
+    past, future, static = (whole_names(role, names, keys) for role in (columns.past, columns.future, columns.static))
+    others = [*keys, *past, *future, *static]
+    return replace(
+        columns,
+        target=columns.target and whole_names(columns.target, names, others),
+        past=past,
+        future=future,
+        static=static,
+        categorical=whole_names(columns.categorical, names),
+        rules=replace(columns.rules, sums=whole_names(columns.rules.sums, names)),
+    )
 
 
 def _problems_of_roles(

@@ -56,6 +56,27 @@ def test_hour_24_and_months_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("header", "cells", "first", "freq"),
+    [
+        ("year,week", "2020,52 2020,53 2021,1", "2020-12-21", "W-MON"),
+        ("KW,Jahr", "W52,2020 W53,2020 W1,2021", "2020-12-21", "W-MON"),
+        ("Year,Quarter", "1990,Q3 1990,Q4 1991,Q1", "1990-07-01", "QS-JAN"),
+        ("year,qtr", "1990,3 1990,4 1991,1", "1990-07-01", "QS-JAN"),
+        ("Jahr,Monat,Tag", "2020,2,28 2020,2,29 2020,3,1", "2020-02-28", "D"),
+    ],
+)
+def test_weeks_quarters_and_other_languages(header: str, cells: str, first: str, freq: str, tmp_path: Path) -> None:
+    text = lines(f"{header},y", *cells.split())
+    panel = read(tmp_path, text, time=header)
+    assert (str(panel.time[0].date()), panel.freq) == (first, freq)
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, text)
+    (problem,) = caught.value.problems
+    assert isinstance(problem, Problem)
+    assert sorted(problem.fix["data.time"].split(",")) == sorted(header.split(","))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
     ("text", "time", "problem"),
     [
         (

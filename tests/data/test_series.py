@@ -292,6 +292,16 @@ def test_columns_that_were_not_named(tmp_path: Path) -> None:
     assert "name it: --target sold" in problems_of(tmp_path / "p.csv")[0]
 
 
+def test_two_columns_of_times_are_proposed_one_after_the_other_and_marked_numbers_as_targets(tmp_path: Path) -> None:
+    rows = [f"{day}.01.2020;{day + 1}.01.2020;2.00{day % 9},00" for day in range(13, 30)]
+    (tmp_path / "x.csv").write_text("\n".join(["von;bis;Umsatz", *rows]))
+    no_time, no_target = problems_of(tmp_path / "x.csv")
+    assert isinstance(no_time, Problem)
+    assert isinstance(no_target, Problem)
+    assert (no_time.fix, no_time.otherwise) == ({"data.time": "von"}, {"data.time": "bis"})
+    assert no_target.fix == {"data.target": "Umsatz"}
+
+
 def test_columns_that_do_not_exist_or_do_not_fit(tmp_path: Path) -> None:
     ett_like(30).to_csv(tmp_path / "e.csv", index=False)
     found = problems_of(tmp_path / "e.csv", "dat", ["OTT", "HULL"])
