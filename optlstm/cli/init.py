@@ -19,7 +19,7 @@ from optlstm.util.program import program
 
 @config_flags("init")
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV (.gz too), Parquet, .ts or .tsf")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV (.gz, .zip too), Parquet, .ts or .tsf")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="STUDY.toml", help="file to write (default: FILE's name)")
     ] = None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="a model's folder")],
-    data: Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV (.gz too), Parquet, .ts or .tsf")],
+    data: Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV (.gz, .zip too), Parquet, .ts or .tsf")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.csv", help="file for the predictions")],
     start: Annotated[
         str | None, typer.Option("--from", metavar="DATE", help="first time to forecast (default: after the data)")

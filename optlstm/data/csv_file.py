@@ -1,4 +1,4 @@
-"""Text files of rows: CSV and its relatives (other separators, encodings, lines above the header), also gzipped.
+"""Text files of rows: CSV and its relatives (other separators, encodings, lines above the header), also packed.
 
 A good file is read once, by pyarrow, which refuses ragged rows that pandas would pad or shift. Only a bad file is read
 a second time, row by row in Python, to say where it is bad.
@@ -127,7 +127,7 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
 
 
 def _problems(path: Path, form: FileFormat, wanted: Sequence[int] | None = None) -> dict[str, str]:
-    """The problems of a file's text by kind: row widths, NUL bytes, encoding, quotes, a gzip stream that breaks off.
+    """The problems of a file's text by kind: row widths, NUL bytes, encoding, quotes, a packed file that breaks off.
 
     wanted: columns (from 0) whose encoding matters; None: all, and the first row is the header.
     """

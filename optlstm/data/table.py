@@ -25,22 +25,18 @@ from optlstm.data.encoding import STRAY
 from optlstm.data.file_format import TOLD, FileFormat, FileOptions
 from optlstm.data.frames import shown_name
 from optlstm.data.number_marks import looks_marked, read_marked
+from optlstm.data.other_files import conversion
 from optlstm.data.parquet_file import open_parquet, parquet_head, read_parquet
-from optlstm.data.text_stream import DAMAGED, open_bytes
+from optlstm.data.text_stream import DAMAGED, PACKED, open_bytes
 from optlstm.errors import InputError, did_you_mean
 from optlstm.util.format import in_a_line, many, quoted, short
 
 __all__ = ["SHOWN", "DataFile", "dataset_name", "first_cells", "list_columns", "read_table", "unknown_column"]
 
-_TEXT = (".csv", ".tsv", ".txt")
-_SUFFIXES = (*_TEXT, *(f"{suffix}.gz" for suffix in _TEXT), ".parquet", *ARCHIVES)
+_TEXT = (".csv", ".tsv", ".txt", ".dat")
+_SUFFIXES = (*_TEXT, *(f"{suffix}{packed}" for suffix in _TEXT for packed in PACKED), ".zip", ".parquet", *ARCHIVES)
+_SHOWN = f"{', '.join(_TEXT)} (also with {', '.join(PACKED)}), .parquet, {', '.join(ARCHIVES)}"
 _UNITS = "%$€£¥ \u00a0"  # of labels that are numbers
-_PANDAS = {  # what reads other files, for a command that writes a CSV file
-    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "read_excel({name!r})"),
-    **dict.fromkeys((".jsonl", ".ndjson"), "read_json({name!r}, lines=True)"),
-    ".json": "read_json({name!r})",
-    ".feather": "read_feather({name!r})",
-}
 
 
 class DataFile:
@@ -227,7 +223,7 @@ def read_table(
 
 def dataset_name(file: str) -> str:
     """A data file's name without its suffix."""
-    return re.sub(r"\.(csv|tsv|txt|parquet|ts|tsf)(\.gz)?$", "", file, flags=re.IGNORECASE)
+    return re.sub(r"\.(csv|tsv|txt|dat|parquet|ts|tsf)?(\.(gz|bz2|xz|zip))?$", "", file, flags=re.IGNORECASE)
 
 
 def first_cells(file: DataFile, rows: int = 100) -> dict[str, list[str]]:
@@ -290,20 +286,23 @@ def _check_file(path: Path) -> None:
     except OSError as error:  # a name that the system does not take
         raise InputError(f"data: file '{short(path.name)}' cannot be opened: {error.strerror}") from error
     if is_folder:
-        raise InputError(f"data: '{path.name or path}' is a folder; name a file in it")
+        line = conversion(path)
+        remedy = f"this makes a file of its folders, a class each: {line}" if line else "name a file in it"
+        raise InputError(f"data: '{path.name or path}' is a folder; {remedy}")
     if not path.is_file():
         folder = path.absolute().parent
         near = did_you_mean(path.name, [file.name for file in folder.iterdir()]) if folder.is_dir() else ""
         raise InputError(f"data: file '{path.name}' not found{near}")
     suffix = path.suffix.lower()
-    if suffix == ".gz" and path.stat().st_size:
+    if suffix in PACKED and path.stat().st_size:
+        kind, magic = PACKED[suffix]
         with open_bytes(path, unpack=False) as file:
-            if file.read(2) != b"\x1f\x8b":
-                raise InputError(f"data: {path.name} is no gzip file, despite its name; compress it, or name it .csv")
-    if suffix in _PANDAS:
-        command = f"import pandas as pd; pd.{_PANDAS[suffix]}.to_csv({path.stem + '.csv'!r}, index=False)"
+            if file.read(len(magic)) != magic:
+                raise InputError(f"data: {path.name} is no {kind} file, despite its name; pack it, or name it .csv")
+    if suffix and not path.name.lower().endswith(_SUFFIXES):
+        line = conversion(path)
         raise InputError(
-            f'data: {path.name} is no text of rows; this writes one: python -c "{command.format(name=path.name)}"'
+            f"data: {path.name} is no text of rows; this writes one: {line}"
+            if line
+            else f"data: {path.name} is none of {_SHOWN}; save it as one of these"
         )
-    if not path.name.lower().endswith(_SUFFIXES):
-        raise InputError(f"data: {path.name} is none of {', '.join(_SUFFIXES)}; save it as one of these")

@@ -2,30 +2,60 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import re
+import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from optlstm.data.file_format import BLANKS, UTF8, FileFormat
 from optlstm.errors import InputError
+from optlstm.util.format import first_few, quoted
 
-DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
-BREAKS_OFF = "is truncated or damaged (its gzip stream breaks off); copy or download it again"
+PACKED = {  # (its name, first bytes) by a file's last suffix
+    ".gz": ("gzip", b"\x1f\x8b"),
+    ".bz2": ("bzip2", b"BZh"),
+    ".xz": ("xz", b"\xfd7zXZ"),
+    ".zip": ("zip", b"PK"),
+}
+DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError)
+BREAKS_OFF = "is truncated or damaged (its compressed stream breaks off); copy or download it again"
 LONGEST_LINE = 8 << 20  # characters
 TOO_LONG = f"a line of more than {LONGEST_LINE >> 20} million characters"
 _RUN, _EDGE = re.compile(rb"[ \t]+"), re.compile(rb"(?m)^ | (?=\r?$)")
 
 
 def open_bytes(path: Path, *, unpack: bool = True) -> IO[bytes]:
-    """A file as it is, or what is in its gzip. Raises InputError."""
+    """A file as it is, or what is packed in it. Raises InputError."""
+    suffix = path.suffix.lower() if unpack else ""
+    unpackers: dict[str, Callable[[Path], Any]] = {
+        ".gz": gzip.open,
+        ".bz2": bz2.open,
+        ".xz": lzma.open,
+        ".zip": _open_zip,
+    }
     try:
-        gzipped = unpack and path.suffix.lower() == ".gz"
-        return cast("IO[bytes]", gzip.open(path)) if gzipped else path.open("rb")
+        return cast("IO[bytes]", unpackers[suffix](path)) if suffix in unpackers else path.open("rb")
     except OSError as error:
         raise InputError(f"data: {path.name} cannot be opened: {error.strerror}") from error
+
+
+def _open_zip(path: Path) -> IO[bytes]:
+    """The only file in a zip."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            names = [name for name in packed.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+            if len(names) == 1:
+                return packed.open(names[0])
+    except (zipfile.BadZipFile, RuntimeError) as error:  # damaged; with a password
+        raise InputError(f"data: {path.name} cannot be unpacked: {error}") from error
+    shown = first_few([quoted(name) for name in names])
+    raise InputError(f"data: {path.name} holds {len(names)} files ({shown}); unpack it, and name one of them")
 
 
 def open_utf8(path: Path, form: FileFormat) -> IO[bytes]:

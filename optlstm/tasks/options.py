@@ -33,7 +33,9 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    path: str | None = Field(None, description="CSV (.gz too), Parquet, .ts or .tsf; none: the bundled CO2 series")
+    path: str | None = Field(
+        None, description="CSV (.gz, .zip too), Parquet, .ts or .tsf; none: the bundled CO2 series"
+    )
     separator: str | None = Field(None, description="comma, semicolon, tab, bar, blanks, or a character")
     decimal: Literal[".", ","] | None = Field(None, description="decimal mark (default: told by the file)")
     thousands: Literal[".", ","] | None = Field(None, description="mark between thousands (default: told by the file)")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +16,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from optlstm.data.table import DataFile, file_rows, first_cells, read_table
+from optlstm.data.table import DataFile, dataset_name, file_rows, first_cells, read_table
 from optlstm.errors import InputError
 
-LONG_GZIP = gzip.compress(b"ds,y\n" + b"".join(b"%d,%d\n" % (i, i * 7919 % 1013) for i in range(20_000)))
+LONG_TEXT = b"ds,y\n" + b"".join(b"%d,%d\n" % (i, i * 7919 % 1013) for i in range(20_000))
+LONG_GZIP = gzip.compress(LONG_TEXT)
 
 
 def write(folder: Path, content: bytes | str, name: str = "x.csv") -> Path:
@@ -30,7 +35,7 @@ def problems_of(path: Path, columns: list[str] | None = None) -> list[str]:
     for problem in caught.value.problems:
         assert problem.startswith("data: ")
         assert "\n" not in problem
-        assert str(path.parent) not in problem
+        assert str(path.parent) not in problem or "python -c" in problem  # what is typed names the file as it was
     return caught.value.problems
 
 
@@ -65,7 +70,17 @@ BAD: dict[str, tuple[str, bytes | str, list[str]]] = {
     "open quote": ("x.csv", 'ds,y\n1,2\n2,"3\n3,4\n', ["row 3", "quote that is not closed"]),
     "excel": ("x.xlsx", "PK", ["\"import pandas as pd; pd.read_excel('x.xlsx').to_csv('x.csv', index=False)\""]),
     "json lines": ("x.jsonl", "{}", ["pd.read_json('x.jsonl', lines=True).to_csv('x.csv', index=False)"]),
-    "another format": ("x.arff", "@relation", [".csv, .tsv, .txt, .csv.gz, .tsv.gz, .txt.gz, .parquet"]),
+    "a kind nobody knows": (
+        "x.pkl",
+        "x",
+        ["none of .csv, .tsv, .txt, .dat (also with .gz, .bz2, .xz, .zip), .parquet"],
+    ),
+    "not xz": ("x.csv.xz", "ds,y\n1,2\n", ["is no xz file"]),
+    "truncated xz": ("x.csv.xz", lzma.compress(LONG_TEXT)[:-20], ["truncated or damaged"]),
+    "truncated bzip2": ("x.csv.bz2", bz2.compress(LONG_TEXT)[:-20], ["truncated or damaged"]),
+    "bzip2 with other bytes": ("x.csv.bz2", b"BZh9" + b"x" * 400, ["truncated or damaged"]),
+    "truncated zip": ("x.zip", b"PK\3\4" + b"x" * 400, ["x.zip cannot be unpacked: File is not a zip file"]),
+    "another format": ("x.arff", "@relation", ["scipy.io", "arff.loadarff"]),
     "no parquet": ("x.parquet", "PAR1, or so", ["damaged or no Parquet"]),
     "empty parquet": ("x.parquet", "", ["damaged or no Parquet"]),
 }
@@ -241,3 +256,64 @@ def test_rows_are_file_lines(tmp_path: Path) -> None:
     assert file_rows(DataFile(path), [0, 1]) == {0: 3, 1: 5}
     pd.DataFrame({"y": [1, 2]}).to_parquet(tmp_path / "x.parquet")
     assert file_rows(DataFile(tmp_path / "x.parquet"), [1]) == {1: 2}
+
+
+def packed(path: Path, **files: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return path
+
+
+def test_packed_files_are_read_as_what_is_in_them(tmp_path: Path) -> None:
+    text = "ds;y\n" + "".join(f"2020-01-{i + 1:02};{i},5\n" for i in range(20))
+    plain = read_table(DataFile(write(tmp_path, text, "x.dat")))
+    for name, content in {"x.csv.bz2": bz2.compress(text.encode()), "x.txt.xz": lzma.compress(text.encode())}.items():
+        path = write(tmp_path, content, name)
+        pd.testing.assert_frame_equal(read_table(DataFile(path)), plain)
+        assert dataset_name(name) == "x"
+    archive = packed(tmp_path / "x.csv.zip", **{"x.csv": text, "folder/": "", "__MACOSX/x": "?"})
+    pd.testing.assert_frame_equal(read_table(DataFile(archive)), plain)
+    pd.testing.assert_frame_equal(read_table(DataFile(write(tmp_path, text, "noend"))), plain)
+
+    with pytest.raises(InputError, match=r"two.zip holds 2 files \('a', 'b'\); unpack it, and name one of them"):
+        read_table(DataFile(packed(tmp_path / "two.zip", a="x", b="y")))
+
+
+@pytest.mark.parametrize(
+    "name", ["y.npy", "x.npy", "xy.npz", "steps.npz", "x.arff", "x.jsonl", "x.xlsx", "texts", "rows"]
+)
+def test_a_file_of_another_kind_is_refused_with_the_line_that_makes_one_of_ours(tmp_path: Path, name: str) -> None:
+    folder, labels = tmp_path / "a folder", np.arange(6) % 2
+    (folder / "rows" / "up").mkdir(parents=True)
+    (folder / "texts" / "up").mkdir(parents=True)
+    (folder / "rows" / "up" / "a.csv").write_text("x\n1\n2\n")
+    (folder / "texts" / "up" / "a.txt").write_text("good\n")
+    np.save(folder / "y.npy", np.arange(5.0))
+    np.save(folder / "x.npy", np.ones((6, 4)))
+    np.savez(folder / "xy.npz", labels=labels, data=np.ones((6, 4)))
+    np.savez(folder / "steps.npz", X=np.arange(48.0).reshape(6, 4, 2), y=labels)
+    (folder / "x.arff").write_text("@relation r\n@attribute t0 numeric\n@attribute target {a,b}\n@data\n1,a\n2,b\n")
+    (folder / "x.jsonl").write_text('{"ds": 1, "y": 2}\n')
+    (folder / "x.xlsx").write_bytes(b"PK")
+
+    with pytest.raises(InputError) as refused:
+        read_table(DataFile(folder / name))
+
+    (problem,) = refused.value.problems
+    code = re.search(r'python -c "(.*)"', problem)
+    assert code is not None
+    if name == "x.xlsx":
+        assert "; it reads the first sheet from its first row" in problem
+        return
+    exec(code[1], {})
+    made = pd.read_csv((folder / name).with_suffix(".csv"))
+    columns = {
+        **{"y.npy": ["y"], "x.npy": ["t0", "t1", "t2", "t3"], "xy.npz": ["t0", "t1", "t2", "t3", "label"]},
+        **{"steps.npz": ["x0", "x1", "series_id", "label"], "x.arff": ["t0", "target"], "x.jsonl": ["ds", "y"]},
+        **{"texts": ["text", "label"], "rows": ["x", "series_id", "label"]},
+    }
+    assert list(made.columns) == columns[name]
+    if name == "steps.npz":
+        assert made["x0"].tolist() == list(range(0, 48, 2))
+        assert made.groupby("series_id")["label"].first().tolist() == labels.tolist()
