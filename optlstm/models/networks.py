@@ -22,7 +22,7 @@ from optlstm.run.plan import Plan
 from optlstm.run.retraining import Packed, refitted, tuned_again
 from optlstm.run.worker_server import worker_server
 from optlstm.study.lineage import Segment
-from optlstm.study.results import train_seconds
+from optlstm.study.results import refit_seconds
 from optlstm.study.seeds import derive_seed
 from optlstm.tasks.base import TunedNetwork
 from optlstm.training.hparams import NO_PARAMS, Hyperparameters
@@ -64,7 +64,7 @@ class Networks:
 @contextmanager
 def trainer(plan: Plan, chosen: Sequence[Choice], seeds: int, workers: int | str) -> Iterator[Trainer]:
     """What trains so many networks of each of these trials. workers: networks at a time, as of `refit`."""
-    seconds = seeds * sum(train_seconds(choice.trial) for choice in chosen)
+    seconds = seeds * sum(refit_seconds(choice.trial, plan.config.training.epochs) for choice in chosen)
     at_once = networks_at_once(plan.config, workers, seeds * len(chosen), seconds)
     needs = {
         "workers": at_once,

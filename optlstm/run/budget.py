@@ -23,7 +23,7 @@ from optlstm.study.database.connection import Database
 from optlstm.study.events import Event, TrialFinished
 from optlstm.study.ledger import Ledger
 from optlstm.study.record import BUDGET_KEY, PLANNED_KEY
-from optlstm.study.results import find_study, train_seconds
+from optlstm.study.results import find_study, refit_seconds, train_seconds
 from optlstm.util.format import duration
 from optlstm.util.processor import cores
 
@@ -188,12 +188,8 @@ class Budget(Deadline):
         return MOST_SEEDS - networks if self.seconds_left - self._evaluation > seconds else 0
 
     def _refit_seconds(self, trial: FrozenTrial) -> float:
-        """What one network of a trial should take: to its best epoch, or to the end where it came so far."""
         assert self._ledger is not None
-        last, best = trial.last_step or 1, trial.user_attrs.get("best_epoch")
-        if last >= self._ledger.record.epochs or not isinstance(best, int):
-            return train_seconds(trial)
-        return train_seconds(trial) * best / last
+        return refit_seconds(trial, self._ledger.record.epochs)
 
     @property
     def _folds(self) -> Any:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from optlstm.backends.ray.runner import PreparedRay
 
 
-_WORTH_S = 5.0
+_WORTH_S = 10.0  # of training in all, from which on processes are worth their start, on a busy machine too
 
 
 def local_gpus(config: StudyConfig) -> Gpus:
@@ -42,7 +42,8 @@ def networks_at_once(config: StudyConfig, workers: int | str, networks: int, sec
 
     Args:
         config: Of the study.
-        workers: As of `study`; auto: one where all of them take so few `seconds` that a second process saves none.
+        workers: As of `study`; auto: one where all of them take few seconds.
+        seconds: What they should take, one after the other.
     """
     if workers == "auto" and seconds < _WORTH_S:
         return 1

@@ -204,6 +204,13 @@ def train_seconds(trial: FrozenTrial) -> float:
     return float(seconds) if isinstance(seconds, int | float) else 0.0
 
 
+def refit_seconds(trial: FrozenTrial, epochs: int) -> float:
+    """What training it again should take: to its best epoch, or to the last of `epochs` where it came so far."""
+    last, best = trial.last_step or 1, trial.user_attrs.get("best_epoch")
+    share = 1.0 if last >= epochs or not isinstance(best, int) else best / last
+    return share * train_seconds(trial)
+
+
 def _text(value: Any) -> str | None:
     """Of another program's attribute, which may hold anything."""
     return None if value is None else str(value)
