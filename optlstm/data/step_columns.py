@@ -18,7 +18,9 @@ from optlstm.util.format import quoted, short
 
 LIKE_TIMES = ("t", "ds", "time", "timestamp", "datetime", "date", "step")
 _NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?")
-_NAMES_ROWS = re.compile(r"(?i:(?:.*[\W_])?(?:id|idx|index|uuid|nr))|.*[a-z](?:Id|ID)|Unnamed: \d+")
+_NAMES_ROWS = re.compile(
+    r"(?i:(?:.*[\W_])?(?:id|idx|uuid|nr)|(?:(?:row|sample|sequence|series)[\W_]?)?index)|.*[a-z](?:Id|ID)|Unnamed: \d+"
+)
 _WHOSE = re.compile(r"(?i:.*(?:patient|subject|person|participant|user|speaker|machine).*|.*[\W_]id)|.*[a-z](?:Id|ID)")
 _LEAST_COUNTED = 10  # rows that a column counts, before it is taken for a count
 _LISTED = 6  # columns in a line

@@ -36,7 +36,8 @@ __all__ = ["SHOWN", "DataFile", "dataset_name", "first_cells", "list_columns", "
 _TEXT = (".csv", ".tsv", ".txt", ".dat")
 _SUFFIXES = (*_TEXT, *(f"{suffix}{packed}" for suffix in _TEXT for packed in PACKED), ".zip", ".parquet", *ARCHIVES)
 _SHOWN = f"{', '.join(_TEXT)} (also with {', '.join(PACKED)}), .parquet, {', '.join(ARCHIVES)}"
-_UNITS = "%$€£¥ \u00a0"  # of labels that are numbers
+_UNITS = "%$€£¥"  # of labels that are numbers
+_MARKED = re.compile(r"[-+\u2212]?[\d.,](?:.*[\d.,])?")  # without what makes a class of a label: `1-`, `2WD`
 
 
 class DataFile:
@@ -148,13 +149,16 @@ class DataFile:
     def marked_numbers(self, column: str, cells: Sequence[str]) -> dict[str, str]:
         """Those cells of a column of a text file that are numbers with marks, percent or a currency, as plain ones.
 
-        They are read as the file's other numbers are. Raises InputError where nothing tells decimal commas from
-        thousands.
+        They are read as the file's other numbers are; a sign is left out that all have. Raises InputError where nothing
+        tells decimal commas from thousands.
         """
-        plain = [cell.strip(_UNITS) for cell in cells]
+        alike = all(len({sign in cell for cell in cells}) == 1 for sign in _UNITS)
+        plain = {cell: cell.strip(_UNITS + " \u00a0") if alike else cell for cell in cells}
+        plain = {cell: text for cell, text in plain.items() if _MARKED.fullmatch(text)}
         options = replace(self.options, usual_decimal=self.decimal or self.options.usual_decimal)
-        numbers, *_ = read_marked(self.name, {column: pa.array(plain)}, options, points=self._points)
-        read = zip(cells, numbers[column].to_pylist() if column in numbers else plain, strict=True)
+        texts = pa.array(plain.values(), pa.string())
+        numbers, *_ = read_marked(self.name, {column: texts}, options, points=self._points)
+        read = zip(plain, numbers.get(column, texts).to_pylist(), strict=True)
         return {cell: str(number).removesuffix(".0") for cell, number in read if str(number) != cell}
 
     def _with_numbers(self, table: Any, columns: Sequence[int]) -> Any:

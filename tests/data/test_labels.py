@@ -186,7 +186,7 @@ def as_labels(folder: Path, cells: Sequence[str], separator: str = ";", **option
     [
         (";", ["3,5", "1.234,5", "-0,25", "7"], ("3.5", "1234.5", "-0.25", "7"), {}),
         (";", ["17%", "2,5 %", "10%"], ("17", "2.5", "10"), {}),
-        (",", ['"$1,013.50"', "$7", "€9"], ("1013.5", "7", "9"), {}),
+        (",", ['"$1,013.50"', "$7", "$ 9"], ("1013.5", "7", "9"), {}),
         (",", ['"1,013.5"', "7.5", '"2,000"'], ("1013.5", "7.5", "2000"), {}),
         (",", ['"3,5"', '"4,5"'], ("3.5", "4.5"), {"decimal": ","}),
         (";", ["1.234", "2.345"], ("1234", "2345"), {"decimal": ","}),
@@ -202,7 +202,13 @@ def test_labels_that_are_numbers_with_marks_are_read_as_other_numbers_are(
     assert texts.notes[-1] == f"data: column 'label' of s.csv: '{shown}' is read as {plain}"
 
 
-@pytest.mark.parametrize("cells", [["1.0", "01", "2.50"], ["a,b", "b"], ["1.234", "2.345"], ["v1,5", "v2,5"]])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        *(["1.0", "01", "2.50"], ["a,b", "b"], ["1.234", "2.345"], ["v1,5", "v2,5"]),
+        *(["1", "1-", "2", "2-"], ["(1)", "(2)"], ["3 stars", "4 stars"], ["2WD", "4WD"], ["5", "5%"], ["$5", "€5"]),
+    ],
+)
 def test_labels_that_are_no_such_numbers_stay_as_they_are(tmp_path: Path, cells: list[str]) -> None:
     assert as_labels(tmp_path, cells).labels == tuple(cells)
 

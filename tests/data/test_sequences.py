@@ -252,6 +252,12 @@ def test_columns_that_are_no_values_are_left_out_with_a_note(
     assert read_sequences(path, SequenceColumns(channels=[f"{channels[0][:1]}*"])).columns[0] == channels[0]
 
 
+def test_an_index_that_is_measured_is_a_channel(tmp_path: Path) -> None:
+    text = rows_of("series_id,row_index,heat_index,Price Index,label", lambda i: f"{'ab'[i % 2]},9,{i},{i * i},up", 8)
+
+    assert read_sequences(write(tmp_path, text), SequenceColumns()).columns == ("heat_index", "Price Index")
+
+
 def test_a_column_called_time_whose_numbers_fall_is_a_channel(tmp_path: Path) -> None:
     text = rows_of("series_id,time,x,label", lambda i: f"{'ab'[i % 2]},{i * 3 % 7},{i * 7 % 5},up", 30)
 
