@@ -118,7 +118,7 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
     as_text = columns.times.format is not None and not is_of_numbers(columns.times.format)
     texts = [*(times[:1] if as_text else []), *(of_series if len(of_series) > 1 else []), *texts_of_day(times)]
     coded = series if len(of_series) == 1 else None
-    frame = read_table(file, list(read), coded=coded, texts=texts, times=times)
+    frame = read_table(file, [*read], coded=coded, texts=texts, times=times, categories=columns.categorical)
     if series and len(of_series) > 1:
         frame[series] = read_series_columns(frame, of_series)
     if columns.plain and columns.series is None and series and not 1 < frame[series].nunique() < len(frame):

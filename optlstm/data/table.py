@@ -96,22 +96,37 @@ class DataFile:
         parts += [f"{many(self._empty_rows, 'empty row')} at the end left out"] if self._empty_rows else []
         return (f"data: {self.name} read as: {', '.join(parts)}",) if parts else ()
 
-    def table(self, wanted: Sequence[str], coded: str | None, texts: Sequence[str], times: Sequence[str]) -> Any:
+    def table(
+        self,
+        wanted: Sequence[str],
+        coded: str | None,
+        texts: Sequence[str],
+        times: Sequence[str],
+        categories: Sequence[str],
+    ) -> Any:
         """The Arrow table of these columns. Raises as `read_table`."""
         if self.is_parquet:
             return read_parquet(self.path, wanted)
         if self.is_archive:
             return self.archive.table.select(list(wanted))
-        return self._text_table(wanted, coded, texts, times)
+        return self._text_table(wanted, coded, texts, times, categories)
 
-    def _text_table(self, wanted: Sequence[str], coded: str | None, texts: Sequence[str], times: Sequence[str]) -> Any:
+    def _text_table(
+        self,
+        wanted: Sequence[str],
+        coded: str | None,
+        texts: Sequence[str],
+        times: Sequence[str],
+        categories: Sequence[str],
+    ) -> Any:
         positions = {name: i for i, name in enumerate(self.names)}
         at = [positions[name] for name in wanted]
         kinds = {positions[name]: pa.string() for name in texts}
         kinds |= {positions[coded]: pa.dictionary(pa.int32(), pa.string())} if coded in positions else {}
         table, self.form = read_rows(self.path, self.form, at, kinds, self.options)
         table = self._with_texts(table, [positions[name] for name in times])
-        table = self._with_numbers(table, [i for i in at if i not in kinds and self.names[i] not in times])
+        known = {*kinds, *(positions[name] for name in (*times, *categories))}
+        table = self._with_numbers(table, [i for i in at if i not in known])
         table = self._without_empty_end(table) if times else table  # elsewhere it may be an empty text
         return table.rename_columns(list(wanted))
 
@@ -189,14 +204,15 @@ def read_table(
     coded: str | None = None,
     texts: Sequence[str] = (),
     times: Sequence[str] = (),
+    categories: Sequence[str] = (),
 ) -> pd.DataFrame:
     """The rows of a file, with `columns` (all where None) in the order given.
 
     Numbers come as int64, float64 or bool (empty, NA, NaN: NaN), ISO dates and times as datetime64 (with an offset: in
     UTC), everything else as pandas strings, of which only the empty one is missing. The column `coded` comes as text in
     a pandas Categorical, its categories in order of appearance: it takes little where few texts come again and again.
-    The cells of a text file's columns `texts` come as they stand, whatever they look like; those of `times` are no
-    numbers with decimal commas or thousands apart.
+    The cells of a text file's columns `texts` come as they stand, whatever they look like; those of `times` and of
+    `categories` are no numbers with decimal commas, thousands apart or units.
 
     Raises:
         InputError: The file is missing, empty, damaged, ragged, not UTF-8, has no header or lacks a column, or a column
@@ -213,7 +229,7 @@ def read_table(
     ]
     if problems:
         raise InputError(problems)
-    table = file.table(wanted, coded, texts, times)
+    table = file.table(wanted, coded, texts, times, categories)
     if table.num_rows == 0:
         raise InputError(f"data: {file.name} has a header and no rows")
     try:

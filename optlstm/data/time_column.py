@@ -127,7 +127,7 @@ def without_totals(frame: pd.DataFrame, time: str, flaws: Flaws) -> pd.DataFrame
     flaws.notes.append(f"data: {rows} of {flaws.file} left out, with {shown} in the column '{time}'")
     frame = frame.iloc[:-count]
     column = frame[time]
-    if column.astype("str").str.fullmatch(r"\d{1,18}(\.0)?").all():
+    if column.astype("str").str.fullmatch(r"-?\d{1,18}(\.0)?").all():
         column = (
             column.astype("float64").astype("int64") if pd.api.types.is_float_dtype(column) else column.astype("int64")
         )

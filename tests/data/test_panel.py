@@ -161,6 +161,15 @@ def test_a_bad_cell_makes_no_categories_of_numbers(tmp_path: Path, cell: str, re
     assert isinstance(column, Categories)
 
 
+def test_categories_that_are_named_have_no_units(tmp_path: Path) -> None:
+    """A model knows `2WD` from a file with `AWD`, and meets one without."""
+    column = read(tmp_path, table().assign(drive=["2WD", "4WD"] * 5), past=["drive"], categorical=["drive"])
+
+    drive = column.covariates["drive"]
+    assert isinstance(drive, Categories)
+    assert drive.names == ("2WD", "4WD")
+
+
 def test_categories_that_were_not_asked_for_are_named(tmp_path: Path) -> None:
     frame = pd.DataFrame({"ds": range(8), "y": range(8), "kind": list("abcdabcd")})
 

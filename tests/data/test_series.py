@@ -244,7 +244,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     assert [word in problem for word, problem in zip(words, found, strict=True)] == [True] * 5
 
 
-@pytest.mark.parametrize("first", ["0,1", "2020-01-01,2020-01-02", "1.1.2020,2.1.2020", "2001Q1,2001Q2"])
+@pytest.mark.parametrize("first", ["0,1", "-1,0", "2020-01-01,2020-01-02", "1.1.2020,2.1.2020", "2001Q1,2001Q2"])
 @pytest.mark.parametrize(
     ("end", "shown"),
     [("Total,9", "'Total'"), (",9", "no time"), ("Summe,9\nQuelle: Amt,", "'Summe' and 'Quelle: Amt'")],
@@ -256,7 +256,7 @@ def test_totals_and_notes_at_the_end_are_left_out(tmp_path: Path, first: str, en
     panel = read_panel(tmp_path / "x.csv", PanelColumns(times=TimeReading(day_first=True)))
 
     assert panel.values[:, 0].tolist() == [1, 2]
-    assert isinstance(panel.time, pd.DatetimeIndex) == (first != "0,1")
+    assert isinstance(panel.time, pd.DatetimeIndex) == (first not in ("0,1", "-1,0"))
     rows = "the last row" if "\n" not in end else "the last 2 rows"
     assert f"data: {rows} of x.csv left out, with {shown} in the column 'ds'" in panel.notes
 
