@@ -93,15 +93,22 @@ def read_time_columns(
 
 
 def read_series_columns(frame: pd.DataFrame, names: Sequence[str]) -> pd.Series:
-    """A category for each combination of their cells, in order of appearance, named as a CSV row has them."""
-    codes, missing = np.zeros(len(frame), dtype=np.int64), np.zeros(len(frame), dtype=bool)
+    """A category for each combination of their cells, in order of appearance, named as a CSV row has them.
+
+    Some of the cells may be empty, as those of totals are, in series of three rows or more on the average.
+    """
+    codes, missing = np.zeros(len(frame), dtype=np.int64), np.ones(len(frame), dtype=bool)
+    partly = np.zeros(len(frame), dtype=bool)
     texts: list[npt.NDArray[np.object_]] = []
     for name in names:
-        numbered, distinct = pd.factorize(frame[name])
+        numbered, distinct = pd.factorize(frame[name], use_na_sentinel=False)
         numbers, labels = pd.factorize(np.array(label_texts(pd.Series(distinct))[0], dtype=object))
-        missing |= numbered < 0
+        empty = (labels == "")[numbers[numbered]]
+        missing, partly = missing & empty, partly | empty
         codes = codes * max(1, len(labels)) + numbers[numbered]
         texts.append(labels)
+    if np.count_nonzero(partly) < _ROWS_OF_SERIES * len(np.unique(codes[partly])):
+        missing = partly
     numbered, combined = pd.factorize(codes[~missing])
     of_row = np.full(len(frame), -1)
     of_row[~missing] = numbered

@@ -43,7 +43,7 @@ from optlstm.data.time_column import BY_THE_CELLS, TimeColumn, TimeReading, read
 from optlstm.data.time_format import is_of_numbers
 from optlstm.errors import InputError, did_you_mean
 from optlstm.util.arrays import Floats, Integers
-from optlstm.util.format import many
+from optlstm.util.format import listed, many, quoted
 
 SERIES = "unique_id"  # column looked for where none is named
 _BUNDLED = Path(__file__).parent / "bundled"
@@ -120,10 +120,13 @@ def read_panel(path: Path, columns: PanelColumns) -> Panel:
     coded = series if len(of_series) == 1 else None
     frame = read_table(file, [*read], coded=coded, texts=texts, times=times, categories=columns.categorical)
     if series and len(of_series) > 1:
-        frame[series] = read_series_columns(frame, of_series)
+        frame[series], totals = read_series_columns(frame, of_series), frame[[*of_series]].isna()
     if columns.plain and columns.series is None and series and not 1 < frame[series].nunique() < len(frame):
         frame, series, of_series = frame.drop(columns=series), None, ()  # one series, or the number of each row
     flaws = Flaws(file, [name for name in names if name not in read], of_series)
+    if len(of_series) > 1 and (count := int(np.count_nonzero(totals.any(axis=1) & frame[series].notna()))):
+        empty = listed(quoted(name) for name in of_series if totals[name].any())
+        flaws.notes.append(f"data: {many(count, 'row')} of {file.name} with an empty {empty}: series of their own")
     if times:
         frame = without_totals(frame, times[0], flaws)
     return _Reader(frame, flaws, columns, series, of_series, times, targets).panel()
@@ -199,9 +202,11 @@ class _Reader:
         rows, notes = regular(
             Rows(index, starts, order, values, covariates), self.wanted.rules, self.targets, ids, self.flaws
         )
+        if not self.wanted.future and not self.wanted.gaps:
+            rows = self._without_future(rows, ids)
         index, starts, order, values, covariates = rows.index, rows.starts, rows.order, rows.values, rows.covariates
         freq = Times(index, starts, ids, order, self.flaws, self.wanted.rules).freq(gaps=self.wanted.gaps)
-        known = self._known(values, starts)
+        known = _known(values, starts) if self.wanted.future or self.wanted.gaps else np.diff(starts)
         if self.wanted.gaps and not self.wanted.future:
             self._note_ahead(np.diff(starts) - known, ids)
         if not self.wanted.gaps:
@@ -238,9 +243,8 @@ class _Reader:
     def _target_values(self) -> Floats:
         """[rows, targets], taken out of the frame."""
         values = np.empty((len(self.frame), len(self.targets)), dtype=np.float64)
-        empty = bool(self.wanted.future) or self.wanted.gaps or self.wanted.rules.resample is not None
         for i, name in enumerate(self.targets):
-            fill_numbers(values[:, i], self.frame.pop(name), self.flaws, empty=empty, instead=INTERPOLATE)
+            fill_numbers(values[:, i], self.frame.pop(name), self.flaws, empty=True, instead=INTERPOLATE)
             self.flaws.notes += likely_stand_in(self.flaws.file, [name], values[:, i])
         return values
 
@@ -260,7 +264,8 @@ class _Reader:
         codes, names = column.codes.to_numpy(), column.categories
         missing = np.flatnonzero(codes < 0)
         problem = f"column '{self.series}' of {self.flaws.file}: {len(missing)} row(s) name no series"
-        self.flaws.add(problem, missing, "fill them in or leave the rows out")
+        remedy = "fill them in, leave the rows out, or name a series by more columns: --series COL,COL"
+        self.flaws.add(problem, missing, remedy)
         self.flaws.raise_any()
         return codes.astype(np.int32), tuple(str(name) for name in names)
 
@@ -285,13 +290,15 @@ class _Reader:
         self.flaws.notes += likely_stand_in(self.flaws.file, [name], numbers)
         return numbers
 
-    def _known(self, values: Floats, starts: Integers) -> Integers:
-        """How many rows of each series come before its future: up to the last that has any target."""
-        if not self.wanted.future and not self.wanted.gaps:
-            return np.diff(starts)
-        given = np.asarray(~np.isnan(values).all(axis=1))
-        last = np.maximum.reduceat(np.where(given, np.arange(len(given)), -1), starts[:-1])
-        return np.where(last >= starts[:-1], last - starts[:-1] + 1, 0).astype(np.int64)
+    def _without_future(self, rows: Rows, ids: Sequence[str]) -> Rows:
+        """The rows without those behind each series' last target, which are to be forecast."""
+        lengths, known = np.diff(rows.starts), _known(rows.values, rows.starts)
+        known = np.where(known > 0, known, lengths)
+        if (known == lengths).all():
+            return rows
+        self._note_ahead(lengths - known, ids)
+        kept = np.arange(len(rows.index)) < np.repeat(rows.starts[:-1] + known, lengths)
+        return replace(rows.taken(np.flatnonzero(kept)), starts=np.concatenate([[0], np.cumsum(known)]))
 
     def _note_ahead(self, ahead: Integers, ids: Sequence[str]) -> None:
         """Say which rows are to be forecast. ahead: how many behind the last target of each series."""
@@ -307,9 +314,9 @@ class _Reader:
     ) -> None:
         """Only targets and past covariates may be empty, and only in the future. future: which rows are, [rows]."""
         remedy = f"fill them in, or {INTERPOLATE}"
-        if self.wanted.future or self.wanted.rules.resample:  # else `fill_numbers` has refused them
-            empty = np.flatnonzero(np.isnan(values).any(axis=1) & ~future)
-            problem = f"{self.flaws.file}: {len(empty)} row(s) with an {EMPTY} target"
+        for name, target in zip(self.targets, values.T, strict=True):
+            empty = np.flatnonzero(np.isnan(target) & ~future)
+            problem = f"column '{name}' of {self.flaws.file}: {len(empty)} {EMPTY} value(s)"
             self.flaws.add(problem, sorted({*in_table(empty, order)}), remedy, fix=BY_INTERPOLATION)
         for name, column in covariates.items():
             if not isinstance(column, Categories):
@@ -341,6 +348,13 @@ class _Reader:
                 missing = firsts[empty[firsts]]
                 problem = f"column '{name}' of {self.flaws.file}: {len(missing)} series begin with an empty value"
                 self.flaws.add(problem, missing, "fill them in")
+
+
+def _known(values: Floats, starts: Integers) -> Integers:
+    """How many rows of each series come before its future: up to the last that has any target."""
+    given = np.asarray(~np.isnan(values).all(axis=1))
+    last = np.maximum.reduceat(np.where(given, np.arange(len(given)), -1), starts[:-1])
+    return np.where(last >= starts[:-1], last - starts[:-1] + 1, 0).astype(np.int64)
 
 
 def _categories(column: pd.Series) -> Categories:

@@ -49,7 +49,6 @@ FILES: dict[str, tuple[bytes | str, Lines]] = {
     ),
     "NUL byte": (numbers(cell="\0"), [["row 7", "a NUL byte"]]),
     "gaps": ("\n".join([*ROWS[:8], *ROWS[10:]]), [["2 missing row(s) in 1 gap(s)", "row 9: 9 after 6"]]),
-    "last NaN": (column(["1"] * 118 + [""] * 2), [["column 'y'", "2 empty", "leave these last rows out", "--gaps"]]),
     "all NaN": (column([""] * 120), [["column 'y'", "120 empty or NaN value(s)", "row 2"]]),
     "text": (numbers(cell="much"), [["column 'y'", "row 7: 'much'"]]),
     "no numbers": (column(["yes", "no"] * 60), [["120 cell(s) are not numbers", "it is no column of numbers"]]),

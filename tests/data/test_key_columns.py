@@ -149,3 +149,16 @@ def test_series_in_several_columns(tmp_path: Path) -> None:
 def test_what_keys_have_of_a_column_no_covariate_has(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="column 'hour' is asked for more than once"):
         read(tmp_path, lines("year,month,day,hour,y", "2011,2,1,0"), time="year,month,day,hour", past=["hour"])
+
+
+def test_totals_of_series_of_several_columns_are_series(tmp_path: Path) -> None:
+    rows = [f"{land},{region},{i},{i}" for land, region in (("DE", ""), ("DE", "BY"), ("FR", "")) for i in range(3)]
+    text = "\n".join(["land,region,ds,y", *rows])
+    panel = read(tmp_path, text, series="land,region")
+    assert panel.ids == ("DE,", "DE,BY", "FR,")
+    assert panel.notes == ("data: 6 rows of x.csv with an empty 'region': series of their own",)
+    assert split_id(panel.ids[0]) == ["DE", ""]
+    with pytest.raises(InputError, match=r"3 row\(s\) name no series"):
+        read(tmp_path, text.replace("FR", ""), series="land,region")
+    with pytest.raises(InputError, match=r"6 row\(s\) name no series .* by more columns: --series COL,COL"):
+        read(tmp_path, text, series="region")

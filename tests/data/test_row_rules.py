@@ -197,7 +197,7 @@ def test_hours_at_which_nothing_is_recorded_are_named_as_such(tmp_path: Path) ->
 
 def test_a_step_without_rows_is_a_gap_and_never_invented(tmp_path: Path) -> None:
     frame = jittered().drop(index=range(96, 108))
-    assert "x.csv: 2 row(s) with an empty or NaN target (row 97)" in problems_of(tmp_path, frame, resample="min")[0]
+    assert "column 'y' of x.csv: 2 empty or NaN value(s) (row 97)" in problems_of(tmp_path, frame, resample="min")[0]
     panel = panel_of(tmp_path, frame, columns={"gaps": True}, resample="min")
     assert np.flatnonzero(np.isnan(panel.values[:, 0])).tolist() == [16, 17]
 

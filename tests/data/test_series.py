@@ -180,7 +180,7 @@ BAD_VALUES: dict[str, tuple[list[str], list[str]]] = {
     "text": (["1", "abc", "3", "4", "5", "6"], ["1 cell(s) are not numbers (row 3: 'abc')"]),
     "thousands": (["1", '"1,234"', "3", "4", "5", "6"], ["'1,234' may be 1234 or 1.234", 'data.thousands=","']),
     "decimal comma": (["1", '"1,5"', "3", "4", "5", "6"], ["row 3: '1,5'", "decimal commas"]),
-    "empty": (["1", "", "NaN", "4", "", "NA"], ["4 empty or NaN value(s) (row 3, row 4, row 6, ...)", "data.gaps"]),
+    "empty": (["1", "", "NaN", "4", "", "6"], ["3 empty or NaN value(s) (row 3, row 4, row 6)", "data.gaps"]),
     "too large": (["1", "1e400", "3", "-inf", "5", "6"], ["2 infinite value(s) (row 3, row 5)"]),
 }
 
@@ -240,7 +240,7 @@ def test_half_hours_that_repeat_in_autumn(tmp_path: Path) -> None:
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     times = [f"2020-01-{day:02}" for day in (1, 2, 4, 3, 3, 5, 12)]
     found = problems_of(write(tmp_path, times, [1, "", "1e400", 4, 5, 6, 7]))
-    words = ["empty or NaN", "infinite", "repeated", "earlier", "missing row"]
+    words = ["infinite", "repeated", "earlier", "missing row", "empty or NaN"]
     assert [word in problem for word, problem in zip(words, found, strict=True)] == [True] * 5
 
 
@@ -264,6 +264,20 @@ def test_totals_and_notes_at_the_end_are_left_out(tmp_path: Path, first: str, en
 def test_a_total_of_many_series_is_no_series(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("unique_id,ds,y\na,0,1\na,1,2\nb,0,3\nb,1,4\nTotal,,10\n")
     assert read_panel(tmp_path / "x.csv", PanelColumns()).ids == ("a", "b")
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_rows_at_the_end_without_a_target_are_to_be_forecast(tmp_path: Path, many: bool) -> None:
+    rows = [f"{name},{i},{i if i < 7 else ''}" for name in ("ab" if many else "a") for i in range(9)]
+    (tmp_path / "x.csv").write_text("\n".join(["unique_id,ds,y", *rows]))
+
+    panel = read_panel(tmp_path / "x.csv", PanelColumns(plain=True))
+
+    assert panel.values[:, 0].tolist() == [*range(7)] * (2 if many else 1)
+    assert panel.known.tolist() == np.diff(panel.starts).tolist()
+    (note,) = panel.notes
+    assert note.startswith(f"data: {4 if many else 2} rows at the end of ")
+    assert note.endswith(" without a target: to be forecast")
 
 
 def test_totals_between_the_rows_are_named(tmp_path: Path) -> None:
