@@ -49,7 +49,9 @@ def conversion(path: Path) -> str | None:
         code = _of_arrays(path) if suffix in (".npy", ".npz") else None
     if code is None:
         return None
-    line = f'python -c "{code}.to_csv({str(path.with_suffix(".csv"))!r}, index=False)"'
+    target = path.with_suffix(".csv")
+    target = path.with_name(f"{path.name}.csv") if target.exists() else target
+    line = f'python -c "{code}.to_csv({str(target)!r}, index=False)"'
     if suffix not in _EXCEL:
         return line
     package = _EXCEL[suffix]
