@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.date_parts import columns_of_day, date_columns
-from optlstm.data.labels import FEW_NUMBERS, are_meant_as_numbers, joined_labels, label_columns
 from optlstm.data.stand_ins import empty_cells
 from optlstm.data.table import SHOWN, DataFile, file_rows, first_cells, list_columns, listed, unknown_column
 from optlstm.data.time_format import parse_times, whole_number_format
@@ -172,16 +171,6 @@ def _nearest_instead(column: str, names: Sequence[str], time: Sequence[str], tar
     return {key: ",".join(near if name == column else name for name in asked)}
 
 
-def named_column_problems(file: DataFile, names: Sequence[str], column: str | None, default: str) -> list[str]:
-    """A problem where `column`, or the `default` one, is not in the file. The flag that names it is `--{default}`."""
-    if (column or default) in names:
-        return []
-    if column:
-        return [unknown_column(file, names, column)]
-    columns = listed(file, names)
-    return [f"data: no {default} column '{default}' in {file.name}; name it with --{default} COLUMN {columns}"]
-
-
 def _guess(cells: dict[str, list[str]]) -> tuple[list[str], list[str]]:
     """(columns that look like times, columns that look like numbers)."""
     dates: list[str] = []
@@ -305,80 +294,3 @@ def are_mostly_numbers(column: pd.Series) -> bool:
     """Whether the texts of a column that differ are numbers, all but a few mistakes."""
     distinct = [str(text) for text in column.dropna().unique()]
     return sum(not np.isnan(_number(text)) for text in distinct) > _MOSTLY * len(distinct)
-
-
-def label_texts(column: pd.Series) -> tuple[list[str], Integers]:
-    """(labels as text, rows without one). Where all are whole numbers, 1.0 and 1e0 are 1; 01 is not."""
-    missing = column.isna().to_numpy()
-    texts = ["" if absent else str(value).strip() for value, absent in zip(column, missing, strict=True)]
-    distinct = set(texts) - {""}
-    if all(_NUMBER.fullmatch(text) and float(text).is_integer() for text in distinct):
-        names = {text: text if text.lstrip("+-").isdecimal() else str(int(float(text))) for text in distinct}
-        texts = [names.get(text, "") for text in texts]
-    return texts, np.array([i for i, text in enumerate(texts) if not text], dtype=np.int64)
-
-
-def read_label_numbers(frame: pd.DataFrame, columns: Sequence[str], flaws: Flaws) -> None:
-    """Write labels that are numbers with marks, percent or a currency as plain numbers: 3,5 as 3.5. A note says so.
-
-    Raises InputError where nothing tells decimal commas from thousands, and they are too many to be classes.
-    """
-    if flaws.source.is_parquet or flaws.source.is_archive:
-        return
-    for column in columns:
-        names = {cell: str(cell).strip() for cell in frame[column].dropna().unique()}
-        if all(map(str.isdecimal, names.values())):
-            continue
-        try:
-            numbers = flaws.source.marked_numbers(column, [*names.values()])
-        except InputError:
-            if len(names) > FEW_NUMBERS:
-                raise
-            continue
-        plain = {cell: numbers.get(name, name) for cell, name in names.items()}
-        marked = [cell for cell, name in names.items() if _number(name) != _number(plain[cell])]
-        marked = [cell for cell in marked if not np.isnan(_number(plain[cell]))]
-        if marked and are_meant_as_numbers([*plain.values()]):
-            frame[column] = frame[column].map(plain | {cell: cell for cell in names if cell not in marked})
-            longest = max(marked, key=len)
-            said = f"{quoted(names[longest])} is read as {plain[longest]}"
-            flaws.notes.append(f"data: column '{column}' of {flaws.file}: {said}")
-
-
-def label_problems(file: DataFile, names: Sequence[str], label: str | None) -> list[str]:
-    """What is wrong with the label column, or the columns `a,b,c`."""
-    columns = label_columns(label or "label", names)
-    if len(columns) == 1:
-        return named_column_problems(file, names, label, "label")
-    twice = [name for name in dict.fromkeys(columns) if columns.count(name) > 1]
-    problems = [f"data.label: '{name}' stands there twice; name each column once" for name in twice]
-    return problems + [unknown_column(file, names, name) for name in dict.fromkeys(columns) if name not in names]
-
-
-def text_cells(frame: pd.DataFrame, column: str | None, flaws: Flaws) -> tuple[str, ...] | None:
-    """The cells of a column of labels or groups; None where there is no such column."""
-    if column is None:
-        return None
-    texts, missing = label_texts(frame[column])
-    problem = f"column '{column}' of {flaws.file}: {len(missing)} row(s) without a value"
-    flaws.add(problem, missing, "fill them in or leave the rows out")
-    return tuple(texts)
-
-
-def label_cells(frame: pd.DataFrame, columns: Sequence[str], flaws: Flaws, *, gaps: bool = False) -> tuple[str, ...]:
-    """The labels of a column, or of several as `joined_labels`; empty where there is no column.
-
-    gaps: whether some rows may have none: theirs is empty.
-    """
-    cells = [label_texts(frame[column])[0] if gaps else text_cells(frame, column, flaws) or () for column in columns]
-    labels = tuple(joined_labels(cells))
-    if gaps and columns and not any(labels):
-        flaws.add(f"column {', '.join(map(quoted, columns))} of {flaws.file}: no row has a value")
-    return labels
-
-
-def unlabelled_note(labels: Sequence[str], columns: Sequence[str], file: str, noun: str) -> tuple[str, ...]:
-    """A line where samples without a label are left out."""
-    empty = sum(not label for label in labels)
-    where = f"column {', '.join(map(quoted, columns))} of {file}"
-    return (f"data: {where}: {empty:,} of {len(labels):,} {noun} have no value; they are left out",) if empty else ()

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.columns import Flaws, label_texts
+from optlstm.data.columns import Flaws
 from optlstm.data.date_parts import OF_DAY, OF_YEAR, PARTS, part_of
+from optlstm.data.label_cells import label_texts
 from optlstm.data.table import SHOWN, DataFile, read_table
 from optlstm.data.time_column import BY_THE_CELLS, TimeColumn, TimeReading, read_times
 from optlstm.data.time_format import DIGITS, read_numbers

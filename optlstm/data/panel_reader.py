@@ -21,7 +21,6 @@ from optlstm.data.columns import (
     are_mostly_numbers,
     column_problems,
     fill_numbers,
-    label_texts,
 )
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import season_of, ticks_of
@@ -34,6 +33,7 @@ from optlstm.data.key_columns import (
     texts_of_day,
     whole_names,
 )
+from optlstm.data.label_cells import label_texts
 from optlstm.data.panel import Categories, Column, Panel, named, taken
 from optlstm.data.panel_time import AS_THEY_ARE, RowRules, Times, in_table
 from optlstm.data.row_rules import Rows, regular

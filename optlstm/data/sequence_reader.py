@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.columns import (
-    BY_INTERPOLATION,
-    SERIES_NAMES,
-    Flaws,
-    fill_numbers,
+from optlstm.data.columns import BY_INTERPOLATION, SERIES_NAMES, Flaws, fill_numbers
+from optlstm.data.file_format import TOLD, FileOptions
+from optlstm.data.frequency import ticks_of
+from optlstm.data.label_cells import (
     label_cells,
     label_problems,
     label_texts,
@@ -23,8 +22,6 @@ from optlstm.data.columns import (
     text_cells,
     unlabelled_note,
 )
-from optlstm.data.file_format import TOLD, FileOptions
-from optlstm.data.frequency import ticks_of
 from optlstm.data.labels import FEW_NUMBERS, are_meant_as_numbers, joined_labels, label_columns
 from optlstm.data.sequences import Sequences, fill_gaps
 from optlstm.data.stand_ins import likely_stand_in
@@ -159,7 +156,8 @@ def _column_problems(
     file: DataFile, names: Sequence[str], columns: SequenceColumns, series: str | None, channels: Sequence[str]
 ) -> list[str]:
     """What is wrong with the columns that were asked for by name."""
-    problems = label_problems(file, names, columns.label) if columns.labelled else []
+    others = (series, columns.time, columns.group)
+    problems = label_problems(file, names, columns.label, others) if columns.labelled else []
     asked = [columns.series, columns.time if series else None, columns.group]
     asked += [] if columns.like else channels
     missing = [name for name in dict.fromkeys(asked) if name and name not in names]

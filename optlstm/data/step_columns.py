@@ -49,7 +49,7 @@ class StepColumns:
     @classmethod
     def without_ids(cls, names: Sequence[str], noun: str) -> StepColumns:
         """All but those whose names say that they name rows, as `id` and `patient_id` do."""
-        left = {name: "" for name in names if _NAMES_ROWS.fullmatch(name)}
+        left = {name: "" for name in names if names_rows(name)}
         return cls([name for name in names if name not in left], left, noun)
 
     def leave(self, why: Mapping[str, str]) -> None:
@@ -78,6 +78,11 @@ class StepColumns:
         whose = next((name for name in self.left if _WHOSE.fullmatch(name)), None)
         group = f"; where {quoted(whose)} says whose a row is, --set data.group={short(whose)}" if whose else ""
         return (f"{line}; data.channels names others{group}",)
+
+
+def names_rows(column: str) -> bool:
+    """Whether a column is called as those are that name rows, or whose they are: `id`, `patient_id`."""
+    return bool(_NAMES_ROWS.fullmatch(column))
 
 
 def span(names: Sequence[str]) -> str:

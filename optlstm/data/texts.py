@@ -10,16 +10,16 @@ from itertools import compress
 from pathlib import Path
 from typing import Any, Self
 
-from optlstm.data.columns import (
-    Flaws,
+from optlstm.data.columns import Flaws
+from optlstm.data.file_format import TOLD, FileOptions
+from optlstm.data.label_cells import (
     label_cells,
     label_problems,
-    named_column_problems,
     read_label_numbers,
+    role_problems,
     text_cells,
     unlabelled_note,
 )
-from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.labels import LabelledSamples, label_columns
 from optlstm.data.table import SHOWN, DataFile, dataset_name, file_rows, read_table, unknown_column
 from optlstm.errors import InputError
@@ -66,8 +66,11 @@ def read_texts(
     """
     file = DataFile(path, options)
     names = file.names
-    problems = named_column_problems(file, names, text, "text")
-    problems += label_problems(file, names, label) if labelled else []
+    if labelled and len(label_columns(label or "label", names)) == 1:
+        problems = role_problems(file, names, {"text": text, "label": label}, [group])
+    else:
+        problems = role_problems(file, names, {"text": text}, [group])
+        problems += label_problems(file, names, label, [group]) if labelled else []
     problems += [unknown_column(file, names, group)] if group is not None and group not in names else []
     if problems:
         raise InputError(problems)

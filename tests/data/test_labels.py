@@ -22,7 +22,7 @@ from optlstm.data.labels import (
 )
 from optlstm.data.sequence_reader import SequenceColumns, read_sequences
 from optlstm.data.texts import Texts, read_texts
-from optlstm.errors import InputError
+from optlstm.errors import InputError, Problem
 
 CODES = np.repeat([0, 1, 2], [50, 30, 20])
 
@@ -216,3 +216,46 @@ def test_labels_that_are_no_such_numbers_stay_as_they_are(tmp_path: Path, cells:
 def test_labels_that_may_be_thousands_or_decimals_are_refused_where_they_are_many(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'1.234' may be 1234 or 1.234; --set data.thousands"):
         as_labels(tmp_path, [f"1.{i}" for i in range(234, 284)])
+
+
+TEXT = ["a good long film", "a bad and short one", "very good all in all", "bad beyond all words"]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "lines"),
+    [
+        ("review,sentiment", "{text},{word}", [("text", "review"), ("label", "sentiment")]),
+        ("id,body,kind", "{i},{text},{word}", [("text", "body"), ("label", "kind")]),
+        ("spam,some first text here", "{word},{text}", [("text", "c2"), ("label", "c1")]),
+        ("text,Rating,n", "{text},{digit},{i}", [("label", "Rating")]),
+    ],
+)
+def test_columns_of_texts_and_labels_are_proposed(
+    tmp_path: Path, header: str, row: str, lines: list[tuple[str, str]]
+) -> None:
+    cells = [{"i": i, "text": f"{TEXT[i % 4]} {i}", "word": ("ham", "spam")[i % 2], "digit": i % 5} for i in range(40)]
+    (tmp_path / "s.csv").write_text(
+        "\n".join([header, *(row.format(**cell).replace(", a", " a") for cell in cells)]) + "\n"
+    )
+
+    with pytest.raises(InputError) as refused:
+        read_texts(tmp_path / "s.csv", None, None, None)
+
+    assert len(refused.value.problems) == len(lines)
+    for problem, (role, name) in zip(refused.value.problems, lines, strict=True):
+        assert f"no {role} column '{role}' in s.csv" in problem
+        assert f"name it: --{role} {name} (columns: {header.replace(',', ', ')})" in problem
+        assert isinstance(problem, Problem)
+        assert problem.fix == {f"data.{role}": name, **({"data.header": "false"} if name.startswith("c") else {})}
+
+
+def test_the_label_of_sequences_is_proposed(tmp_path: Path) -> None:
+    rows = [f"{i % 3},{i * 0.37:.2f},{i * 0.73:.2f},{i * 7 % 31 * 0.31:.2f}" for i in range(40)]
+    for name, text, label in (
+        ("no.csv", rows, "c1"),
+        ("yes.csv", ["kind,t0,t1,t2", *rows], "kind"),
+        ("n.csv", ["t0,price,t2,t3", *rows], "price"),
+    ):
+        (tmp_path / name).write_text("\n".join(text) + "\n")
+        with pytest.raises(InputError, match=f"no label column 'label' in {name}; name it: --label {label} "):
+            read_sequences(tmp_path / name, SequenceColumns())

@@ -164,7 +164,7 @@ def test_gaps_of_sequences_are_filled_when_tuned_and_when_predicted(cli: Cli) ->
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (lines().replace("label", "kind", 1), ["no label column 'label' in lines.csv", "--label COLUMN"]),
+        (lines().replace("label", "kind", 1), ["no label column 'label' in lines.csv", "name it: --label kind"]),
         (lines(names=("", "")), ["column 'label' of lines.csv: no row has a value"]),
         (lines(names=("up",)), ["column 'label' of lines.csv holds only one class ('up')"]),
         (lines() + "up,,,,,,\n", ["1 sequence(s) of lines.csv have no value (row 26)"]),
