@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
@@ -42,10 +44,11 @@ def read_override(text: str) -> dict[str, Any]:
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
         raise InputError(f"--set {text}: use section.key=VALUE, for example --set training.epochs=20")
-    try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except (ValueError, RecursionError):
-        parsed = value.strip()  # `--set sampler.name=tpe`: a shell has eaten the quotes
+    parsed: Any = value.strip()  # `--set sampler.name=tpe`: a shell has eaten the quotes
+    for toml in (value, re.sub(r"(?<![\w.])\.(?=\d)", "0.", value)):  # `.8` is no number in TOML
+        with suppress(ValueError, RecursionError):
+            parsed = tomllib.loads(f"value = {toml}")["value"]
+            break
     for part in reversed(parts):
         parsed = {part: parsed}
     return dict(parsed)

@@ -12,7 +12,16 @@ import pandas as pd
 
 from optlstm.data.date_parts import columns_of_day, date_columns
 from optlstm.data.stand_ins import empty_cells
-from optlstm.data.table import SHOWN, DataFile, file_rows, first_cells, list_columns, listed, unknown_column
+from optlstm.data.table import (
+    SHOWN,
+    DataFile,
+    encoding_problem,
+    file_rows,
+    first_cells,
+    list_columns,
+    listed,
+    unknown_column,
+)
 from optlstm.data.time_format import parse_times, whole_number_format
 from optlstm.data.wide_file import wide_problem
 from optlstm.errors import InputError, Problem, nearest
@@ -113,6 +122,8 @@ def column_problems(
     if len(dates) == 1 and len(set(cells[dates[0]])) < len(cells[dates[0]]):
         parts = (*dates, *columns_of_day(cells))
     dates = dates if len(parts) < 2 or len(dates) > 1 else [",".join(parts)]
+    if (no_text := encoding_problem(file, names)) is not None:
+        return [*problems, no_text]
     columns = listed(file, names)
     if no_time:
         remedy = (
@@ -128,7 +139,7 @@ def column_problems(
     if no_target:
         left = [column for column in numbers if column not in (*(time or ["ds"]), *dates, *parts, *SERIES_NAMES)]
         left = [column for column in left if not _is_count(cells[column])] or left
-        remedy = f"choose from {list_columns(left)} with --target" if left else "name it with --target COLUMN"
+        remedy = f"choose from {list_columns(left)} with --target COL" if left else "name it with --target COLUMN"
         remedy = f"name it: --target {shlex.quote(short(left[0]))}" if len(left) == 1 else remedy
         stem = re.sub(r"\d+$", "", left[0]) if left else ""
         if stem and sum(bool(re.fullmatch(re.escape(stem) + r"\d+", name)) for name in left) > 2:

@@ -27,6 +27,11 @@ from optlstm.errors import InputError, Problem
 from optlstm.util.format import first_few, in_a_line, quoted
 
 _OTHERS = {b"\x1f\x8b": "gzip: name it .csv.gz", b"PAR1": "Parquet: name it .parquet", b"PK\x03\x04": "Excel or zip"}
+_NO_TABLES = {  # by how they begin
+    b"<!doctype html": "a web page, not the table; download the file itself (on GitHub: Raw)",
+    b"<html": "a web page, not the table; download the file itself",
+    b"version https://git-lfs": "a pointer of Git LFS, not the data: git lfs pull fetches that",
+}
 _STREAM_BYTES, _BLOCK_BYTES = 1 << 20, 8 << 20  # of a block; a row must fit into the larger one
 _SAMPLE_LINES, _SAMPLE_CHARACTERS = 200, 1 << 18  # at the beginning of a file, by which its form is told
 _NOT_UTF8 = "not UTF-8"
@@ -83,6 +88,10 @@ def _beginning(path: Path) -> bytes:
         raise InputError(f"data: {path.name} {BREAKS_OFF}") from error
     if not head.removeprefix(b"\xef\xbb\xbf").strip():
         raise InputError(f"data: {path.name} is empty")
+    start = head[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for mark, kind in _NO_TABLES.items():
+        if start.startswith(mark):
+            raise InputError(f"data: {path.name} is {kind}")
     for magic, kind in _OTHERS.items():
         if head.startswith(magic):
             raise InputError(f"data: {path.name} is not CSV text, it looks like {kind}")

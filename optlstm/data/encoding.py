@@ -67,7 +67,7 @@ def _is_utf8(path: Path) -> bool:
 def guess_encoding(text: str) -> tuple[str, str | None]:
     """(the likely encoding of a text read with `errors="surrogateescape"`, the text in it; None: unknown)."""
     if _MANY.search(text):
-        return "perhaps the code page of another alphabet (windows-1251, if it is Cyrillic)", None
+        return "perhaps of another script (Cyrillic: windows-1251, Japanese: shift_jis, Chinese: gbk, big5)", None
     if _CONTROL.search(text):
         return "it looks like windows-1252", _read_as(text, "cp1252")
     return "it looks like Latin-1", _read_as(text, "latin-1")

@@ -181,6 +181,10 @@ class Times:
         if names:
             remedy, fix = f"these are many series: --series {shlex.quote(names)}", {"data.series": names}
             remedy += f"; or {_ONE_ROW}{rules.remedy(_BY_DAY)[4:]}"
+            if not rules.by_flag:
+                known = " and ".join(map(quoted, self.flaws.series)) or "none"
+                remedy = f"these are many series ({names}), and the model's series are named by {known}"
+                remedy += "; forecast one at a time, or tune a study with --series " + shlex.quote(names)
         elif mostly:
             remedy, fix = f"{remedy}; or {_ONE_ROW}{rules.remedy(_BY_DAY)[4:]}", None
         else:

@@ -21,14 +21,14 @@ from optlstm.data.archive_file import SUFFIXES as ARCHIVES
 from optlstm.data.archive_file import ArchiveTable, read_archive
 from optlstm.data.arrow import empty_at_end, tidy
 from optlstm.data.csv_file import SHOWN, find_format, read_rows, rows_of
-from optlstm.data.encoding import STRAY
+from optlstm.data.encoding import STRAY, WESTERN, guess_encoding
 from optlstm.data.file_format import TOLD, FileFormat, FileOptions
 from optlstm.data.frames import shown_name
 from optlstm.data.number_marks import looks_marked, read_marked
 from optlstm.data.other_files import conversion
 from optlstm.data.parquet_file import open_parquet, parquet_head, read_parquet
 from optlstm.data.text_stream import DAMAGED, PACKED, open_bytes
-from optlstm.errors import InputError, did_you_mean
+from optlstm.errors import InputError, Problem, did_you_mean
 from optlstm.util.format import in_a_line, many, quoted, short
 
 __all__ = ["SHOWN", "DataFile", "dataset_name", "first_cells", "list_columns", "read_table", "unknown_column"]
@@ -280,13 +280,24 @@ def unknown_column(file: DataFile, names: Sequence[str], column: str) -> str:
     return f"data: column '{column}' not found in {file.name}{near} {listed(file, names)}"
 
 
+def encoding_problem(file: DataFile, names: Sequence[str]) -> str | None:
+    """What is wrong with names of columns that are not UTF-8, with the likely encoding; None: they are text."""
+    stray = next((name for name in names if STRAY.search(name)), None)
+    if stray is None:
+        return None
+    guess, read_so = guess_encoding("".join(names))
+    shown = "" if read_so is None else f" ({quoted(guess_encoding(stray)[1])})"
+    key = f"--set data.encoding={'NAME' if read_so is None else WESTERN}"
+    line = f"data: {file.name} has columns whose names are not UTF-8{shown}: {guess}; {key}, or save it again as UTF-8"
+    return Problem(line, {"data.encoding": WESTERN} if read_so is not None else None)
+
+
 def listed(file: DataFile, names: Sequence[str]) -> str:
     """`(columns: a, b)`, for the problem line of a column that was not found."""
     form = None if file.is_parquet or file.is_archive else file.form
     of_no_header = form is not None and not form.header_line
     units = f"; row {form.units_line} was taken for units" if form is not None and form.units else ""
-    stray = "; names that are not UTF-8: --set data.encoding=NAME" if any(map(STRAY.search, names)) else ""
-    return f"({'it has no header: columns ' if of_no_header else 'columns: '}{list_columns(names)}{units}{stray})"
+    return f"({'it has no header: columns ' if of_no_header else 'columns: '}{list_columns(names)}{units})"
 
 
 def list_columns(names: Sequence[str], most: int = 12) -> str:

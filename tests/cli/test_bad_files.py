@@ -45,7 +45,16 @@ FILES: dict[str, tuple[bytes | str, Lines]] = {
     "UTF-16": (series().encode("utf-16-le"), [["UTF-16", "--set data.encoding=utf-16-le"]]),
     "Latin-1": (
         series(header="père,y").encode("latin-1"),
-        [["'ds'", "names that are not UTF-8: --set data.encoding="]],
+        [["names are not UTF-8 ('père'): it looks like Latin-1; --set data.encoding=windows-1252"]],
+    ),
+    "Cyrillic names": (
+        series(header="Дата,Продажи").encode("windows-1251"),
+        [["names are not UTF-8", "Cyrillic: windows-1251", "--set data.encoding=NAME"]],
+    ),
+    "a web page": ("<!DOCTYPE html>\n<html><body>404", [["is a web page, not the table"]]),
+    "a pointer": (
+        "version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+        [["a pointer of Git LFS"]],
     ),
     "NUL byte": (numbers(cell="\0"), [["row 7", "a NUL byte"]]),
     "gaps": ("\n".join([*ROWS[:8], *ROWS[10:]]), [["2 missing row(s) in 1 gap(s)", "row 9: 9 after 6"]]),

@@ -28,6 +28,8 @@ def config(raw: dict[str, Any]) -> StudyConfig:
         ("training.epochs = 20", {"training": {"epochs": 20}}),
         ("space.dropout.high=0.3", {"space": {"dropout": {"high": 0.3}}}),
         ("space.optimizer={choices=['adam','sgd']}", {"space": {"optimizer": {"choices": ["adam", "sgd"]}}}),
+        ("data.splits=[.8,.1, -.1]", {"data": {"splits": [0.8, 0.1, -0.1]}}),
+        ("name=v.8", {"name": "v.8"}),
         ("sampler.name=random", {"sampler": {"name": "random"}}),
         ("name=a=b", {"name": "a=b"}),
         ("data.target=OT,HUFL", {"data": {"target": "OT,HUFL"}}),
