@@ -166,7 +166,7 @@ def _of_numbers(
     if not missing.any() and (reading.format == EXCEL or (reading.usual == EXCEL or _is_of_days(present))):
         index = read_numbers(present, EXCEL)
         return index, EXCEL, np.asarray(index.isna()), f"correct them: data.time_format is {EXCEL}"
-    wrong, remedy = ~(np.abs(present) < 2**63) | (present % 1 != 0), "number the rows 0, 1, 2, ... or write dates"
+    wrong, remedy = ~(np.abs(present) < 2**63) | (present % 1 != 0), "write dates, or number the rows: --time row"
     nothing = pd.Index([])
     if wrong.any() or missing.any():
         return nothing, None, wrong, remedy

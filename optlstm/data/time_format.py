@@ -28,9 +28,10 @@ _DIRECTIVES = {"%Y": "YYYY", "%m": "MM", "%d": "DD", "%H": "HH", "%M": "MM", "%S
 _DIRECTIVES |= {"%G": "YYYY", "%V": "WW", "%q": "Q", "%y": "YY"}
 # Other digits of dates, which are taken for one only where that makes their steps equal; and their widest number.
 _BY_STEPS = {"%G%V": 220_053, "%Y%q": 22_004}
-_LIKELY = {"%d%m%Y": 31_122_200, "%m%d%Y": 12_312_200, "%y%m%d": 991_231} | _BY_STEPS
+_LIKELY = {"%d%m%Y": 31_122_200, "%m%d%Y": 12_312_200, "%y%m%d": 991_231, "%y%m": 9_912} | _BY_STEPS
 _FIRST_YEAR, _LAST_YEAR = 1800, 2200
 _FIRST_EXCEL, _LAST_EXCEL = 20_000, 60_000
+_LEAST = {EXCEL: _FIRST_EXCEL, "%y%m": 1}
 _UNIX_FROM, _UNIX_TO = 10**8, 7_258_118_400  # seconds: 1973, below which counts are likelier, and 2200
 _UNIX_ODD_FROM = 10**9  # where not all are whole minutes
 _US = 10**6
@@ -222,7 +223,7 @@ def in_words(form: str, cell: object, time: object) -> str:
 def _other_steps(numbers: Integers, form: str) -> int | None:
     """How many steps are unlike most, where these are dates that have fewer of them than the numbers have; or None."""
     low, high, most = int(numbers.min()), int(numbers.max()), _LIKELY.get(form, _LAST_EXCEL)
-    least = _FIRST_YEAR * most // _LAST_YEAR if form in _BY_STEPS else _FIRST_EXCEL if form == EXCEL else 10_101
+    least = _FIRST_YEAR * most // _LAST_YEAR if form in _BY_STEPS else _LEAST.get(form, 10_101)
     if low < least or high > most:
         return None
     if form == "%Y%q" and not np.isin(numbers % 10, (1, 2, 3, 4)).all():

@@ -65,6 +65,14 @@ def test_a_two_digit_year_that_may_be_another_part_is_asked_for(tmp_path: Path) 
     assert "not times" in problem_of(tmp_path, ["Jan-01", "Jan-02", "Jan-03"])  # days, perhaps
 
 
+def test_years_and_months_of_two_digits_are_asked_for(tmp_path: Path) -> None:
+    months = [f"{year:02}{month:02}" for year in (4, 5, 6) for month in range(1, 13)]
+    problem = problem_of(tmp_path, months)
+    assert "--set data.time_format=%y%m (YYMM)" in problem
+    assert read(tmp_path, months, format="%y%m").freq == "MS"
+    assert read(tmp_path, list(range(1, 13))).freq is None
+
+
 def test_counts_that_may_be_dates_of_excel_are_pointed_out(tmp_path: Path) -> None:
     days = list(range(43831, 43861))
     panel = read(tmp_path, days)
