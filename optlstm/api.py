@@ -34,6 +34,9 @@ _COLUMNS = {"time", "target", "series", "label", "text", "group", "channels"}
 _COLUMNS |= {"past", "future", "static", "categorical"}
 
 
+_LEFT_OUT: Any = inspect.Parameter.empty  # the bundled series, or those of the study; None is a mistake
+
+
 class StudyInterrupted(KeyboardInterrupt):
     """The study was told to stop: its trials have stopped after their epoch."""
 
@@ -45,14 +48,14 @@ class StudyInterrupted(KeyboardInterrupt):
         return [f"KeyboardInterrupt: {self}"]
 
 
-def tune(data: Data | None = None, *, n_trials: int | None = None, progress: bool = True, **config: Any) -> Result:
+def tune(data: Data = _LEFT_OUT, *, n_trials: int | None = None, progress: bool = True, **config: Any) -> Result:
     """Run a study, or continue the one of this name.
 
     Ctrl-C, or the notebook's stop button, ends running trials after their epoch; the same call continues later.
 
     Args:
         data: a DataFrame of pandas or polars (kept as a file below `storage_path`, so that the study can be continued
-            without it), a series or array `y`, or the path of a file; None: the bundled series.
+            without it), a series or array `y`, or the path of a file; left out: the bundled series.
         n_trials: the study's trials in all, those it has included.
         progress: show what runs, as the command line does.
         config: any key of a study file, `section.key` too. Those of `data` and `training` may stand without their
@@ -68,8 +71,8 @@ def tune(data: Data | None = None, *, n_trials: int | None = None, progress: boo
 
     with unchanged_process(), errors_in_python(), ExitStack() as undo:
         raw = _raw(config, n_trials)
-        raw = layer(raw, {"data": {"path": _path(data, raw, undo)}} if data is not None else {})
-        return _result(*_run(raw, progress, undo, None if data is None else time_of_index(data)))
+        raw = layer(raw, {"data": {"path": _path(data, raw, undo)}} if data is not _LEFT_OUT else {})
+        return _result(*_run(raw, progress, undo, None if data is _LEFT_OUT else time_of_index(data)))
 
 
 def _result(session: Session, opened: Database) -> Result:
@@ -87,7 +90,7 @@ def _in_words(line: str) -> str:
     return in_python(named)
 
 
-def fit(data: Data | None = None, *, minutes: float = 10.0, progress: bool = True, **config: Any) -> Model:
+def fit(data: Data = _LEFT_OUT, *, minutes: float = 10.0, progress: bool = True, **config: Any) -> Model:
     """A tested model in a limited time: search, refit, ensemble, intervals and test. It is not saved yet.
 
     The search is a study in the database, `NAME-fit`; interrupted, the same call continues it.
@@ -113,9 +116,9 @@ def fit(data: Data | None = None, *, minutes: float = 10.0, progress: bool = Tru
         if problems := config_problems(raw, minutes):
             raise InputError(problems)
         raw["timeout"] = 60 * minutes
-        raw = layer(raw, {"data": {"path": _path(data, raw, undo)}} if data is not None else {})
+        raw = layer(raw, {"data": {"path": _path(data, raw, undo)}} if data is not _LEFT_OUT else {})
         budget = Budget(60 * minutes, began)
-        index = None if data is None else time_of_index(data)
+        index = None if data is _LEFT_OUT else time_of_index(data)
         session, opened = _run(raw, progress, undo, index, budget, SUFFIX)
         return Model.of(finished(session, opened, budget))
 
@@ -224,6 +227,8 @@ def _path(data: Data, raw: Mapping[str, Any], undo: ExitStack) -> str:
     Args:
         undo: Gets what removes the file again.
     """
+    if data is None:
+        raise InputError("data: is None; give a DataFrame or the path of a file (left out: the bundled series)")
     if isinstance(data, str | Path):
         return str(Path(data).expanduser().absolute())
     from optlstm.data.frames import errors_name_frame, frame_bytes, frame_file

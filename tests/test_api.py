@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -254,3 +255,9 @@ def test_ctrl_c_stops_after_the_epoch_and_the_same_call_goes_on(folder: Path, mo
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'tuna'"):
         _ = optlstm.tuna  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("learn", [optlstm.tune, optlstm.fit])
+def test_none_is_no_data(learn: Callable[..., object], folder: Path) -> None:
+    with pytest.raises(InputError, match="data: is None; give a DataFrame or the path of a file"):
+        learn(None)
