@@ -35,6 +35,7 @@ INTERPOLATE = "have them interpolated: --gaps interpolate (data.gaps = 'interpol
 BY_INTERPOLATION: Fix = {"data.gaps": "interpolate"}
 _EXACT = 2**53  # up to here a float holds every whole number
 _LONGEST_MARK = 12  # characters of a text that stands for a gap
+_ODD_TIMES = 0.2  # of the first cells, such as totals, of a column of times
 _MOSTLY = 0.9  # of texts that differ
 _OF_MARKS = ("<", "#")  # a number below a limit, an error of a spreadsheet
 _LARGEST = 1e140  # the squares of a hundred million of these can be added up
@@ -196,7 +197,7 @@ def _guess(cells: dict[str, list[str]]) -> tuple[list[str], list[str]]:
         elif given:
             try:
                 times, _ = parse_times(pd.Series(given, dtype="str"))
-                if not times.hasnans:
+                if times.isna().mean() < _ODD_TIMES:
                     dates.append(name)
                 elif 2 * sum(bool(_MARKED.fullmatch(text.strip())) for text in given) > len(given):
                     numbers.append(name)

@@ -58,7 +58,7 @@ _COARSE = (
     (r"\d{4}(年)\d{1,2}月\d{1,2}日", "%Y年%m月%d日"),
 )
 # Forms that are not read unasked: they may be another, or are rare.
-_NAMEABLE = ("%y-%b", "%y %b", "%Y-%j", "%Y%j", "%G-W%V-%u", "%a, %d %b %Y", "%d/%b/%Y:%H:%M:%S %z", "FY%Y")
+_NAMEABLE = ("%y-%b", "%y %b", "%V/%G", "%Y-%j", "%Y%j", "%G-W%V-%u", "%a, %d %b %Y", "%d/%b/%Y:%H:%M:%S %z", "FY%Y")
 _MONTH_AND_YEAR = r"[A-Za-z]{3}([ ./'-])\d\d"  # Jan-04, of which two months at least show that 04 is no day
 _SHORT = r"\d{1,2}([./-])\d{1,2}\1\d\d(?:( +)\d{1,2}:\d\d(:\d\d)?( *[AaPp][Mm])?)?"
 _Mask = npt.NDArray[np.bool_]

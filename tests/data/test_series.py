@@ -285,6 +285,8 @@ def test_totals_between_the_rows_are_named(tmp_path: Path) -> None:
     (problem, *_) = problems_of(write(tmp_path, times, range(14)))
     assert "1 cell(s) are not times (row 14: '2010 Total')" in problem
     assert problem.endswith("leave these rows out, if they are totals, notes or the header again")
+    (tmp_path / "x.csv").write_text("\n".join(["month,sold", *(f"{time},{i}.5" for i, time in enumerate(times))]))
+    assert "'month' looks like the time column" in problems_of(tmp_path / "x.csv")[0]
 
 
 def test_finer_than_a_microsecond(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def problem_of(folder: Path, times: Sequence[object], **reading: object) -> str:
     [
         (["04-Jan", "04-Feb"], "or name their form: --set data.time_format='%y-%b'"),
         (["2020-001", "2020-002"], "or name their form: --set data.time_format='%Y-%j'"),
+        ([f"{week}/2019" for week in range(10, 52)], "or name their form: --set data.time_format='%V/%G'"),
         (["FY2019", "FY2020"], "or name their form: --set data.time_format='FY%Y'"),
         (
             ["1.1.2020 00:00 - 1.1.2020 01:00"] * 2,

@@ -125,7 +125,7 @@ class Forecast(PreparedSeries):
 
         panel, warnings, usual = self.panel, [*self.panel.notes], usual_horizon(self.panel)
         if self.config.horizon is None and self.horizon < usual:
-            short = f"{many(usual, 'row')}, the default, do not fit into each part of the split"
+            short = f"the usual {many(usual, 'row')} do not fit into each part of the split"
             warnings.append(f"data: the horizon is {self.horizon}, for {short}; for another one --horizon N")
         if self.config.season is None and self.season != panel.season:
             season = f"data: a season of {many(self.season, 'row')} shows in the training rows"
