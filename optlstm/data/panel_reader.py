@@ -19,7 +19,6 @@ from optlstm.data.columns import (
     INTERPOLATE,
     Flaws,
     are_mostly_numbers,
-    column_problems,
     fill_numbers,
 )
 from optlstm.data.file_format import TOLD, FileOptions
@@ -41,6 +40,7 @@ from optlstm.data.stand_ins import likely_stand_in
 from optlstm.data.table import SHOWN, DataFile, list_columns, read_table, unknown_column
 from optlstm.data.time_column import BY_THE_CELLS, TimeColumn, TimeReading, read_times, without_totals
 from optlstm.data.time_format import is_of_numbers
+from optlstm.data.unnamed_columns import column_problems
 from optlstm.errors import InputError, did_you_mean
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import listed, many, quoted
