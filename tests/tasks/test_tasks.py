@@ -66,6 +66,27 @@ def test_two_legs_are_one_study(cli: Cli) -> None:
     assert len(rows("whole")) == 3
 
 
+def test_files_that_are_unlike_the_training_file_are_pointed_out(cli: Cli, caplog: pytest.LogCaptureFixture) -> None:
+    for command, name in ((SEQUENCES, "s"), (TEXTS, "t")):
+        assert cli(*command, "--name", name).code == 0
+        assert cli("refit", name, "-o", f"model-{name}", "--seeds", "1").code == 0
+    steps = pd.read_csv("lines.csv").drop(columns="label")
+    (steps * 1e-6).to_csv("small.csv", index=False)
+    (steps + 1e4).to_csv("far.csv", index=False)
+    Path("other.csv").write_text("text\nganz andere Worte\nnice Sache\n")
+    notes = {
+        "s": {"lines.csv": "", "small.csv": "; are they in its unit?", "far.csv": "and the model has learned"},
+        "t": {"texts.csv": "", "other.csv": "column 'text' of other.csv: 80% of the words are unknown to the model"},
+    }
+
+    for name, files in notes.items():
+        for file, note in files.items():
+            caplog.clear()
+            assert cli("predict", f"model-{name}", "--data", file, "-o", "out.csv").code == 0
+            assert len(caplog.messages) == bool(note)
+            assert note in "".join(caplog.messages)
+
+
 def test_accuracy_may_decide(cli: Cli) -> None:
     done = cli(*SEQUENCES, "--set", "training.metric=accuracy", "--json")
 
@@ -140,7 +161,7 @@ def test_empty_texts_are_texts_and_counted(cli: Cli) -> None:
     assert "column 'label' of texts.csv: 1 of 27 texts have no value; they are left out" in done.err
 
 
-def test_gaps_of_sequences_are_filled_when_tuned_and_when_predicted(cli: Cli) -> None:
+def test_gaps_of_sequences_are_filled_when_tuned_and_when_predicted(cli: Cli, caplog: pytest.LogCaptureFixture) -> None:
     cells = [line.split(",") for line in lines().splitlines()]
     for i in range(1, len(cells)):
         cells[i][1 + i % 3] = ""
@@ -154,6 +175,8 @@ def test_gaps_of_sequences_are_filled_when_tuned_and_when_predicted(cli: Cli) ->
 
     predict = ("predict", "model", "--data", "lines.csv", "-o", "out.csv")
     assert cli(*predict).code == 0
+    (line,) = caplog.messages
+    assert "24 missing value(s) were interpolated" in line
     out = pd.read_csv("out.csv")
     assert len(out) == 24
     assert not out.isna().any(axis=None)

@@ -16,11 +16,12 @@ import torch
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 
+from optlstm.data.frames import shown_name
 from optlstm.data.labels import Fold
 from optlstm.data.scaling import Standardizer
 from optlstm.data.sequence_reader import SequenceColumns, read_sequences
 from optlstm.data.texts import read_texts
-from optlstm.data.vocabulary import Tokenizer, Vocabulary
+from optlstm.data.vocabulary import UNKNOWN, Tokenizer, Vocabulary
 from optlstm.errors import InputError
 from optlstm.tasks.base import CardPart, ExportModule, FormCard, Metrics, Positive, Text
 from optlstm.tasks.label.calibrate import Temperature, Threshold
@@ -39,6 +40,8 @@ from optlstm.util.format import csv_cell, quoted
 from optlstm.util.output_file import OutputFile
 
 _log = logging.getLogger(__name__)
+_MOSTLY_UNKNOWN = 0.5  # of the tokens of a file
+_FAR = 10.0  # deviations of the training values
 _MOST_DIM = 1_000_000  # numbers of an embedding
 
 
@@ -195,6 +198,7 @@ class SequenceSection(LabelSection):
         for note in sequences.notes:
             _log.warning("%s", note)
         values = scaled(sequences.values, Standardizer(np.array(self.mean), np.array(self.std)))
+        self._note_other_units(sequences.values, values, shown_name(path))
         times = {self.time: sequences.times} if self.time and sequences.times else {}
         ids, ends, steps = sequences.ids, sequences.ends, None
         if ends is not None:
@@ -204,6 +208,15 @@ class SequenceSection(LabelSection):
         return Rows(
             values, sequences.starts, ids, sequences.labels, id_column, sequences.order, times, ends=ends, steps=steps
         )
+
+    def _note_other_units(self, values: Floats, standardised: npt.NDArray[np.float32], file: str) -> None:
+        """A line on channels that are far from those of the training file. values: before they were standardised."""
+        away, spread = np.abs(np.median(standardised, axis=0)), standardised.std(axis=0)
+        for i in np.flatnonzero((away > _FAR) | ((spread < 1 / _FAR**2) & (spread > 0))).tolist():
+            name = f"the values of {quoted(self.columns[i])}" if self.series else "its values"
+            learned = f"learned {self.mean[i]:.4g} ± {self.std[i]:.2g}"
+            here = f"{np.nanmean(values[:, i]):.4g} ± {np.nanstd(values[:, i]):.2g}"
+            _log.warning("%s", f"data: {file}: {name} are {here}, and the model has {learned}; are they in its unit?")
 
 
 class TextSection(LabelSection):
@@ -229,6 +242,10 @@ class TextSection(LabelSection):
             _log.warning("%s", note)
         tokenizer = Tokenizer(self.level, self.lowercase, self.max_tokens)
         tokens, starts = Vocabulary(tuple(self.vocabulary)).encode(tokenizer(text) for text in texts.texts)
+        unknown = float((tokens == UNKNOWN).mean()) if len(tokens) else 0.0
+        if unknown > _MOSTLY_UNKNOWN:
+            column = f"column {quoted(self.text)} of {shown_name(path)}"
+            _log.warning("%s", f"data: {column}: {unknown:.0%} of the {self.level}s are unknown to the model")
         return Rows(tokens, starts, tuple(str(i + 1) for i in range(len(texts.texts))), texts.labels)
 
 
