@@ -69,7 +69,7 @@ def _coded(column: Any) -> Any:
 
 
 class Watched:
-    """A file for pyarrow to read. Records what pyarrow does not refuse: NUL bytes, and an odd number of quotes.
+    """A file for pyarrow to read. Records what pyarrow does not refuse: NUL bytes, quotes, and an odd number of them.
 
     Reading raises InputError where a compressed file swells as no table does, beyond a share of the memory.
     """
@@ -80,7 +80,7 @@ class Watched:
         self._file, self._path = file, path
         self._limit = max(_MAX_RATIO * path.stat().st_size, psutil.virtual_memory().available // _MEMORY_SHARE)
         self._count = 0
-        self.odd_quotes = False
+        self.quotes = self.odd_quotes = False
         self.nul = False
 
     def read(self, size: int = -1) -> bytes:
@@ -89,6 +89,8 @@ class Watched:
         if self._count > self._limit:
             swollen = f"unpacks to more than {_MAX_RATIO} times its size, {self._count / 1e9:,.1f} GB so far"
             raise InputError(f"data: {self._path.name} {swollen}; if it is a table, give it uncompressed")
-        self.odd_quotes ^= chunk.count(b'"') % 2 == 1
+        count = chunk.count(b'"')
+        self.quotes |= count > 0
+        self.odd_quotes ^= count % 2 == 1
         self.nul |= b"\0" in chunk
         return chunk

@@ -115,7 +115,7 @@ def _records(path: Path, form: FileFormat, first: int) -> Iterator[tuple[int, li
         lines, before = _lines(text), first - 1
         for _ in islice(lines, before):
             pass
-        quoting: Literal[0, 3] = csv.QUOTE_NONE if form.separator == BLANKS else csv.QUOTE_MINIMAL
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if _has_quotes(form) else csv.QUOTE_NONE
         reader = csv.reader(lines, delimiter=form.separator, quoting=quoting, strict=True)
         line = first
         try:
@@ -125,6 +125,31 @@ def _records(path: Path, form: FileFormat, first: int) -> Iterator[tuple[int, li
                 line = before + reader.line_num + 1
         except csv.Error as error:
             raise csv.Error(f"row {line}: {error}") from error
+
+
+def _has_quotes(form: FileFormat) -> bool:
+    return form.quoted and form.separator != BLANKS
+
+
+def _has_bare_quotes(path: Path, form: FileFormat) -> bool:
+    """Whether tabs alone cut every line into the columns, and some cell begins with a quote that it does not end with.
+
+    Read as CSV it would swallow the rows up to the next quote.
+    """
+    if form.separator != "\t" or not form.quoted:
+        return False
+    bare = False
+    with (
+        suppress(csv.Error, *DAMAGED),
+        io.TextIOWrapper(open_utf8(path, form), "utf-8-sig", errors="surrogateescape", newline="") as text,
+    ):
+        for line in islice(_lines(text), form.data_line - 1, None):
+            cells = line.rstrip("\r\n").split("\t")
+            if len(cells) != len(form.names) and cells != [""]:
+                return False
+            bare = bare or ('"' in line and any(c[:1] == '"' and (len(c) < 2 or c[-1] != '"') for c in cells))
+        return bare
+    return False
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
@@ -208,11 +233,15 @@ def read_rows(
             table = reader.table(streaming=True)
         except pa.ArrowInvalid:  # also where a column's type shows itself only below the first block
             table = reader.table(streaming=False)
+        if reader.quotes and _has_bare_quotes(path, form):
+            return read_rows(path, replace(form, quoted=False), wanted, kinds, options)
         if reader.suspicious or any(pa.types.is_binary(field.type) for field in table.schema):
             problems = _problems(path, form, wanted)
     except (pa.ArrowInvalid, *DAMAGED) as error:
         if not form.notes and (notes := _notes_at_end(path, form)):
             return read_rows(path, replace(form, notes=notes), wanted, kinds, options)
+        if _has_bare_quotes(path, form):
+            return read_rows(path, replace(form, quoted=False), wanted, kinds, options)
         problems = _problems(path, form, wanted)
         if not problems:
             raise InputError(f"data: {path.name} cannot be read: {in_a_line(error, 200)}") from error
@@ -245,6 +274,7 @@ class _Reader:
     kinds: Mapping[int, Any]
     missing: Sequence[str]
     suspicious: bool = False  # is there anything to diagnose
+    quotes: bool = False  # are there any
 
     def table(self, *, streaming: bool) -> Any:
         """Streaming takes half the memory, with types from the first block."""
@@ -254,7 +284,7 @@ class _Reader:
             column_names=[str(i) for i in range(len(form.names))],
             skip_rows=form.data_line - 1,
         )
-        quote = False if form.separator == BLANKS else '"'
+        quote = '"' if _has_quotes(form) else False
         parsing = pa_csv.ParseOptions(
             delimiter=form.separator,
             quote_char=quote,
@@ -271,5 +301,6 @@ class _Reader:
             watched = Watched(file, self.path)
             result = read(watched, reading, parsing, converting)
             table = result.read_all() if streaming else result
-        self.suspicious = watched.nul or (watched.odd_quotes and form.separator != BLANKS)
+        self.suspicious = watched.nul or (watched.odd_quotes and _has_quotes(form))
+        self.quotes = watched.quotes
         return table

@@ -57,6 +57,7 @@ class FileFormat:
         data_line: The line from which on there are rows of data.
         skipped: Lines above the header that are neither blank nor part of the table.
         units: The row under the header that holds no data; empty where there is none.
+        quoted: Quotes may be around a cell; else they are a part of it.
         quoted_commas: Commas are between the columns, and in quotes some are decimal ones.
         notes: Rows at the end of a single cell, which are none of the table.
     """
@@ -70,6 +71,7 @@ class FileFormat:
     units: tuple[str, ...] = ()
     units_line: int = 0
     quoted_commas: bool = False
+    quoted: bool = True
     notes: tuple[str, ...] = ()
 
     def parts(self, marks: str = "") -> list[str]:
@@ -77,6 +79,7 @@ class FileFormat:
         parts = [] if self.separator == "," else [f"separated by {separator_name(self.separator)}"]
         parts += [marks] if marks else []
         parts += [] if self.encoding == UTF8 else [self.encoding]
+        parts += [] if self.quoted else ["quotes are part of the text"]
         if not self.header_line:
             parts.append(f"no header (columns c1 to c{len(self.names)})")
         if self.skipped:

@@ -340,3 +340,22 @@ def test_a_header_that_was_taken_for_units_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'y' not found .*\(columns: Station, Berlin; row 3 was taken for units\)"):
         read_table(DataFile(path), ["y"])
     assert read_table(DataFile(path, FileOptions(header=3)), ["y"])["y"].tolist() == [1.5, 2, 3]
+
+
+@pytest.mark.parametrize("text", ['"Good" film', '"good film', 'a "good" film'])
+def test_quotes_between_tabs_are_text_where_they_are_around_no_cell(text: str, tmp_path: Path) -> None:
+    rows = [f"{['ham', 'spam'][i % 2]}\t{text if i % 4 == 2 else 'plain'} {i}" for i in range(40)]
+    file = DataFile(write(tmp_path, "\n".join(["label\ttext", *rows]) + "\n", "x.tsv"))
+
+    frame = read_table(file, texts=["text"])
+
+    assert frame["text"].tolist() == [row.partition("\t")[2] for row in rows]
+    assert ("quotes are part of the text" in "".join(file.notes)) == text.startswith('"')
+
+
+def test_quotes_between_tabs_may_be_around_cells(tmp_path: Path) -> None:
+    text = 'label\ttext\nham\t"two\nlines"\nspam\t"a\ttab"\nham\t"said ""so"""\n'
+
+    frame = read_table(DataFile(write(tmp_path, text, "x.tsv")))
+
+    assert frame["text"].tolist() == ["two\nlines", "a\ttab", 'said "so"']

@@ -264,7 +264,6 @@ class LabelPredictor:
 
         Raises InputError where the file's columns do not fit the model; the label column need not be there.
         """
-        _refuse_options(options, self.section)
         rows, target = self._read(data, labelled=False, **options), self.section.target
         ready = self.section.data(rows.values, rows.starts, rows.ends)
         samples = np.arange(ready.n)
@@ -280,8 +279,10 @@ class LabelPredictor:
         steps = {} if rows.steps is None else {rows.steps[0]: rows.steps[1][samples]}
         return pd.DataFrame({rows.id_column: [rows.ids[i] for i in samples], **steps, **columns})
 
-    def _read(self, data: Path, *, labelled: bool, reading: Any = None, gaps: str | None = None, **others: Any) -> Rows:
-        return self.section.read(data, labelled=labelled, reading=reading, gaps=gaps)
+    def _read(self, data: Path, *, labelled: bool, **options: Any) -> Rows:
+        section = self.section
+        _refuse_options(options, section.target, gaps=isinstance(section, SequenceSection))
+        return section.read(data, labelled=labelled, reading=options.get("reading"), gaps=options.get("gaps"))
 
     def write_csv(self, data: Path, out: Path, **options: Any) -> int:
         """As `predict`, into a CSV file that is whole or not there."""
@@ -293,7 +294,6 @@ class LabelPredictor:
 
     def score(self, data: Path, **options: Any) -> Metrics:
         """The metrics on a file with labels. Raises InputError as `predict`, and for labels unknown to the model."""
-        _refuse_options(options, self.section)
         rows = self._read(data, labelled=True, **options)
         target = self.section.target
         truth = target.truth(rows.labels, LabelColumn(data.name, self.section.label))
@@ -328,11 +328,10 @@ class LabelPredictor:
         return ExportModule(module, x, "x", (target.output_name,), notes)
 
 
-def _refuse_options(options: Mapping[str, Any], section: LabelSection) -> None:
-    """Raises InputError for those of forecasts."""
+def _refuse_options(options: Mapping[str, Any], target: Target, *, gaps: bool = False) -> None:
+    """Raises InputError for those of forecasts. gaps: whether samples may have some."""
     flags = {"--from": "start", "--backtest": "backtest", "--level": "levels", "--short": "short"}
-    target = section.target
-    if not isinstance(section, SequenceSection):
+    if not gaps:
         flags["--gaps"] = "gaps"
     elif options.get("gaps") not in (None, "refuse", "interpolate"):
         raise InputError(f"--gaps: of sequences must be refuse or interpolate, got {quoted(options['gaps'])}")
