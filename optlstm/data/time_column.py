@@ -151,8 +151,8 @@ def _remedy(wrong: pd.Series[str], rows: int, form: str | None, reading: TimeRea
 
 
 def _is_of_days(numbers: Floats) -> bool:
-    """Whether these can only be Excel's: days with fractions, evenly spaced as times of whole seconds."""
-    if not may_be_excel(numbers) or not (numbers % 1).any():
+    """Whether these can only be Excel's: days with fractions of some digits, as evenly spaced times of seconds."""
+    if not may_be_excel(numbers) or (np.round(numbers, 2) == numbers).all():
         return False
     steps = np.diff(read_numbers(numbers, EXCEL).to_numpy())
     return len(steps) > 0 and bool((steps == steps[0]).mean() > _EVEN)
@@ -163,11 +163,14 @@ def _of_numbers(
 ) -> tuple[pd.Index, str | None, npt.NDArray[np.bool_], str]:
     """(the times, their format, where cells are none, what would help)."""
     present = column.fillna(0).to_numpy(dtype=np.float64)
-    if not missing.any() and (reading.format == EXCEL or (reading.usual == EXCEL or _is_of_days(present))):
+    unsaid = reading.format is None and (reading.usual == EXCEL or _is_of_days(present))
+    if not missing.any() and (reading.format == EXCEL or unsaid):
         index = read_numbers(present, EXCEL)
         return index, EXCEL, np.asarray(index.isna()), f"correct them: data.time_format is {EXCEL}"
     wrong, remedy = ~(np.abs(present) < 2**63) | (present % 1 != 0), "write dates, or number the rows: --time row"
     nothing = pd.Index([])
+    if reading.format is None and may_be_excel(present):
+        remedy += "; or, of dates as Excel numbers them, --set data.time_format=excel"
     if wrong.any() or missing.any():
         return nothing, None, wrong, remedy
     numbers = np.asarray(column, dtype=np.int64)

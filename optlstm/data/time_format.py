@@ -30,7 +30,8 @@ _DIRECTIVES |= {"%G": "YYYY", "%V": "WW", "%q": "Q", "%y": "YY"}
 _BY_STEPS = {"%G%V": 220_053, "%Y%q": 22_004}
 _LIKELY = {"%d%m%Y": 31_122_200, "%m%d%Y": 12_312_200, "%y%m%d": 991_231, "%y%m": 9_912} | _BY_STEPS
 _FIRST_YEAR, _LAST_YEAR = 1800, 2200
-_FIRST_EXCEL, _LAST_EXCEL = 20_000, 60_000
+_FIRST_EXCEL, _LAST_EXCEL = 20_000, 50_000  # Modified Julian Dates are above, from 1995 on
+_NO_EXCEL = 120_000  # 2228
 _LEAST = {EXCEL: _FIRST_EXCEL, "%y%m": 1}
 _UNIX_FROM, _UNIX_TO = 10**8, 7_258_118_400  # seconds: 1973, below which counts are likelier, and 2200
 _UNIX_ODD_FROM = 10**9  # where not all are whole minutes
@@ -100,7 +101,7 @@ def likely_formats(numbers: Integers) -> list[str]:
 
 
 def may_be_excel(numbers: Integers | Floats) -> bool:
-    """Whether all are numbers of days as Excel counts them, from 1954 to 2064."""
+    """Whether all are numbers of days as Excel counts them, from 1954 to 2036."""
     return bool(len(numbers) and numbers.min() >= _FIRST_EXCEL and numbers.max() < _LAST_EXCEL)
 
 
@@ -120,7 +121,7 @@ def read_numbers(numbers: Integers | Floats, form: str) -> pd.Index:
     if form == INTEGER:
         return pd.Index(numbers)
     if form == EXCEL:
-        days = np.where((numbers > 0) & (numbers < 2 * _LAST_EXCEL), numbers, np.nan)
+        days = np.where((numbers > 0) & (numbers < _NO_EXCEL), numbers, np.nan)
         return (pd.Timestamp("1899-12-30") + pd.to_timedelta(days, unit="D")).round("s").as_unit("us")
     numbers = np.asarray(numbers, dtype=np.int64)
     if form in UNIX:
@@ -315,10 +316,17 @@ def _suggested_formats(text: pd.Series[str], day_first: bool | None) -> list[str
         if match
     ]
     months = [match for sample in samples if (match := re.fullmatch(_MONTH_AND_YEAR, sample.strip()))]
-    if len({match[0][:3].lower() for match in months}) > 1:
-        coarse.append(f"%b{months[0][1]}%y")
+    if len({match[0][:3].lower() for match in months}) > 1 and _are_months(text, of_month := f"%b{months[0][1]}%y"):
+        coarse.append(of_month)
     short = [form for form in _short_years(text) if day_first is None or has_day_first(form) in (None, day_first)]
     return list(dict.fromkeys([*coarse, *short, *_guessed_formats(samples, day_first)]))
+
+
+def _are_months(text: pd.Series[str], form: str) -> bool:
+    """Whether the first ones are mostly less than a year apart: Jan-04, Jan-11 are days."""
+    steps = np.abs(np.diff(_parsed(text.iloc[:_FIRST], form, utc=False).dropna().to_numpy()))
+    steps = steps[steps > np.timedelta64(0)]
+    return len(steps) > 0 and bool(np.median(steps) < np.timedelta64(360, "D"))
 
 
 def _short_years(text: pd.Series[str]) -> list[str]:

@@ -85,6 +85,21 @@ def test_counts_that_may_be_dates_of_excel_are_pointed_out(tmp_path: Path) -> No
     assert "not times" in problem_of(tmp_path, ["43831.5", "x"])
 
 
+@pytest.mark.parametrize("first", [20000, 58849.25])
+def test_counts_with_decimals_are_not_taken_for_dates_of_excel(first: float, tmp_path: Path) -> None:
+    """Seconds of half a second each, and Modified Julian Dates."""
+    times = [first + i / (2 if first == 20000 else 24) for i in range(40)]
+    problem = problem_of(tmp_path, times)
+    assert problem.endswith("of dates as Excel numbers them, --set data.time_format=excel") == (first == 20000)
+    assert read(tmp_path, [20000.5, 20001.0, 20001.5], format="excel").freq == "12h"
+    assert "not times" in problem_of(tmp_path, [43831 + i / 24 for i in range(1, 9)], format="integer")
+
+
+def test_days_of_months_are_no_years(tmp_path: Path) -> None:
+    weeks = pd.date_range("2003-01-03", periods=30, freq="W").strftime("%b-%d")
+    assert "cell(s) are not times" in problem_of(tmp_path, [*weeks])
+
+
 @pytest.mark.parametrize(
     ("times", "first", "freq", "season", "note"),
     [
