@@ -243,7 +243,7 @@ def read_table(
 
 def dataset_name(file: str) -> str:
     """A data file's name without its suffix."""
-    return re.sub(r"\.(csv|tsv|txt|dat|parquet|ts|tsf)?(\.(gz|bz2|xz|zip))?$", "", file, flags=re.IGNORECASE)
+    return re.sub(r"(\.(csv|tsv|txt|dat|parquet|ts|tsf))?(\.(gz|bz2|xz|zip))?$", "", file, flags=re.IGNORECASE)
 
 
 def first_cells(file: DataFile, rows: int = 100) -> dict[str, list[str]]:

@@ -272,6 +272,7 @@ def test_packed_files_are_read_as_what_is_in_them(tmp_path: Path) -> None:
         path = write(tmp_path, content, name)
         pd.testing.assert_frame_equal(read_table(DataFile(path)), plain)
         assert dataset_name(name) == "x"
+    assert dataset_name("x.zip") == "x"
     archive = packed(tmp_path / "x.csv.zip", **{"x.csv": text, "folder/": "", "__MACOSX/x": "?"})
     pd.testing.assert_frame_equal(read_table(DataFile(archive)), plain)
     pd.testing.assert_frame_equal(read_table(DataFile(write(tmp_path, text, "noend"))), plain)
