@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from optlstm.data.columns import Flaws
+from optlstm.data.detect import MISSING
 from optlstm.data.labels import FEW_NUMBERS, are_meant_as_numbers, are_numbers, joined_labels, label_columns
 from optlstm.data.step_columns import StepColumns, names_rows
 from optlstm.data.table import DataFile, first_cells, list_columns, listed, unknown_column
@@ -43,6 +44,7 @@ def role_problems(
     has_header = file.is_parquet or file.is_archive or bool(file.form.header_line)
     first_row = has_header and any(name in column for name, column in cells.items())  # a cell that comes again below
     text = columns.get("text") or ("text" if "text" in names else "")
+    cells = cells if len(names) > 1 else {}
     guesses = {"text": _texts(cells)} if "text" in absent else {}
     guesses["label"] = _labels(cells, [text, *guesses.get("text", ())])
     for role in absent:
@@ -99,6 +101,8 @@ def label_texts(column: pd.Series) -> tuple[list[str], Integers]:
 def read_label_numbers(frame: pd.DataFrame, columns: Sequence[str], flaws: Flaws) -> None:
     """Write labels that are numbers with marks, percent or a currency as plain numbers: 3,5 as 3.5. A note says so.
 
+    Cells that stand for a gap become empty: those that are named, and among numbers NA and the like.
+
     Raises InputError where nothing tells decimal commas from thousands, and they are too many to be classes.
     """
     if flaws.source.is_parquet or flaws.source.is_archive:
@@ -115,7 +119,11 @@ def read_label_numbers(frame: pd.DataFrame, columns: Sequence[str], flaws: Flaws
             continue
         plain = {cell: numbers.get(name, name) for cell, name in names.items()}
         marked = [cell for cell, name in names.items() if _number(plain[cell]) not in (None, _number(name))]
-        if marked and are_meant_as_numbers([*plain.values()]):
+        are_numbers_meant = are_meant_as_numbers([*plain.values()])
+        gaps = {*flaws.source.options.missing_texts, *(MISSING if are_numbers_meant else ())}
+        if absent := [cell for cell, name in names.items() if name in gaps]:
+            frame[column] = frame[column].mask(frame[column].isin(absent))
+        if marked and are_numbers_meant:
             frame[column] = frame[column].map(plain | {cell: cell for cell in names if cell not in marked})
             longest = max(marked, key=len)
             said = f"{quoted(names[longest])} is read as {plain[longest]}"

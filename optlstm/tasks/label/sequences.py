@@ -19,6 +19,7 @@ from optlstm.tasks.label.task import LABEL_KEYS, LabelTask
 from optlstm.tasks.options import DataConfig
 from optlstm.tasks.space import sequence_space, step_space, window_space, with_convolutions
 from optlstm.util.arrays import Integers
+from optlstm.util.format import many
 
 if TYPE_CHECKING:
     from optlstm.data.sequences import Sequences
@@ -160,7 +161,8 @@ class SequenceTask(LabelTask):
         steps = f"a label for each of {steps}" if self.options.per_step else steps
         if self.samples.ends is not None:
             steps = f"{len(self._lengths)} sequences of {steps}"
-        return f"{super().describe()}, {steps}" + (f" of {channels} channels ({names})" if channels > 1 else "")
+        of_channels = f" of {many(channels, 'channel')} ({names})" if self.samples.series else ""
+        return f"{super().describe()}, {steps}{of_channels}"
 
     @property
     def _lengths(self) -> Integers:

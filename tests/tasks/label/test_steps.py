@@ -71,7 +71,7 @@ def test_a_record_is_on_one_side_with_all_its_steps(tmp_path: Path, folds: int) 
         assert sorted(parts) == list(range(20))
         held_out = np.diff(task.samples.starts)[fold.validation].sum()
         assert len(task.truth_of(fold.validation)) == held_out
-    assert task.describe().endswith("2 classes, a label for each of 8 to 31 steps")
+    assert task.describe().endswith("2 classes, a label for each of 8 to 31 steps of 1 channel (x)")
     assert task.record()["sequences"] == 20
     assert task.record()["per_step"]
 
