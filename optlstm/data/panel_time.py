@@ -18,7 +18,7 @@ from optlstm.data.key_columns import columns_of_series
 from optlstm.data.table import SHOWN
 from optlstm.errors import InputError
 from optlstm.util.arrays import Integers
-from optlstm.util.format import quoted, without_midnight
+from optlstm.util.format import listed, quoted, without_midnight
 from optlstm.util.time_formats import STEP
 
 Order = Integers | None  # the table's row of each row here; None: they are the same
@@ -182,8 +182,8 @@ class Times:
             remedy, fix = f"these are many series: --series {shlex.quote(names)}", {"data.series": names}
             remedy += f"; or {_ONE_ROW}{rules.remedy(_BY_DAY)[4:]}"
             if not rules.by_flag:
-                known = " and ".join(map(quoted, self.flaws.series)) or "none"
-                remedy = f"these are many series ({names}), and the model's series are named by {known}"
+                of = f"series named by {listed(map(quoted, self.flaws.series))}" if self._many else "one series"
+                remedy = f"these are many series ({names}), and the model is of {of}"
                 remedy += "; forecast one at a time, or tune a study with --series " + shlex.quote(names)
         elif mostly:
             remedy, fix = f"{remedy}; or {_ONE_ROW}{rules.remedy(_BY_DAY)[4:]}", None

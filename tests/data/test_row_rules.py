@@ -165,6 +165,11 @@ def test_mixed_series_are_never_made_one(series: str | None, rules: dict[str, ob
     assert len(totals.ids) == 1
 
 
+def test_a_file_of_many_series_for_a_model_of_one_is_named_as_such(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, two_series(), columns={"series": ""}, by_flag=False)
+    assert "these are many series (unique_id), and the model is of one series; forecast one at a time" in problem
+
+
 @pytest.mark.parametrize("many", [False, True])
 def test_rows_with_the_newest_first_are_put_in_order(many: bool, tmp_path: Path) -> None:
     frame = two_series() if many else days()
