@@ -12,61 +12,35 @@ import numpy.typing as npt
 import pandas as pd
 
 from optlstm.data.columns import BY_INTERPOLATION, SERIES_NAMES, Flaws, fill_numbers
-from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import ticks_of
 from optlstm.data.label_cells import (
     label_cells,
-    label_problems,
     label_texts,
     read_label_numbers,
     text_cells,
     unlabelled_note,
 )
 from optlstm.data.labels import FEW_NUMBERS, are_meant_as_numbers, joined_labels, label_columns
+from optlstm.data.sequence_columns import (
+    SequenceColumns,
+    check_rows_are_sequences,
+    sequence_problems,
+    told_time,
+    unknown_names,
+)
 from optlstm.data.sequences import Sequences, fill_gaps
 from optlstm.data.stand_ins import likely_stand_in
-from optlstm.data.step_columns import LIKE_TIMES, StepColumns, changes_of, matching
-from optlstm.data.table import SHOWN, DataFile, dataset_name, list_columns, read_table, unknown_column
+from optlstm.data.step_columns import StepColumns, matching
+from optlstm.data.table import SHOWN, DataFile, dataset_name, list_columns, read_table
 from optlstm.data.time_column import TimeReading, read_times
-from optlstm.errors import InputError, Problem
+from optlstm.errors import InputError
 from optlstm.util.arrays import Floats, Integers
-from optlstm.util.format import first_few, listed, quoted, short
+from optlstm.util.format import first_few, listed, quoted
 from optlstm.util.time_formats import INTEGER
 
 TIME_NAMES = ("t", "ds")  # columns looked for where none is named
 _FILL = "have them filled from their sequence: --gaps interpolate"  # another remedy
 _IN_ORDER = TimeReading(usual=INTEGER)  # whole numbers are in the same order whatever they stand for
-
-
-@dataclass(frozen=True)
-class SequenceColumns:
-    """Which columns to read; None: by their usual names. `labelled`: whether there must be labels.
-
-    `by_step`: whether labels are of steps; None: where they change within a sequence and are numbers, of which more
-    differ than may be classes. `numbers`: whether labels are to be numbers; then they need only change.
-    `every`: of the labelled steps of a sequence one in so many, counted back from the last.
-    `gaps`: whether empty cells are filled; where samples are windows, or labels `causal`, from the steps before alone.
-
-    `wide`: one row a sequence, whatever the columns are called. `like`: what `channels` are the columns of; they are
-    read in their order, those that lack are told in one line, and others are left out with a note. `per_step`: a label
-    is of a row, not of a sequence.
-    """
-
-    label: str | None = None
-    series: str | None = None
-    time: str | None = None
-    group: str | None = None
-    channels: Sequence[str] | None = None
-    labelled: bool = True
-    wide: bool = False
-    like: str | None = None
-    options: FileOptions = TOLD
-    per_step: bool = False
-    by_step: bool | None = False
-    numbers: bool = False
-    every: int = 1
-    gaps: bool = False
-    causal: bool = False
 
 
 def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
@@ -89,9 +63,9 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
         named = [name for name in others if name not in unnamed]
         taken = StepColumns.without_ids(named, "channels") if series else StepColumns.of_rows(named)
     channels = taken.names
-    problems = _column_problems(file, names, columns, series, channels)
-    extra = _unknown([name for name in others if name not in unnamed], channels) if columns.like else ""
-    if columns.like and (lacking := _unknown(channels, others)):
+    problems = sequence_problems(file, names, columns, series, channels)
+    extra = unknown_names([name for name in others if name not in unnamed], channels) if columns.like else ""
+    if columns.like and (lacking := unknown_names(channels, others)):
         kind, besides = "channels" if series else "columns", f" and has {extra} besides" if extra else ""
         problems.append(f"data: {file.name} does not have the {kind} of {columns.like}: it lacks {lacking}{besides}")
     if columns.per_step and not series:
@@ -105,14 +79,14 @@ def read_sequences(path: Path, columns: SequenceColumns) -> Sequences:
         raise InputError(f"data: {file.name} has no column of numbers (columns: {list_columns(names)})")
     labels = labels_of if columns.labelled else ()
     if labels and not series and not columns.wide:
-        _check_rows_are_sequences(file, labels_of[0], others)
+        check_rows_are_sequences(file, labels_of[0], others)
     texts = [name for name in (*labels, series, columns.group) if name]
     frame = read_table(file, [*texts, *([time] if time else []), *channels], texts=texts, times=[time] if time else ())
     flaws, notes = Flaws(file), list[str]()
     read_label_numbers(frame, labels, flaws)
     if not columns.channels:
         codes = frame[series].astype("str").factorize()[0] if series else None
-        time = time or (_told_time(frame, taken, codes, notes, file) if codes is not None else None)
+        time = time or (told_time(frame, taken, codes, notes, file) if codes is not None else None)
         taken.leave_text(frame)
         if not taken.numbered:
             taken.leave_counts(frame, codes)
@@ -139,54 +113,6 @@ def _without_gaps(sequences: Sequences, file: str, *, causal: bool) -> list[str]
     return lines + ([f"data: {file}: {without}"] if left else [])
 
 
-def _told_time(
-    frame: pd.DataFrame, taken: StepColumns, codes: Integers, notes: list[str], file: DataFile
-) -> str | None:
-    """The channel that is called as times are, and holds some: text, or numbers that rise in each sequence."""
-    for name in [name for name in taken.names if name.lower() in LIKE_TIMES]:
-        changes = changes_of(frame[name], codes)
-        if len(taken.names) > 1 and all(len(change) and (change > 0).all() for change in changes[1:]):
-            taken.names.remove(name)
-            notes.append(f"data: {quoted(name)} of {file.name} is taken for the time; --time {short(name)} says so")
-            return name
-    return None
-
-
-def _column_problems(
-    file: DataFile, names: Sequence[str], columns: SequenceColumns, series: str | None, channels: Sequence[str]
-) -> list[str]:
-    """What is wrong with the columns that were asked for by name."""
-    others = (series, columns.time, columns.group)
-    problems = label_problems(file, names, columns.label, others) if columns.labelled else []
-    asked = [columns.series, columns.time if series else None, columns.group]
-    asked += [] if columns.like else channels
-    missing = [name for name in dict.fromkeys(asked) if name and name not in names]
-    problems += [unknown_column(file, names, name) for name in missing if name != columns.label]
-    if columns.time and not series:
-        problems.append(
-            f"data: --time {columns.time} is for files of one row a step; name the column that says which sequence "
-            "a row belongs to with --series COLUMN"
-        )
-    return problems
-
-
-def _check_rows_are_sequences(file: DataFile, label: str, others: Sequence[str]) -> None:
-    """Raises InputError where a row seems to be a step of a sequence that another column names."""
-    time = next((name for name in others if name.lower() in LIKE_TIMES), None)
-    names = sorted((name for name in others if name != time), key=lambda name: not name.lower().endswith("id"))
-    if time is None or not names:
-        return
-    frame = read_table(file, [label, time, *names], texts=[label], times=[time])
-    for name in names:
-        several = 1 < frame[name].nunique() <= len(frame) / 2 and not pd.api.types.is_float_dtype(frame[name])
-        if several and not frame.duplicated([name, time]).any() and frame.groupby(name)[label].nunique().max() == 1:
-            line = (
-                f"data: {file.name} seems to hold one row a step, at {quoted(time)} of the sequence {quoted(name)}: "
-                f"--series {short(name)} --time {short(time)}; if a row is a sequence, rename {quoted(time)}"
-            )
-            raise InputError(Problem(line, {"data.series": name, "data.time": time}))
-
-
 def _thinned(labels: Sequence[str], starts: Integers, every: int) -> Integers:
     """The labelled rows, of each sequence one in `every`, counted back from its last. starts [sequences + 1]."""
     rows = np.flatnonzero([label != "" for label in labels])
@@ -200,14 +126,6 @@ def _changes(labels: Sequence[str] | npt.NDArray[Any], codes: Integers) -> npt.N
     texts = np.asarray(labels, dtype=object)
     changes: npt.NDArray[np.bool_] = (np.diff(codes) == 0) & (texts[1:] != texts[:-1])
     return changes
-
-
-def _unknown(names: Sequence[str], known: Sequence[str]) -> str:
-    """The first few of the names that are not known; the empty text where all are."""
-    known_names = set(known)
-    unknown = [name for name in names if name not in known_names]
-    more = f" (and {len(unknown) - SHOWN:,} more)" if len(unknown) > SHOWN else ""
-    return ", ".join(map(short, unknown[:SHOWN])) + more
 
 
 @dataclass(frozen=True)

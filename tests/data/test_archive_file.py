@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from optlstm.data.panel_reader import PanelColumns, read_panel
-from optlstm.data.sequence_reader import SequenceColumns, read_sequences
+from optlstm.data.sequence_columns import SequenceColumns
+from optlstm.data.sequence_reader import read_sequences
 from optlstm.data.table import DataFile, read_table
 from optlstm.errors import InputError
 

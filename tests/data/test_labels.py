@@ -20,7 +20,8 @@ from optlstm.data.labels import (
     parts_lacking,
     split_labels,
 )
-from optlstm.data.sequence_reader import SequenceColumns, read_sequences
+from optlstm.data.sequence_columns import SequenceColumns
+from optlstm.data.sequence_reader import read_sequences
 from optlstm.data.texts import Texts, read_texts
 from optlstm.errors import InputError, Problem
 

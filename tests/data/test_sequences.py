@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optlstm.data.sequence_reader import SequenceColumns, read_sequences
+from optlstm.data.sequence_columns import SequenceColumns
+from optlstm.data.sequence_reader import read_sequences
 from optlstm.errors import InputError, Problem
 
 WIDE = "label,t0,t1,t2\nup,1,2,3\ndown,5,4,\nup,0,2,4\n"

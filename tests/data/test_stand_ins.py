@@ -10,7 +10,8 @@ import pytest
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.panel import Panel
 from optlstm.data.panel_reader import PanelColumns, read_panel
-from optlstm.data.sequence_reader import SequenceColumns, read_sequences
+from optlstm.data.sequence_columns import SequenceColumns
+from optlstm.data.sequence_reader import read_sequences
 from optlstm.errors import InputError, Problem
 
 AIR = [2.5, -200, 3.5, -200, 4.5, -200, 5]

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from optlstm.data.frames import shown_name
 from optlstm.data.labels import Fold
 from optlstm.data.scaling import Standardizer
-from optlstm.data.sequence_reader import SequenceColumns, read_sequences
+from optlstm.data.sequence_columns import SequenceColumns
+from optlstm.data.sequence_reader import read_sequences
 from optlstm.data.texts import read_texts
 from optlstm.data.vocabulary import UNKNOWN, Tokenizer, Vocabulary
 from optlstm.errors import InputError

@@ -38,7 +38,8 @@ class SequenceTask(LabelTask):
 
     @classmethod
     def read_file(cls, path: Path, data: DataConfig, like: Sequences | None = None) -> Sequences:
-        from optlstm.data.sequence_reader import SequenceColumns, read_sequences
+        from optlstm.data.sequence_columns import SequenceColumns
+        from optlstm.data.sequence_reader import read_sequences
 
         if data.causal and not data.per_step:
             raise InputError("data.causal: is for a label of every step; give data.per_step = true, or leave it out")
