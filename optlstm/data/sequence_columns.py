@@ -9,7 +9,7 @@ import pandas as pd
 
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.label_cells import label_problems
-from optlstm.data.step_columns import LIKE_TIMES, StepColumns, changes_of
+from optlstm.data.step_columns import LIKE_TIMES, StepColumns, changes_of, rows_of_sequences
 from optlstm.data.table import SHOWN, DataFile, read_table, unknown_column
 from optlstm.errors import InputError, Problem
 from optlstm.util.arrays import Integers
@@ -85,7 +85,7 @@ def check_rows_are_sequences(file: DataFile, label: str, others: Sequence[str]) 
 def told_time(frame: pd.DataFrame, taken: StepColumns, codes: Integers, notes: list[str], file: DataFile) -> str | None:
     """The channel that is called as times are, and holds some: text, or numbers that rise in each sequence."""
     for name in [name for name in taken.names if name.lower() in LIKE_TIMES]:
-        changes = changes_of(frame[name], codes)
+        changes = changes_of(frame[name], rows_of_sequences(codes))
         if len(taken.names) > 1 and all(len(change) and (change > 0).all() for change in changes[1:]):
             taken.names.remove(name)
             notes.append(f"data: {quoted(name)} of {file.name} is taken for the time; --time {short(name)} says so")

@@ -65,7 +65,8 @@ class StepColumns:
 
     def leave_counts(self, frame: pd.DataFrame, codes: Integers | None = None) -> None:
         """Leave out columns that count the file's rows, or those of each sequence. codes: of each row's sequence."""
-        counts = [name for name in self.names if any(map(_counts, changes_of(frame[name], codes)))]
+        rows = None if codes is None else rows_of_sequences(codes)
+        counts = [name for name in self.names if any(map(_counts, changes_of(frame[name], rows)))]
         self.leave(dict.fromkeys(counts, "counts the rows"))
 
     def note(self, file: str) -> tuple[str, ...]:
@@ -102,16 +103,21 @@ def matching(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
     return list(columns)
 
 
-def changes_of(column: pd.Series, codes: Integers | None) -> list[npt.NDArray[np.float64]]:
-    """The differences from row to row of a column of numbers: of the file, and within its sequences; none of text."""
+def rows_of_sequences(codes: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
+    """(the rows of one sequence after the other [n], which of them follow one of the same [n - 1])."""
+    order = np.argsort(codes, kind="stable")
+    return order, np.diff(codes[order]) == 0
+
+
+def changes_of(column: pd.Series, rows: tuple[Integers, npt.NDArray[np.bool_]] | None) -> list[npt.NDArray[np.float64]]:
+    """The differences from row to row of a column of numbers: of the file, and within its sequences; none of text.
+
+    rows: as `rows_of_sequences` gives them.
+    """
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return []
     values = column.to_numpy(dtype=np.float64)
-    changes = [np.diff(values)]
-    if codes is not None:
-        order = np.argsort(codes, kind="stable")
-        changes.append(np.diff(values[order])[np.diff(codes[order]) == 0])
-    return changes
+    return [np.diff(values)] + ([] if rows is None else [np.diff(values[rows[0]])[rows[1]]])
 
 
 def _holds_words(column: pd.Series) -> bool:
