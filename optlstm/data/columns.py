@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from optlstm.data.number_marks import MOSTLY
 from optlstm.data.stand_ins import empty_cells
 from optlstm.data.table import (
     SHOWN,
@@ -27,7 +28,6 @@ INTERPOLATE = "have them interpolated: --gaps interpolate (data.gaps = 'interpol
 BY_INTERPOLATION: Fix = {"data.gaps": "interpolate"}
 _EXACT = 2**53  # up to here a float holds every whole number
 _LONGEST_MARK = 12  # characters of a text that stands for a gap
-_MOSTLY = 0.9  # of texts that differ
 _OF_MARKS = ("<", "#")  # a number below a limit, an error of a spreadsheet
 _LARGEST = 1e140  # the squares of a hundred million of these can be added up
 _DECIMAL = re.compile(r"[+-]?[\d. ]*,\d+")  # with a comma
@@ -172,4 +172,4 @@ def _number_hint(notes: Sequence[str], instead: str, most: bool) -> str:
 def are_mostly_numbers(column: pd.Series) -> bool:
     """Whether the texts of a column that differ are numbers, all but a few mistakes."""
     distinct = [str(text) for text in column.dropna().unique()]
-    return sum(not np.isnan(text_number(text)) for text in distinct) > _MOSTLY * len(distinct)
+    return sum(not np.isnan(text_number(text)) for text in distinct) > MOSTLY * len(distinct)

@@ -33,6 +33,8 @@ _SIGNS = (
 )
 _SIGNED = "|".join(pattern for pattern, _ in _SIGNS)
 _UNIT_MARKS = "%‰°²³/·"  # of units, beside letters and currencies
+_PLAIN = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
+MOSTLY = 0.9  # of texts that differ: where more are numbers, the others are mistakes
 _HEAD = 1000  # cells that show a unit
 
 
@@ -100,7 +102,7 @@ def read_marked(
             problems.append(_question(file, name, shown))
             continue
         column, grouped = _numbers(columns[name], mark or ".")
-        if column is not None:
+        if column is not None and (not pa.types.is_string(column.type) or _are_mostly_numbers(column)):
             numbers[name] = column
             understood |= {"decimal commas"} if mark == "," and shown.proven | shown.open else set()
             understood |= {"thousands separators"} if grouped else set()
@@ -108,6 +110,13 @@ def read_marked(
     if problems:
         raise InputError(problems)
     return numbers, ", ".join(sorted(understood)), given or decided
+
+
+def _are_mostly_numbers(column: Any) -> bool:
+    """Whether the texts that differ are, all but a few mistakes: categories are to keep their texts."""
+    distinct = column.unique().drop_null()
+    numbers = compute.sum(compute.match_substring_regex(distinct, _PLAIN)).as_py() or 0
+    return bool(numbers > MOSTLY * len(distinct))
 
 
 def _question(file: str, name: str, shown: Marks) -> str:

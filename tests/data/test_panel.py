@@ -170,6 +170,14 @@ def test_categories_that_are_named_have_no_units(tmp_path: Path) -> None:
     assert drive.names == ("2WD", "4WD")
 
 
+@pytest.mark.parametrize("cells", [["1-", "2", "2+", "3", "3-"], ["(1)", "(2)", "(3)", "x", "y"]])
+def test_categories_keep_their_texts_for_the_files_of_a_model(tmp_path: Path, cells: list[str]) -> None:
+    column = read(tmp_path, table().assign(grade=cells * 2), past=["grade"]).covariates["grade"]
+
+    assert isinstance(column, Categories)
+    assert sorted(column.names) == sorted(cells)
+
+
 def test_categories_that_were_not_asked_for_are_named(tmp_path: Path) -> None:
     frame = pd.DataFrame({"ds": range(8), "y": range(8), "kind": list("abcdabcd")})
 
