@@ -86,11 +86,17 @@ def _check_target(folder: Path) -> None:
 
 
 def _stored(session: Session, budget: Budget, folder: Path) -> Card | None:
-    """The card of the model that the study has ended with, in as much time or more, where the folder holds it."""
+    """The card of a model that the study has ended with, in as much time or more, where the folder holds it."""
     from optlstm.models.folder import kept
 
-    made = session.ledger.attrs.get(MODEL_KEY)
-    return kept(folder, made["sha256"]) if made and made["seconds"] >= budget.seconds else None
+    enough = [digest for digest, seconds in _models(session).items() if seconds >= budget.seconds]
+    return kept(folder, enough) if enough else None
+
+
+def _models(session: Session) -> dict[str, float]:
+    """The seconds that the study's models had, by the SHA-256 of their cards."""
+    made = session.ledger.attrs.get(MODEL_KEY, {})
+    return {made["sha256"]: made["seconds"]} if "sha256" in made else dict(made)
 
 
 def _make_model(session: Session, budget: Budget, folder: Path, raw: dict[str, Any], quiet: bool, as_json: bool) -> int:
@@ -103,6 +109,15 @@ def _make_model(session: Session, budget: Budget, folder: Path, raw: dict[str, A
     unweighted = list[int]()
     console = make_console(quiet)
     console.print(f"the search has ended ({counts_in_words(session.ledger.counts, PAUSED)}); training the model")
+    models = _models(session)
+    if any(seconds >= budget.seconds for seconds in models.values()):
+        again = f"{program()} refit {shlex.quote(session.ledger.name)} -o {shlex.quote(str(folder))}"
+        console.print(
+            f"the time of study {session.ledger.name} was used for an earlier model; this one is trained in the"
+            f" {duration(budget.refit_seconds_left)} left; a fuller one: more --minutes, or {again}",
+            markup=False,
+            soft_wrap=True,
+        )
     with Epochs(console) as display:
         database = open_study_database(url, create=False)
         try:
@@ -113,7 +128,7 @@ def _make_model(session: Session, budget: Budget, folder: Path, raw: dict[str, A
             raise
     replaced = described(folder)
     model.save(folder)
-    session.ledger.set_attrs({MODEL_KEY: {"seconds": budget.seconds, "sha256": model.card.digest}})
+    session.ledger.set_attrs({MODEL_KEY: models | {model.card.digest: budget.seconds}})
     _show(session, model.card, folder, as_json, unweighted, replaced)
     used = duration(budget.seconds - budget.seconds_left)
     console.print(f"done in {used} of {duration(budget.seconds)}")

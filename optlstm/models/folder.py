@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,13 +66,13 @@ def card_of(folder: Path) -> Card:
         return read_card(_card_bytes(folder))
 
 
-def kept(folder: Path, digest: str) -> Card | None:
-    """The card in a folder, where its model is whole and is the one whose card has this SHA-256, or an update of it."""
+def kept(folder: Path, digests: Collection[str]) -> Card | None:
+    """The card in a folder, where its model is whole and is one whose card has such a SHA-256, or an update of it."""
     try:
         card, _ = _read(folder, None)
     except (ModelFileError, InputError, OSError, SafetensorError):
         return None
-    return card if digest in (card.digest, *(step.parent for step in card.history)) else None
+    return None if {card.digest, *(step.parent for step in card.history)}.isdisjoint(digests) else card
 
 
 def pack(networks: Sequence[Mapping[str, Tensor]], extras: Mapping[str, Tensor]) -> tuple[bytes, Weights]:

@@ -71,6 +71,11 @@ class Budget(Deadline):
         return max(0.0, self.seconds - self._spent - (time.monotonic() - self._began))
 
     @property
+    def refit_seconds_left(self) -> float:
+        """Of the whole, for the refit: a share is its own, whatever was spent."""
+        return max(self.seconds_left, _LEAST_RESERVE * self.seconds)
+
+    @property
     def passed(self) -> bool:
         return self._hopeless or self.seconds_left <= self._reserve
 
@@ -176,7 +181,7 @@ class Budget(Deadline):
         assert self._ledger is not None
         if not self._best:
             return {"top": 1} if self._ledger.paused else None
-        left = max(self.seconds_left, _LEAST_RESERVE * self.seconds) - self._evaluation
+        left = self.refit_seconds_left - self._evaluation
         for top in range(len(self._best), 0, -1):
             network = _MARGIN * sum(map(self._refit_seconds, self._best[:top]))
             if network <= left:

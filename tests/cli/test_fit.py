@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
@@ -19,7 +20,7 @@ from optlstm.backends.trial import Decision
 from optlstm.run.budget import Budget
 from optlstm.run.plan import make_plan
 from optlstm.study.database.connection import open_database
-from optlstm.study.record import BUDGET_KEY
+from optlstm.study.record import BUDGET_KEY, MODEL_KEY
 from optlstm.study.results import load_study, study_record
 from optlstm.training import network_cost
 from optlstm.training.network_cost import TrainingCost
@@ -78,6 +79,31 @@ def test_after_its_end_more_minutes_go_on_and_a_lost_model_is_trained_again(
     assert "training the model" in longer.err
     assert [state for _, state, *_ in rows("tiny-fit")] == ["COMPLETE"] * 3
     assert "training the model" not in cli(*FIT, "--minutes", 6).err
+
+
+def test_every_model_that_a_study_made_is_kept(cli: Cli) -> None:
+    cli(*FIT, "--minutes", 5)
+    made = Path("m/model.json").read_bytes()
+    other = cli(*FIT[:2], "-o", "other", "--minutes", 5)
+
+    assert any(
+        line.startswith("the time of study tiny-fit was used for an earlier model; this one is trained in the 4 min ")
+        and line.endswith(" left; a fuller one: more --minutes, or python -m optlstm refit tiny-fit -o other")
+        for line in other.lines
+    )
+    again = cli(*FIT, "--minutes", 5)
+    assert again.lines[0].startswith("nothing to do: the study has ended, and m holds its model")
+    assert Path("m/model.json").read_bytes() == made
+
+
+def test_the_model_that_an_older_version_noted_is_kept(cli: Cli) -> None:
+    cli(*FIT, "--minutes", 5)
+    digest = optlstm.load("m").card.digest
+    optuna.load_study(study_name="tiny-fit", storage=URL).set_user_attr(MODEL_KEY, {"seconds": 300, "sha256": digest})
+
+    assert cli(*FIT, "--minutes", 5).lines[0].startswith("nothing to do: ")
+    cli(*FIT[:2], "-o", "other", "--minutes", 5)
+    assert cli(*FIT, "--minutes", 5).lines[0].startswith("nothing to do: ")
 
 
 def test_without_time_for_a_trial_the_model_is_the_best_baseline(cli: Cli) -> None:

@@ -152,6 +152,8 @@ class _Lease(_Table):
 
 
 class _Made(_Table):
+    """The last model alone, as the first versions noted it."""
+
     seconds: Number
     sha256: str
 
@@ -168,7 +170,7 @@ STUDY_USER: dict[str, Any] = {
     "optlstm:forgiven": Whole,
     BUDGET_KEY: Annotated[Number, Ge(0)],
     PLANNED_KEY: Annotated[Number, Ge(0)],
-    MODEL_KEY: _Made,
+    MODEL_KEY: _Made | dict[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], Number],
 }
 STUDY_SYSTEM: dict[str, Any] = {METRIC_NAMES_KEY: list[str], "dashboard:note_ver": Whole}
 # Of the trials of our own studies; those of other programs may mean something else.
