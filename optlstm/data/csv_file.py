@@ -22,7 +22,7 @@ from optlstm.data.arrow import Watched
 from optlstm.data.detect import MISSING, MOST_NOTES, detect, is_value
 from optlstm.data.encoding import STRAY, WESTERN, guess_encoding, told_encoding
 from optlstm.data.file_format import BLANKS, UTF8, FileFormat, FileOptions, separator_name
-from optlstm.data.text_stream import BREAKS_OFF, DAMAGED, LONGEST_LINE, TOO_LONG, open_bytes, open_utf8
+from optlstm.data.text_stream import DAMAGED, LONGEST_LINE, TOO_LONG, breaks_off, open_bytes, open_utf8
 from optlstm.errors import InputError, Problem
 from optlstm.util.format import first_few, in_a_line, quoted
 
@@ -85,7 +85,7 @@ def _beginning(path: Path) -> bytes:
         with open_bytes(path) as file:
             head = file.read(1 << 16)
     except DAMAGED as error:
-        raise InputError(f"data: {path.name} {BREAKS_OFF}") from error
+        raise InputError(f"data: {path.name} {breaks_off(error)}") from error
     if not head.removeprefix(b"\xef\xbb\xbf").strip():
         raise InputError(f"data: {path.name} is empty")
     start = head[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -184,8 +184,8 @@ def _problems(path: Path, form: FileFormat, wanted: Sequence[int] | None = None)
                 first.setdefault(kind, Problem(problem, fix))
     except csv.Error as error:
         first["quotes"] = f'data: {path.name}, {error} (a quote that is not closed?); write " within quotes as ""'
-    except DAMAGED:
-        return {"gzip": f"data: {path.name} {BREAKS_OFF}"}  # the rows read so far mean nothing
+    except DAMAGED as error:
+        return {"gzip": f"data: {path.name} {breaks_off(error)}"}  # the rows read so far mean nothing
     if ragged:
         quotes = "; put quotes around a field with a comma in it (of decimal commas, then --set data.decimal=,)"
         remedy = quotes if form.separator == "," else f"; the separator is {separator_name(form.separator)}"

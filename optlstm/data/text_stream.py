@@ -24,10 +24,16 @@ PACKED = {  # (its name, first bytes) by a file's last suffix
     ".zip": ("zip", b"PK"),
 }
 DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError)
-BREAKS_OFF = "is truncated or damaged (its compressed stream breaks off); copy or download it again"
 LONGEST_LINE = 8 << 20  # characters
 TOO_LONG = f"a line of more than {LONGEST_LINE >> 20} million characters"
 _RUN, _EDGE = re.compile(rb"[ \t]+"), re.compile(rb"(?m)^ | (?=\r?$)")
+
+
+def breaks_off(error: BaseException) -> str:
+    """Why a file could not be read to its end: its disk, or what is packed in it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    return "is truncated or damaged (its compressed stream breaks off); copy or download it again"
 
 
 def open_bytes(path: Path, *, unpack: bool = True) -> IO[bytes]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from optlstm.data.file_format import FileOptions
 from optlstm.data.table import DataFile, file_rows, read_table
+from optlstm.data.text_stream import breaks_off
 from optlstm.errors import InputError
 
 NUMBERS = [1234.5, 12.25, -3.0]
@@ -359,3 +362,10 @@ def test_quotes_between_tabs_may_be_around_cells(tmp_path: Path) -> None:
     frame = read_table(DataFile(write(tmp_path, text, "x.tsv")))
 
     assert frame["text"].tolist() == ["two\nlines", "a\ttab", 'said "so"']
+
+
+def test_a_disk_that_fails_is_not_called_a_damaged_file() -> None:
+    failed, damaged = OSError(errno.EIO, os.strerror(errno.EIO)), OSError("Invalid data stream")
+
+    assert breaks_off(failed) == "cannot be read: Input/output error"
+    assert "damaged" in breaks_off(damaged)
