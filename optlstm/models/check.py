@@ -60,7 +60,8 @@ def check(model: Model, data: Path) -> Check:
     errors of windows that overlap go together.
 
     Raises:
-        InputError: The model is not of forecasts, the file does not fit, or too few rows have come.
+        InputError: The model is not of forecasts, the file does not fit or lacks rows of the test, or too few rows have
+            come.
     """
     predictor = model.predictor
     if not isinstance(predictor, ForecastPredictor):
@@ -70,11 +71,20 @@ def check(model: Model, data: Path) -> Check:
     series = newer_series(predictor, model.card.data, data)
     assert series.new is not None
     end, horizon = series.cuts[:, 3], series.horizon
-    tested = int(model.card.data["splits"][2]) // len(end)
-    since = _compared(predictor, series, end - series.new, end)
+    tested, window = max(horizon, int(model.card.data["splits"][2]) // len(end)), predictor.forecaster.window
+    before_new = int((series.panel.known - series.new).max())
+    # Windows are padded where rows are gone, and the errors of those promise too little.
+    lacks_test = series.first is not None and before_new < tested + window
     tested_from = np.maximum(series.cuts[:, 0], end - series.new - tested)
-    before = _compared(predictor, series, tested_from, end - series.new)
-    if since is None or before is None:
+    before = None if lacks_test else _compared(predictor, series, tested_from, end - series.new)
+    if before is None:
+        have = f"{many(before_new, 'row')} up to the model's last{' in its longest series' * (len(end) > 1)}"
+        raise InputError(
+            f"data: {data.name} has {have}, and check reads {tested + window}: {tested} of the model's test and"
+            f" {window} before them; give it a longer file"
+        )
+    since = _compared(predictor, series, end - series.new, end)
+    if since is None:
         rows = int(series.new.max())
         raise InputError(
             f"data: {many(rows, 'row')} since the model's last, and a forecast has {horizon}; wait for more"

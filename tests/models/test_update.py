@@ -189,11 +189,24 @@ def test_a_history_with_corrected_values_goes_on_and_says_so(
 
 def test_older_rows_may_be_gone(cli: Cli, made: Path) -> None:
     header, *lines = series(144).splitlines()
-    Path("newer.csv").write_text("\n".join([header, *lines[100:]]) + "\n")
+    Path("newer.csv").write_text("\n".join([header, *lines[88:]]) + "\n")
     Path("other.csv").write_text("\n".join([header, *(f"{i},{i % 5}" for i in range(100, 144))]) + "\n")
 
     assert "data:" not in cli("check", "model", "--data", "newer.csv").err
     assert "is another series" in cli("check", "model", "--data", "other.csv").err
+
+
+@pytest.mark.parametrize(("begin", "rows"), [(89, "31 rows"), (120, "0 rows"), (130, "0 rows")])
+def test_check_needs_the_rows_of_the_test(cli: Cli, made: Path, begin: int, rows: str) -> None:
+    header, *lines = series(144).splitlines()
+    Path("short.csv").write_text("\n".join([header, *lines[begin:]]) + "\n")
+
+    refused = cli("check", "model", "--data", "short.csv")
+
+    assert (refused.code, refused.lines) == (2, [
+        f"data: short.csv has {rows} up to the model's last, and check reads 32: 24 of the model's test and 8 before"
+        " them; give it a longer file"
+    ])  # fmt: skip
 
 
 def test_forecasts_of_another_series_are_made_and_it_is_said(

@@ -41,12 +41,14 @@ class NewerSeries(PreparedSeries):
         ready: The values on that scale, with the covariates.
         covariates: The model's.
         new: Of every series, its rows behind the last that the model's study had.
+        first: The first time of the study's rows, where the file begins later; None: it has them.
     """
 
     ready: ForecastData | None = None
     covariates: Inputs | None = None
     errors: Floats | None = None
     new: Integers | None = None
+    first: str | None = None
 
     def data(self) -> ForecastData:
         assert self.ready is not None
@@ -82,6 +84,7 @@ def newer_series(predictor: ForecastPredictor, known: Mapping[str, Any], data: P
     if not new.any():
         (last,) = without_midnight([str(known["last"])])
         raise InputError(f"data: {data.name} has no rows after {last}, which the model knows already")
+    first = str(known["first"])
     splits = [float(part) for part in known["splits"]]
     begin, end = panel.starts[:-1], panel.starts[:-1] + panel.known
     least = np.minimum(section.horizon, panel.known)
@@ -107,6 +110,7 @@ def newer_series(predictor: ForecastPredictor, known: Mapping[str, Any], data: P
         covariates=section.inputs,
         errors=naive,
         new=new,
+        first=first if _is_later(panel, first).all() else None,
     )
 
 
@@ -152,13 +156,15 @@ def mixture_of(predictor: ForecastPredictor, trials: int) -> Mixture | None:
 
 def _new_rows(panel: Panel, last: str) -> Integers:
     """Of every series, how many of its known rows are later than a time."""
-    later: NDArray[np.bool_]
-    if isinstance(panel.time, pd.DatetimeIndex):
-        when = pd.Timestamp(last)
-        if panel.time.tz is not None and when.tz is None:
-            when = when.tz_localize(panel.time.tz)
-        later = np.asarray(panel.time > when)
-    else:
-        later = np.asarray(panel.time, dtype=np.int64) > int(last)
-    parts = zip(panel.starts[:-1].tolist(), panel.known.tolist(), strict=True)
+    later, parts = _is_later(panel, last), zip(panel.starts[:-1].tolist(), panel.known.tolist(), strict=True)
     return np.array([int(later[start : start + known].sum()) for start, known in parts])
+
+
+def _is_later(panel: Panel, time: str) -> NDArray[np.bool_]:
+    """Whether each row is later than a time."""
+    if not isinstance(panel.time, pd.DatetimeIndex):
+        return np.asarray(panel.time, dtype=np.int64) > int(time)
+    when = pd.Timestamp(time)
+    if panel.time.tz is not None and when.tz is None:
+        when = when.tz_localize(panel.time.tz)
+    return np.asarray(panel.time > when)
