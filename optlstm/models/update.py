@@ -5,6 +5,7 @@ The newest rows stay a test, in the share that they were at the refit: they choo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,9 @@ from optlstm.training.hparams import Hyperparameters
 from optlstm.training.loop import fit
 from optlstm.training.metric import Goal
 from optlstm.training.runtime import prepare
+from optlstm.util.format import many, without_midnight
 
+_log = logging.getLogger(__name__)
 MODES = ("auto", "continue", "refit")
 _EPOCHS, _RATE = 2, 0.1  # of a training that goes on: passes, and times the learning rate of tuning
 _OLD = 3  # old windows for each new one, against forgetting
@@ -51,7 +54,7 @@ def update(
             train its params anew on all rows before the newest; `auto`: both.
 
     Raises:
-        InputError: The model is not of forecasts, the file does not fit it, or has no newer rows.
+        InputError: The model is not of forecasts, the file does not fit it, has no newer rows, or too few for training.
     """
     if mode not in MODES:
         raise InputError(f"mode: must be one of {', '.join(MODES)}, got {mode!r}")
@@ -62,6 +65,7 @@ def update(
     factory = None if name is None else Factory.read(name)
     prepare(1)
     series = newer_series(predictor, model.card.data, data)
+    _check_rows(series, predictor.forecaster.window)
     candidates = {
         "keep": _Candidate(
             model.card, series, predictor, _weights(predictor, model.card), solved=False, factory=factory
@@ -73,6 +77,27 @@ def update(
     scores = {how: candidate.scores for how, candidate in candidates.items()}
     best = min(scores, key=lambda how: _deciding(scores[how]))  # of equal ones the model as it is
     return candidates[best].model(best, scores)
+
+
+def _check_rows(series: NewerSeries, window: int) -> None:
+    """Raises InputError where the rows before the test are too few to train on; says so where the older ones are gone.
+
+    Windows of many series are padded, but not all rows of one.
+    """
+    panel, horizon, longest = series.panel, series.horizon, int(series.panel.known.argmax())
+    test = int(series.cuts[longest, 3] - series.cuts[longest, 2])
+    rows = int(panel.known[longest])
+    if rows - test < window + (0 if len(panel.ids) > 1 else horizon):
+        raise InputError(
+            f"data: {panel.file} has {many(rows, 'row')}{' in its longest series' * (len(panel.ids) > 1)}, {test} of"
+            f" them the new test, and the model reads {window} and forecasts {horizon}; give it a longer file"
+        )
+    if series.first is not None:
+        begins, before = without_midnight([str(panel.time.min()), series.first])
+        _log.warning(
+            "data: %s begins at %s, and the model's rows at %s: it is trained and tested on the file's rows alone",
+            *(panel.file, begins, before),
+        )
 
 
 def _deciding(scores: Mapping[str, float | None]) -> float:

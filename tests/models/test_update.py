@@ -209,6 +209,27 @@ def test_check_needs_the_rows_of_the_test(cli: Cli, made: Path, begin: int, rows
     ])  # fmt: skip
 
 
+def test_an_update_of_fewer_rows_says_so_and_of_too_few_is_refused(
+    cli: Cli, made: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    header, *lines = series(144).splitlines()
+    for name, begin in (("cut", 60), ("short", 130)):
+        Path(f"{name}.csv").write_text("\n".join([header, *lines[begin:]]) + "\n")
+
+    done = cli("update", "model", "--data", "cut.csv", "-o", "new", "--mode", "continue")
+    refused = cli("update", "model", "--data", "short.csv", "-o", "newer")
+
+    assert done.code == 0
+    assert caplog.messages == [
+        "data: cut.csv begins at 60, and the model's rows at 0: it is trained and tested on the file's rows alone"
+    ]
+    assert (refused.code, refused.lines) == (2, [
+        "data: short.csv has 14 rows, 4 of them the new test, and the model reads 8 and forecasts 4; give it a longer"
+        " file"
+    ])  # fmt: skip
+    assert not Path("newer").exists()
+
+
 def test_forecasts_of_another_series_are_made_and_it_is_said(
     cli: Cli, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
