@@ -230,6 +230,27 @@ def test_an_update_of_fewer_rows_says_so_and_of_too_few_is_refused(
     assert not Path("newer").exists()
 
 
+@pytest.mark.parametrize(
+    ("cell", "problem", "remedy"),
+    [
+        ("129,", "1 empty or NaN value(s) (row 131)", "fill them in, or"),
+        ("129,closed", "1 cell(s) are not numbers (row 131: 'closed')", "correct them, or empty the cells and"),
+    ],
+)
+def test_what_is_said_of_gaps_can_be_done(cli: Cli, made: Path, cell: str, problem: str, remedy: str) -> None:
+    """These commands have no --gaps."""
+    lines = series(144).splitlines()
+    lines[130] = cell
+    Path("newer.csv").write_text("\n".join(lines) + "\n")
+
+    refused = [cli(*command, "--data", "newer.csv") for command in (("check", "model"), ("update", "model", "-o", "n"))]
+
+    line = (
+        f"data: column 'y' of newer.csv: {problem}; {remedy} tune a model with --gaps interpolate: it reads such files"
+    )
+    assert [outcome.lines for outcome in refused] == [[line]] * 2
+
+
 def test_forecasts_of_another_series_are_made_and_it_is_said(
     cli: Cli, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from optlstm.data.columns import INTERPOLATE
 from optlstm.data.panel import Panel
 from optlstm.errors import InputError
 from optlstm.tasks.forecast.data import ForecastData, Inputs
@@ -31,6 +32,8 @@ from optlstm.util.program import program
 
 _log = logging.getLogger(__name__)
 _RIDGE = re.compile(r"ridge \(window (\d+), penalty ([0-9.e+-]+)\)")
+
+_TUNED_SO = "tune a model with --gaps interpolate: it reads such files"
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,10 @@ def newer_series(predictor: ForecastPredictor, known: Mapping[str, Any], data: P
         InputError: The file does not fit the model, is of another series, or has no newer rows.
     """
     section = predictor.section
-    panel = predictor.read(data)
+    try:
+        panel = predictor.read(data)
+    except InputError as error:  # the commands have no --gaps: newer rows are read as the study's were
+        raise InputError([line.replace(INTERPOLATE, _TUNED_SO) for line in error.problems]) from error
     ready = section.data(panel)
     _check_same(Likeness.of(panel, section.known, ready.std))
     new = _new_rows(panel, str(known["last"]))
