@@ -52,7 +52,7 @@ def heading(card: Card) -> Text:
     epochs = sorted({trained.schedule[-1].last for trained in card.trials})
     lasts = many(epochs[0], "epoch") if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
     rows = " + ".join(training.trained_on)
-    if not card.trained and card.task.linear:
+    if card.only_linear:
         return Text.assemble((f"study {card.study.name}", "bold"), f": linear forecasts only, on {rows}")
     how = f"{lasts} on {rows}"
     if not training.refit:

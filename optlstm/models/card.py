@@ -128,6 +128,11 @@ class Card(CardPart):
         return any(trained.schedule[-1].last > 0 for trained in self.trials)
 
     @property
+    def only_linear(self) -> bool:
+        """Whether its forecasts are linear ones alone."""
+        return not self.trained and bool(self.task.linear)
+
+    @property
     def ensemble(self) -> dict[str, float]:
         """The weight of each trial and of each linear forecast by name; empty where the model is its networks' mean.
 

@@ -96,4 +96,5 @@ class Model:
         tested = f"test {shown}" if shown else "not tested"
         trials = ", ".join(str(trained.trial) for trained in self.card.trials)
         of = f"{'trial' if len(self.card.trials) == 1 else 'trials'} {trials}"
+        of = "linear forecasts only" if self.card.only_linear else of
         return f"<optlstm Model of study {self.card.study.name!r}, {of}; {tested}>"

@@ -113,6 +113,7 @@ def test_without_time_for_a_trial_the_model_is_the_best_baseline(cli: Cli) -> No
     assert "there was no time for a trial: the model is linear; give more --minutes and another --name" in done.out
     assert "\nstudy tiny-fit: linear forecasts only, on train + validation\n" in f"\n{done.out}"
     model = optlstm.load("m")
+    assert repr(model).startswith("<optlstm Model of study 'tiny-fit', linear forecasts only; test mae ")
     assert sum(model.card.ensemble.values()) == pytest.approx(1)
     assert not any(name.startswith("trial") for name in model.card.ensemble)
     assert [trained.schedule[-1].last for trained in model.card.trials] == [0]
