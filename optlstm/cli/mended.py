@@ -51,6 +51,8 @@ def mended(arguments: Sequence[str], options: Collection[str], problems: Sequenc
             flag = next((flag.name for flag in FLAGS if flag.key == key and flag.name in options), key)
             if flag in options and not _settings(typed, key):
                 _put(typed, flag, value)
+            elif key.startswith("--"):  # a flag of another command: `fit` has no --promote
+                continue
             elif "--set" in options and (typed[0] != "predict" or key.removeprefix("data.") in READING):
                 _set(typed, key, value)
             else:

@@ -33,6 +33,7 @@ OPTIONS = {"--data", "--time", "--target", "--sampler", "--name", "--import", "-
         ("study --name=a", Problem("", {"--name": "b"}), "study --name=b --import a"),
         ("study --name a", Problem("", {"--name": "b"}), "study --name b --import a"),
         ("study --name a", Problem("", {"--promote": "a", "--name": "b"}), "study --name b --promote a"),
+        ("study --name a", Problem("", {"--unknown": "a", "--name": "b"}), "study --name b"),  # not its flag
         ("study x.toml --name a", Problem("", {"--name": "b"}), "study x.toml --name b"),
         ("study --import=a", Problem("", {"--name": "m"}, without="--import"), "study --name m"),
         ("study", Problem("", {"--calendar": True}), "study --calendar"),
