@@ -12,11 +12,7 @@ import pandas as pd
 
 from optlstm.data.number_marks import MOSTLY
 from optlstm.data.stand_ins import empty_cells
-from optlstm.data.table import (
-    SHOWN,
-    DataFile,
-    file_rows,
-)
+from optlstm.data.table import SHOWN, DataFile, file_rows
 from optlstm.errors import InputError, Problem
 from optlstm.util.arrays import Floats, Integers
 from optlstm.util.format import quoted

@@ -43,14 +43,14 @@ def split_names(asked: str, names: Collection[str]) -> tuple[str, ...]:
 def whole_names(asked: Sequence[str], names: Sequence[str], others: Collection[str] = ()) -> tuple[str, ...]:
     """The columns that are asked for: `store_*` is all of those but `others`; parts of a name with commas are one."""
     plain = {re.sub(r"\s*,\s*", ",", name): name for name in names}
-    rest, found = list(asked), list[str]()
+    rest, columns = list(asked), list[str]()
     most = 1 + max((name.count(",") for name in plain), default=0)
     while rest:
         parts = next((n for n in range(min(most, len(rest)), 1, -1) if ",".join(rest[:n]) in plain), 1)
         name, rest = ",".join(rest[:parts]), rest[parts:]
         like = [other for other in names if "*" in name and fnmatchcase(other, name) and other not in others]
-        found += like if name not in plain and like else [plain.get(name, name)]
-    return tuple(dict.fromkeys(found)) if len(set(asked)) == len(asked) else tuple(found)
+        columns += like if name not in plain and like else [plain.get(name, name)]
+    return tuple(dict.fromkeys(columns)) if len(set(asked)) == len(asked) else tuple(columns)
 
 
 def row_numbers(codes: npt.NDArray[np.int32]) -> TimeColumn:

@@ -126,8 +126,8 @@ def read_label_numbers(frame: pd.DataFrame, columns: Sequence[str], flaws: Flaws
         if marked and are_numbers_meant:
             frame[column] = frame[column].map(plain | {cell: cell for cell in names if cell not in marked})
             longest = max(marked, key=len)
-            said = f"{quoted(names[longest])} is read as {plain[longest]}"
-            flaws.notes.append(f"data: column '{column}' of {flaws.file}: {said}")
+            example = f"{quoted(names[longest])} is read as {plain[longest]}"
+            flaws.notes.append(f"data: column '{column}' of {flaws.file}: {example}")
 
 
 def label_problems(

@@ -1,4 +1,4 @@
-"""What is no file of ours, and the line of Python that makes one of it."""
+"""Files of kinds that are not read, and the line of Python that converts one to CSV."""
 
 from __future__ import annotations
 

@@ -13,14 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optlstm.data.columns import (
-    BY_INTERPOLATION,
-    EMPTY,
-    INTERPOLATE,
-    Flaws,
-    are_mostly_numbers,
-    fill_numbers,
-)
+from optlstm.data.columns import BY_INTERPOLATION, EMPTY, INTERPOLATE, Flaws, are_mostly_numbers, fill_numbers
 from optlstm.data.file_format import TOLD, FileOptions
 from optlstm.data.frequency import season_of, ticks_of
 from optlstm.data.key_columns import (

@@ -109,16 +109,6 @@ class DataFile:
             return read_parquet(self.path, wanted)
         if self.is_archive:
             return self.archive.table.select(list(wanted))
-        return self._text_table(wanted, coded, texts, times, categories)
-
-    def _text_table(
-        self,
-        wanted: Sequence[str],
-        coded: str | None,
-        texts: Sequence[str],
-        times: Sequence[str],
-        categories: Sequence[str],
-    ) -> Any:
         positions = {name: i for i, name in enumerate(self.names)}
         at = [positions[name] for name in wanted]
         kinds = {positions[name]: pa.string() for name in texts}
