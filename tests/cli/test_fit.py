@@ -87,7 +87,7 @@ def test_every_model_that_a_study_made_is_kept(cli: Cli) -> None:
     other = cli(*FIT[:2], "-o", "other", "--minutes", 5)
 
     assert any(
-        line.startswith("the time of study tiny-fit was used for an earlier model; this one is trained in the 4 min ")
+        line.startswith("the time of study tiny-fit was used for an earlier model; this one is trained in the ")
         and line.endswith(" left; a fuller one: more --minutes, or python -m optlstm refit tiny-fit -o other")
         for line in other.lines
     )
